@@ -1,0 +1,1 @@
+"""The configuration: options and schemas (option, schema), strict rebuild (rebuild), rules (check), Hydra (compose)."""
