@@ -40,17 +40,18 @@ def _dataclass(schema: type, data: Any, path: str, problems: list[str]) -> Any:
         problems.append(f"{path}={data!r} is not a group of keys.\n  expected: {', '.join(_names(schema))}")
         return _MISSING
     if dataclasses.is_dataclass(schema) and issubclass(schema, Option):
-        if "_target_" not in data and schema._target_ is Option.__dict__.get("_target_", _MISSING):
+        target = data.get("_target_") or getattr(schema, "_target_", None)
+        if target is None:
             problems.append(f"{path} names no option; choose one: {path}=NAME")
             return _MISSING
         try:
-            found = schema_of(data.get("_target_") or schema._target_)
+            found = schema_of(target)
         except ConfigError as error:
             problems.append(f"{path}.{error}")
             return _MISSING
         if not issubclass(found, schema):
             problems.append(
-                f"{path}._target_={data['_target_']} takes a {found.__name__}, not a {schema.__name__}.\n"
+                f"{path}._target_={target} takes a {found.__name__}, not a {schema.__name__}.\n"
                 f"  derive {found.__name__} from {schema.__module__}.{schema.__name__}"
             )
             return _MISSING
