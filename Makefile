@@ -1,0 +1,46 @@
+# make train · make test · make test-all: each sets up .venv first if it is not there.
+PYTHON ?= python3
+# Another build of PyTorch:  make train TORCH="torch==2.13.0 --index-url https://download.pytorch.org/whl/cu130"
+TORCH ?= torch==2.13.0
+ARGS ?=
+
+BIN := .venv/bin
+READY := .venv/ready
+
+.PHONY: train test test-slow test-all test-kills lint format bench clean
+
+train: $(READY)  ## train model=tiny on the embedded clips (minutes on a CPU)
+	$(BIN)/python train.py $(ARGS)
+
+test: $(READY)  ## the quick suite
+	$(BIN)/python -m pytest -m "not slow and not kills" $(ARGS)
+
+test-slow: $(READY)  ## subprocesses, kills, the README's commands
+	$(BIN)/python -m pytest -m "slow and not kills" $(ARGS)
+
+test-all: test test-slow  ## what CI runs
+
+test-kills: $(READY)  ## twenty random kills of one run, for 0 and 2 data workers
+	$(BIN)/python -m pytest -m kills -s $(ARGS)
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/ty check vxl train.py evaluate.py
+
+format: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(READY)  ## the data stream against plain PyAV
+	$(BIN)/vxl bench data
+
+clean:
+	rm -rf .venv .cache
+
+$(READY): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet $(TORCH)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	touch $(READY)

@@ -1,0 +1,16 @@
+"""Evaluate a run: `python evaluate.py run=NAME benchmark=clips`. Prints a table and keeps it as JSON in the run."""
+
+from vxl.config.compose import command_line
+from vxl.config.schema import EvaluateConfig
+
+
+@command_line("evaluate", EvaluateConfig)
+def main(config: EvaluateConfig, composed: str) -> None:
+    """Answers the benchmark's questions with the run's model, scores and reports them."""
+    from vxl.evaluate.run import run
+
+    run(config)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,24 @@
+"""Train a model: `python train.py model=videoxl2 size=tiny`, or a sweep of it: `… +sweep=compression`.
+
+What happens, in order, is `vxl.train.run.run`; every option is listed by `vxl explain`.
+"""
+
+from vxl.config.compose import command_line
+from vxl.config.schema import TrainConfig
+
+
+@command_line("train", TrainConfig)
+def main(config: TrainConfig, composed: str) -> None:
+    """Previews, or runs (or resumes) one training."""
+    if config.dry_run:
+        from vxl.train.preview import preview
+
+        preview(config)
+    else:
+        from vxl.train.run import run
+
+        run(config, composed)
+
+
+if __name__ == "__main__":
+    main()

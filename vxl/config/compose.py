@@ -1,0 +1,159 @@
+"""Hydra's place in vxl: the command line becomes plain dataclasses here, and nowhere else.
+
+`command_line` makes an entry point of a function that takes a checked config; `compose` does the same for code.
+"""
+
+import functools
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from vxl.errors import ConfigError, VxlError
+
+CONF = Path(__file__).parents[2] / "conf"
+
+
+def command_line(name: str, schema: type) -> Callable[[Callable[[Any, str], None]], Callable[[], None]]:
+    """Decorates `main(config, composed)` so that it can be called as a script.
+
+    `main` gets the config as dataclasses, checked, and the composed YAML text. Errors of the user's are printed
+    on one screen (exit status 2); a sweep runs all its members, ends with a table of them, and exits with 1 if
+    any failed.
+
+    Args:
+        name: Config file in conf/, without its ending.
+        schema: Dataclass that the config must fill.
+    """
+
+    def decorate(main: Callable[[Any, str], None]) -> Callable[[], None]:
+        @functools.wraps(main)
+        def script() -> None:
+            sys.exit(_run(name, schema, main))
+
+        return script
+
+    return decorate
+
+
+def compose(name: str, overrides: list[str], schema: type) -> Any:
+    """The config of `conf/NAME.yaml` with overrides as on the command line, as checked dataclasses.
+
+    Raises:
+        ConfigError: Anything the command line would refuse.
+    """
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    overrides = overrides + _search_path(overrides)
+    try:
+        composed = _compose(name, overrides)
+    except (HydraException, OmegaConfBaseException) as error:
+        from vxl.config.mistakes import translate
+
+        raise translate(error, functools.partial(_compose, name), overrides) from error
+    return checked(composed, schema)
+
+
+def checked(composed: Any, schema: type) -> Any:
+    """An OmegaConf config as dataclasses of type `schema`, after all the rules of vxl.config.check."""
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    from vxl.config.check import check
+    from vxl.config.rebuild import rebuild
+
+    missing = sorted(OmegaConf.missing_keys(composed))
+    if missing:
+        raise ConfigError("\n\n".join(f"{key} has no value.\n  type  {key}=VALUE" for key in missing))
+    try:
+        values = OmegaConf.to_container(composed, resolve=True)
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"the config can't be resolved: {error}") from error
+    config = rebuild(schema, values)  # type: ignore[arg-type]
+    check(config)
+    return config
+
+
+def _compose(name: str, overrides: list[str]) -> Any:
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+
+    before = GlobalHydra.instance().hydra if GlobalHydra.instance().is_initialized() else None
+    try:
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            return hydra_compose(name, overrides)
+    finally:
+        if before is not None:  # called from inside a job: give it its own Hydra back
+            GlobalHydra.instance().initialize(before)
+
+
+def _run(name: str, schema: type, main: Callable[[Any, str], None]) -> int:
+    import hydra
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    from vxl.config import sweep
+
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to us as they are, and we print them
+    arguments = sys.argv[1:]
+    want_traceback = any(a.startswith("debug=") and a != "debug=none" for a in arguments)
+    members: list[sweep.Member] = []
+    failure: list[BaseException] = []
+
+    def job(composed: Any) -> None:
+        """One run: the only one of the command, or one member of a sweep."""
+        member = sweep.Member.of(composed)
+        try:
+            text = OmegaConf.to_yaml(composed, sort_keys=False)
+            main(checked(composed, schema), text)
+        except Exception as error:  # noqa: BLE001 -- kept, shown and counted below; the other members go on
+            if member is None:
+                failure.append(error)
+                return
+            member.fail(error)
+            if not isinstance(error, VxlError) or want_traceback:
+                traceback.print_exc()
+        if member is not None:
+            members.append(member)
+
+    try:
+        arguments += _search_path(arguments)
+        arguments = sweep.prepare(arguments, functools.partial(_compose, name), CONF)
+        sys.argv[1:] = arguments
+        hydra.main(version_base="1.3", config_path=str(CONF), config_name=name)(job)()
+        if failure:
+            raise failure[0]
+        if members:
+            return sweep.report(members)
+        return 0
+    except (HydraException, OmegaConfBaseException) as error:
+        from vxl.config.mistakes import translate
+
+        return _show(translate(error, functools.partial(_compose, name), arguments), error, want_traceback)
+    except VxlError as error:
+        return _show(error, error, want_traceback)
+
+
+def _search_path(overrides: list[str]) -> list[str]:
+    """Imports `plugins=[…]` and returns the override that lets Hydra find their config folders."""
+    from vxl.config.plugins import load_plugins
+
+    given = [o.partition("=")[2] for o in overrides if o.lstrip("+").startswith("plugins=")]
+    names = [name.strip(" '\"") for name in given[-1].strip("[]").split(",") if name.strip()] if given else []
+    folders = load_plugins(names)
+    if not folders or any(o.startswith("hydra.searchpath=") for o in overrides):
+        return []
+    return [f"hydra.searchpath=[{','.join(f'file://{folder}' for folder in folders)}]"]
+
+
+def _show(message: VxlError, error: BaseException, want_traceback: bool) -> int:
+    if want_traceback:
+        traceback.print_exception(error)
+    kind = {"ConfigError": "config", "DataError": "data", "CheckpointError": "checkpoint"}
+    print(f"\n{kind.get(type(message).__name__, '')} error: {message}".lstrip(" "), file=sys.stderr)
+    return 2

@@ -1,0 +1,180 @@
+"""Sweeps: `+sweep=NAME` or `key=a,b` on the command line becomes one run per member, each with its own name."""
+
+import hashlib
+import json
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from vxl.errors import ConfigError
+
+# Overrides that don't change what a sweep is: the same sweep resumes whatever they say.
+_NOT_IDENTITY = ("hydra", "paths", "logger", "debug", "dry_run", "on_existing", "cluster", "strategy", "name")
+
+
+def prepare(arguments: list[str], compose: Callable[[list[str]], Any], conf: Path) -> list[str]:
+    """The command line as Hydra should see it.
+
+    Where it asks for a sweep, adds `--multirun` (so nobody has to type it), the sweep's name, and the members'
+    naming pattern as an interpolation, so that any launcher's jobs agree on them.
+
+    Args:
+        arguments: `sys.argv[1:]`.
+        compose: Composes a config from overrides.
+        conf: The config folder.
+
+    Raises:
+        ConfigError: The sweep doesn't exist, or its members need processes that nobody would start (P1).
+    """
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.core.override_parser.types import Override
+
+    flags = [a for a in arguments if a.startswith("-")]
+    words = ["+" + a if a.startswith("sweep=") else a for a in arguments if not a.startswith("-")]
+    if any(flag in ("--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i", "--version") for flag in flags):
+        return flags + words if not any(f in ("--cfg", "-c", "--info", "-i") for f in flags) else arguments
+    try:
+        overrides: list[Override] = OverridesParser.create().parse_overrides(words)
+    except Exception:  # noqa: BLE001 -- Hydra parses them again and its error is translated for the user
+        return arguments
+    options = [v for o in overrides if o.key_or_group == "sweep" for v in _listed(o.value())]
+    swept = {o.key_or_group: o for o in overrides if o.is_sweep_override() and o.key_or_group != "sweep"}
+    multirun = any(flag in ("-m", "--multirun") for flag in flags)
+    if not options and not multirun:
+        return flags + words
+    params = _params(options, conf)
+    fixed = {o.key_or_group: w for o, w in zip(overrides, words, strict=True) if o.key_or_group not in swept}
+    for key in params.keys() & fixed.keys():
+        print(
+            f"{fixed[key]} on the command line replaces the sweep's {key}={params[key]}: nothing varies over it.",
+            file=sys.stderr,
+        )
+    keys = list(dict.fromkeys([*params, *swept]))
+    base = [w for o, w in zip(overrides, words, strict=True) if not o.is_sweep_override() or o.key_or_group == "sweep"]
+    config = compose([w for w in base if not w.startswith("+sweep=")])
+    _refuse_idle_devices(config, words)
+    name = fixed.get("name", "=").partition("=")[2] or _name(options, keys, words)
+    words = [w for w in words if not w.startswith("name=")]
+    words += [f"sweep_name={name}", f"sweep_member='{_pattern(keys, config)}'"]
+    return [flag for flag in flags if flag not in ("-m", "--multirun")] + ["--multirun", *words]
+
+
+def _listed(value: Any) -> list[str]:
+    return [str(v) for v in value] if isinstance(value, list) else [str(value)]
+
+
+def _params(options: list[str], conf: Path) -> dict[str, str]:
+    """What the chosen sweep files vary: {key: "a,b,c"}."""
+    params: dict[str, str] = {}
+    for option in options:
+        file = conf / "sweep" / f"{option}.yaml"
+        if not file.exists():
+            known = ", ".join(sorted(path.stem for path in file.parent.glob("*.yaml")))
+            raise ConfigError(f"sweep={option} does not exist.\n  sweeps: {known}\n  or type the values: seed=0,1,2")
+        params |= yaml.safe_load(file.read_text())["hydra"]["sweeper"]["params"]
+    return params
+
+
+def _refuse_idle_devices(config: Any, words: list[str]) -> None:
+    """Several devices in a sweep without a launcher would re-run the whole sweep in every rank (P1)."""
+    import os
+
+    devices = config.get("trainer", {}).get("devices", 1)
+    launched = "LOCAL_RANK" in os.environ or "SLURM_PROCID" in os.environ
+    many = isinstance(devices, int) and devices > 1 or isinstance(devices, list) and len(devices) > 1
+    if many and not launched and not any(w.startswith("cluster=") for w in words):
+        rest = " ".join(w for w in words if not w.startswith("trainer.devices="))
+        raise ConfigError(
+            f"a sweep with trainer.devices={devices} needs a launcher that starts {devices} processes a member.\n"
+            f"  one device a member:  python train.py {rest} trainer.devices=1\n"
+            f"  one member by hand:   torchrun --nproc_per_node {devices} train.py … without the sweep"
+        )
+
+
+def _name(options: list[str], keys: list[str], words: list[str]) -> str:
+    """`<option>-<hash of the overrides>`: the same command is the same sweep."""
+    kept = sorted(w for w in words if w.lstrip("+").partition("=")[0].partition(".")[0] not in _NOT_IDENTITY)
+    digest = hashlib.sha256("\n".join(kept).encode()).hexdigest()[:6]
+    label = "+".join(options) or "+".join(key.rpartition(".")[2] for key in keys) or "sweep"
+    return f"{label}-{digest}"
+
+
+def _pattern(keys: list[str], config: Any) -> str:
+    """`ratio=${compressor.ratio},kv=${hydra:runtime.choices.kv}`: resolved in each member's own config."""
+    parts = []
+    for key in keys:
+        short = key.rpartition(".")[2]
+        node = config.get(key) if "." not in key else None
+        group = "." not in key and (hasattr(node, "keys") or key in ("model", "size", "experiment"))
+        parts.append(f"{short}=${{hydra:runtime.choices.{key}}}" if group else f"{short}=${{{key}}}")
+    return ",".join(parts) or "only"
+
+
+@dataclass
+class Member:
+    """One run of a sweep, as the closing table shows it."""
+
+    sweep: str
+    name: str
+    directory: Path
+    error: str | None = None
+    seconds: float = 0.0
+    started: float = field(default_factory=time.monotonic)
+
+    @classmethod
+    def of(cls, composed: Any) -> "Member | None":
+        """The member that a composed config is, or None for a single run."""
+        if not composed.get("sweep_name"):
+            return None
+        name = str(composed.sweep_member).replace("/", "_")
+        member = cls(str(composed.sweep_name), name, Path(composed.paths.runs) / composed.sweep_name / name)
+        member.failure.unlink(missing_ok=True)
+        return member
+
+    @property
+    def failure(self) -> Path:
+        """The file that says why the member failed; gone once it is started again."""
+        return self.directory / "FAILED.json"
+
+    def fail(self, error: BaseException) -> None:
+        """Keeps the reason beside the run, where `vxl compare` and `vxl runs` find it."""
+        self.error = str(error) if str(error) else type(error).__name__
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self.failure.write_text(json.dumps({"error": self.error, "type": type(error).__name__}, indent=1) + "\n")
+        print(f"\nmember {self.name} failed: {self.error}\n", file=sys.stderr)
+
+
+def report(members: list[Member]) -> int:
+    """Prints the table of all members; exit status 1 if any failed."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=f"sweep {members[0].sweep}", title_justify="left")
+    for column in ("member", "status", "loss", "accuracy", "seconds"):
+        table.add_column(column)
+    for member in members:
+        result = member.directory / "RESULT.json"
+        numbers = json.loads(result.read_text()) if result.exists() and member.error is None else {}
+        status = "failed: " + member.error.splitlines()[0] if member.error else "finished" if numbers else "previewed"
+        table.add_row(
+            member.name,
+            status,
+            *(_number(numbers.get(key)) for key in ("loss_last", "heldout_accuracy", "seconds")),
+        )
+    console = Console()
+    console.print(table)
+    failed = sum(member.error is not None for member in members)
+    if failed:
+        console.print(f"{failed} of {len(members)} members failed; the same command runs only those again.")
+    else:
+        console.print(f"compare:  vxl compare {members[0].sweep}")
+    return 1 if failed else 0
+
+
+def _number(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, int | float) else "-"
