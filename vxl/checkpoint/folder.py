@@ -1,8 +1,8 @@
 """Checkpoint folders of a run, and reading weights from one, with nothing but torch.
 
 `runs/NAME/checkpoints/step-000123/` is a torch.distributed.checkpoint folder in which the model's tensors
-are `model.<name>`, whatever strategy wrote them. A folder appears under its name only when it is complete; the
-small files `last` and `best` beside the folders hold the name of one each.
+are `model.<name>`, whatever strategy wrote them. A folder appears under its name only when it is complete;
+the small files `last` and `best` beside the folders hold the name of one each.
 """
 
 import re
