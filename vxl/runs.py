@@ -1,0 +1,204 @@
+"""Runs on disk: finding one by name, and `vxl runs`, the list of them with their status."""
+
+import csv
+import json
+import os
+import socket
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from vxl.config.rebuild import nearest
+from vxl.errors import ConfigError
+
+Status = Literal["new", "running", "finished", "failed", "killed"]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run directory, read without importing any of the training code."""
+
+    name: str
+    """Path below the runs folder: `NAME`, or `SWEEP/MEMBER`."""
+    path: Path
+
+    @property
+    def result(self) -> dict[str, Any] | None:
+        """RESULT.json, which a run writes last; None while it is unfinished."""
+        return _json(self.path / "RESULT.json")
+
+    @property
+    def failure(self) -> str | None:
+        """Why the run failed, if it did."""
+        failure = _json(self.path / "FAILED.json")
+        return None if failure is None else str(failure.get("error", "unknown"))
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The configuration as it ran (resolved.yaml); empty where a run failed before it wrote one."""
+        file = self.path / "resolved.yaml"
+        return (yaml.safe_load(file.read_text()) or {}) if file.exists() else {}
+
+    @property
+    def status(self) -> Status:
+        """What became of the run."""
+        if self.failure is not None:
+            return "failed"
+        if (self.path / "RESULT.json").exists():
+            return "finished"
+        lock = self.path / ".lock"
+        if lock.exists():
+            return "running" if _alive(lock) else "killed"
+        return "killed" if self.step else "new"
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The latest value of every column of metrics.csv."""
+        latest: dict[str, float] = {}
+        file = self.path / "metrics.csv"
+        if file.exists():
+            with file.open(newline="") as lines:
+                for row in csv.DictReader(lines):
+                    for name, value in row.items():
+                        try:
+                            latest[name] = float(value)
+                        except (TypeError, ValueError):
+                            continue  # an empty cell, or the last line of a run that is being written
+        return latest
+
+    @property
+    def step(self) -> int:
+        """Optimizer steps taken so far."""
+        checkpoints = [p.name[5:] for p in (self.path / "checkpoints").glob("step-*") if p.name[5:].isdigit()]
+        return int(max([self.metrics.get("step", 0.0), *map(int, checkpoints)]))
+
+    @property
+    def size(self) -> int:
+        """Bytes on disk."""
+        return sum(file.lstat().st_size for file in _files(self.path))
+
+    @property
+    def age(self) -> float:
+        """Seconds since anything was written."""
+        return max(
+            0.0, time.time() - max((f.lstat().st_mtime for f in _files(self.path)), default=time.time())
+        )
+
+
+def list_runs(root: Path) -> list[Run]:
+    """Every run below a folder, members of sweeps included, the most recent first."""
+    found = []
+    for folder, below, files in os.walk(root):
+        if {"resolved.yaml", "RESULT.json", "FAILED.json"} & set(files):
+            path = Path(folder)
+            found.append(Run(path.relative_to(root).as_posix(), path))
+            below.clear()  # a run's own folders are no runs
+        else:
+            below[:] = [name for name in below if not name.startswith(".")]
+    return sorted(found, key=lambda run: run.age)
+
+
+def find_run(name: str, root: Path) -> Run:
+    """The run called `name`: a name below the runs folder, or the path of a run directory.
+
+    Raises:
+        ConfigError: There is no such run; the message lists the nearest names.
+    """
+    for path in (root / name, Path(name)):
+        if path.is_dir() and any(
+            (path / f).exists() for f in ("resolved.yaml", "RESULT.json", "FAILED.json")
+        ):
+            inside = path.resolve().is_relative_to(root.resolve())
+            return Run(path.resolve().relative_to(root.resolve()).as_posix() if inside else path.name, path)
+    raise ConfigError(missing(name, root))
+
+
+def find_members(name: str, root: Path) -> list[Run]:
+    """The members of a sweep, or the run itself where `name` is one; in the order of their names.
+
+    Raises:
+        ConfigError: There is neither; the message lists the nearest names.
+    """
+    folder = root / name if (root / name).is_dir() else Path(name)
+    members = list_runs(folder) if folder.is_dir() else []
+    if not members:
+        raise ConfigError(missing(name, root))
+    if members[0].path == folder:
+        return [find_run(name, root)]
+    return sorted(members, key=lambda run: _natural(run.name))
+
+
+def missing(name: str, root: Path) -> str:
+    """The message for a run that is not there."""
+    names = [run.name for run in list_runs(root)]
+    names += sorted({n.rpartition("/")[0] for n in names if "/" in n})
+    lines = [f"there is no run {name!r} in {root}/."]
+    close = nearest(name, names)
+    if close:
+        lines.append("  did you mean " + " or ".join(close) + "?")
+    if names:
+        lines.append(
+            "  runs: " + ", ".join(names[:12]) + (f", … ({len(names)} in all)" if len(names) > 12 else "")
+        )
+    else:
+        lines.append(f"  there are no runs at all there; start one:  python train.py name={name}")
+    lines.append("  another folder of runs: paths.runs=FOLDER")
+    return "\n".join(lines)
+
+
+def human_size(size: float) -> str:
+    """Bytes as `3.2 MB`."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "B" or size >= 100 else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"
+
+
+def human_age(seconds: float) -> str:
+    """Seconds as `40 s`, `12 min`, `5 h`, `3 d`."""
+    for unit, length, limit in (("s", 1, 120), ("min", 60, 7200), ("h", 3600, 172800)):
+        if seconds < limit:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds / 86400:.0f} d"
+
+
+def _alive(lock: Path) -> bool:
+    """Whether the owner that a lock file names still runs; an owner on another machine counts as alive."""
+    owner = _json(lock) or {}
+    if owner.get("host", socket.gethostname()) != socket.gethostname():
+        return True
+    try:
+        os.kill(int(owner.get("pid", 0)) or 2**22, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _json(file: Path) -> dict[str, Any] | None:
+    if not file.exists():
+        return None
+    try:
+        loaded = json.loads(file.read_text())
+    except (json.JSONDecodeError, OSError):
+        return {}
+    return loaded if isinstance(loaded, dict) else {}
+
+
+def _files(path: Path) -> list[Path]:
+    return [Path(folder) / name for folder, _, names in os.walk(path) for name in names]
+
+
+def _natural(name: str) -> list[Any]:
+    """Sort key by which ratio=4 comes before ratio=16."""
+    import re
+
+    return [
+        (0, float(part), "") if part.replace(".", "", 1).isdigit() else (1, 0.0, part)
+        for part in re.split(r"(\d+(?:\.\d+)?)", name)
+    ]
