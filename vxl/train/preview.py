@@ -1,0 +1,77 @@
+"""`dry_run=true`: what a command would run, without running it."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+GIB = 2**30
+# Bytes a trained parameter costs besides itself: its gradient and AdamW's two moments, all in fp32, and an fp32
+# master copy when the parameter itself is kept in 16 bit.
+TRAINED_BYTES = {"32-true": 16, "bf16-mixed": 16, "bf16-true": 8, "64-true": 32}
+FROZEN_BYTES = {"32-true": 4, "bf16-mixed": 4, "bf16-true": 2, "64-true": 8}
+
+
+def preview(config: Any) -> dict[str, Any]:
+    """Prints one screen about a training and writes `resolved.yaml` where the run would be.
+
+    The model is built on the meta device, so a true-size model previews on a laptop.
+
+    Args:
+        config: A TrainConfig.
+
+    Returns:
+        What was printed: name, directory, parameters by part, tokens of a video, memory in bytes.
+    """
+    from vxl.compressor.plan import plan
+    from vxl.config.rebuild import plain
+    from vxl.model import build_model
+    from vxl.train.directory import run_name, write_resolved
+    from vxl.train.stage import part_of, trains
+
+    name = run_name(config)
+    directory = Path(config.paths.runs) / name
+    model = build_model(config, device=torch.device("meta"))
+    parts: dict[str, int] = {}
+    trained = 0
+    for key, parameter in model.named_parameters():
+        part = part_of(key)
+        parts[part] = parts.get(part, 0) + parameter.numel()
+        trained += parameter.numel() * trains(config.stage, part)
+    shape = plan(config.compressor, config.vision.grid)
+    frames = config.video.max_frames
+    visual = math.ceil(frames / shape.frames_per_group) * shape.tokens_per_group
+    total = sum(parts.values())
+    precision = config.trainer.precision
+    memory = trained * TRAINED_BYTES[precision] + (total - trained) * FROZEN_BYTES[precision]
+
+    table = Table(title=f"would run {name}", title_justify="left", show_header=False)
+    for part, count in parts.items():
+        table.add_row(part, f"{count:,} parameters{'' if trains(config.stage, part) else ' (frozen)'}")
+    table.add_row("trained", f"{trained:,} of {total:,}")
+    table.add_row(
+        "video",
+        f"{frames} frames -> {visual} visual tokens (ratio {shape.ratio}, "
+        f"{shape.tokens_per_group} a group of {shape.frames_per_group})",
+    )
+    rows = config.data.batch * config.trainer.accumulate * config.trainer.devices * config.trainer.num_nodes
+    table.add_row(
+        "global batch",
+        f"{rows} rows of at most {config.data.max_tokens} tokens, {config.trainer.max_steps} steps",
+    )
+    table.add_row(
+        "memory", f"{memory / GIB:.2f} GiB for weights, gradients and optimizer; activations come on top"
+    )
+    table.add_row("directory", str(directory))
+    Console().print(table)
+    write_resolved(directory, plain(config))
+    return {
+        "name": name,
+        "directory": str(directory),
+        "parameters": parts,
+        "visual_tokens": visual,
+        "bytes": memory,
+    }
