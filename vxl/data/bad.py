@@ -1,0 +1,71 @@
+"""Counting what could not be used: a few bad samples are masked and logged, many are an error."""
+
+import logging
+from collections.abc import Iterable
+from typing import Any
+
+from vxl.data.sample import BadSample
+from vxl.errors import DataError
+
+log = logging.getLogger(__name__)
+
+# Below this many samples a fraction says little: with 0.01 the first bad sample of a run is no reason to
+# stop.
+FEW = 100
+
+
+class BadCounter:
+    """Counts bad samples in the main process; its state goes into the checkpoint.
+
+    Args:
+        max_fraction: Bad samples / all samples that are tolerated (`data.max_bad_fraction`).
+    """
+
+    def __init__(self, max_fraction: float) -> None:
+        self.max_fraction = max_fraction
+        self.seen = 0
+        self.bad = 0
+        self.kinds: dict[str, int] = {}
+
+    def add(self, seen: int, bad: Iterable[BadSample] = ()) -> None:
+        """Counts what a batch held.
+
+        Args:
+            seen: Samples of the batch, the bad ones included.
+            bad: The bad ones.
+
+        Raises:
+            DataError: There are too many by now; names the shard and the key of the last one.
+        """
+        self.seen += seen
+        for sample in bad:
+            self.bad += 1
+            self.kinds[sample.kind] = self.kinds.get(sample.kind, 0) + 1
+            if self.kinds[sample.kind] == 1:
+                log.warning("masked a bad sample (%s): %s", sample.kind, describe(sample))
+            if self.bad > self.max_fraction * max(self.seen, FEW):
+                raise DataError(
+                    f"{self.bad} of {self.seen} samples could not be used; "
+                    f"data.max_bad_fraction={self.max_fraction} is exceeded.\n"
+                    f"  the last one: {describe(sample)}\n"
+                    f"  see all of them:  vxl shards lint {sample.shard}\n"
+                    "  or allow more:    data.max_bad_fraction=0.1"
+                )
+
+    def state_dict(self) -> dict[str, Any]:
+        """The counts."""
+        return {"seen": self.seen, "bad": self.bad, "kinds": dict(self.kinds)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on counting from a checkpoint."""
+        self.seen, self.bad, self.kinds = state["seen"], state["bad"], dict(state["kinds"])
+
+
+def describe(sample: BadSample) -> str:
+    """One line: shard, key and reason, the shard and key not said twice."""
+    reason = " ".join(sample.reason.split())
+    return (
+        reason
+        if sample.shard in reason and sample.key in reason
+        else f"{sample.shard}, sample '{sample.key}': {reason}"
+    )
