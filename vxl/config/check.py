@@ -1,0 +1,93 @@
+"""Rules that span several keys, collected and reported together.
+
+A rule is a function from the whole config to its problems; each names what was got, what is allowed and a command
+that works. Rules look only at keys their config has, so that training and evaluation share them.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from vxl.errors import ConfigError
+
+Rule = Callable[[Any], Iterator[str]]
+
+
+def check(config: Any) -> None:
+    """Raises one ConfigError with every problem that the rules find in `config`."""
+    problems: list[str] = []
+    for rule in RULES:
+        try:
+            problems += rule(config)
+        except ConfigError as error:
+            problems.append(str(error))
+    if problems:
+        raise ConfigError("\n\n".join(dict.fromkeys(problems)))
+
+
+def frames_are_wanted(config: Any) -> Iterator[str]:
+    """A video model needs at least one frame."""
+    frames = getattr(getattr(config, "video", None), "max_frames", 1)
+    if frames < 1:
+        yield f"video.max_frames={frames} asks for no frames.\n  allowed: 1 or more\n  e.g.  video.max_frames=16"
+
+
+def ratio_fits_grid(config: Any) -> Iterator[str]:
+    """The ratio divides the grid (the plan raises its own error, with the ratios that fit)."""
+    if hasattr(config, "compressor") and hasattr(config, "vision"):
+        from vxl.compressor.plan import plan
+
+        plan(config.compressor, config.vision.grid)
+    yield from ()
+
+
+def video_fits_sequence(config: Any) -> Iterator[str]:
+    """A video of the most frames fits `data.max_tokens`, with room for the text."""
+    if not all(hasattr(config, part) for part in ("data", "compressor", "vision", "video")):
+        return
+    if config.video.max_frames < 1:
+        return
+    from vxl.compressor.plan import plan
+
+    try:
+        shape = plan(config.compressor, config.vision.grid)
+    except ConfigError:
+        return  # reported by ratio_fits_grid
+    groups = math.ceil(config.video.max_frames / shape.frames_per_group)
+    visual = groups * shape.tokens_per_group
+    if visual >= config.data.max_tokens:
+        fit = (config.data.max_tokens - 1) // shape.tokens_per_group * shape.frames_per_group
+        yield (
+            f"data.max_tokens={config.data.max_tokens} is too short for a video of video.max_frames="
+            f"{config.video.max_frames}: {groups} groups x {shape.tokens_per_group} = {visual} visual tokens.\n"
+            f"  allowed: data.max_tokens above {visual} plus the text, or at most {fit} frames\n"
+            f"  e.g.  data.max_tokens={2 ** math.ceil(math.log2(visual + 256))}"
+        )
+
+
+def devices_have_a_strategy(config: Any) -> Iterator[str]:
+    """Several devices need a strategy that uses them."""
+    if not hasattr(config, "strategy"):
+        return
+    devices, nodes = config.trainer.devices, config.trainer.num_nodes
+    if config.strategy._target_.endswith(".Single") and (devices, nodes) not in ((1, 1),):
+        yield (
+            f"strategy=single uses one device; got trainer.devices={devices} trainer.num_nodes={nodes}.\n"
+            "  allowed: trainer.devices=1 trainer.num_nodes=1"
+        )
+
+
+def name_is_a_folder(config: Any) -> Iterator[str]:
+    """Names become folders below paths.runs."""
+    name = getattr(config, "name", None)
+    if name and (name.startswith(("/", ".")) or ".." in name):
+        yield f"name={name} is no folder name.\n  allowed: letters, digits, - _ . and / inside\n  e.g.  name=first"
+
+
+RULES: list[Rule] = [
+    frames_are_wanted,
+    ratio_fits_grid,
+    video_fits_sequence,
+    devices_have_a_strategy,
+    name_is_a_folder,
+]
