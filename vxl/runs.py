@@ -3,18 +3,26 @@
 import csv
 import json
 import os
+import re
 import socket
 import time
+import typing
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
 
+from vxl.config.explain import CONF
 from vxl.config.rebuild import nearest
 from vxl.errors import ConfigError
 
 Status = Literal["new", "running", "finished", "failed", "killed"]
+_COLOURS = {"new": "default", "running": "cyan", "finished": "green", "failed": "red", "killed": "yellow"}
 
 
 @dataclass(frozen=True)
@@ -76,6 +84,11 @@ class Run:
         return int(max([self.metrics.get("step", 0.0), *map(int, checkpoints)]))
 
     @property
+    def steps(self) -> int | None:
+        """Optimizer steps that the run is to take."""
+        return (self.config.get("trainer") or {}).get("max_steps")
+
+    @property
     def size(self) -> int:
         """Bytes on disk."""
         return sum(file.lstat().st_size for file in _files(self.path))
@@ -86,6 +99,51 @@ class Run:
         return max(
             0.0, time.time() - max((f.lstat().st_mtime for f in _files(self.path)), default=time.time())
         )
+
+
+def runs_folder(given: str | None = None) -> Path:
+    """The folder of runs: the one given, else that of conf/local/default.yaml, else that of conf/paths."""
+    for file in (CONF / "local" / "default.yaml", CONF / "paths" / "default.yaml"):
+        if given is None and file.exists():
+            values = yaml.safe_load(file.read_text()) or {}
+            given = (values.get("paths") or {}).get("runs") or (
+                values.get("runs") if file.parent.name == "paths" else None
+            )
+    return Path(given or "runs")
+
+
+def show_runs(root: Path, status: str | None, names: Sequence[str], console: Console) -> None:
+    """Prints the runs below a folder as a table.
+
+    Args:
+        root: The folder of runs.
+        status: Only runs with this status.
+        names: Only runs whose name begins with one of these; all where there are none.
+        console: Where to print.
+
+    Raises:
+        ConfigError: No run has such a name, or there is no such status.
+    """
+    if status is not None and status not in typing.get_args(Status):
+        raise ConfigError(f"status={status} does not exist.\n  one of: {', '.join(typing.get_args(Status))}")
+    runs = list_runs(root)
+    for name in names:
+        if not any(run.name.startswith(name) for run in runs):
+            raise ConfigError(missing(name, root))
+    if not runs:
+        console.print(f"no runs in {root}/; start one:  python train.py", markup=False)
+        return
+    table = Table(title=f"runs in {root}/", title_justify="left")
+    for column in ("run", "status", "step", "size", "age"):
+        table.add_column(column, justify="left" if column in ("run", "status") else "right")
+    for run in runs:
+        if (not names or run.name.startswith(tuple(names))) and status in (None, run.status):
+            colour = _COLOURS[run.status]
+            step = f"{run.step}" + (f"/{run.steps}" if run.steps else "")
+            table.add_row(
+                escape(run.name), f"[{colour}]{run.status}[/]", step, human_size(run.size), human_age(run.age)
+            )
+    console.print(table)
 
 
 def list_runs(root: Path) -> list[Run]:
@@ -196,8 +254,6 @@ def _files(path: Path) -> list[Path]:
 
 def _natural(name: str) -> list[Any]:
     """Sort key by which ratio=4 comes before ratio=16."""
-    import re
-
     return [
         (0, float(part), "") if part.replace(".", "", 1).isdigit() else (1, 0.0, part)
         for part in re.split(r"(\d+(?:\.\d+)?)", name)

@@ -1,0 +1,220 @@
+"""The `vxl` command: ask, shards, compare, runs, explain, bench. Heavy imports happen inside the commands."""
+
+import argparse
+import re
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from vxl.errors import ConfigError, VxlError
+
+_KEY = re.compile(r"\+{0,2}([A-Za-z_][\w.]*)=(.*)", re.DOTALL)
+
+DESCRIPTION = "Long-video vision-language models: ask one, prepare data, and read the results of runs."
+EPILOG = """\
+train and evaluate:
+  python train.py model=tiny
+  python evaluate.py run=NAME benchmark=clips
+
+Words of the form key=value are settings; they may stand anywhere. Exit status: 0 done, 2 your mistake.
+"""
+
+
+@dataclass
+class Words:
+    """A command's words, sorted: settings by key, and the rest in order."""
+
+    settings: dict[str, str]
+    rest: list[str]
+
+    def take(self, key: str, default: str | None = None) -> str | None:
+        """Removes and returns a setting."""
+        return self.settings.pop(key, default)
+
+    def runs(self) -> Path:
+        """The folder of runs: `paths.runs=FOLDER`, conf/local/default.yaml, or `runs`."""
+        from vxl.runs import runs_folder
+
+        return runs_folder(self.take("paths.runs"))
+
+    def refuse_rest(self, command: str, known: Sequence[str]) -> None:
+        """Raises ConfigError for settings that the command does not have."""
+        if not self.settings:
+            return
+        from vxl.config.rebuild import nearest
+
+        problems = []
+        for key, value in self.settings.items():
+            close = nearest(key, known)
+            hint = f"\n  did you mean {' or '.join(close)}?" if close else ""
+            problems.append(
+                f"{key}={value} is not a setting of `vxl {command}`.{hint}\n  settings: {', '.join(known)}"
+            )
+        raise ConfigError("\n\n".join(problems))
+
+
+def sort_words(words: Sequence[str]) -> Words:
+    """Splits `key=value` settings from the other words; a word that names a file is no setting."""
+    found = Words({}, [])
+    for word in words:
+        match = _KEY.fullmatch(word)
+        if match is None or Path(word).exists():
+            found.rest.append(word)
+        elif match[1] in found.settings:
+            raise ConfigError(f"{match[1]} is given twice: {found.settings[match[1]]} and {match[2]}.")
+        else:
+            found.settings[match[1]] = match[2]
+    return found
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs one command; a user's mistake is a message on one screen and exit status 2."""
+    argv = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        parsed = parser(argv[0] if argv else None).parse_args(argv)
+        parsed.run(parsed)
+    except VxlError as error:
+        if any(word == "debug=traceback" for word in argv):
+            traceback.print_exc()
+        kind = type(error).__name__.removesuffix("Error").lower()
+        print(f"{kind} error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:  # `vxl runs | head`
+        sys.stderr.close()
+        sys.exit(141)
+
+
+def parser(command: str | None) -> argparse.ArgumentParser:
+    """The parser of the whole command line.
+
+    Args:
+        command: The command that will run: only its own arguments are defined, as defining some needs imports
+            that would make `vxl --help` slow.
+    """
+    made = argparse.ArgumentParser(
+        prog="vxl",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    made.add_argument("--version", action="version", version=f"vxl {_version()}")
+    commands = made.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _words(
+        commands,
+        "ask",
+        _ask,
+        "ask a question about a video",
+        'vxl ask run=NAME VIDEO "question"',
+        'vxl ask run=NAME VIDEO "question" options="a|b|c|d" max_new_tokens=32 video.max_frames=64',
+        'vxl ask model=tiny weights=random VIDEO "question"',
+    )
+    _module(commands, "shards", "write, index, check and describe shards", command)
+    _words(
+        commands,
+        "compare",
+        _compare,
+        "one row per member of a sweep, or per run",
+        "vxl compare SWEEP",
+        "vxl compare RUN RUN json=FILE",
+    )
+    _words(commands, "runs", _runs, "list runs with status and size", "vxl runs", "vxl runs status=failed")
+    _words(
+        commands,
+        "explain",
+        _explain,
+        "every group, option and key with its type, default and meaning",
+        "vxl explain",
+        "vxl explain compressor",
+        "vxl explain compressor=dts",
+        "vxl explain optim.lr",
+    )
+    _module(commands, "bench", "measure speed", command)
+    return made
+
+
+def _words(
+    commands: "argparse._SubParsersAction", name: str, run: Callable, text: str, *examples: str
+) -> None:
+    sub = commands.add_parser(
+        name,
+        help=text,
+        description=text[0].upper() + text[1:] + ".",
+        epilog="for example:\n" + "\n".join(f"  {example}" for example in examples),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    sub.add_argument(
+        "words", nargs="*", metavar="WORD", help="key=value settings and other words, in any order"
+    )
+    sub.set_defaults(run=run)
+
+
+def _module(commands: "argparse._SubParsersAction", name: str, text: str, command: str | None) -> None:
+    """A command whose arguments are defined where its code is."""
+    if command != name:
+        commands.add_parser(name, help=text)
+    elif name == "shards":
+        from vxl.data.shards_command import register
+
+        register(commands)
+    else:
+        from vxl.data.bench import register
+
+        register(commands)
+
+
+def _version() -> str:
+    from importlib.metadata import version
+
+    return version("vxl")
+
+
+def _ask(parsed: argparse.Namespace) -> None:
+    from vxl.ask import ask
+
+    ask(sort_words(parsed.words))
+
+
+def _compare(parsed: argparse.Namespace) -> None:
+    words = sort_words(parsed.words)
+    words.take("debug")
+    root, target = words.runs(), words.take("json")
+    words.refuse_rest("compare", ("json", "paths.runs"))
+    if not words.rest:
+        raise ConfigError(
+            "vxl compare needs a sweep or runs.\n  e.g.  vxl compare SWEEP   (vxl runs lists them)"
+        )
+    from rich.console import Console
+
+    from vxl.evaluate.compare import show_comparison
+    from vxl.runs import find_members
+
+    members = [run for name in words.rest for run in find_members(name, root)]
+    show_comparison(members, " ".join(words.rest), Path(target) if target else None, Console())
+
+
+def _runs(parsed: argparse.Namespace) -> None:
+    words = sort_words(parsed.words)
+    words.take("debug")
+    root, status = words.runs(), words.take("status")
+    words.refuse_rest("runs", ("status", "paths.runs"))
+    from rich.console import Console
+
+    from vxl.runs import show_runs
+
+    show_runs(root, status, words.rest, Console())
+
+
+def _explain(parsed: argparse.Namespace) -> None:
+    from vxl.explain import explain
+
+    plugins = [word for word in parsed.words if word.startswith("plugins=")]
+    names = [name for word in plugins for name in word.partition("=")[2].strip("[]").split(",") if name]
+    explain([word for word in parsed.words if word not in plugins and word != "debug=traceback"], names)
+
+
+if __name__ == "__main__":
+    main()
