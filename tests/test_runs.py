@@ -47,7 +47,9 @@ def test_status_of_every_kind(tmp_path: Path) -> None:
     make(tmp_path, "elsewhere", lock={"host": "another-machine", "pid": 1})
     make(tmp_path, "killed", lock={"host": here, "pid": dead_pid()}, metrics=METRICS)
     make(tmp_path, "killed_unlocked", metrics=METRICS)
+    make(tmp_path, "killed_early", **{"provenance.json": {}})
     make(tmp_path, "failed", failed={"error": "no frames", "type": "DataError"}, metrics=METRICS)
+    make(tmp_path, "again", failed={"error": "no frames"}, lock={"host": here, "pid": os.getpid()})
     assert {run.name: run.status for run in list_runs(tmp_path)} == {
         "new": "new",
         "finished": "finished",
@@ -55,7 +57,9 @@ def test_status_of_every_kind(tmp_path: Path) -> None:
         "elsewhere": "running",
         "killed": "killed",
         "killed_unlocked": "killed",
+        "killed_early": "killed",
         "failed": "failed",
+        "again": "running",
     }
 
 

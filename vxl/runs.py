@@ -53,14 +53,16 @@ class Run:
     @property
     def status(self) -> Status:
         """What became of the run."""
+        lock = self.path / ".lock"
+        if lock.exists() and _alive(lock):
+            return "running"
         if self.failure is not None:
             return "failed"
         if (self.path / "RESULT.json").exists():
             return "finished"
-        lock = self.path / ".lock"
-        if lock.exists():
-            return "running" if _alive(lock) else "killed"
-        return "killed" if self.step else "new"
+        # provenance.json is written by a run's first start; before that there is only a preview.
+        started = lock.exists() or (self.path / "provenance.json").exists() or self.step
+        return "killed" if started else "new"
 
     @property
     def metrics(self) -> dict[str, float]:

@@ -98,7 +98,7 @@ def compare(runs: Sequence[Run]) -> Comparison:
             Row(
                 run=run,
                 status=run.status,
-                differences={_short(key): show(config[key]) if key in config else "?" for key in keys},
+                differences={_short(key): _value(key, config) for key in keys},
                 result=run.result or dict(run.metrics),
                 benchmarks={path.stem: json.loads(path.read_text()) for path in found},
             )
@@ -164,6 +164,11 @@ def _compared(config: dict[str, Any]) -> dict[str, Any]:
 def _short(key: str) -> str:
     """`compressor.ratio` as it is typed; a part's class under the part's own name."""
     return key.removesuffix("._target_")
+
+
+def _value(key: str, config: dict[str, Any]) -> str:
+    text = show(config[key]) if key in config else "?"
+    return text.rpartition(".")[2] if key.endswith("._target_") else text
 
 
 def _columns(rows: Sequence[Row]) -> list[Column]:

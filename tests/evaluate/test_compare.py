@@ -1,0 +1,120 @@
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from rich.console import Console
+
+from vxl.errors import ConfigError
+from vxl.evaluate.compare import compare, show_comparison
+from vxl.runs import find_members
+
+
+def member(
+    root: Path, name: str, config: dict[str, Any], result: dict[str, Any] | None = None, **benchmark: float
+) -> Path:
+    """A member of a sweep with its config, and its result where it is finished."""
+    run = root / name
+    run.mkdir(parents=True)
+    base = {"model": "tiny", "seed": 0, "compressor": {"_target_": "a.DTS", "ratio": 16}, "name": name}
+    merged = base | config
+    (run / "resolved.yaml").write_text(yaml.safe_dump(merged))
+    (run / "provenance.json").write_text("{}")
+    if result is not None:
+        (run / "RESULT.json").write_text(json.dumps(result))
+    if benchmark:
+        (run / "evaluate").mkdir()
+        report = {"accuracy": {"accuracy": benchmark.pop("accuracy")}, "cost": benchmark, "answers": [1] * 99}
+        (run / "evaluate" / "clips.json").write_text(json.dumps(report))
+    return run
+
+
+def dts(ratio: int) -> dict[str, Any]:
+    return {"compressor": {"_target_": "a.DTS", "ratio": ratio}}
+
+
+def printed(root: Path, json_path: Path | None = None) -> str:
+    console = Console(width=220, record=True, file=io.StringIO())
+    show_comparison(find_members("s", root), "s", json_path, console)
+    return console.export_text()
+
+
+def test_a_row_a_member_with_differences_metrics_and_cost(tmp_path: Path) -> None:
+    member(tmp_path, "s/ratio=4", dts(4), {"loss_last": 0.5, "seconds": 20}, accuracy=0.75, prefill_ms=12.0)
+    member(tmp_path, "s/ratio=16", dts(16), {"loss_last": 0.7, "seconds": 10}, accuracy=0.5, prefill_ms=6.0)
+    found = compare(find_members("s", tmp_path))
+    assert found.keys == ["compressor.ratio"]
+    assert [row.differences for row in found.rows] == [{"compressor.ratio": "4"}, {"compressor.ratio": "16"}]
+    assert [column.name for column in found.columns] == ["loss", "clips", "prefill ms", "seconds"]
+    text = printed(tmp_path)
+    assert "75.0 %" in text
+    assert "6.0" in text
+
+
+def test_what_only_names_a_run_is_no_difference(tmp_path: Path) -> None:
+    for i in (1, 2):
+        member(
+            tmp_path, f"s/{i}", {"sweep_member": str(i), "paths": {"runs": str(i)}, "seed": i}, {"seconds": 1}
+        )
+    assert compare(find_members("s", tmp_path)).keys == ["seed"]
+
+
+def test_seeds_of_one_setting_get_mean_and_spread(tmp_path: Path) -> None:
+    for ratio, losses in ((4, (0.1, 0.2, 0.3)), (16, (0.4, 0.6))):
+        for seed, loss in enumerate(losses):
+            member(tmp_path, f"s/ratio={ratio},seed={seed}", dts(ratio) | {"seed": seed}, {"loss_last": loss})
+    member(tmp_path, "s/ratio=64,seed=0", dts(64), {"loss_last": 0.9})
+    found = compare(find_members("s", tmp_path))
+    over_seeds = found.plain()["over_seeds"]
+    assert [item["setting"] for item in over_seeds] == [{"compressor.ratio": "4"}, {"compressor.ratio": "16"}]
+    loss = over_seeds[0]["metrics"]["loss"]
+    assert loss["mean"] == pytest.approx(0.2)
+    assert loss["deviation"] == pytest.approx(0.1)
+    assert loss["count"] == 3
+    text = printed(tmp_path)
+    assert "mean ± sd of 3 seeds" in text
+    assert "0.200 ± 0.100" in text
+    assert "0.500 ± 0.141" in text
+
+
+def test_members_that_are_not_finished_are_shown_as_such_and_not_averaged(tmp_path: Path) -> None:
+    member(tmp_path, "s/seed=0", {"seed": 0}, {"loss_last": 1.0})
+    member(tmp_path, "s/seed=1", {"seed": 1}, {"loss_last": 3.0})
+    killed = member(tmp_path, "s/seed=2", {"seed": 2})
+    (killed / "metrics.csv").write_text("step,loss\n7,9.0\n")
+    failed = tmp_path / "s/seed=3"
+    failed.mkdir()
+    (failed / "FAILED.json").write_text(json.dumps({"error": "no [frames] in clip.mp4", "type": "DataError"}))
+    found = compare(find_members("s", tmp_path))
+    assert [row.status for row in found.rows] == ["finished", "finished", "killed", "failed"]
+    assert found.rows[3].differences == {"seed": "?"}
+    assert found.plain()["over_seeds"][0]["metrics"]["loss"]["mean"] == 2.0
+    text = printed(tmp_path)
+    assert "killed, step 7" in text
+    assert "seed=3 failed: no [frames] in clip.mp4" in text
+
+
+def test_other_options_of_a_group_are_named_by_their_class(tmp_path: Path) -> None:
+    member(tmp_path, "s/a", {"kv": {"_target_": "vxl.kv.full.Full"}}, {})
+    member(tmp_path, "s/b", {"kv": {"_target_": "vxl.kv.streaming.Streaming", "window": 8}}, {})
+    found = compare(find_members("s", tmp_path))
+    assert [row.differences for row in found.rows] == [{"kv": "Full"}, {"kv": "Streaming"}]
+
+
+def test_json_has_every_number_but_not_the_single_answers(tmp_path: Path) -> None:
+    member(tmp_path, "s/a", dts(4), {"loss_last": 0.5}, accuracy=0.75, prefill_ms=12.0)
+    assert "written:" in printed(tmp_path, tmp_path / "out" / "table.json")
+    written = json.loads((tmp_path / "out" / "table.json").read_text())
+    assert written["members"][0]["benchmarks"]["clips"] == {
+        "accuracy": {"accuracy": 0.75},
+        "cost": {"prefill_ms": 12.0},
+    }
+    assert written["members"][0]["result"] == {"loss_last": 0.5}
+
+
+def test_a_sweep_that_is_not_there(tmp_path: Path) -> None:
+    member(tmp_path, "compression-1a2b3c/ratio=4", dts(4), {})
+    with pytest.raises(ConfigError, match="did you mean compression-1a2b3c"):
+        find_members("compression-1a2b3d", tmp_path)

@@ -1,0 +1,59 @@
+import math
+import os
+
+import pytest
+import torch
+
+from vxl.evaluate.cost import AnswerCost, PeakMemory, summarise
+
+CPU = torch.device("cpu")
+
+
+def cost(**changes: float) -> AnswerCost:
+    values = {
+        "watch_ms": 5.0,
+        "prefill_ms": 10.0,
+        "new_tokens": 3,
+        "decode_ms": 20.0,
+        "cache_bytes": 100,
+        "visual_tokens": 8,
+        "frames": 16,
+    }
+    return AnswerCost(**(values | changes))
+
+
+def test_medians_and_the_rate_over_all_tokens() -> None:
+    costs = [cost(prefill_ms=1.0), cost(prefill_ms=2.0, new_tokens=11, decode_ms=30.0), cost(prefill_ms=90.0)]
+    found = summarise(costs, PeakMemory(CPU), 1.5)
+    assert found.prefill_ms == 2.0
+    # The first token comes out of the prefill, so it is no decoded one: 2 + 10 + 2 tokens in 70 ms.
+    assert math.isclose(found.decode_tokens_per_s, 14 / 0.070)
+    assert found.cache_bytes == 100
+    assert found.seconds == 1.5
+
+
+def test_answers_of_one_token_have_no_rate() -> None:
+    found = summarise([cost(new_tokens=1, decode_ms=0.0)], PeakMemory(CPU), 1.0)
+    assert math.isnan(found.decode_tokens_per_s)
+    assert found.plain()["decode_tokens_per_s"] is None
+
+
+def test_peak_memory_sees_what_was_freed_again() -> None:
+    size = 200 * 2**20
+    with PeakMemory(CPU) as loud:
+        block = torch.ones(size, dtype=torch.uint8)
+        del block
+    assert loud.of == "process"
+    assert loud.bytes > size
+    with PeakMemory(CPU) as quiet:
+        pass
+    if os.access("/proc/self/clear_refs", os.W_OK):  # then the mark is this block's, not the process's
+        assert loud.bytes - quiet.bytes > 0.9 * size
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_peak_memory_of_the_gpu() -> None:
+    with PeakMemory(torch.device("cuda")) as memory:
+        torch.ones(2**20, dtype=torch.uint8, device="cuda")
+    assert memory.of == "cuda"
+    assert memory.bytes >= 2**20
