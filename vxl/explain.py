@@ -5,36 +5,45 @@ from pathlib import Path
 
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from vxl.config.explain import CONF, Choice, Key, choices, find, keys_of, schema_keys
 from vxl.config.plugins import load_plugins
 
 
-def explain(words: Sequence[str], plugins: Sequence[str] = (), console: Console | None = None) -> None:
+def explain(
+    words: Sequence[str],
+    plugins: Sequence[str] = (),
+    *,
+    root: type | None = None,
+    console: Console | None = None,
+) -> None:
     """Prints the keys behind each word, or all groups and options where there is none.
 
     Args:
         words: `GROUP=NAME`, `GROUP`, or a key.
         plugins: Packages whose options are listed too.
+        root: Dataclass of the whole config; that of training where none is given.
         console: Where to print.
 
     Raises:
         ConfigError: A word names nothing; the message lists the nearest.
     """
-    from vxl.config.schema import TrainConfig
+    if root is None:
+        from vxl.config.schema import TrainConfig as root  # noqa: N813 -- imports every part
 
     console = console or Console()
     folders = [CONF, *load_plugins(plugins)]
     if not words:
         _overview(folders, console)
         console.print("\nkeys of the run", style="bold")
-        _keys([key for key in schema_keys(TrainConfig) if "." not in key.name], console)
+        _keys([key for key in schema_keys(root) if "." not in key.name], console)
         console.print("\nmore:  vxl explain GROUP   vxl explain GROUP=NAME   vxl explain KEY")
     for word in words:
-        kind, found = find(word, folders, TrainConfig)
+        kind, found = find(word, folders, root)
         if kind == "option":
-            _option(found, TrainConfig, console)
+            _option(found, root, console)
         elif kind == "group":
             _group(word, found, console)
         else:
@@ -46,7 +55,10 @@ def _overview(folders: list[Path], console: Console) -> None:
     for group, options in choices(folders).items():
         for i, (name, choice) in enumerate(options.items()):
             table.add_row(
-                group if i == 0 else "", f"{group}={name}", choice.meaning, end_section=i == len(options) - 1
+                group if i == 0 else "",
+                f"{group}={name}",
+                escape(choice.meaning),
+                end_section=i == len(options) - 1,
             )
     console.print(table)
 
@@ -54,20 +66,20 @@ def _overview(folders: list[Path], console: Console) -> None:
 def _group(group: str, options: dict[str, Choice], console: Console) -> None:
     table = _table("option", "what it is")
     for name, choice in options.items():
-        table.add_row(f"{group}={name}", choice.meaning)
+        table.add_row(f"{group}={name}", escape(choice.meaning))
     console.print(table)
     console.print(f"keys of one:  vxl explain {group}={next(iter(options))}")
 
 
 def _option(choice: Choice, root: type, console: Console) -> None:
-    console.print(f"[bold]{choice.group}={choice.name}[/]  {choice.meaning}", highlight=False)
+    console.print(f"[bold]{choice.group}={choice.name}[/]  {escape(choice.meaning)}", highlight=False)
     if choice.command:
-        console.print(f"  {choice.command}", highlight=False)
+        console.print(f"  {choice.command}", markup=False, highlight=False)
     target = choice.values.get("_target_")
     if target:
         console.print(f"  code: {target}", highlight=False)
     if choice.overrides:
-        console.print(f"  chooses: {' '.join(choice.overrides)}", highlight=False)
+        console.print(f"  chooses: {' '.join(choice.overrides)}", markup=False, highlight=False)
     keys = keys_of(choice, root)
     if keys:
         _keys(keys, console, "sets" if choice.is_global else "default")
@@ -76,7 +88,7 @@ def _option(choice: Choice, root: type, console: Console) -> None:
 def _keys(keys: list[Key], console: Console, default: str = "default") -> None:
     table = _table("key", "type", default, "meaning")
     for key in keys:
-        table.add_row(key.name, key.type, key.default, key.meaning)
+        table.add_row(*map(escape, (key.name, key.type, key.default, key.meaning)))
     console.print(table)
 
 

@@ -126,7 +126,7 @@ def find(word: str, folders: list[Path], root: type) -> tuple[str, Any]:
     group, equals, name = word.partition("=")
     if equals:
         if group not in known:
-            raise ConfigError(_no("group", group, word, list(known)))
+            raise ConfigError(_no("group", group, word, list(known), suffix=f"={name}"))
         if name not in known[group]:
             raise ConfigError(_no(f"option of {group}", name, word, list(known[group]), f"{group}="))
         return "option", known[group][name]
@@ -220,10 +220,12 @@ def _comment(path: Path) -> tuple[str, str]:
     return " ".join(meaning), command
 
 
-def _no(kind: str, name: str, word: str, known: list[str], prefix: str = "") -> str:
+def _no(kind: str, name: str, word: str, known: list[str], prefix: str = "", suffix: str = "") -> str:
     lines = [f"vxl explain {word}: there is no {kind} {name!r}."]
     close = nearest(name, known)
     if close:
-        lines.append("  did you mean " + " or ".join(f"vxl explain {prefix}{other}" for other in close) + "?")
+        lines.append(
+            "  did you mean " + " or ".join(f"vxl explain {prefix}{other}{suffix}" for other in close) + "?"
+        )
     lines.append("  there are: " + ", ".join(known))
     return "\n".join(lines)
