@@ -6,7 +6,7 @@ then one for every multiple-choice question. All of them show the same visuals.
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from string import ascii_uppercase
 from typing import Any, BinaryIO, Literal
 
@@ -122,23 +122,24 @@ def parse(text: Mapping[str, Any], visuals: Sequence[Visual], *, shard: str, key
         raise DataError(
             f"{where}: the JSON is a {type(text).__name__}, not an object.\n  write e.g.  {EXAMPLE}"
         )
-    shared = {
-        "visuals": _cut(visuals, text, where),
-        "source": str(text.get("source") or ""),
-        "scale": None if text.get("scale") is None else _number(text["scale"], "scale", where),
-        "segments": tuple(_segments(text.get("segments") or (), where)),
-    }
+    bare = Sample(
+        key,
+        visuals=_cut(visuals, text, where),
+        source=str(text.get("source") or ""),
+        scale=None if text.get("scale") is None else _number(text["scale"], "scale", where),
+        segments=tuple(_segments(text.get("segments") or (), where)),
+    )
     samples = []
     if text.get("conversations"):
         turns = place(_turns(text["conversations"], where), len(visuals), where)
-        samples.append(Sample(key=key, turns=turns, **shared))
+        samples.append(replace(bare, turns=turns))
     elif text.get("caption"):
-        samples.append(Sample(key=key, turns=_caption(text["caption"], visuals, where), **shared))
+        samples.append(replace(bare, turns=_caption(text["caption"], visuals, where)))
     questions = text.get("questions") or ()
     if not isinstance(questions, Sequence) or isinstance(questions, str):
         raise DataError(f"{where}: 'questions' is a {type(questions).__name__}.\n  write a list of objects")
     for number, item in enumerate(questions):
-        samples.append(Sample(key=f"{key}#{number}", question=_question(item, number, where), **shared))
+        samples.append(replace(bare, key=f"{key}#{number}", question=_question(item, number, where)))
     if not samples:
         got = ", ".join(sorted(text)) or "none"
         raise DataError(
@@ -270,8 +271,7 @@ def _cut(visuals: Sequence[Visual], text: Mapping[str, Any], where: str) -> tupl
             f"{where}: start={start} and end={end} leave no video.\n  write seconds with start < end"
         )
     return tuple(
-        Visual(**{**vars(visual), "start": start, "end": end}) if visual.kind == "video" else visual
-        for visual in visuals
+        replace(visual, start=start, end=end) if visual.kind == "video" else visual for visual in visuals
     )
 
 
