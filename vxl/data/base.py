@@ -1,0 +1,65 @@
+"""What every data option is: its settings, and what it gives to train on and to validate with."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from vxl.config.option import Option, option
+from vxl.data.mixture import Mixture
+from vxl.data.source import Source
+from vxl.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig(Option):
+    """How samples become batches, whatever they are read from."""
+
+    batch: int = option(8, resumable=True)
+    """Rows of a micro-batch; the global batch is data.batch x trainer.accumulate x ranks."""
+    max_tokens: int = 2048
+    """Longest row, in tokens that the model sees (visual and text). A longer sample is a bad one."""
+    packing: bool = False
+    """Put several samples into a row of max_tokens; they never attend to each other."""
+    bucket: int = 256
+    """Samples that are sorted by length (or packed) together; more of them waste less padding."""
+    workers: int = option(2, resumable=True)
+    """Processes a rank that decode; 0 decodes in the training process. The numbers stay the same."""
+    max_bad_fraction: float = 0.01
+    """Bad samples / all samples above which training stops; below it they are masked and counted."""
+
+    def __post_init__(self) -> None:
+        """Counts are positive, the fraction is one."""
+        for key in ("batch", "max_tokens", "bucket"):
+            if getattr(self, key) < 1:
+                raise ConfigError(f"{key}={getattr(self, key)} is too small.\n  allowed: 1 or more")
+        if self.workers < 0:
+            raise ConfigError(f"workers={self.workers} is too small.\n  allowed: 0 or more")
+        if not 0 <= self.max_bad_fraction <= 1:
+            raise ConfigError(f"max_bad_fraction={self.max_bad_fraction} is no fraction.\n  allowed: 0 to 1")
+
+
+class Data(ABC):
+    """A data option, built by `build(config.data, cache=Path(config.paths.cache))`.
+
+    Cheap to build; `prepare` does the work and may be called by any number of processes.
+    """
+
+    def __init__(self, config: DataConfig, *, cache: Path) -> None:
+        self.config, self.cache = config, Path(cache)
+
+    @abstractmethod
+    def prepare(self) -> None:
+        """Writes what has to be written (shards, indexes), once, however many processes call it."""
+
+    @abstractmethod
+    def training(self, seed: int) -> Mixture:
+        """The samples to train on, in the order of a seed."""
+
+    @abstractmethod
+    def validation(self) -> Source | None:
+        """The held-out samples, all of them in a fixed order; None without any."""
+
+    @abstractmethod
+    def texts(self) -> Iterator[str]:
+        """Texts of the samples to train on, for training a tokenizer: captions, questions, answers."""
