@@ -10,3 +10,19 @@ Letters, in every tensor's name: B batch · F frames · C,H,W pixels · P patche
 frames in the DTS models, 1 in Video-XL) · K visual tokens a group · T sequence tokens · D language-model width ·
 N heads · L layers.
 """
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vxl.checkpoint.load import load
+
+__all__ = ["load"]
+
+
+def __getattr__(name: str) -> Any:
+    """`vxl.load` without making `import vxl` wait for torch."""
+    if name == "load":
+        from vxl.checkpoint.load import load
+
+        return load
+    raise AttributeError(f"module 'vxl' has no attribute {name!r}")
