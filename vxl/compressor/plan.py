@@ -1,0 +1,48 @@
+"""How a compressor's ratio turns out on a tower's grid, known before any module is built."""
+
+from dataclasses import dataclass
+from math import isqrt
+from typing import TYPE_CHECKING
+
+from vxl.config.option import locate
+
+if TYPE_CHECKING:
+    from vxl.compressor.base import CompressorConfig
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The shape of a compressor's work on one group of frames."""
+
+    frames_per_group: int
+    """Frames that become one group of visual tokens."""
+    tokens_per_group: int
+    """Visual tokens of a group (K)."""
+    temporal: int
+    """Frames that become one."""
+    spatial: int
+    """k of the k x k patches that become one token."""
+    ratio: int
+    """Patches in / visual tokens out: temporal x spatial squared."""
+
+    @property
+    def grid(self) -> int:
+        """Patches a side of the compressor's grid, after it is resized (27 -> 24 in Video-XL-2)."""
+        return isqrt(self.tokens_per_group) * self.spatial
+
+    def groups(self, frames: int) -> int:
+        """Groups that `frames` frames make; the last one is filled up with its last frame."""
+        return -(-frames // self.frames_per_group)
+
+    def tokens(self, frames: int) -> int:
+        """Visual tokens that `frames` frames make."""
+        return self.groups(frames) * self.tokens_per_group
+
+
+def plan(config: "CompressorConfig", grid: int) -> Plan:
+    """The plan of a compressor behind a tower with `grid` x `grid` patches.
+
+    Raises:
+        ConfigError: The ratio does not fit the grid; the message lists those that do.
+    """
+    return locate(config._target_).plan(config, grid)

@@ -1,0 +1,112 @@
+"""What every vision tower is: uint8 frames in, patch features out, in slices of constant memory."""
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from vxl.config.option import Option
+from vxl.errors import ConfigError, DataError
+from vxl.video.transform import PixelSpec, normalise
+
+
+@dataclass(frozen=True, kw_only=True)
+class VisionConfig(Option):
+    """A vision tower: its weights, what it wants its pixels to be, and how it is run."""
+
+    weights: str = "random"
+    """`random`, or a `transformers` checkpoint of the architecture: a hub name or the path of a folder."""
+    size: int = 384
+    """Side of a frame in pixels, as the tower takes it."""
+    patch: int = 14
+    """Side of a patch in pixels."""
+    width: int = 1152
+    """Width of a patch's features."""
+    slice: int = 64
+    """Frames encoded at once; bounds the memory and leaves the numbers alone."""
+
+    mean: ClassVar[tuple[float, float, float]] = (0.5, 0.5, 0.5)
+    std: ClassVar[tuple[float, float, float]] = (0.5, 0.5, 0.5)
+    resize: ClassVar[Literal["squash", "shortest_crop"]] = "squash"
+
+    def __post_init__(self) -> None:
+        """Checks what the base promises: at least one patch, at least one frame a slice."""
+        if not 0 < self.patch <= self.size:
+            raise ConfigError(
+                f"patch={self.patch} does not fit size={self.size}.\n  allowed: 1 to {self.size}"
+            )
+        if self.slice < 1:
+            raise ConfigError(f"slice={self.slice} encodes no frame.\n  allowed: 1 or more\n  e.g.  slice=64")
+
+    @property
+    def grid(self) -> int:
+        """Patches a side; pixels that fill no patch are left out at the right and at the bottom."""
+        return self.size // self.patch
+
+    @property
+    def pixels(self) -> PixelSpec:
+        """What the tower wants its pixels to be."""
+        return PixelSpec(size=self.size, mean=self.mean, std=self.std, resize=self.resize)
+
+
+class VisionEncoder(nn.Module):
+    """Base of the towers. A tower gives `encode`; the base checks, normalises and slices.
+
+    Attributes:
+        width: V, the width of a patch's features.
+        grid: Patches a side.
+        patches: P, the patches a frame gives (`grid` squared, and one more where a class token is kept).
+        pixels: What frames must be before they come here.
+    """
+
+    def __init__(self, config: VisionConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.width = config.width
+        self.grid = config.grid
+        self.patches = config.grid**2
+        self.pixels = config.pixels
+
+    def forward(self, frames_FCHW: Tensor) -> Tensor:
+        """Features of every patch.
+
+        Args:
+            frames_FCHW: uint8 RGB at the tower's size, on any device; each slice travels to the tower's.
+
+        Returns:
+            patches_FPV, in the tower's dtype and on its device.
+
+        Raises:
+            DataError: The frames are of another size or type.
+        """
+        self._check(frames_FCHW)
+        place = next(self.parameters())
+        slices = frames_FCHW.split(self.config.slice)
+        encoded = (self.encode(normalise(part.to(place.device), self.pixels, place.dtype)) for part in slices)
+        if len(slices) == 1:
+            return next(encoded)
+        if torch.is_grad_enabled():
+            return torch.cat(list(encoded))
+        # Filled in place: concatenation would hold all features twice.
+        patches_FPV = place.new_empty(len(frames_FCHW), self.patches, self.width)
+        for target, part in zip(patches_FPV.split(self.config.slice), encoded, strict=True):
+            target.copy_(part)
+        return patches_FPV
+
+    @abstractmethod
+    def encode(self, pixels_FCHW: Tensor) -> Tensor:
+        """patches_FPV of one slice of normalised frames."""
+
+    def load_pretrained(self) -> None:
+        """Fills the tower from `config.weights`; with `random` it stays as it was initialised."""
+
+    def _check(self, frames_FCHW: Tensor) -> None:
+        size = self.pixels.size
+        if frames_FCHW.dtype != torch.uint8 or frames_FCHW.shape[1:] != (3, size, size):
+            raise DataError(
+                f"the vision tower got frames of {tuple(frames_FCHW.shape[1:])} {frames_FCHW.dtype}.\n"
+                f"  expected: (3, {size}, {size}) torch.uint8\n"
+                "  resize them first: vxl.video.transform.resize_FCHW(frames_FCHW, vision.pixels)"
+            )
