@@ -1,0 +1,126 @@
+"""From a file to what a tower takes: a video's chosen frames with their times, or an image."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from vxl.errors import DataError
+from vxl.video.decode import open_video, read, read_on
+from vxl.video.probe import Source, VideoInfo, as_readable, source_name
+from vxl.video.sample import Sampler
+from vxl.video.transform import PixelSpec, resize_FCHW
+
+
+@dataclass(frozen=True)
+class Frames:
+    """Decoded frames: uint8 [F, C, H, W], the seconds of each from the start, and what the file holds."""
+
+    frames_FCHW: Tensor
+    seconds: list[float]
+    info: VideoInfo
+
+
+@dataclass(frozen=True)
+class FrameStream:
+    """Frames to come, in pieces of uint8 [F, C, H, W]; the times and the file's facts are known already."""
+
+    pieces: Iterator[Tensor]
+    seconds: list[float]
+    info: VideoInfo
+
+
+def load_video(
+    source: Source,
+    sampler: Sampler,
+    pixels: PixelSpec | None,
+    *,
+    start: float | None = None,
+    end: float | None = None,
+    name: str | None = None,
+    threads: int = 1,
+) -> Frames:
+    """Reads the frames that a sampler chooses.
+
+    Args:
+        source: Path, bytes, or open binary file.
+        sampler: Which frames, and with which decoder.
+        pixels: The size to bring them to; None for the video's own.
+        start: Where the segment to read begins, in seconds; None for the file's start.
+        end: Where it ends; None for the file's end.
+        name: What to call the video in messages.
+        threads: Threads of the decoder; 0 for as many as there are cores.
+
+    Raises:
+        DataError: The file can't be read, or has no frame between `start` and `end`.
+    """
+    with open_video(source, decoder=sampler.config.decoder, name=name, threads=threads) as reader:
+        selection = sampler.select(reader.info.frames, reader.info.fps, start, end)
+        return Frames(read(reader, selection.indices, pixels), selection.seconds, reader.info)
+
+
+def stream_video(
+    source: Source,
+    sampler: Sampler,
+    pixels: PixelSpec | None,
+    *,
+    piece: int,
+    start: float | None = None,
+    end: float | None = None,
+    name: str | None = None,
+    threads: int = 0,
+) -> FrameStream:
+    """Like `load_video`, but in pieces of `piece` frames (the last may be shorter), decoded when asked for.
+
+    The memory is that of one piece, however long the video. The file is closed with the iterator, or when it
+    ends.
+    """
+    reader = open_video(source, decoder=sampler.config.decoder, name=name, threads=threads)
+    reader.__enter__()
+    try:
+        selection = sampler.select(reader.info.frames, reader.info.fps, start, end)
+    except DataError:
+        reader.__exit__(None, None, None)
+        raise
+
+    def pieces() -> Iterator[Tensor]:
+        try:
+            gathered: list[Tensor] = []
+            for frame_CHW in read_on(reader, selection.indices, pixels):
+                gathered.append(frame_CHW)
+                if len(gathered) == piece:
+                    yield torch.stack(gathered)
+                    gathered = []
+            if gathered:
+                yield torch.stack(gathered)
+        finally:
+            reader.__exit__(None, None, None)
+
+    return FrameStream(pieces(), selection.seconds, reader.info)
+
+
+def load_image(source: Source, pixels: PixelSpec | None, *, name: str | None = None) -> Tensor:
+    """Reads an image, upright, as uint8 RGB [C, H, W].
+
+    Raises:
+        DataError: Absent, truncated, or not an image.
+    """
+    name = name or source_name(source)
+    try:
+        with Image.open(as_readable(source)) as image:
+            pixels_HWC = np.array(ImageOps.exif_transpose(image).convert("RGB"))
+    except FileNotFoundError as error:
+        raise DataError(f"{name}: no such file.\n  check the path, or the folder of the images") from error
+    except (
+        OSError,
+        SyntaxError,
+        Image.DecompressionBombError,
+    ) as error:
+        raise DataError(
+            f"{name}: can't be read as an image: {error}.\n  expected: jpg, png, webp, ..."
+        ) from error
+    frame_1CHW = torch.from_numpy(pixels_HWC).permute(2, 0, 1)[None]
+    return (frame_1CHW if pixels is None else resize_FCHW(frame_1CHW, pixels))[0].contiguous()
