@@ -6,10 +6,10 @@
                                                             ▼ │  around each prefill chunk, at the question, at every decoded token
                                                             kv       which keys and values stay
 
-Letters, in every tensor's name: B batch · F frames · C,H,W pixels · P patches a frame · V vision width · G groups (4
-frames in the DTS models, 1 in Video-XL) · K visual tokens a group · T sequence tokens · D language-model width ·
-N heads · L layers.
-"""
+Letters, in every tensor's name: B batch · F frames · C,H,W pixels · P patches a frame · V vision width ·
+G groups (4 frames in the DTS models, 1 in Video-XL) · K visual tokens a group · T sequence tokens ·
+D language-model width · N heads · L layers.
+"""  # noqa: E501 -- the picture is as wide as it is
 
 from typing import TYPE_CHECKING, Any
 
