@@ -22,6 +22,8 @@ from vxl.config.rebuild import nearest
 from vxl.errors import ConfigError
 
 Status = Literal["new", "running", "finished", "failed", "killed"]
+# A folder with one of these files is a run.
+_MARKS = {"resolved.yaml", "RESULT.json", "FAILED.json"}
 _COLOURS = {"new": "default", "running": "cyan", "finished": "green", "failed": "red", "killed": "yellow"}
 
 
@@ -152,7 +154,7 @@ def list_runs(root: Path) -> list[Run]:
     """Every run below a folder, members of sweeps included, the most recent first."""
     found = []
     for folder, below, files in os.walk(root):
-        if {"resolved.yaml", "RESULT.json", "FAILED.json"} & set(files):
+        if _MARKS & set(files):
             path = Path(folder)
             found.append(Run(path.relative_to(root).as_posix(), path))
             below.clear()  # a run's own folders are no runs
@@ -168,11 +170,8 @@ def find_run(name: str, root: Path) -> Run:
         ConfigError: There is no such run; the message lists the nearest names.
     """
     for path in (root / name, Path(name)):
-        if path.is_dir() and any(
-            (path / f).exists() for f in ("resolved.yaml", "RESULT.json", "FAILED.json")
-        ):
-            inside = path.resolve().is_relative_to(root.resolve())
-            return Run(path.resolve().relative_to(root.resolve()).as_posix() if inside else path.name, path)
+        if path.is_dir() and _MARKS & set(os.listdir(path)):
+            return _named(path, root)
     raise ConfigError(missing(name, root))
 
 
@@ -186,9 +185,13 @@ def find_members(name: str, root: Path) -> list[Run]:
     members = list_runs(folder) if folder.is_dir() else []
     if not members:
         raise ConfigError(missing(name, root))
-    if members[0].path == folder:
-        return [find_run(name, root)]
-    return sorted(members, key=lambda run: _natural(run.name))
+    return sorted([_named(run.path, root) for run in members], key=lambda run: _natural(run.name))
+
+
+def _named(path: Path, root: Path) -> Run:
+    """A run by its name below `root`, or by its folder's name where it lies elsewhere."""
+    inside = path.resolve().is_relative_to(root.resolve())
+    return Run(path.resolve().relative_to(root.resolve()).as_posix() if inside else path.name, path)
 
 
 def missing(name: str, root: Path) -> str:

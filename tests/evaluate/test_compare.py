@@ -8,7 +8,7 @@ import yaml
 from rich.console import Console
 
 from vxl.errors import ConfigError
-from vxl.evaluate.compare import compare, show_comparison
+from vxl.evaluate.compare import against_first, compare, show_comparison
 from vxl.runs import find_members
 
 
@@ -101,6 +101,20 @@ def test_other_options_of_a_group_are_named_by_their_class(tmp_path: Path) -> No
     member(tmp_path, "s/b", {"kv": {"_target_": "vxl.kv.streaming.Streaming", "window": 8}}, {})
     found = compare(find_members("s", tmp_path))
     assert [row.differences for row in found.rows] == [{"kv": "Full"}, {"kv": "Streaming"}]
+
+
+def test_members_are_paired_with_the_first_on_the_same_questions(tmp_path: Path) -> None:
+    answers = {"a": [True] * 10 + [False] * 10, "b": [True] * 20, "c": [True] * 19}
+    for name, rights in answers.items():
+        run = member(tmp_path, f"s/{name}", {"model": name}, {}, accuracy=0.5)
+        kept = [{"key": f"q{i}", "right": right} for i, right in enumerate(rights)]
+        (run / "evaluate" / "clips.json").write_text(
+            json.dumps({"accuracy": {"accuracy": 0.5}, "answers": kept[::-1] if name == "b" else kept})
+        )
+    ((name, first, other, test),) = against_first(compare(find_members("s", tmp_path)).rows)
+    assert (name, first.run.name, other.run.name) == ("clips", "s/a", "s/b")
+    assert (test.second_only, test.first_only) == (10, 0)
+    assert "clips: b +50.0 points against a (paired test p = 0.002)" in printed(tmp_path)
 
 
 def test_json_has_every_number_but_not_the_single_answers(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 import abc
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vxl.config.option import Option
@@ -56,7 +55,9 @@ class Benchmark(abc.ABC):
             )
         found = [number for number in range(len(source)) if source.record(number).question is not None]
         if not found:
-            raise DataError(f"benchmark {self.name} holds {len(source)} samples, but no question with options.")
+            raise DataError(
+                f"benchmark {self.name} holds {len(source)} samples, but no question with options."
+            )
         return found[:limit]
 
     def questions(self, limit: int | None = None) -> Iterator["Loaded"]:

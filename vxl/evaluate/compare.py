@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from vxl.config.explain import flatten, show
-from vxl.evaluate.statistics import Spread, spread
+from vxl.evaluate.statistics import Paired, Spread, paired, spread
 from vxl.runs import Run, human_size
 
 # Keys that differ between the members of a sweep without being what it compares.
@@ -141,10 +141,34 @@ def table(comparison: Comparison, title: str) -> Table:
     return made
 
 
+def against_first(rows: Sequence[Row]) -> list[tuple[str, Row, Row, Paired]]:
+    """McNemar's test of each later member against the first, on the questions that both were asked.
+
+    Returns:
+        [(benchmark, first, other, test)]; only members whose answers were kept and to the same questions.
+    """
+    found = []
+    for name in dict.fromkeys(name for row in rows for name in row.benchmarks):
+        answered = [(row, _rights(row.benchmarks[name])) for row in rows if name in row.benchmarks]
+        first, rights = answered[0]
+        for other, others in answered[1:]:
+            if rights and rights.keys() == others.keys():
+                test = paired(list(rights.values()), [others[key] for key in rights])
+                found.append((name, first, other, test))
+    return found
+
+
 def show_comparison(runs: Sequence[Run], title: str, json_path: Path | None, console: Console) -> Comparison:
     """Prints the comparison, and writes it as JSON where a path is given."""
     found = compare(runs)
     console.print(table(found, title))
+    for name, first, other, test in against_first(found.rows):
+        console.print(
+            f"{name}: {other.run.path.name} {100 * test.difference:+.1f} points against "
+            f"{first.run.path.name} (paired test p = {test.p_value:.2g})",
+            markup=False,
+            highlight=False,
+        )
     for row in found.rows:
         if row.run.failure is not None:
             console.print(f"{row.run.path.name} failed: {row.run.failure}", style="red", markup=False)
@@ -164,6 +188,12 @@ def _compared(config: dict[str, Any]) -> dict[str, Any]:
 def _short(key: str) -> str:
     """`compressor.ratio` as it is typed; a part's class under the part's own name."""
     return key.removesuffix("._target_")
+
+
+def _rights(report: dict[str, Any]) -> dict[str, bool]:
+    """Whether each question was answered rightly, by its key."""
+    answers = report.get("answers") or []
+    return {item["key"]: item["right"] for item in answers if isinstance(item, dict)}
 
 
 def _value(key: str, config: dict[str, Any]) -> str:
