@@ -1,1 +1,1 @@
-"""..."""
+"""The language model: any Hugging Face decoder through vxl's own attention and cache."""

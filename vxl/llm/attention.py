@@ -1,0 +1,187 @@
+"""The attention function that transformers calls in every layer: keys arrive un-rotated, the step says the rest.
+
+The model is called with positions of zero, so that its own rotation does nothing; this function rotates queries
+and keys to the positions of the step, puts the cache's keys in front, and leaves the new ones for the cache.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vxl.errors import ConfigError
+from vxl.llm.backends import BACKENDS
+from vxl.llm.block import Block
+from vxl.llm.continuation import attend_causal, attend_few
+from vxl.llm.rope import rotate
+from vxl.llm.step import New, Step
+
+NAME = "vxl"
+"""What our attention is registered as; transformers makes no masks for a name that it does not know."""
+
+FEW = 8
+"""Up to so many new tokens read the cache block by block, without joining it."""
+
+# What transformers passes to attention that means another function than ours.
+UNSUPPORTED = {
+    "softcap": "caps its attention scores",
+    "s_aux": "has learned attention sinks",
+    "sliding_window": "has a sliding window",
+}
+
+
+def register() -> None:
+    """Makes our attention known to transformers."""
+    from transformers import AttentionInterface
+
+    AttentionInterface.register(NAME, attend)
+
+
+def attend(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    *,
+    step: Step,
+    **kwargs: Any,
+) -> tuple[Tensor, None]:
+    """Attention of one layer.
+
+    Args:
+        module: The layer's attention module; its `layer_idx` finds the cache.
+        query: [B, query heads, T, H], un-rotated.
+        key: [B, N, T, H], un-rotated.
+        value: [B, N, T, H].
+        attention_mask: None: what sees what is the step's to say.
+        scaling: Factor on the scores.
+        dropout: On the attention weights; must be 0.
+        step: The pass.
+        **kwargs: Others of transformers.
+
+    Returns:
+        [B, T, query heads, H], and None.
+
+    Raises:
+        ConfigError: The model wants an attention that ours is not.
+    """
+    for name, what in UNSUPPORTED.items():
+        if kwargs.get(name) is not None:
+            raise ConfigError(
+                f"llm: {type(module).__name__} {what} ({name}={kwargs[name]}).\n"
+                "  allowed: plain causal attention, like Qwen2, Qwen3 and Llama"
+            )
+    if dropout:
+        raise ConfigError(
+            f"llm: attention dropout {dropout} is not supported.\n  allowed: attention_dropout=0"
+        )
+    cos, sin = step.cos_BTH[:, None].to(query.dtype), step.sin_BTH[:, None].to(query.dtype)
+    rotated = rotate(key, cos, sin)
+    query = rotate(query, cos, sin)
+    layer: int = module.layer_idx  # type: ignore[assignment]
+    if step.new is not None:
+        step.new[layer] = New(key, value, rotated)
+    past = () if step.past is None else step.past[layer]
+    if not past:
+        out = BACKENDS[step.backend](query, rotated, value, scaling, step)
+    elif step.views is not None:
+        out = through_views(past, query, rotated, value, scaling, step)
+    elif query.shape[2] <= FEW:
+        keys = [block.turned(step.rotary) for block in past]
+        values = [block.values_BNSH for block in past]
+        valid = [block.valid_BNS for block in past]
+        out = attend_few(query, [*keys, rotated], [*values, value], scaling, [*valid, None])
+    else:
+        out = continue_from(past, query, rotated, value, scaling, step)
+    return out.transpose(1, 2), None
+
+
+def continue_from(
+    past: tuple[Block, ...], query: Tensor, key: Tensor, value: Tensor, scaling: float | None, step: Step
+) -> Tensor:
+    """New tokens behind a cache that they see all of."""
+    rows, _, tokens, _ = query.shape
+    whole = step.valid_BT is None and all(len(block.keys_BNSH) == rows for block in past)
+    if whole and all(block.valid_BNS is None for block in past):
+        return attend_causal(query, *joined(past, key, value, step), scaling)
+    # Row by row, without the entries that do not exist: that needs no mask, and no copy of rows' shared blocks.
+    out = torch.zeros_like(query)
+    lengths = [tokens] * rows if step.valid_BT is None else step.valid_BT.sum(dim=1).tolist()
+    for row, length in enumerate(lengths):
+        if not length:
+            continue
+        q, k, v = (x[row, None, :, :length] for x in (query, key, value))
+        own = [of_row(block, row) for block in past]
+        out[row, None, :, :length] = attend_causal(
+            q, *joined(own, k, v, step), scaling, valid_BNS=visible(own, length)
+        )
+    return out
+
+
+def through_views(
+    past: tuple[Block, ...], query: Tensor, key: Tensor, value: Tensor, scaling: float | None, step: Step
+) -> Tensor:
+    """New tokens that see parts of the cache."""
+    assert step.views is not None
+    keys, values = joined(past, key, value, step)
+    entries, tokens = keys.shape[2] - key.shape[2], key.shape[2]
+    own_T = torch.arange(entries, entries + tokens, device=key.device)
+    out = query
+    for view in step.views:
+        k, v = keys, values
+        if view.past_S is not None:
+            seen = torch.cat((view.past_S, own_T))
+            k, v = keys.index_select(2, seen), values.index_select(2, seen)
+        if view.queries_Q is None:
+            out = attend_causal(query, k, v, scaling)
+        else:
+            q = query.index_select(2, view.queries_Q)
+            part = attend_causal(q, k, v, scaling, column_Q=view.queries_Q, tokens=tokens)
+            out = out.index_copy(2, view.queries_Q, part)
+    return out
+
+
+def joined(past: Sequence[Block], key: Tensor, value: Tensor, step: Step) -> tuple[Tensor, Tensor]:
+    """The past's rotated keys and its values, with the new ones behind them."""
+    keys = torch.cat([*(block.turned(step.rotary) for block in past), key], dim=2)
+    return keys, torch.cat([*(block.values_BNSH for block in past), value], dim=2)
+
+
+def visible(past: Sequence[Block], tokens: int) -> Tensor | None:
+    """Which of the keys exist where heads keep different ones, [1, N, S]; None = all."""
+    masks = [block.valid_BNS for block in past]
+    if all(mask is None for mask in masks):
+        return None
+    some = next(mask for mask in masks if mask is not None)
+    there = [
+        some.new_ones(1, some.shape[1], len(block)) if mask is None else mask
+        for block, mask in zip(past, masks, strict=True)
+    ]
+    return torch.cat([*there, some.new_ones(1, some.shape[1], tokens)], dim=-1)
+
+
+def of_row(block: Block, row: int) -> Block:
+    """One row of a block; without its invalid entries where all heads agree on them."""
+
+    def pick(tensor: Tensor) -> Tensor:
+        return tensor[row if tensor.shape[0] > 1 else 0][None]
+
+    valid = None if block.valid_BNS is None else pick(block.valid_BNS)
+    tensors = [
+        pick(block.keys_BNSH),
+        pick(block.values_BNSH),
+        pick(block.positions_BNS),
+        pick(block.index_BNS),
+    ]
+    rotated = None if block.rotated_BNSH is None else pick(block.rotated_BNSH)
+    if valid is None or bool(valid.all()):
+        return Block(*tensors, None, rotated)
+    if valid.shape[1] > 1:
+        return Block(*tensors, valid, rotated)
+    there = valid[0, 0].nonzero()[:, 0]
+    tensors = [tensor.index_select(2, there) for tensor in tensors]
+    return Block(*tensors, None, None if rotated is None else rotated.index_select(2, there))

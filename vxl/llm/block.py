@@ -1,0 +1,141 @@
+"""A run of cache entries of one layer; immutable, so that any number of caches may share it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from vxl.llm.rope import Rotary
+
+
+class Choice(NamedTuple):
+    """Entries of a block that stay: which, in order, where they stand, and which of them exist (None = all)."""
+
+    order_BNS: Tensor
+    positions_BNS: Tensor
+    index_BNS: Tensor
+    valid_BNS: Tensor | None
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """Keys, values and where they stand. Axis N of the small tensors is 1 where all heads agree.
+
+    One row stands for all rows of a cache whose rows share the block.
+    """
+
+    keys_BNSH: Tensor
+    """Un-rotated keys (after the model's own key norm, if it has one)."""
+    values_BNSH: Tensor
+    positions_BNS: Tensor
+    """Rotary positions, int64."""
+    index_BNS: Tensor
+    """Which token of the sequence, counted in the order of feeding, an entry comes from."""
+    valid_BNS: Tensor | None = None
+    """Entries that exist; None = all. Rows and heads may keep different numbers."""
+    rotated_BNSH: Tensor | None = None
+    """Keys at their positions, remembered for decoding."""
+
+    def __len__(self) -> int:
+        return self.keys_BNSH.shape[2]
+
+    def tensors(self) -> Iterator[Tensor]:
+        """All tensors of the block."""
+        for field in fields(self):
+            tensor = getattr(self, field.name)
+            if tensor is not None:
+                yield tensor
+
+    def chosen(self, choice: Choice) -> "Block":
+        """A block of the chosen entries alone."""
+        return Block(
+            take(self.keys_BNSH, choice.order_BNS),
+            take(self.values_BNSH, choice.order_BNS),
+            choice.positions_BNS,
+            choice.index_BNS,
+            choice.valid_BNS,
+            None if self.rotated_BNSH is None else take(self.rotated_BNSH, choice.order_BNS),
+        )
+
+    def at(self, positions_BNS: Tensor, rotary: Rotary) -> "Block":
+        """The block with its entries moved to other positions, rotated anew from the un-rotated keys."""
+        rotated = None if self.rotated_BNSH is None else rotary.turn(self.keys_BNSH, positions_BNS)
+        return replace(self, positions_BNS=positions_BNS, rotated_BNSH=rotated)
+
+    def turned(self, rotary: Rotary) -> Tensor:
+        """The keys at their positions."""
+        if self.rotated_BNSH is not None:
+            return self.rotated_BNSH
+        return rotary.turn(self.keys_BNSH, self.positions_BNS)
+
+
+class Room:
+    """Storage for a layer's next tokens. Only the cache that made it writes into it: forks open their own."""
+
+    def __init__(self, like: Block, size: int) -> None:
+        def empty(tensor: Tensor) -> Tensor:
+            rows, heads, _, width = tensor.shape
+            return tensor.new_empty(rows, heads, size, width)
+
+        self.size = size
+        self.used = 0
+        self.keys = empty(like.keys_BNSH)
+        self.values = empty(like.values_BNSH)
+        self.rotated = None if like.rotated_BNSH is None else empty(like.rotated_BNSH)
+
+    def fits(self, block: Block) -> bool:
+        """Whether a block's entries still fit."""
+        return self.used + len(block) <= self.size
+
+    def add(self, block: Block, positions_BNS: Tensor, index_BNS: Tensor) -> Block:
+        """Writes a block's entries behind those it has.
+
+        Returns:
+            The block of all entries of the room, with the given positions and indexes.
+        """
+        start, self.used = self.used, self.used + len(block)
+        self.keys[:, :, start : self.used] = block.keys_BNSH
+        self.values[:, :, start : self.used] = block.values_BNSH
+        if self.rotated is not None:
+            self.rotated[:, :, start : self.used] = block.rotated_BNSH
+        rotated = None if self.rotated is None else self.rotated[:, :, : self.used]
+        keys, values = self.keys[:, :, : self.used], self.values[:, :, : self.used]
+        return Block(keys, values, positions_BNS, index_BNS, None, rotated)
+
+
+def choose(block: Block, keep_BNS: Tensor) -> Choice | None:
+    """Turns a mask over a block's entries into a choice; None where the block loses nothing.
+
+    Rows and heads that keep fewer entries than others get invalid ones behind theirs.
+    """
+    valid_BNS = block.valid_BNS
+    if valid_BNS is not None:
+        keep_BNS = keep_BNS & valid_BNS
+    if bool((keep_BNS if valid_BNS is None else keep_BNS == valid_BNS).all()):
+        return None
+    counts = keep_BNS.sum(dim=-1)
+    least, most = int(counts.min()), int(counts.max())
+    order = torch.argsort((~keep_BNS).to(torch.uint8), dim=-1, stable=True)[..., :most]
+    valid = None if least == most else keep_BNS.gather(-1, order)
+    return Choice(order, take(block.positions_BNS, order), take(block.index_BNS, order), valid)
+
+
+def take(tensor: Tensor, order_BNS: Tensor) -> Tensor:
+    """Gathers entries along axis 2 of [B,N,S] or [B,N,S,H]; rows and heads of either broadcast."""
+    rows = max(tensor.shape[0], order_BNS.shape[0])
+    heads = max(tensor.shape[1], order_BNS.shape[1])
+    tensor = tensor.expand(rows, heads, *tensor.shape[2:])
+    order = order_BNS.expand(rows, heads, -1)
+    if tensor.ndim == 4:
+        order = order[..., None].expand(-1, -1, -1, tensor.shape[3])
+    return tensor.gather(2, order)
+
+
+def alone(tensor: Tensor) -> Tensor:
+    """The tensor, contiguous and in a storage of its own (a view of a fused projection keeps all of it alive)."""
+    tensor = tensor.contiguous()
+    if tensor.untyped_storage().nbytes() != tensor.numel() * tensor.element_size():
+        tensor = tensor.clone()
+    return tensor

@@ -1,0 +1,224 @@
+"""What a language model remembers of a batch of sequences: keys and values in blocks, per layer.
+
+Keys are kept un-rotated, so that a policy may drop, merge or move entries; their positions stand beside them.
+Appending opens a new block or fills the room of the last one and never copies the past. A fork shares all blocks
+with its parent and appends to blocks of its own. Dropping entries rewrites only the blocks that lose some.
+
+Letters: B rows · N key-value heads (1 where all heads agree) · S entries · H head width.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from vxl.llm.block import Block, Choice, Room, alone, choose
+from vxl.llm.rope import Rotary
+from vxl.llm.step import Step
+
+if TYPE_CHECKING:
+    from vxl.data.layout import Layout
+
+
+class Cache:
+    """Keys and values of a batch of sequences.
+
+    Args:
+        layers: Number of layers.
+        rotary: The model's rotation.
+        device: Where the positions live.
+        rows: Sequences of the batch.
+        memo: Whether rotated keys are remembered beside the un-rotated ones: half as much memory again, and
+            decoding need not rotate the past at every token.
+        room: Tokens for which space is made at once when single tokens are appended.
+    """
+
+    def __init__(
+        self,
+        layers: int,
+        rotary: Rotary,
+        device: torch.device,
+        *,
+        rows: int = 1,
+        memo: bool = True,
+        room: int = 64,
+    ) -> None:
+        self.rotary = rotary
+        self.memo = memo
+        self.room = room
+        self.layers: list[tuple[Block, ...]] = [()] * layers
+        self.next_B = torch.zeros(rows, dtype=torch.int64, device=device)
+        """Rotary position of each row's next token."""
+        self.fed = 0
+        """Columns that have gone in, padding and dropped ones included."""
+        self.layouts: list[Layout] = []
+        """What the fed tokens were, as far as the feeder said: pieces in order; `Block.index_BNS` points into them."""
+        self.state: dict[str, Any] = {}
+        """What a policy remembers of these sequences; a fork gets a copy of the dict."""
+        self._rooms: list[Room | None] = [None] * layers
+
+    @property
+    def rows(self) -> int:
+        """Sequences of the batch."""
+        return len(self.next_B)
+
+    def entries(self, layer: int = 0) -> int:
+        """Columns of a layer; rows and heads that keep fewer have invalid ones among them."""
+        return sum(len(block) for block in self.layers[layer])
+
+    def valid(self, layer: int = 0) -> Tensor:
+        """Which entries of a layer exist, bool [B, N, S]."""
+        masks = [
+            torch.ones_like(block.positions_BNS, dtype=torch.bool)
+            if block.valid_BNS is None
+            else block.valid_BNS
+            for block in self.layers[layer]
+        ]
+        return self._joined(masks, torch.bool)
+
+    def positions(self, layer: int = 0) -> Tensor:
+        """Rotary positions of a layer's entries, int64 [B, N, S]."""
+        return self._joined([block.positions_BNS for block in self.layers[layer]], torch.int64)
+
+    def index(self, layer: int = 0) -> Tensor:
+        """Which fed token each entry of a layer comes from, int64 [B, N, S]."""
+        return self._joined([block.index_BNS for block in self.layers[layer]], torch.int64)
+
+    def append(self, step: Step, layout: "Layout | None" = None) -> None:
+        """Takes in what the layers left in `step.new`; a step can be appended once."""
+        assert step.new is not None, "the step was made without a cache"
+        tokens = step.positions_BT.shape[1]
+        positions = step.positions_BT[:, None, :].expand(self.rows, 1, tokens)
+        index = torch.arange(self.fed, self.fed + tokens, device=positions.device).expand(
+            self.rows, 1, tokens
+        )
+        valid = None if step.valid_BT is None else step.valid_BT[:, None, :]
+        joined: dict[int, tuple[Tensor, ...]] = {}
+        for layer, new in enumerate(step.new):
+            assert new is not None, f"layer {layer} did not run through vxl's attention"
+            rotated = new.rotated_BNTH if self.memo else None
+            block = Block(new.keys_BNTH, new.values_BNTH, positions, index, valid, rotated)
+            self._add(layer, block, joined)
+            step.new[layer] = None
+        counts = tokens if step.valid_BT is None else step.valid_BT.sum(dim=1)
+        self.next_B = torch.maximum(self.next_B, step.positions_BT[:, 0] + counts)
+        self.fed += tokens
+        if layout is not None:
+            self.layouts.append(layout)
+
+    def fork(self, rows: int | None = None) -> "Cache":
+        """A cache that goes on from here on its own and shares all blocks.
+
+        Args:
+            rows: From a cache of one row, this many rows that share its blocks.
+        """
+        assert rows is None or self.rows in (1, rows), f"{self.rows} rows can't become {rows}"
+        device, rows = self.next_B.device, rows or self.rows
+        fork = Cache(len(self.layers), self.rotary, device, rows=rows, memo=self.memo, room=self.room)
+        fork.layers = list(self.layers)
+        fork.next_B = self.next_B.expand(rows).clone()
+        fork.fed = self.fed
+        fork.layouts = list(self.layouts)
+        fork.state = dict(self.state)
+        return fork
+
+    def keep(self, keep: Tensor | Sequence[Tensor]) -> None:
+        """Drops the other entries and frees their memory.
+
+        Args:
+            keep: Which entries of every layer stay, bool [B or 1, N, S]; or one such tensor a layer.
+        """
+        before = list(self.layers)  # keeps alive what `choices` knows by identity
+        choices: dict[tuple[int, int, int], Choice | None] = {}  # layers mostly agree: choose once
+        for layer, blocks in enumerate(before):
+            mask = keep if isinstance(keep, Tensor) else keep[layer]
+            kept: list[Block] = []
+            start = 0
+            for block in blocks:
+                part, start = mask[..., start : start + len(block)], start + len(block)
+                key = (part.data_ptr(), id(block.positions_BNS), id(block.valid_BNS))
+                if key not in choices:
+                    choices[key] = choose(block, part)
+                choice = choices[key]
+                kept.append(block if choice is None else block.chosen(choice))
+            if kept and kept[-1] is not blocks[-1]:
+                self._rooms[layer] = None
+            self.layers[layer] = tuple(block for block in kept if len(block))
+
+    def move(self, positions: Tensor | Sequence[Tensor]) -> None:
+        """Gives entries other rotary positions; blocks whose positions stay are still shared.
+
+        `next_B` is the caller's to set.
+
+        Args:
+            positions: int64 [B or 1, N, S], for all layers, or one such tensor a layer.
+        """
+        before = list(self.layers)  # keeps alive what `same` knows by identity
+        same: dict[tuple[int, int], bool] = {}
+        for layer, blocks in enumerate(before):
+            wanted = positions if isinstance(positions, Tensor) else positions[layer]
+            moved: list[Block] = []
+            start = 0
+            for block in blocks:
+                part, start = wanted[..., start : start + len(block)], start + len(block)
+                key = (part.data_ptr(), id(block.positions_BNS))
+                if key not in same:
+                    same[key] = bool((part == block.positions_BNS).all())
+                moved.append(block if same[key] else block.at(part, self.rotary))
+            if moved and moved[-1] is not blocks[-1]:
+                self._rooms[layer] = None
+            self.layers[layer] = tuple(moved)
+
+    def bytes(self) -> int:
+        """Memory that the cache keeps alive, room and positions included; what it shares counts in full."""
+        held = {}
+        for blocks in self.layers:
+            for block in blocks:
+                for tensor in block.tensors():
+                    storage = tensor.untyped_storage()
+                    held[storage.data_ptr()] = storage.nbytes()
+        return sum(held.values())
+
+    def _joined(self, parts: list[Tensor], dtype: torch.dtype) -> Tensor:
+        heads = max((part.shape[1] for part in parts), default=1)
+        parts = [part.expand(self.rows, heads, -1) for part in parts]
+        empty = torch.zeros(self.rows, heads, 0, dtype=dtype, device=self.next_B.device)
+        return torch.cat([empty, *parts], dim=-1)
+
+    def _add(self, layer: int, block: Block, joined: dict[int, tuple[Tensor, ...]]) -> None:
+        """Appends a block: into room where it is short and carries no gradient, else as it is.
+
+        Args:
+            layer: Whose.
+            block: The new entries.
+            joined: Old and new positions and new indexes of rooms that grew, by the identity of the old positions:
+                layers share them.
+        """
+        blocks = self.layers[layer]
+        if 2 * len(block) > self.room or block.keys_BNSH.requires_grad or block.valid_BNS is not None:
+            rotated = None if block.rotated_BNSH is None else alone(block.rotated_BNSH)
+            own = replace(
+                block,
+                keys_BNSH=alone(block.keys_BNSH),
+                values_BNSH=alone(block.values_BNSH),
+                rotated_BNSH=rotated,
+            )
+            self._rooms[layer] = None
+            self.layers[layer] = (*blocks, own)
+            return
+        room = self._rooms[layer]
+        if room is None or not room.fits(block):
+            self._rooms[layer] = room = Room(block, self.room)
+            self.layers[layer] = (*blocks, room.add(block, block.positions_BNS, block.index_BNS))
+            return
+        last = blocks[-1]
+        key = id(last.positions_BNS)
+        if key not in joined:
+            joined[key] = (
+                last.positions_BNS,
+                torch.cat((last.positions_BNS, block.positions_BNS), dim=-1),
+                torch.cat((last.index_BNS, block.index_BNS), dim=-1),
+            )
+        self.layers[layer] = (*blocks[:-1], room.add(block, *joined[key][1:]))

@@ -1,0 +1,269 @@
+"""The language model: any decoder of transformers, run through vxl's attention and cache."""
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from vxl.config.option import Option
+from vxl.errors import CheckpointError, ConfigError
+from vxl.llm.attention import NAME, register
+from vxl.llm.backends import check_backend
+from vxl.llm.cache import Cache
+from vxl.llm.rope import Rotary, check_layout
+from vxl.llm.step import Step, View, documents
+
+if TYPE_CHECKING:
+    from vxl.data.layout import Layout
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecoderConfig(Option):
+    """A decoder of transformers: a checkpoint, or an architecture and its sizes."""
+
+    _target_: str = "vxl.llm.decoder.Decoder"
+    weights: str = "random"
+    """`random`, for the sizes below; or a transformers checkpoint (a hub name or the path of a folder), whose own
+    architecture and sizes then count instead."""
+    model_type: str = "qwen2"
+    """Architecture, as transformers names it: qwen2, qwen3, llama, ..."""
+    vocab: int = 1024
+    """Rows of the embedding table; a tokenizer may have fewer."""
+    width: int = 128
+    """Width of a token's hidden state (D)."""
+    mlp: int = 384
+    """Inner width of each block's MLP."""
+    layers: int = 4
+    """Blocks."""
+    heads: int = 4
+    """Query heads of each block."""
+    kv_heads: int = 2
+    """Key and value heads, shared by groups of query heads."""
+    head_width: int | None = None
+    """Width of a head; null = width / heads."""
+    rope_theta: float = 1e6
+    """Base of the rotary positions."""
+    norm_eps: float = 1e-6
+    """Epsilon of the RMS norms."""
+    tied: bool = False
+    """Whether the output layer shares the embedding table."""
+    max_positions: int = 32768
+    """Length that the model was trained for. Nothing is cut at it; longer sequences extrapolate."""
+    attention: Literal["sdpa", "flex", "varlen", "flash"] = "sdpa"
+    """Kernels: PyTorch's (sdpa), its flex_attention (flex), its kernel for packed sequences (varlen, CUDA), or
+    the flash-attn package (flash)."""
+    checkpointing: bool = False
+    """Recompute each block in the backward pass instead of storing its activations: slower, far less memory."""
+
+    def __post_init__(self) -> None:
+        if self.kv_heads < 1 or self.heads % self.kv_heads:
+            allowed = ", ".join(str(n) for n in range(1, self.heads + 1) if self.heads % n == 0)
+            raise ConfigError(
+                f"kv_heads={self.kv_heads} does not divide heads={self.heads}.\n  allowed: {allowed}"
+            )
+        if self.head_width is None and self.width % self.heads:
+            raise ConfigError(
+                f"heads={self.heads} does not divide width={self.width}.\n"
+                f"  type  width={-(-self.width // self.heads) * self.heads}  or name  head_width"
+            )
+
+
+class Decoder(nn.Module):
+    """A causal language model without its tokens: embeddings in, hidden states out.
+
+    Args:
+        config: The settings.
+        vocab_size: Tokens of the tokenizer, to check against the embedding table; None = do not check.
+
+    Raises:
+        ConfigError: The architecture is unknown, or its attention or positions are not supported.
+        CheckpointError: `weights` names a checkpoint that is not there.
+    """
+
+    def __init__(self, config: DecoderConfig, *, vocab_size: int | None = None) -> None:
+        super().__init__()
+        from transformers import AutoModelForCausalLM
+
+        check_backend(config.attention)
+        register()
+        self.config = config
+        self.backend = config.attention
+        architecture = hugging_face_config(config)
+        self.rotary = Rotary(architecture)
+        self.causal_lm = AutoModelForCausalLM.from_config(architecture, attn_implementation=NAME)
+        check_layout(self.causal_lm, self.rotary)
+        self.width: int = architecture.hidden_size
+        self.layers: int = architecture.num_hidden_layers
+        self.vocab: int = architecture.vocab_size
+        self.max_positions: int = architecture.max_position_embeddings
+        if vocab_size is not None and vocab_size > self.vocab:
+            raise ConfigError(
+                f"the tokenizer has {vocab_size} tokens, the language model {self.vocab} embeddings.\n"
+                f"  e.g.  llm.vocab={-(-vocab_size // 64) * 64}  (with llm.weights=random)"
+            )
+        if config.checkpointing:
+            self.checkpoint_activations(True)
+
+    def load_pretrained(self) -> None:
+        """Fills the model from the checkpoint `config.weights`; with `random` it stays as it was initialised.
+
+        Raises:
+            CheckpointError: The checkpoint is absent or lacks a tensor.
+        """
+        if self.config.weights == "random":
+            return
+        from transformers import AutoModelForCausalLM
+
+        try:
+            found, report = AutoModelForCausalLM.from_pretrained(
+                self.config.weights, dtype="auto", output_loading_info=True
+            )
+        except (OSError, ValueError) as error:
+            raise absent(self.config.weights, error) from error
+        if report["missing_keys"]:
+            raise CheckpointError(
+                f"llm.weights={self.config.weights} lacks {len(report['missing_keys'])} tensors: "
+                f"{', '.join(sorted(report['missing_keys'])[:4])}"
+            )
+        self.causal_lm.load_state_dict(found.state_dict())
+
+    def checkpoint_activations(self, on: bool) -> None:
+        """Switches recomputation of each block in the backward pass; no number changes."""
+        if hasattr(self.causal_lm, "activation_checkpointing_enable"):  # the name in newer releases
+            enable, disable = "activation_checkpointing_enable", "activation_checkpointing_disable"
+        else:
+            enable, disable = "gradient_checkpointing_enable", "gradient_checkpointing_disable"
+        if on:
+            getattr(self.causal_lm, enable)({"use_reentrant": False})
+        else:
+            getattr(self.causal_lm, disable)()
+
+    def reset_buffers(self) -> None:
+        """Makes the non-persistent buffers anew, which a model that was built on the meta device has lost."""
+        body = self.causal_lm.model
+        device = next(self.parameters()).device
+        body.rotary_emb = type(body.rotary_emb)(config=self.causal_lm.config).to(device)
+
+    def new_cache(self, rows: int = 1, *, memo: bool = True) -> Cache:
+        """An empty cache for a batch of `rows` sequences; see `Cache` for `memo`."""
+        return Cache(self.layers, self.rotary, next(self.parameters()).device, rows=rows, memo=memo)
+
+    def step(
+        self,
+        positions_BT: Tensor | None = None,
+        *,
+        document_BT: Tensor | None = None,
+        cache: Cache | None = None,
+        tokens: int | None = None,
+        valid_BT: Tensor | None = None,
+        views: tuple[View, ...] | None = None,
+    ) -> Step:
+        """Describes one pass of new tokens.
+
+        Args:
+            positions_BT: Rotary positions; with a cache they may be left out: on from where it is.
+            document_BT: Without a cache: documents of each row, -1 at padding; they do not see each other.
+            cache: What came before; `cache.append(step)` after the pass.
+            tokens: With a cache and without positions: how many tokens come.
+            valid_BT: With a cache: real tokens, padding on the right.
+            views: With a cache: what parts of it the tokens see; None = all.
+        """
+        if positions_BT is None:
+            assert cache is not None and tokens is not None, "positions, or a cache and a number of tokens"
+            positions_BT = cache.next_B[:, None] + torch.arange(tokens, device=cache.next_B.device)
+        if valid_BT is not None and bool(valid_BT.all()):
+            valid_BT = None
+        cos_BTH, sin_BTH = self.rotary.angles(positions_BT, torch.float32)
+        return Step(
+            positions_BT=positions_BT,
+            rotary=self.rotary,
+            cos_BTH=cos_BTH,
+            sin_BTH=sin_BTH,
+            backend=self.backend,
+            spans=None if document_BT is None else documents(document_BT),
+            past=None if cache is None else tuple(cache.layers),
+            valid_BT=valid_BT,
+            views=views,
+            new=None if cache is None else [None] * self.layers,
+        )
+
+    def embed(self, tokens_BT: Tensor) -> Tensor:
+        """embeds_BTD of token ids."""
+        return self.causal_lm.get_input_embeddings()(tokens_BT)
+
+    def forward(self, embeds_BTD: Tensor, step: Step) -> Tensor:
+        """hidden_BTD after the final norm; the step's cache, if it has one, is not changed."""
+        at_zero = torch.zeros_like(step.positions_BT)
+        out = self.causal_lm.model(inputs_embeds=embeds_BTD, position_ids=at_zero, use_cache=False, step=step)
+        return out.last_hidden_state
+
+    def extend(
+        self,
+        embeds_BTD: Tensor,
+        cache: Cache,
+        *,
+        valid_BT: Tensor | None = None,
+        layout: "Layout | None" = None,
+        views: tuple[View, ...] | None = None,
+    ) -> Tensor:
+        """Runs tokens behind what a cache has and puts them into it.
+
+        Returns:
+            hidden_BTD of the new tokens.
+        """
+        step = self.step(cache=cache, tokens=embeds_BTD.shape[1], valid_BT=valid_BT, views=views)
+        hidden_BTD = self(embeds_BTD, step)
+        cache.append(step, layout)
+        return hidden_BTD
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Scores of all tokens, [..., vocabulary], from hidden states [..., D]."""
+        return self.causal_lm.get_output_embeddings()(hidden)
+
+
+def hugging_face_config(config: DecoderConfig) -> Any:
+    """The transformers config of a decoder: the checkpoint's, or one of the given sizes."""
+    from transformers import AutoConfig
+
+    if config.weights != "random":
+        try:
+            return AutoConfig.from_pretrained(config.weights)
+        except (OSError, ValueError) as error:
+            raise absent(config.weights, error) from error
+    sizes: dict[str, Any] = {
+        "vocab_size": config.vocab,
+        "hidden_size": config.width,
+        "intermediate_size": config.mlp,
+        "num_hidden_layers": config.layers,
+        "num_attention_heads": config.heads,
+        "num_key_value_heads": config.kv_heads,
+        "rope_parameters": {"rope_type": "default", "rope_theta": config.rope_theta},
+        "rms_norm_eps": config.norm_eps,
+        "tie_word_embeddings": config.tied,
+        "max_position_embeddings": config.max_positions,
+        "head_dim": config.head_width or config.width // config.heads,
+        "bos_token_id": None,
+        "eos_token_id": None,
+        "pad_token_id": None,
+    }
+    try:
+        return AutoConfig.for_model(config.model_type, **sizes)
+    except ValueError as error:
+        raise ConfigError(
+            f"llm.model_type={config.model_type} is no architecture of transformers.\n"
+            "  allowed: qwen2, qwen3, llama and others like them\n  e.g.  llm.model_type=qwen2"
+        ) from error
+
+
+def absent(weights: str, error: Exception) -> CheckpointError:
+    """What to say when a checkpoint can't be read."""
+    reason = " ".join(str(error).split())[:200]
+    return CheckpointError(
+        f"llm.weights={weights} can't be read: {reason}\n"
+        "  allowed: a hub name (with network, or downloaded before), the path of a folder, or random\n"
+        "  e.g.  llm.weights=Qwen/Qwen2.5-7B-Instruct   llm.weights=/models/qwen   llm.weights=random"
+    )

@@ -1,0 +1,91 @@
+"""One pass of new tokens through the language model: an immutable description that every layer reads.
+
+It travels as a keyword argument of the model call. Layers change nothing that they read, so that activation
+checkpointing may run them twice: what they add is left in `new`, one slot a layer, and put into the cache when
+the pass is over.
+"""
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from vxl.llm.rope import Rotary
+
+if TYPE_CHECKING:
+    from vxl.llm.cache import Block
+
+
+class Span(NamedTuple):
+    """A document's place in a batch: row, and columns [start, stop)."""
+
+    row: int
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """What some of a step's tokens see of the past: how chunked prefill says its mask without making one.
+
+    All tokens of a step see earlier tokens of the same step. Views apply in order, later ones win.
+    """
+
+    queries_Q: Tensor | None = None
+    """Columns of the step that this view is about, ascending; None = all."""
+    past_S: Tensor | None = None
+    """Entries of the cache that they see, ascending; None = all."""
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """What attention must know about the tokens of one pass. Made by `Decoder.step`.
+
+    Without `past`, `spans` are the documents of the batch, which do not see each other. With `past`, each row is
+    the continuation of that row's cache, and `valid_BT` marks real tokens (padding on the right).
+    """
+
+    positions_BT: Tensor
+    """Rotary positions of the new tokens, int64."""
+    rotary: Rotary
+    cos_BTH: Tensor
+    sin_BTH: Tensor
+    backend: str = "sdpa"
+    spans: tuple[Span, ...] | None = None
+    """Documents of the batch; None = every row is one causal sequence (padding behind it harms nobody)."""
+    past: "tuple[tuple[Block, ...], ...] | None" = None
+    """Blocks of the cache per layer, as they were when the step was made."""
+    valid_BT: Tensor | None = None
+    """Real tokens of a cached step; None = all."""
+    views: tuple[View, ...] | None = None
+    """Parts of the past that tokens see; None = all of it."""
+    new: list["New | None"] | None = field(default=None, repr=False)
+    """A slot for each layer's new keys and values; None = nobody wants them."""
+    scratch: dict[str, Any] = field(default_factory=dict, repr=False)
+    """What a backend works out once for all layers."""
+
+
+class New(NamedTuple):
+    """Keys and values that one layer adds: [B, heads, T, H]; keys as they are and rotated."""
+
+    keys_BNTH: Tensor
+    values_BNTH: Tensor
+    rotated_BNTH: Tensor
+
+
+def documents(document_BT: Tensor) -> tuple[Span, ...] | None:
+    """The spans of equal document numbers >= 0, or None where each row is one document followed by padding."""
+    document = document_BT.cpu()
+    rows, width = document.shape
+    changes = torch.ones(rows, width, dtype=torch.bool)
+    changes[:, 1:] = document[:, 1:] != document[:, :-1]
+    starts = changes.nonzero().tolist()
+    numbers = document[changes].tolist()
+    spans = []
+    for i, ((row, start), number) in enumerate(zip(starts, numbers, strict=True)):
+        last = i + 1 == len(starts) or starts[i + 1][0] != row
+        if number >= 0:
+            spans.append(Span(row, start, width if last else starts[i + 1][1]))
+    plain = all(span.start == 0 for span in spans) and len({span.row for span in spans}) == len(spans)
+    return None if plain else tuple(spans)

@@ -1,0 +1,77 @@
+"""How a long sequence is run through the language model: the contract of `prefill=`.
+
+In training the whole sequence goes through at once (`forward`). At inference it comes in pieces of whole groups
+(`feed`), so that memory follows the piece and not the video, and a cache policy acts around each piece.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from vxl.config.option import Option
+from vxl.errors import ConfigError
+
+if TYPE_CHECKING:
+    from vxl.data.layout import Layout
+    from vxl.kv.policy import Policy
+    from vxl.llm.cache import Cache
+    from vxl.llm.decoder import Decoder
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrefillConfig(Option):
+    """How a long sequence is run through the language model."""
+
+    groups: int = 16
+    """Groups of a piece when a video streams in: more are faster and need more memory. With `kv=full` no number
+    depends on it; a policy that drops entries acts after every piece."""
+
+    def __post_init__(self) -> None:
+        if self.groups < 1:
+            raise ConfigError(
+                f"groups={self.groups} is no piece.\n  allowed: 1 or more groups a piece\n  e.g.  groups=16"
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class Piece:
+    """Consecutive tokens on their way into the model."""
+
+    embeds_BTD: Tensor
+    layout: "Layout"
+    valid_BT: Tensor | None = None
+    """Real tokens (padding stands on the right); None = all."""
+
+
+class Prefill(ABC):
+    """Runs sequences through a language model."""
+
+    def __init__(self, config: PrefillConfig) -> None:
+        self.groups = config.groups
+
+    @abstractmethod
+    def forward(
+        self, llm: "Decoder", policy: "Policy", embeds_BTD: Tensor, positions_BT: Tensor, layout: "Layout"
+    ) -> Tensor:
+        """Runs whole sequences, with gradients, and keeps nothing.
+
+        Args:
+            llm: The language model.
+            policy: What stays of past tokens; most policies leave training alone.
+            embeds_BTD: The spliced sequences, padded on the right.
+            positions_BT: Rotary positions, starting at 0 in every document.
+            layout: What each token is.
+
+        Returns:
+            hidden_BTD, the final hidden state of every token (of padding: anything).
+        """
+
+    @abstractmethod
+    def feed(self, llm: "Decoder", policy: "Policy", cache: "Cache", piece: Piece) -> Tensor:
+        """Runs the next piece of whole groups (or of text) behind what the cache has, and keeps what `policy` keeps.
+
+        Returns:
+            hidden_BTD of the piece's tokens.
+        """

@@ -1,0 +1,41 @@
+"""Every token sees every earlier token of its document."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from vxl.prefill.base import Piece, Prefill, PrefillConfig
+
+if TYPE_CHECKING:
+    from vxl.data.layout import Layout
+    from vxl.kv.policy import Policy
+    from vxl.llm.cache import Cache
+    from vxl.llm.decoder import Decoder
+
+
+@dataclass(frozen=True, kw_only=True)
+class FullConfig(PrefillConfig):
+    """Plain causal attention over everything that came before."""
+
+    _target_: str = "vxl.prefill.full.Full"
+
+
+class Full(Prefill):
+    """Plain causal attention over everything that came before."""
+
+    def __init__(self, config: FullConfig) -> None:
+        super().__init__(config)
+
+    def forward(
+        self, llm: "Decoder", policy: "Policy", embeds_BTD: Tensor, positions_BT: Tensor, layout: "Layout"
+    ) -> Tensor:
+        """See `Prefill.forward`."""
+        return llm(embeds_BTD, llm.step(positions_BT, document_BT=layout.document_BT))
+
+    def feed(self, llm: "Decoder", policy: "Policy", cache: "Cache", piece: Piece) -> Tensor:
+        """See `Prefill.feed`."""
+        piece = policy.before_chunk(cache, piece)
+        hidden_BTD = llm.extend(piece.embeds_BTD, cache, valid_BT=piece.valid_BT, layout=piece.layout)
+        policy.after_chunk(cache, piece)
+        return hidden_BTD
