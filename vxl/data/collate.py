@@ -159,12 +159,6 @@ def collate(
     )
 
 
-def masked(example: Example) -> Example:
-    """The same example with nothing supervised and nothing asked: it fills a place and counts for nothing."""
-    encoded = replace(example.encoded, labels=[IGNORE] * len(example.encoded), answer_at=None)
-    return replace(example, encoded=encoded, question=None, letters=(), padding=True)
-
-
 def _shifted(numbers: list[int], by: int) -> Tensor:
     """Numbers of a document as numbers of its row; -1 stays."""
     found = torch.tensor(numbers, dtype=torch.int32)

@@ -1,0 +1,105 @@
+"""From a sample to an example: choosing frames, decoding, resizing, writing the conversation down."""
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from vxl.data.collate import Example
+from vxl.data.encoded import IGNORE, Encoded, Shown
+from vxl.data.prompt import Prompt
+from vxl.data.sample import BadSample, Loaded, Media, Sample, Visual
+from vxl.errors import DataError
+from vxl.video.decode import decode
+from vxl.video.load import load_image
+from vxl.video.transform import PixelSpec
+
+if TYPE_CHECKING:
+    from vxl.video.sample import Sampler, Selection
+
+
+class Examples:
+    """Makes examples of samples, in whatever process it is copied to.
+
+    Args:
+        prompt: The conversation's format.
+        sampler: Which frames of a video.
+        pixels: What the vision tower wants its pixels to be.
+    """
+
+    def __init__(self, prompt: Prompt, sampler: "Sampler", pixels: PixelSpec) -> None:
+        self.prompt, self.sampler, self.pixels = prompt, sampler, pixels
+
+    def cost(self, sample: Sample) -> int:
+        """Tokens that the model will see, from the sample's record alone.
+
+        Raises:
+            DataError: The sample can't be used.
+        """
+        return len(self.prompt.training(sample, self.shown(sample)))
+
+    def make(self, loaded: Loaded, seed: int) -> Example:
+        """Decodes and encodes a sample.
+
+        Args:
+            loaded: The sample with its media.
+            seed: For random choices; this class makes none.
+
+        Raises:
+            DataError: The sample can't be used, or its media can't be read.
+        """
+        sample = loaded.sample
+        encoded = self.prompt.training(sample, self.shown(sample))
+        frames = [self._frames(v, media) for v, media in zip(sample.visuals, loaded.media, strict=True)]
+        question = sample.question
+        return Example(
+            encoded=encoded,
+            frames_FCHW=torch.cat(frames) if frames else self._no_frames(),
+            key=sample.key,
+            question=question,
+            letters=tuple(self.prompt.letters(len(question.options))) if question else (),
+        )
+
+    def masked(self, bad: BadSample) -> Example:
+        """What stands in the place of a sample that can't be used: one token, nothing to learn."""
+        encoded = Encoded()
+        encoded.text([self.prompt.start])
+        return Example(encoded=encoded, frames_FCHW=self._no_frames(), key=bad.key, bad=bad)
+
+    def shown(self, sample: Sample) -> list[Shown]:
+        """The times of the frames that will be seen of each visual."""
+        return [
+            Shown("image") if visual.kind == "image" else Shown("video", tuple(self._select(visual).seconds))
+            for visual in sample.visuals
+        ]
+
+    def _select(self, visual: Visual) -> "Selection":
+        try:
+            return self.sampler.select(visual.frames, visual.fps, visual.start, visual.end)
+        except DataError as error:
+            raise DataError(f"{visual.name}: {error}") from error
+
+    def _frames(self, visual: Visual, media: Media) -> Tensor:
+        """uint8 frames_FCHW of whole groups."""
+        if visual.kind == "image":
+            frames_FCHW = load_image(media, self.pixels, name=visual.name)[None]
+        else:
+            frames_FCHW = decode(
+                media,
+                self._select(visual).indices,
+                pixels=self.pixels,
+                decoder=self.sampler.config.decoder,
+                name=visual.name,
+            )
+        missing = -len(frames_FCHW) % self.prompt.plan.frames_per_group
+        return torch.cat([frames_FCHW, frames_FCHW[-1:].expand(missing, -1, -1, -1)])
+
+    def _no_frames(self) -> Tensor:
+        return torch.zeros(0, 3, self.pixels.size, self.pixels.size, dtype=torch.uint8)
+
+
+def without_labels(example: Example) -> Example:
+    """The same example with nothing supervised and nothing asked: it fills a place and counts for nothing."""
+    encoded = replace(example.encoded, labels=[IGNORE] * len(example.encoded), answer_at=None)
+    return replace(example, encoded=encoded, question=None, letters=(), padding=True)
