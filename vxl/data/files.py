@@ -60,10 +60,10 @@ def read_range(url: str, offset: int, size: int) -> bytes:
     return data
 
 
-def open_range(url: str, offset: int, size: int) -> bytes | BinaryIO:
-    """What a decoder gets for bytes [offset, offset + size): the bytes, or a file to seek in for long
-    ones."""
-    if size <= WHOLE:
+def open_range(url: str, offset: int, size: int, whole: int = WHOLE) -> bytes | BinaryIO:
+    """What a decoder gets for bytes [offset, offset + size): a file to seek in for more than `whole` of
+    them."""
+    if size <= whole:
         return read_range(url, offset, size)
     return io.BufferedReader(Range(url, offset, size), buffer_size=1 << 20)
 

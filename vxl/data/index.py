@@ -190,7 +190,7 @@ def describe_group(url: str, group: Group) -> dict[str, Any]:
             kind, name = kind_of(suffix), f"{group.key}.{suffix}"
             if kind is not None:
                 offset, size = group.members[suffix]
-                media = open_range(url, offset, size)
+                media = open_range(url, offset, size, whole=1 << 20)  # of a header
                 header = describe_media(media, kind, f"{url}, member '{name}'")
                 visual = {"kind": kind, "name": name, "offset": offset, "bytes": size, **header}
                 entry["visuals"].append(visual)

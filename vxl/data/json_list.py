@@ -119,8 +119,8 @@ def read_items(file: Path) -> list[dict[str, Any]]:
 
 
 def key_of(item: dict[str, Any], number: int) -> str:
-    """An item's name: its `id`, else its number."""
-    return str(item.get("id") or number)
+    """An item's name: its `id`, else one made of its number."""
+    return str(item.get("id") or f"item-{number}")
 
 
 def media_of(item: dict[str, Any]) -> list[tuple[str, str]]:

@@ -31,17 +31,9 @@ def describe_media(media: Media, kind: str, name: str) -> dict[str, Any]:
         return _describe_image(media, name)
     from vxl.video.probe import probe
 
-    try:
-        info = probe(media)
-    except DataError as error:
-        raise DataError(f"{name}: {error}") from error
-    return {
-        "frames": int(info.frames),
-        "fps": float(info.fps),
-        "seconds": float(info.seconds),
-        "width": int(info.width),
-        "height": int(info.height),
-    }
+    info = probe(media, name=name)
+    size = {"width": info.width, "height": info.height}
+    return {"frames": info.frames, "fps": info.fps, "seconds": round(info.seconds, 3), **size}
 
 
 def _describe_image(media: Media, name: str) -> dict[str, Any]:

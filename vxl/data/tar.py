@@ -70,6 +70,7 @@ def read_contents(url: str) -> Contents:
         )
         raise DataError(f"{url} is no tar that can be read: {error}{hint}") from error
     if cut_at is not None:
+        cut_at = min(cut_at, size)
         groups.pop(last, None)
     return Contents(list(groups.values()), cut_at)
 

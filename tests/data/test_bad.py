@@ -1,0 +1,55 @@
+"""Counting bad samples."""
+
+import logging
+
+import pytest
+
+from vxl.data.bad import BadCounter
+from vxl.data.sample import BadSample
+from vxl.errors import DataError
+
+
+def bad(n=0, kind="media"):
+    return BadSample("s.tar", f"k{n}", "truncated:\n  its header lists 9 frames", kind)
+
+
+def test_one_line_a_kind(caplog):
+    counter = BadCounter(0.5)
+    with caplog.at_level(logging.WARNING):
+        counter.add(10, [bad(0), bad(1)])
+        counter.add(10, [bad(2), bad(3, "sample")])
+    assert [record.message for record in caplog.records] == [
+        "masked a bad sample (media): s.tar, sample 'k0': truncated: its header lists 9 frames",
+        "masked a bad sample (sample): s.tar, sample 'k3': truncated: its header lists 9 frames",
+    ]
+
+
+def test_too_many_is_an_error_that_names_the_last():
+    counter = BadCounter(0.01)
+    counter.add(100, [bad(1)])
+    counter.add(100, [bad(2)])
+    with pytest.raises(DataError) as error:
+        counter.add(50, [bad(3)])
+    for words in (
+        "3 of 250 samples",
+        "data.max_bad_fraction=0.01",
+        "s.tar, sample 'k3'",
+        "vxl shards lint s.tar",
+    ):
+        assert words in str(error.value)
+
+
+def test_the_first_bad_one_of_a_run_is_no_reason_to_stop_unless_none_is_allowed():
+    BadCounter(0.01).add(2, [bad()])
+    with pytest.raises(DataError):
+        BadCounter(0.0).add(2, [bad()])
+
+
+def test_goes_on_counting():
+    counter = BadCounter(0.01)
+    counter.add(100, [bad()])
+    other = BadCounter(0.01)
+    other.load_state_dict(counter.state_dict())
+    assert other.state_dict() == {"seen": 100, "bad": 1, "kinds": {"media": 1}}
+    with pytest.raises(DataError, match="2 of 150"):
+        other.add(50, [bad()])
