@@ -1,9 +1,21 @@
 """Where a run's numbers go beside metrics.csv: `logger=wandb`, or `logger=csv` for nowhere else."""
 
+import abc
+import logging
+import netrc
+import os
+import re
+import secrets
 from dataclasses import dataclass, field
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import urlparse
 
 from vxl.config.option import Option, option
+from vxl.errors import ConfigError
+from vxl.train.atomic import write_text
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,20 +40,111 @@ class WandbConfig(LoggerConfig):
     entity: str | None = option(None, resumable=True)
     """W&B user or team; null: the account's default."""
     mode: Literal["auto", "online", "offline"] = option("auto", resumable=True)
-    """auto: online if logged in (wandb login, WANDB_API_KEY), else offline; WANDB_MODE decides where it is set."""
+    """auto: online if logged in (wandb login, WANDB_API_KEY), else offline. WANDB_MODE overrides it."""
     tags: list[str] = field(default_factory=list, metadata={"resumable": True})
     """Tags of the W&B run."""
 
 
-class Csv:
-    """No logger of its own: metrics.csv is always written."""
+class Sink(abc.ABC):
+    """Takes a run's numbers as they come."""
 
-    def __init__(self, config: CsvConfig) -> None:
+    @abc.abstractmethod
+    def log(self, numbers: dict[str, float], step: int) -> None:
+        """Takes the numbers of one step."""
+
+    @abc.abstractmethod
+    def finish(self, exit_code: int) -> None:
+        """Says that no more come. Always called, or a second run of this process would share the first's."""
+
+
+class Csv(Sink):
+    """Nothing beside metrics.csv, which is always written."""
+
+    def __init__(self, config: CsvConfig, **run: Any) -> None:
         self.config = config
 
+    def log(self, numbers: dict[str, float], step: int) -> None:
+        """Nothing to do."""
 
-class Wandb:
-    """A W&B run with one id across resumes."""
+    def finish(self, exit_code: int) -> None:
+        """Nothing to do."""
 
-    def __init__(self, config: WandbConfig) -> None:
-        self.config = config
+
+class Wandb(Sink):
+    """A W&B run with one id across resumes.
+
+    Args:
+        config: Project and mode.
+        directory: The run directory; W&B's own files go there, too.
+        name: Name of the run.
+        group: Name of the sweep that the run is a member of, if any.
+        settings: The whole config as plain values.
+
+    Raises:
+        ConfigError: wandb is not installed.
+    """
+
+    def __init__(
+        self,
+        config: WandbConfig,
+        *,
+        directory: Path,
+        name: str,
+        group: str | None = None,
+        settings: dict[str, Any] | None = None,
+    ) -> None:
+        try:
+            import wandb
+        except ModuleNotFoundError as error:
+            raise ConfigError(
+                "logger=wandb needs wandb, which is not installed.\n"
+                "  without it:  logger=csv\n  install it:  pip install wandb"
+            ) from error
+        mode = os.environ.get("WANDB_MODE") or config.mode
+        if mode == "auto":
+            mode = "online" if logged_in() else "offline"
+        self._run = wandb.init(
+            project=config.project,
+            entity=config.entity,
+            id=run_id(directory, name),
+            name=name,
+            group=group,
+            job_type="train",
+            tags=config.tags,
+            config=settings,
+            mode=mode,
+            dir=directory,
+            resume="allow",
+            settings=wandb.Settings(silent=True, console="off"),
+        )
+        if mode == "offline":
+            log.info("W&B is offline; to send this run:  wandb sync %s/wandb/offline-run-*", directory)
+
+    def log(self, numbers: dict[str, float], step: int) -> None:
+        """Sends the numbers of one step."""
+        self._run.log(numbers, step=step)
+
+    def finish(self, exit_code: int) -> None:
+        """Ends the W&B run (an unfinished one can be gone on with)."""
+        self._run.finish(exit_code=exit_code)
+
+
+def run_id(directory: Path, name: str) -> str:
+    """The run's W&B id: made once and kept in the run directory, so that a resumed run goes on in it."""
+    file = directory / "wandb_id.txt"
+    if not file.exists():
+        slug = re.sub(r"[^A-Za-z0-9_-]+", "-", name)[-48:].strip("-")
+        write_text(file, f"{slug}-{secrets.token_hex(4)}\n")
+    return file.read_text().strip()
+
+
+def logged_in() -> bool:
+    """Whether an API key is at hand, in the environment or in ~/.netrc (where `wandb login` puts it)."""
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    server = urlparse(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""
+    try:
+        keys = netrc.netrc(os.environ.get("NETRC"))
+    except (OSError, netrc.NetrcParseError):
+        return False
+    return keys.authenticators(server) is not None and server in keys.hosts

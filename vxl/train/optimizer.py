@@ -39,9 +39,7 @@ class OptimConfig:
         if self.lr <= 0:
             raise ConfigError(f"lr={self.lr} is not a learning rate.\n  expected: a number above 0")
         if not 0 <= self.warmup < 1:
-            raise ConfigError(
-                f"warmup={self.warmup} is not a share of the steps.\n  expected: 0 <= warmup < 1"
-            )
+            raise ConfigError(f"warmup={self.warmup} is no share of the steps.\n  expected: 0 <= warmup < 1")
         if not 0 <= self.final <= 1:
             raise ConfigError(f"final={self.final} is not a fraction of the peak.\n  expected: 0 to 1")
         if self.clip < 0:
@@ -85,7 +83,8 @@ def build_optimizer(model: "nn.Module", stage: StageConfig, config: OptimConfig)
             groups.append({"params": own, "lr": rate, "peak": rate, "part": part})
     if not groups:
         raise ConfigError(
-            f"stage.train=[{','.join(stage.train)}] leaves nothing to train: the model has no parameters there."
+            f"stage.train=[{','.join(stage.train)}] leaves nothing to train: this model has no "
+            "parameters there."
         )
     return build(config.optimizer, params=groups)
 

@@ -1,6 +1,5 @@
 """`dry_run=true`: what a command would run, without running it."""
 
-import math
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +42,7 @@ def preview(config: Any) -> dict[str, Any]:
         trained += parameter.numel() * trains(config.stage, part)
     shape = plan(config.compressor, config.vision.grid)
     frames = config.video.max_frames
-    visual = math.ceil(frames / shape.frames_per_group) * shape.tokens_per_group
+    visual = shape.tokens(frames)
     total = sum(parts.values())
     precision = config.trainer.precision
     memory = trained * TRAINED_BYTES[precision] + (total - trained) * FROZEN_BYTES[precision]

@@ -9,13 +9,13 @@ from vxl.errors import ConfigError
 
 @dataclass(frozen=True, kw_only=True)
 class RetentionConfig:
-    """When to save, and what to keep. The last step is always saved, and the newest checkpoint always kept."""
+    """When to save, and what to keep. The last step is always saved, the newest checkpoint always kept."""
 
     every: int = option(500, resumable=True)
     """Optimizer steps between checkpoints; 0: only at the end."""
     keep_last: int = option(2, resumable=True)
     """How many of the newest checkpoints stay."""
-    best: str | None = option("val_loss", resumable=True)
+    best: str | None = option("val/loss", resumable=True)
     """Metric by which one more checkpoint stays, beside the newest; null: none."""
     mode: Literal["min", "max"] = option("min", resumable=True)
     """Whether less or more of that metric is better."""

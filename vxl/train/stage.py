@@ -1,4 +1,4 @@
-"""A training stage: which parts of the model learn, and how fast (conf/stage; design of the family's recipes)."""
+"""A training stage: which parts of the model learn, and how fast."""
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
@@ -57,11 +57,22 @@ def part_of(parameter: str) -> Part:
     raise ValueError(f"parameter {parameter} belongs to none of {', '.join(PARTS)}")
 
 
+def trains(stage: StageConfig, part: str) -> bool:
+    """Whether a part learns in a stage."""
+    return part in stage.train
+
+
 def freeze(model: "nn.Module", stage: StageConfig) -> None:
-    """Makes the stage's parts learn and nothing else. Call before an optimizer is built, and after `train()`."""
+    """Makes the stage's parts learn and nothing else; before an optimizer is built."""
     for name, parameter in model.named_parameters():
-        parameter.requires_grad_(part_of(name) in stage.train)
-    for module in model.modules():
-        own = list(module.parameters())
-        if own and not any(parameter.requires_grad for parameter in own):
-            module.eval()
+        parameter.requires_grad_(trains(stage, part_of(name)))
+
+
+def train_mode(model: "nn.Module", stage: StageConfig) -> None:
+    """Puts the parts that learn in training mode and frozen ones in evaluation mode (dropout, statistics)."""
+    model.train()
+    for part in ("vision", "compressor", "llm"):
+        getattr(model, part).train(trains(stage, part))
+    projector = getattr(model.get_submodule("compressor"), "projector", None)
+    if projector is not None:
+        projector.train(trains(stage, "projector"))

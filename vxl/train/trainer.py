@@ -1,14 +1,16 @@
 """The trainer: how long, on what, in which precision; and Lightning's Trainer made of it."""
 
+import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from vxl.config.option import option
 from vxl.errors import ConfigError
 
 if TYPE_CHECKING:
+    import torch
     from lightning.pytorch import Callback, Trainer
-    from lightning.pytorch.loggers import Logger
 
     from vxl.train.strategy import Launch
 
@@ -34,7 +36,7 @@ class TrainerConfig:
     threads: int | None = None
     """CPU threads for arithmetic; null: PyTorch's choice. Another number rounds differently."""
     val_every: int = option(500, resumable=True)
-    """Steps between validations; there is one before the first step and one after the last, too. 0: those two."""
+    """Steps between validations; 0: only the one before the first step and the one after the last."""
     log_every: int = option(10, resumable=True)
     """Steps between rows in metrics.csv and in the logger."""
     print_every: int = option(50, resumable=True)
@@ -45,6 +47,73 @@ class TrainerConfig:
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name}={getattr(self, name)} is too small.\n  expected: 1 or more")
         if self.val_every < 0:
-            raise ConfigError(f"val_every={self.val_every} is too small.\n  expected: 0 (only ends) or more")
+            raise ConfigError(
+                f"val_every={self.val_every} is too small.\n  expected: 0 (only at both ends) or more"
+            )
         if self.threads is not None and self.threads < 1:
             raise ConfigError(f"threads={self.threads} is too small.\n  expected: null, or 1 or more")
+
+
+def build_trainer(
+    config: TrainerConfig, launch: "Launch", callbacks: "list[Callback]", directory: Path
+) -> "Trainer":
+    """Lightning's Trainer; what vxl does itself (loggers, checkpoints, validation) is switched off.
+
+    Args:
+        config: How the run is carried out.
+        launch: The strategy.
+        callbacks: In the order in which they are called at the end of a step.
+        directory: The run directory.
+    """
+    from lightning.pytorch import Trainer
+    from lightning.pytorch.plugins.environments import SLURMEnvironment
+
+    # Lightning would save and requeue inside a signal handler (P7); who stops a run is vxl.train.interrupt.
+    slurm = [SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else []
+    return Trainer(
+        accelerator=accelerator_of(config),
+        devices=config.devices,
+        num_nodes=config.num_nodes,
+        strategy=launch.lightning(device_of(config)),
+        precision=config.precision,
+        max_steps=config.max_steps,
+        max_epochs=-1,
+        deterministic=config.deterministic,
+        callbacks=callbacks,
+        plugins=slurm,
+        default_root_dir=directory,
+        logger=False,
+        limit_val_batches=0,
+        num_sanity_val_steps=0,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+    )
+
+
+def accelerator_of(config: TrainerConfig) -> Literal["cpu", "gpu"]:
+    """What the run computes on.
+
+    Raises:
+        ConfigError: A GPU is asked for and there is none.
+    """
+    import torch
+
+    there = torch.cuda.is_available()
+    if config.accelerator == "gpu" and not there:
+        raise ConfigError(
+            "trainer.accelerator=gpu, but PyTorch sees no GPU here.\n"
+            "  on the CPU:  trainer=cpu\n  check:       nvidia-smi, and python -c 'import torch; "
+            "print(torch.version.cuda)'"
+        )
+    return "gpu" if there and config.accelerator != "cpu" else "cpu"
+
+
+def device_of(config: TrainerConfig) -> "torch.device":
+    """The device of this process."""
+    import torch
+
+    if accelerator_of(config) == "cpu":
+        return torch.device("cpu")
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))

@@ -1,0 +1,199 @@
+"""A model and data small enough that a whole training takes a second, of the same shapes as the real ones."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from lightning.pytorch import LightningDataModule
+from torch import Tensor, nn
+
+from vxl.config.option import Option
+from vxl.data.collate import Batch
+from vxl.data.encoded import Item
+from vxl.data.layout import Kind, Layout
+from vxl.train.logger import CsvConfig, LoggerConfig
+from vxl.train.optimizer import OptimConfig
+from vxl.train.retention import RetentionConfig
+from vxl.train.stage import StageConfig
+from vxl.train.strategy import SingleConfig, StrategyConfig
+from vxl.train.trainer import TrainerConfig
+
+VOCAB = 12
+LETTERS = [2, 3, 4, 5]
+STEPS: dict[str, Any] = {
+    "max_steps": 6,
+    "accumulate": 2,
+    "precision": "32-true",
+    "accelerator": "cpu",
+    "val_every": 2,
+    "log_every": 1,
+}
+
+
+@dataclass
+class Output:
+    loss_sum: Tensor
+    supervised: int
+    logits_SV: Tensor
+    labels_S: Tensor
+
+
+class Compressor(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.mix = nn.Linear(width, width)
+        self.projector = nn.Linear(width, width)
+
+
+class Model(nn.Module):
+    """Reads the brightness of one frame a row and says it as a letter."""
+
+    def __init__(self, width: int = 16, dropout: float = 0.1) -> None:
+        super().__init__()
+        self.vision = nn.Sequential(nn.Linear(4, width), nn.Dropout(dropout))
+        self.compressor = Compressor(width)
+        self.llm = nn.Module()
+        self.llm.embed_tokens = nn.Embedding(VOCAB, width)
+        self.llm.drop = nn.Dropout(dropout)
+        self.llm.never_used = nn.Linear(2, 2)
+        self.llm.lm_head = nn.Linear(width, VOCAB)
+
+    def forward(self, batch: Batch) -> Output:
+        seen_BD = self.vision(batch.frames_FCHW.flatten(1).float() / 255)
+        seen_BD = self.compressor.projector(torch.tanh(self.compressor.mix(seen_BD)))
+        hidden_BTD = self.llm.drop(self.llm.embed_tokens(batch.tokens_BT) + seen_BD[:, None])
+        labels_BT = batch.labels_BT[:, 1:]
+        at_BT = labels_BT != -100
+        logits_SV = self.llm.lm_head(hidden_BTD[:, :-1][at_BT])
+        labels_S = labels_BT[at_BT]
+        loss = F.cross_entropy(logits_SV, labels_S, reduction="sum")
+        return Output(loss, len(labels_S), logits_SV, labels_S)
+
+
+def batch(seed: int, first_row: int, rows: int) -> Batch:
+    """Rows of the form: two tokens of prompt, then a letter that says how bright the row's frame is."""
+    frames, answers = [], []
+    for row in range(first_row, first_row + rows):
+        made = torch.Generator().manual_seed(1000 * seed + row)
+        answer = int(torch.randint(4, (), generator=made))
+        noise_CHW = torch.randint(0, 40, (1, 2, 2), generator=made)
+        frames.append((60 * answer + noise_CHW).to(torch.uint8))
+        answers.append(answer)
+    letters = torch.tensor([LETTERS[answer] for answer in answers])
+    tokens_BT = torch.cat([torch.full((rows, 1), 1), torch.full((rows, 1), 7), letters[:, None]], dim=1)
+    labels_BT = torch.full((rows, 3), -100)
+    labels_BT[:, 2] = letters
+    layout = Layout.text(rows, 3)
+    layout.kind_BT[:, 0] = Kind.VISUAL
+    return Batch(
+        tokens_BT=tokens_BT,
+        labels_BT=labels_BT,
+        positions_BT=torch.arange(3).expand(rows, 3),
+        layout=layout,
+        frames_FCHW=torch.stack(frames),
+        items=[Item("image", 1, 1)] * rows,
+        supervised=rows,
+        visual_tokens=rows,
+        answer_at_Q=torch.arange(rows),
+        letters_Q=[LETTERS] * rows,
+        answer_Q=answers,
+        keys_Q=[str(row) for row in range(first_row, first_row + rows)],
+        keys=[str(row) for row in range(first_row, first_row + rows)],
+        first_row=first_row,
+    )
+
+
+class Rows(torch.utils.data.IterableDataset):
+    """Steps of micro-batches, from a row on, for ever."""
+
+    def __init__(self, config: Any, start: int, poison: int | None) -> None:
+        self.config, self.start, self.poison = config, start, poison
+
+    def __iter__(self) -> Iterator[list[Batch]]:
+        rows, count = self.config.data.batch, self.config.trainer.accumulate
+        step = self.start
+        while True:
+            first = step * rows * count
+            made = [batch(self.config.seed, first + i * rows, rows) for i in range(count)]
+            if step == self.poison:
+                made[0].frames_FCHW.data = made[0].frames_FCHW.float() * float("nan")
+            yield made
+            step += 1
+
+
+class Data(LightningDataModule):
+    def __init__(self, config: Any, poison: int | None = None) -> None:
+        super().__init__()
+        self.config, self.poison = config, poison
+        self.tokenizer = None
+
+    def train_dataloader(self) -> Any:
+        rows = Rows(self.config, self.trainer.global_step, self.poison)
+        return torch.utils.data.DataLoader(rows, batch_size=None, num_workers=self.config.data.workers)
+
+    def val_dataloader(self) -> Any:
+        return [batch(10**6, 8 * i, 8) for i in range(4)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig(Option):
+    _target_: str = "vxl.fake.Data"
+    batch: int = field(default=4, metadata={"resumable": True})
+    workers: int = field(default=0, metadata={"resumable": True})
+    scale: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Paths:
+    runs: str = "runs"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """The keys of a TrainConfig that training reads."""
+
+    model: str = "fake"
+    seed: int = 0
+    data: DataConfig = DataConfig()
+    stage: StageConfig = field(default_factory=StageConfig)
+    optim: OptimConfig = field(default_factory=lambda: OptimConfig(lr=0.02))
+    trainer: TrainerConfig = field(default_factory=lambda: TrainerConfig(**STEPS))
+    strategy: StrategyConfig = field(default_factory=SingleConfig)
+    checkpoint: RetentionConfig = field(default_factory=lambda: RetentionConfig(every=3))
+    logger: LoggerConfig = field(default_factory=CsvConfig)
+    paths: Paths = Paths()
+    name: str | None = None
+    init_from: str | None = None
+    on_existing: str = "resume"
+    sweep_name: str | None = None
+    sweep_member: str | None = None
+
+
+def model(config: Config) -> Model:
+    torch.manual_seed(config.seed)
+    return Model()
+
+
+def train(config: Config, console: Any = None, poison: int | None = None) -> Any:
+    """vxl.train.run.run with the small model and data."""
+    from vxl.train import run
+
+    kept = run.build_data, run.build_model
+    run.build_data = lambda config, directory: Data(config, poison)
+    run.build_model = lambda config, data, checkpoint: _started(config, checkpoint)
+    try:
+        return run.run(config, "model: fake\n", console)
+    finally:
+        run.build_data, run.build_model = kept
+
+
+def _started(config: Config, checkpoint: Path | None) -> Model:
+    made = model(config)
+    if config.init_from is not None and checkpoint is None:
+        from vxl.train.warm import start_from
+
+        start_from(config.init_from, made, Path(config.paths.runs))
+    return made

@@ -1,0 +1,85 @@
+"""Writes checkpoints at step boundaries and keeps those that the retention rule names."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from vxl.checkpoint.folder import saved, step_of
+from vxl.train import folder
+from vxl.train.interrupt import Interrupt
+from vxl.train.retention import RetentionConfig, best, kept
+from vxl.train.validation import Validation
+from vxl.train.watch import Watch
+
+log = logging.getLogger(__name__)
+
+
+class Checkpoints(Callback):
+    """Saves every few steps, after the last one, and when the run is interrupted.
+
+    Args:
+        parent: The run's `checkpoints` folder.
+        config: When to save and what to keep.
+        validation: Has the metric by which the best is chosen.
+        interrupt: Knows whether the run is to stop.
+        watch: Its clock leaves out the time of saving.
+    """
+
+    def __init__(
+        self,
+        parent: Path,
+        config: RetentionConfig,
+        validation: Validation,
+        interrupt: Interrupt,
+        watch: Watch,
+    ) -> None:
+        self.parent = parent
+        self.config = config
+        self.validation = validation
+        self.interrupt = interrupt
+        self.watch = watch
+        self.scores: dict[int, float] = {}
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Saves if it is time."""
+        step = trainer.global_step
+        value = {**self.watch.numbers, **self.validation.latest}.get(self.config.best or "")
+        if value is not None:
+            self.scores[step] = value
+        stop = self.interrupt.agreed(trainer)
+        due = self.config.every and step % self.config.every == 0
+        if due or stop or step == trainer.max_steps:
+            self.save(trainer)
+            self.watch.pause()
+        else:
+            self.scores.pop(step, None)
+        if stop:
+            trainer.should_stop = True
+
+    def save(self, trainer: Trainer) -> None:
+        """Writes the checkpoint of this step, points to it, and removes what need not stay."""
+        target = folder.folder_of(self.parent, trainer.global_step)
+        trainer.save_checkpoint(target, weights_only=False)
+        if not trainer.is_global_zero:
+            return
+        folder.point(self.parent, "last", target)
+        folders = {step_of(path): path for path in saved(self.parent.parent)}
+        found = best(list(folders), self.scores, self.config)
+        if found is not None:
+            folder.point(self.parent, "best", folders[found])
+        stay = kept(list(folders), self.scores, self.config)
+        for step in folders.keys() - stay:
+            folder.remove(folders[step])
+            self.scores.pop(step, None)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The scores of the checkpoints, this one's too."""
+        return {"scores": dict(self.scores)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Goes on comparing."""
+        self.scores = dict(state_dict["scores"])

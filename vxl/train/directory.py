@@ -1,0 +1,207 @@
+"""The run directory: one folder with a stable name in which a run begins, goes on, and says that it is done.
+
+runs/<name>/
+  config.yaml         as composed
+  resolved.yaml       as it runs
+  provenance.json     code, packages, hardware and command of every start
+  checkpoints/        step-000123/ …, and the small files `last` and `best`
+  metrics.csv         a row for every logged step
+  wandb_id.txt        the W&B run
+  train.log           what was said
+  RESULT.json         written last
+  .lock               who is at work
+"""
+
+import dataclasses
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from vxl.config.rebuild import plain
+from vxl.errors import ConfigError
+from vxl.train import provenance
+from vxl.train.atomic import why_not, write_text
+from vxl.train.changes import Difference, differences, fingerprint
+from vxl.train.lock import Lock
+
+# What a folder may hold and still be nobody's work: leftovers of a start that was killed, or of a preview.
+_NOTHING_YET = {".lock", "config.yaml", "resolved.yaml", "FAILED.json", "train.log"}
+# Says that a removal has begun, and so that what is left of the run is not worth keeping.
+_REMOVING = ".removing"
+# What `on_existing=overwrite` removes; anything else in the folder is not ours.
+_OURS = [
+    "config.yaml",
+    "resolved.yaml",
+    "provenance.json",
+    "checkpoints",
+    "metrics.csv",
+    "wandb_id.txt",
+    "wandb",
+    "train.log",
+    "RESULT.json",
+    "FAILED.json",
+    "tokenizer",
+    "evaluate",
+]
+
+
+def run_name(config: Any) -> str:
+    """The run's name below paths.runs: `name`, a sweep's member, or `<model>-<hash of its identity>`."""
+    if config.sweep_name:
+        return f"{config.sweep_name}/{str(config.sweep_member).replace('/', '_')}"
+    return config.name or f"{config.model}-{fingerprint(config)}"
+
+
+def write_resolved(directory: Path, values: dict[str, Any]) -> None:
+    """Writes `resolved.yaml`, from which the run's model can be built; a run that exists keeps its own."""
+    if (directory / provenance.FILE).exists():
+        return
+    directory.mkdir(parents=True, exist_ok=True)
+    write_text(directory / "resolved.yaml", yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
+
+
+@dataclass
+class RunDirectory:
+    """An opened run directory; use as a context manager, or `close` it, to give its lock back."""
+
+    path: Path
+    status: Literal["new", "resume", "finished"]
+    lock: Lock
+    changes: list[Difference] = dataclasses.field(default_factory=list)
+    """Resumable keys that have another value than in the run's last start."""
+
+    @classmethod
+    def open(cls, config: Any, composed: str) -> "RunDirectory":
+        """Opens the directory of a config's run and says what is to be done in it.
+
+        Args:
+            config: The checked config (a TrainConfig).
+            composed: The composed YAML, as the user's choices made it.
+
+        Raises:
+            ConfigError: Somebody is at work in it, it can't be written, it is no run's, or its run has
+                another config (the message lists every key that differs).
+        """
+        path = Path(config.paths.runs) / run_name(config)
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            lock = Lock(path / ".lock")
+            lock.acquire()
+        except OSError as error:
+            raise ConfigError(f"the run directory {path} can't be written: {why_not(error)}") from error
+        try:
+            return cls._opened(path, lock, config, composed)
+        except OSError as error:
+            lock.release()
+            raise ConfigError(f"the run directory {path} can't be written: {why_not(error)}") from error
+        except BaseException:
+            lock.release()
+            raise
+
+    @classmethod
+    def _opened(cls, path: Path, lock: Lock, config: Any, composed: str) -> "RunDirectory":
+        exists = (path / provenance.FILE).exists()
+        if (path / _REMOVING).exists():  # killed while it was being removed: go on with that
+            _remove(path)
+            exists = False
+        if not exists and (foreign := {entry.name for entry in path.iterdir()} - _NOTHING_YET):
+            raise ConfigError(
+                f"{path} is no run directory: it holds {', '.join(sorted(foreign)[:5])}.\n"
+                f"  choose another name:  name=NAME"
+            )
+        if exists and config.on_existing == "fail":
+            raise ConfigError(
+                f"the run {path} exists.\n  go on with it:    on_existing=resume\n"
+                f"  start it anew:    on_existing=overwrite  (removes it)\n  another name:     name=NAME"
+            )
+        if exists and config.on_existing == "overwrite":
+            _remove(path)
+            exists = False
+        directory = cls(path, "new", lock)
+        if not exists:
+            (path / "checkpoints").mkdir(exist_ok=True)
+            write_text(path / "config.yaml", composed)
+            write_resolved(path, plain(config))
+            provenance.record(path, [])
+            return directory
+        recorded = yaml.safe_load((path / "resolved.yaml").read_text())
+        directory.changes = _allowed(path, differences(recorded, config))
+        longer = any(change.key == "trainer.max_steps" for change in directory.changes)
+        directory.status = "finished" if directory.result.exists() and not longer else "resume"
+        if directory.status == "resume":
+            directory.result.unlink(missing_ok=True)
+            if directory.changes:
+                _write_changed(path, config)
+            changed = [{"key": d.key, "old": d.old, "new": d.new} for d in directory.changes]
+            provenance.record(path, changed)
+        return directory
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of checkpoint folders."""
+        return self.path / "checkpoints"
+
+    @property
+    def metrics(self) -> Path:
+        """The file of all logged numbers."""
+        return self.path / "metrics.csv"
+
+    @property
+    def result(self) -> Path:
+        """The file that says that the run is finished."""
+        return self.path / "RESULT.json"
+
+    @property
+    def log(self) -> Path:
+        """What was said while it ran."""
+        return self.path / "train.log"
+
+    def close(self) -> None:
+        """Gives the lock back."""
+        self.lock.release()
+
+    def __enter__(self) -> "RunDirectory":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+
+def _allowed(path: Path, found: list[Difference]) -> list[Difference]:
+    """The differences, if all of them are resumable."""
+    refused = [difference for difference in found if not difference.resumable]
+    if refused:
+        width = max(len(difference.key) for difference in refused)
+        lines = [f"the run {path} has another config:"]
+        for difference in refused:
+            reason = f"  ({difference.reason})" if difference.reason else ""
+            lines.append(f"  {difference.key:<{width}}  {difference.old} -> {difference.new}{reason}")
+        lines += [
+            "  go on with it:          give these keys their first values",
+            "  a run of its own:       name=NAME",
+            "  start this one anew:    on_existing=overwrite  (removes it)",
+            f"  start from its weights: init_from={path} name=NAME",
+        ]
+        raise ConfigError("\n".join(lines))
+    return found
+
+
+def _write_changed(path: Path, config: Any) -> None:
+    """Keeps `resolved.yaml` what runs: the old values of resumable keys stand in provenance.json."""
+    text = yaml.safe_dump(plain(config), sort_keys=False, allow_unicode=True)
+    write_text(path / "resolved.yaml", text)
+
+
+def _remove(path: Path) -> None:
+    """Removes a run's files; a kill on the way leaves a mark to go on from."""
+    (path / _REMOVING).touch()
+    for name in _OURS:
+        entry = path / name
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink(missing_ok=True)
+    (path / _REMOVING).unlink()

@@ -1,0 +1,131 @@
+"""One owner of a run directory at a time: a lock file that names it."""
+
+import contextlib
+import fcntl
+import json
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from vxl.errors import ConfigError
+
+
+class Lock:
+    """The file `.lock` in a run directory: host, process and job of the owner.
+
+    A lock is stale when its process is gone from this machine (a process id that came back is told apart
+    by its start time), or when it is this SLURM job's own from before a requeue. An owner on another machine
+    counts as alive, since nobody here can know better.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.held = False
+
+    def acquire(self) -> None:
+        """Takes the lock.
+
+        Raises:
+            ConfigError: Somebody else has it; the message names the owner.
+        """
+        with self._file() as file:
+            owner = _read(file)
+            if owner and not _is_stale(owner) and not _is_me(owner):
+                raise ConfigError(
+                    f"{self.path.parent} is in use by {_describe(owner)}.\n"
+                    f"  wait for it, or choose another name:  name=NAME\n"
+                    f"  if you know that process to be gone:  rm {self.path}"
+                )
+            os.ftruncate(file, 0)
+            os.pwrite(file, json.dumps(_me()).encode(), 0)
+            os.fsync(file)
+        self.held = True
+
+    def release(self) -> None:
+        """Gives the lock back; another owner's is left alone."""
+        if not self.held:
+            return
+        self.held = False
+        with contextlib.suppress(OSError), self._file() as file:
+            if _is_me(_read(file)):
+                self.path.unlink()
+
+    @contextlib.contextmanager
+    def _file(self) -> Iterator[int]:
+        """The lock file, ours alone while it is read and written: two can't both take a stale one."""
+        while True:
+            file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
+            try:
+                with contextlib.suppress(OSError):  # file systems without flock: the window is milliseconds
+                    fcntl.flock(file, fcntl.LOCK_EX)
+                if _same_file(file, self.path):
+                    yield file
+                    return
+            finally:
+                os.close(file)
+
+
+def _same_file(file: int, path: Path) -> bool:
+    """Whether an open file is still the one at `path` (its owner may have removed it while we waited)."""
+    try:
+        return os.path.samestat(os.fstat(file), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _me() -> dict[str, Any]:
+    return {
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "started": _start_of(os.getpid()),
+        "job": os.environ.get("SLURM_JOB_ID"),
+    }
+
+
+def _read(file: int) -> dict[str, Any]:
+    try:
+        owner = json.loads(os.pread(file, 4096, 0))
+    except ValueError:
+        return {}  # empty: new, or its owner was killed while it wrote
+    return owner if isinstance(owner, dict) else {}
+
+
+def _is_me(owner: dict[str, Any]) -> bool:
+    return owner == _me()
+
+
+def _is_stale(owner: dict[str, Any]) -> bool:
+    me = _me()
+    if owner.get("job") and owner["job"] == me["job"]:
+        return (owner.get("host"), owner.get("pid")) != (me["host"], me["pid"]) and not _lives_here(owner)
+    return owner.get("host") == me["host"] and not _lives_here(owner)
+
+
+def _lives_here(owner: dict[str, Any]) -> bool:
+    """Whether the owner is a process of this machine that still runs."""
+    pid = owner.get("pid")
+    if owner.get("host") != socket.gethostname() or not isinstance(pid, int):
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return owner.get("started") in (None, _start_of(pid))
+
+
+def _start_of(pid: int) -> int | None:
+    """When a process started, in clock ticks since boot; None where /proc does not say."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] in "ZX" else int(fields[19])
+
+
+def _describe(owner: dict[str, Any]) -> str:
+    job = f", SLURM job {owner['job']}" if owner.get("job") else ""
+    return f"process {owner.get('pid', '?')} on {owner.get('host', '?')}{job}"

@@ -1,0 +1,153 @@
+"""The model as Lightning trains it: one batch is one optimizer step, given as its micro-batches."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor, nn
+
+from vxl.data.seeds import seed_of
+from vxl.errors import VxlError
+from vxl.train.optimizer import OptimConfig, build_optimizer, set_rates
+from vxl.train.questions import answered
+from vxl.train.stage import StageConfig, freeze, train_mode
+
+log = logging.getLogger(__name__)
+
+
+class DivergedError(VxlError):
+    """The loss or the gradient is no number any more."""
+
+
+@dataclass
+class Step:
+    """What one optimizer step saw and did."""
+
+    loss: float = 0.0
+    """Mean over the supervised tokens of the global batch."""
+    grad_norm: float = 0.0
+    """Norm of the gradient of all parts together, before clipping."""
+    rates: dict[str, float] = field(default_factory=dict)
+    """Learning rate by part."""
+    samples: int = 0
+    tokens: int = 0
+    """Tokens of the sequences, visual ones too, padding not."""
+    visual_tokens: int = 0
+    frames: int = 0
+    pairs: int = 0
+    """Pairs of tokens of one document: what attention works on."""
+    supervised: int = 0
+    answers: list[bool] = field(default_factory=list)
+    """Whether each multiple-choice question in the batch was answered rightly (before the update)."""
+    bad: list[Any] = field(default_factory=list)
+    """Samples that could not be read."""
+
+
+class VideoLanguageModule(LightningModule):
+    """Trains a VideoLanguageModel.
+
+    The loss is the sum over the supervised tokens of the global batch (all ranks, all micro-batches) by their
+    number, so that the same rows give the same step however they are dealt out. Randomness (dropout, …) is
+    seeded by (seed, step, micro-batch): a resumed run needs no generator state.
+
+    Args:
+        model: The model; its parameters outside the stage are frozen here.
+        stage: Which parts learn, and how fast.
+        optim: The optimizer and its schedule.
+        max_steps: Optimizer steps of the whole run.
+        seed: The run's seed.
+    """
+
+    def __init__(
+        self, model: nn.Module, stage: StageConfig, optim: OptimConfig, max_steps: int, seed: int
+    ) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.model = model
+        self.stage = stage
+        self.optim = optim
+        self.max_steps = max_steps
+        self.seed = seed
+        self.last = Step()
+        freeze(model, stage)
+        train_mode(model, stage)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """The optimizer over what learns, with a group for each part."""
+        return build_optimizer(self.model, self.stage, self.optim)
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """Leaves the micro-batches where they are: each is moved when its turn comes."""
+        return batch
+
+    def training_step(self, batches: Sequence[Any], batch_idx: int) -> None:
+        """One optimizer step.
+
+        Raises:
+            DivergedError: The loss or the gradient is not finite; the weights are as before the step.
+        """
+        step, ranks = self.trainer.global_step, self.trainer.world_size
+        seen = Step(supervised=sum(batch.supervised for batch in batches))
+        total = max(1, int(self._sum_over_ranks(float(seen.supervised))))
+        optimizer = self.optimizers()
+        seen.rates = set_rates(optimizer.optimizer, step, self.max_steps, self.optim)
+        loss = torch.zeros((), device=self.device, dtype=torch.float64 if self.device.type == "cpu" else None)
+        for i, batch in enumerate(batches):
+            torch.manual_seed(seed_of(self.seed, "step", step, i * ranks + self.global_rank))
+            moved = batch.to(self.device)
+            output = self.model(moved)
+            if output.loss_sum.requires_grad:  # not so where nothing in the micro-batch is supervised
+                # Strategies with several ranks average gradients over them; the loss is a sum.
+                self.manual_backward(output.loss_sum * (ranks / total))
+            loss += output.loss_sum.detach()
+            seen.answers += answered(output, moved)
+            _count(seen, batch)
+        seen.loss = self._sum_over_ranks(float(loss)) / total
+        seen.grad_norm = self._clip()
+        self._refuse_non_finite(seen, step, batches)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        self.last = seen
+
+    def _clip(self) -> float:
+        """Scales the gradient down to the allowed norm and returns the norm it had."""
+        largest = self.optim.clip or float("inf")
+        return float(nn.utils.clip_grad_norm_([p for p in self.parameters() if p.requires_grad], largest))
+
+    def _refuse_non_finite(self, seen: Step, step: int, batches: Sequence[Any]) -> None:
+        wrong = [name for name in ("loss", "grad_norm") if not _is_finite(getattr(seen, name))]
+        if not wrong:
+            return
+        values = ", ".join(f"{name} is {getattr(seen, name)}" for name in wrong)
+        keys = [str(key) for batch in batches for key in batch.keys]
+        raise DivergedError(
+            f"step {step + 1} of {self.max_steps}: {values}; expected a finite number.\n"
+            f"  samples of the step: {', '.join(keys[:6])}{', …' if len(keys) > 6 else ''}\n"
+            f"  the last checkpoint is sound. Under a new name=NAME try a smaller\n"
+            f"  optim.lr (now {self.optim.lr:g}), a longer optim.warmup, or trainer.precision=32-true"
+        )
+
+    def _sum_over_ranks(self, value: float) -> float:
+        if self.trainer.world_size == 1:
+            return value
+        tensor = torch.tensor(value, dtype=torch.float64, device=self.device)
+        reduced = self.trainer.strategy.reduce(tensor, reduce_op="sum")
+        return float(reduced) if isinstance(reduced, Tensor) else reduced
+
+
+def _count(seen: Step, batch: Any) -> None:
+    seen.samples += len(batch.keys)
+    seen.tokens += batch.tokens
+    for document_T in batch.layout.document_BT:
+        lengths = torch.bincount(document_T[document_T >= 0].long())
+        seen.pairs += int((lengths**2).sum())
+    seen.visual_tokens += batch.visual_tokens
+    seen.frames += batch.frames
+    seen.bad += batch.bad
+
+
+def _is_finite(value: float) -> bool:
+    return value == value and abs(value) != float("inf")

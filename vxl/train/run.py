@@ -1,0 +1,221 @@
+"""A training run from beginning to end; read `run` aloud."""
+
+import contextlib
+import logging
+import random
+import sys
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from rich.console import Console
+
+from vxl.config.option import build
+from vxl.config.rebuild import plain
+from vxl.data.seeds import seed_of
+from vxl.train import folder
+from vxl.train.directory import RunDirectory, run_name
+from vxl.train.result import Result, from_metrics
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from vxl.train.logger import Sink
+
+log = logging.getLogger(__name__)
+
+
+def run(config: Any, composed: str, console: Console | None = None) -> Result:
+    """Trains what a config says, or goes on with it, or says that it is done.
+
+    Args:
+        config: A checked TrainConfig.
+        composed: The composed YAML, kept in the run directory.
+        console: Where progress and the closing table go.
+
+    Returns:
+        The run's result, which also stands in RESULT.json.
+
+    Raises:
+        VxlError: What a user can mend: config, data, checkpoint, a loss that is no number.
+        SystemExit: The run was interrupted; a checkpoint is saved (status 130).
+    """
+    console = console or Console()
+    seed_everything(config.seed, config.trainer.threads)
+    with RunDirectory.open(config, composed) as directory, logged_to(directory.log, console):
+        if directory.status == "finished":
+            return finished(directory, config, console)
+        checkpoint = folder.tidy(directory.checkpoints)
+        announce(directory, checkpoint, config, console)
+        data = build_data(config, directory)
+        model = build_model(config, data, checkpoint)
+        return fit(config, directory, data, model, checkpoint, console)
+
+
+def fit(
+    config: Any,
+    directory: RunDirectory,
+    data: Any,
+    model: "nn.Module",
+    checkpoint: Path | None,
+    console: Console,
+) -> Result:
+    """Trains a model on a data module in an opened run directory, up to RESULT.json."""
+    from vxl.train.checkpoints import Checkpoints
+    from vxl.train.interrupt import Interrupt
+    from vxl.train.metrics import MetricsFile
+    from vxl.train.module import VideoLanguageModule
+    from vxl.train.progress import ProgressBar
+    from vxl.train.throughput import flops_of, peak_of
+    from vxl.train.trainer import build_trainer, device_of
+    from vxl.train.validation import Validation
+    from vxl.train.watch import Watch
+
+    module = VideoLanguageModule(model, config.stage, config.optim, config.trainer.max_steps, config.seed)
+    metrics = MetricsFile(directory.metrics)
+    metrics.cut(step_of_checkpoint(checkpoint))
+    with logger(config, directory) as sink:
+        peak = peak_of(device_of(config.trainer))
+        flops = None if peak is None else flops_of(model, config.stage, peak)
+        watch = Watch(metrics, sink, config.trainer.log_every, flops)
+        validation = Validation(watch, config.trainer.val_every)
+        interrupt = Interrupt()
+        checkpoints = Checkpoints(directory.checkpoints, config.checkpoint, validation, interrupt, watch)
+        progress = ProgressBar(watch, config.trainer.print_every, console)
+        # At the end of a step: numbers, validation, then the checkpoint that holds both, then the bar.
+        callbacks = [watch, validation, interrupt, checkpoints, progress]
+        trainer = build_trainer(config.trainer, build(config.strategy), callbacks, directory.path)
+        trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+    if interrupt.requested is not None and trainer.global_step < config.trainer.max_steps:
+        console.print(
+            f"stopped after step {trainer.global_step} of {config.trainer.max_steps}; it can go on from there.\n"
+            "go on:  the same command again",
+            markup=False,
+        )
+        sys.exit(130)
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    result = from_metrics(
+        metrics,
+        name=run_name(config),
+        directory=directory.path,
+        steps=trainer.global_step,
+        samples=watch.samples,
+        seconds=watch.seconds,
+        visual_tokens_a_frame=watch.visual_tokens / watch.frames if watch.frames else None,
+        parameters=(sum(p.numel() for p in model.parameters()), sum(p.numel() for p in trained)),
+    )
+    result.write(directory.result)
+    result.show(console)
+    return result
+
+
+def seed_everything(seed: int, threads: int | None) -> None:
+    """Seeds every generator, for whatever is drawn before the first step; steps seed themselves."""
+    random.seed(seed)
+    np.random.seed(seed_of(seed, "numpy") % 2**32)
+    torch.manual_seed(seed)
+    if threads is not None:
+        torch.set_num_threads(threads)
+
+
+def build_data(config: Any, directory: RunDirectory) -> Any:
+    """The Lightning data module; its tokenizer is copied into the run."""
+    from vxl.data.module import DataModule
+
+    data = DataModule(config)
+    data.prepare_data()
+    data.tokenizer.save_pretrained(directory.path / "tokenizer")
+    return data
+
+
+def build_model(config: Any, data: Any, checkpoint: Path | None) -> "nn.Module":
+    """The model: random or imported weights, then those of `init_from`; a resumed run fills it later."""
+    from vxl.model import build_model as build_parts
+
+    model = build_parts(config, tokenizer=data.tokenizer)
+    if config.init_from is not None and checkpoint is None:
+        from vxl.train.warm import start_from
+
+        start_from(config.init_from, model, Path(config.paths.runs))
+    return model
+
+
+@contextlib.contextmanager
+def logger(config: Any, directory: RunDirectory) -> "Iterator[Sink]":
+    """The logger of a run; ended whatever happens, so that the next run of this process has its own."""
+    sink = build(
+        config.logger,
+        directory=directory.path,
+        name=run_name(config),
+        group=config.sweep_name,
+        settings=plain(config),
+    )
+    code = 1
+    try:
+        yield sink
+        code = 0
+    finally:
+        sink.finish(code)
+
+
+def finished(directory: RunDirectory, config: Any, console: Console) -> Result:
+    """Says that there is nothing to do, and how there would be."""
+    result = Result.read(directory.result)
+    result.show(console)
+    console.print(
+        f"{directory.path} is finished ({result.steps} steps); nothing to do.\n"
+        f"  train it longer:   trainer.max_steps={2 * config.trainer.max_steps}\n"
+        f"  start it anew:     on_existing=overwrite  (removes it)\n"
+        f"  another name:      name=NAME",
+        markup=False,
+    )
+    return result
+
+
+def announce(directory: RunDirectory, checkpoint: Path | None, config: Any, console: Console) -> None:
+    """Says what is about to happen, in a line or two."""
+    if checkpoint is not None:
+        console.print(f"{directory.path}: goes on after step {step_of_checkpoint(checkpoint)}", markup=False)
+    elif directory.status == "resume":
+        console.print(f"{directory.path}: had no checkpoint yet, begins anew", markup=False)
+    else:
+        console.print(f"{directory.path}: a new run", markup=False)
+    for change in directory.changes:
+        console.print(f"  {change.key}: {change.old} -> {change.new}", markup=False)
+
+
+def step_of_checkpoint(checkpoint: Path | None) -> int:
+    """The step that a checkpoint was written after; -1 for none, which is before the validation of step 0."""
+    from vxl.checkpoint.folder import step_of
+
+    return -1 if checkpoint is None else step_of(checkpoint)
+
+
+@contextlib.contextmanager
+def logged_to(file: Path, console: Console) -> Iterator[None]:
+    """Messages of vxl go to the run's train.log and the screen; Lightning's are left out."""
+    from rich.logging import RichHandler
+
+    root = logging.getLogger("vxl")
+    to_file = logging.FileHandler(file)
+    to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    to_screen = RichHandler(console=console, show_time=False, show_path=False, show_level=False)
+    handlers: list[logging.Handler] = [to_file, to_screen]
+    before = root.level
+    root.setLevel(logging.INFO)
+    for handler in handlers:
+        root.addHandler(handler)
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module=r"lightning\..*")
+            yield
+    finally:
+        root.setLevel(before)
+        for handler in handlers:
+            root.removeHandler(handler)
+            handler.close()

@@ -1,0 +1,148 @@
+"""Lightning strategies that save and load vxl's checkpoint folders."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch.strategies import SingleDeviceStrategy, Strategy
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from vxl.errors import CheckpointError
+from vxl.train import folder
+
+
+class CheckpointFolders(Strategy):
+    """Mixed into a Lightning strategy: one checkpoint format, whatever the strategy.
+
+    Tensors go by their names in the model (a sharded tensor saves its shards), so that another strategy, or
+    another number of processes, loads them. They are loaded in place, after the optimizer is built.
+    """
+
+    alone = True
+    """Whether one process writes and reads everything."""
+
+    @property
+    def restore_checkpoint_after_setup(self) -> bool:
+        """Loading in place needs the model on its device, and the optimizer."""
+        return True
+
+    @property
+    def lightning_restore_optimizer(self) -> bool:
+        """Lightning need not: `load_checkpoint` has done it."""
+        return False
+
+    def lightning_module_state_dict(self) -> dict[str, Any]:
+        """Nothing: `save_checkpoint` takes the tensors from the model itself."""
+        return {}
+
+    def optimizer_state(self, optimizer: Optimizer) -> dict[str, Any]:
+        """Nothing, as above."""
+        return {}
+
+    def load_model_state_dict(self, checkpoint: Mapping[str, Any], strict: bool = True) -> None:
+        """Nothing: `load_checkpoint` has done it."""
+
+    def load_optimizer_state_dict(self, checkpoint: Mapping[str, Any]) -> None:
+        """Nothing, as above."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], filepath: Any, storage_options: Any = None) -> None:
+        """Writes one folder (vxl.train.folder.write)."""
+        model = self._trained()
+        tensors, settings = optimizer_tensors(model, self.optimizers[0])
+        rest = {
+            key: value for key, value in checkpoint.items() if key not in ("state_dict", "optimizer_states")
+        }
+        folder.write(
+            Path(filepath),
+            {"model": weights(model), "optim": tensors},
+            {**rest, "optimizer": settings},
+            no_dist=self.alone,
+        )
+
+    def load_checkpoint(self, checkpoint_path: Any, weights_only: bool | None = None) -> dict[str, Any]:
+        """Fills the model and the optimizer from one folder and returns the rest."""
+        path = Path(checkpoint_path)
+        model, optimizer = self._trained(), self.optimizers[0]
+        rest = folder.read_rest(path)
+        wanted = {"model": weights(model), "optim": empty_state(path, model)}
+        folder.read_tensors(path, wanted, no_dist=self.alone)
+        restore(model, optimizer, wanted["optim"], rest.pop("optimizer"))
+        return rest
+
+    def _trained(self) -> nn.Module:
+        assert self.lightning_module is not None
+        return self.lightning_module.model
+
+
+class SingleStrategy(CheckpointFolders, SingleDeviceStrategy):
+    """One process on one device."""
+
+
+def weights(model: nn.Module) -> dict[str, Tensor]:
+    """The model's tensors by name; the names do not show whether parts are compiled."""
+    return {_plain(name): tensor for name, tensor in model.state_dict().items()}
+
+
+def optimizer_tensors(
+    model: nn.Module, optimizer: Optimizer
+) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
+    """The optimizer's state by parameter name: its tensors, and everything else."""
+    names = {parameter: _plain(name) for name, parameter in model.named_parameters()}
+    tensors: dict[str, dict[str, Tensor]] = {}
+    plain: dict[str, dict[str, Any]] = {}
+    for parameter, state in optimizer.state.items():
+        for key, value in state.items():
+            kind: dict[str, dict[str, Any]] = tensors if isinstance(value, Tensor) else plain
+            kind.setdefault(names[parameter], {})[key] = value
+    groups = [
+        {key: value for key, value in group.items() if key != "params"}
+        | {"names": [names[parameter] for parameter in group["params"]]}
+        for group in optimizer.param_groups
+    ]
+    return tensors, {"state": plain, "groups": groups}
+
+
+def empty_state(path: Path, model: nn.Module) -> dict[str, dict[str, Tensor]]:
+    """Tensors to load a folder's optimizer state into: shaped like the parameter, or single numbers."""
+    parameters = {_plain(name): parameter for name, parameter in model.named_parameters()}
+    state: dict[str, dict[str, Tensor]] = {}
+    for key, like in folder.stored(path).items():
+        if not key.startswith("optim."):
+            continue
+        name, _, kind = key.removeprefix("optim.").rpartition(".")
+        if name not in parameters:
+            raise CheckpointError(f"{path} holds optimizer state of {name}, which the model does not have.")
+        parameter = parameters[name]
+        same = like.shape == parameter.shape and like.ndim > 0
+        made = (
+            torch.zeros_like(parameter, dtype=like.dtype)
+            if same
+            else torch.zeros(like.shape, dtype=like.dtype)
+        )
+        state.setdefault(name, {})[kind] = made.detach()
+    return state
+
+
+def restore(
+    model: nn.Module, optimizer: Optimizer, tensors: dict[str, dict[str, Tensor]], rest: dict[str, Any]
+) -> None:
+    """Gives the optimizer its saved state; a parameter that never had a gradient has none."""
+    parameters = {_plain(name): parameter for name, parameter in model.named_parameters()}
+    optimizer.state.clear()
+    for name in {**tensors, **rest["state"]}:
+        optimizer.state[parameters[name]] = {**tensors.get(name, {}), **rest["state"].get(name, {})}
+    saved = {tuple(group["names"]): group for group in rest["groups"]}
+    names = {parameter: name for name, parameter in parameters.items()}
+    for group in optimizer.param_groups:
+        found = saved.get(tuple(names[parameter] for parameter in group["params"]))
+        if found is None:
+            raise CheckpointError(
+                "the checkpoint's optimizer groups are not this run's: other parts are trained."
+            )
+        group.update({key: value for key, value in found.items() if key != "names"})
+
+
+def _plain(name: str) -> str:
+    return name.replace("_orig_mod.", "")

@@ -1,0 +1,115 @@
+"""Validation: loss and accuracy over held-out questions, before, while and after a run trains."""
+
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from vxl.evaluate.statistics import wilson
+from vxl.train.questions import answered
+from vxl.train.stage import train_mode
+from vxl.train.watch import Watch
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Validated:
+    """One validation in numbers."""
+
+    loss: float
+    """Mean over supervised tokens."""
+    right: int
+    """Questions answered rightly: argmax over the options' letters."""
+    questions: int
+    chance: float
+    """Accuracy that guessing would have."""
+
+    def numbers(self) -> dict[str, float]:
+        """As metrics."""
+        found = {"val/loss": self.loss}
+        if self.questions:
+            interval = wilson(self.right, self.questions)
+            found |= {
+                "val/accuracy": self.right / self.questions,
+                "val/accuracy_low": interval.low,
+                "val/accuracy_high": interval.high,
+                "val/questions": float(self.questions),
+                "val/chance": self.chance,
+            }
+        return found
+
+
+class Validation(Callback):
+    """Validates at step boundaries, before the checkpoint of the same step is written.
+
+    Lightning's own validation loop would run after that checkpoint, or leave it up to its restart logic
+    whether it ran; here a checkpoint of step n always comes after the validation of step n, so that none is
+    lost or done twice.
+
+    Args:
+        watch: Logs the numbers.
+        every: Steps between validations; 0: only before the first and after the last step.
+    """
+
+    def __init__(self, watch: Watch, every: int) -> None:
+        self.watch = watch
+        self.every = every
+        self.latest: dict[str, float] = {}
+        """Metrics of the latest step, if it was validated."""
+        self._loader: Iterable[Any] | None = None
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Measures where the run starts from."""
+        if trainer.global_step == 0:
+            self._run(trainer, pl_module)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Validates if it is time."""
+        step = trainer.global_step
+        self.latest = {}
+        if (self.every and step % self.every == 0) or step == trainer.max_steps:
+            self._run(trainer, pl_module)
+
+    def _run(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._loader is None:
+            self._loader = trainer.datamodule.val_dataloader()  # type: ignore[attr-defined]
+        if self._loader is None:
+            return
+        found = validate(trainer, pl_module, self._loader)
+        self.latest = found.numbers()
+        self.watch.record(trainer.global_step, self.latest)
+        accuracy = self.latest.get("val/accuracy")
+        log.info(
+            "step %d: held-out loss %.4f%s",
+            trainer.global_step,
+            found.loss,
+            "" if accuracy is None else f", accuracy {accuracy:.3f} of {found.questions} questions",
+        )
+        self.watch.pause()
+
+
+def validate(trainer: Trainer, module: LightningModule, loader: Iterable[Any]) -> Validated:
+    """Loss and accuracy over a loader's batches, over all ranks; leaves the model and torch as they were."""
+    model, device = module.model, module.device
+    sums = torch.zeros(5, dtype=torch.float64)
+    model.eval()
+    devices = [device] if device.type == "cuda" else []
+    with torch.no_grad(), torch.random.fork_rng(devices), trainer.precision_plugin.val_step_context():
+        for batch in loader:
+            moved = batch.to(device)
+            output = model(moved)
+            answers = answered(output, moved)
+            guessed = sum(1 / len(letters) for letters in batch.letters_Q)
+            seen = [float(output.loss_sum), batch.supervised, sum(answers), len(answers), guessed]
+            sums += torch.tensor(seen, dtype=torch.float64)
+    train_mode(model, module.stage)  # type: ignore[arg-type]
+    if trainer.world_size > 1:
+        sums = trainer.strategy.reduce(sums.to(device), reduce_op="sum").cpu()  # type: ignore[union-attr]
+    loss, supervised, right, questions, guessed = sums.tolist()
+    return Validated(loss / max(1.0, supervised), int(right), int(questions), guessed / max(1.0, questions))
