@@ -16,7 +16,16 @@ from av.video.reformatter import VideoReformatter
 from torch import Tensor
 
 from vxl.errors import DataError
-from vxl.video.probe import FrameIndex, Source, VideoInfo, describe, header_frames, index_frames, opened
+from vxl.video.probe import (
+    FrameIndex,
+    Source,
+    VideoInfo,
+    describe,
+    header_frames,
+    index_frames,
+    opened,
+    packets_of,
+)
 
 log = logging.getLogger(__name__)
 
@@ -24,6 +33,9 @@ log = logging.getLogger(__name__)
 # up again (its delay: B-frames); numbering a frame by its packet costs 2 us against 150 us for decoding it.
 JUMP = 6
 NUMBERING = 0.03
+
+# How many key frames to go back where seeking leads past the one that was asked for.
+TRIES = 3
 
 
 class _LostError(Exception):
@@ -102,38 +114,43 @@ class PyAVReader:
         """Decodes from key frame to wanted frame, reading on where the next one is near."""
         self._fresh = False
         decoded: Iterator[av.video.frame.VideoFrame] = iter(())
-        at = -JUMP - len(index.pts_N)  # the frame that came last; none so far
+        following: int | None = None  # the frame that has to come next; earlier ones may come before it
         for target in wanted:
             start = int(index.starts_N[target])
-            if start - at > JUMP:
-                decoded = self._decode_from(int(index.pts_N[start]))
-                at = -1
+            if following is None or start - following > JUMP:
+                decoded = self._decode_from(index, start)
+                following = start
             for frame in decoded:
-                position = int(np.searchsorted(index.pts_N, -1 if frame.pts is None else frame.pts))
-                known = position < index.frames and index.pts_N[position] == frame.pts
-                if not known or (start <= at < position - 1) or position > target:
-                    raise _LostError(f"frame {target} was expected, time stamp {frame.pts} came")
-                at = position
+                position = index.position(frame.pts)
+                if position is None or position > following:
+                    raise _LostError(f"frame {following} was to come, time stamp {frame.pts} came")
+                if position < following:
+                    continue
+                following += 1
                 if position == target:
                     if frame.is_corrupt:
-                        raise _LostError(f"frame {target} can't be decoded from frame {start} on")
+                        raise _LostError(f"frame {target} is not whole if decoding starts at {start}")
                     yield frame
                     break
             else:
                 raise _LostError(f"the end came before frame {target}")
 
-    def _decode_from(self, pts: int) -> Iterator[av.video.frame.VideoFrame]:
-        """Decodes from the last key frame at or before a time stamp."""
-        self._container.seek(pts, stream=self._stream)
-        begun = False
-        for packet in self._container.demux(self._stream):
-            if not begun:
-                if not packet.is_keyframe:
-                    continue  # MPEG-TS seeks to any packet
-                if packet.pts is None or packet.pts > pts:
-                    raise _LostError(f"no key frame at time stamp {pts}")
-                begun = True
-            yield from packet.decode()
+    def _decode_from(self, index: FrameIndex, start: int) -> Iterator[av.video.frame.VideoFrame]:
+        """Decodes from frame `start`, a key frame, or from one before it."""
+        pts = int(index.pts_N[start])
+        for _ in range(TRIES):
+            self._container.seek(int(index.pts_N[start]), stream=self._stream)
+            packets = packets_of(self._container, self._stream)
+            first = next((packet for packet in packets if packet.is_keyframe), None)
+            if first is not None and first.pts is not None and first.pts <= pts:
+                yield from first.decode()
+                for packet in packets:
+                    yield from packet.decode()
+                return
+            if start == 0:
+                break
+            start = int(index.starts_N[start - 1])  # MPEG-TS lands on any packet, often after the key frame
+        raise _LostError(f"no key frame at time stamp {pts}")
 
     def _straight(self, wanted: list[int]) -> Iterator[av.video.frame.VideoFrame]:
         """Decodes from the file's first frame, counting."""
@@ -147,14 +164,15 @@ class PyAVReader:
         count = 0
         failure = None
         try:
-            for frame in self._container.decode(self._stream):
-                if count == target:
-                    yield frame
-                    following = next(remaining, None)
-                    if following is None:
-                        return
-                    target = following
-                count += 1
+            for packet in packets_of(self._container, self._stream):
+                for frame in packet.decode():
+                    if count == target:
+                        yield frame
+                        following = next(remaining, None)
+                        if following is None:
+                            return
+                        target = following
+                    count += 1
         except av.FFmpegError as error:
             failure = error
         reason = f" ({failure.strerror})" if failure is not None else ""

@@ -3,13 +3,14 @@
 import io
 import logging
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
 import av
 import av.container
+import av.packet
 import av.stream
 import av.video.stream
 import numpy as np
@@ -21,8 +22,9 @@ log = logging.getLogger(__name__)
 Source = str | os.PathLike[str] | bytes | BinaryIO
 """Where a video (or an image) is: a path, the bytes themselves, or an open binary file."""
 
-# In these codecs a packet of data is one shown frame, so that packets can be numbered as frames are.
-ONE_FRAME_A_PACKET = {"h264", "hevc", "vp9", "av1", "mpeg2video", "mjpeg", "ffv1", "prores"}
+# In these codecs a packet of data is one shown frame (VP8: or none, which its first byte says), so that
+# packets can be numbered as frames are.
+ONE_FRAME_A_PACKET = {"vp8", "h264", "hevc", "vp9", "av1", "mpeg2video", "mjpeg", "ffv1", "prores"}
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,13 @@ class FrameIndex:
         """Whether frames can be reached from key frames, with certainty which frame it is."""
         return len(self.pts_N) == self.frames > 0
 
+    def position(self, pts: int | None) -> int | None:
+        """The number of the frame with a time stamp; None if there is none."""
+        if pts is None:
+            return None
+        position = int(np.searchsorted(self.pts_N, pts))
+        return position if position < self.frames and self.pts_N[position] == pts else None
+
 
 def probe(source: Source, *, name: str | None = None) -> VideoInfo:
     """Reads a video's header (and, where that does not say, its packets); nothing is decoded.
@@ -85,7 +94,7 @@ def opened(
     name = name or source_name(source)
     container = None
     try:
-        container = av.open(as_readable(source), mode="r")
+        container = av.open(as_readable(source), mode="r", metadata_errors="replace")
         if not container.streams.video:
             kinds = ", ".join(sorted({stream.type for stream in container.streams})) or "nothing"
             raise DataError(f"{name}: no video in this file.\n  got: {kinds}\n  expected: a video stream")
@@ -130,7 +139,7 @@ def describe(stream: av.video.stream.VideoStream, frames: int, name: str) -> Vid
     fps = float(stream.average_rate or stream.guessed_rate or 0.0)
     if fps <= 0.0:
         raise DataError(f"{name}: the file does not say how many frames a second it has ({frames} frames).")
-    return VideoInfo(frames, fps, context.width, context.height, context.name)
+    return VideoInfo(frames, fps, context.width, context.height, context.codec.canonical_name)
 
 
 def header_frames(container: av.container.InputContainer, stream: av.video.stream.VideoStream) -> int:
@@ -148,6 +157,16 @@ def header_frames(container: av.container.InputContainer, stream: av.video.strea
     return shown
 
 
+def packets_of(
+    container: av.container.InputContainer, stream: av.video.stream.VideoStream
+) -> Iterator[av.packet.Packet]:
+    """A video stream's packets, from where the container stands."""
+    try:
+        yield from container.demux(stream)
+    except IndexError as error:  # PyAV, where a packet names a stream that the header does not
+        raise av.InvalidDataError(0, "damaged packets") from error
+
+
 def index_frames(
     container: av.container.InputContainer, stream: av.video.stream.VideoStream, name: str
 ) -> FrameIndex:
@@ -158,11 +177,11 @@ def index_frames(
     Raises:
         DataError: The header promises frames that the file does not hold.
     """
-    codec = stream.codec_context.name
+    codec = stream.codec_context.codec.canonical_name
     pts, keys, packets = [], [], 0
     failure: av.FFmpegError | None = None
     try:
-        for packet in container.demux(stream):
+        for packet in packets_of(container, stream):
             if packet.size == 0:  # the mark of the end
                 continue
             packets += 1
@@ -172,13 +191,33 @@ def index_frames(
             keys.append(packet.is_keyframe)
     except av.FFmpegError as error:
         failure = error
-    expected = len(getattr(stream, "index_entries", None) or ())
+    expected = len(getattr(stream, "index_entries", None) or ())  # PyAV < 17 has no such thing
     if failure is not None or ("mp4" in container.format.name and packets < expected):
         raise DataError(
             f"{name}: truncated: its header lists {expected or stream.frames} frames, the file ends after "
             f"{packets}.\n  got: {container.size:,} bytes\n  copy the file again, or leave it out"
         ) from failure
-    return _order(pts, keys, seekable=codec in ONE_FRAME_A_PACKET)
+    index = _order(pts, keys, seekable=codec in ONE_FRAME_A_PACKET)
+    promised = _tagged_seconds(stream)
+    if promised is not None and index.seekable:
+        held = float(index.pts_N[-1] * (stream.time_base or 0))
+        if held < promised - 1.0:
+            raise DataError(
+                f"{name}: truncated: its header promises {promised:.1f} s of video, the frames end after "
+                f"{held:.1f} s ({index.frames} frames).\n  got: {container.size:,} bytes\n"
+                "  copy the file again, or leave it out"
+            )
+    return index
+
+
+def _tagged_seconds(stream: av.video.stream.VideoStream) -> float | None:
+    """How long the video stream is by its tag, which mkv and webm have instead of a table of frames."""
+    parts = stream.metadata.get("DURATION", "").split(":")
+    try:
+        hours, minutes, seconds = (float(part) for part in parts)
+    except ValueError:
+        return None
+    return 3600 * hours + 60 * minutes + seconds
 
 
 def _order(pts: list[int | None], keys: list[bool], *, seekable: bool) -> FrameIndex:
