@@ -64,8 +64,8 @@ class SpatialAttention(nn.Module):
 
     def forward(self, x_GFPV: Tensor) -> Tensor:
         """x_GFPV plus what its frame's patches say; statistics of the norm run over the group's frames."""
-        groups, frames = x_GFPV.shape[:2]
-        normed = self.norm(x_GFPV.flatten(1, 2)).unflatten(1, (frames, -1)).flatten(0, 1).unsqueeze(1)
+        groups, frames, patches = x_GFPV.shape[:3]
+        normed = self.norm(x_GFPV.flatten(1, 2)).unflatten(1, (frames, patches)).flatten(0, 1).unsqueeze(1)
         attended = F.scaled_dot_product_attention(self.q(normed), self.k(normed), self.v(normed))
         return x_GFPV + self.proj_out(attended.squeeze(1)).unflatten(0, (groups, frames))
 
@@ -93,18 +93,19 @@ class TemporalAttention(nn.Module):
         Scores of query i and key j are q_i k_j / sqrt(V) + q_i R[j - i] / sqrt(sqrt(V)); the published ones
         have q_j R[i - j] in the second term.
         """
+        groups, frames, patches, width = x_GFPV.shape
         x_NFV = x_GFPV.transpose(1, 2).flatten(0, 1)
         q, k, v = self.qkv(self.norm(x_NFV)).chunk(3, dim=-1)
-        root = q.shape[-1] ** -0.25
-        keys_IJV = self.relative_position_k(x_NFV.shape[1])
+        root = width**-0.25
+        keys_IJV = self.relative_position_k(frames)
         relative_NIJ = torch.einsum("nic,ijc->nij", q * root, keys_IJV)
         if self.transposed_key:
             relative_NIJ = relative_NIJ.transpose(1, 2)
         scores_NIJ = (q * root) @ (k * root).transpose(1, 2) + relative_NIJ
         weights_NIJ = scores_NIJ.softmax(-1, dtype=torch.promote_types(q.dtype, torch.float32)).to(q.dtype)
-        values_IJV = self.relative_position_v(x_NFV.shape[1])
+        values_IJV = self.relative_position_v(frames)
         out_NFV = weights_NIJ @ v + torch.einsum("nij,ijc->nic", weights_NIJ, values_IJV)
-        out_GFPV = self.proj_out(out_NFV).unflatten(0, (x_GFPV.shape[0], -1)).transpose(1, 2)
+        out_GFPV = self.proj_out(out_NFV).unflatten(0, (groups, patches)).transpose(1, 2)
         return x_GFPV + out_GFPV
 
 

@@ -20,7 +20,7 @@ class ClipConfig(ViTConfig):
     mlp: int = 4096
     """Inner width of each block's MLP."""
     layers: int = 24
-    """Blocks that are run. 24: ViT-L's last one gives the output (`select_layer` -1); 23: the one before (-2)."""
+    """Blocks that are run; of ViT-L 24 give its last output (`select_layer` -1), 23 the one before (-2)."""
     keep_class: bool = False
     """Whether the class token stays, in front of the patches. No compressor takes it."""
 

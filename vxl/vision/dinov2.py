@@ -24,8 +24,8 @@ _NAMES = (
 
 @dataclass(frozen=True, kw_only=True)
 class Dinov2Config(ViTConfig):
-    """DINOv2 with its final norm, without class token and registers. Frames are squashed: a crop would lose the
-    sides of a wide video."""
+    """DINOv2 with its final norm, without class token and registers. Frames are squashed: a crop would
+    lose the sides of a wide video."""
 
     _target_: str = "vxl.vision.dinov2.Dinov2"
     size: int = 224

@@ -1,7 +1,7 @@
 """The vision transformer that SigLIP, CLIP and DINOv2 share; they differ in a few switches.
 
-Written out here and not taken from `transformers`: its modules rename their parameters between releases (DINOv2)
-and replace the last hidden state by its normed form, while a tower's output and checkpoints have to stay.
+Written out here and not taken from `transformers`: its modules rename their parameters between releases
+(DINOv2) and replace the last hidden state by its normed form; a tower's output and checkpoints have to stay.
 Parameters have SigLIP's and CLIP's names.
 """
 
@@ -95,7 +95,7 @@ class ViT(VisionEncoder):
     def hidden(self, pixels_FCHW: Tensor) -> Tensor:
         """All tokens behind the last block: class token, registers, patches."""
         hidden = self.pre_layrnorm(self.embeddings(pixels_FCHW))
-        for block in self.encoder["layers"]:
+        for block in self.encoder["layers"].children():
             hidden = block(hidden)
         return self.post_layernorm(hidden)
 
@@ -110,7 +110,8 @@ class ViT(VisionEncoder):
         own = self.state_dict()
         found = read_tower(self.config.weights, own.keys(), self.published_name)
         table = "embeddings.position_embedding.weight"
-        found[table] = resize_positions(found[table], self.grid, self.class_tokens)
+        with_registers = self.extra_tokens > self.class_tokens  # whose code resizes with antialias
+        found[table] = resize_positions(found[table], self.grid, self.class_tokens, antialias=with_registers)
         load_exactly(self, found, self.config.weights)
 
     @staticmethod

@@ -83,8 +83,8 @@ def load_exactly(module: nn.Module, found: Mapping[str, Tensor], source: str) ->
     module.load_state_dict(fitting)
 
 
-def resize_positions(table_PV: Tensor, grid: int, class_tokens: int) -> Tensor:
-    """A checkpoint's position table for a grid of `grid` x `grid` patches (bicubic, as DINOv2 does it)."""
+def resize_positions(table_PV: Tensor, grid: int, class_tokens: int, *, antialias: bool) -> Tensor:
+    """A checkpoint's position table for `grid` x `grid` patches: bicubic, in float32, as DINOv2 does it."""
     table_PV = table_PV.flatten(0, -2)
     patches = len(table_PV) - class_tokens
     if patches == grid**2:
@@ -93,7 +93,7 @@ def resize_positions(table_PV: Tensor, grid: int, class_tokens: int) -> Tensor:
     log.info("resizing the tower's positions from %d x %d to %d x %d", side, side, grid, grid)
     front, square = table_PV[:class_tokens], table_PV[class_tokens:].float()
     image = square.unflatten(0, (side, side)).permute(2, 0, 1)[None]
-    resized = F.interpolate(image, size=(grid, grid), mode="bicubic", align_corners=False)[0]
+    resized = F.interpolate(image, size=(grid, grid), mode="bicubic", antialias=antialias)[0]
     return torch.cat([front, resized.permute(1, 2, 0).flatten(0, 1).to(table_PV.dtype)])
 
 
