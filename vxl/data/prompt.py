@@ -30,6 +30,9 @@ PAD, START, END, VISUAL = "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|visi
 class PromptConfig:
     """How a conversation is written down for the language model."""
 
+    tokenizer: str | None = None
+    """Folder or hub name; null = the language model's own, or a small one trained from the data's texts where
+    llm.weights=random."""
     system: str = "You are a helpful assistant."
     """The system turn."""
     time_text: str | None = "Time {seconds:.1f}s:"

@@ -112,24 +112,27 @@ def load_tokenizer(name: str | Path) -> "PreTrainedTokenizerFast":
         raise ConfigError(
             f"there is no tokenizer {str(name)!r}: no such folder, and the hub does not give it ({reason}).\n"
             "  type one of\n"
-            "    llm.tokenizer=FOLDER       a folder with tokenizer.json\n"
-            f"    llm.tokenizer=OWNER/NAME   a hub name; offline, after  hf download {name}\n"
-            "    llm.tokenizer=null         a small one, trained from the texts of the data"
+            "    prompt.tokenizer=FOLDER        a folder with tokenizer.json\n"
+            f"    prompt.tokenizer=OWNER/NAME    a hub name; offline, after  hf download {name}\n"
+            "    llm.weights=random             a small one, trained from the texts of the data"
         ) from error
 
 
 def tokenizer_of(config: Any, data: "Data") -> "PreTrainedTokenizerFast":
-    """The tokenizer of a run: the one that `llm.tokenizer` names, else that of the run it starts from, else a
-    small one trained from the data's texts.
+    """The tokenizer of a run: the one that `prompt.tokenizer` names, else that of the run it starts from, else
+    the language model's own, else a small one trained from the data's texts.
 
     Args:
-        config: A TrainConfig; of it: llm.tokenizer, init_from, paths.
+        config: A TrainConfig; of it: prompt.tokenizer, init_from, llm.weights, paths.
         data: Prepared data.
     """
-    if config.llm.tokenizer is not None:
-        return load_tokenizer(config.llm.tokenizer)
+    if config.prompt.tokenizer is not None:
+        return load_tokenizer(config.prompt.tokenizer)
     if config.init_from is not None:
         for start in (Path(config.init_from), Path(config.paths.runs) / config.init_from):
             if (start / "tokenizer").is_dir():
                 return load_tokenizer(start / "tokenizer")
-    return load_tokenizer(keep_tokenizer(data.texts(), Path(config.paths.cache)))
+    if config.llm.weights != "random":
+        return load_tokenizer(config.llm.weights)
+    vocabulary = min(VOCABULARY, config.llm.vocab)
+    return load_tokenizer(keep_tokenizer(data.texts(), Path(config.paths.cache), vocabulary))
