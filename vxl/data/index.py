@@ -8,10 +8,10 @@ that can't be.
 
 import json
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -182,44 +182,67 @@ def encode(entries: Iterable[dict[str, Any]], url: str, stamp: tuple[int, str], 
 
 
 def describe_group(url: str, group: Group) -> dict[str, Any]:
-    """The index line of a member: {key, text, visuals, bad: why it can't be used, or None}."""
-    entry: dict[str, Any] = {"key": group.key, "text": {}, "visuals": [], "bad": None}
+    """The index line of a member of a tar."""
+
+    def read(suffix: str) -> bytes | BinaryIO:
+        return open_range(
+            url, *group.members[suffix], whole=1 << 20
+        )  # headers do not need all of a long video
+
+    entry = describe_member(url, group.key, group.members, read)
+    for visual in entry["visuals"]:
+        visual["offset"], visual["bytes"] = group.members[visual["name"][len(group.key) + 1 :]]
+    return entry
+
+
+def describe_member(
+    shard: str, key: str, suffixes: Iterable[str], read: Callable[[str], bytes | BinaryIO]
+) -> dict[str, Any]:
+    """What is known of a member: {key, text, visuals, bad: why it can't be used, or None}.
+
+    Args:
+        shard: Where it is, for messages.
+        key: Its name.
+        suffixes: Of its files.
+        read: Gives the content of a suffix.
+    """
+    entry: dict[str, Any] = {"key": key, "text": {}, "visuals": [], "bad": None}
     try:
-        entry["text"] = _text(url, group)
-        for suffix in sorted(group.members, key=_by_number):
-            kind, name = kind_of(suffix), f"{group.key}.{suffix}"
+        entry["text"] = _text(shard, key, set(suffixes), read)
+        for suffix in sorted(suffixes, key=_by_number):
+            kind, name = kind_of(suffix), f"{key}.{suffix}"
             if kind is not None:
-                offset, size = group.members[suffix]
-                media = open_range(url, offset, size, whole=1 << 20)  # of a header
-                header = describe_media(media, kind, f"{url}, member '{name}'")
-                visual = {"kind": kind, "name": name, "offset": offset, "bytes": size, **header}
-                entry["visuals"].append(visual)
+                header = describe_media(read(suffix), kind, f"{shard}, member '{name}'")
+                entry["visuals"].append({"kind": kind, "name": name, **header})
     except DataError as error:
         entry["bad"] = str(error)
     return entry
 
 
-def _text(url: str, group: Group) -> dict[str, Any]:
-    """The text of a member: KEY.json, else KEY.txt as a caption; the caption of KEY.txt where the JSON has no
-    text."""
+def _text(
+    shard: str, key: str, suffixes: set[str], read: Callable[[str], bytes | BinaryIO]
+) -> dict[str, Any]:
+    """The text of a member: KEY.json, and KEY.txt as a caption where the JSON has no text."""
+
+    def words(suffix: str) -> str:
+        content = read(suffix)
+        return (content if isinstance(content, bytes) else content.read()).decode("utf-8", errors="replace")
+
     text: Any = {}
-    if "json" in group.members:
+    if "json" in suffixes:
         try:
-            text = json.loads(read_range(url, *group.members["json"]))
+            text = json.loads(words("json"))
         except ValueError as error:
-            raise DataError(f"{url}, member '{group.key}.json' is no JSON: {error}") from error
+            raise DataError(f"{shard}, member '{key}.json' is no JSON: {error}") from error
         if not isinstance(text, dict):
             got = type(text).__name__
             raise DataError(
-                f"{url}, member '{group.key}.json' is a {got}, not an object.\n  write e.g.  {EXAMPLE}"
+                f"{shard}, member '{key}.json' is a {got}, not an object.\n  write e.g.  {EXAMPLE}"
             )
-    if "txt" in group.members and not any(text.get(name) for name in TEXTS):
-        caption = read_range(url, *group.members["txt"]).decode("utf-8", errors="replace").strip()
-        text = {**text, "caption": caption}
-    if not group.members.keys() & {"json", "txt"}:
-        raise DataError(
-            f"{url}, member '{group.key}' has no text.\n  add {group.key}.json or {group.key}.txt"
-        )
+    if "txt" in suffixes and not any(text.get(name) for name in TEXTS):
+        text = {**text, "caption": words("txt").strip()}
+    if not suffixes & {"json", "txt"}:
+        raise DataError(f"{shard}, member '{key}' has no text.\n  add {key}.json or {key}.txt")
     return text
 
 

@@ -6,7 +6,7 @@ config) alone.
 """
 
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -86,15 +86,9 @@ class Order:
             Place(first + offset, name, record)
             for offset, (name, record) in enumerate(self.mixture.span(first, first + self.bucket))
         ]
-        costs = np.array([self.cost_of(place) for place in places], np.int64)
-        bins = [[n] for n in range(len(places))] if self.max_tokens is None else pack(costs, self.max_tokens)
-        lengths = np.array([costs[members].sum() for members in bins])
-        bins = [bins[n] for n in np.argsort(-lengths, kind="stable")]
-        groups = [bins[n : n + self.group] for n in range(0, len(bins), self.group)]
-        # The short last group stays last, so that groups do not straddle two optimizer steps.
-        whole = len(bins) // self.group
-        turn = [*permutation(whole, self.seed, "groups", window).tolist(), *range(whole, len(groups))]
-        return [[places[n] for n in members] for number in turn for members in groups[number]]
+        costs = [self.cost_of(place) for place in places]
+        rows = arrange(costs, self.max_tokens, self.group, self.seed, "groups", window)
+        return [[places[n] for n in row] for row in rows]
 
     def cost_of(self, place: Place) -> int:
         """Tokens of a sample; 1 for one whose text is wrong (it will be masked)."""
@@ -112,3 +106,25 @@ class Order:
     def __setstate__(self, state: dict[str, object]) -> None:
         self.__dict__.update(state)
         self._rows = lru_cache(maxsize=4)(self._plan)
+
+
+def arrange(costs: Sequence[int], max_tokens: int | None, group: int, *names: int | str) -> list[list[int]]:
+    """Puts samples into rows, and rows of similar length into groups that come in a shuffled order.
+
+    Args:
+        costs: Tokens of each sample.
+        max_tokens: Pack rows up to this many tokens; None for one sample a row.
+        group: Rows of a group.
+        *names: What the shuffling is for, see vxl.data.seeds.
+
+    Returns:
+        Rows of positions in `costs`.
+    """
+    rows = [[n] for n in range(len(costs))] if max_tokens is None else pack(costs, max_tokens)
+    lengths = np.array([sum(costs[n] for n in row) for row in rows])
+    rows = [rows[n] for n in np.argsort(-lengths, kind="stable")]
+    groups = [rows[n : n + group] for n in range(0, len(rows), group)]
+    # The short last group stays last, so that groups do not straddle two optimizer steps.
+    whole = len(rows) // group
+    order = [*permutation(whole, *names).tolist(), *range(whole, len(groups))]
+    return [row for number in order for row in groups[number]]

@@ -11,7 +11,7 @@ import numpy as np
 from vxl.data.files import open_range
 from vxl.data.index import Index, open_index, samples_of
 from vxl.data.sample import BadSample, Loaded, Media, Sample
-from vxl.data.urls import expand
+from vxl.data.urls import expand, is_pipe
 from vxl.errors import DataError
 
 log = logging.getLogger(__name__)
@@ -138,6 +138,12 @@ class IndexedShards(IndexedSource):
 
     def __init__(self, urls: str | Sequence[str], *, cache: Path, jobs: int = 4) -> None:
         shards = expand(urls)
+        pipes = [url for url in shards if is_pipe(url)]
+        if pipes:
+            raise DataError(
+                f"{pipes[0]} can only be streamed, but is listed where parts of shards are read.\n"
+                "  list pipes alone, or name the files or URLs themselves"
+            )
         with ThreadPoolExecutor(jobs) as pool:
             indices = list(pool.map(lambda url: open_index(url, cache), shards))
         super().__init__(
