@@ -1,8 +1,8 @@
 """Which keys and values stay: the contract of `kv=`.
 
-A policy is asked around each piece of the prefill, at the question, and at every decoded token. It changes the
-cache through `Cache.keep` and `Cache.move`, and keeps nothing of a request itself: what it must remember goes into
-`cache.state`, so that one policy serves any number of requests and forks.
+A policy is asked around each piece of the prefill, at the question, and at every decoded token. It
+changes the cache through `Cache.keep` and `Cache.move`, and keeps nothing of a request itself: what it
+must remember goes into `cache.state`, so that one policy serves any number of requests and forks.
 """
 
 from dataclasses import dataclass

@@ -24,8 +24,8 @@ class StreamingConfig(PolicyConfig):
     sinks: int = 4
     """First tokens that always stay."""
     compact: bool = True
-    """Whether the gap between sinks and window is closed, as published: positions count the tokens that stayed.
-    Otherwise every token keeps its own position."""
+    """Whether the gap between sinks and window is closed, as published: positions count the tokens that
+    stayed. Otherwise every token keeps its own position."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.sinks < self.tokens:

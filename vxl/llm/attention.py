@@ -1,11 +1,12 @@
-"""The attention function that transformers calls in every layer: keys arrive un-rotated, the step says the rest.
+"""The attention function that transformers calls in every layer; the step says what it must know.
 
-The model is called with positions of zero, so that its own rotation does nothing; this function rotates queries
-and keys to the positions of the step, puts the cache's keys in front, and leaves the new ones for the cache.
+The model is called with positions of zero, so that its own rotation does nothing; this function rotates
+queries and keys to the positions of the step, puts the cache's keys in front, and leaves the new ones for
+the cache.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -79,10 +80,12 @@ def attend(
         raise ConfigError(
             f"llm: attention dropout {dropout} is not supported.\n  allowed: attention_dropout=0"
         )
-    cos, sin = step.cos_BTH[:, None].to(query.dtype), step.sin_BTH[:, None].to(query.dtype)
+    # Under autocast their rotation gives float32, while values have the lower precision.
+    query, key = query.to(value.dtype), key.to(value.dtype)
+    cos, sin = step.cos_BTH[:, None].to(value.dtype), step.sin_BTH[:, None].to(value.dtype)
     rotated = rotate(key, cos, sin)
     query = rotate(query, cos, sin)
-    layer: int = module.layer_idx  # type: ignore[assignment]
+    layer = cast(int, module.layer_idx)
     if step.new is not None:
         step.new[layer] = New(key, value, rotated)
     past = () if step.past is None else step.past[layer]
@@ -108,7 +111,7 @@ def continue_from(
     whole = step.valid_BT is None and all(len(block.keys_BNSH) == rows for block in past)
     if whole and all(block.valid_BNS is None for block in past):
         return attend_causal(query, *joined(past, key, value, step), scaling)
-    # Row by row, without the entries that do not exist: that needs no mask, and no copy of rows' shared blocks.
+    # Row by row, without the entries that do not exist: that needs no mask, and copies no shared block.
     out = torch.zeros_like(query)
     lengths = [tokens] * rows if step.valid_BT is None else step.valid_BT.sum(dim=1).tolist()
     for row, length in enumerate(lengths):

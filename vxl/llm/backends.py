@@ -1,17 +1,18 @@
 """Kernels of attention over sequences without a past: `llm.attention=NAME` is NAME here.
 
-Each takes rotated query [B, query heads, T, H], key and value [B, N, T, H], a scale and the step, whose `spans`
-say which tokens form a document (None: every row is one, padding behind it). None makes a T x T mask.
+Each takes rotated query [B, query heads, T, H], key and value [B, N, T, H], a scale and the step, whose
+`spans` say which tokens form a document (None: every row is one, padding behind it). None makes a T x T
+mask.
 """
 
 import inspect
 from collections.abc import Callable
 from functools import cache
+from importlib import import_module
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from vxl.errors import ConfigError
@@ -133,18 +134,16 @@ def torch_varlen(
     else:
         repeats = query.shape[1] // key.shape[1]
         key, value = key.repeat_interleave(repeats, 1), value.repeat_interleave(repeats, 1)
-    return varlen_attn(query, key, value, bounds, bounds, longest, longest, scale=scaling, **settings)
+    out = varlen_attn(query, key, value, bounds, bounds, longest, longest, scale=scaling, **settings)
+    return cast(Tensor, out)
 
 
 def flash_varlen(
     query: Tensor, key: Tensor, value: Tensor, bounds: Tensor, longest: int, scaling: float | None
 ) -> Tensor:
     """The flash-attn package's kernel."""
-    from flash_attn import flash_attn_varlen_func  # type: ignore[unresolved-import]
-
-    return flash_attn_varlen_func(
-        query, key, value, bounds, bounds, longest, longest, softmax_scale=scaling, causal=True
-    )
+    kernel = import_module("flash_attn").flash_attn_varlen_func  # by name: most installations lack it
+    return kernel(query, key, value, bounds, bounds, longest, longest, softmax_scale=scaling, causal=True)
 
 
 def block_mask(query: Tensor, spans: tuple[Span, ...] | None) -> Any:
@@ -164,8 +163,8 @@ def block_mask(query: Tensor, spans: tuple[Span, ...] | None) -> Any:
 
 
 @cache
-def flex_function(compiled: bool) -> Callable[..., Tensor]:
+def flex_function(compiled: bool) -> Callable[..., Any]:
     """flex_attention, compiled or not."""
     from torch.nn.attention.flex_attention import flex_attention
 
-    return torch.compile(flex_attention) if compiled else flex_attention  # type: ignore[return-value]
+    return torch.compile(flex_attention) if compiled else flex_attention

@@ -11,7 +11,7 @@ from vxl.llm.rope import Rotary
 
 
 class Choice(NamedTuple):
-    """Entries of a block that stay: which, in order, where they stand, and which of them exist (None = all)."""
+    """Entries of a block that stay: in which order, where they stand, which of them exist (None = all)."""
 
     order_BNS: Tensor
     positions_BNS: Tensor
@@ -98,7 +98,7 @@ class Room:
         start, self.used = self.used, self.used + len(block)
         self.keys[:, :, start : self.used] = block.keys_BNSH
         self.values[:, :, start : self.used] = block.values_BNSH
-        if self.rotated is not None:
+        if self.rotated is not None and block.rotated_BNSH is not None:
             self.rotated[:, :, start : self.used] = block.rotated_BNSH
         rotated = None if self.rotated is None else self.rotated[:, :, : self.used]
         keys, values = self.keys[:, :, : self.used], self.values[:, :, : self.used]
@@ -134,7 +134,7 @@ def take(tensor: Tensor, order_BNS: Tensor) -> Tensor:
 
 
 def alone(tensor: Tensor) -> Tensor:
-    """The tensor, contiguous and in a storage of its own (a view of a fused projection keeps all of it alive)."""
+    """The tensor, contiguous and in a storage of its own: a view would keep all that it is a view of."""
     tensor = tensor.contiguous()
     if tensor.untyped_storage().nbytes() != tensor.numel() * tensor.element_size():
         tensor = tensor.clone()

@@ -1,8 +1,9 @@
 """What a language model remembers of a batch of sequences: keys and values in blocks, per layer.
 
 Keys are kept un-rotated, so that a policy may drop, merge or move entries; their positions stand beside them.
-Appending opens a new block or fills the room of the last one and never copies the past. A fork shares all blocks
-with its parent and appends to blocks of its own. Dropping entries rewrites only the blocks that lose some.
+Appending opens a new block or fills the room of the last one and never copies the past. A fork shares all
+blocks with its parent and appends to blocks of its own. Dropping entries rewrites only the blocks that
+lose some.
 
 Letters: B rows · N key-value heads (1 where all heads agree) · S entries · H head width.
 """
@@ -54,7 +55,8 @@ class Cache:
         self.fed = 0
         """Columns that have gone in, padding and dropped ones included."""
         self.layouts: list[Layout] = []
-        """What the fed tokens were, as far as the feeder said: pieces in order; `Block.index_BNS` points into them."""
+        """What was fed, as far as the feeder said: pieces in order, which `Block.index_BNS` counts through.
+        Pieces from before a fork may have one row for all."""
         self.state: dict[str, Any] = {}
         """What a policy remembers of these sequences; a fork gets a copy of the dict."""
         self._rooms: list[Room | None] = [None] * layers
@@ -193,8 +195,8 @@ class Cache:
         Args:
             layer: Whose.
             block: The new entries.
-            joined: Old and new positions and new indexes of rooms that grew, by the identity of the old positions:
-                layers share them.
+            joined: Old and new positions and new indexes of rooms that grew, by the identity of the old
+                positions: layers share them.
         """
         blocks = self.layers[layer]
         if 2 * len(block) > self.room or block.keys_BNSH.requires_grad or block.valid_BNS is not None:

@@ -1,6 +1,6 @@
 """Attention of new tokens at the end of a longer sequence of keys, exact and without a T x T mask.
 
-Letters: B rows · N key-value heads · Q new tokens · S all keys (the new tokens' own stand at the end) · H head width.
+Letters: B rows · N key-value heads · Q new tokens · S all keys, the new tokens' own last · H head width.
 """
 
 from collections.abc import Sequence
@@ -116,8 +116,10 @@ def attend_few(
         scores[-1] = scores[-1].masked_fill(later, float("-inf"))
     weights = torch.cat(scores, dim=-1).softmax(dim=-1)
     parts = weights.to(query.dtype).split([block.shape[2] for block in keys], dim=-1)
-    out = sum(product(part, block) for part, block in zip(parts, values, strict=True))
-    return out.to(query.dtype).view(rows, query_heads, queries, width)  # type: ignore[union-attr]
+    out = torch.zeros((), device=query.device)
+    for part, block in zip(parts, values, strict=True):
+        out = out + product(part, block)
+    return out.to(query.dtype).view(rows, query_heads, queries, width)
 
 
 def product(a: Tensor, b: Tensor) -> Tensor:

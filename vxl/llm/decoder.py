@@ -27,8 +27,8 @@ class DecoderConfig(Option):
 
     _target_: str = "vxl.llm.decoder.Decoder"
     weights: str = "random"
-    """`random`, for the sizes below; or a transformers checkpoint (a hub name or the path of a folder), whose own
-    architecture and sizes then count instead."""
+    """`random`, for the sizes below; or a transformers checkpoint (a hub name or the path of a folder),
+    whose own architecture and sizes then count instead."""
     model_type: str = "qwen2"
     """Architecture, as transformers names it: qwen2, qwen3, llama, ..."""
     vocab: int = 1024
@@ -54,10 +54,10 @@ class DecoderConfig(Option):
     max_positions: int = 32768
     """Length that the model was trained for. Nothing is cut at it; longer sequences extrapolate."""
     attention: Literal["sdpa", "flex", "varlen", "flash"] = "sdpa"
-    """Kernels: PyTorch's (sdpa), its flex_attention (flex), its kernel for packed sequences (varlen, CUDA), or
-    the flash-attn package (flash)."""
+    """Kernels: PyTorch's (sdpa), its flex_attention (flex), its kernel for packed sequences (varlen,
+    CUDA), or the flash-attn package (flash)."""
     checkpointing: bool = False
-    """Recompute each block in the backward pass instead of storing its activations: slower, far less memory."""
+    """Recompute each block in the backward pass: slower, far less memory for activations."""
 
     def __post_init__(self) -> None:
         if self.kv_heads < 1 or self.heads % self.kv_heads:
@@ -94,7 +94,9 @@ class Decoder(nn.Module):
         self.backend = config.attention
         architecture = hugging_face_config(config)
         self.rotary = Rotary(architecture)
-        self.causal_lm = AutoModelForCausalLM.from_config(architecture, attn_implementation=NAME)
+        self.causal_lm = AutoModelForCausalLM.from_config(
+            architecture, attn_implementation=NAME, dtype=torch.get_default_dtype()
+        )
         check_layout(self.causal_lm, self.rotary)
         self.width: int = architecture.hidden_size
         self.layers: int = architecture.num_hidden_layers
@@ -119,11 +121,12 @@ class Decoder(nn.Module):
         from transformers import AutoModelForCausalLM
 
         try:
-            found, report = AutoModelForCausalLM.from_pretrained(
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
                 self.config.weights, dtype="auto", output_loading_info=True
             )
         except (OSError, ValueError) as error:
             raise absent(self.config.weights, error) from error
+        found, report = loaded
         if report["missing_keys"]:
             raise CheckpointError(
                 f"llm.weights={self.config.weights} lacks {len(report['missing_keys'])} tensors: "
@@ -173,7 +176,8 @@ class Decoder(nn.Module):
             views: With a cache: what parts of it the tokens see; None = all.
         """
         if positions_BT is None:
-            assert cache is not None and tokens is not None, "positions, or a cache and a number of tokens"
+            assert cache is not None, "without a cache positions must be given"
+            assert tokens is not None, "positions, or a number of tokens"
             positions_BT = cache.next_B[:, None] + torch.arange(tokens, device=cache.next_B.device)
         if valid_BT is not None and bool(valid_BT.all()):
             valid_BT = None

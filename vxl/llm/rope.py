@@ -1,4 +1,4 @@
-"""Rotary positions, applied by us: keys are stored un-rotated and turned to wherever a step says they stand."""
+"""Rotary positions, applied by us: keys are stored un-rotated and turned to where a step says they stand."""
 
 from typing import Any
 
@@ -7,8 +7,8 @@ from torch import Tensor
 
 from vxl.errors import ConfigError
 
-# Kinds of RoPE whose frequencies do not change while a sequence grows. (`dynamic` and `longrope` depend on its
-# length, so that keys of one cache would follow different frequencies.)
+# Kinds of RoPE whose frequencies do not change while a sequence grows. (`dynamic` and `longrope` depend on
+# its length, so that keys of one cache would follow different frequencies.)
 STATIC = ("default", "linear", "llama3", "yarn")
 
 
@@ -78,8 +78,8 @@ def refuse_unsupported(config: Any, parameters: dict[str, Any]) -> None:
     if problem:
         raise ConfigError(
             f"llm: model_type={name} {problem}.\n"
-            f"  allowed: rotary positions of kind {', '.join(STATIC)} on whole heads, full attention in every layer\n"
-            "  e.g.  llm=qwen2_5_7b, or any Qwen2, Qwen3 or Llama by  llm.name=NAME_OR_FOLDER"
+            f"  allowed: positions of kind {', '.join(STATIC)} on whole heads, full attention everywhere\n"
+            "  e.g.  llm=qwen2_5_7b, or any Qwen2, Qwen3 or Llama by  llm.weights=NAME_OR_FOLDER"
         )
 
 

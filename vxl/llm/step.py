@@ -1,8 +1,8 @@
 """One pass of new tokens through the language model: an immutable description that every layer reads.
 
 It travels as a keyword argument of the model call. Layers change nothing that they read, so that activation
-checkpointing may run them twice: what they add is left in `new`, one slot a layer, and put into the cache when
-the pass is over.
+checkpointing may run them twice: what they add is left in `new`, one slot a layer, and put into the cache
+when the pass is over.
 """
 
 from dataclasses import dataclass, field
@@ -42,8 +42,8 @@ class View:
 class Step:
     """What attention must know about the tokens of one pass. Made by `Decoder.step`.
 
-    Without `past`, `spans` are the documents of the batch, which do not see each other. With `past`, each row is
-    the continuation of that row's cache, and `valid_BT` marks real tokens (padding on the right).
+    Without `past`, `spans` are the documents of the batch, which do not see each other. With `past`, each
+    row is the continuation of that row's cache, and `valid_BT` marks real tokens (padding on the right).
     """
 
     positions_BT: Tensor
@@ -75,7 +75,8 @@ class New(NamedTuple):
 
 
 def documents(document_BT: Tensor) -> tuple[Span, ...] | None:
-    """The spans of equal document numbers >= 0, or None where each row is one document followed by padding."""
+    """The spans of equal document numbers >= 0, or None where each row is one document followed by
+    padding."""
     document = document_BT.cpu()
     rows, width = document.shape
     changes = torch.ones(rows, width, dtype=torch.bool)

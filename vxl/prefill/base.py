@@ -1,7 +1,8 @@
 """How a long sequence is run through the language model: the contract of `prefill=`.
 
-In training the whole sequence goes through at once (`forward`). At inference it comes in pieces of whole groups
-(`feed`), so that memory follows the piece and not the video, and a cache policy acts around each piece.
+In training the whole sequence goes through at once (`forward`). At inference it comes in pieces of whole
+groups (`feed`), so that memory follows the piece and not the video, and a cache policy acts around each
+piece.
 """
 
 from abc import ABC, abstractmethod
@@ -25,8 +26,8 @@ class PrefillConfig(Option):
     """How a long sequence is run through the language model."""
 
     groups: int = 16
-    """Groups of a piece when a video streams in: more are faster and need more memory. With `kv=full` no number
-    depends on it; a policy that drops entries acts after every piece."""
+    """Groups of a piece when a video streams in: more are faster and need more memory. With `kv=full` no
+    number depends on it; a policy that drops entries acts after every piece."""
 
     def __post_init__(self) -> None:
         if self.groups < 1:
@@ -70,7 +71,8 @@ class Prefill(ABC):
 
     @abstractmethod
     def feed(self, llm: "Decoder", policy: "Policy", cache: "Cache", piece: Piece) -> Tensor:
-        """Runs the next piece of whole groups (or of text) behind what the cache has, and keeps what `policy` keeps.
+        """Runs the next piece of whole groups (or of text) behind what the cache has, and keeps what
+        `policy` keeps.
 
         Returns:
             hidden_BTD of the piece's tokens.

@@ -1,0 +1,183 @@
+"""The parts joined: frames and tokens in, the loss out; and how a model is built from its settings."""
+
+import zlib
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vxl.config.option import build
+from vxl.errors import DataError
+
+if TYPE_CHECKING:
+    from vxl.compressor.base import Compressor, CompressorConfig
+    from vxl.data.collate import Batch
+    from vxl.data.layout import Layout
+    from vxl.kv.policy import Policy, PolicyConfig
+    from vxl.llm.decoder import Decoder, DecoderConfig
+    from vxl.prefill.base import Prefill, PrefillConfig
+    from vxl.vision.base import VisionConfig, VisionEncoder
+
+IGNORE = -100
+"""Label of a position that is not supervised."""
+
+
+class Parts(Protocol):
+    """Any config that names the parts of a model."""
+
+    vision: "VisionConfig"
+    compressor: "CompressorConfig"
+    llm: "DecoderConfig"
+    prefill: "PrefillConfig"
+    kv: "PolicyConfig"
+
+
+@dataclass(frozen=True, eq=False)
+class Output:
+    """What a batch gives. S counts its supervised tokens, row after row."""
+
+    loss_sum: Tensor
+    """Sum of the cross entropies, float32; to be divided by the `supervised` of the whole global batch."""
+    supervised: int
+    """S."""
+    logits_SV: Tensor
+    """Scores of all tokens at each supervised one's place, in the model's precision."""
+    labels_S: Tensor
+    """The supervised tokens."""
+
+
+class VideoLanguageModel(nn.Module):
+    """A video model: vision tower, compressor (with the projector), language model.
+
+    Args:
+        vision: frames_FCHW -> patches_FPV.
+        compressor: patches_FPV -> visual_GKD.
+        llm: embeds_BTD -> hidden_BTD.
+        prefill: How sequences are run through the language model.
+        policy: Which keys and values stay.
+    """
+
+    def __init__(
+        self,
+        vision: "VisionEncoder",
+        compressor: "Compressor",
+        llm: "Decoder",
+        prefill: "Prefill",
+        policy: "Policy",
+    ) -> None:
+        super().__init__()
+        self.vision = vision
+        self.compressor = compressor
+        self.llm = llm
+        self.prefill = prefill
+        self.policy = policy
+
+    @property
+    def device(self) -> torch.device:
+        """Where the language model lives."""
+        return next(self.llm.parameters()).device
+
+    def encode(self, frames_FCHW: Tensor) -> Tensor:
+        """visual_GKD of frames that fill whole groups.
+
+        Groups do not see each other, so a video may be encoded in pieces.
+        """
+        return self.compressor(self.vision(frames_FCHW))
+
+    def splice(self, tokens_BT: Tensor, visual_GKD: Tensor | None, layout: "Layout") -> Tensor:
+        """embeds_BTD: each token's embedding, with visual tokens in their places in row-major order.
+
+        Raises:
+            DataError: The layout has another number of visual positions than there are visual tokens.
+        """
+        embeds_BTD = self.llm.embed(tokens_BT)
+        places = int(layout.visual_BT.sum())
+        given = 0 if visual_GKD is None else visual_GKD.shape[0] * visual_GKD.shape[1]
+        if places != given:
+            raise DataError(
+                f"the sequences have {places} visual positions, but there are {given} visual tokens.\n"
+                f"  expected: {self.compressor.tokens_per_group} positions for every "
+                f"{self.compressor.frames_per_group} frames"
+            )
+        if visual_GKD is None or not given:
+            return embeds_BTD
+        return embeds_BTD.masked_scatter(layout.visual_BT[..., None], visual_GKD.to(embeds_BTD.dtype))
+
+    def forward(self, batch: "Batch") -> Output:
+        """The loss of a batch; only supervised positions go through the output layer."""
+        visual_GKD = self.encode(batch.frames_FCHW) if len(batch.frames_FCHW) else None
+        embeds_BTD = self.splice(batch.tokens_BT, visual_GKD, batch.layout)
+        hidden_BTD = self.prefill.forward(self.llm, self.policy, embeds_BTD, batch.positions_BT, batch.layout)
+        target_BT = batch.labels_BT[:, 1:]
+        places_BT = target_BT != IGNORE
+        labels_S = target_BT[places_BT]
+        logits_SV = self.llm.logits(hidden_BTD[:, :-1][places_BT])
+        loss_sum = F.cross_entropy(logits_SV.float(), labels_S, reduction="sum")
+        if visual_GKD is None and self.training and torch.is_grad_enabled():
+            loss_sum = loss_sum + 0.0 * self.encode(self._blank()).sum().float()
+        return Output(loss_sum, len(labels_S), logits_SV, labels_S)
+
+    def _blank(self) -> Tensor:
+        """A black group: in a batch of text alone it keeps every parameter in the graph, as all ranks
+        must."""
+        size = self.vision.pixels.size
+        frames = self.compressor.frames_per_group
+        return torch.zeros(frames, 3, size, size, dtype=torch.uint8, device=self.device)
+
+
+def build_model(
+    config: Parts,
+    *,
+    vocab_size: int | None = None,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype | None = None,
+    seed: int | None = None,
+    pretrained: bool = True,
+) -> VideoLanguageModel:
+    """Builds a model from its settings.
+
+    Each part is initialised from a seed of its own, so exchanging one leaves the others' weights alone.
+
+    Args:
+        config: Names the parts.
+        vocab_size: Tokens of the tokenizer, all of which the language model must have; None = do not check.
+        device: Where it is built; `meta` for shapes without memory.
+        dtype: Precision of the parameters; None = torch's default.
+        seed: Of the random weights; None = `config.seed`, or 0.
+        pretrained: Whether parts that name pretrained weights are filled with them.
+
+    Raises:
+        ConfigError: The parts do not fit each other.
+        CheckpointError: Pretrained weights are absent or do not fit.
+    """
+    seed = getattr(config, "seed", 0) if seed is None else seed
+    device = torch.device(device)
+    with _building("llm", seed, device, dtype):
+        llm: Decoder = build(config.llm, vocab_size=vocab_size)
+    with _building("vision", seed, device, dtype):
+        vision: VisionEncoder = build(config.vision)
+    with _building("compressor", seed, device, dtype):
+        compressor: Compressor = build(
+            config.compressor, vision_width=vision.width, grid=vision.grid, llm_width=llm.width
+        )
+    if pretrained and device.type != "meta":
+        vision.load_pretrained()
+        llm.load_pretrained()
+    return VideoLanguageModel(vision, compressor, llm, build(config.prefill), build(config.kv))
+
+
+@contextmanager
+def _building(part: str, seed: int, device: torch.device, dtype: torch.dtype | None) -> Generator[None]:
+    """Sets device, precision and the part's own seed, and puts all of them back."""
+    before = torch.get_default_dtype()
+    with torch.random.fork_rng([device] if device.type == "cuda" else []), device:
+        torch.manual_seed(zlib.crc32(f"{seed}/{part}".encode()))
+        torch.set_default_dtype(dtype or before)
+        try:
+            yield
+        finally:
+            torch.set_default_dtype(before)
