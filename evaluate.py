@@ -1,11 +1,15 @@
 """Evaluate a run: `python evaluate.py run=NAME benchmark=clips`. Prints a table and keeps it as JSON in the run."""
 
+from typing import TYPE_CHECKING
+
 from vxl.config.compose import command_line
-from vxl.config.schema import EvaluateConfig
+
+if TYPE_CHECKING:  # the schemas import torch, and --help should not wait for it
+    from vxl.config.schema import EvaluateConfig
 
 
-@command_line("evaluate", EvaluateConfig)
-def main(config: EvaluateConfig, composed: str) -> None:
+@command_line("evaluate")
+def main(config: "EvaluateConfig", composed: str) -> None:
     """Answers the benchmark's questions with the run's model, scores and reports them."""
     from vxl.evaluate.run import run
 

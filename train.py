@@ -3,12 +3,16 @@
 What happens, in order, is `vxl.train.run.run`; every option is listed by `vxl explain`.
 """
 
+from typing import TYPE_CHECKING
+
 from vxl.config.compose import command_line
-from vxl.config.schema import TrainConfig
+
+if TYPE_CHECKING:  # the schemas import torch, and --help should not wait for it
+    from vxl.config.schema import TrainConfig
 
 
-@command_line("train", TrainConfig)
-def main(config: TrainConfig, composed: str) -> None:
+@command_line("train")
+def main(config: "TrainConfig", composed: str) -> None:
     """Previews, or runs (or resumes) one training."""
     if config.dry_run:
         from vxl.train.preview import preview

@@ -53,8 +53,7 @@ def video_fits_sequence(config: Any) -> Iterator[str]:
         shape = plan(config.compressor, config.vision.grid)
     except ConfigError:
         return  # reported by ratio_fits_grid
-    groups = math.ceil(config.video.max_frames / shape.frames_per_group)
-    visual = groups * shape.tokens_per_group
+    groups, visual = shape.groups(config.video.max_frames), shape.tokens(config.video.max_frames)
     if visual >= config.data.max_tokens:
         fit = (config.data.max_tokens - 1) // shape.tokens_per_group * shape.frames_per_group
         yield (

@@ -16,7 +16,7 @@ from vxl.errors import ConfigError, VxlError
 CONF = Path(__file__).parents[2] / "conf"
 
 
-def command_line(name: str, schema: type) -> Callable[[Callable[[Any, str], None]], Callable[[], None]]:
+def command_line(name: str) -> Callable[[Callable[[Any, str], None]], Callable[[], None]]:
     """Decorates `main(config, composed)` so that it can be called as a script.
 
     `main` gets the config as dataclasses, checked, and the composed YAML text. Errors of the user's are printed
@@ -24,21 +24,20 @@ def command_line(name: str, schema: type) -> Callable[[Callable[[Any, str], None
     any failed.
 
     Args:
-        name: Config file in conf/, without its ending.
-        schema: Dataclass that the config must fill.
+        name: Config file in conf/ without its ending, and the schema of that name in vxl.config.schema.SCHEMAS.
     """
 
     def decorate(main: Callable[[Any, str], None]) -> Callable[[], None]:
         @functools.wraps(main)
         def script() -> None:
-            sys.exit(_run(name, schema, main))
+            sys.exit(_run(name, main))
 
         return script
 
     return decorate
 
 
-def compose(name: str, overrides: list[str], schema: type) -> Any:
+def compose(name: str, overrides: list[str]) -> Any:
     """The config of `conf/NAME.yaml` with overrides as on the command line, as checked dataclasses.
 
     Raises:
@@ -54,16 +53,17 @@ def compose(name: str, overrides: list[str], schema: type) -> Any:
         from vxl.config.mistakes import translate
 
         raise translate(error, functools.partial(_compose, name), overrides) from error
-    return checked(composed, schema)
+    return checked(composed, name)
 
 
-def checked(composed: Any, schema: type) -> Any:
-    """An OmegaConf config as dataclasses of type `schema`, after all the rules of vxl.config.check."""
+def checked(composed: Any, name: str) -> Any:
+    """An OmegaConf config as the dataclasses of schema `name`, after all the rules of vxl.config.check."""
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
     from vxl.config.check import check
     from vxl.config.rebuild import rebuild
+    from vxl.config.schema import SCHEMAS
 
     missing = sorted(OmegaConf.missing_keys(composed))
     if missing:
@@ -72,7 +72,7 @@ def checked(composed: Any, schema: type) -> Any:
         values = OmegaConf.to_container(composed, resolve=True)
     except OmegaConfBaseException as error:
         raise ConfigError(f"the config can't be resolved: {error}") from error
-    config = rebuild(schema, values)  # type: ignore[arg-type]
+    config = rebuild(SCHEMAS[name], values)
     check(config)
     return config
 
@@ -91,7 +91,7 @@ def _compose(name: str, overrides: list[str]) -> Any:
             GlobalHydra.instance().initialize(before)
 
 
-def _run(name: str, schema: type, main: Callable[[Any, str], None]) -> int:
+def _run(name: str, main: Callable[[Any, str], None]) -> int:
     import hydra
     from hydra.errors import HydraException
     from omegaconf import OmegaConf
@@ -110,7 +110,7 @@ def _run(name: str, schema: type, main: Callable[[Any, str], None]) -> int:
         member = sweep.Member.of(composed)
         try:
             text = OmegaConf.to_yaml(composed, sort_keys=False)
-            main(checked(composed, schema), text)
+            main(checked(composed, name), text)
         except Exception as error:  # noqa: BLE001 -- kept, shown and counted below; the other members go on
             if member is None:
                 failure.append(error)

@@ -18,6 +18,7 @@ def translate(error: Exception, compose: Callable[[list[str]], Any], overrides: 
     """
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException, MissingConfigException
+    from omegaconf.errors import OmegaConfBaseException
 
     words = [word for word in overrides if not word.startswith("-")]
     problems: list[str] = []
@@ -37,35 +38,28 @@ def translate(error: Exception, compose: Callable[[list[str]], Any], overrides: 
             values.append((override.key_or_group, word))
         else:
             groups.append(word)
-    if isinstance(error, MissingConfigException):
-        problems.append(_missing_option(error, words))
-    base = None
-    try:
-        base = compose([w for w in groups if not w.startswith("+sweep=")])
-    except MissingConfigException as inner:
-        if not problems:
+    sound: list[str] = []  # choices that compose; added one by one, so that each wrong one is found
+    for word in groups:
+        if word.startswith("+sweep="):
+            continue
+        try:
+            compose([*sound, word])
+            sound.append(word)
+        except MissingConfigException as inner:
             problems.append(_missing_option(inner, words))
-    except Exception as inner:  # noqa: BLE001 -- Hydra raises many kinds here; the first line says which
-        for word in groups:
-            key = word.lstrip("+~").partition("=")[0]
-            known = _top_keys(compose)
-            if key not in known:
-                problems.append(_unknown(word, key, known))
-        if not problems:
-            problems.append(str(inner))
-    if base is not None:
-        for key, word in values:
-            problem = _unknown_key(base, key, word)
-            if problem and not word.startswith(("+", "hydra")):
-                problems.append(problem)
+        except (HydraException, OmegaConfBaseException) as inner:
+            key, known = word.lstrip("+~").partition("=")[0], _top_keys(compose)
+            problems.append(_plain(inner) if key in known else _unknown(word, key, known))
+    base = compose(sound)
+    for key, word in values:
+        problem = _unknown_key(base, key, word)
+        if problem and not word.startswith(("+", "hydra")):
+            problems.append(problem)
     return ConfigError("\n\n".join(dict.fromkeys(problems)) or _plain(error))
 
 
 def _top_keys(compose: Callable[[list[str]], Any]) -> list[str]:
-    try:
-        return [str(key) for key in compose([])] + ["sweep", "experiment", "hydra"]
-    except Exception:  # noqa: BLE001 -- only suggestions are lost
-        return []
+    return [str(key) for key in compose([])] + ["sweep", "experiment", "hydra"]
 
 
 def _unknown_key(base: Any, key: str, word: str) -> str | None:

@@ -107,3 +107,7 @@ class EvaluateConfig:
     """Ask only the first so many questions."""
     plugins: list[str] = field(default_factory=list)
     """Packages of your own whose parts and configs may be named."""
+
+
+SCHEMAS: dict[str, type] = {"train": TrainConfig, "evaluate": EvaluateConfig}
+"""Schema of each config file in conf/."""
