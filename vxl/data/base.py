@@ -7,8 +7,10 @@ from pathlib import Path
 
 from vxl.config.option import Option, option
 from vxl.data.mixture import Mixture
+from vxl.data.prompt import turns_of
+from vxl.data.sample import PLACEHOLDER
 from vxl.data.source import Source
-from vxl.errors import ConfigError
+from vxl.errors import ConfigError, DataError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +62,21 @@ class Data(ABC):
     def validation(self) -> Source | None:
         """The held-out samples, all of them in a fixed order; None without any."""
 
+    def pipes(self) -> list[str]:
+        """Shards to train on that have no index and are streamed; where there are any, `training` is not
+        asked."""
+        return []
+
     @abstractmethod
     def texts(self) -> Iterator[str]:
         """Texts of the samples to train on, for training a tokenizer: captions, questions, answers."""
+
+
+def texts_of(source: Source, most: int = 20_000) -> Iterator[str]:
+    """The texts of a source's first samples; those that can't be read are left out."""
+    for number in range(min(len(source), most)):
+        try:
+            sample = source.record(number)
+        except DataError:
+            continue
+        yield from (turn.text.replace(PLACEHOLDER, "") for turn in turns_of(sample))

@@ -1,7 +1,7 @@
 """Drawn clips: big coloured shapes that stand, move, come in numbers, or change colour, each with a question.
 
-Every kind has its options in one fixed order, so that what is seen decides the letter; the kinds that ask about real
-clips shuffle theirs.
+Every kind has its options in one fixed order, so that what is seen decides the letter; questions about real
+clips have theirs shuffled.
 """
 
 import math
@@ -48,8 +48,8 @@ KINDS = {
     "shape": Kind("Which shape is shown?", SHAPES),
     "direction": Kind("In which direction does the shape move?", tuple(DIRECTIONS)),
     "count": Kind("How many shapes are there?", NUMBERS),
-    "first": Kind("Which colour is shown first?", tuple(COLOURS)),
-    "last": Kind("Which colour is shown last?", tuple(COLOURS)),
+    "first_colour": Kind("Which colour is shown first?", tuple(COLOURS)),
+    "last_colour": Kind("Which colour is shown last?", tuple(COLOURS)),
 }
 
 
@@ -74,9 +74,9 @@ def _draw(kind: str, answer: str, chance: np.random.Generator) -> tuple[np.ndarr
     ground = GROUNDS[chance.integers(len(GROUNDS))]
     colour = answer if kind == "colour" else _pick(chance, list(COLOURS))
     shape = answer if kind == "shape" else _pick(chance, list(SHAPES))
-    if kind in ("first", "last"):
+    if kind in ("first_colour", "last_colour"):
         other = _pick(chance, [name for name in COLOURS if name != answer])
-        first, last = (answer, other) if kind == "first" else (other, answer)
+        first, last = (answer, other) if kind == "first_colour" else (other, answer)
         size, x, y = chance.uniform(20, 26), *chance.uniform(26, 38, 2)
         change = int(chance.integers(6, 11))
         frames = [

@@ -15,7 +15,7 @@ from vxl.compressor.plan import plan
 from vxl.config.option import build
 from vxl.data.bad import BadCounter
 from vxl.data.base import Data
-from vxl.data.collate import Batch, collate
+from vxl.data.collate import Batch, Example, collate
 from vxl.data.examples import Examples
 from vxl.data.fixed import FixedList
 from vxl.data.order import Order
@@ -27,6 +27,8 @@ from vxl.data.tokenizer import tokenizer_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
+
+    from vxl.data.pipe import PipeStream
 
 # Micro-batches that each worker makes in advance.
 PREFETCH = 2
@@ -90,6 +92,10 @@ class DataModule(L.LightningDataModule):
 
     def stream_loader(self) -> DataLoader:
         """This rank's endless micro-batches, from `rows` on."""
+        pipes = self.data.pipes()
+        return self._loader(self._piped(pipes) if pipes else self._indexed(), "stream")
+
+    def _indexed(self) -> Stream[Example]:
         config, examples = self.config.data, self.examples
         order = Order(
             self.data.training(self.config.seed),
@@ -100,16 +106,27 @@ class DataModule(L.LightningDataModule):
             max_tokens=config.max_tokens if config.packing else None,
             anchor=self._anchor,
         )
-        stream = Stream(
-            order,
+        place = {"batch": config.batch, "rank": self.rank, "ranks": self.ranks, "start_row": self.rows}
+        return Stream(order, examples.make, examples.masked, **place)
+
+    def _piped(self, pipes: list[str]) -> "PipeStream[Example]":
+        from vxl.data.pipe import PipeStream  # webdataset takes a while to import
+
+        config, examples = self.config.data, self.examples
+        return PipeStream(
+            pipes,
+            examples.cost,
             examples.make,
             examples.masked,
+            seed=self.config.seed,
             batch=config.batch,
+            bucket=config.bucket,
+            max_tokens=config.max_tokens if config.packing else None,
             rank=self.rank,
             ranks=self.ranks,
+            workers=config.workers,
             start_row=self.rows,
         )
-        return self._loader(stream, "stream")
 
     @property
     def rank(self) -> int:
@@ -163,7 +180,7 @@ class DataModule(L.LightningDataModule):
             dataset,
             batch_size=None,
             num_workers=workers,
-            collate_fn=partial(join, pad=self.examples.prompt.pad),
+            collate_fn=partial(join, pad=self.examples.prompt.pad),  # ty: ignore[invalid-argument-type]
             prefetch_factor=PREFETCH if workers else None,
             pin_memory=torch.cuda.is_available(),
             # Without one of its own the loader draws from torch's generator, whose state then depends on it.

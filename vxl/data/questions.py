@@ -22,7 +22,7 @@ class Asked:
     """A question about a clip, or about a part of it."""
 
     kind: str
-    """given, at, shown, first, last, next."""
+    """given, time, segment, next, order."""
     video: str
     question: Question
     start: float | None = None
@@ -93,7 +93,9 @@ def _what_happens(clip: Mapping[str, Any], texts: list[str], chance: np.random.G
         times = {round(segment["start"] + length * share) for share in (1 / 3, 2 / 3)}
         for time in sorted(t for t in times if segment["start"] <= t < segment["end"]):
             question = f"What happens at {time} seconds?"
-            found.append(_asked("at", clip, question, segment["text"], _others(clip, texts, segment), chance))
+            found.append(
+                _asked("time", clip, question, segment["text"], _others(clip, texts, segment), chance)
+            )
     return found
 
 
@@ -105,7 +107,7 @@ def _what_is_shown(clip: Mapping[str, Any], texts: list[str], chance: np.random.
         middle = round((start + end) / 2, 1)
         for part in [(start, middle), (middle, end)] if end - start >= SHORTEST else [(start, end)]:
             others = [text for text in texts if text != segment["text"]]
-            asked = _asked("shown", clip, "What does this clip show?", segment["text"], others, chance)
+            asked = _asked("segment", clip, "What does this clip show?", segment["text"], others, chance)
             found.append(replace(asked, start=part[0], end=part[1]))
     return found
 
@@ -132,7 +134,7 @@ def _which_comes(clip: Mapping[str, Any], chance: np.random.Generator) -> list[A
         for numbers in sorted(chosen):
             inside = [segments[number]["text"] for number in numbers]
             right = inside.pop(0 if kind == "first" else -1)
-            found.append(_asked(kind, clip, f"Which of these comes {kind}?", right, inside, chance))
+            found.append(_asked("order", clip, f"Which of these comes {kind}?", right, inside, chance))
     return found
 
 

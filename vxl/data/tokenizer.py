@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterable
 from hashlib import blake2b
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from vxl.data.answer import INSTRUCTION
 from vxl.data.prompt import END, PAD, START, VISUAL
@@ -101,7 +101,7 @@ def load_tokenizer(name: str | Path) -> "PreTrainedTokenizerFast":
     try:
         if is_folder:
             return PreTrainedTokenizerFast.from_pretrained(str(name))
-        return AutoTokenizer.from_pretrained(str(name))
+        return cast(PreTrainedTokenizerFast, AutoTokenizer.from_pretrained(str(name)))
     except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())[:160]
         if is_folder:

@@ -1,0 +1,213 @@
+"""The options `data=shards`, `data=json` and `data=mixture`: one's own samples."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from vxl.data.base import Data, DataConfig, texts_of
+from vxl.data.json_list import JsonSource
+from vxl.data.mixture import Mixture
+from vxl.data.source import IndexedShards, Source
+from vxl.data.urls import expand, is_pipe
+from vxl.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardsConfig(DataConfig):
+    """Shards: tars of KEY.mp4 (or .jpg, ...) and KEY.json."""
+
+    _target_: str = "vxl.data.options.Shards"
+    train: list[str]
+    """Shards to train on: paths, folders, URLs (s3://, https://, ...), with braces {000..099} and wildcards;
+    or commands that write a tar (`pipe:curl -s URL`), which are streamed."""
+    val: list[str] = field(default_factory=list)
+    """Held-out shards, none of them a command; empty for no validation."""
+
+    def __post_init__(self) -> None:
+        """Pipes can't be read twice in the same order, nor with other shards in one order."""
+        super().__post_init__()
+        pipes = [url for url in self.train if is_pipe(url)]
+        if pipes and len(pipes) != len(self.train):
+            raise ConfigError(
+                f"train mixes pipes ({pipes[0]}) with shards that are read by place.\n"
+                "  name either pipes or files and URLs"
+            )
+        if any(is_pipe(url) for url in self.val):
+            raise ConfigError("val holds a pipe, which has no fixed order.\n  name files or URLs")
+
+
+class Shards(Data):
+    """Samples of shards."""
+
+    config: ShardsConfig
+
+    def __init__(self, config: ShardsConfig, *, cache: Path) -> None:
+        super().__init__(config, cache=cache)
+
+    def prepare(self) -> None:
+        """Writes the indexes."""
+        if not self.pipes():
+            _ = self._train
+        _ = self.validation()
+
+    def pipes(self) -> list[str]:
+        """Shards to stream, if the shards are commands."""
+        return expand(self.config.train) if any(is_pipe(url) for url in self.config.train) else []
+
+    def training(self, seed: int) -> Mixture:
+        """The samples to train on."""
+        return Mixture({"shards": self._train}, seed=seed)
+
+    def validation(self) -> Source | None:
+        """The held-out samples."""
+        return IndexedShards(self.config.val, cache=self.cache) if self.config.val else None
+
+    def texts(self) -> Iterator[str]:
+        """Texts to train on; of pipes none, since they can't be read for it."""
+        return iter(()) if self.pipes() else texts_of(self._train)
+
+    @cached_property
+    def _train(self) -> IndexedShards:
+        return IndexedShards(self.config.train, cache=self.cache)
+
+
+@dataclass(frozen=True, kw_only=True)
+class JsonConfig(DataConfig):
+    """A JSON list in the family's format and a folder of media, without shards."""
+
+    _target_: str = "vxl.data.options.Json"
+    json: str
+    """The list to train on (.json, or .jsonl with one item a line)."""
+    videos: str
+    """Folder that the items' paths of videos and images start in."""
+    val: str | None = None
+    """A held-out list over the same folder; null for no validation."""
+
+
+class Json(Data):
+    """Samples of a JSON list."""
+
+    config: JsonConfig
+
+    def __init__(self, config: JsonConfig, *, cache: Path) -> None:
+        super().__init__(config, cache=cache)
+
+    def prepare(self) -> None:
+        """Asks the headers of the media and writes the indexes."""
+        _ = self._train, self._val
+
+    def training(self, seed: int) -> Mixture:
+        """The samples to train on."""
+        return Mixture({"json": self._train}, seed=seed)
+
+    def validation(self) -> Source | None:
+        """The held-out samples."""
+        return self._val
+
+    def texts(self) -> Iterator[str]:
+        """Texts to train on."""
+        return texts_of(self._train)
+
+    @cached_property
+    def _train(self) -> JsonSource:
+        return JsonSource(Path(self.config.json), Path(self.config.videos), cache=self.cache)
+
+    @cached_property
+    def _val(self) -> JsonSource | None:
+        if self.config.val is None:
+            return None
+        return JsonSource(Path(self.config.val), Path(self.config.videos), cache=self.cache)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceConfig:
+    """One source of a mixture: shards, or a JSON list with its folder."""
+
+    shards: list[str] = field(default_factory=list)
+    """Its shards, as in data=shards."""
+    json: str | None = None
+    """Its JSON list, as in data=json."""
+    videos: str | None = None
+    """The folder of the list's media."""
+    weight: float | None = None
+    """Its share of the samples, in any unit; null for all sources = by their lengths."""
+
+    def __post_init__(self) -> None:
+        """One of both, with what it needs."""
+        if bool(self.shards) == bool(self.json) or bool(self.json) != bool(self.videos):
+            raise ConfigError(
+                f"a source has shards={self.shards}, json={self.json}, videos={self.videos}.\n"
+                "  allowed: shards, or json and videos"
+            )
+        if any(is_pipe(url) for url in self.shards):
+            raise ConfigError(
+                "a mixture can't hold pipes, which have no fixed order.\n  name files or URLs, or type  "
+                "data=shards"
+            )
+        if self.weight is not None and self.weight <= 0:
+            raise ConfigError(f"weight={self.weight} is not positive.\n  allowed: above 0, or null")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MixtureConfig(DataConfig):
+    """Several sources, by weight."""
+
+    _target_: str = "vxl.data.options.Mixed"
+    sources: dict[str, SourceConfig] = field(default_factory=dict)
+    """Name to source: {films: {shards: [films/*.tar], weight: 2}, own: {json: a.json, videos: b, weight: 1}}"""
+    val: list[str] = field(default_factory=list)
+    """Held-out shards; empty for no validation."""
+
+    def __post_init__(self) -> None:
+        """At least one source; all have a weight, or none."""
+        super().__post_init__()
+        if not self.sources:
+            raise ConfigError(
+                "sources is empty.\n  type e.g.  'data.sources={films: {shards: [films/*.tar], weight: 2}, "
+                "own: {shards: [own/*.tar], weight: 1}}'"
+            )
+        without = [name for name, source in self.sources.items() if source.weight is None]
+        if without and len(without) != len(self.sources):
+            raise ConfigError(
+                f"sources: {', '.join(without)} has no weight, the others do.\n"
+                f"  type  data.sources.{without[0]}.weight=1  or take all weights out"
+            )
+
+
+class Mixed(Data):
+    """Samples of several sources."""
+
+    config: MixtureConfig
+
+    def __init__(self, config: MixtureConfig, *, cache: Path) -> None:
+        super().__init__(config, cache=cache)
+
+    def prepare(self) -> None:
+        """Writes the indexes."""
+        _ = self._train, self.validation()
+
+    def training(self, seed: int) -> Mixture:
+        """The samples to train on."""
+        weights = {name: source.weight for name, source in self.config.sources.items()}
+        known = {name: weight for name, weight in weights.items() if weight is not None}
+        return Mixture(self._train, known or None, seed=seed)
+
+    def validation(self) -> Source | None:
+        """The held-out samples."""
+        return IndexedShards(self.config.val, cache=self.cache) if self.config.val else None
+
+    def texts(self) -> Iterator[str]:
+        """Texts to train on, of all sources."""
+        for source in self._train.values():
+            yield from texts_of(source)
+
+    @cached_property
+    def _train(self) -> dict[str, Source]:
+        found: dict[str, Source] = {}
+        for name, source in self.config.sources.items():
+            if source.json is not None and source.videos is not None:
+                found[name] = JsonSource(Path(source.json), Path(source.videos), cache=self.cache)
+            else:
+                found[name] = IndexedShards(source.shards, cache=self.cache)
+        return found
