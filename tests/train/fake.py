@@ -114,14 +114,15 @@ class Rows(torch.utils.data.IterableDataset):
 
     def __iter__(self) -> Iterator[list[Batch]]:
         rows, count = self.config.data.batch, self.config.trainer.accumulate
-        step = self.start
+        worker = torch.utils.data.get_worker_info()
+        step, stride = (self.start + worker.id, worker.num_workers) if worker else (self.start, 1)
         while True:
             first = step * rows * count
             made = [batch(self.config.seed, first + i * rows, rows) for i in range(count)]
             if step == self.poison:
                 made[0].frames_FCHW.data = made[0].frames_FCHW.float() * float("nan")
             yield made
-            step += 1
+            step += stride
 
 
 class Data(LightningDataModule):

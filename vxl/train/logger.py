@@ -100,7 +100,7 @@ class Wandb(Sink):
                 "logger=wandb needs wandb, which is not installed.\n"
                 "  without it:  logger=csv\n  install it:  pip install wandb"
             ) from error
-        mode = os.environ.get("WANDB_MODE") or config.mode
+        mode: Any = os.environ.get("WANDB_MODE") or config.mode
         if mode == "auto":
             mode = "online" if logged_in() else "offline"
         self._run = wandb.init(

@@ -3,10 +3,11 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import torch
 from lightning.pytorch import LightningModule
+from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 
 from vxl.data.seeds import seed_of
@@ -92,7 +93,7 @@ class VideoLanguageModule(LightningModule):
         step, ranks = self.trainer.global_step, self.trainer.world_size
         seen = Step(supervised=sum(batch.supervised for batch in batches))
         total = max(1, int(self._sum_over_ranks(float(seen.supervised))))
-        optimizer = self.optimizers()
+        optimizer = cast(LightningOptimizer, self.optimizers())
         seen.rates = set_rates(optimizer.optimizer, step, self.max_steps, self.optim)
         loss = torch.zeros((), device=self.device, dtype=torch.float64 if self.device.type == "cpu" else None)
         for i, batch in enumerate(batches):

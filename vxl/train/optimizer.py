@@ -3,7 +3,7 @@
 import dataclasses
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from vxl.config.option import Option, build, schema_of
 from vxl.errors import ConfigError
@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 
 def _adamw() -> Option:
-    return schema_of("torch.optim.AdamW")(_target_="torch.optim.AdamW", betas=[0.9, 0.999], weight_decay=0.0)
+    settings: dict[str, Any] = {"betas": [0.9, 0.999], "weight_decay": 0.0}
+    return schema_of("torch.optim.AdamW")(_target_="torch.optim.AdamW", **settings)
 
 
 @dataclass(frozen=True, kw_only=True)

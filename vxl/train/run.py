@@ -21,6 +21,7 @@ from vxl.train.directory import RunDirectory, run_name
 from vxl.train.result import Result, from_metrics
 
 if TYPE_CHECKING:
+    from lightning.pytorch import Callback
     from torch import nn
 
     from vxl.train.logger import Sink
@@ -86,12 +87,12 @@ def fit(
         checkpoints = Checkpoints(directory.checkpoints, config.checkpoint, validation, interrupt, watch)
         progress = ProgressBar(watch, config.trainer.print_every, console)
         # At the end of a step: numbers, validation, then the checkpoint that holds both, then the bar.
-        callbacks = [watch, validation, interrupt, checkpoints, progress]
+        callbacks: list[Callback] = [watch, validation, interrupt, checkpoints, progress]
         trainer = build_trainer(config.trainer, build(config.strategy), callbacks, directory.path)
         trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
     if interrupt.requested is not None and trainer.global_step < config.trainer.max_steps:
         console.print(
-            f"stopped after step {trainer.global_step} of {config.trainer.max_steps}; it can go on from there.\n"
+            f"stopped after step {trainer.global_step} of {config.trainer.max_steps}; checkpoint saved.\n"
             "go on:  the same command again",
             markup=False,
         )

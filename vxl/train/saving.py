@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from lightning.pytorch.strategies import SingleDeviceStrategy, Strategy
@@ -73,7 +73,7 @@ class CheckpointFolders(Strategy):
 
     def _trained(self) -> nn.Module:
         assert self.lightning_module is not None
-        return self.lightning_module.model
+        return cast(nn.Module, self.lightning_module.model)
 
 
 class SingleStrategy(CheckpointFolders, SingleDeviceStrategy):
@@ -89,7 +89,7 @@ def optimizer_tensors(
     model: nn.Module, optimizer: Optimizer
 ) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
     """The optimizer's state by parameter name: its tensors, and everything else."""
-    names = {parameter: _plain(name) for name, parameter in model.named_parameters()}
+    names: dict[Tensor, str] = {p: _plain(name) for name, p in model.named_parameters()}
     tensors: dict[str, dict[str, Tensor]] = {}
     plain: dict[str, dict[str, Any]] = {}
     for parameter, state in optimizer.state.items():

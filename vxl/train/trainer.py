@@ -3,7 +3,7 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from vxl.config.option import option
 from vxl.errors import ConfigError
@@ -69,7 +69,7 @@ def build_trainer(
     from lightning.pytorch.plugins.environments import SLURMEnvironment
 
     # Lightning would save and requeue inside a signal handler (P7); who stops a run is vxl.train.interrupt.
-    slurm = [SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else []
+    slurm: Any = [SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else []
     return Trainer(
         accelerator=accelerator_of(config),
         devices=config.devices,

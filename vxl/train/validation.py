@@ -3,12 +3,13 @@
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from vxl.evaluate.statistics import wilson
+from vxl.train.module import VideoLanguageModule
 from vxl.train.questions import answered
 from vxl.train.stage import train_mode
 from vxl.train.watch import Watch
@@ -78,10 +79,10 @@ class Validation(Callback):
 
     def _run(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._loader is None:
-            self._loader = trainer.datamodule.val_dataloader()  # type: ignore[attr-defined]
+            self._loader = cast(Any, trainer).datamodule.val_dataloader()
         if self._loader is None:
             return
-        found = validate(trainer, pl_module, self._loader)
+        found = validate(trainer, cast(VideoLanguageModule, pl_module), self._loader)
         self.latest = found.numbers()
         self.watch.record(trainer.global_step, self.latest)
         accuracy = self.latest.get("val/accuracy")
@@ -94,7 +95,7 @@ class Validation(Callback):
         self.watch.pause()
 
 
-def validate(trainer: Trainer, module: LightningModule, loader: Iterable[Any]) -> Validated:
+def validate(trainer: Trainer, module: VideoLanguageModule, loader: Iterable[Any]) -> Validated:
     """Loss and accuracy over a loader's batches, over all ranks; leaves the model and torch as they were."""
     model, device = module.model, module.device
     sums = torch.zeros(5, dtype=torch.float64)
@@ -108,7 +109,7 @@ def validate(trainer: Trainer, module: LightningModule, loader: Iterable[Any]) -
             guessed = sum(1 / len(letters) for letters in batch.letters_Q)
             seen = [float(output.loss_sum), batch.supervised, sum(answers), len(answers), guessed]
             sums += torch.tensor(seen, dtype=torch.float64)
-    train_mode(model, module.stage)  # type: ignore[arg-type]
+    train_mode(model, module.stage)
     if trainer.world_size > 1:
         sums = trainer.strategy.reduce(sums.to(device), reduce_op="sum").cpu()  # type: ignore[union-attr]
     loss, supervised, right, questions, guessed = sums.tolist()

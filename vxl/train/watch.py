@@ -5,7 +5,7 @@ import resource
 import sys
 import time
 from collections import deque
-from typing import Any
+from typing import Any, cast
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -70,7 +70,7 @@ class Watch(Callback):
         """Adds the step up, and logs it if its turn has come."""
         now = time.perf_counter()
         wait, whole = self._began - self._mark, now - self._mark
-        seen: Step = pl_module.last  # type: ignore[assignment]
+        seen = cast(Step, pl_module.last)
         self.recent.extend(seen.answers)
         self.seconds += whole
         self.samples += seen.samples

@@ -1,0 +1,284 @@
+"""Whole trainings of a small model in this process."""
+
+import csv
+import dataclasses
+import hashlib
+import io
+import json
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+from rich.console import Console
+
+from tests.train import fake
+from tests.train.fake import Config, Paths
+from tests.train.test_changes import changed
+from vxl.checkpoint.folder import choose, read_weights, saved, step_of
+from vxl.errors import CheckpointError, ConfigError
+from vxl.train import folder
+from vxl.train.checkpoints import Checkpoints
+from vxl.train.module import DivergedError, VideoLanguageModule
+
+
+@pytest.fixture
+def config(tmp_path):
+    return Config(paths=Paths(runs=str(tmp_path)), name="first")
+
+
+@pytest.fixture
+def screen():
+    return Console(file=io.StringIO(), width=120)
+
+
+def path_of(config):
+    return Path(config.paths.runs) / str(config.name)
+
+
+def tensors(config, which="last"):
+    path = choose(path_of(config), which)
+    wanted = {name: torch.empty(like.shape, dtype=like.dtype) for name, like in folder.stored(path).items()}
+    folder.read_tensors(path, wanted)
+    return wanted
+
+
+def digest(config):
+    """sha256 of everything that the last checkpoint holds."""
+    found = hashlib.sha256()
+    for name, tensor in sorted(tensors(config).items()):
+        found.update(name.encode() + tensor.numpy().tobytes())
+    return found.hexdigest()
+
+
+def numbers(config):
+    """metrics.csv without what a clock measures."""
+    timed = {"tokens_per_s", "frames_per_s", "samples_per_s", "data_wait", "peak_memory_bytes"}
+    with (path_of(config) / "metrics.csv").open() as lines:
+        return [{k: v for k, v in row.items() if k not in timed} for row in csv.DictReader(lines)]
+
+
+class Killed(BaseException):
+    """Ends a training as a kill would: nothing is saved or told."""
+
+
+def killed(config, monkeypatch, step, where="training_step"):
+    """Trains, and dies in the given step."""
+    owner = VideoLanguageModule if where == "training_step" else Checkpoints
+    original = getattr(owner, where)
+
+    def die(self, *arguments, **keywords):
+        trainer = self.trainer if where == "training_step" else arguments[0]
+        if trainer.global_step == step:
+            raise Killed
+        return original(self, *arguments, **keywords)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, where, die)
+        with pytest.raises(Killed):
+            fake.train(config)
+
+
+def test_it_learns_and_leaves_a_run_directory(config, screen):
+    config = changed(config, trainer={"max_steps": 120, "val_every": 60}, checkpoint={"every": 50})
+    result = fake.train(config, screen)
+    path = path_of(config)
+    assert json.loads((path / "RESULT.json").read_text())["heldout_accuracy"] == result.heldout_accuracy
+    assert result.heldout_accuracy == 1.0
+    assert result.heldout_interval[0] > 0.8
+    assert result.heldout_loss < 0.5 * result.heldout_loss_first
+    assert result.train_accuracy > 0.5
+    assert (result.steps, result.samples, result.visual_tokens_a_frame) == (120, 960, 1.0)
+    assert (result.chance, result.heldout_questions) == (0.25, 32)
+    assert [step_of(folder) for folder in saved(path)] == [100, 120]
+    assert (path / "checkpoints" / "last").read_text() == "step-000120\n"
+    assert (path / "checkpoints" / "best").read_text() == "step-000120\n"
+    said = screen.file.getvalue()
+    assert "step 100/120  loss" in said
+    assert "held-out accuracy     │ 100.0 % [89.3, 100.0] of 32 questions (chance 25.0 %)" in said
+    assert "next:  python evaluate.py run=first benchmark=clips" in said
+    assert "held-out loss" in (path / "train.log").read_text()
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("where", ["training_step", "save"])
+def test_three_steps_a_kill_and_the_rest_are_six_steps(config, monkeypatch, workers, where):
+    config = changed(config, data={"workers": workers})
+    other = dataclasses.replace(config, name="second")
+    fake.train(other)
+    # in step 5, after the checkpoint of step 3; or while the checkpoint of step 6 is about to be written
+    killed(config, monkeypatch, 4 if where == "training_step" else 6, where)
+    assert step_of(choose(path_of(config), "last")) == 3
+    result = fake.train(config)
+    assert digest(config) == digest(other)
+    assert numbers(config) == numbers(other)
+    assert dataclasses.replace(result, name="", directory="", seconds=0) == dataclasses.replace(
+        fake.train(other), name="", directory="", seconds=0
+    )
+
+
+def test_a_kill_before_the_first_checkpoint_begins_anew(config, monkeypatch, screen):
+    other = dataclasses.replace(config, name="second")
+    fake.train(other)
+    killed(config, monkeypatch, 1)
+    fake.train(config, screen)
+    assert "had no checkpoint yet, begins anew" in screen.file.getvalue()
+    assert (digest(config), numbers(config)) == (digest(other), numbers(other))
+
+
+def test_a_kill_between_the_last_checkpoint_and_the_result(config, monkeypatch):
+    fake.train(config)
+    (path_of(config) / "RESULT.json").unlink()
+    before = digest(config), numbers(config)
+    assert fake.train(config).heldout_accuracy is not None
+    assert (digest(config), numbers(config)) == before
+
+
+def test_a_finished_run_says_so(config, screen):
+    fake.train(config)
+    before = digest(config)
+    fake.train(config, screen)
+    said = screen.file.getvalue()
+    assert f"{path_of(config)} is finished (6 steps); nothing to do." in said
+    assert "trainer.max_steps=12" in said
+    assert digest(config) == before
+
+
+def test_more_steps_go_on(config, screen):
+    fake.train(config)
+    result = fake.train(changed(config, trainer={"max_steps": 8}), screen)
+    assert result.steps == 8
+    assert "goes on after step 6" in screen.file.getvalue()
+    assert [row["step"] for row in numbers(config) if row["loss"]] == [str(i) for i in range(1, 9)]
+
+
+def test_the_loss_does_not_depend_on_how_rows_are_dealt_into_micro_batches(config, monkeypatch):
+    monkeypatch.setattr(fake, "model", lambda config: _no_dropout(config))
+    fake.train(config)
+    once = changed(config, name="once", data={"batch": 8}, trainer={"accumulate": 1})
+    fake.train(once)
+    for name, tensor in tensors(config).items():
+        torch.testing.assert_close(tensor, tensors(once)[name], rtol=1e-4, atol=1e-5)
+    for ours, theirs in zip(numbers(config), numbers(once), strict=True):
+        if ours["loss"]:
+            assert float(ours["loss"]) == pytest.approx(float(theirs["loss"]), rel=1e-5)
+            assert float(ours["grad_norm"]) == pytest.approx(float(theirs["grad_norm"]), rel=1e-4)
+
+
+def _no_dropout(config):
+    torch.manual_seed(config.seed)
+    return fake.Model(dropout=0.0)
+
+
+def test_frozen_parts_stay_as_they_were(config):
+    config = changed(config, stage={"train": ["projector"]})
+    fresh = {f"model.{name}": tensor.clone() for name, tensor in fake.model(config).state_dict().items()}
+    result = fake.train(config)
+    now = {name: tensor for name, tensor in tensors(config).items() if name.startswith("model.")}
+    moved = {name for name in now if not torch.equal(now[name], fresh[name])}
+    assert moved == {"model.compressor.projector.weight", "model.compressor.projector.bias"}
+    assert result.trained_parameters == 16 * 16 + 16
+    assert {name.split(".")[1] for name in tensors(config) if name.startswith("optim.")} == {"compressor"}
+
+
+def test_weights_load_into_a_model_without_lightning(config):
+    fake.train(config)
+    model = fake.Model()
+    read_weights(choose(path_of(config)), model)
+    assert torch.equal(model.llm.lm_head.weight, tensors(config)["model.llm.lm_head.weight"])
+
+
+def test_ctrl_c_saves_at_the_end_of_the_step_and_the_same_command_goes_on(config, monkeypatch, screen):
+    other = dataclasses.replace(config, name="second")
+    fake.train(other)
+    step = VideoLanguageModule.training_step
+
+    def interrupted(self, *arguments):
+        if self.trainer.global_step == 1:
+            signal.raise_signal(signal.SIGINT)
+        return step(self, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(VideoLanguageModule, "training_step", interrupted)
+        with pytest.raises(SystemExit) as stop:
+            fake.train(config, screen)
+    assert stop.value.code == 130
+    assert step_of(choose(path_of(config), "last")) == 2
+    assert "stopped after step 2 of 6" in screen.file.getvalue()
+    assert not (path_of(config) / "RESULT.json").exists()
+    assert not (path_of(config) / ".lock").exists()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    fake.train(config)
+    assert (digest(config), numbers(config)) == (digest(other), numbers(other))
+
+
+def test_a_loss_that_is_no_number_stops_the_run_before_the_weights_move(config):
+    with pytest.raises(DivergedError) as error:
+        fake.train(config, poison=4)
+    assert str(error.value) == (
+        "step 5 of 6: loss is nan, grad_norm is nan; expected a finite number.\n"
+        "  samples of the step: 32, 33, 34, 35, 36, 37, …\n"
+        "  the last checkpoint is sound. Under a new name=NAME try a smaller\n"
+        "  optim.lr (now 0.02), a longer optim.warmup, or trainer.precision=32-true"
+    )
+    assert step_of(choose(path_of(config), "last")) == 3
+    assert not (path_of(config) / ".lock").exists()
+
+
+def test_a_full_disk_during_a_checkpoint_leaves_the_one_before(config, monkeypatch):
+    save = torch.save
+
+    def full(rest, file, **keywords):
+        if isinstance(rest, dict) and rest["global_step"] == 6:
+            raise OSError(28, "No space left on device")
+        return save(rest, file, **keywords)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "save", full)
+        with pytest.raises(CheckpointError, match=r"the disk is full[\s\S]*step 3 is whole"):
+            fake.train(config)
+    assert step_of(choose(path_of(config), "last")) == 3
+    other = dataclasses.replace(config, name="second")
+    fake.train(other)
+    fake.train(config)
+    assert digest(config) == digest(other)
+
+
+def test_a_warm_start_takes_what_fits_and_reports_the_rest(config, screen, monkeypatch):
+    fake.train(config)
+    wide = dataclasses.replace(config, name="second", init_from="first", seed=1)
+    monkeypatch.setattr(fake, "model", lambda config: _other_head())
+    fake.train(changed(wide, trainer={"max_steps": 1}, optim={"lr": 1e-9}), screen)
+    said = " ".join(screen.file.getvalue().split())
+    assert "9 tensors loaded" in said
+    assert "new: llm.extra" in said
+    assert "another shape, new: llm.never_used.weight [2, 2] -> [3, 3]" in said
+    first, second = tensors(config), tensors(wide)
+    torch.testing.assert_close(
+        second["model.vision.0.weight"], first["model.vision.0.weight"], rtol=0, atol=1e-6
+    )
+
+
+def _other_head():
+    model = fake.Model()
+    model.llm.never_used = torch.nn.Linear(3, 3)
+    model.llm.extra = torch.nn.Parameter(torch.zeros(2))
+    return model
+
+
+def test_a_warm_start_from_nothing(config):
+    with pytest.raises(ConfigError, match="there is no run 'frist'"):
+        fake.train(dataclasses.replace(config, init_from="frist"))
+
+
+def test_members_of_a_sweep_have_folders_of_their_own(config):
+    member = dataclasses.replace(config, name=None, sweep_name="lr-12", sweep_member="lr=0.1")
+    result = fake.train(member)
+    assert result.name == "lr-12/lr=0.1"
+    assert (Path(config.paths.runs) / "lr-12" / "lr=0.1" / "RESULT.json").exists()
+
+
+def test_resumed_without_a_gradient_so_far_a_parameter_has_no_optimizer_state(config):
+    fake.train(config)
+    assert not [name for name in tensors(config) if name.startswith("optim.llm.never_used")]
+    assert [name for name in tensors(config) if name.startswith("model.llm.never_used")]
