@@ -153,9 +153,8 @@ class GroupNorm(nn.Module):
 
     def forward(self, x_NSV: Tensor) -> Tensor:
         """x_NSV, normalised per N over S and each 32nd of V."""
-        return F.group_norm(x_NSV.transpose(1, 2), NORM_GROUPS, self.weight, self.bias, eps=1e-6).transpose(
-            1, 2
-        )
+        normed_NVS = F.group_norm(x_NSV.transpose(1, 2), NORM_GROUPS, self.weight, self.bias, eps=1e-6)
+        return normed_NVS.transpose(1, 2).contiguous()  # once, and not in each product behind it
 
 
 class Pointwise(nn.Module):
