@@ -51,15 +51,11 @@ def explain(
 
 
 def _overview(folders: list[Path], console: Console) -> None:
-    table = _table("group", "option", "what it is")
-    for group, options in choices(folders).items():
-        for i, (name, choice) in enumerate(options.items()):
-            table.add_row(
-                group if i == 0 else "",
-                f"{group}={name}",
-                escape(choice.meaning),
-                end_section=i == len(options) - 1,
-            )
+    table = _table("option", "what it is")
+    for options in choices(folders).values():
+        for i, choice in enumerate(options.values()):
+            last = i == len(options) - 1
+            table.add_row(f"{choice.group}={choice.name}", escape(choice.meaning), end_section=last)
     console.print(table)
 
 

@@ -3,24 +3,40 @@
 Needs torch, transformers and PyYAML; not Hydra, Lightning or W&B.
 """
 
-import dataclasses
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-import yaml
-
-from vxl.config.explain import CONF
-from vxl.config.plugins import load_plugins
-from vxl.config.rebuild import nearest, rebuild
-from vxl.errors import ConfigError
+from vxl.checkpoint.resolved import model_parts, read_config
+from vxl.errors import CheckpointError, ConfigError
 
 if TYPE_CHECKING:
+    import torch
     from transformers import PreTrainedTokenizerFast
 
     from vxl.config.schema import ModelParts
+    from vxl.data.encoded import Shown
+    from vxl.data.prompt import Prompt
+    from vxl.generate import Answer, Context
     from vxl.model import VideoLanguageModel
+
+IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+
+
+@dataclass(frozen=True)
+class Look:
+    """A video (or the part of it between two times) or an image to be watched."""
+
+    media: Any
+    """Path, bytes, or an open binary file."""
+    kind: Literal["video", "image"] = "video"
+    start: float | None = None
+    """Seconds at which the part begins; None for the file's start."""
+    end: float | None = None
+    """Seconds at which it ends; None for the file's end."""
+    name: str | None = None
+    """What to call it in messages."""
 
 
 @dataclass(frozen=True)
@@ -31,10 +47,80 @@ class Loaded:
     tokenizer: "PreTrainedTokenizerFast"
     config: "ModelParts"
     """Its parts' settings, overrides included."""
-    values: dict[str, Any]
+    values: dict[str, Any] = field(repr=False)
     """The whole resolved config as plain values; for a run also its data, stage, trainer, ..."""
-    checkpoint: Path | None
+    checkpoint: Path | None = None
     """The folder that the weights came from; None for random weights."""
+
+    @property
+    def prompt(self) -> "Prompt":
+        """How questions are written down for this model."""
+        from vxl.compressor.plan import plan
+        from vxl.data.prompt import Prompt
+
+        return Prompt(
+            self.config.prompt, self.tokenizer, plan(self.config.compressor, self.config.vision.grid)
+        )
+
+    def watch(
+        self, *looks: "Look | str | Path", on_piece: Callable[[int, int], None] | None = None
+    ) -> "Context":
+        """Watches videos and images once; any number of questions can then be asked about them.
+
+        Args:
+            looks: What to watch, in order: paths, or `Look`s for parts of videos, images and bytes.
+            on_piece: Called with the groups done and the groups of all of it.
+
+        Raises:
+            DataError: Something can't be read.
+        """
+        from vxl.generate import watch
+
+        opened = [self._open(_look(look)) for look in looks]
+        head = self.prompt.head([shown for shown, _ in opened])
+        return watch(self.model, head, [frames for _, frames in opened], on_piece=on_piece)
+
+    def ask(
+        self,
+        context: "Context",
+        question: str,
+        *,
+        max_new_tokens: int = 32,
+        on_token: Callable[[int, int], None] | None = None,
+    ) -> "Answer":
+        """Answers a question about what was watched, greedily; the context stays as it is."""
+        from vxl.generate import ask
+
+        prompt = self.prompt
+        return ask(
+            context,
+            prompt.tail(question, after_visual=context.frames > 0),
+            max_new_tokens=max_new_tokens,
+            stop=(prompt.end, prompt.pad),
+            tokenizer=self.tokenizer,
+            on_token=on_token,
+        )
+
+    def _open(self, look: Look) -> "tuple[Shown, Iterable[torch.Tensor]]":
+        """When the frames are, and the frames, read when they are needed."""
+        from vxl.config.option import build
+        from vxl.data.encoded import Shown
+        from vxl.video.load import load_image, stream_video
+
+        pixels = self.config.vision.pixels
+        if look.kind == "image":
+            return Shown("image"), [load_image(look.media, pixels, name=look.name)]
+        piece = self.prompt.plan.frames_per_group * self.config.prefill.groups
+        stream = stream_video(
+            look.media,
+            build(self.config.video),
+            pixels,
+            piece=piece,
+            start=look.start,
+            end=look.end,
+            name=look.name,
+        )
+        return Shown("video", tuple(stream.seconds)), stream.pieces
 
 
 def load(
@@ -59,16 +145,10 @@ def load(
         CheckpointError: The run has no such checkpoint, or its weights don't fit the model.
     """
     place = find(path, Path(runs))
-    run = place.parent if place.is_file() else place
-    folder = None
-    if place.is_dir():
-        from vxl.checkpoint.folder import choose, step_of
-
-        if place.parent.name == "checkpoints":
-            run, checkpoint = place.parent.parent, step_of(place)
-        folder = choose(run, checkpoint)
-    values = read_config(place if place.is_file() else run / "resolved.yaml", overrides)
-    return assemble(values, run, folder, device)
+    if place.is_file():
+        return assemble(read_config(place, overrides), device, Path(runs))
+    run, folder = weights_of(place, checkpoint)
+    return assemble(read_config(run / "resolved.yaml", overrides), device, Path(runs), run, folder)
 
 
 def find(path: str | Path, runs: Path) -> Path:
@@ -76,70 +156,54 @@ def find(path: str | Path, runs: Path) -> Path:
     given = Path(path)
     if given.is_file() and given.suffix in (".yaml", ".yml"):
         return given
-    if given.is_dir() and given.parent.name == "checkpoints" and (given / ".metadata").exists():
+    if given.parent.name == "checkpoints" and (given / ".metadata").exists():
         return given
     from vxl.runs import find_run
 
     return find_run(str(path), runs).path
 
 
-def read_config(file: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
-    """The values of a resolved.yaml, changed by overrides.
+def weights_of(place: Path, checkpoint: str | int = "last") -> tuple[Path, Path]:
+    """(run directory, checkpoint folder) of a run directory or of one of its checkpoint folders."""
+    from vxl.checkpoint.folder import choose, step_of
 
-    Raises:
-        ConfigError: The file is not there or no YAML, or an override names nothing.
-    """
-    if not file.exists():
-        raise ConfigError(
-            f"{file} does not exist: the run failed before it began, or it is no run.\n"
-            f"  expected: a directory that `python train.py` made, or a file that `dry_run=true` wrote"
-        )
-    try:
-        values = yaml.safe_load(file.read_text())
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{file} is not YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(values, dict) or "compressor" not in values:
-        raise ConfigError(f"{file} is not a resolved config: it names no compressor, vision or llm.")
-    for override in overrides:
-        values = changed(values, override)
-    return values
+    if place.parent.name == "checkpoints":
+        place, checkpoint = place.parent.parent, step_of(place)
+    return place, choose(place, checkpoint)
 
 
-def model_parts(values: Mapping[str, Any]) -> "ModelParts":
-    """The typed settings of a model's parts, out of a resolved config that may hold more.
-
-    Raises:
-        ConfigError: A key is unknown, missing or of the wrong type.
-    """
-    from vxl.config.schema import ModelParts
-
-    load_plugins(values.get("plugins") or [])
-    names = {field.name for field in dataclasses.fields(ModelParts)}
-    return rebuild(ModelParts, {key: value for key, value in values.items() if key in names})
-
-
-def assemble(values: dict[str, Any], run: Path, folder: Path | None, device: str) -> Loaded:
+def assemble(
+    values: dict[str, Any], device: str, runs: Path, run: Path | None = None, folder: Path | None = None
+) -> Loaded:
     """Builds the model that a resolved config describes, in evaluation mode.
 
     Args:
         values: The resolved config.
-        run: Directory whose `tokenizer/` is used, if it has one.
-        folder: Checkpoint folder with the weights; None builds what `weights` says.
         device: As in `load`.
+        runs: The folder of runs, in which `weights` may name one.
+        run: Directory of the run that the tokenizer comes from, if it has one.
+        folder: Checkpoint folder with the weights; None takes those that the key `weights` names.
+
+    Raises:
+        ConfigError: The parts don't fit each other.
+        CheckpointError: The weights are not there, or don't fit.
     """
     from vxl.checkpoint.folder import read_weights
     from vxl.model import build_model
 
     config = model_parts(values)
+    if folder is None and config.weights != "random":
+        run, folder = _named_weights(config.weights, runs)
     target = pick_device(device)
-    tokenizer = load_tokenizer_of(values, run)
-    model = build_model(config, device=target)
+    tokenizer = _tokenizer(values, config, run)
+    # A checkpoint holds every tensor, so there is nothing to fetch from elsewhere first.
+    model = build_model(config, vocab_size=len(tokenizer), device=target, pretrained=folder is None)
     if folder is not None:
         read_weights(folder, model)
     return Loaded(model.eval(), tokenizer, config, values, folder)
 
 
-def pick_device(device: str) -> Any:
+def pick_device(device: str) -> "torch.device":
     """A torch device out of "auto", "cpu", "cuda", "cuda:1".
 
     Raises:
@@ -155,42 +219,48 @@ def pick_device(device: str) -> Any:
         raise ConfigError(f"device={device} is no device.\n  allowed: auto, cpu, cuda, cuda:N") from error
     count = torch.cuda.device_count()
     if found.type == "cuda" and (found.index or 0) >= count:
-        raise ConfigError(
-            f"device={device}, but there are {count} GPUs here.\n  type  device=cpu  or device=auto"
-        )
+        raise ConfigError(f"device={device}, but there are {count} GPUs here.\n  type  device=auto")
     return found
 
 
-def changed(values: dict[str, Any], override: str) -> dict[str, Any]:
-    """A copy of a config with one change: `KEY=VALUE` (VALUE is YAML), or `GROUP=NAME` for a part.
-
-    Raises:
-        ConfigError: The key does not exist; the message lists the nearest.
-    """
-    key, equals, text = override.partition("=")
-    if not equals:
-        raise ConfigError(f"{override!r} changes nothing.\n  form: KEY=VALUE or GROUP=NAME")
-    file = CONF / key / f"{text}.yaml"
-    if isinstance(values.get(key), dict):
-        known = sorted(path.stem for path in (CONF / key).glob("*.yaml"))
-        if not file.exists():
-            close = nearest(text, known)
-            hint = f"\n  did you mean {key}={close[0]}?" if close else ""
-            raise ConfigError(f"there is no option {override}.{hint}\n  options of {key}: {', '.join(known)}")
-        chosen = yaml.safe_load(file.read_text()) or {}
-        return values | {key: {name: value for name, value in chosen.items() if name != "defaults"}}
+def _named_weights(weights: str, runs: Path) -> tuple[Path, Path]:
+    """The run and checkpoint folder that `weights=` names."""
     try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{override}: the value is not YAML: {' '.join(str(error).split())}") from error
-    return _set(values, key.split("."), value, override)
+        place = find(weights, runs)
+    except ConfigError as error:
+        raise CheckpointError(
+            f"weights={weights}: neither a run in {runs}/ nor a checkpoint folder.\n  type one of\n"
+            "    weights=runs/NAME                           a run's last checkpoint\n"
+            "    weights=runs/NAME/checkpoints/step-000123   this one\n"
+            "    weights=random                              an untrained model"
+        ) from error
+    return weights_of(place)
 
 
-def _set(values: dict[str, Any], parts: list[str], value: Any, override: str) -> dict[str, Any]:
-    head, rest = parts[0], parts[1:]
-    if head not in values or (rest and not isinstance(values[head], dict)):
-        close = nearest(head, values)
-        hint = f"\n  did you mean {' or '.join(close)}?" if close else ""
-        keys = ", ".join(key for key in values if not key.startswith("_"))
-        raise ConfigError(f"{override}: {head} is not a key there.{hint}\n  valid keys: {keys}")
-    return values | {head: _set(values[head], rest, value, override) if rest else value}
+def _tokenizer(values: dict[str, Any], config: "ModelParts", run: Path | None) -> "PreTrainedTokenizerFast":
+    """The run's own tokenizer; without a run the one that its data and language model name."""
+    from vxl.data.tokenizer import load_tokenizer, tokenizer_of
+
+    if run is not None and (run / "tokenizer").is_dir():
+        return load_tokenizer(run / "tokenizer")
+    from types import SimpleNamespace
+
+    from vxl.config.option import build
+    from vxl.config.rebuild import rebuild
+    from vxl.data.base import DataConfig
+
+    if "data" not in values:
+        raise ConfigError("the config names no data, and so no tokenizer.\n  e.g.  prompt.tokenizer=FOLDER")
+    paths = SimpleNamespace(**({"cache": ".cache/vxl", "runs": "runs"} | (values.get("paths") or {})))
+    data = build(rebuild(DataConfig, values["data"], "data"), cache=Path(paths.cache))
+    data.prepare()
+    start = values.get("init_from")
+    return tokenizer_of(
+        SimpleNamespace(prompt=config.prompt, llm=config.llm, paths=paths, init_from=start), data
+    )
+
+
+def _look(look: "Look | str | Path") -> Look:
+    if isinstance(look, Look):
+        return look
+    return Look(str(look), "image" if Path(look).suffix.lower() in IMAGES else "video")

@@ -1,15 +1,15 @@
 """Benchmarks: sets of multiple-choice questions about videos that a model did not learn from."""
 
 import abc
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from vxl.config.option import Option
 from vxl.errors import DataError
 
 if TYPE_CHECKING:
-    from vxl.data.sample import Loaded, Sample
+    from vxl.data.sample import Sample
     from vxl.data.source import Source
 
 
@@ -26,10 +26,21 @@ class ClipsConfig(BenchmarkConfig):
 
 
 class Benchmark(abc.ABC):
-    """Questions in a fixed order, so that two evaluations can be compared question by question."""
+    """Questions in a fixed order, so that two evaluations can be compared question by question.
+
+    Built by `build(config, data=…, cache=…)`.
+
+    Args:
+        config: Its settings.
+        data: The evaluated run's data option as plain values: what it trained on must not be asked.
+        cache: Folder of prepared data.
+    """
 
     name: str
     """What its results are called: `evaluate/<name>.json`."""
+
+    def __init__(self, config: BenchmarkConfig, *, data: dict[str, Any], cache: Path) -> None:
+        self.config, self.data, self.cache = config, data, cache
 
     @abc.abstractmethod
     def source(self) -> "Source":
@@ -39,29 +50,40 @@ class Benchmark(abc.ABC):
         """What sort of question it is; accuracy is reported for each."""
         return sample.source or "question"
 
-    def numbers(self, limit: int | None = None) -> list[int]:
-        """Numbers of the source's samples that ask a question.
 
-        Raises:
-            DataError: There is none, or a sample's text is wrong.
-        """
-        source = self.source()
-        bad = source.known_bad()
-        if bad:
-            raise DataError(
-                f"benchmark {self.name}: {len(bad)} samples can't be used, the first is {bad[0].key} in "
-                f"{bad[0].shard}: {bad[0].reason}\n"
-                f"  scores over the rest would not compare with other runs; mend or remove them"
-            )
-        found = [number for number in range(len(source)) if source.record(number).question is not None]
-        if not found:
-            raise DataError(
-                f"benchmark {self.name} holds {len(source)} samples, but no question with options."
-            )
-        return found[:limit]
+class Clips(Benchmark):
+    """The held-out questions of data=clips: those of the run itself if it trained on clips."""
 
-    def questions(self, limit: int | None = None) -> Iterator["Loaded"]:
-        """The questions with their media (not decoded), in order."""
-        source = self.source()
-        for number in self.numbers(limit):
-            yield source.load(number)
+    name = "clips"
+
+    def __init__(self, config: ClipsConfig, *, data: dict[str, Any], cache: Path) -> None:
+        super().__init__(config, data=data, cache=cache)
+
+    def source(self) -> "Source":
+        """The held-out samples, written on first use."""
+        from vxl.config.option import build
+        from vxl.config.rebuild import rebuild
+        from vxl.data import clips
+
+        is_clips = self.data.get("_target_") == clips.ClipsConfig._target_
+        found = build(rebuild(clips.ClipsConfig, self.data if is_clips else {}, "data"), cache=self.cache)
+        found.prepare()
+        return found.validation()
+
+
+def numbers(source: "Source", name: str, limit: int | None = None) -> list[int]:
+    """Numbers of a source's samples that ask a question, at most `limit` of them.
+
+    Raises:
+        DataError: There is none, or a sample can't be used: scores over the rest would not compare.
+    """
+    bad = source.known_bad()
+    if bad:
+        raise DataError(
+            f"benchmark={name}: {len(bad)} samples can't be used, the first is {bad[0].key} in {bad[0].shard}:\n"
+            f"  {bad[0].reason}\n  scores over the rest would not compare with other runs; mend or remove them"
+        )
+    found = [number for number in range(len(source)) if source.record(number).question is not None]
+    if not found:
+        raise DataError(f"benchmark={name} holds {len(source)} samples, but no question with options.")
+    return found[:limit]

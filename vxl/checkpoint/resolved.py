@@ -1,0 +1,98 @@
+"""Resolved configs without Hydra: reading one, changing keys of it, and the typed parts of a model in it."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from vxl.config.explain import CONF
+from vxl.config.plugins import load_plugins
+from vxl.config.rebuild import nearest, rebuild
+from vxl.errors import ConfigError
+
+if TYPE_CHECKING:
+    from vxl.config.schema import ModelParts
+
+
+def read_config(file: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """The values of a resolved.yaml, changed by overrides.
+
+    Raises:
+        ConfigError: The file is not there or no YAML, or an override names nothing.
+    """
+    if not file.exists():
+        raise ConfigError(
+            f"{file} does not exist: the run failed before it began, or it is no run.\n"
+            f"  expected: a directory that `python train.py` made, or a file that `dry_run=true` wrote"
+        )
+    try:
+        values = yaml.safe_load(file.read_text())
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{file} is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(values, dict) or "compressor" not in values:
+        raise ConfigError(f"{file} is not a resolved config: it names no compressor, vision or llm.")
+    for override in overrides:
+        values = changed(values, override)
+    return values
+
+
+def model_parts(values: Mapping[str, Any]) -> "ModelParts":
+    """The typed settings of a model's parts, out of a resolved config that may hold more.
+
+    Raises:
+        ConfigError: A key is unknown, missing or of the wrong type.
+    """
+    from vxl.config.schema import ModelParts
+
+    load_plugins(values.get("plugins") or [])
+    names = {field.name for field in dataclasses.fields(ModelParts)}
+    return rebuild(ModelParts, {key: value for key, value in values.items() if key in names})
+
+
+def changed(values: dict[str, Any], override: str, also: Sequence[str] = ()) -> dict[str, Any]:
+    """A copy of a config with one change: `KEY=VALUE` (VALUE is YAML), or `GROUP=NAME` for a part.
+
+    Args:
+        values: The config.
+        override: The change, as on the command line.
+        also: Other words that the user may have meant, for the message.
+
+    Raises:
+        ConfigError: The key or option does not exist; the message lists the nearest.
+    """
+    key, equals, text = override.partition("=")
+    if not equals:
+        raise ConfigError(f"{override!r} changes nothing.\n  form: KEY=VALUE or GROUP=NAME")
+    if isinstance(values.get(key), dict):
+        known = sorted(path.stem for path in (CONF / key).glob("*.yaml"))
+        if text not in known:
+            close = nearest(text, known)
+            hint = f"\n  did you mean {key}={close[0]}?" if close else ""
+            raise ConfigError(f"there is no option {override}.{hint}\n  options of {key}: {', '.join(known)}")
+        chosen = yaml.safe_load((CONF / key / f"{text}.yaml").read_text()) or {}
+        return values | {key: {name: value for name, value in chosen.items() if name != "defaults"}}
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{override}: the value is not YAML: {' '.join(str(error).split())}") from error
+    return _set(values, key.split("."), value, override, "", also)
+
+
+def _set(
+    values: dict[str, Any], parts: list[str], value: Any, override: str, parent: str, also: Sequence[str]
+) -> dict[str, Any]:
+    head, rest = parts[0], parts[1:]
+    inner = values.get(head)
+    if head not in values or (rest and not isinstance(inner, dict)):
+        keys = [*also, *(key for key in values if not key.startswith("_"))]
+        close = nearest(head, keys)
+        hint = f"\n  did you mean {' or '.join(parent + key for key in close)}?" if close else ""
+        raise ConfigError(
+            f"{override}: there is no key {parent}{head}.{hint}\n  valid keys: {', '.join(keys)}"
+        )
+    if not rest:
+        return values | {head: value}
+    assert isinstance(inner, dict)
+    return values | {head: _set(inner, rest, value, override, f"{parent}{head}.", ())}
