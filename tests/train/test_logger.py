@@ -1,0 +1,133 @@
+import csv
+import dataclasses
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.train import fake
+from tests.train.fake import Config, Paths
+from vxl.config.option import build
+from vxl.errors import ConfigError
+from vxl.train.logger import CsvConfig, WandbConfig, logged_in, run_id
+
+
+@pytest.fixture
+def nobody(monkeypatch, tmp_path):
+    """A machine where nobody is logged in to W&B."""
+    for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_BASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    return tmp_path / "netrc"
+
+
+def test_the_id_is_made_once_and_kept(tmp_path):
+    first = run_id(tmp_path, "compression-1f/ratio=4")
+    assert first.startswith("compression-1f-ratio-4-")
+    assert run_id(tmp_path, "another") == first
+    assert (tmp_path / "wandb_id.txt").read_text() == first + "\n"
+
+
+def test_logged_in_by_netrc_or_key(nobody, monkeypatch):
+    assert not logged_in()
+    nobody.write_text("machine api.wandb.ai\n  login user\n  password 1\n")
+    nobody.chmod(0o600)
+    assert logged_in()
+    monkeypatch.setenv("WANDB_BASE_URL", "https://wandb.lab.example:8443")
+    assert not logged_in()
+    monkeypatch.setenv("WANDB_API_KEY", "1")
+    assert logged_in()
+
+
+def test_without_wandb_the_message_says_what_to_type(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    with pytest.raises(ConfigError) as error:
+        build(WandbConfig(), directory=tmp_path, name="x")
+    assert str(error.value) == (
+        "logger=wandb needs wandb, which is not installed.\n"
+        "  without it:  logger=csv\n  install it:  pip install wandb"
+    )
+
+
+def test_csv_needs_no_wandb(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    result = fake.train(Config(paths=Paths(runs=str(tmp_path)), logger=CsvConfig(), name="a"))
+    with (tmp_path / "a" / "metrics.csv").open() as lines:
+        assert len(list(csv.DictReader(lines))) == 10  # six steps, and validations at 0, 2, 4, 6
+    assert result.steps == 6
+
+
+class Run:
+    """Stands for wandb's run object."""
+
+    def __init__(self, **settings):
+        self.settings, self.logged, self.exit_code = settings, [], None
+
+    def log(self, numbers, step):
+        self.logged.append((step, numbers))
+
+    def finish(self, exit_code):
+        self.exit_code = exit_code
+
+
+@pytest.fixture
+def runs(monkeypatch, nobody):
+    """wandb with its `init` replaced: the runs that were begun."""
+    import wandb
+
+    begun = []
+
+    def init(**settings):
+        begun.append(Run(**settings))
+        return begun[-1]
+
+    monkeypatch.setattr(wandb, "init", init)
+    return begun
+
+
+def test_members_of_a_sweep_share_a_group_and_resumes_an_id(tmp_path, runs):
+    base = Config(paths=Paths(runs=str(tmp_path)), logger=WandbConfig(tags=["t"]), sweep_name="lr-1")
+    first = dataclasses.replace(base, sweep_member="lr=1")
+    fake.train(first)
+    fake.train(dataclasses.replace(base, sweep_member="lr=2", seed=1))
+    fake.train(dataclasses.replace(first, trainer=dataclasses.replace(first.trainer, max_steps=8)))
+    settings = [run.settings for run in runs]
+    assert {s["group"] for s in settings} == {"lr-1"}
+    assert [s["name"] for s in settings] == ["lr-1/lr=1", "lr-1/lr=2", "lr-1/lr=1"]
+    assert settings[0]["id"] == settings[2]["id"] != settings[1]["id"]
+    assert {(s["resume"], s["job_type"], s["mode"]) for s in settings} == {("allow", "train", "offline")}
+    assert settings[0]["config"]["optim"]["lr"] == 0.02
+    assert settings[0]["tags"] == ["t"]
+    assert [run.exit_code for run in runs] == [0, 0, 0]
+    assert [step for step, numbers in runs[0].logged if "loss" in numbers] == [1, 2, 3, 4, 5, 6]
+    assert [step for step, numbers in runs[2].logged if "loss" in numbers] == [7, 8]
+
+
+def test_it_is_finished_when_training_fails(tmp_path, runs):
+    config = Config(paths=Paths(runs=str(tmp_path)), logger=WandbConfig(), name="a")
+    with pytest.raises(Exception, match="loss is nan"):
+        fake.train(config, poison=1)
+    assert [run.exit_code for run in runs] == [1]
+
+
+@pytest.mark.parametrize(
+    ("mode", "variable", "expected"),
+    [("auto", None, "offline"), ("online", None, "online"), ("online", "disabled", "disabled")],
+)
+def test_modes(tmp_path, runs, monkeypatch, mode, variable, expected):
+    if variable:
+        monkeypatch.setenv("WANDB_MODE", variable)
+    build(WandbConfig(mode=mode), directory=tmp_path, name="x")
+    assert runs[0].settings["mode"] == expected
+
+
+@pytest.mark.slow
+def test_offline_for_real_two_runs_in_one_process_are_two(tmp_path, nobody):
+    for name in ("a", "b"):
+        fake.train(Config(paths=Paths(runs=str(tmp_path)), logger=WandbConfig(), name=name))
+    files = [next(Path(tmp_path, name).glob("wandb/offline-run-*/run-*.wandb")) for name in ("a", "b")]
+    ids = [(tmp_path / name / "wandb_id.txt").read_text().strip() for name in ("a", "b")]
+    assert [file.name for file in files] == [f"run-{name}.wandb" for name in ids]
+    assert all(file.stat().st_size > 1000 for file in files)
+    assert "WANDB_RUN_ID" not in os.environ
