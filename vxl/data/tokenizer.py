@@ -119,8 +119,8 @@ def load_tokenizer(name: str | Path) -> "PreTrainedTokenizerFast":
 
 
 def tokenizer_of(config: Any, data: "Data") -> "PreTrainedTokenizerFast":
-    """The tokenizer of a run: the one that `prompt.tokenizer` names, else that of the run it starts from, else
-    the language model's own, else a small one trained from the data's texts.
+    """The tokenizer of a run: the one that `prompt.tokenizer` names, else that of the run it starts from,
+    else the language model's own, else a small one trained from the data's texts.
 
     Args:
         config: A TrainConfig; of it: prompt.tokenizer, init_from, llm.weights, paths.
