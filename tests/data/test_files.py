@@ -51,6 +51,14 @@ def test_a_long_member_is_a_file_to_seek_in(file):
     assert pickle.loads(pickle.dumps(Range(file, 3, 100))).read(1) == b"\x03"
 
 
+def test_a_file_that_was_replaced_is_read_anew(file):
+    assert read_range(file, 0, 2) == b"\x00\x01"
+    with open(f"{file}.new", "wb") as f:
+        f.write(b"new")
+    os.replace(f"{file}.new", file)
+    assert read_range(file, 0, 3) == b"new"
+
+
 def test_nothing_is_left_of_a_write_that_fails(tmp_path):
     write_file(tmp_path / "a" / "f", b"old")
     script = (

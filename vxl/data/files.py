@@ -112,14 +112,16 @@ def write_file(path: Path, data: bytes) -> None:
 
 
 @lru_cache(maxsize=64)
-def _descriptor(path: str) -> io.FileIO:
-    # Reads give their own offset (pread), so a descriptor that a forked worker inherits is safe to use.
+def _descriptor(path: str, device: int, inode: int) -> io.FileIO:
+    # By device and inode too: a name may stand for another file by now. Reads give their own offset
+    # (pread), so a descriptor that a forked worker inherits is safe to use.
     return open(path, "rb", buffering=0)
 
 
 def _read_local(url: str, offset: int, size: int) -> bytes:
     try:
-        file = _descriptor(local(url)).fileno()
+        status = os.stat(local(url))
+        file = _descriptor(local(url), status.st_dev, status.st_ino).fileno()
         data = os.pread(file, size, offset)
         while 0 < len(data) < size and (more := os.pread(file, size - len(data), offset + len(data))):
             data += more

@@ -17,7 +17,7 @@ import numpy as np
 
 from vxl.data.files import describe_file, is_url, local, open_range, read_range, write_file
 from vxl.data.probes import describe_media, kind_of
-from vxl.data.sample import EXAMPLE, Sample, Visual, parse
+from vxl.data.sample import EXAMPLE, Media, Sample, Visual, parse
 from vxl.data.tar import Group, read_contents
 from vxl.errors import DataError
 
@@ -196,7 +196,7 @@ def describe_group(url: str, group: Group) -> dict[str, Any]:
 
 
 def describe_member(
-    shard: str, key: str, suffixes: Iterable[str], read: Callable[[str], bytes | BinaryIO]
+    shard: str, key: str, suffixes: Iterable[str], read: Callable[[str], Media]
 ) -> dict[str, Any]:
     """What is known of a member: {key, text, visuals, bad: why it can't be used, or None}.
 
@@ -219,13 +219,12 @@ def describe_member(
     return entry
 
 
-def _text(
-    shard: str, key: str, suffixes: set[str], read: Callable[[str], bytes | BinaryIO]
-) -> dict[str, Any]:
+def _text(shard: str, key: str, suffixes: set[str], read: Callable[[str], Media]) -> dict[str, Any]:
     """The text of a member: KEY.json, and KEY.txt as a caption where the JSON has no text."""
 
     def words(suffix: str) -> str:
         content = read(suffix)
+        assert not isinstance(content, str), "only media are read from paths"
         return (content if isinstance(content, bytes) else content.read()).decode("utf-8", errors="replace")
 
     text: Any = {}

@@ -27,12 +27,13 @@ class JsonSource(IndexedSource):
         file: A JSON list, or JSON lines (.jsonl).
         videos: The folder that the items' paths start in.
         cache: `paths.cache`.
+        some: Whether at least one item must be usable.
 
     Raises:
         DataError: The file is no such list, none of the media exist, or no item can be used.
     """
 
-    def __init__(self, file: Path, videos: Path, *, cache: Path) -> None:
+    def __init__(self, file: Path, videos: Path, *, cache: Path, some: bool = True) -> None:
         self.videos = videos
         of = str(file)
         size, changed = describe_file(of)
@@ -43,7 +44,7 @@ class JsonSource(IndexedSource):
         # A file that was missing may be there by now: only an index without bad items is taken as it is.
         if index is None or index.bad:
             index = self._write_index(file, cache, place, stamp)
-        super().__init__(of, [index])
+        super().__init__(of, [index], some=some)
 
     def _write_index(self, file: Path, cache: Path, place: str, stamp: tuple[int, str]) -> Index:
         items = read_items(file)

@@ -56,15 +56,18 @@ class IndexedSource:
     Args:
         name: What to call it in messages.
         indices: Of its shards, in order.
+        some: Whether at least one sample must be usable.
 
     Raises:
         DataError: None of its samples can be used; shows the first one's reason.
     """
 
-    def __init__(self, name: str, indices: Sequence[Index]) -> None:
+    def __init__(self, name: str, indices: Sequence[Index], *, some: bool = True) -> None:
         self.name, self.indices = name, list(indices)
         self.firsts = np.cumsum([0, *(len(index) for index in self.indices)])
         bad = sum(len(index.bad) for index in self.indices)
+        if not some:
+            return
         if len(self) == 0:
             raise DataError(
                 f"{name} holds no samples.\n  write members KEY.mp4 + KEY.json (vxl shards write --help)"
