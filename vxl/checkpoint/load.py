@@ -5,6 +5,7 @@ Needs torch, transformers and PyYAML; not Hydra, Lightning or W&B.
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -52,7 +53,7 @@ class Loaded:
     checkpoint: Path | None = None
     """The folder that the weights came from; None for random weights."""
 
-    @property
+    @cached_property
     def prompt(self) -> "Prompt":
         """How questions are written down for this model."""
         from vxl.compressor.plan import plan
@@ -193,7 +194,7 @@ def assemble(
 
     config = model_parts(values)
     if folder is None and config.weights != "random":
-        run, folder = _named_weights(config.weights, runs)
+        run, folder = named_weights(config.weights, runs)
     target = pick_device(device)
     tokenizer = _tokenizer(values, config, run)
     # A checkpoint holds every tensor, so there is nothing to fetch from elsewhere first.
@@ -223,8 +224,12 @@ def pick_device(device: str) -> "torch.device":
     return found
 
 
-def _named_weights(weights: str, runs: Path) -> tuple[Path, Path]:
-    """The run and checkpoint folder that `weights=` names."""
+def named_weights(weights: str, runs: Path) -> tuple[Path, Path]:
+    """The run and checkpoint folder that `weights=` names.
+
+    Raises:
+        CheckpointError: There is none of that name.
+    """
     try:
         place = find(weights, runs)
     except ConfigError as error:

@@ -107,8 +107,10 @@ def schema_keys(schema: type, values: dict[str, Any] | None = None, prefix: str 
             given = default if isinstance(default, dict) else {}
             keys += schema_keys(inner, given, f"{prefix}{field.name}.")
         else:
-            text = " ".join(texts.get(field.name, "").split())
-            keys.append(Key(prefix + field.name, describe(hints[field.name]), show(default), text))
+            text, kind = " ".join(texts.get(field.name, "").split()), describe(hints[field.name])
+            if hints[field.name] is Any:  # a class of torch.optim: torch documents it
+                kind, text = type(default).__name__, text or f"As in {values.get('_target_', 'torch')}."
+            keys.append(Key(prefix + field.name, kind, show(default), text))
     return keys
 
 

@@ -80,8 +80,9 @@ def numbers(source: "Source", name: str, limit: int | None = None) -> list[int]:
     bad = source.known_bad()
     if bad:
         raise DataError(
-            f"benchmark={name}: {len(bad)} samples can't be used, the first is {bad[0].key} in {bad[0].shard}:\n"
-            f"  {bad[0].reason}\n  scores over the rest would not compare with other runs; mend or remove them"
+            f"benchmark={name}: {len(bad)} samples can't be used.\n"
+            f"  the first: {bad[0].key} in {bad[0].shard}: {bad[0].reason}\n"
+            f"  mend or remove them: scores over the rest would not compare with others"
         )
     found = [number for number in range(len(source)) if source.record(number).question is not None]
     if not found:
