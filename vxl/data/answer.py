@@ -24,7 +24,8 @@ def parse_letter(text: str, options: Sequence[str]) -> str | None:
     """
     letters = ascii_uppercase[: len(options)]
     words = text.strip()
-    found = re.match(rf"\(?([{letters}])(?![A-Za-z'])(?!\s+[a-z])", words)
+    # "A dog" and "I see" begin with a word, not with a letter.
+    found = None if re.match(r"[AI] +[a-z]", words) else re.match(rf"\(?([{letters}])(?![A-Za-z'])", words)
     if found is None:
         found = re.search(rf"(?i:answer|option)(?i:\s+is)?\s*:?\s*\(?([{letters}])(?![A-Za-z'])", words)
     if found is not None:

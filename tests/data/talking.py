@@ -1,0 +1,63 @@
+"""A small tokenizer, prompts for it, and a run's settings, for the tests of prompts and batches."""
+
+from functools import cache
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from vxl.compressor.dts import DTSConfig
+from vxl.compressor.plan import Plan
+from vxl.data.prompt import Prompt, PromptConfig
+from vxl.data.tokenizer import train_tokenizer
+from vxl.video.sample import FpsConfig
+from vxl.vision.siglip import SiglipConfig
+
+WORDS = [
+    "system",
+    "You are a helpful assistant.",
+    "user",
+    "assistant",
+    "Time",
+    " What is it?",
+    "What is it?",
+    "A cat.",
+]
+PLAN = Plan(frames_per_group=4, tokens_per_group=2, temporal=4, spatial=2, ratio=16)
+
+
+@cache
+def tokenizer() -> Any:
+    """Knows every one of WORDS' words as one token."""
+    return train_tokenizer(WORDS * 20, 512)
+
+
+def prompt(plan: Plan = PLAN, max_tokens: int | None = None, **settings: Any) -> Prompt:
+    """A format for that tokenizer."""
+    return Prompt(PromptConfig(**settings), tokenizer(), plan, max_tokens)
+
+
+def written(encoded: Any) -> str:
+    """The tokens as text."""
+    return tokenizer().decode(encoded.tokens if hasattr(encoded, "tokens") else encoded)
+
+
+def learned(encoded: Any) -> list[str]:
+    """The supervised tokens, one by one."""
+    kept = [label for label in encoded.labels if label != -100]
+    return [tokenizer().decode([label]) for label in kept]
+
+
+def settings(tmp_path: Path, data: Any, *, seed: int = 0, accumulate: int = 1) -> SimpleNamespace:
+    """What a DataModule reads of a run's config: a tower of 56 px with 4 x 4 patches, DTS of ratio 16."""
+    return SimpleNamespace(
+        data=data,
+        prompt=PromptConfig(),
+        video=FpsConfig(max_frames=16),
+        vision=SiglipConfig(size=56, patch=14, width=64),
+        compressor=DTSConfig(ratio=16),
+        llm=SimpleNamespace(weights="random", vocab=1024),
+        seed=seed,
+        trainer=SimpleNamespace(accumulate=accumulate),
+        paths=SimpleNamespace(cache=str(tmp_path / "cache"), runs=str(tmp_path / "runs")),
+        init_from=None,
+    )
