@@ -198,7 +198,13 @@ def assemble(
     target = pick_device(device)
     tokenizer = _tokenizer(values, config, run)
     # A checkpoint holds every tensor, so there is nothing to fetch from elsewhere first.
-    model = build_model(config, vocab_size=len(tokenizer), device=target, pretrained=folder is None)
+    model = build_model(
+        config,
+        vocab_size=len(tokenizer),
+        device=target,
+        dtype=_precision(values, target),
+        pretrained=folder is None,
+    )
     if folder is not None:
         read_weights(folder, model)
     return Loaded(model.eval(), tokenizer, config, values, folder)

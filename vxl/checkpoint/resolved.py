@@ -86,7 +86,7 @@ def _set(
     head, rest = parts[0], parts[1:]
     inner = values.get(head)
     if head not in values or (rest and not isinstance(inner, dict)):
-        keys = [*also, *(key for key in values if not key.startswith("_"))]
+        keys = list(dict.fromkeys([*also, *(key for key in values if not key.startswith("_"))]))
         close = nearest(head, keys)
         hint = f"\n  did you mean {' or '.join(parent + key for key in close)}?" if close else ""
         raise ConfigError(

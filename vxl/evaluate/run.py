@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -50,6 +51,9 @@ def run(config: "EvaluateConfig", console: Console | None = None) -> Report:
     values = read_config(directory / "resolved.yaml")
     loaded = assemble(values, config.device, Path(config.paths.runs), directory, folder)
     benchmark = build(config.benchmark, data=values.get("data") or {}, cache=Path(config.paths.cache))
+    threads = (values.get("trainer") or {}).get("threads")
+    if threads is not None:  # numbers on a CPU depend on it
+        torch.set_num_threads(threads)
     memory = PeakMemory(loaded.model.device)
     began = time.monotonic()
     graded, costs = [], []
@@ -93,7 +97,9 @@ def answer_all(
     seen: tuple[Any, ...] | None = None
     context = None
     right = videos = 0
-    with Progress(*columns, console=console, transient=True) as progress:
+    # A file or a SLURM log gets a line now and then instead of a bar.
+    every = max(1, len(asked) // 4)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         bar = progress.add_task("questions", total=len(asked), right="")
         for count, number in enumerate(asked, 1):
             sample = source.load(number)
@@ -106,9 +112,10 @@ def answer_all(
             assert context is not None
             graded, cost = answer_one(loaded, benchmark, context, sample.sample, fresh, max_new_tokens)
             right += graded.right
-            progress.update(
-                bar, advance=1, right=f"{videos} videos · {100 * right / count:.1f} % right", refresh=False
-            )
+            state = f"{videos} videos · {100 * right / count:.1f} % right"
+            progress.update(bar, advance=1, right=state)
+            if not console.is_terminal and count % every == 0:
+                console.print(f"question {count} of {len(asked)} · {state}", markup=False, highlight=False)
             yield graded, cost
 
 

@@ -1,0 +1,211 @@
+"""`vxl ask`: a question about a video, from the command line."""
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from string import ascii_uppercase
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from vxl.config.rebuild import nearest
+from vxl.errors import ConfigError, DataError
+from vxl.runs import human_size, list_runs
+
+if TYPE_CHECKING:
+    from vxl.checkpoint.load import Loaded
+    from vxl.cli import Words
+    from vxl.generate import Answer, Context
+
+SETTINGS = ("run", "model", "checkpoint", "device", "max_new_tokens", "options", "start", "end", "paths.runs")
+EXAMPLE = 'vxl ask run=NAME VIDEO "What happens after the goal?"'
+
+
+def ask(words: "Words", console: Console | None = None) -> list["Answer"]:
+    """Watches a video once and answers the questions about it, one after the other.
+
+    Args:
+        words: `run=NAME`, or `model=NAME` and other choices as in training; the video; the questions.
+        console: Where progress and facts go; the answers go to standard output.
+
+    Raises:
+        ConfigError: A word is missing, or a setting does not exist.
+        DataError: The video can't be read.
+        CheckpointError: The run has no weights.
+    """
+    console = console or Console(stderr=True)
+    words.take("debug")
+    root = words.runs()
+    video, questions = _split(words.rest, words.settings, root)
+    options = _options(words.take("options"))
+    max_new_tokens = _number(words.take("max_new_tokens", "64"), "max_new_tokens", int)
+    start, end = (_number(words.take(key), key, float) for key in ("start", "end"))
+    loaded = _loaded(words, root)
+    console.print(_who(loaded), markup=False, highlight=False)
+    context = watch(loaded, video, start, end, console)
+    answers = []
+    for question in questions:
+        if len(questions) > 1:
+            console.print(f"\n{question}", style="bold", markup=False, highlight=False)
+        answer = _answer(loaded, context, question, options, max_new_tokens)
+        console.print(_cost(context, answer), markup=False, highlight=False, style="dim")
+        answers.append(answer)
+    return answers
+
+
+def watch(
+    loaded: "Loaded", video: str, start: float | None, end: float | None, console: Console
+) -> "Context":
+    """Watches under a progress bar: decoding, vision, compression and prefill go hand in hand."""
+    from vxl.checkpoint.load import IMAGES, Look
+
+    kind = "image" if Path(video).suffix.lower() in IMAGES else "video"
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        bar = progress.add_task("decoding", total=None)
+
+        def on_piece(done: int, total: int) -> None:
+            progress.update(bar, description="decoding and prefill, groups", completed=done, total=total)
+
+        return loaded.watch(Look(video, kind, start, end), on_piece=on_piece)
+
+
+def _answer(
+    loaded: "Loaded", context: "Context", question: str, options: tuple[str, ...], max_new_tokens: int
+) -> "Answer":
+    """Asks, and writes the answer to standard output as it comes."""
+    from vxl.data.answer import format_question, parse_letter
+    from vxl.data.sample import Question
+
+    text = format_question(Question(question, options, "A")) if options else question
+    answer = loaded.ask(context, text, max_new_tokens=max_new_tokens, on_token=streaming(loaded.tokenizer))
+    if options:
+        letter = parse_letter(answer.text, options)
+        sys.stdout.write(f"  ({options[ascii_uppercase.index(letter)]})" if letter else "  (no option)")
+    sys.stdout.write("\n" if answer.stopped else " …\n")
+    sys.stdout.flush()
+    return answer
+
+
+def streaming(tokenizer: Any, write: Callable[[str], object] | None = None) -> Callable[[int, int], None]:
+    """A callback that writes an answer's text token by token.
+
+    Half a character (a token may end inside one) is held back until the rest is there.
+    """
+    write = write or sys.stdout.write
+    said: list[int] = []
+    written = ""
+
+    def on_token(row: int, token: int) -> None:
+        nonlocal written
+        said.append(token)
+        text = tokenizer.decode(said, skip_special_tokens=True).lstrip()
+        if text.endswith("\ufffd"):
+            return
+        write(text[len(written) :])
+        written = text
+        sys.stdout.flush()
+
+    return on_token
+
+
+def _loaded(words: "Words", root: Path) -> "Loaded":
+    """The model: a run's, or one made of choices as in training."""
+    from vxl.checkpoint.load import assemble, find, load, weights_of
+    from vxl.checkpoint.resolved import changed, read_config
+
+    run, device = words.take("run"), words.take("device") or "auto"
+    if run is None:
+        if words.take("checkpoint") is not None:
+            raise ConfigError("checkpoint= chooses among a run's checkpoints; name the run:  run=NAME")
+        return assemble(_composed(words, root), device, root)
+    checkpoint = words.take("checkpoint") or "last"
+    overrides = [f"{key}={value}" for key, value in words.settings.items()]
+    place = find(run, root)
+    file = place if place.is_file() else weights_of(place, checkpoint)[0] / "resolved.yaml"
+    values = read_config(file)
+    for override in overrides:
+        changed(values, override, also=SETTINGS)  # only to say what a mistyped setting may have meant
+    return load(run, checkpoint=checkpoint, device=device, overrides=overrides, runs=root)
+
+
+def _composed(words: "Words", root: Path) -> dict[str, Any]:
+    """The resolved config of choices as on the command line of training."""
+    from vxl.config.compose import compose
+    from vxl.config.rebuild import plain
+
+    overrides = [f"{key}={value}" for key, value in words.settings.items()]
+    return plain(compose("train", [*overrides, f"paths.runs={root}"]))
+
+
+def _split(rest: Sequence[str], settings: dict[str, str], root: Path) -> tuple[str, list[str]]:
+    """(the video, the questions) of the words that are no settings, in any order.
+
+    Raises:
+        ConfigError: One of them is missing.
+    """
+    if "run" not in settings and "model" not in settings:
+        close = nearest(next(iter(settings), ""), SETTINGS)
+        hint = f"\n  did you mean {close[0]}=…?" if close and settings else ""
+        runs = [run.name for run in list_runs(root) if run.status == "finished"][:3]
+        known = f"\n  finished runs: {', '.join(runs)}" if runs else ""
+        raise ConfigError(f"vxl ask needs a model: run=NAME, or model=NAME.{hint}{known}\n  e.g.  {EXAMPLE}")
+    files = [word for word in rest if Path(word).is_file()]
+    looks_like = [word for word in rest if " " not in word and Path(word).suffix and not word.endswith("?")]
+    video = next(iter(files or looks_like), None)
+    questions = [word for word in rest if word != video]
+    if video is None:
+        raise ConfigError(
+            f"vxl ask needs a video.\n  got: {' '.join(map(repr, rest)) or 'none'}\n  e.g.  {EXAMPLE}"
+        )
+    if not Path(video).exists():
+        raise DataError(f"{video}: no such file.\n  check the path; folders are not searched")
+    if not questions:
+        raise ConfigError(f"vxl ask needs a question about {video}.\n  e.g.  {EXAMPLE}")
+    return video, questions
+
+
+def _options(text: str | None) -> tuple[str, ...]:
+    """`a|b|c|d` as options.
+
+    Raises:
+        ConfigError: There are fewer than two, or more than there are letters.
+    """
+    if text is None:
+        return ()
+    options = tuple(option.strip() for option in text.split("|") if option.strip())
+    if not 2 <= len(options) <= len(ascii_uppercase):
+        raise ConfigError(
+            f'options={text!r} holds {len(options)}.\n  expected: 2 to 26, as  options="red|green|blue"'
+        )
+    return options
+
+
+def _number(text: str | None, key: str, kind: type) -> Any:
+    if text is None:
+        return None
+    try:
+        value = kind(text)
+    except ValueError as error:
+        raise ConfigError(f"{key}={text} is no number.\n  e.g.  {key}=32") from error
+    if value < 0 or (kind is int and value < 1):
+        raise ConfigError(f"{key}={text} is too small.\n  e.g.  {key}=32")
+    return value
+
+
+def _who(loaded: "Loaded") -> str:
+    if loaded.checkpoint is None:
+        return f"{loaded.config.model} with random weights: it has learned nothing, its answers mean nothing"
+    return f"{loaded.checkpoint.parents[1].name}, {loaded.checkpoint.name}, on {loaded.model.device}"
+
+
+def _cost(context: "Context", answer: "Answer") -> str:
+    tokens = len(answer.tokens) + answer.stopped
+    rate = (
+        f"{1000 * (tokens - 1) / answer.decode_ms:.1f} tokens/s" if tokens > 1 and answer.decode_ms else "-"
+    )
+    return (
+        f"{context.frames} frames, {context.visual_tokens} visual tokens · watched in {context.watch_ms:.0f} ms · "
+        f"first token after {answer.prefill_ms:.0f} ms · {rate} · cache {human_size(answer.cache_bytes)}"
+    )
