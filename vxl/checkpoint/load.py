@@ -230,6 +230,14 @@ def pick_device(device: str) -> "torch.device":
     return found
 
 
+def _precision(values: dict[str, Any], device: "torch.device") -> "torch.dtype | None":
+    """The parameters' type: on a GPU that of the training's arithmetic, on a CPU torch's default."""
+    import torch
+
+    trained = str((values.get("trainer") or {}).get("precision", ""))
+    return torch.bfloat16 if device.type == "cuda" and trained.startswith("bf16") else None
+
+
 def named_weights(weights: str, runs: Path) -> tuple[Path, Path]:
     """The run and checkpoint folder that `weights=` names.
 
