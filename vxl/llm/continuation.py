@@ -119,7 +119,7 @@ def attend_few(
     out = torch.zeros((), device=query.device)
     for part, block in zip(parts, values, strict=True):
         out = out + product(part, block)
-    return out.to(query.dtype).view(rows, query_heads, queries, width)
+    return out.to(query.dtype).reshape(rows, query_heads, queries, width)
 
 
 def product(a: Tensor, b: Tensor) -> Tensor:

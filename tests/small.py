@@ -1,0 +1,79 @@
+"""A whole model in miniature, and sequences for it."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vxl.compressor.dts import DTSConfig
+from vxl.data.collate import Example
+from vxl.data.encoded import Encoded, Item
+from vxl.data.layout import Kind
+from vxl.kv.full import FullConfig as KeepAllConfig
+from vxl.llm.decoder import DecoderConfig
+from vxl.model import VideoLanguageModel, build_model
+from vxl.prefill.full import FullConfig
+from vxl.vision.siglip import SiglipConfig
+
+PLACEHOLDER = 9
+
+
+def settings(**changes: Any) -> Any:
+    parts: dict[str, Any] = {
+        "vision": SiglipConfig(size=56, width=64, mlp=96, heads=4, layers=1),
+        "compressor": DTSConfig(),
+        "llm": DecoderConfig(vocab=97, width=48, mlp=64, layers=2),
+        "prefill": FullConfig(groups=2),
+        "kv": KeepAllConfig(),
+        "seed": 0,
+    }
+    return SimpleNamespace(**(parts | changes))
+
+
+def model(**changes: Any) -> VideoLanguageModel:
+    built = build_model(settings(**changes)).eval()
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():  # far from flat, so that answers vary and depend on what was seen
+        for name, parameter in built.llm.named_parameters():
+            if name.endswith("bias") or "norm" in name:
+                parameter.add_(0.5 * torch.randn(parameter.shape, generator=generator))
+            else:
+                parameter.mul_(50.0 if "embed" in name else 10.0)
+    return built
+
+
+def video(groups: int) -> Item:
+    return Item("video", 4 * groups, groups)
+
+
+IMAGE = Item("image", 4, 1)
+
+
+def head(*items: Item) -> Encoded:
+    """A system turn and visuals with a little text around them."""
+    encoded = Encoded()
+    encoded.text([1, 2, 3])
+    group = 0
+    for item in items:
+        for number in range(item.groups):
+            if item.kind == "video":
+                encoded.visual([7, 20 + number], Kind.TIME, group, float(number))
+            encoded.visual([PLACEHOLDER] * 4, Kind.VISUAL, group, float(number))
+            group += 1
+        encoded.items.append(item)
+        encoded.text([4])
+    return encoded
+
+
+def frames(count: int, seed: int = 0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(0, 256, (count, 3, 56, 56), dtype=torch.uint8, generator=generator)
+
+
+def example(*items: Item, answer: tuple[int, ...] = (10, 11, 12), seed: int = 0) -> Example:
+    """A question about visuals, with its answer supervised."""
+    encoded = head(*items)
+    encoded.text([5, 6])
+    encoded.text(answer, supervised=True)
+    return Example(encoded, frames(sum(item.frames for item in items), seed))
