@@ -203,7 +203,8 @@ def _who(loaded: "Loaded") -> str:
 def _cost(context: "Context", answer: "Answer") -> str:
     tokens = len(answer.tokens) + answer.stopped
     rate = f" · {1000 * (tokens - 1) / answer.decode_ms:.1f} tokens/s" if tokens > 1 else ""
+    seen = f"{context.frames} frames, {context.visual_tokens} visual tokens"
     return (
-        f"{context.frames} frames, {context.visual_tokens} visual tokens · watched in {context.watch_ms:.0f} ms\n"
+        f"{seen} · watched in {context.watch_ms:.0f} ms\n"
         f"first token after {answer.prefill_ms:.0f} ms{rate} · cache {human_size(answer.cache_bytes)}"
     )

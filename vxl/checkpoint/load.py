@@ -3,10 +3,11 @@
 Needs torch, transformers and PyYAML; not Hydra, Lightning or W&B.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Literal
 
 from vxl.checkpoint.resolved import model_parts, read_config
@@ -262,21 +263,27 @@ def _tokenizer(values: dict[str, Any], config: "ModelParts", run: Path | None) -
 
     if run is not None and (run / "tokenizer").is_dir():
         return load_tokenizer(run / "tokenizer")
-    from types import SimpleNamespace
+    if config.prompt.tokenizer is None and "data" not in values:
+        raise ConfigError("the config names no data, and so no tokenizer.\n  e.g.  prompt.tokenizer=FOLDER")
+    paths = SimpleNamespace(**({"cache": ".cache/vxl", "runs": "runs"} | (values.get("paths") or {})))
+    names = SimpleNamespace(
+        prompt=config.prompt, llm=config.llm, paths=paths, init_from=values.get("init_from")
+    )
+    return tokenizer_of(names, _texts(values, Path(paths.cache)))
 
+
+def _texts(values: dict[str, Any], cache: Path) -> Any:
+    """The data whose texts a small tokenizer is trained from, prepared only if they are wanted."""
     from vxl.config.option import build
     from vxl.config.rebuild import rebuild
     from vxl.data.base import DataConfig
 
-    if "data" not in values:
-        raise ConfigError("the config names no data, and so no tokenizer.\n  e.g.  prompt.tokenizer=FOLDER")
-    paths = SimpleNamespace(**({"cache": ".cache/vxl", "runs": "runs"} | (values.get("paths") or {})))
-    data = build(rebuild(DataConfig, values["data"], "data"), cache=Path(paths.cache))
-    data.prepare()
-    start = values.get("init_from")
-    return tokenizer_of(
-        SimpleNamespace(prompt=config.prompt, llm=config.llm, paths=paths, init_from=start), data
-    )
+    def texts() -> Iterator[str]:
+        data = build(rebuild(DataConfig, values["data"], "data"), cache=cache)
+        data.prepare()
+        return data.texts()
+
+    return SimpleNamespace(texts=texts)
 
 
 def _look(look: "Look | str | Path") -> Look:

@@ -98,7 +98,7 @@ def schema_keys(schema: type, values: dict[str, Any] | None = None, prefix: str 
     values = values or {}
     hints, texts = typing.get_type_hints(schema), meanings(schema)
     keys = []
-    for field in dataclasses.fields(schema):
+    for field in dataclasses.fields(typing.cast(Any, schema)):
         if field.name == "_target_":
             continue
         default = values.get(field.name, _default(field))
