@@ -133,14 +133,23 @@ def build_data(config: Any, directory: RunDirectory) -> Any:
 
 
 def build_model(config: Any, data: Any, checkpoint: Path | None) -> "nn.Module":
-    """The model: random or imported weights, then those of `init_from`; a resumed run fills it later."""
+    """The model, with the weights that a new run starts from; a checkpoint fills a resumed one later."""
     from vxl.model import build_model as build_parts
 
-    model = build_parts(config, tokenizer=data.tokenizer)
-    if config.init_from is not None and checkpoint is None:
+    runs = Path(config.paths.runs)
+    fresh = checkpoint is None
+    model = build_parts(
+        config, vocab_size=len(data.tokenizer), pretrained=fresh and config.weights == "random"
+    )
+    if fresh and config.weights != "random":
+        from vxl.checkpoint.folder import read_weights
+        from vxl.checkpoint.load import named_weights
+
+        read_weights(named_weights(config.weights, runs)[1], model)
+    if fresh and config.init_from is not None:
         from vxl.train.warm import start_from
 
-        start_from(config.init_from, model, Path(config.paths.runs))
+        start_from(config.init_from, model, runs)
     return model
 
 
@@ -209,8 +218,6 @@ def logged_to(file: Path, console: Console) -> Iterator[None]:
     root.setLevel(logging.INFO)
     for handler in handlers:
         root.addHandler(handler)
-    for name in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module=r"lightning\..*")

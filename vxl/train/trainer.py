@@ -1,5 +1,6 @@
 """The trainer: how long, on what, in which precision; and Lightning's Trainer made of it."""
 
+import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,6 +69,8 @@ def build_trainer(
     from lightning.pytorch import Trainer
     from lightning.pytorch.plugins.environments import SLURMEnvironment
 
+    for name in ("lightning.pytorch", "lightning.fabric"):  # what they say is not about the run
+        logging.getLogger(name).setLevel(logging.ERROR)
     # Lightning would save and requeue inside a signal handler (P7); who stops a run is vxl.train.interrupt.
     slurm: Any = [SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else []
     return Trainer(

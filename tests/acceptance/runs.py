@@ -1,0 +1,64 @@
+"""Starting the entry scripts as a user does, and what a run left behind."""
+
+import csv
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+
+from vxl.checkpoint.folder import choose
+from vxl.train import folder
+
+ROOT = Path(__file__).parents[2]
+# What a clock or the machine measures; everything else in metrics.csv is a function of the config.
+MEASURED = {"tokens_per_s", "frames_per_s", "samples_per_s", "data_wait", "peak_memory_bytes"}
+
+
+def start(script: str, *words: str, cwd: Path, **settings) -> subprocess.Popen:
+    """`python SCRIPT WORDS` in a folder."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "WANDB_MODE": "offline"}
+    return subprocess.Popen(
+        [sys.executable, str(ROOT / script), *words],
+        cwd=cwd,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        **settings,
+    )
+
+
+def digest(run: Path) -> str:
+    """sha256 of every tensor in a run's last checkpoint, the optimizer's too."""
+    path = choose(run, "last")
+    tensors = {name: torch.empty(like.shape, dtype=like.dtype) for name, like in folder.stored(path).items()}
+    folder.read_tensors(path, tensors)
+    found = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        found.update(f"{name} {list(tensor.shape)} {tensor.dtype} ".encode() + tensor.numpy().tobytes())
+    return found.hexdigest()
+
+
+def numbers(run: Path) -> list[dict[str, str]]:
+    """The rows of metrics.csv without what was measured."""
+    with (run / "metrics.csv").open(newline="") as lines:
+        return [{k: v for k, v in row.items() if k not in MEASURED} for row in csv.DictReader(lines)]
+
+
+def result(run: Path) -> dict:
+    """RESULT.json without what was measured, and without the run's name."""
+    values = json.loads((run / "RESULT.json").read_text())
+    return {key: value for key, value in values.items() if key not in ("name", "directory", "seconds")}
+
+
+def last_step(run: Path) -> int:
+    """The latest step in metrics.csv, -1 without any."""
+    try:
+        steps = [line.partition(",")[0] for line in (run / "metrics.csv").read_text().splitlines()[1:]]
+    except FileNotFoundError:
+        return -1
+    return max((int(step) for step in steps if step.isdigit()), default=-1)

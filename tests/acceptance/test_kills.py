@@ -1,0 +1,111 @@
+"""A run that is killed, again and again, ends with the weights of an undisturbed one."""
+
+import os
+import random
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.acceptance.runs import digest, last_step, numbers, result, start
+
+STEPS = 40
+COMMAND = [
+    "model=tiny",
+    "trainer=cpu",
+    f"trainer.max_steps={STEPS}",
+    "trainer.log_every=1",
+    "trainer.val_every=20",
+    "checkpoint.every=2",
+    "logger=csv",
+]
+
+
+@pytest.fixture(scope="session")
+def place(tmp_path_factory):
+    """A folder whose cache already holds the prepared clips."""
+    path = tmp_path_factory.mktemp("kills")
+    process = start("train.py", *COMMAND[:2], "trainer.max_steps=1", "logger=csv", "name=warm", cwd=path)
+    said, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, said
+    shutil.rmtree(path / "runs")
+    return path
+
+
+def undisturbed(place: Path, workers: int) -> Path:
+    """The run that nobody touches."""
+    run = place / "runs" / f"undisturbed-{workers}"
+    if not (run / "RESULT.json").exists():
+        process = start("train.py", *COMMAND, f"data.workers={workers}", f"name={run.name}", cwd=place)
+        said, _ = process.communicate(timeout=600)
+        assert process.returncode == 0, said
+    return run
+
+
+def kill(place: Path, words: list[str], run: Path, chance: random.Random) -> str:
+    """Starts the run and kills it: one time in four while it sets out, else some steps later; says when."""
+    before = last_step(run)
+    process = start("train.py", *words, cwd=place)
+    began = time.monotonic()
+    try:
+        if chance.random() < 0.25:
+            time.sleep(chance.uniform(0.5, 8))
+        else:
+            wanted = min(before + chance.randint(1, 8), STEPS - 1)
+            while process.poll() is None and last_step(run) < wanted and time.monotonic() - began < 300:
+                time.sleep(0.005)
+            time.sleep(chance.uniform(0, 0.4))
+        early = process.poll()
+        process.send_signal(signal.SIGKILL)
+    finally:
+        process.kill()
+        said, _ = process.communicate(timeout=60)
+    assert early in (None, 0), said  # it ends by itself only when it is done
+    halves = [path.name for path in (run / "checkpoints").glob(".part-*")]
+    return (
+        f"after {time.monotonic() - began:5.1f} s at step {last_step(run):2d}"
+        f"{', a checkpoint half written' if halves else ''}{', already finished' if early == 0 else ''}"
+    )
+
+
+def killed_ends_as_undisturbed(place: Path, workers: int, kills: int, seed: int) -> None:
+    chance = random.Random(seed)
+    run = place / "runs" / f"killed-{workers}-{kills}"
+    words = [*COMMAND, f"data.workers={workers}", f"name={run.name}"]
+    print(f"\ndata.workers={workers}, seed {seed}, {kills} kills of {STEPS} steps")
+    for number in range(1, kills + 1):
+        print(f"  kill {number:2d} {kill(place, words, run, chance)}", flush=True)
+    process = start("train.py", *words, cwd=place)
+    said, _ = process.communicate(timeout=600)
+    assert process.returncode == 0, said
+    reference = undisturbed(place, workers)
+    print(f"  killed      {digest(run)}\n  undisturbed {digest(reference)}", flush=True)
+    assert digest(run) == digest(reference)
+    assert numbers(run) == numbers(reference)
+    assert result(run) == result(reference)
+    assert not list((run / "checkpoints").glob(".*"))
+    assert not (run / ".lock").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("workers", [0, 2])
+def test_three_random_kills(place, workers):
+    seed = int(os.environ.get("VXL_KILL_SEED", random.SystemRandom().randrange(10**6)))
+    killed_ends_as_undisturbed(place, workers, 3, seed)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_the_number_of_workers_changes_nothing(place):
+    assert digest(undisturbed(place, 0)) == digest(undisturbed(place, 2))
+    assert numbers(undisturbed(place, 0)) == numbers(undisturbed(place, 2))
+
+
+@pytest.mark.kills
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("workers", [0, 2])
+def test_twenty_random_kills(place, workers):
+    killed_ends_as_undisturbed(place, workers, 20, seed=workers)
