@@ -1,5 +1,6 @@
 """Chosen frames of a video, exact by number: all at once, or as a stream with bounded memory."""
 
+import os
 from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import Protocol
@@ -17,8 +18,9 @@ from vxl.video.transform import PixelSpec, resize_FCHW
 
 
 class Reader(Protocol):
-    """One opened video: what it holds, and its frames."""
+    """One opened video: its name in messages, what it holds, and its frames."""
 
+    name: str
     info: VideoInfo
 
     def __enter__(self) -> "Reader": ...
@@ -47,6 +49,8 @@ def open_video(source: Source, *, decoder: str = "pyav", name: str | None = None
     readers = {"pyav": PyAVReader, "opencv": OpenCVReader, "torchcodec": TorchcodecReader}
     if decoder not in readers:
         raise ConfigError(f"decoder={decoder} does not exist.\n  choose one of: {', '.join(readers)}")
+    if not isinstance(source, str | os.PathLike | bytes) and not source.seekable():
+        source = source.read()  # a pipe can be read once, a reader may have to start over
     return readers[decoder](source, name=name, threads=threads)
 
 
@@ -84,7 +88,7 @@ def read(reader: Reader, indices: Sequence[int] | np.ndarray, pixels: PixelSpec 
     if len(indices) == 0:
         raise DataError("no frames are wanted.\n  expected: at least 1 index")
     unique_U, back_F = np.unique(np.asarray(indices, dtype=np.int64), return_inverse=True)
-    _check(unique_U, reader.info)
+    _check(unique_U, reader)
     out_UCHW: Tensor | None = None
     for position, frame_1CHW in enumerate(reader.frames(unique_U)):
         if pixels is not None:
@@ -126,14 +130,15 @@ def read_on(
     wanted_F = np.asarray(indices, dtype=np.int64)
     if (np.diff(wanted_F) <= 0).any():
         raise DataError("the frames of a stream have to be asked for in ascending order, each once")
-    _check(wanted_F, reader.info)
+    _check(wanted_F, reader)
     for frame_1CHW in reader.frames(wanted_F):
         yield (frame_1CHW if pixels is None else resize_FCHW(frame_1CHW, pixels))[0].contiguous()
 
 
-def _check(ascending_F: np.ndarray, info: VideoInfo) -> None:
-    if len(ascending_F) and (ascending_F[0] < 0 or ascending_F[-1] >= info.frames):
+def _check(ascending_F: np.ndarray, reader: Reader) -> None:
+    frames = reader.info.frames
+    if len(ascending_F) and (ascending_F[0] < 0 or ascending_F[-1] >= frames):
         wrong = ascending_F[0] if ascending_F[0] < 0 else ascending_F[-1]
         raise DataError(
-            f"frame {wrong} is wanted of a video of {info.frames} frames (0 to {info.frames - 1})"
+            f"{reader.name}: frame {wrong} is wanted of a video of {frames} frames (0 to {frames - 1})"
         )

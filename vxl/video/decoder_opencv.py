@@ -17,6 +17,7 @@ from vxl.video.probe import Source, VideoInfo, as_readable, probe, source_name
 class OpenCVReader:
     """One video, opened; see `vxl.video.decoder_pyav.PyAVReader`."""
 
+    name: str
     info: VideoInfo
 
     def __init__(self, source: Source, *, name: str | None = None, threads: int = 1) -> None:
@@ -29,11 +30,11 @@ class OpenCVReader:
                 '  type  pip install "vxl[opencv]"  or use decoder=pyav'
             ) from error
         self._cv2 = cv2
-        self._source, self._name, self._threads = source, name or source_name(source), threads
+        self._source, self.name, self._threads = source, name or source_name(source), threads
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> "OpenCVReader":
-        self.info = probe(self._source, name=self._name)
+        self.info = probe(self._source, name=self.name)
         readable = as_readable(self._source)
         if not isinstance(readable, str):  # OpenCV opens nothing but paths
             file = self._stack.enter_context(tempfile.NamedTemporaryFile(suffix=".video"))
@@ -63,7 +64,7 @@ class OpenCVReader:
                 while count <= target:
                     if not capture.grab():
                         raise DataError(
-                            f"{self._name}: frame {target} of {self.info.frames} is wanted, but OpenCV "
+                            f"{self.name}: frame {target} of {self.info.frames} is wanted, but OpenCV "
                             f"decodes only {count}.\n  the file is truncated or damaged: copy it again, or "
                             "leave it out"
                         )

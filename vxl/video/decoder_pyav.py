@@ -5,6 +5,7 @@ import inspect
 import logging
 from collections.abc import Iterator, Sequence
 from types import TracebackType
+from typing import Any
 
 import av
 import av.container
@@ -45,6 +46,7 @@ class _LostError(Exception):
 class PyAVReader:
     """One video, opened. Use it in a `with` block, inside the worker that reads it."""
 
+    name: str
     info: VideoInfo
 
     def __init__(self, source: Source, *, name: str | None = None, threads: int = 1) -> None:
@@ -54,12 +56,12 @@ class PyAVReader:
 
     def __enter__(self) -> "PyAVReader":
         context = opened(self._source, name=self._given_name, threads=self._threads)
-        self._container, self._stream, self._name = self._stack.enter_context(context)
+        self._container, self._stream, self.name = self._stack.enter_context(context)
         self._index: FrameIndex | None = None
         self._fresh = True  # at the start of the file, nothing read yet
         try:
             frames = header_frames(self._container, self._stream) or self._numbered().frames
-            self.info = describe(self._stream, frames, self._name)
+            self.info = describe(self._stream, frames, self.name)
         except BaseException:
             self._stack.close()
             raise
@@ -93,7 +95,7 @@ class PyAVReader:
                         yield to_rgb(frame)
                         done += 1
                 except (_LostError, av.FFmpegError) as reason:
-                    log.debug("%s: reading straight on, seeking failed: %s", self._name, reason)
+                    log.debug("%s: reading straight on, seeking failed: %s", self.name, reason)
         if done < len(wanted):
             for frame in self._straight(wanted[done:]):
                 yield to_rgb(frame)
@@ -107,7 +109,7 @@ class PyAVReader:
     def _numbered(self) -> FrameIndex:
         if self._index is None:
             self._fresh = False
-            self._index = index_frames(self._container, self._stream, self._name)
+            self._index = index_frames(self._container, self._stream, self.name)
         return self._index
 
     def _jump(self, wanted: list[int], index: FrameIndex) -> Iterator[av.video.frame.VideoFrame]:
@@ -157,7 +159,7 @@ class PyAVReader:
         if not self._fresh:  # seeking back to the very start is not exact in every container; opening is
             self._stack.close()
             context = opened(self._source, name=self._given_name, threads=self._threads)
-            self._container, self._stream, self._name = self._stack.enter_context(context)
+            self._container, self._stream, self.name = self._stack.enter_context(context)
         self._fresh = False
         remaining = iter(wanted)
         target = next(remaining)
@@ -177,7 +179,7 @@ class PyAVReader:
             failure = error
         reason = f" ({failure.strerror})" if failure is not None else ""
         raise DataError(
-            f"{self._name}: frame {target} of {self.info.frames} is wanted, but only {count} can be decoded"
+            f"{self.name}: frame {target} of {self.info.frames} is wanted, but only {count} can be decoded"
             f"{reason}.\n  the file is truncated or damaged: copy it again, or leave it out"
         ) from failure
 
@@ -200,4 +202,6 @@ class _Converter:
 
 
 # Newer versions of PyAV convert colours on all cores unless told otherwise; data workers have one each.
-ONE_THREAD = {"threads": 1} if "threads" in (inspect.getdoc(VideoReformatter.reformat) or "") else {}
+ONE_THREAD: dict[str, Any] = (
+    {"threads": 1} if "threads" in (inspect.getdoc(VideoReformatter.reformat) or "") else {}
+)

@@ -16,6 +16,7 @@ CALL = 16
 class TorchcodecReader:
     """One video, opened; see `vxl.video.decoder_pyav.PyAVReader`."""
 
+    name: str
     info: VideoInfo
 
     def __init__(self, source: Source, *, name: str | None = None, threads: int = 1) -> None:
@@ -33,16 +34,16 @@ class TorchcodecReader:
                 '  type  pip install "vxl[torchcodec]"  (and install FFmpeg), or use decoder=pyav'
             ) from error
         self._decoder_class = VideoDecoder
-        self._source, self._name, self._threads = source, name or source_name(source), threads
+        self._source, self.name, self._threads = source, name or source_name(source), threads
 
     def __enter__(self) -> "TorchcodecReader":
-        self.info = probe(self._source, name=self._name)
+        self.info = probe(self._source, name=self.name)
         try:
             self._decoder = self._decoder_class(
                 as_readable(self._source), seek_mode="exact", num_ffmpeg_threads=self._threads
             )
         except (RuntimeError, ValueError) as error:
-            raise DataError(f"{self._name}: torchcodec can't read it as a video: {error}") from error
+            raise DataError(f"{self.name}: torchcodec can't read it as a video: {error}") from error
         return self
 
     def __exit__(
@@ -62,7 +63,7 @@ class TorchcodecReader:
                 frames_FCHW = self._decoder.get_frames_at(indices=some).data
             except (RuntimeError, IndexError, ValueError) as error:
                 raise DataError(
-                    f"{self._name}: frames {some[0]} to {some[-1]} of {self.info.frames} can't be decoded: "
+                    f"{self.name}: frames {some[0]} to {some[-1]} of {self.info.frames} can't be decoded: "
                     f"{error}"
                 ) from error
             yield from frames_FCHW.split(1)

@@ -9,8 +9,10 @@ from typing import BinaryIO
 
 import av
 import numpy as np
+from av.video.reformatter import VideoReformatter
 
 from vxl.errors import DataError
+from vxl.video.decoder_pyav import ONE_THREAD
 
 
 def write_video(
@@ -72,9 +74,12 @@ def _encode(
             f"a frame of shape {first.shape}, {first.dtype}.\n  expected: uint8 [H, W, 3], H and W at least 2"
         )
     rate = Fraction(fps).limit_denominator(1001)
+    scaler = VideoReformatter()
     count = 0
     with av.open(target, mode="w", format="mp4") as container:
         options = {"crf": str(crf), "preset": preset, "g": str(gop), "bf": str(bframes), "sc_threshold": "0"}
+        # x264's macroblock tree gives other bytes from run to run where there are AVX-512 and B-frames.
+        options["mbtree"] = "0"
         stream = container.add_stream("libx264", rate=rate, options=options)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.codec_context.thread_count = 1  # x264's output depends on the number of threads
@@ -84,7 +89,8 @@ def _encode(
                     f"frame {count} is {pixels_HWC.shape}, the first {first.shape}: one size a video"
                 )
             cut_HWC = np.ascontiguousarray(pixels_HWC[:height, :width])
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(cut_HWC, format="rgb24")))
+            rgb = av.VideoFrame.from_ndarray(cut_HWC, format="rgb24")
+            container.mux(stream.encode(scaler.reformat(rgb, format="yuv420p", **ONE_THREAD)))
             count += 1
         container.mux(stream.encode())
     return count

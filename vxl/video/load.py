@@ -9,9 +9,9 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from vxl.errors import DataError
-from vxl.video.decode import open_video, read, read_on
+from vxl.video.decode import Reader, open_video, read, read_on
 from vxl.video.probe import Source, VideoInfo, as_readable, source_name
-from vxl.video.sample import Sampler
+from vxl.video.sample import Sampler, Selection
 from vxl.video.transform import PixelSpec, resize_FCHW
 
 
@@ -58,7 +58,7 @@ def load_video(
         DataError: The file can't be read, or has no frame between `start` and `end`.
     """
     with open_video(source, decoder=sampler.config.decoder, name=name, threads=threads) as reader:
-        selection = sampler.select(reader.info.frames, reader.info.fps, start, end)
+        selection = _select(sampler, reader, start, end)
         return Frames(read(reader, selection.indices, pixels), selection.seconds, reader.info)
 
 
@@ -81,7 +81,7 @@ def stream_video(
     reader = open_video(source, decoder=sampler.config.decoder, name=name, threads=threads)
     reader.__enter__()
     try:
-        selection = sampler.select(reader.info.frames, reader.info.fps, start, end)
+        selection = _select(sampler, reader, start, end)
     except DataError:
         reader.__exit__(None, None, None)
         raise
@@ -100,6 +100,13 @@ def stream_video(
             reader.__exit__(None, None, None)
 
     return FrameStream(pieces(), selection.seconds, reader.info)
+
+
+def _select(sampler: Sampler, reader: Reader, start: float | None, end: float | None) -> Selection:
+    try:
+        return sampler.select(reader.info.frames, reader.info.fps, start, end)
+    except DataError as error:
+        raise DataError(f"{reader.name}: {error}") from error
 
 
 def load_image(source: Source, pixels: PixelSpec | None, *, name: str | None = None) -> Tensor:

@@ -239,9 +239,9 @@ def source_name(source: Source) -> str:
     """What to call a source in messages."""
     if isinstance(source, bytes | bytearray | memoryview):
         return f"<{len(source):,} bytes>"
-    return (
-        os.fspath(source) if isinstance(source, str | os.PathLike) else str(getattr(source, "name", "<file>"))
-    )
+    if isinstance(source, str | os.PathLike):
+        return os.fspath(source)
+    return str(getattr(source, "name", "<file>"))
 
 
 def source_bytes(source: Source) -> int | None:

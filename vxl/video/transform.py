@@ -67,7 +67,7 @@ def normalise(frames_FCHW: Tensor, spec: PixelSpec, dtype: torch.dtype = torch.f
 
 
 def _two_passes(frames_FCHW: Tensor, height: int, width: int) -> Tensor:
-    """Pillow's order: along the rows, rounded to uint8, then along the columns."""
+    """Along the rows, rounded to uint8, then along the columns: the order of Pillow before 13."""
     with torch.autocast(frames_FCHW.device.type, enabled=False):
         across_WS = _weights(frames_FCHW.shape[-1], width, frames_FCHW.device).T
         down_SH = _weights(frames_FCHW.shape[-2], height, frames_FCHW.device)
