@@ -1,0 +1,44 @@
+"""A run directory as training leaves it, made without training: a tiny model with random weights."""
+
+import json
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from torch.distributed import checkpoint as dcp
+
+from vxl.config.compose import compose
+from vxl.config.rebuild import plain
+from vxl.data.tokenizer import save_tokenizer, train_tokenizer
+from vxl.model import build_model
+
+CLIP = Path(__file__).parents[1] / "examples" / "clips" / "city.mp4"
+TEXTS = ["What is shown in the video? A beach, skyscrapers, a forest, a mountain."] * 4
+
+
+def make_run(root: Path, name: str, *overrides: str, steps: tuple[int, ...] = (10, 20)) -> Path:
+    """Writes `root/NAME` with one checkpoint a step, each with other weights, and no RESULT.json."""
+    with torch.random.fork_rng():
+        config = compose(
+            "train", ["model=tiny", "logger=csv", f"paths.runs={root}", f"name={name}", *overrides]
+        )
+        run = root / name
+        (run / "checkpoints").mkdir(parents=True)
+        (run / "resolved.yaml").write_text(yaml.safe_dump(plain(config), sort_keys=False))
+        (run / "provenance.json").write_text("{}")
+        save_tokenizer(train_tokenizer(TEXTS, 300), run / "tokenizer")
+        for step in steps:
+            model = build_model(config, seed=step)
+            folder = run / "checkpoints" / f"step-{step:06d}"
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                dcp.save({"model": model.state_dict()}, checkpoint_id=folder, no_dist=True)
+        (run / "checkpoints" / "last").write_text(f"step-{max(steps):06d}\n")
+        return run
+
+
+def finish(run: Path, **result: Any) -> None:
+    """Marks a run as finished."""
+    (run / "RESULT.json").write_text(json.dumps({"loss_last": 1.0} | result))
