@@ -19,6 +19,7 @@ from vxl.checkpoint.folder import choose, read_weights, saved, step_of
 from vxl.errors import CheckpointError, ConfigError
 from vxl.train import folder
 from vxl.train.checkpoints import Checkpoints
+from vxl.train.metrics import MetricsFile
 from vxl.train.module import DivergedError, VideoLanguageModule
 
 
@@ -282,3 +283,29 @@ def test_resumed_without_a_gradient_so_far_a_parameter_has_no_optimizer_state(co
     fake.train(config)
     assert not [name for name in tensors(config) if name.startswith("optim.llm.never_used")]
     assert [name for name in tensors(config) if name.startswith("model.llm.never_used")]
+
+
+@pytest.mark.parametrize("precision", ["bf16-mixed", "bf16-true", "64-true"])
+def test_precisions(config, precision):
+    result = fake.train(changed(config, trainer={"precision": precision, "max_steps": 2}))
+    assert result.heldout_loss < result.heldout_loss_first
+    kinds = {"bf16-mixed": torch.float32, "bf16-true": torch.bfloat16, "64-true": torch.float64}
+    assert tensors(config)["model.llm.lm_head.weight"].dtype == kinds[precision]
+
+
+def test_a_full_disk_met_by_another_file(config, monkeypatch):
+    append = MetricsFile.append
+
+    def full(self, step, numbers):
+        if step == 4:
+            raise OSError(28, "No space left on device", str(self.path))
+        append(self, step, numbers)
+
+    monkeypatch.setattr(MetricsFile, "append", full)
+    with pytest.raises(CheckpointError) as error:
+        fake.train(config)
+    assert str(error.value) == (
+        f"{path_of(config)}/metrics.csv can't be written: the disk is full.\n"
+        "  free space, or write elsewhere:  paths.runs=FOLDER\n"
+        "  the last checkpoint is whole; then the same command goes on from there."
+    )

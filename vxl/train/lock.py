@@ -5,7 +5,7 @@ import fcntl
 import json
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +53,7 @@ class Lock:
                 self.path.unlink()
 
     @contextlib.contextmanager
-    def _file(self) -> Iterator[int]:
+    def _file(self) -> Generator[int]:
         """The lock file, ours alone while it is read and written: two can't both take a stale one."""
         while True:
             file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)

@@ -11,8 +11,8 @@ from rich.table import Table
 from vxl.train.atomic import write_text
 from vxl.train.metrics import MetricsFile
 
-# Rows of metrics.csv over which the last training loss is taken: a single batch says little.
-_LAST_ROWS = 10
+# Share of the rows of metrics.csv over which the last training loss is taken: a single batch says little.
+_LAST = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +28,7 @@ class Result:
     loss_first: float | None
     """Training loss of the first step."""
     loss_last: float | None
-    """Training loss, mean of the last ten logged steps."""
+    """Training loss, mean of the last tenth of the logged steps."""
     train_accuracy: float | None
     """Accuracy over the last questions of the training data, each asked before it was learned from."""
     heldout_loss_first: float | None
@@ -108,6 +108,7 @@ def from_metrics(
         parameters: (all, trained).
     """
     losses = [value for _, value in metrics.values("loss")]
+    late = losses[-max(1, round(_LAST * len(losses))) :]
     accuracy = metrics.values("accuracy")
     heldout = {name: metrics.values(f"val/{name}") for name in ("loss", "accuracy", "accuracy_low")}
     high, chance = metrics.values("val/accuracy_high"), metrics.values("val/chance")
@@ -119,7 +120,7 @@ def from_metrics(
         samples=samples,
         seconds=seconds,
         loss_first=losses[0] if losses else None,
-        loss_last=sum(losses[-_LAST_ROWS:]) / len(losses[-_LAST_ROWS:]) if losses else None,
+        loss_last=sum(late) / len(late) if losses else None,
         train_accuracy=accuracy[-1][1] if accuracy else None,
         heldout_loss_first=heldout["loss"][0][1] if heldout["loss"] else None,
         heldout_loss=heldout["loss"][-1][1] if heldout["loss"] else None,

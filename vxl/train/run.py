@@ -1,11 +1,12 @@
 """A training run from beginning to end; read `run` aloud."""
 
 import contextlib
+import errno
 import logging
 import random
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,9 @@ from rich.console import Console
 from vxl.config.option import build
 from vxl.config.rebuild import plain
 from vxl.data.seeds import seed_of
+from vxl.errors import CheckpointError
 from vxl.train import folder
+from vxl.train.atomic import why_not
 from vxl.train.directory import RunDirectory, run_name
 from vxl.train.result import Result, from_metrics
 
@@ -42,18 +45,19 @@ def run(config: Any, composed: str, console: Console | None = None) -> Result:
 
     Raises:
         VxlError: What a user can mend: config, data, checkpoint, a loss that is no number.
-        SystemExit: The run was interrupted; a checkpoint is saved (status 130).
+        SystemExit: The run was interrupted; a checkpoint is saved (status 130, or 143 for SIGTERM).
     """
     console = console or Console()
     seed_everything(config.seed, config.trainer.threads)
     with RunDirectory.open(config, composed) as directory, logged_to(directory.log, console):
         if directory.status == "finished":
             return finished(directory, config, console)
-        checkpoint = folder.tidy(directory.checkpoints)
-        announce(directory, checkpoint, config, console)
-        data = build_data(config, directory)
-        model = build_model(config, data, checkpoint)
-        return fit(config, directory, data, model, checkpoint, console)
+        with writable(directory.path):
+            checkpoint = folder.tidy(directory.checkpoints)
+            announce(directory, checkpoint, config, console)
+            data = build_data(config, directory)
+            model = build_model(config, data, checkpoint)
+            return fit(config, directory, data, model, checkpoint, console)
 
 
 def fit(
@@ -96,7 +100,7 @@ def fit(
             "go on:  the same command again",
             markup=False,
         )
-        sys.exit(130)
+        sys.exit(128 + interrupt.requested)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     result = from_metrics(
         metrics,
@@ -154,7 +158,7 @@ def build_model(config: Any, data: Any, checkpoint: Path | None) -> "nn.Module":
 
 
 @contextlib.contextmanager
-def logger(config: Any, directory: RunDirectory) -> "Iterator[Sink]":
+def logger(config: Any, directory: RunDirectory) -> "Generator[Sink]":
     """The logger of a run; ended whatever happens, so that the next run of this process has its own."""
     sink = build(
         config.logger,
@@ -169,6 +173,20 @@ def logger(config: Any, directory: RunDirectory) -> "Iterator[Sink]":
         code = 0
     finally:
         sink.finish(code)
+
+
+@contextlib.contextmanager
+def writable(path: Path) -> Generator[None]:
+    """Says in a user's words that a disk is full or read-only, whichever file met it first."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+            raise
+        raise CheckpointError(
+            f"{error.filename or path} can't be written: {why_not(error)}\n"
+            f"  the last checkpoint is whole; then the same command goes on from there."
+        ) from error
 
 
 def finished(directory: RunDirectory, config: Any, console: Console) -> Result:
@@ -205,12 +223,13 @@ def step_of_checkpoint(checkpoint: Path | None) -> int:
 
 
 @contextlib.contextmanager
-def logged_to(file: Path, console: Console) -> Iterator[None]:
+def logged_to(file: Path, console: Console) -> Generator[None]:
     """Messages of vxl go to the run's train.log and the screen; Lightning's are left out."""
     from rich.logging import RichHandler
 
     root = logging.getLogger("vxl")
     to_file = logging.FileHandler(file)
+    to_file.handleError = lambda record: None  # a full disk stops the run where it matters, at the checkpoint
     to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     to_screen = RichHandler(console=console, show_time=False, show_path=False, show_level=False)
     handlers: list[logging.Handler] = [to_file, to_screen]

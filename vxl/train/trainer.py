@@ -73,7 +73,7 @@ def build_trainer(
         logging.getLogger(name).setLevel(logging.ERROR)
     # Lightning would save and requeue inside a signal handler (P7); who stops a run is vxl.train.interrupt.
     slurm: Any = [SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else []
-    return Trainer(
+    trainer = Trainer(
         accelerator=accelerator_of(config),
         devices=config.devices,
         num_nodes=config.num_nodes,
@@ -93,6 +93,10 @@ def build_trainer(
         enable_model_summary=False,
         use_distributed_sampler=False,
     )
+    # Batches are tokens and uint8 frames, of which the model makes what precision it needs; Lightning's
+    # conversion would rebuild them field by field.
+    trainer.precision_plugin.convert_input = lambda data: data  # type: ignore[method-assign]
+    return trainer
 
 
 def accelerator_of(config: TrainerConfig) -> Literal["cpu", "gpu"]:
