@@ -55,7 +55,7 @@ class Examples:
         question = sample.question
         return Example(
             encoded=encoded,
-            frames_FCHW=torch.cat(frames) if frames else self._no_frames(),
+            frames_FCHW=joined(frames) if frames else self._no_frames(),
             key=sample.key,
             question=question,
             letters=tuple(self.prompt.letters(len(question.options))) if question else (),
@@ -93,10 +93,17 @@ class Examples:
                 name=visual.name,
             )
         missing = -len(frames_FCHW) % self.prompt.plan.frames_per_group
+        if not missing:  # copying a long video costs as much as resizing it
+            return frames_FCHW
         return torch.cat([frames_FCHW, frames_FCHW[-1:].expand(missing, -1, -1, -1)])
 
     def _no_frames(self) -> Tensor:
         return torch.zeros(0, 3, self.pixels.size, self.pixels.size, dtype=torch.uint8)
+
+
+def joined(frames: list[Tensor]) -> Tensor:
+    """Frames of several visuals in one tensor; those of a single one are not copied."""
+    return frames[0] if len(frames) == 1 else torch.cat(frames)
 
 
 def without_labels(example: Example) -> Example:
