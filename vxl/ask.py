@@ -146,8 +146,8 @@ def _split(rest: Sequence[str], settings: dict[str, str], root: Path) -> tuple[s
         ConfigError: One of them is missing.
     """
     if "run" not in settings and "model" not in settings:
-        close = nearest(next(iter(settings), ""), SETTINGS)
-        hint = f"\n  did you mean {close[0]}=…?" if close and settings else ""
+        close = [f"{near[0]}={settings[key]}" for key in settings if (near := nearest(key, ("run", "model")))]
+        hint = f"\n  did you mean {' or '.join(close)}?" if close else ""
         runs = [run.name for run in list_runs(root) if run.status == "finished"][:3]
         known = f"\n  finished runs: {', '.join(runs)}" if runs else ""
         raise ConfigError(f"vxl ask needs a model: run=NAME, or model=NAME.{hint}{known}\n  e.g.  {EXAMPLE}")

@@ -89,3 +89,12 @@ def test_read_weights_of_a_cut_file(tmp_path: Path) -> None:
     (folder / ".metadata").unlink()
     with pytest.raises(CheckpointError, match="no complete checkpoint"):
         read_weights(folder, nn.Linear(30, 40))
+
+
+def test_read_weights_converts_to_the_models_precision(tmp_path: Path) -> None:
+    model = nn.Linear(3, 4)
+    folder = _write(tmp_path, 1, model)
+    half = nn.Linear(3, 4, dtype=torch.bfloat16)
+    read_weights(folder, half)
+    assert half.weight.dtype == torch.bfloat16
+    assert torch.equal(half.weight, model.weight.bfloat16())
