@@ -18,7 +18,6 @@ import torch
 from torch import Tensor
 
 from vxl.video.decode import decode
-from vxl.video.decoder_pyav import ONE_THREAD
 from vxl.video.encode import write_video
 from vxl.video.probe import probe
 from vxl.video.transform import PixelSpec, resize_FCHW
@@ -106,9 +105,9 @@ def read_straight(path: Path, wanted_F: np.ndarray, pixels: PixelSpec) -> Tensor
         stream.codec_context.thread_count = 1
         for index, frame in enumerate(container.decode(stream)):
             if index in wanted:
-                frame_1CHW = torch.from_numpy(frame.to_ndarray(format="rgb24", **ONE_THREAD)).permute(
-                    2, 0, 1
-                )[None]
+                frame_1CHW = torch.from_numpy(frame.to_ndarray(format="rgb24", threads=1)).permute(2, 0, 1)[
+                    None
+                ]
                 chosen.append(resize_FCHW(frame_1CHW, pixels)[0])
                 if len(chosen) == len(wanted):
                     break

@@ -12,7 +12,6 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 
 from vxl.errors import DataError
-from vxl.video.decoder_pyav import ONE_THREAD
 
 
 def write_video(
@@ -90,7 +89,7 @@ def _encode(
                 )
             cut_HWC = np.ascontiguousarray(pixels_HWC[:height, :width])
             rgb = av.VideoFrame.from_ndarray(cut_HWC, format="rgb24")
-            container.mux(stream.encode(scaler.reformat(rgb, format="yuv420p", **ONE_THREAD)))
+            container.mux(stream.encode(scaler.reformat(rgb, format="yuv420p", threads=1)))
             count += 1
         container.mux(stream.encode())
     return count

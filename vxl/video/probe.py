@@ -144,7 +144,7 @@ def describe(stream: av.video.stream.VideoStream, frames: int, name: str) -> Vid
 
 def header_frames(container: av.container.InputContainer, stream: av.video.stream.VideoStream) -> int:
     """Frames by the container's own table (mp4, mov), which stands in the header; 0 if there is none."""
-    entries = getattr(stream, "index_entries", None)  # PyAV < 17 has no such thing
+    entries = stream.index_entries
     if not stream.frames or not entries or "mp4" not in container.format.name:
         return 0
     # A fragmented file's table holds only what was read so far; a cut file's table is whole, its data is not.
@@ -191,7 +191,7 @@ def index_frames(
             keys.append(packet.is_keyframe)
     except av.FFmpegError as error:
         failure = error
-    expected = len(getattr(stream, "index_entries", None) or ())  # PyAV < 17 has no such thing
+    expected = len(stream.index_entries)
     if failure is not None or ("mp4" in container.format.name and packets < expected):
         raise DataError(
             f"{name}: truncated: its header lists {expected or stream.frames} frames, the file ends after "
