@@ -56,7 +56,7 @@ class Answer:
     decode_ms: float
     """From the first token to the last; of a batch, of the whole batch."""
     decode_tokens_per_s: float
-    """Generated tokens after the first, of the whole batch, by `decode_ms`; 0 where there are none."""
+    """Tokens after each row's first, also those that end answers, by `decode_ms`; 0 where there are none."""
     cache_bytes: int
     """Memory that the cache held at the end, the shared part included."""
     peak_bytes: int | None
@@ -119,6 +119,7 @@ def watch(
             on_piece(done, total)
     for stream in encoded:
         next(stream, None)  # a stream that was taken whole ends; one with more frames says so
+    cache.join()
     return Context(
         model=model,
         cache=cache,
@@ -186,7 +187,7 @@ def ask_all(
         hidden_BD = model.llm.extend(model.llm.embed(next_B[:, None].to(model.device)), cache)[:, -1]
         model.policy.after_decode(cache)
     decode_ms = last - first
-    decoded = sum(max(0, len(tokens) - 1) for tokens in said)
+    decoded = sum(len(tokens) + ended - 1 for tokens, ended in zip(said, stopped, strict=True))
     return [
         Answer(
             text="" if tokenizer is None else tokenizer.decode(tokens, skip_special_tokens=True).strip(),
@@ -302,6 +303,7 @@ def layout_of(encoded: "Encoded") -> Layout:
         item_BT=torch.tensor([encoded.item], dtype=torch.int32),
         document_BT=torch.zeros(1, len(encoded), dtype=torch.int32),
         seconds_BT=torch.tensor([encoded.seconds], dtype=torch.float32),
+        question_BT=torch.tensor([encoded.question], dtype=torch.bool),
     )
 
 

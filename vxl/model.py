@@ -29,11 +29,30 @@ IGNORE = -100
 class Parts(Protocol):
     """Any config that names the parts of a model."""
 
-    vision: "VisionConfig"
-    compressor: "CompressorConfig"
-    llm: "DecoderConfig"
-    prefill: "PrefillConfig"
-    kv: "PolicyConfig"
+    @property
+    def vision(self) -> "VisionConfig":
+        """frames_FCHW -> patches_FPV."""
+        ...
+
+    @property
+    def compressor(self) -> "CompressorConfig":
+        """patches_FPV -> visual_GKD."""
+        ...
+
+    @property
+    def llm(self) -> "DecoderConfig":
+        """embeds_BTD -> hidden_BTD."""
+        ...
+
+    @property
+    def prefill(self) -> "PrefillConfig":
+        """How sequences are run through the language model."""
+        ...
+
+    @property
+    def kv(self) -> "PolicyConfig":
+        """Which keys and values stay."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)

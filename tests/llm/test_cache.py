@@ -122,6 +122,38 @@ def test_dropping_frees_and_is_a_mask(llm: Any) -> None:
     torch.testing.assert_close(fed(llm, cache, tokens(1, 4, seed=2)), expected, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("memo", [True, False])
+def test_joined_blocks_are_the_same_cache(llm: Any, memo: bool) -> None:
+    cache = filled(llm, 50, 40, 1, 1, memo=memo)
+    cache.keep(torch.arange(92)[None, None] != 7)
+    fork, asked = cache.fork(), tokens(1, 3)
+    before = [getattr(cache, name)(1) for name in ("positions", "index", "valid")]
+    cache.join()
+    assert [len(blocks) for blocks in cache.layers] == [1, 1, 1]
+    assert all(
+        torch.equal(getattr(cache, name)(1), old)
+        for name, old in zip(("positions", "index", "valid"), before, strict=True)
+    )
+    assert [len(blocks) for blocks in fork.layers] == [3, 3, 3]
+    torch.testing.assert_close(fed(llm, cache, asked), fed(llm, fork, asked), rtol=1e-5, atol=1e-5)
+    assert cache.bytes() == held(cache)
+
+
+def test_joining_keeps_ragged_entries_and_shared_rows_apart(llm: Any) -> None:
+    keep = torch.rand(2, 2, 50, generator=torch.Generator().manual_seed(0)) < 0.6
+    cache = filled(llm, 50, 3, rows=2)
+    cache.keep(torch.cat([keep, torch.ones(2, 2, 3, dtype=torch.bool)], -1))
+    fork, asked = cache.fork(), tokens(2, 12)
+    cache.join()
+    assert len(cache.layers[0]) == 1
+    torch.testing.assert_close(fed(llm, cache, asked), fed(llm, fork, asked), rtol=1e-5, atol=1e-5)
+    rows = filled(llm, 50, 40).fork(rows=3)
+    fed(llm, rows, tokens(3, 40))
+    fed(llm, rows, tokens(3, 1))
+    rows.join()
+    assert [len(block.keys_BNSH) for block in rows.layers[0]] == [1, 3]
+
+
 def test_keeping_all_changes_nothing(llm: Any) -> None:
     cache = filled(llm, 50, 3)
     before = list(cache.layers)

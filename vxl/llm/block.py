@@ -1,6 +1,6 @@
 """A run of cache entries of one layer; immutable, so that any number of caches may share it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import NamedTuple
 
@@ -120,6 +120,43 @@ def choose(block: Block, keep_BNS: Tensor) -> Choice | None:
     order = torch.argsort((~keep_BNS).to(torch.uint8), dim=-1, stable=True)[..., :most]
     valid = None if least == most else keep_BNS.gather(-1, order)
     return Choice(order, take(block.positions_BNS, order), take(block.index_BNS, order), valid)
+
+
+class Places(NamedTuple):
+    """Where entries stand; layers share these tensors."""
+
+    positions_BNS: Tensor
+    index_BNS: Tensor
+    valid_BNS: Tensor | None
+
+
+def places_of(blocks: Sequence[Block]) -> Places:
+    """Where the entries of several blocks stand, one behind the other."""
+    heads = max(block.positions_BNS.shape[1] for block in blocks)
+
+    def wide(tensors: list[Tensor]) -> Tensor:
+        return torch.cat([tensor.expand(-1, heads, -1) for tensor in tensors], dim=-1)
+
+    valid = None
+    if any(block.valid_BNS is not None for block in blocks):
+        valid = wide(
+            [
+                torch.ones_like(b.positions_BNS, dtype=torch.bool) if b.valid_BNS is None else b.valid_BNS
+                for b in blocks
+            ]
+        )
+    return Places(wide([b.positions_BNS for b in blocks]), wide([b.index_BNS for b in blocks]), valid)
+
+
+def joined(blocks: Sequence[Block], places: Places) -> Block:
+    """One block of the entries of several; `places` are theirs."""
+    rotated = [block.rotated_BNSH for block in blocks if block.rotated_BNSH is not None]
+    return Block(
+        torch.cat([block.keys_BNSH for block in blocks], dim=2),
+        torch.cat([block.values_BNSH for block in blocks], dim=2),
+        *places,
+        torch.cat(rotated, dim=2) if rotated else None,
+    )
 
 
 def take(tensor: Tensor, order_BNS: Tensor) -> Tensor:

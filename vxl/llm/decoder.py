@@ -51,6 +51,8 @@ class DecoderConfig(Option):
     """Epsilon of the RMS norms."""
     tied: bool = False
     """Whether the output layer shares the embedding table."""
+    init_std: float = 0.02
+    """Standard deviation of random weights; narrow models learn sooner from larger ones."""
     max_positions: int = 32768
     """Length that the model was trained for. Nothing is cut at it; longer sequences extrapolate."""
     attention: Literal["sdpa", "flex", "varlen", "flash"] = "sdpa"
@@ -247,6 +249,7 @@ def hugging_face_config(config: DecoderConfig) -> Any:
         "num_key_value_heads": config.kv_heads,
         "rope_parameters": {"rope_type": "default", "rope_theta": config.rope_theta},
         "rms_norm_eps": config.norm_eps,
+        "initializer_range": config.init_std,
         "tie_word_embeddings": config.tied,
         "max_position_embeddings": config.max_positions,
         "head_dim": config.head_width or config.width // config.heads,
