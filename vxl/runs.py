@@ -4,7 +4,6 @@ import csv
 import json
 import os
 import re
-import socket
 import time
 import typing
 from collections.abc import Sequence
@@ -20,6 +19,7 @@ from rich.table import Table
 from vxl.config.explain import CONF
 from vxl.config.rebuild import nearest
 from vxl.errors import ConfigError
+from vxl.train.lock import is_held
 
 Status = Literal["new", "running", "finished", "failed", "killed"]
 # A folder with one of these files is a run.
@@ -56,7 +56,7 @@ class Run:
     def status(self) -> Status:
         """What became of the run."""
         lock = self.path / ".lock"
-        if lock.exists() and _alive(lock):
+        if is_held(lock):
             return "running"
         if self.failure is not None:
             return "failed"
@@ -227,20 +227,6 @@ def human_age(seconds: float) -> str:
         if seconds < limit:
             return f"{seconds / length:.0f} {unit}"
     return f"{seconds / 86400:.0f} d"
-
-
-def _alive(lock: Path) -> bool:
-    """Whether the owner that a lock file names still runs; an owner on another machine counts as alive."""
-    owner = _json(lock) or {}
-    if owner.get("host", socket.gethostname()) != socket.gethostname():
-        return True
-    try:
-        os.kill(int(owner.get("pid", 0)) or 2**22, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def _json(file: Path) -> dict[str, Any] | None:

@@ -67,6 +67,15 @@ class Lock:
                 os.close(file)
 
 
+def is_held(path: Path) -> bool:
+    """Whether the owner that a lock file names may still be at work."""
+    try:
+        owner = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return False
+    return isinstance(owner, dict) and not _is_stale(owner)
+
+
 def _same_file(file: int, path: Path) -> bool:
     """Whether an open file is still the one at `path` (its owner may have removed it while we waited)."""
     try:
