@@ -12,6 +12,7 @@ def layout() -> Layout:
         item_BT=torch.tensor([[-1, 0, 0, 0, -1]], dtype=torch.int32),
         document_BT=torch.tensor([[0, 0, 0, 0, -1]], dtype=torch.int32),
         seconds_BT=torch.tensor([[-1.0, 2.5, 2.5, 2.5, -1.0]]),
+        question_BT=torch.tensor([[False, False, False, False, True]]),
     )
 
 

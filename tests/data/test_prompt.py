@@ -141,6 +141,27 @@ def test_head_and_tail_are_inference():
         assert head.group == whole.group[: len(head)]
 
 
+def test_the_question_is_what_head_and_tail_leave_to_the_tail():
+    for shown, text in ([VIDEO], "<image>\nWhat is it?"), ([VIDEO, IMAGE], "<image>\n<image>\nWhat is it?"):
+        whole = prompt().inference([Turn("user", text)], shown)
+        marked = [token for token, mark in zip(whole.tokens, whole.question, strict=True) if mark]
+        assert marked == prompt().tail("What is it?")
+        assert not any(prompt().head(shown).question)
+
+
+def test_answers_are_no_part_of_the_question():
+    turns = (
+        Turn("user", "What is it?"),
+        Turn("assistant", "A cat."),
+        Turn("user", "A"),
+        Turn("assistant", "cat"),
+    )
+    encoded = prompt().training(Sample("s", turns), [])
+    marked = [token for token, mark in zip(encoded.tokens, encoded.question, strict=True) if mark]
+    header = "<|im_end|>\n<|im_start|>assistant\n"
+    assert written(marked) == f"What is it?{header}A{header}"
+
+
 def test_head_and_tail_without_a_visual():
     whole = prompt().inference([Turn("user", "What is it?")], [])
     assert prompt().head([]).tokens + prompt().tail("What is it?", after_visual=False) == whole.tokens

@@ -117,6 +117,7 @@ def collate(
         item_BT=torch.full(shape, -1, dtype=torch.int32),
         document_BT=torch.full(shape, -1, dtype=torch.int32),
         seconds_BT=torch.full(shape, -1.0),
+        question_BT=torch.zeros(shape, dtype=torch.bool),
     )
     answers: list[tuple[int, int]] = []
     for b, row in enumerate(rows):
@@ -131,6 +132,7 @@ def collate(
             layout.item_BT[b, start:stop] = _shifted(encoded.item, items)
             layout.document_BT[b, start:stop] = document
             layout.seconds_BT[b, start:stop] = torch.tensor(encoded.seconds)
+            layout.question_BT[b, start:stop] = torch.tensor(encoded.question)
             if example.question is not None and encoded.answer_at is not None:
                 answers.append((b, start + encoded.answer_at))
             start, items = stop, items + len(encoded.items)

@@ -39,6 +39,7 @@ class Encoded:
     group: list[int] = field(default_factory=list)
     item: list[int] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
+    question: list[bool] = field(default_factory=list)
     items: list[Item] = field(default_factory=list)
     answer_at: int | None = None
     """Position of the option's letter, where the sample is a question with its answer."""
@@ -46,13 +47,15 @@ class Encoded:
     def __len__(self) -> int:
         return len(self.tokens)
 
-    def text(self, tokens: Sequence[int], supervised: bool = False) -> None:
-        """Appends text."""
+    def text(self, tokens: Sequence[int], supervised: bool = False, question: bool = False) -> None:
+        """Appends text; `question` marks what the user asks, see `Layout.question_BT`."""
         self._append(tokens, tokens if supervised else [IGNORE] * len(tokens), Kind.TEXT, -1, -1, -1.0)
+        self.question += [question] * len(tokens)
 
     def visual(self, tokens: Sequence[int], kind: Kind, group: int, seconds: float) -> None:
         """Appends a group's time text or its placeholders, for the item that comes next in `items`."""
         self._append(tokens, [IGNORE] * len(tokens), kind, group, len(self.items), seconds)
+        self.question += [False] * len(tokens)
 
     def _append(
         self, tokens: Sequence[int], labels: Sequence[int], kind: Kind, group: int, item: int, seconds: float

@@ -35,6 +35,8 @@ class Layout:
             to each other.
         seconds_BT: float32, the timestamp of the group's first frame at TIME and VISUAL positions; -1 at
             text.
+        question_BT: bool, text of the user's turns (without their header) and of the headers of the answers
+            to them: what a question is known by when the visuals have been watched.
     """
 
     kind_BT: Tensor
@@ -42,6 +44,7 @@ class Layout:
     item_BT: Tensor
     document_BT: Tensor
     seconds_BT: Tensor
+    question_BT: Tensor
 
     @property
     def visual_BT(self) -> Tensor:
@@ -81,4 +84,5 @@ class Layout:
             item_BT=none_BT.clone(),
             document_BT=torch.zeros_like(none_BT),
             seconds_BT=none_BT.float(),
+            question_BT=torch.zeros_like(none_BT, dtype=torch.bool),
         )

@@ -113,7 +113,7 @@ class Prompt:
                 self._user(encoded, text, shown, sample, training=False)
             else:
                 self._assistant(encoded, turn.text, is_letter=False)
-        encoded.text([self.start, *self._ids("assistant\n")])
+        encoded.text([self.start, *self._ids("assistant\n")], question=True)
         encoded.labels = [IGNORE] * len(encoded)
         self._check(encoded, shown, sample.key)
         return encoded
@@ -149,10 +149,10 @@ class Prompt:
         self._close(encoded, special)
         return encoded
 
-    def _close(self, encoded: Encoded, supervised: bool) -> None:
+    def _close(self, encoded: Encoded, supervised: bool, question: bool = False) -> None:
         """`<|im_end|>` and its newline."""
-        encoded.text([self.end], supervised)
-        encoded.text(self._ids("\n"), self.config.published_supervised_special)
+        encoded.text([self.end], supervised, question)
+        encoded.text(self._ids("\n"), self.config.published_supervised_special, question)
 
     def _user(
         self, encoded: Encoded, text: str, shown: Sequence[Shown], sample: Sample, *, training: bool
@@ -167,13 +167,14 @@ class Prompt:
                     raise DataError(_mismatch(sample.key, text.count(PLACEHOLDER), len(shown)))
                 self._show(encoded, shown[len(encoded.items)], sample.scale)
             if training and self.config.published_two_newlines and 0 < number == len(pieces) - 1:
-                encoded.text(self._ids("\n"))
-            encoded.text(self._ids(piece))
-        self._close(encoded, special)
+                encoded.text(self._ids("\n"), question=True)
+            is_last = number == len(pieces) - 1
+            encoded.text(self._ids(piece), question=is_last or bool(piece.strip()))
+        self._close(encoded, special, question=True)
 
     def _assistant(self, encoded: Encoded, text: str, *, is_letter: bool) -> None:
-        encoded.text([self.start], self.config.published_supervised_special)
-        encoded.text(self._ids("assistant\n"))
+        encoded.text([self.start], self.config.published_supervised_special, question=True)
+        encoded.text(self._ids("assistant\n"), question=True)
         if is_letter:
             encoded.answer_at = len(encoded)
         encoded.text(self._ids(text), supervised=True)
