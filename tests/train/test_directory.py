@@ -44,7 +44,6 @@ def test_a_new_run_holds_its_configs_and_where_it_comes_from(config, tmp_path):
     assert yaml.safe_load((directory.path / "resolved.yaml").read_text()) == plain(config)
     (session,) = json.loads((directory.path / "provenance.json").read_text())["sessions"]
     assert session["packages"]["torch"]
-    assert len(session["git"]["commit"]) == 40
     assert not (directory.path / ".lock").exists()
 
 

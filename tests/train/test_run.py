@@ -54,7 +54,7 @@ def digest(config):
 
 def numbers(config):
     """metrics.csv without what a clock measures."""
-    timed = {"tokens_per_s", "frames_per_s", "samples_per_s", "data_wait", "peak_memory_bytes"}
+    timed = {"mfu", "tokens_per_s", "frames_per_s", "samples_per_s", "data_wait", "peak_memory_bytes"}
     with (path_of(config) / "metrics.csv").open() as lines:
         return [{k: v for k, v in row.items() if k not in timed} for row in csv.DictReader(lines)]
 
@@ -309,3 +309,16 @@ def test_a_full_disk_met_by_another_file(config, monkeypatch):
         "  free space, or write elsewhere:  paths.runs=FOLDER\n"
         "  the last checkpoint is whole; then the same command goes on from there."
     )
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_on_a_gpu_too_a_kill_leaves_no_trace(config, monkeypatch, precision):
+    gpu = {"accelerator": "gpu", "deterministic": True, "precision": precision}
+    config = changed(config, trainer=gpu, data={"workers": 2})
+    other = dataclasses.replace(config, name="second")
+    fake.train(other)
+    killed(config, monkeypatch, 4)
+    fake.train(config)
+    assert digest(config) == digest(other)
+    assert numbers(config) == numbers(other)
