@@ -2,6 +2,7 @@
 
 import io
 import os
+import sys
 import time
 from functools import lru_cache
 from pathlib import Path
@@ -32,12 +33,12 @@ def describe_file(url: str) -> tuple[int, str]:
             return status.st_size, str(status.st_mtime_ns)
         system, path = _remote(url)
         info = system.info(path)
-    except OSError as error:
+    except _remote_errors() as error:
         raise DataError(f"{url} can't be read: {error}") from error
     if info.get("size") is None:
         raise DataError(
             f"{url}: the server does not tell its size, so parts of it can't be read.\n"
-            f"  stream it instead:  data.train=['pipe:curl -sL {url}']"
+            f"  stream it instead:  'pipe:curl -sL {url}'"
         )
     changed = next(
         (info[k] for k in ("mtime", "LastModified", "last_modified", "ETag", "etag") if k in info), ""
@@ -52,7 +53,12 @@ def read_range(url: str, offset: int, size: int) -> bytes:
         DataError: It can't be read, or it ends before.
     """
     data = _read_remote(url, offset, size) if is_url(url) else _read_local(url, offset, size)
-    if len(data) != size:
+    if len(data) > size:
+        raise DataError(
+            f"{url}: the server sends all of it where {size} bytes were asked for.\n"
+            f"  stream it instead:  'pipe:curl -sL {url}'"
+        )
+    if len(data) < size:
         raise DataError(
             f"{url} ends at byte {offset + len(data)}; {size} bytes from {offset} on were expected.\n"
             f"  it changed since it was indexed, or it is cut off:  vxl shards index --again {url}"
@@ -135,11 +141,17 @@ def _read_remote(url: str, offset: int, size: int) -> bytes:
         try:
             system, path = _remote(url)
             return system.cat_file(path, start=offset, end=offset + size)
-        except (OSError, TimeoutError, ValueError) as error:
+        except _remote_errors() as error:
             if attempt == TRIES - 1 or isinstance(error, FileNotFoundError | PermissionError):
                 raise DataError(f"{url} can't be read at byte {offset}: {error}") from error
             time.sleep(2.0**attempt)
     raise AssertionError("unreachable")
+
+
+def _remote_errors() -> tuple[type[Exception], ...]:
+    """What reading a URL may raise. aiohttp's errors, which fsspec lets through, are no OSErrors."""
+    aiohttp = sys.modules.get("aiohttp")
+    return (OSError, TimeoutError, ValueError, *([aiohttp.ClientError] if aiohttp else []))
 
 
 def _remote(url: str):
