@@ -6,6 +6,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
+from rich.table import Column
 from rich.text import Text
 
 from vxl.train.watch import Watch
@@ -35,7 +36,7 @@ class ProgressBar(Callback):
             self._bar = Progress(
                 TextColumn("step {task.completed}/{task.total}"),
                 BarColumn(bar_width=None),
-                _Numbers(),
+                _Numbers(table_column=Column(no_wrap=True)),
                 console=self.console,
                 expand=True,
             )

@@ -8,8 +8,8 @@ from vxl.errors import ConfigError
 if TYPE_CHECKING:
     from torch import nn
 
-Part = Literal["vision", "compressor", "projector", "llm"]
-PARTS: tuple[Part, ...] = ("vision", "compressor", "projector", "llm")
+Part = Literal["vision", "compressor", "projector", "selector", "llm"]
+PARTS: tuple[Part, ...] = ("vision", "compressor", "projector", "selector", "llm")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +22,8 @@ class PartRates:
     """Peak learning rate of the compressor without its projector; null: optim.lr."""
     projector: float | None = None
     """Peak learning rate of the projector; null: optim.lr."""
+    selector: float | None = None
+    """Peak learning rate of the selector, where it has parameters; null: optim.lr."""
     llm: float | None = None
     """Peak learning rate of the language model; null: optim.lr."""
 
@@ -31,7 +33,7 @@ class StageConfig:
     """What one stage trains."""
 
     train: list[Part] = field(default_factory=lambda: list(PARTS))
-    """Parts that learn: vision, compressor, projector, llm. The others are frozen and in evaluation mode."""
+    """Parts that learn: vision, compressor, projector, selector, llm. The others are frozen."""
     lr: float = 1e-5
     """Peak learning rate that this stage was published with; optim.lr takes it unless told otherwise."""
     part_lr: PartRates = PartRates()
@@ -71,7 +73,7 @@ def freeze(model: "nn.Module", stage: StageConfig) -> None:
 def train_mode(model: "nn.Module", stage: StageConfig) -> None:
     """Puts the parts that learn in training mode and frozen ones in evaluation mode (dropout, statistics)."""
     model.train()
-    for part in ("vision", "compressor", "llm"):
+    for part in ("vision", "compressor", "selector", "llm"):
         getattr(model, part).train(trains(stage, part))
     projector = getattr(model.get_submodule("compressor"), "projector", None)
     if projector is not None:
