@@ -65,7 +65,7 @@ def test_compare_prints_a_table_and_writes_json(tmp_path: Path, capsys: pytest.C
     for ratio in (4, 16):
         make_run(tmp_path, f"s/ratio={ratio}", compressor={"ratio": ratio})
     assert run("compare", f"paths.runs={tmp_path}", "s", f"json={tmp_path}/out.json") == 0
-    assert "ratio=16" in capsys.readouterr().out
+    assert "\n 16 " in capsys.readouterr().out
     assert len(json.loads((tmp_path / "out.json").read_text())["members"]) == 2
 
 

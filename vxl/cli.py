@@ -189,7 +189,7 @@ def _compare(parsed: argparse.Namespace) -> None:
         )
     from rich.console import Console
 
-    from vxl.evaluate.compare import show_comparison
+    from vxl.evaluate.comparison_table import show_comparison
     from vxl.runs import find_members
 
     members = [run for name in words.rest for run in find_members(name, root)]

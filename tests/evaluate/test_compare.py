@@ -8,7 +8,8 @@ import yaml
 from rich.console import Console
 
 from vxl.errors import ConfigError
-from vxl.evaluate.compare import against_first, compare, show_comparison
+from vxl.evaluate.compare import against_first, compare
+from vxl.evaluate.comparison_table import show_comparison
 from vxl.runs import find_members
 
 
@@ -47,7 +48,8 @@ def test_a_row_a_member_with_differences_metrics_and_cost(tmp_path: Path) -> Non
     found = compare(find_members("s", tmp_path))
     assert found.keys == ["compressor.ratio"]
     assert [row.differences for row in found.rows] == [{"compressor.ratio": "4"}, {"compressor.ratio": "16"}]
-    assert [column.name for column in found.columns] == ["loss", "clips", "prefill ms", "seconds"]
+    assert [column.name for column in found.columns] == ["loss", "clips", "prefill ms", "train s"]
+    assert [column.name for column in found.columns if column.is_cost] == ["prefill ms", "train s"]
     text = printed(tmp_path)
     assert "75.0 %" in text
     assert "6.0" in text
@@ -74,9 +76,18 @@ def test_seeds_of_one_setting_get_mean_and_spread(tmp_path: Path) -> None:
     assert loss["deviation"] == pytest.approx(0.1)
     assert loss["count"] == 3
     text = printed(tmp_path)
-    assert "mean ± sd of 3 seeds" in text
+    assert "3 seeds" in text
     assert "0.200 ± 0.100" in text
     assert "0.500 ± 0.141" in text
+
+
+def test_a_spread_says_of_how_many_members_it_is(tmp_path: Path) -> None:
+    member(tmp_path, "s/seed=0", {"seed": 0}, {"loss_last": 1.0, "seconds": 5}, accuracy=0.5)
+    member(tmp_path, "s/seed=1", {"seed": 1}, {"loss_last": 2.0, "seconds": 5})
+    text = printed(tmp_path)
+    assert "1.500 ± 0.707" in text
+    assert "50.0 % (of 1)" in text
+    assert "5 ± 0" not in text
 
 
 def test_members_that_are_not_finished_are_shown_as_such_and_not_averaged(tmp_path: Path) -> None:
@@ -89,7 +100,7 @@ def test_members_that_are_not_finished_are_shown_as_such_and_not_averaged(tmp_pa
     (failed / "FAILED.json").write_text(json.dumps({"error": "no [frames] in clip.mp4", "type": "DataError"}))
     found = compare(find_members("s", tmp_path))
     assert [row.status for row in found.rows] == ["finished", "finished", "killed", "failed"]
-    assert found.rows[3].differences == {"seed": "?"}
+    assert found.rows[3].differences == {"seed": "3"}
     assert found.plain()["over_seeds"][0]["metrics"]["loss"]["mean"] == 2.0
     text = printed(tmp_path)
     assert "killed, step 7" in text

@@ -1,52 +1,17 @@
 """`vxl compare SWEEP`: one row per member with its config differences, final metrics and cost."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
 from vxl.config.explain import flatten, show
+from vxl.evaluate.members import Column, Row, columns_of
 from vxl.evaluate.statistics import Paired, Spread, paired, spread
-from vxl.runs import Run, human_size
+from vxl.runs import Run
 
 # Keys that differ between the members of a sweep without being what it compares.
 _NOT_COMPARED = ("name", "sweep_name", "sweep_member", "dry_run", "on_existing", "paths", "logger", "debug")
-
-
-@dataclass(frozen=True)
-class Column:
-    """One number of a member: where it is found and how it reads."""
-
-    name: str
-    value: Callable[["Row"], float | None]
-    text: Callable[[float], str]
-
-
-@dataclass(frozen=True)
-class Row:
-    """One member: its differences, and every number that it left."""
-
-    run: Run
-    status: str
-    differences: dict[str, str]
-    result: dict[str, Any]
-    """RESULT.json; the latest metrics where it is not there yet."""
-    benchmarks: dict[str, dict[str, Any]]
-    """evaluate/<benchmark>.json by benchmark."""
-
-    def plain(self) -> dict[str, Any]:
-        """For JSON."""
-        return {
-            "run": self.run.name,
-            "status": self.status,
-            "differences": self.differences,
-            "result": self.result,
-            "benchmarks": {name: _numbers(report) for name, report in self.benchmarks.items()},
-        }
 
 
 @dataclass(frozen=True)
@@ -98,12 +63,12 @@ def compare(runs: Sequence[Run]) -> Comparison:
             Row(
                 run=run,
                 status=run.status,
-                differences={_short(key): _value(key, config) for key in keys},
+                differences={_short(key): _value(key, config, run.path.name) for key in keys},
                 result=run.result or dict(run.metrics),
                 benchmarks={path.stem: json.loads(path.read_text()) for path in found},
             )
         )
-    columns = [column for column in _columns(rows) if any(column.value(row) is not None for row in rows)]
+    columns = [column for column in columns_of(rows) if any(column.value(row) is not None for row in rows)]
     return Comparison(rows, columns)
 
 
@@ -113,32 +78,6 @@ def differing(configs: Sequence[dict[str, Any]]) -> list[str]:
         return []
     shared = [key for key in configs[0] if all(key in config for config in configs)]
     return [key for key in shared if any(config[key] != configs[0][key] for config in configs)]
-
-
-def table(comparison: Comparison, title: str) -> Table:
-    """The comparison as a table; unfinished members show what became of them."""
-    made = Table(title=title, title_justify="left")
-    for name in ("member", "status", *comparison.keys, *(column.name for column in comparison.columns)):
-        made.add_column(name, justify="left" if name in ("member", "status") else "right")
-    for row in comparison.rows:
-        numbers = [column.value(row) for column in comparison.columns]
-        made.add_row(
-            row.run.path.name,
-            _status(row),
-            *row.differences.values(),
-            *(
-                "-" if number is None else column.text(number)
-                for column, number in zip(comparison.columns, numbers, strict=True)
-            ),
-        )
-    groups = comparison.settings()
-    if groups:
-        made.add_section()
-    for setting, rows in groups:
-        cells = [_plus_minus(comparison.spread(column, rows), column.text) for column in comparison.columns]
-        values = [setting.get(key, "all") for key in comparison.keys]
-        made.add_row(f"mean ± sd of {len(rows)} seeds", "", *values, *cells, style="bold")
-    return made
 
 
 def against_first(rows: Sequence[Row]) -> list[tuple[str, Row, Row, Paired]]:
@@ -155,27 +94,6 @@ def against_first(rows: Sequence[Row]) -> list[tuple[str, Row, Row, Paired]]:
             if rights and rights.keys() == others.keys():
                 test = paired(list(rights.values()), [others[key] for key in rights])
                 found.append((name, first, other, test))
-    return found
-
-
-def show_comparison(runs: Sequence[Run], title: str, json_path: Path | None, console: Console) -> Comparison:
-    """Prints the comparison, and writes it as JSON where a path is given."""
-    found = compare(runs)
-    console.print(table(found, title))
-    for name, first, other, test in against_first(found.rows):
-        console.print(
-            f"{name}: {other.run.path.name} {100 * test.difference:+.1f} points against "
-            f"{first.run.path.name} (paired test p = {test.p_value:.2g})",
-            markup=False,
-            highlight=False,
-        )
-    for row in found.rows:
-        if row.run.failure is not None:
-            console.print(f"{row.run.path.name} failed: {row.run.failure}", style="red", markup=False)
-    if json_path is not None:
-        json_path.parent.mkdir(parents=True, exist_ok=True)
-        json_path.write_text(json.dumps(found.plain(), indent=1) + "\n")
-        console.print(f"written: {json_path}", markup=False)
     return found
 
 
@@ -196,61 +114,14 @@ def _rights(report: dict[str, Any]) -> dict[str, bool]:
     return {item["key"]: item["right"] for item in answers if isinstance(item, dict)}
 
 
-def _value(key: str, config: dict[str, Any]) -> str:
-    text = show(config[key]) if key in config else "?"
-    return text.rpartition(".")[2] if key.endswith("._target_") else text
+def _value(key: str, config: dict[str, Any], member: str) -> str:
+    """A key's value; of a member that failed before it had a config, what its name says."""
+    if key not in config:
+        said = dict(part.split("=", 1) for part in member.split(",") if "=" in part)
+        return said.get(last(_short(key)), "?")
+    return show(config[key]).rpartition(".")[2] if key.endswith("._target_") else show(config[key])
 
 
-def _columns(rows: Sequence[Row]) -> list[Column]:
-    """Final metrics first, then the benchmarks, then cost."""
-    columns = [
-        Column("loss", lambda row: _number(row.result, "loss_last", "loss"), "{:.3f}".format),
-        Column("held-out loss", lambda row: _number(row.result, "heldout_loss", "val/loss"), "{:.3f}".format),
-        Column("held-out acc", lambda row: _number(row.result, "heldout_accuracy", "val/accuracy"), _percent),
-    ]
-    for name in dict.fromkeys(name for row in rows for name in row.benchmarks):
-        columns.append(Column(name, _of(name, "accuracy", "accuracy"), _percent))
-        columns += [
-            Column("prefill ms", _of(name, "cost", "prefill_ms"), "{:.1f}".format),
-            Column("decode tok/s", _of(name, "cost", "decode_tokens_per_s"), "{:.1f}".format),
-            Column("cache", _of(name, "cost", "cache_bytes"), human_size),
-            Column("peak", _of(name, "cost", "peak_memory_bytes"), human_size),
-        ]
-    columns += [
-        Column("tokens a frame", lambda row: _number(row.result, "visual_tokens_a_frame"), "{:.3g}".format),
-        Column("steps", lambda row: float(row.run.step) or None, "{:.0f}".format),
-        Column("seconds", lambda row: _number(row.result, "seconds"), "{:.0f}".format),
-    ]
-    return columns
-
-
-def _of(benchmark: str, part: str, name: str) -> Callable[[Row], float | None]:
-    return lambda row: _number(row.benchmarks.get(benchmark, {}).get(part, {}), name)
-
-
-def _number(values: dict[str, Any], *names: str) -> float | None:
-    """The first of the names that has a number."""
-    for name in names:
-        value = values.get(name)
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            return float(value)
-    return None
-
-
-def _numbers(report: dict[str, Any]) -> dict[str, Any]:
-    """A benchmark's report without the single answers."""
-    return {key: value for key, value in report.items() if key != "answers"}
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
-
-
-def _plus_minus(found: Spread | None, text: Callable[[float], str]) -> str:
-    if found is None:
-        return "-"
-    return text(found.mean) + (f" ± {text(found.deviation)}" if found.deviation is not None else "")
-
-
-def _status(row: Row) -> str:
-    return row.status if row.status in ("finished", "failed", "new") else f"{row.status}, step {row.run.step}"
+def last(key: str) -> str:
+    """`ratio` of `compressor.ratio`, as in a member's name."""
+    return key.rpartition(".")[2]
