@@ -14,6 +14,7 @@ from vxl.kv.full import FullConfig as KeepAllConfig
 from vxl.llm.decoder import DecoderConfig
 from vxl.model import VideoLanguageModel, build_model
 from vxl.prefill.full import FullConfig
+from vxl.selector.none import KeepAllConfig as NoSelectorConfig
 from vxl.vision.siglip import SiglipConfig
 
 PLACEHOLDER = 9
@@ -23,6 +24,7 @@ def settings(**changes: Any) -> Any:
     parts: dict[str, Any] = {
         "vision": SiglipConfig(size=56, width=64, mlp=96, heads=4, layers=1),
         "compressor": DTSConfig(),
+        "selector": NoSelectorConfig(),
         "llm": DecoderConfig(vocab=97, width=48, mlp=64, layers=2),
         "prefill": FullConfig(groups=2),
         "kv": KeepAllConfig(),

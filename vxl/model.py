@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from vxl.config.option import build
 from vxl.errors import DataError
+from vxl.selector.rows import Rows, shorten
 
 if TYPE_CHECKING:
     from vxl.compressor.base import Compressor, CompressorConfig
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from vxl.kv.policy import Policy, PolicyConfig
     from vxl.llm.decoder import Decoder, DecoderConfig
     from vxl.prefill.base import Prefill, PrefillConfig
+    from vxl.selector.base import Selector, SelectorConfig
     from vxl.vision.base import VisionConfig, VisionEncoder
 
 IGNORE = -100
@@ -37,6 +39,11 @@ class Parts(Protocol):
     @property
     def compressor(self) -> "CompressorConfig":
         """patches_FPV -> visual_GKD."""
+        ...
+
+    @property
+    def selector(self) -> "SelectorConfig":
+        """Which visual tokens a question keeps."""
         ...
 
     @property
@@ -70,11 +77,12 @@ class Output:
 
 
 class VideoLanguageModel(nn.Module):
-    """A video model: vision tower, compressor (with the projector), language model.
+    """A video model: vision tower, compressor (with the projector), selector, language model.
 
     Args:
         vision: frames_FCHW -> patches_FPV.
         compressor: patches_FPV -> visual_GKD.
+        selector: Which visual tokens a question keeps.
         llm: embeds_BTD -> hidden_BTD.
         prefill: How sequences are run through the language model.
         policy: Which keys and values stay.
@@ -84,6 +92,7 @@ class VideoLanguageModel(nn.Module):
         self,
         vision: "VisionEncoder",
         compressor: "Compressor",
+        selector: "Selector",
         llm: "Decoder",
         prefill: "Prefill",
         policy: "Policy",
@@ -91,6 +100,7 @@ class VideoLanguageModel(nn.Module):
         super().__init__()
         self.vision = vision
         self.compressor = compressor
+        self.selector = selector
         self.llm = llm
         self.prefill = prefill
         self.policy = policy
@@ -130,14 +140,20 @@ class VideoLanguageModel(nn.Module):
         """The loss of a batch; only supervised positions go through the output layer."""
         visual_GKD = self.encode(batch.frames_FCHW) if len(batch.frames_FCHW) else None
         embeds_BTD = self.splice(batch.tokens_BT, visual_GKD, batch.layout)
-        hidden_BTD = self.prefill.forward(self.llm, self.policy, embeds_BTD, batch.positions_BT, batch.layout)
-        target_BT = batch.labels_BT[:, 1:]
+        rows = Rows(embeds_BTD, batch.labels_BT, batch.positions_BT, batch.layout)
+        if self.selector.drops:
+            rows = shorten(self.selector, rows, draw=batch.first_row)
+        hidden_BTD = self.prefill.forward(
+            self.llm, self.policy, rows.embeds_BTD, rows.positions_BT, rows.layout
+        )
+        target_BT = rows.labels_BT[:, 1:]
         places_BT = target_BT != IGNORE
         labels_S = target_BT[places_BT]
         logits_SV = self.llm.logits(hidden_BTD[:, :-1][places_BT])
         loss_sum = F.cross_entropy(logits_SV.float(), labels_S, reduction="sum")
         if visual_GKD is None and self.training and torch.is_grad_enabled():
-            loss_sum = loss_sum + 0.0 * self.encode(self._blank()).sum().float()
+            unused = [self.encode(self._blank()), *self.selector.parameters()]
+            loss_sum = loss_sum + sum(0.0 * tensor.sum().float() for tensor in unused)
         return Output(loss_sum, len(labels_S), logits_SV, labels_S)
 
     def _blank(self) -> Tensor:
@@ -183,10 +199,12 @@ def build_model(
         compressor: Compressor = build(
             config.compressor, vision_width=vision.width, grid=vision.grid, llm_width=llm.width
         )
+    with _building("selector", seed, device, dtype):
+        selector: Selector = build(config.selector, llm_width=llm.width, seed=seed)
     if pretrained and device.type != "meta":
         vision.load_pretrained()
         llm.load_pretrained()
-    return VideoLanguageModel(vision, compressor, llm, build(config.prefill), build(config.kv))
+    return VideoLanguageModel(vision, compressor, selector, llm, build(config.prefill), build(config.kv))
 
 
 @contextmanager

@@ -60,6 +60,7 @@ class Model(nn.Module):
         self.llm.drop = nn.Dropout(dropout)
         self.llm.never_used = nn.Linear(2, 2)
         self.llm.lm_head = nn.Linear(width, VOCAB)
+        self.selector = nn.Linear(2, 2)
 
     def forward(self, batch: Batch) -> Output:
         seen_BD = self.vision(batch.frames_FCHW.flatten(1).to(self.llm.lm_head.weight.dtype) / 255)

@@ -10,6 +10,7 @@ def test_parts_by_name():
         "vision.layers.0.weight": "vision",
         "compressor.mix.weight": "compressor",
         "compressor.projector.0.weight": "projector",
+        "selector.text.weight": "selector",
         "llm.model.embed_tokens.weight": "llm",
     }
     assert {name: part_of(name) for name in names} == names
@@ -28,6 +29,7 @@ def test_one_part_learns_and_the_others_are_frozen(part):
         "vision": model.vision[1].training,
         "compressor": model.compressor.mix.training,
         "projector": model.compressor.projector.training,
+        "selector": model.selector.training,
         "llm": model.llm.drop.training,
     }
     assert modes == {name: name == part for name in PARTS}

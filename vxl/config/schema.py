@@ -10,6 +10,8 @@ from vxl.evaluate.benchmark import BenchmarkConfig
 from vxl.kv.policy import PolicyConfig
 from vxl.llm.decoder import DecoderConfig
 from vxl.prefill.base import PrefillConfig
+from vxl.selector.base import SelectorConfig
+from vxl.selector.none import KeepAllConfig
 from vxl.train.logger import LoggerConfig
 from vxl.train.optimizer import OptimConfig
 from vxl.train.retention import RetentionConfig
@@ -49,6 +51,7 @@ class ModelParts:
     video: VideoConfig
     vision: VisionConfig
     compressor: CompressorConfig
+    selector: SelectorConfig = KeepAllConfig()
     llm: DecoderConfig
     prefill: PrefillConfig
     kv: PolicyConfig

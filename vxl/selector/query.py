@@ -1,0 +1,131 @@
+"""The query-aware selector of Video-XL-Pro (arXiv 2503.18478), in both generations of its code.
+
+A visual token's score is how well it agrees with the question. The best tokens stay, in their order, with
+their score added to them and their place in the video written in by a rotation.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vxl.data.layout import Kind
+from vxl.data.seeds import generator
+from vxl.errors import ConfigError
+from vxl.selector.attention import TimeToToken
+from vxl.selector.base import Selected, Selector, SelectorConfig
+
+MULTIPLE = 16
+PUBLISHED_KEEP = (0.7, 0.99)
+
+
+@dataclass(frozen=True, kw_only=True)
+class QueryConfig(SelectorConfig):
+    """Keeps the visual tokens that agree best with the question."""
+
+    _target_: str = "vxl.selector.query.Query"
+    keep: float = 0.7
+    """Fraction of the visual tokens that stays."""
+    tokens: int | None = None
+    """Budget: at most so many visual tokens stay; null for no limit but `keep`."""
+    score: Literal["time", "token"] = "time"
+    """What is compared with the question: each token by way of its group's time text (the code of April), or
+    the token itself (the code of March; time text is then left as it is)."""
+    heads: int = 4
+    """Heads of the attention between tokens and time text (score=time)."""
+    published_query: bool = False
+    """Compare with all text of the conversation, as published: the system turn, and in training the answers
+    too (they leak into the selection). Otherwise with what the user asks. On for imported weights."""
+    published_multiple: bool = False
+    """Keep a multiple of 16, as published. On for imported weights."""
+    published_random_keep: bool = False
+    """Draw `keep` from 0.7 to 0.99 at each forward pass, as published, at inference too; here by a seed."""
+
+    def __post_init__(self) -> None:
+        """The fraction is one, the budget is positive."""
+        if not 0 < self.keep <= 1:
+            raise ConfigError(
+                f"keep={self.keep} is no fraction of the tokens.\n  allowed: above 0, up to 1\n  e.g.  keep=0.7"
+            )
+        if self.tokens is not None and self.tokens < 1:
+            raise ConfigError(
+                f"tokens={self.tokens} keeps nothing.\n  allowed: 1 or more, or null\n  e.g.  tokens=9600"
+            )
+
+
+class Query(Selector):
+    """Scores by the question, keeps the best.
+
+    Args:
+        config: The settings.
+        llm_width: D.
+        seed: Of the published random fraction.
+
+    Raises:
+        ConfigError: The heads do not divide the width.
+    """
+
+    def __init__(self, config: QueryConfig, *, llm_width: int, seed: int = 0) -> None:
+        super().__init__()
+        self.config = config
+        self.seed = seed
+        self.whole_query = config.published_query
+        self.text = nn.Linear(llm_width, llm_width)
+        self.attention = TimeToToken(llm_width, config.heads) if config.score == "time" else None
+
+    def select(
+        self, shown_SD: Tensor, kind_S: Tensor, group_S: Tensor, query_QD: Tensor, draw: int = 0
+    ) -> Selected:
+        """See `Selector.select`. How many stay depends on the number of visual tokens alone."""
+        is_visual_S = kind_S == Kind.VISUAL
+        if self.attention is None:
+            compared_ND, places_S = shown_SD[is_visual_S], is_visual_S.cumsum(0) - 1
+        else:
+            compared_ND = self.attention(shown_SD, kind_S, group_S)
+            places_S = torch.arange(len(kind_S), device=kind_S.device)
+        scores_N = self._scores(compared_ND, query_QD)
+        rotated_SD = rotate(shown_SD, places_S)
+        if self.attention is None:
+            rotated_SD = torch.where(is_visual_S[:, None], rotated_SD, shown_SD)
+        added_S = scores_N.new_zeros(len(kind_S)).masked_scatter(is_visual_S, scores_N)
+        best_N = scores_N.detach().argsort(descending=True, stable=True)  # ties: the earlier token
+        dropped_N = torch.zeros_like(best_N, dtype=torch.bool)
+        dropped_N[best_N[self.count(len(best_N), draw) :]] = True
+        kept_S = ~torch.zeros_like(is_visual_S).masked_scatter(is_visual_S, dropped_N)
+        return Selected(rotated_SD + added_S[:, None].to(shown_SD.dtype), kept_S, scores_N)
+
+    def count(self, visual: int, draw: int = 0) -> int:
+        """How many of `visual` tokens stay, at least one."""
+        config, keep = self.config, self.config.keep
+        if config.published_random_keep:
+            keep = float(generator(self.seed, "keep", draw).uniform(*PUBLISHED_KEEP))
+        kept = min(max(1, int(visual * keep)), config.tokens or visual)
+        return kept - kept % MULTIPLE if config.published_multiple and kept >= MULTIPLE else kept
+
+    def _scores(self, compared_ND: Tensor, query_QD: Tensor) -> Tensor:
+        """Agreement with the query's mean, stretched to 0 to 1 over the document; in float32 at least."""
+        query_D = F.gelu(self.text(query_QD)).mean(dim=0)
+        precise = torch.promote_types(compared_ND.dtype, torch.float32)
+        scores_N = compared_ND.to(precise) @ query_D.to(precise)
+        low, high = scores_N.min(), scores_N.max()
+        return (scores_N - low) / (high - low).clamp(min=torch.finfo(precise).tiny)
+
+
+def rotate(x_SD: Tensor, places_S: Tensor, theta: float = 1e6) -> Tensor:
+    """Rotates neighbouring pairs of dimensions by the place, as rotary positions do to queries and keys.
+
+    The angles are float32 in each step, whatever the model's precision: other forms of the same formula are
+    1e-4 away at place 770.
+    """
+    width = x_SD.shape[1]
+    even_E = torch.arange(0, width, 2, dtype=torch.float32, device=x_SD.device)
+    frequency_E = torch.exp(even_E * (-math.log(theta) / width))
+    angle_SE = places_S.to(torch.float32)[:, None] * frequency_E
+    precise = torch.promote_types(x_SD.dtype, torch.float32)
+    cos_SE, sin_SE = angle_SE.cos().to(precise), angle_SE.sin().to(precise)
+    even_SE, odd_SE = x_SD[:, 0::2].to(precise), x_SD[:, 1::2].to(precise)
+    pairs_SE2 = torch.stack([even_SE * cos_SE - odd_SE * sin_SE, odd_SE * cos_SE + even_SE * sin_SE], dim=-1)
+    return pairs_SE2.flatten(1).to(x_SD.dtype)
