@@ -31,6 +31,7 @@ def test_operations_by_part_when_everything_learns():
         "vision": 3 * (2 * 100 * 12 + 4 * 10 * 12 * 4),
         "compressor": 3 * 2 * 200 * 12,
         "projector": 3 * 2 * 600 * 8,
+        "selector": 0,
         "llm": 3 * (2 * 900 * 100 + 2 * 60 * 5000),
         "head": 3 * 2 * 210 * 6,
     }
@@ -39,10 +40,10 @@ def test_operations_by_part_when_everything_learns():
 @pytest.mark.parametrize(
     ("train", "passes"),
     [
-        (["projector"], (1, 1, 3, 2)),
-        (["llm"], (1, 1, 1, 3)),
-        (["vision"], (3, 2, 2, 2)),
-        (["compressor", "llm"], (1, 3, 2, 3)),
+        (["projector"], (1, 1, 3, 2, 2)),
+        (["llm"], (1, 1, 1, 1, 3)),
+        (["vision"], (3, 2, 2, 2, 2)),
+        (["compressor", "llm"], (1, 3, 2, 2, 3)),
     ],
 )
 def test_frozen_weights_need_no_gradients_and_nothing_upstream_none_at_all(train, passes):

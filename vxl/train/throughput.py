@@ -21,7 +21,7 @@ class Flops:
     """Counts the operations that a step needs.
 
     Attributes:
-        weights: Weights by part that every patch (vision, compressor) or token (projector, llm) goes through.
+        weights: Weights by part that every patch (vision, compressor) or token (the others) goes through.
         head: Weights of the vocabulary projection, which only supervised tokens go through.
         passes: By part 1 forward, + 1 for gradients of its inputs, + 1 for gradients of its weights.
         patches: Patches a frame.
@@ -52,6 +52,7 @@ class Flops:
             "vision": self.passes["vision"] * (2 * self.weights["vision"] * patches + looked_up),
             "compressor": self.passes["compressor"] * 2 * self.weights["compressor"] * patches,
             "projector": self.passes["projector"] * 2 * self.weights["projector"] * step.visual_tokens,
+            "selector": self.passes["selector"] * 2 * self.weights["selector"] * step.visual_tokens,
             # Causal: half of all pairs; two products (scores, values).
             "llm": self.passes["llm"]
             * (2 * self.weights["llm"] * step.tokens + 2 * self.attention["llm"] * step.pairs),
