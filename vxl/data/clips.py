@@ -57,7 +57,7 @@ class ClipsConfig(DataConfig):
     folder: str | None = option(None, resumable=True)
     """Folder with clips.json and the videos it names; null = examples/clips of the repository."""
     drawn: int = 40
-    """Drawn clips to train on, of each kind of question (colour, shape, direction, count, ...)."""
+    """Drawn clips to train on, of each kind of question (colour, direction, count, ...)."""
     drawing_seed: int = 0
     """Seed of the drawn clips, of the options' order and of what is held out. It is not the run's."""
 

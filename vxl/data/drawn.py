@@ -14,6 +14,8 @@ from PIL import Image, ImageDraw
 from vxl.data.sample import Question
 from vxl.data.seeds import generator
 
+RGB = tuple[int, int, int]
+
 SIDE = 64
 """Width and height of a clip in pixels."""
 FPS = 4
@@ -22,7 +24,7 @@ COLOURS = {"red": (220, 40, 40), "green": (40, 170, 60), "blue": (50, 80, 230), 
 SHAPES = ("circle", "square", "triangle", "star")
 DIRECTIONS = {"left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1)}
 NUMBERS = ("one", "two", "three", "four")
-GROUNDS = ((15, 15, 20), (235, 235, 235), (120, 120, 125), (70, 50, 80))
+GROUNDS = ((10, 10, 14), (50, 50, 55))
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,6 @@ class Kind:
 
 KINDS = {
     "colour": Kind("What colour is the shape?", tuple(COLOURS)),
-    "shape": Kind("Which shape is shown?", SHAPES),
     "direction": Kind("In which direction does the shape move?", tuple(DIRECTIONS)),
     "count": Kind("How many shapes are there?", NUMBERS),
     "first_colour": Kind("Which colour is shown first?", tuple(COLOURS)),
@@ -71,40 +72,58 @@ def draw_clips(kind: str, count: int, seed: int, split: str) -> Iterator[Drawn]:
 
 
 def _draw(kind: str, answer: str, chance: np.random.Generator) -> tuple[np.ndarray, str]:
+    """Frames and caption of one clip: uint8 frames_FHWC, one to three groups of four frames."""
     ground = GROUNDS[chance.integers(len(GROUNDS))]
     colour = answer if kind == "colour" else _pick(chance, list(COLOURS))
-    shape = answer if kind == "shape" else _pick(chance, list(SHAPES))
+    shape = _pick(chance, list(SHAPES))
     if kind in ("first_colour", "last_colour"):
         other = _pick(chance, [name for name in COLOURS if name != answer])
-        first, last = (answer, other) if kind == "first_colour" else (other, answer)
-        size, x, y = chance.uniform(20, 26), *chance.uniform(26, 38, 2)
-        change = int(chance.integers(6, 11))
-        frames = [
-            _frame(ground, [(shape, first if n < change else last, x, y, size)]) for n in range(4 * FPS)
-        ]
-        return np.stack(frames), f"A {shape} is {first} at first and {last} at last."
+        colours = (answer, other) if kind == "first_colour" else (other, answer)
+        return _change(ground, shape, colours, chance)
     if kind == "count":
-        size = chance.uniform(10, 12)
-        cells = chance.permutation([(16, 16), (48, 16), (16, 48), (48, 48)])
-        places = [
-            (x + dx, y + dy) for (x, y), (dx, dy) in zip(cells, chance.uniform(-3, 3, (4, 2)), strict=True)
-        ]
-        many = NUMBERS.index(answer) + 1
-        still = _frame(ground, [(shape, colour, x, y, size) for x, y in places[:many]])
-        plural = "" if many == 1 else "s"
-        return np.stack(
-            [still] * 2 * FPS
-        ), f"There {'is' if many == 1 else 'are'} {answer} {colour} {shape}{plural}."
-    moves = kind != "shape"
-    direction = answer if kind == "direction" else _pick(chance, list(DIRECTIONS))
-    size = chance.uniform(11, 15) if moves else chance.uniform(22, 27)
-    centre_x, centre_y = chance.uniform(27, 37, 2)
-    reach = chance.uniform(16, 20) if moves else 0.0
+        return _several(ground, shape, colour, answer, chance)
+    if kind == "direction":
+        return _move(ground, shape, colour, answer, chance)
+    size, x, y = chance.uniform(18, 27), *chance.uniform(27, 37, 2)
+    still = _frame(ground, [(shape, colour, x, y, size)])
+    return np.stack([still] * FPS), f"A {colour} {shape} stands still."
+
+
+def _change(
+    ground: RGB, shape: str, colours: tuple[str, str], chance: np.random.Generator
+) -> tuple[np.ndarray, str]:
+    """A shape that changes its colour in the middle third of the clip."""
+    size, x, y = chance.uniform(20, 27), *chance.uniform(27, 37, 2)
+    before, after = (_frame(ground, [(shape, colour, x, y, size)]) for colour in colours)
+    change = int(chance.integers(FPS, 2 * FPS + 1))
+    frames = [before] * change + [after] * (3 * FPS - change)
+    return np.stack(frames), f"A {shape} is {colours[0]} at first and {colours[1]} at last."
+
+
+def _several(
+    ground: RGB, shape: str, colour: str, number: str, chance: np.random.Generator
+) -> tuple[np.ndarray, str]:
+    """One to four equal shapes, each in a quarter of the picture."""
+    size, many = chance.uniform(11, 13), NUMBERS.index(number) + 1
+    quarters = chance.permutation([(16, 16), (48, 16), (16, 48), (48, 48)])[:many]
+    places = [
+        (x + dx, y + dy) for (x, y), (dx, dy) in zip(quarters, chance.uniform(-2, 2, (4, 2)), strict=False)
+    ]
+    still = _frame(ground, [(shape, colour, x, y, size) for x, y in places])
+    what = f"is one {colour} {shape}" if many == 1 else f"are {number} {colour} {shape}s"
+    return np.stack([still] * FPS), f"There {what}."
+
+
+def _move(
+    ground: RGB, shape: str, colour: str, direction: str, chance: np.random.Generator
+) -> tuple[np.ndarray, str]:
+    """A shape that crosses the picture."""
+    size, reach = chance.uniform(11, 14), chance.uniform(17, 20)
+    x, y = chance.uniform(27, 37, 2)
     dx, dy = DIRECTIONS[direction]
     steps = np.linspace(-reach, reach, 2 * FPS)
-    frames = [_frame(ground, [(shape, colour, centre_x + dx * s, centre_y + dy * s, size)]) for s in steps]
-    said = f"moves {direction}" if moves else "stands still"
-    return np.stack(frames), f"A {colour} {shape} {said}."
+    frames = [_frame(ground, [(shape, colour, x + dx * step, y + dy * step, size)]) for step in steps]
+    return np.stack(frames), f"A {colour} {shape} moves {direction}."
 
 
 def _frame(ground: tuple[int, int, int], shapes: list[tuple[str, str, float, float, float]]) -> np.ndarray:
