@@ -2,7 +2,8 @@
 decoding.
 
 Every rate stands beside that of PyAV reading the same files straight through, on one thread, with the same
-conversion and resize. Heavy imports happen inside the functions.
+conversion and resize. Times are a core's own (process time), so that other work on the machine does not
+count. Heavy imports happen inside the functions.
 """
 
 import argparse
@@ -178,17 +179,17 @@ def overhead(cache: Path, *, steps: int = 20) -> list[OverheadRow]:
 
             made = list(itertools.islice(data.train_dataloader(), steps))
             train(made[0])
-            begin = time.perf_counter()
+            begin = time.process_time()
             for batches in made:
                 train(batches)
-            step_s = (time.perf_counter() - begin) / steps
+            step_s = (time.process_time() - begin) / steps
             # Nothing is remembered from the pass before: a new module plans and tokenises again.
             undecoded = DataModule(config, rank=0, ranks=1)
             undecoded.__dict__["examples"] = without_decoding(undecoded.examples)
-            begin = time.perf_counter()
+            begin = time.process_time()
             for _ in itertools.islice(undecoded.train_dataloader(), steps):
                 pass
-            data_s = (time.perf_counter() - begin) / steps
+            data_s = (time.process_time() - begin) / steps
         torch.manual_seed(0)
         rows.append(OverheadRow(case, 1000 * data_s, 1000 * step_s, data_s / step_s))
     return rows
@@ -234,13 +235,13 @@ def shards_of(files: Sequence[Path], folder: Path) -> "IndexedShards":
 
 
 def in_turns(sides: Sequence[Callable[[], Any]], repeats: int) -> list[float]:
-    """Median seconds of each side, measured in turns."""
+    """Median seconds of a core that each side takes, measured in turns."""
     taken: list[list[float]] = [[] for _ in sides]
     for _ in range(repeats):
         for side, times in zip(sides, taken, strict=True):
-            begin = time.perf_counter()
+            begin = time.process_time()
             side()
-            times.append(time.perf_counter() - begin)
+            times.append(time.process_time() - begin)
     return [statistics.median(times) for times in taken]
 
 
