@@ -1,22 +1,18 @@
-import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
 
+from tests.golden.sequences import PLACEHOLDER, golden_llm, golden_sequence
 from tests.small import IMAGE, example, head, model, settings, video
 from vxl.compressor.dts import DTSConfig
 from vxl.data.collate import collate
 from vxl.data.layout import Kind, Layout
 from vxl.errors import DataError
 from vxl.generate import layout_of
-from vxl.llm.decoder import Decoder, DecoderConfig
 from vxl.model import VideoLanguageModel, build_model
 from vxl.prefill.full import FullConfig
-
-GOLDEN = Path(__file__).parent / "golden" / "video_xl_2"
 
 
 def written_out(m: VideoLanguageModel, ex: Any) -> torch.Tensor:
@@ -138,15 +134,6 @@ def test_shapes_without_memory() -> None:
     }
 
 
-def golden_llm(dtype: torch.dtype) -> Decoder:
-    from safetensors.torch import load_file
-
-    sizes = {"vocab": 512, "width": 96, "mlp": 192, "layers": 3, "heads": 4, "kv_heads": 2}
-    llm = Decoder(DecoderConfig(**sizes)).eval()
-    llm.causal_lm.load_state_dict(load_file(GOLDEN / "llm.safetensors"))
-    return llm.to(dtype)
-
-
 @torch.no_grad()
 @pytest.mark.parametrize("case", [0, 1, 2, 3])
 @pytest.mark.parametrize(("dtype", "bound"), [(torch.float64, 2e-5), (torch.float32, 2e-4)])
@@ -154,17 +141,9 @@ def golden_llm(dtype: torch.dtype) -> Decoder:
 def test_video_xl_2_sequences_are_the_published_ones(
     case: int, dtype: torch.dtype, bound: float, cut: bool
 ) -> None:
-    from safetensors.torch import load_file
-
-    recorded = load_file(GOLDEN / "sequences.safetensors")
-    golden = {key.split(".")[1]: value for key, value in recorded.items() if key.startswith(f"case{case}.")}
-    known = json.loads((GOLDEN / "meta.json").read_text())["cases"][case]
-    prompt = known["prompt_ids"]
-    place = prompt.index(-200)
-    ids = torch.tensor([[*prompt[:place], *golden["time_ids"].tolist(), *prompt[place + 1 :]]])
-    assert ids.shape[1] == known["total_len"]
+    golden, known, ids = golden_sequence(case)
     layout = Layout.text(1, ids.shape[1])
-    layout.kind_BT[ids == 502] = Kind.VISUAL
+    layout.kind_BT[ids == PLACEHOLDER] = Kind.VISUAL
 
     m = model()
     m.llm = golden_llm(dtype)

@@ -13,6 +13,7 @@ from vxl.data.layout import Kind, Layout
 from vxl.errors import DataError
 from vxl.llm.cache import Cache
 from vxl.prefill.base import Piece
+from vxl.selector.asking import Waiting, prefill
 
 if TYPE_CHECKING:
     from vxl.data.encoded import Encoded, Item
@@ -34,11 +35,13 @@ class Context:
     """Waiting for frames, vision, compression and prefill."""
     prefill_ms: float
     """Of it, the language model."""
+    waiting: Waiting | None = None
+    """What is prefilled only when a question selects of it; the cache is empty then."""
 
     @property
     def cache_bytes(self) -> int:
-        """Memory that the cache holds."""
-        return self.cache.bytes()
+        """Memory that the cache holds, and the visual tokens where they wait for a question."""
+        return self.cache.bytes() + (self.waiting.bytes() if self.waiting else 0)
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,8 @@ class Answer:
     stopped: bool
     """Whether the answer ended by itself, and not at `max_new_tokens`."""
     prefill_ms: float
-    """From the question to the first token (the video's prefill stands in the context)."""
+    """From the question to the first token. The video's prefill stands in the context; with a selector it is
+    here."""
     decode_ms: float
     """From the first token to the last; of a batch, of the whole batch."""
     decode_tokens_per_s: float
@@ -86,7 +90,8 @@ def watch(
     """Encodes videos and images and runs everything before the question through the model, once.
 
     Frames are taken, encoded and fed in pieces of whole groups (`prefill.groups`), so memory beyond the cache
-    follows the piece and not the video.
+    follows the piece and not the video. With a selector they are only encoded: each question is prefilled
+    with what it keeps.
 
     Args:
         model: In evaluation mode.
@@ -106,14 +111,19 @@ def watch(
     tokens_1T = torch.tensor([head.tokens], device=model.device)
     encoded = [encode_stream(model, item, frames) for item, frames in zip(head.items, visuals, strict=True)]
     prefill_ms = 0.0
+    waiting: list[Tensor] = []
     done, total = 0, sum(item.groups for item in head.items)
+    cuts = tuple((start, stop) for start, stop, _, _ in pieces(head, model.prefill.groups))
     for start, stop, item, groups in pieces(head, model.prefill.groups):
         visual_GKD = None if item is None else next(encoded[item])
         part = layout.slice(start, stop)
         embeds_1TD = model.splice(tokens_1T[:, start:stop], visual_GKD, part)
-        before = now(model)
-        model.prefill.feed(model.llm, model.policy, cache, Piece(embeds_1TD, part))
-        prefill_ms += now(model) - before
+        if model.selector.drops:
+            waiting.append(embeds_1TD)
+        else:
+            before = now(model)
+            model.prefill.feed(model.llm, model.policy, cache, Piece(embeds_1TD, part))
+            prefill_ms += now(model) - before
         done += groups
         if on_piece is not None and groups:
             on_piece(done, total)
@@ -128,6 +138,7 @@ def watch(
         tokens=len(head),
         watch_ms=now(model) - 1000 * began,
         prefill_ms=prefill_ms,
+        waiting=Waiting(torch.cat(waiting, dim=1), layout, cuts) if waiting else None,
     )
 
 
@@ -166,7 +177,10 @@ def ask_all(
     model, rows = context.model, len(questions)
     choose = Chooser(sampling or Sampling(), rows)
     began = now(model)
-    cache = context.cache.fork(rows)
+    if context.waiting is None:
+        cache = context.cache.fork(rows)
+    else:
+        cache = prefill(model, context.waiting, questions, draw=sampling.seed if sampling else 0)
     hidden_BD = feed_questions(model, cache, questions)
     said: list[list[int]] = [[] for _ in range(rows)]
     stopped = [False] * rows

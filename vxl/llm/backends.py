@@ -17,7 +17,7 @@ from torch import Tensor
 
 from vxl.errors import ConfigError
 from vxl.llm.continuation import attend_causal
-from vxl.llm.step import Span, Step
+from vxl.llm.step import Span, Step, runs
 
 Backend = Callable[[Tensor, Tensor, Tensor, float | None, Step], Tensor]
 
@@ -85,20 +85,6 @@ def by_document(
             function(query[part], key[part], value[part], scaling) if real else torch.zeros_like(query[part])
         )
     return torch.cat([torch.cat(row, dim=2) for row in rows])
-
-
-def runs(spans: tuple[Span, ...], rows: int, width: int) -> list[tuple[Span, bool]]:
-    """The documents, and the padding between and behind them, row by row in order: (run, is a document)."""
-    found: list[tuple[Span, bool]] = []
-    for row in range(rows):
-        end = 0
-        for span in (*(span for span in spans if span.row == row), Span(row, width, width)):
-            if span.start > end:
-                found.append((Span(row, end, span.start), False))
-            if span.stop > span.start:
-                found.append((span, True))
-            end = span.stop
-    return found
 
 
 def varied(

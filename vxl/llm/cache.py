@@ -133,8 +133,8 @@ class Cache:
         Args:
             keep: Which entries of every layer stay, bool [B or 1, N, S]; or one such tensor a layer.
         """
-        # Layers mostly agree on positions: choose once. The tensors are held so that identities stay unique; the
-        # blocks are not, so that a layer's memory is freed before the next one's is made.
+        # Layers mostly agree on positions: choose once. The tensors are held so that identities stay unique;
+        # the blocks are not, so that a layer's memory is freed before the next one's is made.
         choices: dict[tuple[int, ...], tuple[Choice | None, Tensor, Tensor | None]] = {}
         for layer, blocks in enumerate(self.layers):
             mask = keep if isinstance(keep, Tensor) else keep[layer]

@@ -90,3 +90,17 @@ def documents(document_BT: Tensor) -> tuple[Span, ...] | None:
             spans.append(Span(row, start, width if last else starts[i + 1][1]))
     plain = all(span.start == 0 for span in spans) and len({span.row for span in spans}) == len(spans)
     return None if plain else tuple(spans)
+
+
+def runs(spans: tuple[Span, ...], rows: int, width: int) -> list[tuple[Span, bool]]:
+    """The documents, and the padding between and behind them, row by row in order: (run, is a document)."""
+    found: list[tuple[Span, bool]] = []
+    for row in range(rows):
+        end = 0
+        for span in (*(span for span in spans if span.row == row), Span(row, width, width)):
+            if span.start > end:
+                found.append((Span(row, end, span.start), False))
+            if span.stop > span.start:
+                found.append((span, True))
+            end = span.stop
+    return found

@@ -1,0 +1,33 @@
+"""Sequences that were recorded from published code on tiny random weights, and their language model."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from vxl.llm.decoder import Decoder, DecoderConfig
+
+FOLDER = Path(__file__).parent / "video_xl_2"
+PLACEHOLDER = 502
+
+
+def golden_llm(dtype: torch.dtype) -> Decoder:
+    sizes: dict[str, Any] = {"vocab": 512, "width": 96, "mlp": 192, "layers": 3, "heads": 4, "kv_heads": 2}
+    llm = Decoder(DecoderConfig(**sizes)).eval()
+    llm.causal_lm.load_state_dict(load_file(FOLDER / "llm.safetensors"))
+    return llm.to(dtype)
+
+
+def golden_sequence(case: int) -> tuple[dict[str, Tensor], dict[str, Any], Tensor]:
+    """Recorded tensors, what is known about the case, and its tokens [1, T]."""
+    recorded = load_file(FOLDER / "sequences.safetensors")
+    golden = {key.split(".")[1]: value for key, value in recorded.items() if key.startswith(f"case{case}.")}
+    known = json.loads((FOLDER / "meta.json").read_text())["cases"][case]
+    prompt = known["prompt_ids"]
+    place = prompt.index(-200)
+    ids = torch.tensor([[*prompt[:place], *golden["time_ids"].tolist(), *prompt[place + 1 :]]])
+    assert ids.shape[1] == known["total_len"]
+    return golden, known, ids

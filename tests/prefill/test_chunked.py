@@ -1,0 +1,150 @@
+"""Chunks against the mask that they stand for, and against the published numbers."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests.golden.sequences import PLACEHOLDER, golden_llm, golden_sequence
+from tests.llm.tiny import decoder, reference
+from tests.small import example, frames, head, model, video
+from vxl.data.collate import collate
+from vxl.data.encoded import Encoded, Item
+from vxl.data.layout import Kind, Layout
+from vxl.errors import ConfigError
+from vxl.generate import ask, layout_of, watch
+from vxl.kv.full import Full, FullConfig
+from vxl.llm.decoder import Decoder
+from vxl.prefill.base import Piece
+from vxl.prefill.chunked import Chunked, ChunkedConfig
+from vxl.prefill.full import FullConfig as PlainConfig
+
+KEEP = Full(FullConfig())
+TIME_WORD = 62
+"""First token of each group's time text in the recorded sequences."""
+
+
+def visible(encoded: Encoded, size: int, previous: int, all_time: bool) -> Tensor:
+    """The mask, written out position by position."""
+    first = {item: encoded.group[encoded.item.index(item)] for item in set(encoded.item) - {-1}}
+    own = [
+        None if item < 0 else (item, (group - first[item]) // size)
+        for item, group in zip(encoded.item, encoded.group, strict=True)
+    ]
+    order = {chunk: number for number, chunk in enumerate(dict.fromkeys(c for c in own if c is not None))}
+    chunk = [None if c is None else order[c] for c in own]
+    count = len(encoded)
+    mask = torch.zeros(count, count, dtype=torch.bool)
+    for i in range(count):
+        for j in range(i + 1):
+            free = chunk[i] is None or encoded.kind[j] != Kind.VISUAL
+            free = free or (all_time and encoded.kind[i] == Kind.TIME)
+            mask[i, j] = free or chunk[j] >= chunk[i] - previous
+    return mask
+
+
+def by_mask(llm: Decoder, embeds: Tensor, mask: Tensor) -> Tensor:
+    additive = torch.zeros(1, 1, *mask.shape, dtype=embeds.dtype).masked_fill(~mask, -1e30)
+    return reference(llm)(inputs_embeds=embeds, attention_mask=additive).logits
+
+
+SHOWN = {
+    "one video": (video(7),),
+    "a short last chunk": (video(5),),
+    "two videos and an image": (video(3), Item("image", 4, 1), video(5)),
+    "text alone": (),
+}
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("shown", SHOWN.values(), ids=SHOWN.keys())
+@pytest.mark.parametrize(("size", "previous"), [(2, 1), (1, 0), (3, 2), (2, 9)])
+@pytest.mark.parametrize("time_rows", ["all", "window"])
+def test_every_row_is_the_masks(shown: tuple[Item, ...], size: int, previous: int, time_rows: Any) -> None:
+    llm = decoder()
+    encoded = head(*shown)
+    embeds = llm.embed(torch.tensor([encoded.tokens]) % 97) + 0.1 * torch.randn(
+        1, len(encoded), 48, generator=torch.Generator().manual_seed(0)
+    )
+    mask = visible(encoded, size, previous, time_rows == "all")
+    expected = by_mask(llm, embeds, mask)
+    chunked = Chunked(ChunkedConfig(groups_per_chunk=size, previous_chunks=previous, time_rows=time_rows))
+    layout = layout_of(encoded)
+    for cut in (len(encoded), 11):  # at once, and cut anywhere, inside chunks too
+        cache, hidden = llm.new_cache(), []
+        for start in range(0, len(encoded), cut):
+            stop = min(start + cut, len(encoded))
+            piece = Piece(embeds[:, start:stop], layout.slice(start, stop))
+            hidden.append(chunked.feed(llm, KEEP, cache, piece))
+        torch.testing.assert_close(llm.logits(torch.cat(hidden, 1)), expected, rtol=1e-5, atol=1e-5)
+    if (size, previous) == (1, 0) and shown:
+        assert (mask.sum() < len(encoded) * (len(encoded) + 1) // 2).item()
+
+
+def test_gradients_are_the_masks() -> None:
+    llm = decoder()
+    encoded = head(video(5))
+    embeds = (0.3 * torch.randn(1, len(encoded), 48)).requires_grad_()
+    by_mask(llm, embeds, visible(encoded, 2, 1, True)).pow(2).mean().backward()
+    expected, embeds.grad = embeds.grad, None
+    chunked = Chunked(ChunkedConfig(groups_per_chunk=2, previous_chunks=1))
+    positions = torch.arange(len(encoded))[None]
+    llm.logits(chunked.forward(llm, KEEP, embeds, positions, layout_of(encoded))).pow(2).mean().backward()
+    torch.testing.assert_close(embeds.grad, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_training_rows_are_documents_alone() -> None:
+    plain, chunked = model(), model(prefill=ChunkedConfig(groups_per_chunk=1, previous_chunks=0))
+    examples = [example(video(5)), example(video(2), seed=1), example(), example(video(4), seed=2)]
+    batch = collate([[examples[0], examples[1]], [examples[2]], [examples[3]]], pad=0)
+    total = sum(chunked(collate([[one]], pad=0)).loss_sum for one in examples)
+    loss = chunked.train()(batch).loss_sum
+    torch.testing.assert_close(loss, total, rtol=1e-5, atol=1e-5)
+    assert (loss - plain(batch).loss_sum).abs() > 1e-3
+    loss.backward()
+    assert all(parameter.grad is not None for parameter in chunked.parameters())
+
+
+@pytest.mark.parametrize("groups", [1, 3, 16])
+def test_pieces_of_any_size_change_nothing(groups: int) -> None:
+    answers = []
+    for size in (groups, 2):
+        small = model(prefill=ChunkedConfig(groups=size, groups_per_chunk=2, previous_chunks=1))
+        answers.append(ask(watch(small, head(video(9)), [frames(36)]), [5, 6], max_new_tokens=20).tokens)
+    assert answers[0] == answers[1]
+    plain = model(prefill=PlainConfig())
+    assert ask(watch(plain, head(video(9)), [frames(36)]), [5, 6], max_new_tokens=20).tokens != answers[0]
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("case", [0, 1, 2, 3])
+@pytest.mark.parametrize(("dtype", "bound"), [(torch.float64, 2e-5), (torch.float32, 2e-4)])
+def test_video_xl_2_chunks_are_the_published_ones(case: int, dtype: torch.dtype, bound: float) -> None:
+    golden, known, ids = golden_sequence(case)
+    kinds, groups, group = [], [], -1
+    for column, token in enumerate(ids[0].tolist()):
+        shown = known["prefix_len"] <= column < known["visual_end"]
+        group += shown and token == TIME_WORD
+        kinds.append(Kind.TEXT if not shown else Kind.VISUAL if token == PLACEHOLDER else Kind.TIME)
+        groups.append(group if shown else -1)
+    count = len(kinds)
+    layout = Layout.text(1, count)
+    layout.kind_BT[0] = torch.tensor(kinds)
+    layout.group_BT[0] = torch.tensor(groups)
+    layout.item_BT[0] = torch.tensor([0 if g >= 0 else -1 for g in groups])
+    llm = golden_llm(dtype)
+    embeds = llm.embed(ids).masked_scatter(layout.visual_BT[..., None], golden["visual_features"].to(dtype))
+    size, previous = known["block_size_groups"], known["prev_blocks"]
+    chunked = Chunked(ChunkedConfig(groups_per_chunk=size, previous_chunks=previous))
+    hidden = chunked.feed(llm, KEEP, llm.new_cache(), Piece(embeds, layout))
+    got, expected = llm.logits(hidden[0, known["logit_rows"]]), golden["logits_chunked"].to(dtype)
+    torch.testing.assert_close(got, expected, rtol=bound, atol=bound)
+    if case in (1, 3):
+        full = golden["logits_full"].to(dtype)
+        assert (expected - full).abs().max() > 100 * bound  # the chunks matter
+
+
+def test_no_chunk_is_refused() -> None:
+    with pytest.raises(ConfigError, match="groups_per_chunk=0 previous_chunks=3 is no chunk"):
+        ChunkedConfig(groups_per_chunk=0)
