@@ -46,7 +46,7 @@ def compose(name: str, overrides: list[str]) -> Any:
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
-    overrides = overrides + _search_path(overrides)
+    overrides = [_quoted(word) for word in overrides + _search_path(overrides)]
     try:
         composed = _compose(name, overrides)
     except (HydraException, OmegaConfBaseException) as error:
@@ -100,7 +100,7 @@ def _run(name: str, main: Callable[[Any, str], None]) -> int:
     from vxl.config import sweep
 
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to us as they are, and we print them
-    arguments = sys.argv[1:]
+    arguments = [_quoted(word) for word in sys.argv[1:]]
     want_traceback = any(a.startswith("debug=") and a != "debug=none" for a in arguments)
     members: list[sweep.Member] = []
     failure: list[BaseException] = []
@@ -137,6 +137,13 @@ def _run(name: str, main: Callable[[Any, str], None]) -> int:
         return _show(translate(error, functools.partial(_compose, name), arguments), error, want_traceback)
     except VxlError as error:
         return _show(error, error, want_traceback)
+
+
+def _quoted(word: str) -> str:
+    """A word that names a run, so that Hydra takes it whole: a sweep member's name holds `=` and `,`."""
+    key, _, value = word.partition("=")
+    whole = key in ("run", "init_from", "weights") and "=" in value and value[0] not in "'\""
+    return f"{key}='{value}'" if whole else word
 
 
 def _search_path(overrides: list[str]) -> list[str]:
