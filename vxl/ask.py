@@ -126,7 +126,7 @@ def _loaded(words: "Words", root: Path) -> "Loaded":
     file = place if place.is_file() else weights_of(place, checkpoint)[0] / "resolved.yaml"
     values = read_config(file)
     for override in overrides:
-        values = changed(values, override, also=SETTINGS)  # only to say what a mistyped setting may have meant
+        values = changed(values, override, also=SETTINGS)  # says what a mistyped setting may have meant
     return load(run, checkpoint=checkpoint, device=device, overrides=overrides, runs=root)
 
 
