@@ -1,0 +1,186 @@
+"""The published models of the family: how each names its tensors, and which options give its numbers.
+
+A published name and ours differ by what stands in front, so a family's map is a list of prefixes.
+"""
+
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from vxl.errors import CheckpointError
+
+TOWER = "model.vision_tower.vision_tower.vision_model."
+HEAD, TABLE = "lm_head.weight", "model.embed_tokens.weight"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Family:
+    """One published model."""
+
+    name: str
+    """What vxl calls it: a choice of conf/model."""
+    title: str
+    repository: str
+    """Where its weights are published."""
+    names: tuple[tuple[str, str], ...]
+    """(their prefix, ours): the first that fits counts; both ways."""
+    unused: tuple[str, ...]
+    """Patterns of the tensors that the published files may have and no part uses."""
+    options: Mapping[str, str]
+    """By group, the option in conf/ whose settings count where the weights say nothing."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """What published weights need and the options do not say: {"prompt": {...}}."""
+    refused: str | None = None
+    """Why it can't be imported yet."""
+
+    def ours(self, theirs: str) -> str | None:
+        """Our name of a published tensor; None if nobody uses it.
+
+        Raises:
+            KeyError: The family has no such tensor.
+        """
+        if any(re.fullmatch(pattern, theirs) for pattern in self.unused):
+            return None
+        for prefix, ours in self.names:
+            if theirs.startswith(prefix):
+                return ours + theirs.removeprefix(prefix)
+        raise KeyError(theirs)
+
+    def theirs(self, ours: str) -> str:
+        """The published name of a tensor of ours.
+
+        Raises:
+            KeyError: The family has no such tensor.
+        """
+        for prefix, own in self.names:
+            if ours.startswith(own):
+                return prefix + ours.removeprefix(own)
+        raise KeyError(ours)
+
+
+LANGUAGE_MODEL = (
+    ("model.embed_tokens.", "llm.causal_lm.model.embed_tokens."),
+    ("model.layers.", "llm.causal_lm.model.layers."),
+    ("model.norm.", "llm.causal_lm.model.norm."),
+    ("lm_head.", "llm.causal_lm.lm_head."),
+)
+VISUAL = (
+    (TOWER, "vision."),
+    ("model.mm_projector.", "compressor.projector."),
+    ("model.sae.", "compressor.dts."),
+)
+SELECTOR = (
+    ("model.text_mlp.0.", "selector.text."),
+    ("model.WindowTimeToTokenAttention.", "selector.attention."),
+)
+# The tower's last norm, and buffers that older releases of transformers wrote.
+UNUSED = (
+    re.escape(TOWER) + r"post_layernorm\.(weight|bias)",
+    re.escape(TOWER) + r"embeddings\.position_ids",
+    r"model\.layers\.\d+\.self_attn\.rotary_emb\.inv_freq",
+)
+
+VIDEO_XL_2 = Family(
+    name="videoxl2",
+    title="Video-XL-2",
+    repository="BAAI/Video-XL-2",
+    names=VISUAL + LANGUAGE_MODEL,
+    unused=(*UNUSED, r"model\.text_mlp\.0\.(weight|bias)"),  # in an older code, and without a use there too
+    options={
+        "video": "fps",
+        "vision": "siglip_so400m",
+        "compressor": "dts_published",
+        "selector": "none",
+        "llm": "qwen2_5_7b",
+        "prefill": "full",
+        "kv": "full",
+    },
+    settings={
+        "prompt": {
+            "published_two_newlines": True,
+            "published_supervised_special": True,
+            "published_time_rewrite": True,
+        }
+    },
+)
+VIDEO_XL_PRO = Family(
+    name="videoxl_pro",
+    title="Video-XL-Pro (April)",
+    repository="MINT-SJTU/Video-XL-Pro-3B",
+    names=VISUAL + SELECTOR + LANGUAGE_MODEL,
+    unused=UNUSED,
+    options={
+        "video": "uniform",
+        "vision": "siglip_so400m",
+        "compressor": "dts_published",
+        "selector": "query",
+        "llm": "qwen2_5_3b",
+        "prefill": "full",
+        "kv": "full",
+    },
+    settings={
+        "prompt": {"time_text": "Time {seconds:06.1f}s:"},
+        "selector": {"published_query": True, "published_multiple": True},
+    },
+)
+_LATER = "its visual summary tokens (beacon_* tensors) are not built into this release."
+VIDEO_XL_PRO_MARCH = Family(
+    name="videoxl_pro_march",
+    title="Video-XL-Pro (March)",
+    repository="MINT-SJTU/Video-XL-Pro-3B",
+    names=(),
+    unused=(),
+    options={},
+    refused=_LATER + "\n  import the April generation: it has model.WindowTimeToTokenAttention.*",
+)
+VIDEO_XL = Family(
+    name="videoxl",
+    title="Video-XL",
+    repository="sy1998/Video_XL",
+    names=(),
+    unused=(),
+    options={},
+    refused=_LATER + "\n  import Video-XL-2 or the April generation of Video-XL-Pro",
+)
+FAMILIES = {family.name: family for family in (VIDEO_XL, VIDEO_XL_PRO_MARCH, VIDEO_XL_PRO, VIDEO_XL_2)}
+
+
+def detect(names: Collection[str], where: str) -> Family:
+    """The family of a checkpoint, by the tensors that are there.
+
+    Args:
+        names: Published names.
+        where: What to call the checkpoint in messages.
+
+    Raises:
+        CheckpointError: It is none that is known, or one that can't be imported yet.
+    """
+    has_beacon = any("beacon_" in name for name in names)
+    has_dts = any(name.startswith("model.sae.") for name in names)
+    has_llm = TABLE in names or any(name.startswith("model.layers.") for name in names)
+    if has_beacon and has_llm:
+        family = VIDEO_XL_PRO_MARCH if has_dts else VIDEO_XL
+    elif has_dts and has_llm:
+        is_april = any(name.startswith("model.WindowTimeToTokenAttention.") for name in names)
+        family = VIDEO_XL_PRO if is_april else VIDEO_XL_2
+    else:
+        raise CheckpointError(_unknown(names, where))
+    if family.refused:
+        raise CheckpointError(f"{where} holds {family.title}, and {family.refused}")
+    return family
+
+
+def _unknown(names: Collection[str], where: str) -> str:
+    heads = sorted({".".join(name.split(".")[:2]) for name in names})
+    listed = ", ".join(heads[:8]) + (", …" if len(heads) > 8 else "")
+    known = "\n".join(
+        f"    {family.title}: {family.repository}" for family in FAMILIES.values() if not family.refused
+    )
+    return (
+        f"{where} holds {len(names)} tensors of no model that vxl knows.\n"
+        f"  they begin with: {listed}\n"
+        f"  expected: model.sae.*, model.mm_projector.*, {TOWER}*, model.layers.* of\n{known}\n"
+        "  a language model or a tower alone:  llm.weights=PATH   vision.weights=PATH\n"
+        "  dts.pth or a projector alone:       vxl import FILE OUT --part compressor|projector"
+    )

@@ -1,0 +1,79 @@
+"""A run's checkpoint as weights: to be written as a folder that needs no run."""
+
+import warnings
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from vxl.checkpoint.folder import MODEL
+from vxl.checkpoint.resolved import read_config
+from vxl.checkpoint.source import CONFIG, Weights, is_weights, open_weights, written_out
+from vxl.checkpoint.stored import Stored
+from vxl.errors import CheckpointError
+
+
+def open_run(run: Path, folder: Path) -> Weights:
+    """The weights of one checkpoint of a run.
+
+    Args:
+        run: The run's directory.
+        folder: Its checkpoint folder, `checkpoints/step-000123`.
+
+    Raises:
+        CheckpointError: The checkpoint is not complete.
+    """
+    from torch.distributed import checkpoint as dcp
+    from torch.distributed.checkpoint.metadata import TensorStorageMetadata
+
+    if not (folder / ".metadata").exists():
+        raise CheckpointError(f"{folder} is no complete checkpoint: it has no .metadata file.")
+    entries = dcp.FileSystemReader(folder).read_metadata().state_dict_metadata
+    tensors = {
+        name.removeprefix(MODEL): Stored(
+            entry.properties.dtype,
+            tuple(entry.size),
+            folder,
+            _reader(folder, name, entry.properties.dtype, tuple(entry.size)),
+        )
+        for name, entry in entries.items()
+        if name.startswith(MODEL) and isinstance(entry, TensorStorageMetadata)
+    }
+    values = read_config(run / CONFIG)
+    head, table = "llm.causal_lm.lm_head.weight", "llm.causal_lm.model.embed_tokens.weight"
+    config = written_out(values)
+    if config["llm"]["tied"] and table in tensors:
+        tensors.pop(head, None)  # the same tensor, saved under both names
+    tokenizer = run / "tokenizer" if (run / "tokenizer").is_dir() else None
+    weights = Weights(folder, tensors, config, tokenizer)
+    return _as_its_origin(weights, values.get("init_from") or values.get("weights"))
+
+
+def _as_its_origin(weights: Weights, origin: str | None) -> Weights:
+    """With the published layout of the folder that the run started from, if it still is the same model."""
+    if not origin or not is_weights(Path(origin)):
+        return weights
+    start = open_weights(Path(origin))
+    same = start.tensors.keys() == weights.tensors.keys() and all(
+        start.tensors[name].shape == tensor.shape for name, tensor in weights.tensors.items()
+    )
+    parts = [part for part in ("compressor", "selector") if part in start.values]
+    switches = all(start.values[part] == weights.values[part] for part in parts)
+    if start.record is None or not same or not switches:
+        return weights
+    return replace(weights, record=start.record, unused=start.unused, others=start.others)
+
+
+def _reader(folder: Path, name: str, dtype: torch.dtype, shape: tuple[int, ...]) -> Callable[[], Tensor]:
+    def read() -> Tensor:
+        from torch.distributed import checkpoint as dcp
+
+        tensor = torch.empty(shape, dtype=dtype)
+        with warnings.catch_warnings():  # torch announces that one process reads alone, which is what we want
+            warnings.filterwarnings("ignore", message="torch.distributed is disabled")
+            dcp.load({name: tensor}, checkpoint_id=folder, no_dist=True)
+        return tensor
+
+    return read

@@ -1,0 +1,211 @@
+"""Writing weights to a folder: vxl's own layout, or the published one."""
+
+import contextlib
+import json
+import re
+import shutil
+from collections.abc import Generator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from vxl.checkpoint.family import FAMILIES, HEAD, TABLE, VIDEO_XL_2, VIDEO_XL_PRO, Family
+from vxl.checkpoint.published import TOKENIZER
+from vxl.checkpoint.source import CONFIG, PARTS, PUBLISHED, RECORD, UNUSED, Weights
+from vxl.checkpoint.stored import Stored, write_safetensors
+from vxl.errors import CheckpointError
+
+SHARD_BYTES = 5_000_000_000
+
+
+def write_vxl(weights: Weights, out: Path) -> None:
+    """Writes vxl's own layout: a file a part, the config, the tokenizer, and what nobody uses.
+
+    Raises:
+        CheckpointError: There is something at `out`, or it can't be written.
+    """
+    with whole_folder(out) as folder:
+        for part in PARTS:
+            tensors = {name: t for name, t in weights.tensors.items() if name.startswith(f"{part}.")}
+            if tensors:
+                write_safetensors(folder / f"{part}.safetensors", tensors)
+        if weights.unused:
+            write_safetensors(folder / UNUSED, weights.unused)
+        if weights.record is not None:
+            (folder / RECORD).write_text(json.dumps(vars(weights.record), indent=1))
+        _copy_tokenizer(weights.tokenizer, folder / "tokenizer")
+        if weights.others:
+            (folder / PUBLISHED).mkdir()
+            for file in weights.others:
+                shutil.copyfile(file, folder / PUBLISHED / file.name)
+        # "." says: the weights are beside this file. A copy elsewhere must not mean random ones.
+        values = weights.values | {"weights": "."}
+        (folder / CONFIG).write_text(yaml.safe_dump(values, sort_keys=False))
+
+
+def write_published(weights: Weights, out: Path) -> None:
+    """Writes the published layout: its names, its shards where they are known, and config.json.
+
+    Raises:
+        CheckpointError: There is something at `out`, it can't be written, or the model was never published.
+    """
+    family = FAMILIES[weights.record.family] if weights.record else family_of(weights)
+    tensors = {family.theirs(name): tensor for name, tensor in weights.tensors.items()} | weights.unused
+    if weights.record is None:
+        shards, index = _shards(tensors)
+        metadata: Mapping[str, Mapping[str, str]] = {}
+    else:
+        record = weights.record
+        if record.alias:
+            tensors[HEAD] = tensors[TABLE]
+        shards = {as_safetensors(name): names for name, names in record.files.items()}
+        metadata = {as_safetensors(name): text for name, text in record.metadata.items()}
+        index = record.index
+    lost = [name for names in shards.values() for name in names if name not in tensors]
+    if lost:
+        raise CheckpointError(f"{weights.path} lacks {len(lost)} tensors of its published shards: {lost[0]}")
+    with whole_folder(out) as folder:
+        for shard, names in shards.items():
+            write_safetensors(folder / shard, {name: tensors[name] for name in names}, metadata.get(shard))
+        if index is not None:
+            places = {name: shard for shard, names in shards.items() for name in names}
+            text = json.dumps({"metadata": index, "weight_map": dict(sorted(places.items()))}, indent=2)
+            (folder / "model.safetensors.index.json").write_text(text + "\n")
+        for file in weights.others:
+            shutil.copyfile(file, folder / file.name)
+        if not (folder / "config.json").exists():
+            (folder / "config.json").write_text(json.dumps(published_config(weights.values), indent=2) + "\n")
+        _copy_tokenizer(weights.tokenizer, folder)
+
+
+def as_safetensors(name: str) -> str:
+    """A shard's name where it holds safetensors: as transformers names it."""
+    return re.sub(r"^pytorch_model(.*)\.bin$", r"model\1.safetensors", name)
+
+
+def family_of(weights: Weights) -> Family:
+    """The published model whose layout a trained one of vxl's own has.
+
+    Raises:
+        CheckpointError: There is none, or its code would compute other numbers.
+    """
+    values = weights.values
+    needed = {
+        "vision._target_": "vxl.vision.siglip.Siglip",
+        "compressor._target_": "vxl.compressor.dts.DTS",
+        "compressor.published_layout": True,
+        "compressor.published_relative_key": True,
+        "compressor.grid": 24,
+        "compressor.pool": "mean",
+        "compressor.ratio": 16,
+        "llm.model_type": "qwen2",
+    }
+    has = {key: (values.get(key.split(".")[0]) or {}).get(key.split(".")[1]) for key in needed}
+    wrong = [f"{key}={has[key]}, there {value}" for key, value in needed.items() if has[key] != value]
+    if wrong:
+        raise CheckpointError(
+            f"{weights.path} has no published layout: the published code would not compute this model's "
+            "numbers.\n  " + "\n  ".join(wrong) + "\n  write vxl's own:  --layout vxl"
+        )
+    return VIDEO_XL_PRO if any(name.startswith("selector.") for name in weights.tensors) else VIDEO_XL_2
+
+
+def published_config(values: Mapping[str, Any]) -> dict[str, Any]:
+    """config.json for the published code, of a model that never had one."""
+    llm, vision = values["llm"], values["vision"]
+    return {
+        "architectures": ["LlavaQwenForCausalLM"],
+        "model_type": "llava_qwen",
+        "vocab_size": llm["vocab"],
+        "hidden_size": llm["width"],
+        "intermediate_size": llm["mlp"],
+        "num_hidden_layers": llm["layers"],
+        "num_attention_heads": llm["heads"],
+        "num_key_value_heads": llm["kv_heads"],
+        "hidden_act": "silu",
+        "rope_theta": llm["rope_theta"],
+        "rms_norm_eps": llm["norm_eps"],
+        "tie_word_embeddings": llm["tied"],
+        "max_position_embeddings": llm["max_positions"],
+        "use_sliding_window": False,
+        "mm_vision_tower": "google/siglip-so400m-patch14-384",
+        "mm_hidden_size": vision["width"],
+        "mm_projector_type": "mlp2x_gelu",
+        "mm_patch_merge_type": "unires",
+        "mm_resampler_type": "spatial_pool",
+        "mm_spatial_pool_stride": 2,
+        "mm_spatial_pool_mode": "average",
+        "mm_spatial_pool_out_channels": vision["width"],
+        "mm_vision_select_layer": -1,
+        "mm_vision_select_feature": "patch",
+        "mm_use_im_start_end": False,
+        "mm_use_im_patch_token": False,
+        "use_mm_proj": True,
+        "image_aspect_ratio": "anyres",
+        "tokenizer_padding_side": "right",
+        "vision_config": {
+            "hidden_size": vision["width"],
+            "intermediate_size": vision["mlp"],
+            "num_attention_heads": vision["heads"],
+            "num_hidden_layers": vision["layers"] + 1,
+            "image_size": vision["size"],
+            "patch_size": vision["patch"],
+        },
+    }
+
+
+@contextlib.contextmanager
+def whole_folder(out: Path) -> Generator[Path]:
+    """A folder that appears under its name only when everything is in it.
+
+    Raises:
+        CheckpointError: There is something of that name, or the disk does not take it.
+    """
+    refuse_existing(out)
+    partial = out.with_name(f".{out.name}.partial")
+    try:
+        if partial.exists():
+            shutil.rmtree(partial)
+        partial.mkdir(parents=True)
+        yield partial
+        if out.exists():
+            out.rmdir()
+        partial.rename(out)
+    except OSError as error:
+        raise CheckpointError(
+            f"{out} can't be written: {error.strerror or error}\n  free space or name another folder"
+        ) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def refuse_existing(out: Path) -> None:
+    """Raises if there is something at `out`: an empty folder is nothing."""
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise CheckpointError(f"{out} exists; nothing was written.\n  name another folder, or remove it")
+
+
+def _shards(tensors: Mapping[str, Stored]) -> tuple[dict[str, list[str]], dict[str, Any] | None]:
+    """Shards of at most 5 GB, as transformers cuts and names them; and the metadata of their index."""
+    groups: list[list[str]] = [[]]
+    filled = 0
+    for name, tensor in tensors.items():
+        if groups[-1] and filled + tensor.bytes > SHARD_BYTES:
+            groups.append([])
+            filled = 0
+        groups[-1].append(name)
+        filled += tensor.bytes
+    if len(groups) == 1:
+        return {"model.safetensors": groups[0]}, None
+    names = {f"model-{i:05d}-of-{len(groups):05d}.safetensors": group for i, group in enumerate(groups, 1)}
+    return names, {"total_size": sum(tensor.bytes for tensor in tensors.values())}
+
+
+def _copy_tokenizer(source: Path | None, target: Path) -> None:
+    if source is None:
+        return
+    target.mkdir(exist_ok=True)
+    for name in TOKENIZER:
+        if (source / name).exists():
+            shutil.copyfile(source / name, target / name)
