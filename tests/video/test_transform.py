@@ -90,7 +90,7 @@ def test_resizing_on_a_gpu(height: int, width: int, size: int, resize: str) -> N
     assert resized_FCHW.is_cuda
     difference_FCHW = (resized_FCHW.cpu().int() - expected_FCHW).abs()
     assert difference_FCHW.max() <= 2
-    assert difference_FCHW.float().mean() < 0.02
+    assert difference_FCHW.float().mean() < 0.05  # each of the two is within 0.02 of Pillow
 
 
 def test_no_frames_stay_no_frames() -> None:
