@@ -18,7 +18,18 @@ if TYPE_CHECKING:
     from vxl.cli import Words
     from vxl.generate import Answer, Context
 
-SETTINGS = ("run", "model", "checkpoint", "device", "max_new_tokens", "options", "start", "end", "paths.runs")
+SETTINGS = (
+    "run",
+    "model",
+    "weights",
+    "checkpoint",
+    "device",
+    "max_new_tokens",
+    "options",
+    "start",
+    "end",
+    "paths.runs",
+)
 EXAMPLE = 'vxl ask run=NAME VIDEO "What happens after the goal?"'
 
 
@@ -26,7 +37,8 @@ def ask(words: "Words", console: Console | None = None) -> list["Answer"]:
     """Watches a video once and answers the questions about it, one after the other.
 
     Args:
-        words: `run=NAME`, or `model=NAME` and other choices as in training; the video; the questions.
+        words: `run=NAME`, `weights=FOLDER`, or `model=NAME` and other choices as in training; the video; the
+            questions.
         console: Where progress and facts go; the answers go to standard output.
 
     Raises:
@@ -114,8 +126,12 @@ def _loaded(words: "Words", root: Path) -> "Loaded":
     """The model: a run's, or one made of choices as in training."""
     from vxl.checkpoint.load import assemble, find, load, weights_of
     from vxl.checkpoint.resolved import changed, read_config
+    from vxl.checkpoint.source import is_weights
 
     run, device = words.take("run"), words.take("device") or "auto"
+    folder = Path(run or words.settings.get("weights", "random")).expanduser()
+    if is_weights(folder):
+        return _from_folder(words, folder, device)
     if run is None:
         if words.take("checkpoint") is not None:
             raise ConfigError("checkpoint= chooses among a run's checkpoints; name the run:  run=NAME")
@@ -128,6 +144,26 @@ def _loaded(words: "Words", root: Path) -> "Loaded":
     for override in overrides:
         values = changed(values, override, also=SETTINGS)  # says what a mistyped setting may have meant
     return load(run, checkpoint=checkpoint, device=device, overrides=overrides, runs=root)
+
+
+def _from_folder(words: "Words", folder: Path, device: str) -> "Loaded":
+    """The model of a folder of weights, which knows its own parts; settings change them.
+
+    Raises:
+        ConfigError: `model=` names another one.
+    """
+    from vxl.checkpoint.load import load
+    from vxl.checkpoint.source import open_weights
+
+    words.take("weights")
+    model, size = words.take("model"), words.take("size", "published")
+    overrides = [f"{key}={value}" for key, value in words.settings.items()]
+    holds = open_weights(folder, overrides).values["model"] if model else None
+    if size != "published":
+        raise ConfigError(f"size= makes a new model, but {folder} holds one.\n  leave out size= or weights=")
+    if model != holds:
+        raise ConfigError(f"{folder} holds {holds}, not {model}.\n  type  model={holds}  or leave it out")
+    return load(folder, device=device, overrides=overrides)
 
 
 def _composed(words: "Words", root: Path) -> dict[str, Any]:
@@ -145,12 +181,14 @@ def _split(rest: Sequence[str], settings: dict[str, str], root: Path) -> tuple[s
     Raises:
         ConfigError: One of them is missing.
     """
-    if "run" not in settings and "model" not in settings:
+    if not {"run", "model", "weights"} & settings.keys():
         close = [f"{near[0]}={settings[key]}" for key in settings if (near := nearest(key, ("run", "model")))]
         hint = f"\n  did you mean {' or '.join(close)}?" if close else ""
         runs = [run.name for run in list_runs(root) if run.status == "finished"][:3]
         known = f"\n  finished runs: {', '.join(runs)}" if runs else ""
-        raise ConfigError(f"vxl ask needs a model: run=NAME, or model=NAME.{hint}{known}\n  e.g.  {EXAMPLE}")
+        raise ConfigError(
+            f"vxl ask needs a model: run=NAME, weights=FOLDER or model=NAME.{hint}{known}\n  e.g.  {EXAMPLE}"
+        )
     files = [word for word in rest if Path(word).is_file()]
     looks_like = [word for word in rest if " " not in word and Path(word).suffix and not word.endswith("?")]
     video = next(iter(files or looks_like), None)
@@ -197,6 +235,8 @@ def _number(text: str | None, key: str, kind: type) -> Any:
 def _who(loaded: "Loaded") -> str:
     if loaded.checkpoint is None:
         return f"{loaded.config.model} with random weights: it has learned nothing, its answers mean nothing"
+    if loaded.checkpoint.parent.name != "checkpoints":
+        return f"{loaded.checkpoint.name}, {loaded.config.model}, on {loaded.model.device}"
     return f"{loaded.checkpoint.parents[1].name}, {loaded.checkpoint.name}, on {loaded.model.device}"
 
 

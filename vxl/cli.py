@@ -1,4 +1,7 @@
-"""The `vxl` command: ask, shards, compare, runs, explain, bench. Heavy imports happen inside the commands."""
+"""The `vxl` command: ask, shards, import, export, compare, runs, explain, bench.
+
+Heavy imports happen inside the commands.
+"""
 
 import argparse
 import re
@@ -110,9 +113,12 @@ def parser(command: str | None) -> argparse.ArgumentParser:
         "ask a question about a video",
         'vxl ask run=NAME VIDEO "question"',
         'vxl ask run=NAME VIDEO "question" options="a|b|c|d" max_new_tokens=32 video.max_frames=64',
+        'vxl ask model=videoxl2 weights=FOLDER VIDEO "question"',
         'vxl ask model=tiny weights=random VIDEO "question"',
     )
     _module(commands, "shards", "write, index, check and describe shards", command)
+    _module(commands, "import", "read published weights", command)
+    _module(commands, "export", "write weights in the published layout, or in vxl's own", command)
     _words(
         commands,
         "compare",
@@ -160,6 +166,10 @@ def _module(commands: "argparse._SubParsersAction", name: str, text: str, comman
         from vxl.data.shards_command import register
 
         register(commands)
+    elif name in ("import", "export"):
+        from vxl.checkpoint.command import register_export, register_import
+
+        (register_import if name == "import" else register_export)(commands)
     else:
         from vxl.data.bench import register
 

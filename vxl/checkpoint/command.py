@@ -21,8 +21,8 @@ for example:
 """
 
 
-def register(commands: "argparse._SubParsersAction") -> None:
-    """Adds both commands."""
+def register_import(commands: "argparse._SubParsersAction") -> None:
+    """Adds `vxl import`."""
     importer = commands.add_parser(
         "import",
         help="read published weights",
@@ -34,6 +34,9 @@ def register(commands: "argparse._SubParsersAction") -> None:
     importer.add_argument("--part", help="PATH is a file of one part: compressor (dts.pth) or projector")
     importer.set_defaults(run=run_import)
 
+
+def register_export(commands: "argparse._SubParsersAction") -> None:
+    """Adds `vxl export`."""
     exporter = commands.add_parser(
         "export",
         help="write weights in the published layout, or in vxl's own",

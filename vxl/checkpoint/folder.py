@@ -65,7 +65,9 @@ def choose(run: Path, which: str | int = "last") -> Path:
 
 
 def read_weights(folder: Path, model: nn.Module) -> None:
-    """Fills a model with a checkpoint's weights, in place; every tensor must be there and fit.
+    """Fills a model with the weights of a checkpoint or of a folder of weights, in place.
+
+    Every tensor must be there and fit.
 
     Raises:
         CheckpointError: The folder is incomplete, or its tensors are not the model's.
@@ -73,6 +75,15 @@ def read_weights(folder: Path, model: nn.Module) -> None:
     from torch.distributed import checkpoint as dcp
     from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 
+    from vxl.checkpoint.source import is_weights
+
+    if is_weights(folder):
+        from vxl.checkpoint.load_weights import fill_from
+        from vxl.model import VideoLanguageModel
+
+        assert isinstance(model, VideoLanguageModel)
+        fill_from(folder, model)
+        return
     if not (folder / ".metadata").exists():
         raise CheckpointError(f"{folder} is no complete checkpoint: it has no .metadata file.")
     stored = {

@@ -46,13 +46,29 @@ class Loaded:
     """A model that is ready to watch and answer."""
 
     model: "VideoLanguageModel"
-    tokenizer: "PreTrainedTokenizerFast"
+    own_tokenizer: "PreTrainedTokenizerFast | None"
+    """None where weights came without one."""
     config: "ModelParts"
     """Its parts' settings, overrides included."""
     values: dict[str, Any] = field(repr=False)
     """The whole resolved config as plain values; for a run also its data, stage, trainer, ..."""
     checkpoint: Path | None = None
     """The folder that the weights came from; None for random weights."""
+
+    @property
+    def tokenizer(self) -> "PreTrainedTokenizerFast":
+        """The model's tokenizer.
+
+        Raises:
+            ConfigError: The weights came without one.
+        """
+        if self.own_tokenizer is None:
+            raise ConfigError(
+                f"{self.checkpoint} came without a tokenizer.\n"
+                "  type  prompt.tokenizer=FOLDER   or a hub name, such as "
+                "prompt.tokenizer=Qwen/Qwen2.5-7B-Instruct"
+            )
+        return self.own_tokenizer
 
     @cached_property
     def prompt(self) -> "Prompt":
@@ -132,33 +148,46 @@ def load(
     device: str = "auto",
     overrides: Sequence[str] = (),
     runs: str | Path = "runs",
+    dtype: "torch.dtype | None" = None,
 ) -> Loaded:
     """Loads a model to evaluate or to ask.
 
     Args:
-        path: A run (its directory, or its name below `runs`), one of its checkpoint folders, or a YAML file.
+        path: A run (its directory, or its name below `runs`), one of its checkpoint folders, a folder of
+            weights (vxl's or a published one), or a resolved YAML file.
         checkpoint: Which of a run's checkpoints: "last", "best", or a step.
         device: "auto" (a GPU where there is one), "cpu", "cuda", "cuda:1".
         overrides: Changes to the config, as on the command line: `video.max_frames=64`, `kv=streaming`.
         runs: The folder of runs.
+        dtype: Precision of the weights; None for what suits the device.
 
     Raises:
         ConfigError: There is no such run, or an override does not fit.
         CheckpointError: The run has no such checkpoint, or its weights don't fit the model.
     """
+    from vxl.checkpoint.source import is_vxl, is_weights
+
     place = find(path, Path(runs))
+    if place.is_file() and place.name == "resolved.yaml" and is_vxl(place.parent):
+        place = place.parent
+    if is_weights(place):
+        from vxl.checkpoint.load_weights import load_weights
+
+        return Loaded(*load_weights(place, pick_device(device), overrides, dtype), place)
     if place.is_file():
-        return assemble(read_config(place, overrides), device, Path(runs))
+        return assemble(read_config(place, overrides), device, Path(runs), dtype=dtype)
     run, folder = weights_of(place, checkpoint)
-    return assemble(read_config(run / "resolved.yaml", overrides), device, Path(runs), run, folder)
+    return assemble(read_config(run / "resolved.yaml", overrides), device, Path(runs), run, folder, dtype)
 
 
 def find(path: str | Path, runs: Path) -> Path:
-    """The run directory, checkpoint folder or config file that a path or name means."""
-    given = Path(path)
+    """The run directory, checkpoint folder, folder of weights or config file that a path or name means."""
+    from vxl.checkpoint.source import is_weights
+
+    given = Path(path).expanduser()
     if given.is_file() and given.suffix in (".yaml", ".yml"):
         return given
-    if given.parent.name == "checkpoints" and (given / ".metadata").exists():
+    if is_weights(given) or (given.parent.name == "checkpoints" and (given / ".metadata").exists()):
         return given
     from vxl.runs import find_run
 
@@ -166,16 +195,27 @@ def find(path: str | Path, runs: Path) -> Path:
 
 
 def weights_of(place: Path, checkpoint: str | int = "last") -> tuple[Path, Path]:
-    """(run directory, checkpoint folder) of a run directory or of one of its checkpoint folders."""
-    from vxl.checkpoint.folder import choose, step_of
+    """(run directory, checkpoint folder) of a run directory or of one of its checkpoint folders.
 
+    A folder of weights is both.
+    """
+    from vxl.checkpoint.folder import choose, step_of
+    from vxl.checkpoint.source import is_weights
+
+    if is_weights(place):
+        return place, place
     if place.parent.name == "checkpoints":
         place, checkpoint = place.parent.parent, step_of(place)
     return place, choose(place, checkpoint)
 
 
 def assemble(
-    values: dict[str, Any], device: str, runs: Path, run: Path | None = None, folder: Path | None = None
+    values: dict[str, Any],
+    device: str,
+    runs: Path,
+    run: Path | None = None,
+    folder: Path | None = None,
+    dtype: "torch.dtype | None" = None,
 ) -> Loaded:
     """Builds the model that a resolved config describes, in evaluation mode.
 
@@ -185,12 +225,16 @@ def assemble(
         runs: The folder of runs, in which `weights` may name one.
         run: Directory of the run that the tokenizer comes from, if it has one.
         folder: Checkpoint folder with the weights; None takes those that the key `weights` names.
+        dtype: Precision of the weights; None for what suits the device.
 
     Raises:
         ConfigError: The parts don't fit each other.
         CheckpointError: The weights are not there, or don't fit.
     """
+    import torch
+
     from vxl.checkpoint.folder import read_weights
+    from vxl.checkpoint.source import is_weights
     from vxl.model import build_model
 
     config = model_parts(values)
@@ -198,13 +242,17 @@ def assemble(
         run, folder = named_weights(config.weights, runs)
     target = pick_device(device)
     tokenizer = _tokenizer(values, config, run)
+    dtype = dtype or _precision(values, target)
+    if folder is not None and is_weights(folder):
+        from vxl.checkpoint.fill import skeleton
+        from vxl.checkpoint.load_weights import fill_from
+
+        model = skeleton(config, vocab_size=len(tokenizer))
+        fill_from(folder, model, device=target, dtype=dtype or torch.get_default_dtype())
+        return Loaded(model.eval(), tokenizer, config, values, folder)
     # A checkpoint holds every tensor, so there is nothing to fetch from elsewhere first.
     model = build_model(
-        config,
-        vocab_size=len(tokenizer),
-        device=target,
-        dtype=_precision(values, target),
-        pretrained=folder is None,
+        config, vocab_size=len(tokenizer), device=target, dtype=dtype, pretrained=folder is None
     )
     if folder is not None:
         read_weights(folder, model)
@@ -249,7 +297,9 @@ def named_weights(weights: str, runs: Path) -> tuple[Path, Path]:
         place = find(weights, runs)
     except ConfigError as error:
         raise CheckpointError(
-            f"weights={weights}: neither a run in {runs}/ nor a checkpoint folder.\n  type one of\n"
+            f"weights={weights}: neither a run in {runs}/ nor a checkpoint folder, nor a folder of weights.\n"
+            "  type one of\n"
+            "    weights=FOLDER                              published weights, or those of `vxl import`\n"
             "    weights=runs/NAME                           a run's last checkpoint\n"
             "    weights=runs/NAME/checkpoints/step-000123   this one\n"
             "    weights=random                              an untrained model"
@@ -259,15 +309,17 @@ def named_weights(weights: str, runs: Path) -> tuple[Path, Path]:
 
 def _tokenizer(values: dict[str, Any], config: "ModelParts", run: Path | None) -> "PreTrainedTokenizerFast":
     """The run's own tokenizer; without a run the one that its data and language model name."""
-    from vxl.data.tokenizer import load_tokenizer, tokenizer_of
+    from vxl.data.tokenizer import load_tokenizer, tokenizer_in, tokenizer_of
 
-    if run is not None and (run / "tokenizer").is_dir():
-        return load_tokenizer(run / "tokenizer")
+    own = None if run is None else tokenizer_in(run)
+    if own is not None:
+        return load_tokenizer(own)
     if config.prompt.tokenizer is None and "data" not in values:
         raise ConfigError("the config names no data, and so no tokenizer.\n  e.g.  prompt.tokenizer=FOLDER")
     paths = SimpleNamespace(**({"cache": ".cache/vxl", "runs": "runs"} | (values.get("paths") or {})))
+    start = values.get("init_from")
     names = SimpleNamespace(
-        prompt=config.prompt, llm=config.llm, paths=paths, init_from=values.get("init_from")
+        prompt=config.prompt, llm=config.llm, paths=paths, init_from=start, weights=config.weights
     )
     return tokenizer_of(names, _texts(values, Path(paths.cache)))
 

@@ -23,6 +23,7 @@ from vxl.checkpoint.published import (
 from vxl.checkpoint.resolved import changed, model_parts, read_config
 from vxl.checkpoint.sizes import settings
 from vxl.checkpoint.stored import Stored, metadata_of, open_file
+from vxl.data.tokenizer import tokenizer_in
 from vxl.errors import CheckpointError
 
 PARTS = ("vision", "compressor", "selector", "llm")
@@ -105,9 +106,8 @@ def open_vxl(path: Path, overrides: Sequence[str] = ()) -> Weights:
     unused = open_file(path / UNUSED) if (path / UNUSED).exists() else {}
     record = Record(**read_json(path / RECORD)) if (path / RECORD).exists() else None
     others = tuple(sorted((path / PUBLISHED).iterdir())) if (path / PUBLISHED).is_dir() else ()
-    tokenizer = path / "tokenizer" if (path / "tokenizer").is_dir() else None
     values = read_config(path / CONFIG, overrides)
-    return Weights(path, tensors, values, tokenizer, unused, record, others)
+    return Weights(path, tensors, values, tokenizer_in(path), unused, record, others)
 
 
 def from_published(path: Path, overrides: Sequence[str] = ()) -> Weights:
@@ -133,9 +133,8 @@ def from_published(path: Path, overrides: Sequence[str] = ()) -> Weights:
         index=folder.index,
         alias=alias,
     )
-    own = any((path / name).exists() for name in ("tokenizer.json", "vocab.json", "tokenizer.model"))
     others = sorted(file for file in path.iterdir() if is_other(file))
-    return Weights(path, tensors, values, path if own else None, unused, record, tuple(others))
+    return Weights(path, tensors, values, tokenizer_in(path), unused, record, tuple(others))
 
 
 def written_out(values: dict[str, Any]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from vxl.checkpoint.folder import MODEL
 from vxl.checkpoint.resolved import read_config
 from vxl.checkpoint.source import CONFIG, Weights, is_weights, open_weights, written_out
 from vxl.checkpoint.stored import Stored
+from vxl.data.tokenizer import tokenizer_in
 from vxl.errors import CheckpointError
 
 
@@ -46,8 +47,7 @@ def open_run(run: Path, folder: Path) -> Weights:
     config = written_out(values)
     if config["llm"]["tied"] and table in tensors:
         tensors.pop(head, None)  # the same tensor, saved under both names
-    tokenizer = run / "tokenizer" if (run / "tokenizer").is_dir() else None
-    weights = Weights(folder, tensors, config, tokenizer)
+    weights = Weights(folder, tensors, config, tokenizer_in(run))
     return _as_its_origin(weights, values.get("init_from") or values.get("weights"))
 
 

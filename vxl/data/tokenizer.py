@@ -118,20 +118,40 @@ def load_tokenizer(name: str | Path) -> "PreTrainedTokenizerFast":
         ) from error
 
 
+def tokenizer_in(folder: Path) -> Path | None:
+    """Where a run or a folder of weights has its tokenizer; None if it has none."""
+    files = ("tokenizer.json", "vocab.json", "tokenizer.model")
+    places = (folder / "tokenizer", folder)
+    return next((place for place in places if any((place / file).is_file() for file in files)), None)
+
+
 def tokenizer_of(config: Any, data: "Data") -> "PreTrainedTokenizerFast":
-    """The tokenizer of a run: the one that `prompt.tokenizer` names, else that of the run it starts from,
-    else the language model's own, else a small one trained from the data's texts.
+    """The tokenizer of a run: the one that `prompt.tokenizer` names, else that of the run or weights it
+    starts from, else the language model's own, else a small one trained from the data's texts.
 
     Args:
-        config: A TrainConfig; of it: prompt.tokenizer, init_from, llm.weights, paths.
+        config: A TrainConfig; of it: prompt.tokenizer, init_from, weights, llm.weights, paths.
         data: Prepared data.
+
+    Raises:
+        ConfigError: It is not there, or the weights it starts from came without one.
     """
+    from vxl.checkpoint.source import is_weights
+
     if config.prompt.tokenizer is not None:
         return load_tokenizer(config.prompt.tokenizer)
-    if config.init_from is not None:
-        for start in (Path(config.init_from), Path(config.paths.runs) / config.init_from):
-            if (start / "tokenizer").is_dir():
-                return load_tokenizer(start / "tokenizer")
+    for start in (config.init_from, None if config.weights == "random" else config.weights):
+        if start is None:
+            continue
+        for folder in (Path(start).expanduser(), Path(config.paths.runs) / start):
+            if (own := tokenizer_in(folder)) is not None:
+                return load_tokenizer(own)
+            if is_weights(folder) and config.llm.weights == "random":
+                raise ConfigError(
+                    f"{folder} came without a tokenizer.\n"
+                    "  type  prompt.tokenizer=FOLDER   or a hub name, such as "
+                    "prompt.tokenizer=Qwen/Qwen2.5-7B-Instruct"
+                )
     if config.llm.weights != "random":
         return load_tokenizer(config.llm.weights)
     vocabulary = min(VOCABULARY, config.llm.vocab)

@@ -1,14 +1,18 @@
 """`init_from=run|path`: a warm start, with a report of what was loaded, what is new, what was ignored."""
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from vxl.checkpoint.folder import MODEL, choose
+from vxl.checkpoint.source import is_weights, open_weights
+from vxl.checkpoint.stage_file import is_stage_file, open_stage_file
+from vxl.checkpoint.stored import Stored, open_file
 from vxl.errors import CheckpointError
 from vxl.runs import find_run
 from vxl.train import folder
@@ -44,18 +48,20 @@ def start_from(source: str, model: nn.Module, runs: Path) -> Report:
     """Fills a model with other weights, as far as they fit.
 
     Args:
-        source: Name of a run below `runs`, or path of a run, a checkpoint, or a folder of safetensors.
+        source: Name of a run below `runs`, or path of a run, a checkpoint, a folder of weights (vxl's or a
+            published one), a folder of safetensors, or a file of one part (dts.pth, a projector).
         model: The model; tensors that the source lacks, or has in another shape, stay as they are.
         runs: The folder of runs.
 
     Raises:
-        CheckpointError: Not a single tensor fits.
+        CheckpointError: Not a single tensor fits, or not all of a file of one part.
         ConfigError: There is no such run or folder.
     """
-    path = Path(source)
-    files = sorted(path.glob("*.safetensors")) if path.is_dir() else []
-    if files:
-        place, theirs = path, _safetensors(files)
+    path = Path(source).expanduser()
+    files = _on_disk(path)
+    theirs: Mapping[str, Any]
+    if files is not None:
+        place, theirs = path, files
     else:
         place = path if (path / ".metadata").exists() else choose(find_run(source, runs).path, "last")
         theirs = {
@@ -75,12 +81,17 @@ def start_from(source: str, model: nn.Module, runs: Path) -> Report:
             (name, tuple(theirs[name].shape), tuple(ours[name].shape)) for name in shared if name not in fit
         ],
     )
+    if is_stage_file(path) and len(fit) < len(theirs):
+        raise CheckpointError(
+            f"{path}: {len(fit)} of its {len(theirs)} tensors fit; a part is loaded whole or not.\n  "
+            + "\n  ".join(report.lines())
+        )
     if not fit:
         raise CheckpointError("no tensor fits the model.\n  " + "\n".join(report.lines()))
-    if files:
+    if files is not None:
         with torch.no_grad():
             for name in fit:
-                ours[name].copy_(theirs[name])
+                ours[name].copy_(files[name].read())
     else:
         wanted: dict[str, Any] = {MODEL.rstrip("."): {name: ours[name] for name in fit}}
         folder.read_tensors(place, wanted)
@@ -89,7 +100,11 @@ def start_from(source: str, model: nn.Module, runs: Path) -> Report:
     return report
 
 
-def _safetensors(files: list[Path]) -> dict[str, Tensor]:
-    from safetensors.torch import load_file
-
-    return {name: tensor for file in files for name, tensor in load_file(file).items()}
+def _on_disk(path: Path) -> dict[str, Stored] | None:
+    """The tensors of a folder of weights or a file of one part, by our names; None if it is neither."""
+    if is_stage_file(path):
+        return open_stage_file(path).tensors
+    if is_weights(path):
+        return open_weights(path).tensors
+    files = sorted(path.glob("*.safetensors")) if path.is_dir() else []
+    return {name: tensor for file in files for name, tensor in open_file(file).items()} or None
