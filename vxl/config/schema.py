@@ -51,7 +51,7 @@ class ModelParts:
     video: VideoConfig
     vision: VisionConfig
     compressor: CompressorConfig
-    selector: SelectorConfig = KeepAllConfig()
+    selector: SelectorConfig = field(default_factory=KeepAllConfig)
     llm: DecoderConfig
     prefill: PrefillConfig
     kv: PolicyConfig

@@ -4,7 +4,6 @@ A visual token's score is how well it agrees with the question. The best tokens 
 their score added to them and their place in the video written in by a rotation.
 """
 
-import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,6 +16,7 @@ from vxl.data.seeds import generator
 from vxl.errors import ConfigError
 from vxl.selector.attention import TimeToToken
 from vxl.selector.base import Selected, Selector, SelectorConfig
+from vxl.selector.rotary import rotate
 
 MULTIPLE = 16
 PUBLISHED_KEEP = (0.7, 0.99)
@@ -48,7 +48,7 @@ class QueryConfig(SelectorConfig):
         """The fraction is one, the budget is positive."""
         if not 0 < self.keep <= 1:
             raise ConfigError(
-                f"keep={self.keep} is no fraction of the tokens.\n  allowed: above 0, up to 1\n  e.g.  keep=0.7"
+                f"keep={self.keep} is no fraction.\n  allowed: above 0, up to 1\n  e.g.  keep=0.7"
             )
         if self.tokens is not None and self.tokens < 1:
             raise ConfigError(
@@ -112,20 +112,3 @@ class Query(Selector):
         scores_N = compared_ND.to(precise) @ query_D.to(precise)
         low, high = scores_N.min(), scores_N.max()
         return (scores_N - low) / (high - low).clamp(min=torch.finfo(precise).tiny)
-
-
-def rotate(x_SD: Tensor, places_S: Tensor, theta: float = 1e6) -> Tensor:
-    """Rotates neighbouring pairs of dimensions by the place, as rotary positions do to queries and keys.
-
-    The angles are float32 in each step, whatever the model's precision: other forms of the same formula are
-    1e-4 away at place 770.
-    """
-    width = x_SD.shape[1]
-    even_E = torch.arange(0, width, 2, dtype=torch.float32, device=x_SD.device)
-    frequency_E = torch.exp(even_E * (-math.log(theta) / width))
-    angle_SE = places_S.to(torch.float32)[:, None] * frequency_E
-    precise = torch.promote_types(x_SD.dtype, torch.float32)
-    cos_SE, sin_SE = angle_SE.cos().to(precise), angle_SE.sin().to(precise)
-    even_SE, odd_SE = x_SD[:, 0::2].to(precise), x_SD[:, 1::2].to(precise)
-    pairs_SE2 = torch.stack([even_SE * cos_SE - odd_SE * sin_SE, odd_SE * cos_SE + even_SE * sin_SE], dim=-1)
-    return pairs_SE2.flatten(1).to(x_SD.dtype)
