@@ -6,6 +6,7 @@ A model may be larger than the memory that is left, so nothing here holds more t
 import json
 import math
 import pickle
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,10 +113,11 @@ def _open_pickle(path: Path) -> dict[str, Stored]:
     try:
         held = _unpickle(path)
     except pickle.UnpicklingError as error:
-        reason = " ".join(str(error).split())[:200]
+        named = re.search(r"GLOBAL ([\w.]+)", str(error))
         raise CheckpointError(
-            f"{path} is not a pickle of tensors alone and was not opened, since it could execute code.\n"
-            f"  {reason}\n  save it as safetensors where you trust it:  "
+            f"{path} is not a pickle of tensors alone and was not opened, since it could execute code"
+            f"{f': it calls {named[1]}' if named else ''}.\n"
+            "  expected: a state dict, {name: tensor}\n  save it as safetensors where you trust it:  "
             "safetensors.torch.save_file(state_dict, 'model.safetensors')"
         ) from error
     except (RuntimeError, EOFError, OSError, ValueError) as error:
