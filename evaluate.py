@@ -1,4 +1,4 @@
-"""Evaluate a run: `python evaluate.py run=NAME benchmark=clips`. Prints a table and keeps it as JSON in the run."""
+"""Evaluate a run: `python evaluate.py run=NAME benchmark=clips`; a table, and the same as JSON in the run."""
 
 from typing import TYPE_CHECKING
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from rich import box
 from rich.console import Console
 from rich.markup import escape
+from rich.padding import Padding
 from rich.table import Table
 
 from vxl.config.explain import CONF, Choice, Key, choices, find, keys_of, schema_keys
@@ -78,14 +79,16 @@ def _option(choice: Choice, root: type, console: Console) -> None:
         console.print(f"  chooses: {' '.join(choice.overrides)}", markup=False, highlight=False)
     keys = keys_of(choice, root)
     if keys:
-        _keys(keys, console, "sets" if choice.is_global else "default")
+        _keys(keys, console)
 
 
-def _keys(keys: list[Key], console: Console, default: str = "default") -> None:
-    table = _table("key", "type", default, "meaning")
+def _keys(keys: list[Key], console: Console) -> None:
+    """Each key with its default and type, and what it means below: prose needs the width."""
     for key in keys:
-        table.add_row(*map(escape, (key.name, key.type, key.default, key.meaning)))
-    console.print(table)
+        head = f"[bold cyan]{escape(key.name)}[/] = {escape(key.default)}"
+        console.print(f"{head}  [dim]{escape(key.type)}[/]", highlight=False, soft_wrap=True)
+        if key.meaning:
+            console.print(Padding(escape(key.meaning), (0, 0, 0, 4)), highlight=False)
 
 
 def _table(*columns: str) -> Table:

@@ -1,1 +1,1 @@
-"""The configuration: options and schemas (option, schema), strict rebuild (rebuild), rules (check), Hydra (compose)."""
+"""The configuration: options (option, schema), strict rebuild (rebuild), rules (check), Hydra (compose)."""

@@ -1,7 +1,7 @@
 """Rules that span several keys, collected and reported together.
 
-A rule is a function from the whole config to its problems; each names what was got, what is allowed and a command
-that works. Rules look only at keys their config has, so that training and evaluation share them.
+A rule is a function from the whole config to its problems; each names what was got, what is allowed and a
+command that works. Rules look only at keys their config has, so that training and evaluation share them.
 """
 
 import math
@@ -29,7 +29,7 @@ def frames_are_wanted(config: Any) -> Iterator[str]:
     """A video model needs at least one frame."""
     frames = getattr(getattr(config, "video", None), "max_frames", 1)
     if frames < 1:
-        yield f"video.max_frames={frames} asks for no frames.\n  allowed: 1 or more\n  e.g.  video.max_frames=16"
+        yield f"video.max_frames={frames} asks for no frame.\n  allowed: 1 or more"
 
 
 def ratio_fits_grid(config: Any) -> Iterator[str]:
@@ -58,7 +58,7 @@ def video_fits_sequence(config: Any) -> Iterator[str]:
         fit = (config.data.max_tokens - 1) // shape.tokens_per_group * shape.frames_per_group
         yield (
             f"data.max_tokens={config.data.max_tokens} is too short for a video of video.max_frames="
-            f"{config.video.max_frames}: {groups} groups x {shape.tokens_per_group} = {visual} visual tokens.\n"
+            f"{config.video.max_frames}:\n  {groups} groups x {shape.tokens_per_group} = {visual} visual.\n"
             f"  allowed: data.max_tokens above {visual} plus the text, or at most {fit} frames\n"
             f"  e.g.  data.max_tokens={2 ** math.ceil(math.log2(visual + 256))}"
         )
@@ -80,7 +80,10 @@ def name_is_a_folder(config: Any) -> Iterator[str]:
     """Names become folders below paths.runs."""
     name = getattr(config, "name", None)
     if name and (name.startswith(("/", ".")) or ".." in name):
-        yield f"name={name} is no folder name.\n  allowed: letters, digits, - _ . and / inside\n  e.g.  name=first"
+        yield (
+            f"name={name} is no folder name.\n"
+            "  allowed: letters, digits, - _ . and / inside\n  e.g.  name=first"
+        )
 
 
 RULES: list[Rule] = [

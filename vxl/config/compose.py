@@ -1,6 +1,6 @@
 """Hydra's place in vxl: the command line becomes plain dataclasses here, and nowhere else.
 
-`command_line` makes an entry point of a function that takes a checked config; `compose` does the same for code.
+`command_line` makes an entry point of a function that takes a checked config; `compose` gives code the same.
 """
 
 import functools
@@ -19,12 +19,12 @@ CONF = Path(__file__).parents[2] / "conf"
 def command_line(name: str) -> Callable[[Callable[[Any, str], None]], Callable[[], None]]:
     """Decorates `main(config, composed)` so that it can be called as a script.
 
-    `main` gets the config as dataclasses, checked, and the composed YAML text. Errors of the user's are printed
-    on one screen (exit status 2); a sweep runs all its members, ends with a table of them, and exits with 1 if
+    `main` gets the config as dataclasses, checked, and the composed YAML text. A user's errors are printed on
+    one screen (exit status 2); a sweep runs all its members, ends with a table of them, and exits with 1 if
     any failed.
 
     Args:
-        name: Config file in conf/ without its ending, and the schema of that name in vxl.config.schema.SCHEMAS.
+        name: Config file in conf/ without its ending; its schema is vxl.config.schema.SCHEMAS[name].
     """
 
     def decorate(main: Callable[[Any, str], None]) -> Callable[[], None]:
@@ -68,11 +68,12 @@ def checked(composed: Any, name: str) -> Any:
     missing = sorted(OmegaConf.missing_keys(composed))
     if missing:
         raise ConfigError("\n\n".join(f"{key} has no value.\n  type  {key}=VALUE" for key in missing))
+    values: Any
     try:
         values = OmegaConf.to_container(composed, resolve=True)
     except OmegaConfBaseException as error:
         raise ConfigError(f"the config can't be resolved: {error}") from error
-    config = rebuild(SCHEMAS[name], values)
+    config = rebuild(SCHEMAS[name], dict(values))
     check(config)
     return config
 
@@ -111,7 +112,7 @@ def _run(name: str, main: Callable[[Any, str], None]) -> int:
         try:
             text = OmegaConf.to_yaml(composed, sort_keys=False)
             main(checked(composed, name), text)
-        except Exception as error:  # noqa: BLE001 -- kept, shown and counted below; the other members go on
+        except Exception as error:  # kept, shown and counted below; the other members go on
             if member is None:
                 failure.append(error)
                 return

@@ -30,8 +30,9 @@ def translate(error: Exception, compose: Callable[[list[str]], Any], overrides: 
             override = parser.parse_override(word)
         except HydraException:
             problems.append(
-                f"{word!r} can't be read.\n  form: key=value, GROUP=NAME, key=a,b (a sweep), ~key; quote values with "
-                f"spaces or brackets for the shell: 'key=\"some text\"'"
+                f"{word!r} can't be read.\n"
+                "  forms: key=value, GROUP=NAME, key=a,b (a sweep), ~key\n"
+                "  quote values with spaces or brackets for the shell: 'key=\"some text\"'"
             )
             continue
         if "." in override.key_or_group or override.key_or_group.startswith("hydra"):
@@ -80,7 +81,9 @@ def _unknown(word: str, part: str, known: list[str], parent: str = "") -> str:
     lines = [f"{word}: {prefix}{part} is not a key."]
     if close:
         lines.append("  did you mean " + " or ".join(prefix + name for name in close) + "?")
-    lines.append(f"  valid keys{' of ' + parent if parent else ''}: {', '.join(k for k in known if k[0] != '_')}")
+    lines.append(
+        f"  valid keys{' of ' + parent if parent else ''}: {', '.join(k for k in known if k[0] != '_')}"
+    )
     return "\n".join(lines)
 
 

@@ -1,14 +1,15 @@
 """Options: typed, frozen dataclasses beside the code they configure.
 
-`conf/GROUP/NAME.yaml` names a class by `_target_`; the annotation of that class's `config` argument is the
-schema of the file. So a part, its settings and their meaning stand in one file, and a plug-in's own classes are
-typed and explained like vxl's.
+`conf/GROUP/NAME.yaml` names a class by `_target_`; the annotation of that class's `config` argument is
+the schema of the file. So a part, its settings and their meaning stand in one file, and a plug-in's own
+classes are typed and explained like vxl's.
 """
 
 import ast
 import dataclasses
 import importlib
 import inspect
+import itertools
 import textwrap
 import typing
 from dataclasses import dataclass
@@ -90,9 +91,10 @@ def schema_of(path: str) -> type[Option]:
         for parameter in inspect.signature(target).parameters.values()
         if parameter.default is not inspect.Parameter.empty
     ]
-    return dataclasses.make_dataclass(
+    made: Any = dataclasses.make_dataclass(
         f"{target.__name__}Config", fields, bases=(Option,), frozen=True, kw_only=True
     )
+    return made
 
 
 @cache
@@ -103,10 +105,10 @@ def meanings(schema: type) -> dict[str, str]:
         if not dataclasses.is_dataclass(base) or base.__module__ == "types":
             continue
         try:
-            body = ast.parse(textwrap.dedent(inspect.getsource(base))).body[0].body  # type: ignore[attr-defined]
+            written = ast.parse(textwrap.dedent(inspect.getsource(base))).body[0]
         except (OSError, TypeError):
             continue
-        for field, text in zip(body, body[1:], strict=False):
+        for field, text in itertools.pairwise(getattr(written, "body", [])):
             if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr):
                 value = getattr(text.value, "value", None)
                 if isinstance(field.target, ast.Name) and isinstance(value, str):

@@ -10,7 +10,7 @@ from vxl.errors import ConfigError
 
 
 def load_plugins(names: Sequence[str]) -> list[Path]:
-    """Imports each package, allows its `_target_`s, and returns the config folders (`PACKAGE/conf`) they bring.
+    """Imports each package, allows its `_target_`s, and returns their config folders (PACKAGE/conf).
 
     Raises:
         ConfigError: A package can't be imported.
@@ -21,8 +21,8 @@ def load_plugins(names: Sequence[str]) -> list[Path]:
             package = importlib.import_module(name)
         except ModuleNotFoundError as error:
             raise ConfigError(
-                f"plugins=[{name}]: {error}.\n  searched: {', '.join(path or '.' for path in sys.path[:4])}, …\n"
-                f"  install the package (pip install -e PATH) or type  PYTHONPATH=FOLDER_OF_{name} python train.py …"
+                f"plugins=[{name}]: {error}.\n  searched: {', '.join(p or '.' for p in sys.path[:4])}, …\n"
+                f"  install it (pip install -e PATH) or type  PYTHONPATH=FOLDER_OF_{name} python train.py …"
             ) from error
         ALLOWED.add(f"{name}.")
         folders += [folder for place in package.__path__ if (folder := Path(place) / "conf").is_dir()]

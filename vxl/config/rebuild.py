@@ -21,7 +21,7 @@ def rebuild(schema: type, data: dict[str, Any], path: str = "") -> Any:
     """The dataclass `schema` filled with `data`.
 
     Args:
-        schema: A dataclass; fields may be dataclasses, options (resolved by `_target_`), scalars and containers.
+        schema: A dataclass of scalars, containers, dataclasses and options (resolved by `_target_`).
         data: Plain values, as YAML gives them.
         path: Key of `data` in the whole config, for messages.
 
@@ -57,7 +57,7 @@ def _dataclass(schema: type, data: Any, path: str, problems: list[str]) -> Any:
             return _MISSING
         schema = found
     hints = typing.get_type_hints(schema)
-    fields = {field.name: field for field in dataclasses.fields(schema) if field.init}
+    fields = {field.name: field for field in _fields(schema) if field.init}
     before = len(problems)
     for key in data.keys() - fields.keys():
         problems.append(_unknown(_join(path, key), key, list(fields)))
@@ -199,7 +199,11 @@ def _wrong(path: str, data: Any, hint: Any) -> str:
 
 
 def _names(schema: type) -> list[str]:
-    return [field.name for field in dataclasses.fields(schema) if not field.name.startswith("_")]
+    return [field.name for field in _fields(schema) if not field.name.startswith("_")]
+
+
+def _fields(schema: Any) -> tuple[dataclasses.Field, ...]:
+    return dataclasses.fields(schema)
 
 
 def _join(path: str, key: Any) -> str:

@@ -1,4 +1,4 @@
-"""Sweeps: `+sweep=NAME` or `key=a,b` on the command line becomes one run per member, each with its own name."""
+"""Sweeps: `+sweep=NAME` or `key=a,b` on the command line becomes one run a member, each with its own name."""
 
 import hashlib
 import json
@@ -20,7 +20,7 @@ _NOT_IDENTITY = ("hydra", "paths", "logger", "debug", "dry_run", "on_existing", 
 def prepare(arguments: list[str], compose: Callable[[list[str]], Any], conf: Path) -> list[str]:
     """The command line as Hydra should see it.
 
-    Where it asks for a sweep, adds `--multirun` (so nobody has to type it), the sweep's name, and the members'
+    Where it asks for a sweep, adds `--multirun` (nobody has to type it), the sweep's name, and the members'
     naming pattern as an interpolation, so that any launcher's jobs agree on them.
 
     Args:
@@ -36,11 +36,13 @@ def prepare(arguments: list[str], compose: Callable[[list[str]], Any], conf: Pat
 
     flags = [a for a in arguments if a.startswith("-")]
     words = ["+" + a if a.startswith("sweep=") else a for a in arguments if not a.startswith("-")]
-    if any(flag in ("--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i", "--version") for flag in flags):
+    if any(
+        flag in ("--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i", "--version") for flag in flags
+    ):
         return flags + words if not any(f in ("--cfg", "-c", "--info", "-i") for f in flags) else arguments
     try:
         overrides: list[Override] = OverridesParser.create().parse_overrides(words)
-    except Exception:  # noqa: BLE001 -- Hydra parses them again and its error is translated for the user
+    except Exception:
         return arguments
     options = [v for o in overrides if o.key_or_group == "sweep" for v in _listed(o.value())]
     swept = {o.key_or_group: o for o in overrides if o.is_sweep_override() and o.key_or_group != "sweep"}
@@ -51,11 +53,15 @@ def prepare(arguments: list[str], compose: Callable[[list[str]], Any], conf: Pat
     fixed = {o.key_or_group: w for o, w in zip(overrides, words, strict=True) if o.key_or_group not in swept}
     for key in params.keys() & fixed.keys():
         print(
-            f"{fixed[key]} on the command line replaces the sweep's {key}={params[key]}: nothing varies over it.",
+            f"{fixed[key]} on the command line replaces the sweep's {key}={params[key]}: it varies no more.",
             file=sys.stderr,
         )
     keys = list(dict.fromkeys([*params, *swept]))
-    base = [w for o, w in zip(overrides, words, strict=True) if not o.is_sweep_override() or o.key_or_group == "sweep"]
+    base = [
+        w
+        for o, w in zip(overrides, words, strict=True)
+        if not o.is_sweep_override() or o.key_or_group == "sweep"
+    ]
     config = compose([w for w in base if not w.startswith("+sweep=")])
     _refuse_idle_devices(config, words)
     name = fixed.get("name", "=").partition("=")[2] or _name(options, keys, words)
@@ -75,7 +81,9 @@ def _params(options: list[str], conf: Path) -> dict[str, str]:
         file = conf / "sweep" / f"{option}.yaml"
         if not file.exists():
             known = ", ".join(sorted(path.stem for path in file.parent.glob("*.yaml")))
-            raise ConfigError(f"sweep={option} does not exist.\n  sweeps: {known}\n  or type the values: seed=0,1,2")
+            raise ConfigError(
+                f"sweep={option} does not exist.\n  sweeps: {known}\n  or type the values: seed=0,1,2"
+            )
         params |= yaml.safe_load(file.read_text())["hydra"]["sweeper"]["params"]
     return params
 
@@ -86,11 +94,11 @@ def _refuse_idle_devices(config: Any, words: list[str]) -> None:
 
     devices = config.get("trainer", {}).get("devices", 1)
     launched = "LOCAL_RANK" in os.environ or "SLURM_PROCID" in os.environ
-    many = isinstance(devices, int) and devices > 1 or isinstance(devices, list) and len(devices) > 1
+    many = isinstance(devices, int) and devices > 1
     if many and not launched and not any(w.startswith("cluster=") for w in words):
         rest = " ".join(w for w in words if not w.startswith("trainer.devices="))
         raise ConfigError(
-            f"a sweep with trainer.devices={devices} needs a launcher that starts {devices} processes a member.\n"
+            f"a sweep with trainer.devices={devices} needs a launcher of {devices} processes a member.\n"
             f"  one device a member:  python train.py {rest} trainer.devices=1\n"
             f"  one member by hand:   torchrun --nproc_per_node {devices} train.py … without the sweep"
         )
@@ -145,7 +153,9 @@ class Member:
         """Keeps the reason beside the run, where `vxl compare` and `vxl runs` find it."""
         self.error = str(error) if str(error) else type(error).__name__
         self.directory.mkdir(parents=True, exist_ok=True)
-        self.failure.write_text(json.dumps({"error": self.error, "type": type(error).__name__}, indent=1) + "\n")
+        self.failure.write_text(
+            json.dumps({"error": self.error, "type": type(error).__name__}, indent=1) + "\n"
+        )
         print(f"\nmember {self.name} failed: {self.error}\n", file=sys.stderr)
 
 
@@ -160,7 +170,13 @@ def report(members: list[Member]) -> int:
     for member in members:
         result = member.directory / "RESULT.json"
         numbers = json.loads(result.read_text()) if result.exists() and member.error is None else {}
-        status = "failed: " + member.error.splitlines()[0] if member.error else "finished" if numbers else "previewed"
+        status = (
+            "failed: " + member.error.splitlines()[0]
+            if member.error
+            else "finished"
+            if numbers
+            else "previewed"
+        )
         table.add_row(
             member.name,
             status,

@@ -8,8 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 GIB = 2**30
-# Bytes a trained parameter costs besides itself: its gradient and AdamW's two moments, all in fp32, and an fp32
-# master copy when the parameter itself is kept in 16 bit.
+# Bytes of a trained parameter with its gradient and AdamW's two moments, each in the parameter's precision.
 TRAINED_BYTES = {"32-true": 16, "bf16-mixed": 16, "bf16-true": 8, "64-true": 32}
 FROZEN_BYTES = {"32-true": 4, "bf16-mixed": 4, "bf16-true": 2, "64-true": 8}
 
