@@ -60,4 +60,5 @@ def settings(tmp_path: Path, data: Any, *, seed: int = 0, accumulate: int = 1) -
         trainer=SimpleNamespace(accumulate=accumulate),
         paths=SimpleNamespace(cache=str(tmp_path / "cache"), runs=str(tmp_path / "runs")),
         init_from=None,
+        weights="random",
     )

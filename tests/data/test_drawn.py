@@ -8,8 +8,8 @@ import pytest
 from vxl.data.drawn import COLOURS, KINDS, draw_clips
 
 
-def means(clip, frame):
-    """How far the brightest-coloured pixels' mean is from each colour."""
+def colour_of(clip, frame):
+    """The colour that a pixel of the frame comes nearest to."""
     pixels = clip.frames_FHWC[frame].reshape(-1, 3).astype(float)
     distance = {name: np.linalg.norm(pixels - np.array(rgb), axis=1).min() for name, rgb in COLOURS.items()}
     return min(distance, key=distance.__getitem__)
@@ -31,16 +31,16 @@ def test_seed_and_split_decide_the_clip(kind):
     assert not np.array_equal(first(0, "train"), first(0, "held_out"))
 
 
-@pytest.mark.parametrize(("kind", "frame"), [("colour", 0), ("first_colour", 0), ("last_colour", -1)])
-def test_the_colour_that_is_asked_for_is_the_one_that_is_drawn(kind, frame):
+@pytest.mark.parametrize("kind", ["colour", "first_colour"])
+def test_the_colour_that_is_asked_for_is_the_one_that_is_drawn(kind):
     for clip in draw_clips(kind, 8, 3, "train"):
         right = clip.question.options[ord(clip.question.answer) - ord("A")]
-        assert means(clip, frame) == right
+        assert colour_of(clip, 0) == right
 
 
 def test_the_colour_changes():
     for clip in draw_clips("first_colour", 4, 0, "train"):
-        assert means(clip, 0) != means(clip, -1)
+        assert colour_of(clip, 0) != colour_of(clip, -1)
 
 
 def test_shapes_move_where_they_are_said_to():
@@ -59,22 +59,9 @@ def centre(frame_HWC):
     return columns.mean(), rows.mean()
 
 
-def test_more_shapes_cover_more():
-    covered = {}
+def test_as_many_shapes_as_are_said():
     for clip in draw_clips("count", 12, 0, "train"):
         frame = clip.frames_FHWC[0]
-        ground = np.median(frame.reshape(-1, 3), axis=0)
-        shape = clip.caption.split()[-1].rstrip("s.")
-        covered.setdefault(shape, {}).setdefault(clip.question.answer, []).append(
-            (np.abs(frame - ground).sum(2) > 60).mean()
-        )
-    for by_number in covered.values():
-        ordered = [np.mean(by_number[letter]) for letter in sorted(by_number)]
-        assert ordered == sorted(ordered)
-
-
-def test_captions_say_what_is_drawn():
-    captions = [clip.caption for kind in KINDS for clip in draw_clips(kind, 1, 0, "train")]
-    assert captions[0].startswith("A red")
-    assert any("moves left" in caption for caption in captions)
-    assert any(caption.startswith("There is one") for caption in captions)
+        drawn = np.abs(frame.astype(int) - frame[0, 0]).sum(2) > 60
+        quarters = [drawn[y : y + 32, x : x + 32].mean() > 0.1 for y in (0, 32) for x in (0, 32)]
+        assert sum(quarters) == ord(clip.question.answer) - ord("A") + 1

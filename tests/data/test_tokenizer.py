@@ -87,6 +87,7 @@ def test_which_tokenizer_a_run_takes(tmp_path):
     config = SimpleNamespace(
         prompt=PromptConfig(),
         init_from=None,
+        weights="random",
         llm=SimpleNamespace(weights="random", vocab=300),
         paths=SimpleNamespace(cache=str(tmp_path), runs=str(tmp_path / "runs")),
     )

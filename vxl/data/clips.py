@@ -43,10 +43,8 @@ FPS = 4
 """Frames a second of all clips as written: as many as are ever sampled of a short one."""
 GOP = 8
 SHARD_BYTES = 1 << 20
-HELD_OUT = 16
+HELD_OUT = 20
 """Held-out drawn clips of each kind."""
-CAPTIONED = 4
-"""Of so many drawn clips one is also described, in training."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,8 +54,8 @@ class ClipsConfig(DataConfig):
     _target_: str = "vxl.data.clips.Clips"
     folder: str | None = option(None, resumable=True)
     """Folder with clips.json and the videos it names; null = examples/clips of the repository."""
-    drawn: int = 40
-    """Drawn clips to train on, of each kind of question (colour, direction, count, ...)."""
+    drawn: int = 48
+    """Drawn clips to train on, of each kind of question (colour, direction, count, first_colour)."""
     drawing_seed: int = 0
     """Seed of the drawn clips, of the options' order and of what is held out. It is not the run's."""
 
@@ -188,11 +186,9 @@ def asked_about(asked: Sequence[questions.Asked], whole: dict[str, np.ndarray]) 
 
 
 def draw(kind: str, count: int, seed: int, part: str) -> Iterator[Member]:
-    """Drawn clips of a kind, each with its question; some of those to train on also with a caption."""
+    """Drawn clips of a kind, each with its question."""
     for number, clip in enumerate(drawn.draw_clips(kind, count, seed, part)):
-        text: dict[str, Any] = {"questions": [plain(clip.question)], "source": kind}
-        if part == "train" and number % CAPTIONED == 0:
-            text["caption"] = clip.caption
+        text = {"questions": [plain(clip.question)], "source": kind}
         yield Member(f"drawn-{kind}-{number:03d}", {"mp4": encode(clip.frames_FHWC, drawn.FPS), "json": text})
 
 

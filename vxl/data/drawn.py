@@ -7,6 +7,7 @@ clips have theirs shuffled.
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from string import ascii_uppercase
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -29,12 +30,11 @@ GROUNDS = ((10, 10, 14), (50, 50, 55))
 
 @dataclass(frozen=True)
 class Drawn:
-    """A clip that was drawn, what can be asked about it, and what can be said about it."""
+    """A clip that was drawn, and what is asked about it."""
 
     kind: str
     frames_FHWC: np.ndarray
     question: Question
-    caption: str
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,6 @@ KINDS = {
     "direction": Kind("In which direction does the shape move?", tuple(DIRECTIONS)),
     "count": Kind("How many shapes are there?", NUMBERS),
     "first_colour": Kind("Which colour is shown first?", tuple(COLOURS)),
-    "last_colour": Kind("Which colour is shown last?", tuple(COLOURS)),
 }
 
 
@@ -67,42 +66,37 @@ def draw_clips(kind: str, count: int, seed: int, split: str) -> Iterator[Drawn]:
     for number in range(count):
         answer = number % len(options)
         chance = generator(seed, "drawn", split, kind, number)
-        frames_FHWC, caption = _draw(kind, options[answer], chance)
-        yield Drawn(kind, frames_FHWC, Question(KINDS[kind].question, options, "ABCD"[answer]), caption)
+        question = Question(KINDS[kind].question, options, ascii_uppercase[answer])
+        yield Drawn(kind, _draw(kind, options[answer], chance), question)
 
 
-def _draw(kind: str, answer: str, chance: np.random.Generator) -> tuple[np.ndarray, str]:
-    """Frames and caption of one clip: uint8 frames_FHWC, one to three groups of four frames."""
+def _draw(kind: str, answer: str, chance: np.random.Generator) -> np.ndarray:
+    """One clip: uint8 frames_FHWC, one to three groups of four frames."""
     ground = GROUNDS[chance.integers(len(GROUNDS))]
     colour = answer if kind == "colour" else _pick(chance, list(COLOURS))
     shape = _pick(chance, list(SHAPES))
-    if kind in ("first_colour", "last_colour"):
+    if kind == "first_colour":
         other = _pick(chance, [name for name in COLOURS if name != answer])
-        colours = (answer, other) if kind == "first_colour" else (other, answer)
-        return _change(ground, shape, colours, chance)
+        return _change(ground, shape, (answer, other), chance)
     if kind == "count":
         return _several(ground, shape, colour, answer, chance)
     if kind == "direction":
         return _move(ground, shape, colour, answer, chance)
     size, x, y = chance.uniform(18, 27), *chance.uniform(27, 37, 2)
     still = _frame(ground, [(shape, colour, x, y, size)])
-    return np.stack([still] * FPS), f"A {colour} {shape} stands still."
+    return np.stack([still] * FPS)
 
 
-def _change(
-    ground: RGB, shape: str, colours: tuple[str, str], chance: np.random.Generator
-) -> tuple[np.ndarray, str]:
+def _change(ground: RGB, shape: str, colours: tuple[str, str], chance: np.random.Generator) -> np.ndarray:
     """A shape that changes its colour in the middle third of the clip."""
     size, x, y = chance.uniform(20, 27), *chance.uniform(27, 37, 2)
     before, after = (_frame(ground, [(shape, colour, x, y, size)]) for colour in colours)
     change = int(chance.integers(FPS, 2 * FPS + 1))
     frames = [before] * change + [after] * (3 * FPS - change)
-    return np.stack(frames), f"A {shape} is {colours[0]} at first and {colours[1]} at last."
+    return np.stack(frames)
 
 
-def _several(
-    ground: RGB, shape: str, colour: str, number: str, chance: np.random.Generator
-) -> tuple[np.ndarray, str]:
+def _several(ground: RGB, shape: str, colour: str, number: str, chance: np.random.Generator) -> np.ndarray:
     """One to four equal shapes, each in a quarter of the picture."""
     size, many = chance.uniform(11, 13), NUMBERS.index(number) + 1
     quarters = chance.permutation([(16, 16), (48, 16), (16, 48), (48, 48)])[:many]
@@ -110,20 +104,17 @@ def _several(
         (x + dx, y + dy) for (x, y), (dx, dy) in zip(quarters, chance.uniform(-2, 2, (4, 2)), strict=False)
     ]
     still = _frame(ground, [(shape, colour, x, y, size) for x, y in places])
-    what = f"is one {colour} {shape}" if many == 1 else f"are {number} {colour} {shape}s"
-    return np.stack([still] * FPS), f"There {what}."
+    return np.stack([still] * FPS)
 
 
-def _move(
-    ground: RGB, shape: str, colour: str, direction: str, chance: np.random.Generator
-) -> tuple[np.ndarray, str]:
+def _move(ground: RGB, shape: str, colour: str, direction: str, chance: np.random.Generator) -> np.ndarray:
     """A shape that crosses the picture."""
     size, reach = chance.uniform(11, 14), chance.uniform(17, 20)
     x, y = chance.uniform(27, 37, 2)
     dx, dy = DIRECTIONS[direction]
     steps = np.linspace(-reach, reach, 2 * FPS)
     frames = [_frame(ground, [(shape, colour, x + dx * step, y + dy * step, size)]) for step in steps]
-    return np.stack(frames), f"A {colour} {shape} moves {direction}."
+    return np.stack(frames)
 
 
 def _frame(ground: tuple[int, int, int], shapes: list[tuple[str, str, float, float, float]]) -> np.ndarray:
