@@ -83,6 +83,8 @@ def test_a_run_that_is_not_there(run: Path) -> None:
 def test_watch_once_ask_often_about_videos_parts_images_and_nothing(run: Path, tmp_path: Path) -> None:
     from PIL import Image
 
+    from vxl.video.tiles import views_of
+
     loaded = vxl.load(run, device="cpu")
     pieces: list[tuple[int, int]] = []
     whole = loaded.watch(CLIP, on_piece=lambda *piece: pieces.append(piece))
@@ -93,8 +95,11 @@ def test_watch_once_ask_often_about_videos_parts_images_and_nothing(run: Path, t
     assert loaded.ask(whole, "What is shown in the video?", max_new_tokens=4).tokens == first.tokens
     assert loaded.watch(Look(CLIP.read_bytes(), start=1.0, end=2.0)).frames == 4
     Image.new("RGB", (64, 48), "red").save(tmp_path / "red.png")
-    assert loaded.watch(tmp_path / "red.png").visual_tokens == loaded.model.compressor.tokens_per_group
-    assert loaded.watch(CLIP, tmp_path / "red.png").frames == 20
+    views = views_of(64, 48, 56, loaded.config.prompt.images)
+    assert views > 1
+    red = loaded.watch(tmp_path / "red.png")
+    assert red.visual_tokens == views * loaded.model.compressor.tokens_per_group
+    assert loaded.watch(CLIP, tmp_path / "red.png").frames == 16 + 4 * views
     nothing = loaded.watch()
     assert nothing.visual_tokens == 0
     assert len(loaded.ask(nothing, "Hello?", max_new_tokens=3).tokens) <= 3

@@ -10,7 +10,9 @@ from vxl.data.probes import describe_media
 from vxl.data.sample import BadSample, Loaded, Question, Sample, Turn, Visual
 from vxl.errors import DataError
 from vxl.video.decode import decode
+from vxl.video.load import load_image
 from vxl.video.sample import Fps, FpsConfig
+from vxl.video.tiles import TilesConfig, cut, views_of
 from vxl.video.transform import PixelSpec
 
 PIXELS = PixelSpec(size=28, mean=(0.5,) * 3, std=(0.5,) * 3)
@@ -42,6 +44,32 @@ def test_a_cut_shows_its_part(examples):
     loaded = film(40, start=5.0, end=7.0)
     example = examples.make(loaded, 0)
     assert torch.equal(example.frames_FCHW[:8], decode(loaded.media[0], range(20, 28), pixels=PIXELS))
+
+
+def test_an_image_is_as_many_views_as_its_record_says():
+    examples = Examples(prompt(images=TilesConfig(side=3)), Fps(FpsConfig()), PIXELS)
+    data = image(70, 40)
+    visual = Visual("image", "a.jpg", **describe_media(data, "image", "a.jpg"))
+    loaded = Loaded(Sample("s", TALK, (visual,)), (data,))
+    example = examples.make(loaded, 0)
+    views = cut(load_image(data, None), PIXELS, TilesConfig(side=3))
+    assert len(views) == views_of(visual.width, visual.height, 28, TilesConfig(side=3)) > 2
+    assert torch.equal(example.frames_FCHW, views.repeat_interleave(4, dim=0))
+    assert [(item.frames, item.groups) for item in example.encoded.items] == [(4 * len(views), len(views))]
+    assert len(example.encoded) == examples.cost(loaded.sample)
+
+
+def test_a_sideways_image_has_its_upright_size():
+    from io import BytesIO
+
+    from PIL import Image
+
+    file, exif = BytesIO(), Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (40, 20)).save(file, "jpeg", exif=exif)
+    fields = describe_media(file.getvalue(), "image", "a.jpg")
+    assert (fields["width"], fields["height"]) == (20, 40)
+    assert load_image(file.getvalue(), None).shape == (3, 40, 20)
 
 
 def test_a_question_brings_its_letters(examples):

@@ -70,6 +70,15 @@ def test_time_text_belongs_to_its_group_and_images_have_none():
     assert written(encoded).count("Time") == 2
 
 
+def test_views_of_an_image_are_groups_with_time_text_only_as_published():
+    views = Shown("image", (0.0,) * 3)
+    encoded = prompt().training(asked(), [views])
+    assert encoded.kind.count(Kind.VISUAL) == 3 * PLAN.tokens_per_group
+    assert Kind.TIME not in encoded.kind
+    exact = prompt(published_image_time=True, time_text="Time {seconds:06.1f}s:")
+    assert written(exact.training(asked(), [views])).count("Time 0000.0s:<|vision_pad|>") == 3
+
+
 def test_text_alone():
     encoded = prompt().training(asked("What is it?"), [])
     assert encoded.items == []

@@ -124,10 +124,13 @@ class Loaded:
         from vxl.config.option import build
         from vxl.data.encoded import Shown
         from vxl.video.load import load_image, stream_video
+        from vxl.video.tiles import cut
 
         pixels = self.config.vision.pixels
         if look.kind == "image":
-            return Shown("image"), [load_image(look.media, pixels, name=look.name)]
+            image_CHW = load_image(look.media, None, name=look.name)
+            views_FCHW = cut(image_CHW, pixels, self.config.prompt.images)
+            return Shown("image", (0.0,) * len(views_FCHW)), [views_FCHW]
         piece = self.prompt.plan.frames_per_group * self.config.prefill.groups
         stream = stream_video(
             look.media,

@@ -13,6 +13,7 @@ from vxl.data.sample import BadSample, Loaded, Media, Sample, Visual
 from vxl.errors import DataError
 from vxl.video.decode import decode
 from vxl.video.load import load_image
+from vxl.video.tiles import cut, views_of
 from vxl.video.transform import PixelSpec
 
 if TYPE_CHECKING:
@@ -70,9 +71,17 @@ class Examples:
     def shown(self, sample: Sample) -> list[Shown]:
         """The times of the frames that will be seen of each visual."""
         return [
-            Shown("image") if visual.kind == "image" else Shown("video", tuple(self._select(visual).seconds))
+            Shown("image", (0.0,) * self._views(visual))
+            if visual.kind == "image"
+            else Shown("video", tuple(self._select(visual).seconds))
             for visual in sample.visuals
         ]
+
+    def _views(self, visual: Visual) -> int:
+        try:
+            return views_of(visual.width, visual.height, self.pixels.size, self.prompt.config.images)
+        except DataError as error:
+            raise DataError(f"{visual.name}: {error}") from error
 
     def _select(self, visual: Visual) -> "Selection":
         try:
@@ -82,17 +91,18 @@ class Examples:
 
     def _frames(self, visual: Visual, media: Media) -> Tensor:
         """uint8 frames_FCHW of whole groups."""
+        size = self.prompt.plan.frames_per_group
         if visual.kind == "image":
-            frames_FCHW = load_image(media, self.pixels, name=visual.name)[None]
-        else:
-            frames_FCHW = decode(
-                media,
-                self._select(visual).indices,
-                pixels=self.pixels,
-                decoder=self.sampler.config.decoder,
-                name=visual.name,
-            )
-        missing = -len(frames_FCHW) % self.prompt.plan.frames_per_group
+            image_CHW = load_image(media, None, name=visual.name)
+            return cut(image_CHW, self.pixels, self.prompt.config.images).repeat_interleave(size, dim=0)
+        frames_FCHW = decode(
+            media,
+            self._select(visual).indices,
+            pixels=self.pixels,
+            decoder=self.sampler.config.decoder,
+            name=visual.name,
+        )
+        missing = -len(frames_FCHW) % size
         if not missing:  # copying a long video costs as much as resizing it
             return frames_FCHW
         return torch.cat([frames_FCHW, frames_FCHW[-1:].expand(missing, -1, -1, -1)])

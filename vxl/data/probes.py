@@ -13,6 +13,8 @@ from vxl.errors import DataError
 
 VIDEO_SUFFIXES = ("mp4", "webm", "mkv", "mov", "avi")
 IMAGE_SUFFIXES = ("jpg", "jpeg", "png", "webp")
+# EXIF: the tag, and its values for images that lie on a side.
+ORIENTATION, SIDEWAYS = 0x0112, (5, 6, 7, 8)
 
 
 def kind_of(name: str) -> str | None:
@@ -43,6 +45,8 @@ def _describe_image(media: Media, name: str) -> dict[str, Any]:
     try:
         with Image.open(file) as image:
             width, height = image.size
+            if image.getexif().get(ORIENTATION) in SIDEWAYS:  # it is turned upright when it is read
+                width, height = height, width
     except (OSError, ValueError, Image.DecompressionBombError) as error:
         raise DataError(f"{name} is no image that can be read: {error}") from error
     return {"frames": 1, "fps": 1.0, "seconds": 0.0, "width": width, "height": height}

@@ -7,7 +7,7 @@ after a visual is tokenised on its own. Labels are the assistant's answers and t
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from string import ascii_uppercase
 from typing import TYPE_CHECKING
@@ -18,6 +18,7 @@ from vxl.data.encoded import IGNORE, Encoded, Item, Shown
 from vxl.data.layout import Kind
 from vxl.data.sample import PLACEHOLDER, Sample, Turn
 from vxl.errors import ConfigError, DataError
+from vxl.video.tiles import TilesConfig
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -37,6 +38,10 @@ class PromptConfig:
     """The system turn."""
     time_text: str | None = "Time {seconds:.1f}s:"
     """Text in front of each group of a video, with the time of its first frame; null for none (Video-XL)."""
+    images: TilesConfig = field(default_factory=TilesConfig)
+    """How images become views."""
+    published_image_time: bool = False
+    """Write the time text, of second 0, in front of each view of an image too, as Video-XL-Pro did."""
     published_two_newlines: bool = False
     """In training a second newline token after the visuals, as Video-XL-2 was trained (but not evaluated)."""
     published_supervised_special: bool = False
@@ -189,7 +194,8 @@ class Prompt:
         seconds = visual.seconds[::size] if is_video else visual.seconds
         for number, second in enumerate(seconds):
             time = second if scale is None else second * scale
-            if is_video and self.config.time_text is not None:
+            has_time = is_video or self.config.published_image_time
+            if has_time and self.config.time_text is not None:
                 words = self._ids(self.config.time_text.format(seconds=time))
                 encoded.visual(words, Kind.TIME, first + number, time)
             placeholders = [self.placeholder] * self.plan.tokens_per_group
