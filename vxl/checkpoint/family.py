@@ -81,6 +81,11 @@ UNUSED = (
     r"model\.layers\.\d+\.self_attn\.rotary_emb\.inv_freq",
 )
 
+TILES: dict[str, Any] = {"side": 6, "published_no_base": True}
+
+# Up to 6 x 6 tiles, without the image as a whole.
+IMAGES = {"side": 6, "published_no_base": True}
+
 VIDEO_XL_2 = Family(
     name="videoxl2",
     title="Video-XL-2",
@@ -101,6 +106,7 @@ VIDEO_XL_2 = Family(
             "published_two_newlines": True,
             "published_supervised_special": True,
             "published_time_rewrite": True,
+            "images": TILES,
         }
     },
 )
@@ -120,7 +126,11 @@ VIDEO_XL_PRO = Family(
         "kv": "full",
     },
     settings={
-        "prompt": {"time_text": "Time {seconds:06.1f}s:"},
+        "prompt": {
+            "time_text": "Time {seconds:06.1f}s:",
+            "published_image_time": True,
+            "images": TILES,
+        },
         "selector": {"published_query": True, "published_multiple": True},
     },
 )
