@@ -238,6 +238,19 @@ def test_a_tokenizer_without_the_specials():
         special_ids(PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.BPE())))
 
 
+def test_without_a_placeholder_of_its_own_padding_stands_at_visual_positions():
+    from tokenizers import Tokenizer, models
+    from transformers import PreTrainedTokenizerFast
+
+    specials = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+    bytewise = Tokenizer(models.BPE({name: number for number, name in enumerate(specials)}, []))
+    bytewise.add_special_tokens(specials)
+    other = PreTrainedTokenizerFast(tokenizer_object=bytewise)
+    pad, start, end, placeholder = special_ids(other)
+    assert placeholder == pad
+    assert len({pad, start, end}) == 3
+
+
 def test_a_prompt_travels_to_another_process():
     copy = pickle.loads(pickle.dumps(prompt()))
     assert copy.training(asked(), [VIDEO]).tokens == prompt().training(asked(), [VIDEO]).tokens

@@ -67,7 +67,7 @@ class Prompt:
 
     Args:
         config: The format.
-        tokenizer: Knows the ChatML specials and `<|vision_pad|>`.
+        tokenizer: Knows the ChatML specials.
         plan: Frames and visual tokens of a group.
         max_tokens: Longest sequence for training; None for no limit.
     """
@@ -243,18 +243,21 @@ class Prompt:
 def special_ids(tokenizer: "PreTrainedTokenizerFast") -> tuple[int, int, int, int]:
     """Ids of padding, `<|im_start|>`, `<|im_end|>` and the visual placeholder.
 
+    A tokenizer without `<|vision_pad|>` (SmolLM2's) has its padding stand there: which positions are visual
+    the layout says, the placeholder's embedding is never read, and no text is cut into specials.
+
     Raises:
         ConfigError: The tokenizer lacks one.
     """
     known = tokenizer.get_vocab()
-    missing = [name for name in (PAD, START, END, VISUAL) if name not in known]
+    missing = [name for name in (PAD, START, END) if name not in known]
     if missing:
         raise ConfigError(
             f"the tokenizer {tokenizer.name_or_path!r} lacks {', '.join(missing)}.\n"
-            "  expected: a tokenizer of the Qwen family, or one trained by vxl.data.tokenizer.train_tokenizer"
+            "  expected: a tokenizer of the Qwen family or SmolLM2's, or one trained by "
+            "vxl.data.tokenizer.train_tokenizer"
         )
-    pad, start, end, visual = (known[name] for name in (PAD, START, END, VISUAL))
-    return pad, start, end, visual
+    return known[PAD], known[START], known[END], known.get(VISUAL, known[PAD])
 
 
 def turns_of(sample: Sample) -> tuple[Turn, ...]:
