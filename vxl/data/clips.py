@@ -54,7 +54,7 @@ class ClipsConfig(DataConfig):
     _target_: str = "vxl.data.clips.Clips"
     folder: str | None = option(None, resumable=True)
     """Folder with clips.json and the videos it names; null = examples/clips of the repository."""
-    drawn: int = 48
+    drawn: int = 32
     """Drawn clips to train on, of each kind of question (colour, direction, count, first_colour)."""
     drawing_seed: int = 0
     """Seed of the drawn clips, of the options' order and of what is held out. It is not the run's."""
