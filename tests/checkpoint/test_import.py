@@ -99,6 +99,9 @@ def test_published_quirks_are_on(tmp_path: Path) -> None:
         assert prompt["published_supervised_special"] is not is_pro
         assert prompt["published_time_rewrite"] is not is_pro
         assert selector["_target_"].endswith("Query" if is_pro else "KeepAll")
+        assert prompt["published_image_time"] is is_pro
+        assert prompt["images"]["published_no_base"]
+        assert prompt["images"]["side"] == 6
         if is_pro:
             assert selector["published_query"]
             assert prompt["time_text"].format(seconds=4) == "Time 0004.0s:"

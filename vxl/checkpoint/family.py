@@ -83,9 +83,6 @@ UNUSED = (
 
 TILES: dict[str, Any] = {"side": 6, "published_no_base": True}
 
-# Up to 6 x 6 tiles, without the image as a whole.
-IMAGES = {"side": 6, "published_no_base": True}
-
 VIDEO_XL_2 = Family(
     name="videoxl2",
     title="Video-XL-2",

@@ -117,7 +117,7 @@ def from_published(path: Path, overrides: Sequence[str] = ()) -> Weights:
     folder = read_published(path)
     family = detect(folder.tensors, str(path))
     given = {key: yaml.safe_load(text) for key, _, text in (word.partition("=") for word in overrides)}
-    values = settings(family, folder, given, ModelParts.__dataclass_fields__)
+    values = written_out(settings(family, folder, given, ModelParts.__dataclass_fields__))
     for override in overrides:
         values = changed(values, override)
     values = written_out(values)
