@@ -189,6 +189,15 @@ def test_a_folder_without_config_json_says_what_it_needs(tmp_path: Path) -> None
     assert (values["vision"]["heads"], values["llm"]["heads"], values["llm"]["kv_heads"]) == (4, 4, 2)
 
 
+def test_pickles_in_the_format_of_old_releases(tmp_path: Path) -> None:
+    source = publish(tmp_path / "in", ending="bin")
+    torch.save(weights(), source / "pytorch_model.bin", _use_new_zipfile_serialization=False)
+    import_weights(source, tmp_path / "vxl")
+    export_weights(str(tmp_path / "vxl"), tmp_path / "back")
+    back = files(tmp_path / "back")["model.safetensors"]
+    assert all(same_bits(back[name], value) for name, value in weights().items())
+
+
 def test_a_single_file_of_another_name(tmp_path: Path) -> None:
     source = publish(tmp_path / "in")
     (source / "model.safetensors").rename(source / "weights.safetensors")

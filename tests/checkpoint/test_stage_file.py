@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from tests.checkpoint.published import publish, weights
+from tests.checkpoint.published import config_json, publish, weights
 from tests.golden import golden
 from vxl.checkpoint.command import import_weights
 from vxl.checkpoint.resolved import model_parts
@@ -74,6 +74,15 @@ def test_a_whole_model_starts_another_from_either_kind_of_folder(tmp_path: Path)
         assert not report.new
         assert not report.ignored
         assert torch.equal(model.compressor.projector[0].weight, weights()["model.mm_projector.0.weight"])
+
+
+def test_a_tied_head_is_not_said_to_be_new(tmp_path: Path) -> None:
+    tensors = {name: value for name, value in weights().items() if name != "lm_head.weight"}
+    source = publish(tmp_path / "in", tensors, config=config_json(tie_word_embeddings=True))
+    model = build_model(model_parts(open_weights(source).values), seed=3)
+    report = start_from(str(source), model, tmp_path)
+    assert not report.new
+    assert torch.equal(model.llm.causal_lm.lm_head.weight, tensors["model.embed_tokens.weight"])
 
 
 def test_a_part_that_does_not_fit_is_not_loaded_in_part(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Folders of weights in use: loaded by path, by config, in training; and runs written as folders."""
 
 import logging
+import shutil
 import weakref
 from dataclasses import replace
 from pathlib import Path
@@ -189,6 +190,23 @@ def test_a_run_is_written_as_a_folder_and_loads_the_same(tmp_path: Path) -> None
     assert ours.config.compressor == theirs.config.compressor
     asked = [m.ask(m.watch(CLIP), "What?", max_new_tokens=3).tokens for m in (ours, theirs)]
     assert asked[0] == asked[1]
+
+
+def test_a_run_of_pretrained_parts_is_written_with_their_sizes(tmp_path: Path) -> None:
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    sizes = {"vocab_size": 320, "hidden_size": 96, "intermediate_size": 128, "num_hidden_layers": 2}
+    heads = {"num_attention_heads": 3, "num_key_value_heads": 1, "tie_word_embeddings": True}
+    LlamaForCausalLM(LlamaConfig(**sizes, **heads, rms_norm_eps=1e-5)).save_pretrained(tmp_path / "llama")
+    run = make_run(tmp_path / "runs", "made", f"llm.weights={tmp_path / 'llama'}", steps=(1,))
+    export_weights(str(run), tmp_path / "out", published=False)
+    shutil.rmtree(tmp_path / "llama")
+    loaded = vxl.load(tmp_path / "out", device="cpu")
+    assert loaded.config.llm.weights == "random"
+    made = loaded.model.llm.causal_lm
+    assert type(made).__name__ == "LlamaForCausalLM"
+    assert made.lm_head.weight is made.model.embed_tokens.weight
+    assert (loaded.model.llm.layers, loaded.model.llm.width, made.config.rms_norm_eps) == (2, 96, 1e-5)
 
 
 def test_a_run_whose_numbers_the_published_code_would_not_give(tmp_path: Path) -> None:

@@ -4,12 +4,13 @@ import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from vxl.checkpoint.folder import MODEL
-from vxl.checkpoint.resolved import read_config
+from vxl.checkpoint.resolved import model_parts, read_config
 from vxl.checkpoint.source import CONFIG, Weights, is_weights, open_weights, written_out
 from vxl.checkpoint.stored import Stored
 from vxl.data.tokenizer import tokenizer_in
@@ -44,11 +45,42 @@ def open_run(run: Path, folder: Path) -> Weights:
     }
     values = read_config(run / CONFIG)
     head, table = "llm.causal_lm.lm_head.weight", "llm.causal_lm.model.embed_tokens.weight"
-    config = written_out(values)
+    config = self_contained(written_out(values))
     if config["llm"]["tied"] and table in tensors:
         tensors.pop(head, None)  # the same tensor, saved under both names
     weights = Weights(folder, tensors, config, tokenizer_in(run))
     return _as_its_origin(weights, values.get("init_from") or values.get("weights"))
+
+
+def self_contained(values: dict[str, Any]) -> dict[str, Any]:
+    """The config with sizes in place of the checkpoints that a run took its tower and language model from.
+
+    A rotation that has no keys in the config (Llama 3's, say) still needs the name.
+    """
+    from vxl.llm.decoder import hugging_face_config
+
+    values = values | {"vision": values["vision"] | {"weights": "random"}}
+    if values["llm"]["weights"] == "random":
+        return values
+    made = hugging_face_config(model_parts(values).llm)
+    if made.rope_parameters.get("rope_type", "default") != "default":
+        return values
+    sizes = {
+        "weights": "random",
+        "model_type": made.model_type,
+        "vocab": made.vocab_size,
+        "width": made.hidden_size,
+        "mlp": made.intermediate_size,
+        "layers": made.num_hidden_layers,
+        "heads": made.num_attention_heads,
+        "kv_heads": made.num_key_value_heads,
+        "head_width": getattr(made, "head_dim", None),
+        "rope_theta": float(made.rope_parameters["rope_theta"]),
+        "norm_eps": made.rms_norm_eps,
+        "tied": made.tie_word_embeddings,
+        "max_positions": made.max_position_embeddings,
+    }
+    return values | {"llm": values["llm"] | sizes}
 
 
 def _as_its_origin(weights: Weights, origin: str | None) -> Weights:

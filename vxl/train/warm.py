@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from vxl.checkpoint.fill import wanted
 from vxl.checkpoint.folder import MODEL, choose
 from vxl.checkpoint.source import is_weights, open_weights
 from vxl.checkpoint.stage_file import is_stage_file, open_stage_file
@@ -69,7 +70,7 @@ def start_from(source: str, model: nn.Module, runs: Path) -> Report:
             for name, like in folder.stored(place).items()
             if name.startswith(MODEL)
         }
-    ours = model.state_dict()
+    ours = {name: tensor.detach() for name, tensor in wanted(model).items()}
     shared = [name for name in ours if name in theirs]
     fit = [name for name in shared if ours[name].shape == theirs[name].shape]
     report = Report(
@@ -93,8 +94,8 @@ def start_from(source: str, model: nn.Module, runs: Path) -> Report:
             for name in fit:
                 ours[name].copy_(files[name].read())
     else:
-        wanted: dict[str, Any] = {MODEL.rstrip("."): {name: ours[name] for name in fit}}
-        folder.read_tensors(place, wanted)
+        into: dict[str, Any] = {MODEL.rstrip("."): {name: ours[name] for name in fit}}
+        folder.read_tensors(place, into)
     for line in report.lines():
         log.info("%s", line)
     return report
