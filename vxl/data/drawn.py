@@ -73,7 +73,7 @@ def draw_clips(kind: str, count: int, seed: int, split: str) -> Iterator[Drawn]:
 
 
 def _draw(kind: str, answer: str, chance: np.random.Generator) -> np.ndarray:
-    """One clip: uint8 frames_FHWC, one to three groups of four frames."""
+    """One clip: uint8 frames_FHWC, one or two groups of four frames."""
     ground = GROUNDS[chance.integers(len(GROUNDS))]
     shape = _pick(chance, list(SHAPES))
     if kind == "first_colour":
@@ -89,11 +89,11 @@ def _draw(kind: str, answer: str, chance: np.random.Generator) -> np.ndarray:
 
 
 def _change(ground: RGB, shape: str, colours: tuple[str, str], chance: np.random.Generator) -> np.ndarray:
-    """A shape that changes its colour in the middle third of the clip."""
+    """A shape that changes its colour about the middle of the clip."""
     size, x, y = chance.uniform(20, 27), *chance.uniform(27, 37, 2)
     before, after = (_frame(ground, [(shape, COLOURS[colour], x, y, size)]) for colour in colours)
-    change = int(chance.integers(FPS, 2 * FPS + 1))
-    frames = [before] * change + [after] * (3 * FPS - change)
+    change = int(chance.integers(FPS, FPS + 2))
+    frames = [before] * change + [after] * (2 * FPS - change)
     return np.stack(frames)
 
 
