@@ -98,7 +98,7 @@ def test_random_weights_say_so(root: Path, tmp_path: Path) -> None:
         (
             ["runs=made", str(CLIP), "Q?"],
             ConfigError,
-            "needs a model: run=NAME, or model=NAME.\n  did you mean run=made?",
+            "needs a model: run=NAME, weights=FOLDER or model=NAME.\n  did you mean run=made?",
         ),
         ([str(CLIP), "Q?"], ConfigError, "finished runs: made\n"),
         (["run=made", "Q?"], ConfigError, "vxl ask needs a video.\n  got: 'Q?'"),
@@ -110,7 +110,7 @@ def test_random_weights_say_so(root: Path, tmp_path: Path) -> None:
         (
             ["run=made", str(CLIP), "Q?", "video.max_frames=x"],
             ConfigError,
-            "video.max_frames='x' has the wrong type",
+            "video.max_frames=x has the wrong type",
         ),
         (["run=made", str(CLIP), "Q?", "options=a"], ConfigError, "expected: 2 to 26, as"),
         (["run=made", str(CLIP), "Q?", "checkpoint=7"], CheckpointError, "choose one of: last, 10, 20"),

@@ -107,13 +107,23 @@ class Run:
 
 def runs_folder(given: str | None = None) -> Path:
     """The folder of runs: the one given, else that of conf/local/default.yaml, else that of conf/paths."""
+    return Path(given or _path("runs") or "runs")
+
+
+def cache_folder(given: str | None = None) -> Path:
+    """The folder of prepared data and fetched weights, found as the folder of runs is."""
+    return Path(given or _path("cache") or ".cache/vxl")
+
+
+def _path(key: str) -> str | None:
+    found = None
     for file in (CONF / "local" / "default.yaml", CONF / "paths" / "default.yaml"):
-        if given is None and file.exists():
+        if found is None and file.exists():
             values = yaml.safe_load(file.read_text()) or {}
-            given = (values.get("paths") or {}).get("runs") or (
-                values.get("runs") if file.parent.name == "paths" else None
+            found = (values.get("paths") or {}).get(key) or (
+                values.get(key) if file.parent.name == "paths" else None
             )
-    return Path(given or "runs")
+    return found
 
 
 def show_runs(root: Path, status: str | None, names: Sequence[str], console: Console) -> None:
@@ -140,14 +150,20 @@ def show_runs(root: Path, status: str | None, names: Sequence[str], console: Con
     table = Table(title=f"runs in {root}/", title_justify="left")
     for column in ("run", "status", "step", "size", "age"):
         table.add_column(column, justify="left" if column in ("run", "status") else "right")
+    failed = []
     for run in runs:
         if (not names or run.name.startswith(tuple(names))) and status in (None, run.status):
+            if run.status == "failed":
+                failed.append(run)
             colour = _COLOURS[run.status]
             step = f"{run.step}" + (f"/{run.steps}" if run.steps else "")
             table.add_row(
                 escape(run.name), f"[{colour}]{run.status}[/]", step, human_size(run.size), human_age(run.age)
             )
     console.print(table)
+    for run in failed:
+        why = (run.failure or "").partition("\n")[0]
+        console.print(f"{run.name} failed: {why}", style="red", markup=False, highlight=False)
 
 
 def list_runs(root: Path) -> list[Run]:

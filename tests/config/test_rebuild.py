@@ -71,16 +71,21 @@ def test_all_problems_come_at_once() -> None:
     text = str(error.value)
     assert "limti is not a key.\n  did you mean limit?" in text
     assert "part.raito is not a key.\n  did you mean part.ratio?\n  valid keys: ratio, mode" in text
-    assert "part.mode='min' has the wrong type (str).\n  expected: mean | max" in text
-    assert "lr='fast' has the wrong type (str).\n  expected: float" in text
+    assert (
+        "part.mode=min is none of its values.\n  did you mean part.mode=mean?\n  allowed: mean, max" in text
+    )
+    assert "lr=fast has the wrong type (text).\n  expected: float\n  e.g.  lr=0.001" in text
 
 
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ({"ratio": 0}, "part: ratio=0 must be at least 1."),
-        ({"ratio": True}, "part.ratio=True has the wrong type (bool).\n  expected: int"),
-        ({"ratio": 2.5}, "part.ratio=2.5 has the wrong type (float).\n  expected: int"),
+        ({"ratio": 0}, "part.ratio=0 must be at least 1."),
+        (
+            {"ratio": True},
+            "part.ratio=true has the wrong type (true or false).\n  expected: int\n  e.g.  part.ratio=4",
+        ),
+        ({"ratio": 2.5}, "part.ratio=2.5 has the wrong type (float).\n  expected: int\n  e.g.  part.ratio=4"),
     ],
 )
 def test_wrong_values(value: dict, message: str) -> None:

@@ -5,6 +5,7 @@ command that works. Rules look only at keys their config has, so that training a
 """
 
 import math
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -78,11 +79,11 @@ def devices_have_a_strategy(config: Any) -> Iterator[str]:
 
 def name_is_a_folder(config: Any) -> Iterator[str]:
     """Names become folders below paths.runs."""
-    name = getattr(config, "name", None)
-    if name and (name.startswith(("/", ".")) or ".." in name):
+    name = getattr(config, "sweep_name", None) or getattr(config, "name", None)
+    if name and not all(re.fullmatch(r"[\w][\w.=,+@-]*", part) for part in name.split("/")):
         yield (
             f"name={name} is no folder name.\n"
-            "  allowed: letters, digits, - _ . and / inside\n  e.g.  name=first"
+            "  allowed: letters, digits and inside also - _ . = , + @ and /\n  e.g.  name=first"
         )
 
 

@@ -9,7 +9,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from vxl.errors import ConfigError, VxlError
 
@@ -47,12 +47,15 @@ def compose(name: str, overrides: list[str]) -> Any:
     from omegaconf.errors import OmegaConfBaseException
 
     overrides = [_quoted(word) for word in overrides + _search_path(overrides)]
+    for word in overrides:
+        if word.lstrip("+").startswith("sweep="):
+            raise ConfigError(f"{word} asks for several runs; only python train.py does that.")
     try:
         composed = _compose(name, overrides)
-    except (HydraException, OmegaConfBaseException) as error:
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
         from vxl.config.mistakes import translate
 
-        raise translate(error, functools.partial(_compose, name), overrides) from error
+        raise translate(error, functools.partial(_compose, name), overrides, name) from error
     return checked(composed, name)
 
 
@@ -65,15 +68,12 @@ def checked(composed: Any, name: str) -> Any:
     from vxl.config.rebuild import rebuild
     from vxl.config.schema import SCHEMAS
 
-    missing = sorted(OmegaConf.missing_keys(composed))
-    if missing:
-        raise ConfigError("\n\n".join(f"{key} has no value.\n  type  {key}=VALUE" for key in missing))
-    values: Any
     try:
-        values = OmegaConf.to_container(composed, resolve=True)
+        values = cast(dict[str, Any], OmegaConf.to_container(composed, resolve=True))
     except OmegaConfBaseException as error:
-        raise ConfigError(f"the config can't be resolved: {error}") from error
-    config = rebuild(SCHEMAS[name], dict(values))
+        key, reason = getattr(error, "full_key", None), str(error).partition("\n")[0]
+        raise ConfigError(f"{key or 'the config'} can't be resolved: {reason}.") from error
+    config = rebuild(SCHEMAS[name], values)
     check(config)
     return config
 
@@ -124,20 +124,24 @@ def _run(name: str, main: Callable[[Any, str], None]) -> int:
 
     try:
         arguments += _search_path(arguments)
-        arguments = sweep.prepare(arguments, functools.partial(_compose, name), CONF)
+        check = functools.partial(checked, name=name)
+        arguments = sweep.prepare(arguments, functools.partial(_compose, name), check, _folders(arguments))
         sys.argv[1:] = arguments
         hydra.main(version_base="1.3", config_path=str(CONF), config_name=name)(job)()
-        if failure:
-            raise failure[0]
-        if members:
-            return sweep.report(members)
-        return 0
-    except (HydraException, OmegaConfBaseException) as error:
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
         from vxl.config.mistakes import translate
 
-        return _show(translate(error, functools.partial(_compose, name), arguments), error, want_traceback)
+        message = translate(error, functools.partial(_compose, name), arguments, name)
+        return _show(message, error, want_traceback)
     except VxlError as error:
         return _show(error, error, want_traceback)
+    if members:
+        return sweep.report(members)
+    for error in failure:
+        if not isinstance(error, VxlError):
+            raise error
+        return _show(error, error, want_traceback)
+    return 0
 
 
 def _quoted(word: str) -> str:
@@ -149,14 +153,19 @@ def _quoted(word: str) -> str:
 
 def _search_path(overrides: list[str]) -> list[str]:
     """Imports `plugins=[…]` and returns the override that lets Hydra find their config folders."""
+    folders = _folders(overrides)[1:]
+    if not folders or any(o.startswith("hydra.searchpath=") for o in overrides):
+        return []
+    return [f"hydra.searchpath=[{','.join(f'file://{folder}' for folder in folders)}]"]
+
+
+def _folders(overrides: list[str]) -> list[Path]:
+    """The config folders: vxl's, and those of the plug-ins, which are imported."""
     from vxl.config.plugins import load_plugins
 
     given = [o.partition("=")[2] for o in overrides if o.lstrip("+").startswith("plugins=")]
     names = [name.strip(" '\"") for name in given[-1].strip("[]").split(",") if name.strip()] if given else []
-    folders = load_plugins(names)
-    if not folders or any(o.startswith("hydra.searchpath=") for o in overrides):
-        return []
-    return [f"hydra.searchpath=[{','.join(f'file://{folder}' for folder in folders)}]"]
+    return [CONF, *load_plugins(names)]
 
 
 def _show(message: VxlError, error: BaseException, want_traceback: bool) -> int:

@@ -1,78 +1,166 @@
 """Hydra's and OmegaConf's errors in vxl's words: what was got, what is allowed, what to type."""
 
 import re
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, cast
 
-from vxl.config.rebuild import nearest
+import yaml
+
+from vxl.config.rebuild import INTERNAL, nearest
 from vxl.errors import ConfigError
 
+_CONF = Path(__file__).parents[2] / "conf"
 
-def translate(error: Exception, compose: Callable[[list[str]], Any], overrides: list[str]) -> ConfigError:
+
+def translate(
+    error: Exception, compose: Callable[[list[str]], Any], overrides: list[str], name: str
+) -> ConfigError:
     """One ConfigError with everything that is wrong with a command line.
 
     Args:
         error: What Hydra or OmegaConf raised (they stop at the first mistake).
         compose: Composes a config from overrides.
-        overrides: The command line without flags.
-    """
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.errors import HydraException, MissingConfigException
-    from omegaconf.errors import OmegaConfBaseException
+        overrides: The command line; flags are left aside.
+        name: The config and its schema.
 
-    words = [word for word in overrides if not word.startswith("-")]
+    Raises:
+        ValueError: `error`, where it is one and nothing is wrong with the command line.
+    """
     problems: list[str] = []
-    groups: list[str] = []
+    choices: list[str] = []
     values: list[tuple[str, str]] = []
-    parser = OverridesParser.create()
-    for word in words:
-        try:
-            override = parser.parse_override(word)
-        except HydraException:
-            problems.append(
-                f"{word!r} can't be read.\n"
-                "  forms: key=value, GROUP=NAME, key=a,b (a sweep), ~key\n"
-                "  quote values with spaces or brackets for the shell: 'key=\"some text\"'"
-            )
+    for word in overrides:
+        if word.startswith("-") or word.lstrip("+").startswith("sweep="):
             continue
-        if "." in override.key_or_group or override.key_or_group.startswith("hydra"):
-            values.append((override.key_or_group, word))
-        else:
-            groups.append(word)
-    sound: list[str] = []  # choices that compose; added one by one, so that each wrong one is found
-    for word in groups:
-        if word.startswith("+sweep="):
-            continue
-        try:
-            compose([*sound, word])
-            sound.append(word)
-        except MissingConfigException as inner:
-            problems.append(_missing_option(inner, words))
-        except (HydraException, OmegaConfBaseException) as inner:
-            key, known = word.lstrip("+~").partition("=")[0], _top_keys(compose)
-            problems.append(_plain(inner) if key in known else _unknown(word, key, known))
+        for key, single in _parsed(word, problems):
+            # A plain key at the top and a group look alike; which it is, composing says.
+            plain = "." in key or (key.startswith("hydra") and "/" not in key)
+            values.append((key, single)) if plain else choices.append(single)
+    sound, wrong = _choices(choices, compose, problems)
     base = compose(sound)
     for key, word in values:
-        problem = _unknown_key(base, key, word)
-        if problem and not word.startswith(("+", "hydra")):
+        if key.partition(".")[0] in wrong:
+            continue  # of an option that does not exist; which keys it would have, nobody knows
+        problem = None if key.startswith("hydra") else _value(base, key, word)
+        if problem:
             problems.append(problem)
+        else:
+            sound += _composing(word, sound, compose, problems)
+    problems += _of_schema(compose(sound), name)
+    if not problems and isinstance(error, ValueError):
+        raise error
     return ConfigError("\n\n".join(dict.fromkeys(problems)) or _plain(error))
 
 
-def _top_keys(compose: Callable[[list[str]], Any]) -> list[str]:
-    return [str(key) for key in compose([])] + ["sweep", "experiment", "hydra"]
+def _parsed(word: str, problems: list[str]) -> Iterable[tuple[str, str]]:
+    """(key, override) of a word, one for each value of a sweep; none and a problem if it can't be read."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    try:
+        override = OverridesParser.create().parse_override(word)
+        if not override.key_or_group:
+            raise HydraException("no key")
+    except HydraException:
+        problems.append(
+            f"{word!r} can't be read.\n"
+            "  forms: key=value, GROUP=NAME, key=a,b (a sweep), ~key\n"
+            "  quote values with spaces or brackets for the shell: 'key=\"some text\"'"
+        )
+        return
+    key = override.key_or_group
+    if override.is_sweep_override():
+        for value in override.sweep_string_iterator():
+            yield key, f"{key}={value}"
+    else:
+        yield key, word
 
 
-def _unknown_key(base: Any, key: str, word: str) -> str | None:
-    node = base
-    parts = key.split(".")
+def _choices(
+    words: list[str], compose: Callable[[list[str]], Any], problems: list[str]
+) -> tuple[list[str], set[str]]:
+    """Words that compose, added one by one so that each wrong one is found; and the keys of wrong ones."""
+    from hydra.errors import HydraException, MissingConfigException
+    from omegaconf.errors import OmegaConfBaseException
+
+    sound: dict[str, str] = {}
+    wrong: set[str] = set()
+    for word in words:
+        sign, key, value = _split(word)
+        others = [other for name, other in sound.items() if name != key]
+        try:
+            try:
+                compose([*others, word])
+            except ValueError:  # Hydra's for a number where an option is chosen
+                compose([*others, f"{sign}{key}='{value}'"])
+            sound.setdefault(key, word)
+        except MissingConfigException as error:
+            problems.append(_missing_option(error, word))
+            wrong.add(key)
+        except (HydraException, OmegaConfBaseException) as error:
+            known = _known(compose([]))
+            problems.append(_plain(error) if key in known else _unknown(word, key, known))
+    return list(sound.values()), wrong
+
+
+def _composing(
+    word: str, sound: list[str], compose: Callable[[list[str]], Any], problems: list[str]
+) -> list[str]:
+    """The word, if it composes with the sound ones."""
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        compose([*sound, word])
+    except (HydraException, OmegaConfBaseException) as error:
+        problems.append(_plain(error))
+        return []
+    return [word]
+
+
+def _of_schema(composed: Any, name: str) -> list[str]:
+    """What the schema says of the words that compose: unknown keys behind a `+`, wrong types."""
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    from vxl.config.rebuild import rebuild
+    from vxl.config.schema import SCHEMAS
+
+    try:
+        rebuild(SCHEMAS[name], cast(dict[str, Any], OmegaConf.to_container(composed, resolve=True)))
+    except OmegaConfBaseException:
+        return []
+    except ConfigError as error:
+        return str(error).split("\n\n")
+    return []
+
+
+def _value(base: Any, key: str, word: str) -> str | None:
+    """What is wrong with an override of a key inside a group, by the config without it."""
+    node, parts, added = base, key.split("."), word.startswith("+")
     for i, part in enumerate(parts):
+        parent = ".".join(parts[:i])
         if not hasattr(node, "keys"):
-            return f"{word}: {'.'.join(parts[:i])} is a value, it has no keys."
+            return f"{word}: {parent} is a value, it has no keys."
         if part not in node:
-            return _unknown(word, part, [str(k) for k in node], ".".join(parts[:i]))
+            known = [str(k) for k in node] if parent else _known(base)
+            return None if added else _unknown(word, part, known, parent)  # the schema tells, if added
         node = node[part]
+    if added and not word.startswith("++"):
+        return f"{word}: {key} is there already.\n  type  {word[1:]}"
     return None
+
+
+def _known(base: Any) -> list[str]:
+    more = ["sweep", "experiment"] if "sweep_name" in base else []
+    return [str(key) for key in base if key not in INTERNAL] + more
+
+
+def _split(word: str) -> tuple[str, str, str]:
+    """(`+`, `++`, `~` or nothing; key; value)."""
+    key, _, value = word.lstrip("+~").partition("=")
+    return word[: len(word) - len(word.lstrip("+~"))], key, value
 
 
 def _unknown(word: str, part: str, known: list[str], parent: str = "") -> str:
@@ -81,18 +169,28 @@ def _unknown(word: str, part: str, known: list[str], parent: str = "") -> str:
     lines = [f"{word}: {prefix}{part} is not a key."]
     if close:
         lines.append("  did you mean " + " or ".join(prefix + name for name in close) + "?")
+    valid = [key for key in known if key[0] != "_"]
     lines.append(
-        f"  valid keys{' of ' + parent if parent else ''}: {', '.join(k for k in known if k[0] != '_')}"
+        f"  valid keys{' of ' + parent if parent else ''}: {', '.join(valid)}"
+        if valid
+        else f"  this option of {parent} has no keys"
     )
+    owners = [f"{parent}={option}" for option in _options_with(parent, part)]
+    if owners:
+        lines.append(f"  it is a key of {' and '.join(owners)}")
     return "\n".join(lines)
 
 
-def _missing_option(error: Any, words: list[str]) -> str:
-    wanted = str(error.missing_cfg_file)
-    group, _, name = wanted.rpartition("/")
-    options = [str(o) for o in error.options or []]
-    word = next((w for w in words if w.lstrip("+").startswith(f"{group}=")), f"{group}={name}")
-    lines = [f"{word}: there is no option {name} in {group}." if group else f"there is no config {wanted}."]
+def _options_with(group: str, key: str) -> list[str]:
+    """The options of a group that have a key."""
+    files = sorted((_CONF / group).glob("*.yaml")) if group else []
+    return [file.stem for file in files if key in (yaml.safe_load(file.read_text()) or {})]
+
+
+def _missing_option(error: Any, word: str) -> str:
+    group, _, name = str(error.missing_cfg_file).rpartition("/")
+    options = [str(option) for option in error.options or []]
+    lines = [f"{word}: there is no option {name} in {group}."]
     close = nearest(name, options)
     if close:
         lines.append("  did you mean " + " or ".join(f"{group}={option}" for option in close) + "?")
@@ -103,5 +201,11 @@ def _missing_option(error: Any, words: list[str]) -> str:
 
 def _plain(error: Exception) -> str:
     """Hydra's own words, without its advice to add a `+`."""
-    text = str(error) + (f"\n{error.__cause__}" if error.__cause__ else "")
-    return re.sub(r"\n?To append to your config use \S+", "", text).strip()
+    lines = [str(error)] + ([str(error.__cause__)] if error.__cause__ else [])
+    text = re.sub(r"\n?To append to your? (default list|config) use \S+", "", "\n".join(lines))
+    if text.startswith("Ambiguous value"):
+        word = text.partition("\n")[0].partition("'")[2][:-1]
+        return (
+            f"{word} asks for several runs; only python train.py does that.\n  a list is typed as key=[a,b]"
+        )
+    return re.sub(r"\n\s+(full_key|object_type)[:=].*", "", text).strip()

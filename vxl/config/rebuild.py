@@ -6,6 +6,8 @@ prefix, and a value of the wrong type is one too. All problems are reported toge
 
 import dataclasses
 import difflib
+import json
+import re
 import types
 import typing
 from pathlib import Path
@@ -15,6 +17,8 @@ from vxl.config.option import Option, schema_of
 from vxl.errors import ConfigError
 
 _MISSING = object()
+INTERNAL = ("sweep_name", "sweep_member")
+"""Keys that the command line sets itself, and nobody types."""
 
 
 def rebuild(schema: type, data: dict[str, Any], path: str = "") -> Any:
@@ -64,16 +68,20 @@ def _dataclass(schema: type, data: Any, path: str, problems: list[str]) -> Any:
     values = {}
     for name, field in fields.items():
         where = _join(path, name)
-        if name in data:
+        if name in data and data[name] != "???":
+            found = len(problems)
             values[name] = _value(hints[name], data[name], where, problems)
-        elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
+            example = field.default if isinstance(field.default, bool | int | float | str) else None
+            if example is not None and len(problems) > found and "\n  expected: " in problems[-1]:
+                problems[-1] += f"\n  e.g.  {where}={_shown(example)}"
+        elif name in data or _is_required(field):
             problems.append(f"{where} has no value.\n  type  {where}=VALUE  ({describe(hints[name])})")
     if len(problems) > before:
         return _MISSING
     try:
         return schema(**values)
     except ConfigError as error:
-        problems.append(f"{path}: {error}" if path and not str(error).startswith(path) else str(error))
+        problems.append(_placed(str(error), path, fields))
         return _MISSING
 
 
@@ -172,8 +180,8 @@ def describe(hint: Any) -> str:
         return f"list of {', '.join(dict.fromkeys(inner))}" if inner else "list"
     if origin is dict:
         return f"keys to {describe(arguments[1])}"
-    if hint is type(None):
-        return "null"
+    if hint in (type(None), bool):
+        return "null" if hint is type(None) else "true or false"
     if dataclasses.is_dataclass(hint):
         return "a group of keys"
     return getattr(hint, "__name__", str(hint))
@@ -186,6 +194,8 @@ def nearest(word: str, choices: typing.Iterable[str], n: int = 3) -> list[str]:
 
 def _unknown(where: str, key: str, valid: list[str]) -> str:
     close = nearest(key, valid)
+    valid = [name for name in valid if name not in INTERNAL]
+    close = [name for name in close if name not in INTERNAL]
     lines = [f"{where} is not a key."]
     if close:
         prefix = where[: -len(key)]
@@ -195,7 +205,35 @@ def _unknown(where: str, key: str, valid: list[str]) -> str:
 
 
 def _wrong(path: str, data: Any, hint: Any) -> str:
-    return f"{path}={data!r} has the wrong type ({type(data).__name__}).\n  expected: {describe(hint)}"
+    if typing.get_origin(hint) is Literal:
+        choices = [str(choice) for choice in typing.get_args(hint)]
+        close = nearest(str(data), choices, 1)
+        meant = f"\n  did you mean {path}={close[0]}?" if close and "[" not in path else ""
+        return f"{path}={_shown(data)} is none of its values.{meant}\n  allowed: {', '.join(choices)}"
+    kinds: dict[type, str] = {str: "text", bool: "true or false", dict: "a group of keys", type(None): "null"}
+    kind = kinds.get(type(data), type(data).__name__)
+    example = (
+        f"\n  e.g.  {path}=[{data}]" if typing.get_origin(hint) is list and isinstance(data, str) else ""
+    )
+    return f"{path}={_shown(data)} has the wrong type ({kind}).\n  expected: {describe(hint)}{example}"
+
+
+def _shown(value: Any) -> str:
+    """A value as it is typed on the command line."""
+    if isinstance(value, str):
+        return value if value and value.strip() == value else repr(value)
+    if isinstance(value, list):
+        return f"[{', '.join(_shown(item) for item in value)}]"
+    return json.dumps(value) if value is None or isinstance(value, bool) else str(value)
+
+
+def _placed(message: str, path: str, fields: typing.Iterable[str]) -> str:
+    """A part's own message with its keys as they are typed: `ratio=0` becomes `compressor.ratio=0`."""
+    if not path or message.startswith(path):
+        return message
+    keys = "|".join(re.escape(field) for field in fields)
+    placed = re.sub(rf"(?<![\w.])(?=(?:{keys})=)", f"{path}.", message) if keys else message
+    return placed if placed.startswith(path) else f"{path}: {placed}"
 
 
 def _names(schema: type) -> list[str]:
@@ -204,6 +242,10 @@ def _names(schema: type) -> list[str]:
 
 def _fields(schema: Any) -> tuple[dataclasses.Field, ...]:
     return dataclasses.fields(schema)
+
+
+def _is_required(field: dataclasses.Field) -> bool:
+    return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
 
 
 def _join(path: str, key: Any) -> str:

@@ -1,6 +1,7 @@
 """The whole config of each entry script, in the order in which a video flows."""
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from vxl.compressor.base import CompressorConfig
 from vxl.config.option import option
@@ -81,8 +82,8 @@ class TrainConfig(ModelParts):
     """Name of the run and its directory; by default <model>-<hash of what identifies it>."""
     init_from: str | None = None
     """A run or folder of weights to start from (a warm start, not a resume)."""
-    on_existing: str = option("resume", resumable=True)
-    """What to do when the run exists: resume, fail or overwrite."""
+    on_existing: Literal["resume", "fail", "overwrite"] = option("resume", resumable=True)
+    """What to do when the run exists."""
     dry_run: bool = option(False, resumable=True)
     """Only say what would run: names, sizes, tokens, memory."""
     sweep_name: str | None = option(None, resumable=True)

@@ -2,9 +2,10 @@
 
 import hashlib
 import json
+import re
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,20 @@ import yaml
 
 from vxl.errors import ConfigError
 
+# Hydra's flags that run nothing, and those that a value may follow.
+_ONLY_SHOW = {"--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i", "--version"}
+_WITH_VALUE = {"--cfg", "-c", "--info", "-i", "--package", "-p", "--config-path", "-cp"}
+_WITH_VALUE |= {"--config-name", "-cn", "--config-dir", "-cd"}
 # Overrides that don't change what a sweep is: the same sweep resumes whatever they say.
 _NOT_IDENTITY = ("hydra", "paths", "logger", "debug", "dry_run", "on_existing", "cluster", "strategy", "name")
 
 
-def prepare(arguments: list[str], compose: Callable[[list[str]], Any], conf: Path) -> list[str]:
+def prepare(
+    arguments: list[str],
+    compose: Callable[[list[str]], Any],
+    check: Callable[[Any], object],
+    folders: Sequence[Path],
+) -> list[str]:
     """The command line as Hydra should see it.
 
     Where it asks for a sweep, adds `--multirun` (nobody has to type it), the sweep's name, and the members'
@@ -26,30 +36,31 @@ def prepare(arguments: list[str], compose: Callable[[list[str]], Any], conf: Pat
     Args:
         arguments: `sys.argv[1:]`.
         compose: Composes a config from overrides.
-        conf: The config folder.
+        check: Raises ConfigError for a composed config that can't run.
+        folders: The config folders.
 
     Raises:
-        ConfigError: The sweep doesn't exist, or its members need processes that nobody would start (P1).
+        ConfigError: The sweep doesn't exist, its members need processes that nobody would start, or something
+            is wrong with all of them.
     """
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.core.override_parser.types import Override
+    from hydra.errors import HydraException
 
-    flags = [a for a in arguments if a.startswith("-")]
-    words = ["+" + a if a.startswith("sweep=") else a for a in arguments if not a.startswith("-")]
-    if any(
-        flag in ("--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i", "--version") for flag in flags
-    ):
-        return flags + words if not any(f in ("--cfg", "-c", "--info", "-i") for f in flags) else arguments
+    flags, words = _flags_first(arguments)
+    words = ["+" + word if word.startswith("sweep=") else word for word in words]
+    if set(flags) & _ONLY_SHOW:
+        return flags + words
     try:
         overrides: list[Override] = OverridesParser.create().parse_overrides(words)
-    except Exception:
-        return arguments
+    except HydraException:  # Hydra meets it again, and it is put in words then
+        return flags + words
     options = [v for o in overrides if o.key_or_group == "sweep" for v in _listed(o.value())]
     swept = {o.key_or_group: o for o in overrides if o.is_sweep_override() and o.key_or_group != "sweep"}
     multirun = any(flag in ("-m", "--multirun") for flag in flags)
-    if not options and not multirun:
+    if not options and not swept and not multirun:
         return flags + words
-    params = _params(options, conf)
+    params = _params(options, folders)
     fixed = {o.key_or_group: w for o, w in zip(overrides, words, strict=True) if o.key_or_group not in swept}
     for key in params.keys() & fixed.keys():
         print(
@@ -63,24 +74,44 @@ def prepare(arguments: list[str], compose: Callable[[list[str]], Any], conf: Pat
         if not o.is_sweep_override() or o.key_or_group == "sweep"
     ]
     config = compose([w for w in base if not w.startswith("+sweep=")])
+    if "sweep_name" not in config:
+        raise ConfigError(
+            f"{' '.join([*swept] or flags)} asks for several runs; only python train.py does that.\n"
+            "  type one command for each"
+        )
     _refuse_idle_devices(config, words)
     name = fixed.get("name", "=").partition("=")[2] or _name(options, keys, words)
     words = [w for w in words if not w.startswith("name=")]
-    words += [f"sweep_name={name}", f"sweep_member='{_pattern(keys, config)}'"]
+    words += [f"sweep_name='{name}'", f"sweep_member='{_pattern(keys, config)}'"]
+    if not any(_is_group(key, config) for key in keys):
+        first = {**params, **{key: ",".join(o.sweep_string_iterator()) for key, o in swept.items()}}
+        values = [f"{key}={value.partition(',')[0]}" for key, value in first.items() if key not in fixed]
+        _refuse_for_all(values, [w for w in base if not w.startswith("+sweep=")], name, compose, check)
     return [flag for flag in flags if flag not in ("-m", "--multirun")] + ["--multirun", *words]
+
+
+def _flags_first(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """Hydra's flags with their values, and the overrides: its parser does not take them mixed."""
+    flags: list[str] = []
+    words: list[str] = []
+    for argument in arguments:
+        value = bool(flags) and flags[-1] in _WITH_VALUE and "=" not in argument
+        (flags if value or argument.startswith("-") else words).append(argument)
+    return flags, words
 
 
 def _listed(value: Any) -> list[str]:
     return [str(v) for v in value] if isinstance(value, list) else [str(value)]
 
 
-def _params(options: list[str], conf: Path) -> dict[str, str]:
+def _params(options: list[str], folders: Sequence[Path]) -> dict[str, str]:
     """What the chosen sweep files vary: {key: "a,b,c"}."""
     params: dict[str, str] = {}
+    files = {file.stem: file for folder in folders for file in sorted((folder / "sweep").glob("*.yaml"))}
     for option in options:
-        file = conf / "sweep" / f"{option}.yaml"
-        if not file.exists():
-            known = ", ".join(sorted(path.stem for path in file.parent.glob("*.yaml")))
+        file = files.get(option)
+        if file is None:
+            known = ", ".join(files)
             raise ConfigError(
                 f"sweep={option} does not exist.\n  sweeps: {known}\n  or type the values: seed=0,1,2"
             )
@@ -104,6 +135,21 @@ def _refuse_idle_devices(config: Any, words: list[str]) -> None:
         )
 
 
+def _refuse_for_all(
+    values: list[str],
+    base: list[str],
+    name: str,
+    compose: Callable[[list[str]], Any],
+    check: Callable[[Any], object],
+) -> None:
+    """Refuses the sweep where what is wrong with the first member has nothing to do with what varies."""
+    try:
+        check(compose([*base, *values, f"sweep_name='{name}'", "sweep_member=first"]))
+    except ConfigError as error:
+        if not any(value.partition("=")[0] in str(error) for value in values):
+            raise
+
+
 def _name(options: list[str], keys: list[str], words: list[str]) -> str:
     """`<option>-<hash of the overrides>`: the same command is the same sweep."""
     kept = sorted(w for w in words if w.lstrip("+").partition("=")[0].partition(".")[0] not in _NOT_IDENTITY)
@@ -117,10 +163,19 @@ def _pattern(keys: list[str], config: Any) -> str:
     parts = []
     for key in keys:
         short = key.rpartition(".")[2]
-        node = config.get(key) if "." not in key else None
-        group = "." not in key and (hasattr(node, "keys") or key in ("model", "size", "experiment"))
+        group = _is_group(key, config)
         parts.append(f"{short}=${{hydra:runtime.choices.{key}}}" if group else f"{short}=${{{key}}}")
     return ",".join(parts) or "only"
+
+
+def _is_group(key: str, config: Any) -> bool:
+    """Whether a key chooses an option of a group."""
+    return "." not in key and (hasattr(config.get(key), "keys") or key in ("model", "size", "experiment"))
+
+
+def member_folder(member: str) -> str:
+    """A member's name as that of a folder: `train=[projector]` without brackets, quotes and slashes."""
+    return re.sub(r"[\s'\"\[\]{}]", "", member.replace("/", "_")) or "only"
 
 
 @dataclass
@@ -139,23 +194,20 @@ class Member:
         """The member that a composed config is, or None for a single run."""
         if not composed.get("sweep_name"):
             return None
-        name = str(composed.sweep_member).replace("/", "_")
-        member = cls(str(composed.sweep_name), name, Path(composed.paths.runs) / composed.sweep_name / name)
-        member.failure.unlink(missing_ok=True)
-        return member
-
-    @property
-    def failure(self) -> Path:
-        """The file that says why the member failed; gone once it is started again."""
-        return self.directory / "FAILED.json"
+        name = member_folder(str(composed.sweep_member))
+        return cls(str(composed.sweep_name), name, Path(composed.paths.runs) / composed.sweep_name / name)
 
     def fail(self, error: BaseException) -> None:
-        """Keeps the reason beside the run, where `vxl compare` and `vxl runs` find it."""
-        self.error = str(error) if str(error) else type(error).__name__
-        self.directory.mkdir(parents=True, exist_ok=True)
-        self.failure.write_text(
-            json.dumps({"error": self.error, "type": type(error).__name__}, indent=1) + "\n"
-        )
+        """Keeps the reason where `vxl compare` and `vxl runs` find it, if the run did not begin at all.
+
+        A run that began keeps its own (vxl.train.directory), and one that another process is at work on, or
+        that has another config, has not failed.
+        """
+        from vxl.train.failure import reason, write_failure
+
+        self.error = reason(error)
+        if not any((self.directory / name).exists() for name in (".lock", "provenance.json")):
+            write_failure(self.directory, error)
         print(f"\nmember {self.name} failed: {self.error}\n", file=sys.stderr)
 
 

@@ -9,6 +9,7 @@ runs/<name>/
   wandb_id.txt        the W&B run
   train.log           what was said
   RESULT.json         written last
+  FAILED.json         why there is no result, until the run is started again
   .lock               who is at work
 """
 
@@ -21,10 +22,12 @@ from typing import Any, Literal
 import yaml
 
 from vxl.config.rebuild import plain
+from vxl.config.sweep import member_folder
 from vxl.errors import ConfigError
 from vxl.train import provenance
 from vxl.train.atomic import why_not, write_text
 from vxl.train.changes import Difference, differences, fingerprint
+from vxl.train.failure import clear_failure, write_failure
 from vxl.train.lock import Lock
 
 # What a folder may hold and still be nobody's work: leftovers of a start that was killed, or of a preview.
@@ -51,7 +54,7 @@ _OURS = [
 def run_name(config: Any) -> str:
     """The run's name below paths.runs: `name`, a sweep's member, or `<model>-<hash of its identity>`."""
     if config.sweep_name:
-        return f"{config.sweep_name}/{str(config.sweep_member).replace('/', '_')}"
+        return f"{config.sweep_name}/{member_folder(str(config.sweep_member))}"
     return config.name or f"{config.model}-{fingerprint(config)}"
 
 
@@ -122,6 +125,7 @@ class RunDirectory:
             exists = False
         directory = cls(path, "new", lock)
         if not exists:
+            clear_failure(path)
             (path / "checkpoints").mkdir(exist_ok=True)
             write_text(path / "config.yaml", composed)
             write_resolved(path, plain(config))
@@ -129,6 +133,7 @@ class RunDirectory:
             return directory
         recorded = yaml.safe_load((path / "resolved.yaml").read_text())
         directory.changes = _allowed(path, differences(recorded, config))
+        clear_failure(path)
         longer = any(change.key == "trainer.max_steps" for change in directory.changes)
         directory.status = "finished" if directory.result.exists() and not longer else "resume"
         if directory.status == "resume":
@@ -166,7 +171,9 @@ class RunDirectory:
     def __enter__(self) -> "RunDirectory":
         return self
 
-    def __exit__(self, *exception: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, Exception):  # an interrupted run (SystemExit) has not failed
+            write_failure(self.path, error)
         self.close()
 
 
