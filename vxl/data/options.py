@@ -154,7 +154,7 @@ class MixtureConfig(DataConfig):
     """Several sources, by weight."""
 
     _target_: str = "vxl.data.options.Mixed"
-    sources: dict[str, SourceConfig] = field(default_factory=dict)
+    sources: dict[str, SourceConfig]
     """By name: {films: {shards: [films/*.tar], weight: 2}, own: {json: a.json, videos: b, weight: 1}}"""
     val: list[str] = field(default_factory=list)
     """Held-out shards; empty for no validation."""
