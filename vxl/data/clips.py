@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
+from string import ascii_uppercase
 from typing import Any
 
 import numpy as np
@@ -159,7 +160,8 @@ class Clips(Data):
         whole = {clip["video"]: read_small(self.folder / clip["video"]) for clip in clips}
         described = [caption for clip in clips for caption in captions(clip, whole[clip["video"]])]
         training, held_out = questions.split(questions.ask(clips, seed), seed)
-        return [*described, *asked_about(training, whole)], list(asked_about(held_out, whole))
+        shown = [*described, *asked_openly(training, whole), *asked_about(training, whole)]
+        return shown, list(asked_about(held_out, whole))
 
 
 def captions(clip: dict[str, Any], frames_FHWC: np.ndarray) -> Iterator[Member]:
@@ -171,6 +173,20 @@ def captions(clip: dict[str, Any], frames_FHWC: np.ndarray) -> Iterator[Member]:
         cut_FHWC = cut(frames_FHWC, segment["start"], segment["end"])
         text = {"caption": segment["text"], "source": "caption"}
         yield Member(f"{name}-segment-{number:02d}", {"mp4": encode(cut_FHWC), "json": text})
+
+
+def asked_openly(asked: Sequence[questions.Asked], whole: dict[str, np.ndarray]) -> Iterator[Member]:
+    """The given questions once more without their options, so that the model also answers in words."""
+    given = [one for one in asked if one.kind == "given"]
+    for number, one in enumerate(given):
+        right = one.question.options[ascii_uppercase.index(one.question.answer)]
+        turns = [
+            {"from": "human", "value": f"<image>\n{one.question.question}"},
+            {"from": "gpt", "value": right},
+        ]
+        text = {"conversations": turns, "source": "open"}
+        name = f"{Path(one.video).stem}-open-{number:02d}"
+        yield Member(name, {"mp4": encode(whole[one.video]), "json": text})
 
 
 def asked_about(asked: Sequence[questions.Asked], whole: dict[str, np.ndarray]) -> Iterator[Member]:
