@@ -1,0 +1,120 @@
+"""What a new user types, from the first run to a table: exit status, files and what the screen says."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.acceptance.runs import ROOT, start
+
+pytestmark = pytest.mark.slow
+
+CLIP = ROOT / "examples" / "clips" / "sintel_trailer.mp4"
+SHORT = "trainer.max_steps=20"
+
+
+def said(script: str, *words: str, cwd: Path, status: int = 0) -> str:
+    """What a command prints, after its exit status was checked."""
+    process = start(script, *words, cwd=cwd)
+    text, _ = process.communicate(timeout=600)
+    assert process.returncode == status, text
+    assert "Traceback" not in text
+    return text
+
+
+def vxl(*words: str, cwd: Path) -> str:
+    """What `vxl WORDS` prints."""
+    command = [sys.executable, "-m", "vxl.cli", *words]
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A working directory with one short run called first."""
+    path = tmp_path_factory.mktemp("stories")
+    text = said("train.py", "name=first", SHORT, cwd=path)
+    for line in ("training loss", "training accuracy", "held-out accuracy", "visual tokens a frame"):
+        assert line in text
+    assert "next:  python evaluate.py run=first benchmark=clips" in text
+    return path
+
+
+def test_a_run_is_a_directory(place: Path) -> None:
+    found = {path.name for path in (place / "runs" / "first").iterdir()}
+    files = {"config.yaml", "resolved.yaml", "provenance.json", "metrics.csv", "wandb_id.txt", "RESULT.json"}
+    assert files | {"checkpoints", "tokenizer", "train.log"} <= found
+    result = json.loads((place / "runs/first/RESULT.json").read_text())
+    assert result["steps"] == 20
+    assert result["heldout_questions"] >= 100
+
+
+def test_the_same_command_again_says_that_it_is_finished(place: Path) -> None:
+    assert "is finished (20 steps); nothing to do." in said("train.py", "name=first", SHORT, cwd=place)
+
+
+def test_a_changed_config_is_refused_with_its_differences(place: Path) -> None:
+    text = said("train.py", "name=first", SHORT, "optim.lr=1e-3", "compressor.ratio=4", cwd=place, status=2)
+    assert "optim.lr" in text
+    assert "compressor.ratio" in text
+    longer = said("train.py", "name=first", "trainer.max_steps=22", "checkpoint.every=11", cwd=place)
+    assert "goes on after step 20" in longer
+
+
+def test_evaluate(place: Path) -> None:
+    text = said("evaluate.py", "run=first", "benchmark=clips", cwd=place)
+    assert "95 % interval" in text
+    report = json.loads((place / "runs/first/evaluate/clips.json").read_text())
+    assert report
+    assert "prefill" in text
+
+
+def test_ask(place: Path) -> None:
+    assert vxl("ask", "run=first", str(CLIP), "Which creature flies in the orange sky?", cwd=place)
+
+
+def test_a_sweep_needs_no_flag_and_compares(place: Path) -> None:
+    text = said(
+        "train.py", "model=videoxl2", "size=tiny", "+sweep=compression", "trainer.max_steps=3", cwd=place
+    )
+    (sweep,) = (place / "runs").glob("compression-*")
+    members = sorted(path.name for path in sweep.iterdir() if path.is_dir())
+    assert members == ["ratio=16", "ratio=4", "ratio=64"]
+    assert f"vxl compare {sweep.name}" in text
+    for member in members:
+        assert len(list((sweep / member / "wandb").glob("offline-run-*"))) == 1
+    table = vxl("compare", sweep.name, cwd=place)
+    assert all(f" {ratio} " in table for ratio in (4, 16, 64))
+    assert "first" in vxl("runs", cwd=place)
+
+
+def test_a_failing_member_does_not_stop_the_others(place: Path) -> None:
+    words = ["name=mixed", "compressor.ratio=16,6", "trainer.max_steps=2", "logger=csv"]
+    text = said("train.py", *words, cwd=place, status=1)
+    assert "compressor.ratio=6 does not fit a grid of 4 x 4 patches" in text
+    assert "1 of 2 members failed" in text
+    assert (place / "runs/mixed/ratio=16/RESULT.json").exists()
+    assert (place / "runs/mixed/ratio=6/FAILED.json").exists()
+    assert "is finished" in said("train.py", *words, cwd=place, status=1)
+
+
+def test_a_users_own_list(place: Path) -> None:
+    turns = [{"from": "human", "value": "<image>\nWhat is it?"}, {"from": "gpt", "value": "A trailer."}]
+    (place / "mine.json").write_text(json.dumps([{"id": "1", "video": CLIP.name, "conversations": turns}]))
+    (place / "videos").mkdir()
+    shutil.copy(CLIP, place / "videos")
+    words = ["data=json", "data.json=mine.json", "data.videos=videos", "data.batch=2", "trainer.max_steps=2"]
+    said("train.py", "name=own", "logger=csv", *words, cwd=place)
+    assert (place / "runs/own/RESULT.json").exists()
+
+
+def test_tiny_learns_in_minutes(place: Path) -> None:
+    said("train.py", "name=learned", "logger=csv", cwd=place)
+    result = json.loads((place / "runs/learned/RESULT.json").read_text())
+    assert result["train_accuracy"] >= 0.8
+    assert result["heldout_loss"] <= 0.7 * result["heldout_loss_first"]
+    assert result["heldout_interval"][0] > result["chance"]
