@@ -54,6 +54,7 @@ def ask(words: "Words", console: Console | None = None) -> list["Answer"]:
     max_new_tokens = _number(words.take("max_new_tokens", "64"), "max_new_tokens", int)
     start, end = (_number(words.take(key), key, float) for key in ("start", "end"))
     loaded = _loaded(words, root)
+    loaded.use_threads_of_training()
     console.print(_who(loaded), markup=False, highlight=False)
     context = watch(loaded, video, start, end, console)
     answers = []

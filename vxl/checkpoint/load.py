@@ -80,6 +80,14 @@ class Loaded:
             self.config.prompt, self.tokenizer, plan(self.config.compressor, self.config.vision.grid)
         )
 
+    def use_threads_of_training(self) -> None:
+        """Computes with as many CPU threads as the run did: numbers depend on it, and so does the time."""
+        import torch
+
+        threads = (self.values.get("trainer") or {}).get("threads")
+        if threads is not None:
+            torch.set_num_threads(threads)
+
     def watch(
         self, *looks: "Look | str | Path", on_piece: Callable[[int, int], None] | None = None
     ) -> "Context":

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -51,9 +50,7 @@ def run(config: "EvaluateConfig", console: Console | None = None) -> Report:
     values = read_config(directory / "resolved.yaml")
     loaded = assemble(values, config.device, Path(config.paths.runs), directory, folder)
     benchmark = build(config.benchmark, data=values.get("data") or {}, cache=Path(config.paths.cache))
-    threads = (values.get("trainer") or {}).get("threads")
-    if threads is not None:  # numbers on a CPU depend on it
-        torch.set_num_threads(threads)
+    loaded.use_threads_of_training()
     memory = PeakMemory(loaded.model.device)
     began = time.monotonic()
     graded, costs = [], []
