@@ -99,6 +99,7 @@ class EvaluateConfig:
     run: str
     """Name of a run below paths.runs, or its path."""
     benchmark: BenchmarkConfig
+    """What to ask."""
     paths: PathsConfig
     debug: DebugConfig
     checkpoint: str = "last"
