@@ -1,5 +1,6 @@
 """Hydra's and OmegaConf's errors in vxl's words: what was got, what is allowed, what to type."""
 
+import functools
 import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -30,8 +31,10 @@ def translate(
     problems: list[str] = []
     choices: list[str] = []
     values: list[tuple[str, str]] = []
+    folders = [word for word in overrides if word.startswith("hydra.searchpath=")]  # of plug-ins
+    compose = functools.partial(_with, folders, compose)
     for word in overrides:
-        if word.startswith("-") or word.lstrip("+").startswith("sweep="):
+        if word.startswith("-") or word.lstrip("+").startswith("sweep=") or word in folders:
             continue
         for key, single in _parsed(word, problems):
             # A plain key at the top and a group look alike; which it is, composing says.
@@ -51,6 +54,10 @@ def translate(
     if not problems and isinstance(error, ValueError):
         raise error
     return ConfigError("\n\n".join(dict.fromkeys(problems)) or _plain(error))
+
+
+def _with(always: list[str], compose: Callable[[list[str]], Any], words: list[str]) -> Any:
+    return compose([*always, *words])
 
 
 def _parsed(word: str, problems: list[str]) -> Iterable[tuple[str, str]]:

@@ -1,0 +1,164 @@
+"""conf/ and the code: the same names and keys, every key with a meaning, every shown command composes."""
+
+import dataclasses
+import shlex
+import typing
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.config.test_matrix import NEEDS
+from vxl.config.compose import CONF, _compose, checked, compose
+from vxl.config.explain import choices
+from vxl.config.option import locate, meanings, schema_of
+from vxl.config.schema import SCHEMAS
+from vxl.config.sweep import prepare
+
+FILES = sorted(CONF.glob("*/*.yaml"))
+OPTIONS = [file for file in FILES if "_target_" in (yaml.safe_load(file.read_text()) or {})]
+# Groups that are parts: GROUP=NAME is conf/GROUP/NAME.yaml, whose code is in vxl/GROUP/.
+PARTS = ("video", "data", "vision", "compressor", "selector", "llm", "prefill", "kv", "relevance")
+ELSEWHERE = {"strategy": "vxl.train.strategy.", "logger": "vxl.train.logger.", "benchmark": "vxl.evaluate."}
+
+
+def name(file: Path) -> str:
+    return f"{file.parent.name}={file.stem}"
+
+
+@pytest.mark.parametrize("file", OPTIONS, ids=name)
+def test_an_option_has_exactly_the_keys_of_its_dataclass(file: Path) -> None:
+    values = yaml.safe_load(file.read_text())
+    fields = {field.name for field in dataclasses.fields(schema_of(values["_target_"])) if field.init}
+    assert values.keys() == fields
+
+
+@pytest.mark.parametrize("file", OPTIONS, ids=name)
+def test_an_option_stands_where_its_code_is(file: Path) -> None:
+    group, target = file.parent.name, yaml.safe_load(file.read_text())["_target_"]
+    assert target.startswith(f"vxl.{group}." if group in PARTS else ELSEWHERE[group])
+    assert locate(target)
+    schema = typing.get_type_hints(SCHEMAS["evaluate" if group == "benchmark" else "train"])[group]
+    assert issubclass(schema_of(target), schema)
+
+
+def test_every_part_is_a_group_and_a_package() -> None:
+    groups = choices([CONF])
+    for part in set(PARTS) & groups.keys():
+        assert (Path(locate.__code__.co_filename).parents[1] / part / "__init__.py").exists()
+
+
+@pytest.mark.parametrize("group", ["trainer", "checkpoint", "paths", "debug", "optim"])
+def test_a_group_without_a_target_has_the_keys_of_its_dataclass(group: str) -> None:
+    values = yaml.safe_load(
+        (
+            CONF
+            / group
+            / ("adamw" if group == "optim" else "default").replace(
+                "default", "none" if group == "debug" else "default"
+            )
+        )
+        .with_suffix(".yaml")
+        .read_text()
+    )
+    schema: Any = typing.get_type_hints(SCHEMAS["train"])[group]
+    assert values.keys() == {field.name for field in dataclasses.fields(schema)}
+
+
+def test_the_prompt_stands_in_full_in_train_yaml() -> None:
+    schema: Any = typing.get_type_hints(SCHEMAS["train"])["prompt"]
+    prompt = yaml.safe_load((CONF / "train.yaml").read_text())["prompt"]
+    assert prompt.keys() == {field.name for field in dataclasses.fields(schema)}
+
+
+@pytest.mark.parametrize("file", OPTIONS, ids=name)
+def test_values_that_a_file_shares_with_no_other_option_are_the_defaults(file: Path) -> None:
+    """Of an option with one file, the file and the dataclass say the same."""
+    values = yaml.safe_load(file.read_text())
+    target = values["_target_"]
+    if sum(yaml.safe_load(other.read_text())["_target_"] == target for other in OPTIONS) > 1:
+        return
+    for field in dataclasses.fields(schema_of(target)):
+        if field.name == "weights":  # a file may name the checkpoint that it is the shape of
+            continue
+        if field.default is not dataclasses.MISSING and values[field.name] != "???":
+            assert values[field.name] == field.default, field.name
+
+
+def dataclasses_of(schema: type) -> set[type]:
+    """A schema and every dataclass inside it."""
+    found = {schema}
+    for hint in typing.get_type_hints(schema).values():
+        for kind in (hint, *typing.get_args(hint)):
+            if dataclasses.is_dataclass(kind):
+                found |= dataclasses_of(typing.cast(type, kind))
+    return found
+
+
+def test_every_key_has_a_meaning() -> None:
+    schemas = set().union(*(dataclasses_of(schema) for schema in SCHEMAS.values()))
+    schemas |= {schema_of(yaml.safe_load(file.read_text())["_target_"]) for file in OPTIONS}
+    silent = [
+        f"{schema.__name__}.{field.name}"
+        for schema in schemas
+        for field in dataclasses.fields(typing.cast(Any, schema))
+        if field.name != "_target_"
+        and not meanings(schema).get(field.name)
+        and not isinstance(typing.get_type_hints(SCHEMAS["train"]).get(field.name), type)
+    ]
+    assert silent == []
+
+
+@pytest.mark.parametrize("file", FILES, ids=name)
+def test_every_file_begins_with_what_it_is(file: Path) -> None:
+    if file.parent.name in ("hydra", "local"):
+        return
+    choice = choices([CONF])[file.parent.name][file.stem]
+    assert choice.meaning
+
+
+COMMANDS = {
+    name(choice.path): choice.command
+    for options in choices([CONF]).values()
+    for choice in options.values()
+    if choice.command
+}
+
+
+@pytest.mark.parametrize("option", COMMANDS)
+def test_the_command_that_a_file_shows_composes(option: str) -> None:
+    words = shlex.split(COMMANDS[option])
+    assert words[:2] == ["python", "train.py"]
+    if any("sweep=" in word for word in words):
+        prepared = prepare(
+            words[2:],
+            lambda given: _compose("train", given),
+            lambda composed: checked(composed, "train"),
+            [CONF],
+        )
+        assert prepared[0] == "--multirun"
+    else:
+        assert compose("train", words[2:])
+
+
+@pytest.mark.parametrize("group", ["model", "size", "sweep", "stage", "experiment"])
+def test_a_file_that_chooses_shows_its_command(group: str) -> None:
+    for option, choice in choices([CONF]).get(group, {}).items():
+        if option != "published":
+            assert f"{group}={option}" in choice.command, choice.path
+
+
+def test_what_options_need_is_what_they_leave_open() -> None:
+    open_keys = {
+        f"{name(file)} {key}"
+        for file in OPTIONS
+        for key, value in yaml.safe_load(file.read_text()).items()
+        if value == "???"
+    }
+    needed = {
+        f"{option} {word.partition('=')[0].partition('.')[2]}"
+        for option, words in NEEDS.items()
+        for word in words
+    }
+    assert open_keys == needed

@@ -1,0 +1,79 @@
+"""Every model, in every size, with every option of every group."""
+
+import itertools
+
+import pytest
+
+from vxl.config.compose import compose
+from vxl.config.explain import CONF, choices
+from vxl.errors import ConfigError
+
+# Without a value for these, an option is none.
+NEEDS = {
+    "data=json": ["data.json=list.json", "data.videos=videos"],
+    "data=shards": ["data.train=[shards/*.tar]"],
+    "data=mixture": ["data.sources={films: {shards: [films/*.tar], weight: 2}}"],
+}
+# What rules refuse, with the beginning of the reason; everything else composes.
+LONG = "data.max_tokens="
+UNEVEN = "compressor.ratio=16 does not fit a grid of 27 x 27 patches."
+REFUSED = {
+    **{
+        (model, "tiny", "vision=siglip_so400m"): UNEVEN
+        for model in ("small", "tiny", "videoxl2", "videoxl_pro")
+    },
+    ("small", "published", "vision=siglip_so400m"): UNEVEN,
+    ("small", "published", "compressor=none"): LONG,
+    ("tiny", "published", "vision=siglip_so400m"): UNEVEN,
+    ("videoxl2", "published", "compressor=none"): LONG,
+    ("videoxl2", "published", "compressor=pool"): LONG,
+    ("videoxl_pro", "published", "compressor=none"): LONG,
+    ("videoxl_pro", "published", "compressor=pool"): LONG,
+}
+# Options that rules speak of are tried one by one, those of other groups together.
+ALONE = ("video", "data", "vision", "compressor", "stage")
+SWITCHES = ("model", "size", "sweep", "benchmark")  # evaluation has benchmarks, tests of sweeps the sweeps
+
+
+def variants() -> list[list[str]]:
+    """Lists of choices in which every option of every group comes up."""
+    found = choices([CONF])
+    rows = [[f"{group}={option}"] for group in ALONE for option in found[group]]
+    rest = [
+        [f"{group}={option}" for option in options]
+        for group, options in found.items()
+        if group not in (*ALONE, *SWITCHES)
+    ]
+    return rows + [[word for word in row if word] for row in itertools.zip_longest(*rest)]
+
+
+@pytest.mark.parametrize("size", list(choices([CONF])["size"]))
+@pytest.mark.parametrize("model", list(choices([CONF])["model"]))
+def test_every_option_composes_with_every_model_and_size(model: str, size: str) -> None:
+    for words in variants():
+        more = [word for choice in words for word in NEEDS.get(choice, [])]
+        reason = REFUSED.get((model, size, words[0]))
+        try:
+            config = compose("train", [f"model={model}", f"size={size}", *words, *more])
+        except ConfigError as error:
+            assert reason, f"model={model} size={size} {' '.join(words)}: {error}"  # noqa: PT017
+            assert str(error).startswith(reason)  # noqa: PT017
+        else:
+            assert reason is None, f"{words} is no longer refused"
+            assert config.model == model
+
+
+def test_an_option_says_what_it_needs() -> None:
+    with pytest.raises(ConfigError) as caught:
+        compose("train", ["data=json", "compressor.ratio=true"])
+    assert str(caught.value) == (
+        "compressor.ratio=true has the wrong type (true or false).\n  expected: int\n"
+        "  e.g.  compressor.ratio=16\n\n"
+        "data.json has no value.\n  type  data.json=VALUE  (str)\n\n"
+        "data.videos has no value.\n  type  data.videos=VALUE  (str)"
+    )
+
+
+@pytest.mark.parametrize("option", list(choices([CONF])["benchmark"]))
+def test_every_benchmark_composes(option: str) -> None:
+    assert compose("evaluate", ["run=x", f"benchmark={option}"]).benchmark

@@ -1,0 +1,53 @@
+"""The README's commands: every one composes, so that none of them rots."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from vxl.cli import main
+from vxl.config.compose import compose
+
+ROOT = Path(__file__).parents[1]
+BLOCKS = re.findall(r"```bash\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+COMMANDS = [line.split("  #")[0].strip() for block in BLOCKS for line in block.splitlines() if line.strip()]
+TRAIN = [c for c in COMMANDS if c.startswith("python train.py") and "sweep=" not in c and "plugins=" not in c]
+EXPLAIN = [c for c in COMMANDS if c.startswith("vxl explain")]
+
+
+def test_there_are_commands() -> None:
+    assert {"make train", "make test"} <= set(COMMANDS)
+    assert len(TRAIN) >= 5
+
+
+@pytest.mark.parametrize("command", TRAIN)
+def test_training_composes(command: str) -> None:
+    assert compose("train", shlex.split(command)[2:])
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("python evaluate.py")])
+def test_evaluation_composes(command: str) -> None:
+    assert compose("evaluate", shlex.split(command)[2:])
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if "sweep=" in c])
+def test_sweeps_exist(command: str) -> None:
+    (name,) = re.findall(r"\+sweep=(\w+)", command)
+    assert (ROOT / "conf" / "sweep" / f"{name}.yaml").exists()
+
+
+@pytest.mark.parametrize("command", EXPLAIN)
+def test_explains(command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("sys.argv", shlex.split(command))
+    try:
+        status = main()
+    except SystemExit as stop:
+        status = stop.code
+    assert not status
+    assert "ratio" in capsys.readouterr().out or command == "vxl explain"
+
+
+@pytest.mark.parametrize("target", re.findall(r"^make (\w[\w-]*)", "\n".join(COMMANDS), re.M))
+def test_make_targets_exist(target: str) -> None:
+    assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.M)
