@@ -10,7 +10,7 @@ from vxl.compressor.dts import DTSConfig
 from vxl.data.collate import collate
 from vxl.data.layout import Kind, Layout
 from vxl.errors import DataError
-from vxl.generate import layout_of
+from vxl.generate.watching import layout_of
 from vxl.model import VideoLanguageModel, build_model
 from vxl.prefill.full import FullConfig
 

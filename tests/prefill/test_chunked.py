@@ -13,7 +13,8 @@ from vxl.data.collate import collate
 from vxl.data.encoded import Encoded, Item
 from vxl.data.layout import Kind, Layout
 from vxl.errors import ConfigError
-from vxl.generate import ask, layout_of, watch
+from vxl.generate import ask, watch
+from vxl.generate.watching import layout_of
 from vxl.kv.full import Full, FullConfig
 from vxl.llm.decoder import Decoder
 from vxl.prefill.base import Piece

@@ -94,7 +94,7 @@ def frames(case: Any) -> Tensor:
 
 def sequence(case: Any) -> SimpleNamespace:
     """The whole recorded prompt: tokens, and where everything is."""
-    from vxl.generate import layout_of
+    from vxl.generate.watching import layout_of
 
     encoded = head(case)
     encoded.text(split(case)[1], question=True)

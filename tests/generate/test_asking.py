@@ -2,41 +2,17 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
-from tests.small import IMAGE, frames, head, model, video
-from vxl.data.encoded import Encoded, Item
+from tests.generate.watched import CLIP, recomputed, watched
+from tests.small import head, model, video
 from vxl.errors import DataError
-from vxl.generate import Chooser, Context, Sampling, ask, ask_all, layout_of, pieces, watch
+from vxl.generate import Sampling, ask, ask_all
 from vxl.kv.streaming import StreamingConfig
-from vxl.prefill.full import FullConfig
 
 
 @pytest.fixture(scope="module")
 def m() -> Any:
     return model()
-
-
-CLIP = frames(18)
-"""Four and a half groups."""
-
-
-def watched(m: Any, *, by: int = 5, seed: int = 0) -> Context:
-    return watch(m, head(video(5)), [frames(18, seed).split(by)])
-
-
-@torch.no_grad()
-def recomputed(m: Any, encoded: Encoded, frames_FCHW: Tensor, question: list[int], count: int) -> list[int]:
-    """Greedy tokens where every step runs the whole sequence anew."""
-    visual = m.encode(frames_FCHW) if len(frames_FCHW) else None
-    said: list[int] = []
-    for _ in range(count):
-        full = Encoded(**{name: list(value) for name, value in vars(encoded).items() if name != "answer_at"})
-        full.text([*question, *said])
-        embeds = m.splice(torch.tensor([full.tokens]), visual, layout_of(full))
-        hidden = m.llm(embeds, m.llm.step(torch.arange(len(full))[None]))
-        said.append(int(m.llm.logits(hidden[0, -1]).argmax()))
-    return said
 
 
 def test_greedy_tokens_are_those_of_a_recomputation(m: Any) -> None:
@@ -47,46 +23,6 @@ def test_greedy_tokens_are_those_of_a_recomputation(m: Any) -> None:
     assert list(answer.tokens) == expected
     assert len(set(expected)) > 8  # no trivial loop
     assert not answer.stopped
-
-
-@pytest.mark.parametrize("by", [1, 3, 18])
-@pytest.mark.parametrize("groups", [1, 3, 16])
-def test_pieces_of_any_size_change_nothing(m: Any, by: int, groups: int) -> None:
-    expected = ask(watched(m), [5, 6], max_new_tokens=20).tokens
-    other = model(prefill=FullConfig(groups=groups))
-    assert ask(watched(other, by=by), [5, 6], max_new_tokens=20).tokens == expected
-
-
-def test_single_frames_and_generators_are_taken(m: Any) -> None:
-    expected = ask(watched(m), [5, 6], max_new_tokens=20).tokens
-    context = watch(m, head(video(5)), [(frame for frame in CLIP)])
-    assert ask(context, [5, 6], max_new_tokens=20).tokens == expected
-    assert (context.frames, context.visual_tokens, context.tokens) == (20, 20, len(head(video(5))))
-
-
-def test_frames_are_taken_as_they_are_needed(m: Any) -> None:
-    seen: list[tuple[str, int]] = []
-
-    def stream() -> Any:
-        for number, frame in enumerate(CLIP):
-            seen.append(("frame", number))
-            yield frame
-
-    watch(m, head(video(5)), [stream()], on_piece=lambda done, total: seen.append((f"of {total}", done)))
-    marks = [(number, event) for number, event in enumerate(seen) if event[0] == "of 5"]
-    assert [event[1] for _, event in marks] == [2, 4, 5]
-    assert seen[marks[0][0] - 1] == ("frame", 7)  # two groups of four, and no frame more
-    assert seen[marks[1][0] - 1] == ("frame", 15)
-
-
-def test_images_several_visuals_and_text_alone(m: Any) -> None:
-    image, other = frames(1, seed=3), frames(6, seed=4)
-    items: list[Item] = [IMAGE, video(2)]
-    both = torch.cat([image.expand(4, -1, -1, -1), other, other[-1:], other[-1:]])
-    context = watch(m, head(*items), [image, other])
-    assert list(ask(context, [5], max_new_tokens=12).tokens) == recomputed(m, head(*items), both, [5], 12)
-    text = ask(watch(m, head()), [5, 6], max_new_tokens=12)
-    assert list(text.tokens) == recomputed(m, head(), CLIP[:0], [5, 6], 12)
 
 
 def test_nothing_leaks_from_one_request_to_the_next(m: Any) -> None:
@@ -142,14 +78,6 @@ def test_sampling_follows_its_seed(m: Any) -> None:
     assert [answer.tokens for answer in rows] == [draw(4), draw(5)]
 
 
-def test_draws_have_the_right_frequencies() -> None:
-    logits = torch.tensor([0.5, 0.3, 0.2]).log().expand(4000, 3)
-    drawn = Chooser(Sampling(temperature=1.0), 4000)(logits)
-    assert torch.allclose(drawn.bincount(minlength=3) / 4000, torch.tensor([0.5, 0.3, 0.2]), atol=0.03)
-    cut = Chooser(Sampling(temperature=1.0, top_p=0.7), 4000)(logits)
-    assert torch.allclose(cut.bincount(minlength=3) / 4000, torch.tensor([0.625, 0.375, 0.0]), atol=0.03)
-
-
 def test_costs_are_told(m: Any) -> None:
     context = watched(m)
     answer = ask(context, [5, 6], max_new_tokens=9)
@@ -180,28 +108,7 @@ def test_a_policy_is_obeyed_in_watching_and_answering() -> None:
     assert ask(context, [5, 6], max_new_tokens=20).tokens != full.tokens
 
 
-@pytest.mark.parametrize("count", [0, 15, 16, 21, 30])
-def test_frames_that_do_not_fit_their_place(m: Any, count: int) -> None:
-    with pytest.raises(DataError, match="expected: 17 to 20 frames"):
-        watch(m, head(video(5)), [frames(count).split(3)])
-
-
-def test_visuals_that_the_prompt_does_not_show(m: Any) -> None:
-    with pytest.raises(DataError, match="the prompt shows 1 visuals, but 2 were given"):
-        watch(m, head(video(5)), [CLIP, CLIP])
-
-
 @pytest.mark.parametrize(("questions", "count"), [([], 4), ([[]], 4), ([[5]], 0)])
 def test_nothing_to_answer(m: Any, questions: list[list[int]], count: int) -> None:
     with pytest.raises(DataError, match="nothing to answer"):
         ask_all(watched(m), questions, max_new_tokens=count)
-
-
-def test_pieces_cover_the_head_and_end_at_groups() -> None:
-    encoded = head(video(5), IMAGE, video(1))
-    found = list(pieces(encoded, 2))
-    assert [part[:2] for part in found] == [
-        (a, b) for a, b in zip([0] + [p[1] for p in found], [p[1] for p in found], strict=False)
-    ]
-    assert found[-1][1] == len(encoded)
-    assert [part[2:] for part in found if part[3]] == [(0, 2), (0, 2), (0, 1), (1, 1), (2, 1)]

@@ -1,0 +1,78 @@
+from typing import Any
+
+import pytest
+import torch
+
+from tests.generate.watched import CLIP, recomputed, watched
+from tests.small import IMAGE, frames, head, model, video
+from vxl.data.encoded import Item
+from vxl.errors import DataError
+from vxl.generate import ask, watch
+from vxl.generate.watching import pieces
+from vxl.prefill.full import FullConfig
+
+
+@pytest.fixture(scope="module")
+def m() -> Any:
+    return model()
+
+
+@pytest.mark.parametrize("by", [1, 3, 18])
+@pytest.mark.parametrize("groups", [1, 3, 16])
+def test_pieces_of_any_size_change_nothing(m: Any, by: int, groups: int) -> None:
+    expected = ask(watched(m), [5, 6], max_new_tokens=20).tokens
+    other = model(prefill=FullConfig(groups=groups))
+    assert ask(watched(other, by=by), [5, 6], max_new_tokens=20).tokens == expected
+
+
+def test_single_frames_and_generators_are_taken(m: Any) -> None:
+    expected = ask(watched(m), [5, 6], max_new_tokens=20).tokens
+    context = watch(m, head(video(5)), [(frame for frame in CLIP)])
+    assert ask(context, [5, 6], max_new_tokens=20).tokens == expected
+    assert (context.frames, context.visual_tokens, context.tokens) == (20, 20, len(head(video(5))))
+
+
+def test_frames_are_taken_as_they_are_needed(m: Any) -> None:
+    seen: list[tuple[str, int]] = []
+
+    def stream() -> Any:
+        for number, frame in enumerate(CLIP):
+            seen.append(("frame", number))
+            yield frame
+
+    watch(m, head(video(5)), [stream()], on_piece=lambda done, total: seen.append((f"of {total}", done)))
+    marks = [(number, event) for number, event in enumerate(seen) if event[0] == "of 5"]
+    assert [event[1] for _, event in marks] == [2, 4, 5]
+    assert seen[marks[0][0] - 1] == ("frame", 7)  # two groups of four, and no frame more
+    assert seen[marks[1][0] - 1] == ("frame", 15)
+
+
+def test_images_several_visuals_and_text_alone(m: Any) -> None:
+    image, other = frames(1, seed=3), frames(6, seed=4)
+    items: list[Item] = [IMAGE, video(2)]
+    both = torch.cat([image.expand(4, -1, -1, -1), other, other[-1:], other[-1:]])
+    context = watch(m, head(*items), [image, other])
+    assert list(ask(context, [5], max_new_tokens=12).tokens) == recomputed(m, head(*items), both, [5], 12)
+    text = ask(watch(m, head()), [5, 6], max_new_tokens=12)
+    assert list(text.tokens) == recomputed(m, head(), CLIP[:0], [5, 6], 12)
+
+
+@pytest.mark.parametrize("count", [0, 15, 16, 21, 30])
+def test_frames_that_do_not_fit_their_place(m: Any, count: int) -> None:
+    with pytest.raises(DataError, match="expected: 17 to 20 frames"):
+        watch(m, head(video(5)), [frames(count).split(3)])
+
+
+def test_visuals_that_the_prompt_does_not_show(m: Any) -> None:
+    with pytest.raises(DataError, match="the prompt shows 1 visuals, but 2 were given"):
+        watch(m, head(video(5)), [CLIP, CLIP])
+
+
+def test_pieces_cover_the_head_and_end_at_groups() -> None:
+    encoded = head(video(5), IMAGE, video(1))
+    found = list(pieces(encoded, 2))
+    assert [part[:2] for part in found] == [
+        (a, b) for a, b in zip([0] + [p[1] for p in found], [p[1] for p in found], strict=False)
+    ]
+    assert found[-1][1] == len(encoded)
+    assert [part[2:] for part in found if part[3]] == [(0, 2), (0, 2), (0, 1), (1, 1), (2, 1)]

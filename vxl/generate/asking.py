@@ -1,0 +1,132 @@
+"""Answering questions about what was watched, each on a fork of the context of its own."""
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from vxl.data.layout import Layout
+from vxl.errors import DataError
+from vxl.generate.context import Context, now
+from vxl.generate.sampling import Chooser, Sampling
+from vxl.llm.cache import Cache
+from vxl.prefill.base import Piece
+from vxl.selector.asking import prefill
+
+if TYPE_CHECKING:
+    from vxl.model import VideoLanguageModel
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a model said, and what it cost."""
+
+    text: str
+    """Decoded without special tokens; empty where no tokenizer was given."""
+    tokens: tuple[int, ...]
+    """Generated tokens, without the one that ended the answer."""
+    stopped: bool
+    """Whether the answer ended by itself, and not at `max_new_tokens`."""
+    prefill_ms: float
+    """From the question to the first token. The video's prefill stands in the context; with a selector it is
+    here."""
+    decode_ms: float
+    """From the first token to the last; of a batch, of the whole batch."""
+    decode_tokens_per_s: float
+    """Tokens after each row's first, also those that end answers, by `decode_ms`; 0 where there are none."""
+    cache_bytes: int
+    """Memory that the cache held at the end, the shared part included."""
+    peak_bytes: int | None
+    """Highest memory of the GPU's allocator since it was last reset; None on a CPU."""
+
+
+def ask(context: Context, question: Sequence[int], **settings: Any) -> Answer:
+    """Answers one question; see `ask_all` for the settings."""
+    return ask_all(context, [question], **settings)[0]
+
+
+@torch.no_grad()
+def ask_all(
+    context: Context,
+    questions: Sequence[Sequence[int]],
+    *,
+    max_new_tokens: int = 32,
+    stop: Collection[int] = (),
+    sampling: Sampling | None = None,
+    tokenizer: Any = None,
+    on_token: Callable[[int, int], None] | None = None,
+) -> list[Answer]:
+    """Answers questions about what was watched, all at once, each on a fork of the context of its own.
+
+    Args:
+        context: From `watch`; it is not changed.
+        questions: Tokens of each question, up to the assistant's header (`Prompt.tail`).
+        max_new_tokens: Longest answer.
+        stop: Tokens that end an answer (`Prompt.end`).
+        sampling: How tokens are chosen; None = the most likely.
+        tokenizer: Decodes the answers' text; None = only tokens.
+        on_token: Called with row and token as soon as a token is known, those that end an answer left out.
+
+    Raises:
+        DataError: A question is empty.
+    """
+    if not questions or not all(questions) or max_new_tokens < 1:
+        raise DataError("nothing to answer: a question has no tokens, or max_new_tokens is below 1.")
+    model, rows = context.model, len(questions)
+    choose = Chooser(sampling or Sampling(), rows)
+    began = now(model)
+    if context.waiting is None:
+        cache = context.cache.fork(rows)
+    else:
+        cache = prefill(model, context.waiting, questions, draw=sampling.seed if sampling else 0)
+    hidden_BD = feed_questions(model, cache, questions)
+    said: list[list[int]] = [[] for _ in range(rows)]
+    stopped = [False] * rows
+    first = last = began
+    for count in range(1, max_new_tokens + 1):
+        next_B = choose(model.llm.logits(hidden_BD))
+        last = now(model)
+        first = last if count == 1 else first
+        for row, token in enumerate(next_B.tolist()):
+            if stopped[row] or token in stop:
+                stopped[row] = True
+                continue
+            said[row].append(token)
+            if on_token is not None:
+                on_token(row, token)
+        if all(stopped) or count == max_new_tokens:
+            break
+        hidden_BD = model.llm.extend(model.llm.embed(next_B[:, None].to(model.device)), cache)[:, -1]
+        model.policy.after_decode(cache)
+    decode_ms = last - first
+    decoded = sum(len(tokens) + ended - 1 for tokens, ended in zip(said, stopped, strict=True))
+    return [
+        Answer(
+            text="" if tokenizer is None else tokenizer.decode(tokens, skip_special_tokens=True).strip(),
+            tokens=tuple(tokens),
+            stopped=stopped[row],
+            prefill_ms=first - began,
+            decode_ms=decode_ms,
+            decode_tokens_per_s=1000 * decoded / decode_ms if decode_ms else 0.0,
+            cache_bytes=cache.bytes(),
+            peak_bytes=torch.cuda.max_memory_allocated(model.device) if model.device.type == "cuda" else None,
+        )
+        for row, tokens in enumerate(said)
+    ]
+
+
+def feed_questions(model: "VideoLanguageModel", cache: Cache, questions: Sequence[Sequence[int]]) -> Tensor:
+    """Runs questions of different lengths behind the context; hidden_BD of each one's last token."""
+    lengths = torch.tensor([len(question) for question in questions])
+    longest = int(lengths.max())
+    padded = [[*question, *([question[-1]] * (longest - len(question)))] for question in questions]
+    tokens_BT = torch.tensor(padded, device=model.device)
+    valid_BT = (torch.arange(longest) < lengths[:, None]).to(model.device)
+    layout = Layout.text(len(questions), longest, model.device)
+    piece = Piece(model.llm.embed(tokens_BT), layout, None if bool((lengths == longest).all()) else valid_BT)
+    model.policy.before_question(cache, piece)
+    hidden_BTD = model.llm.extend(piece.embeds_BTD, cache, valid_BT=piece.valid_BT, layout=layout)
+    model.policy.after_decode(cache)
+    return hidden_BTD[torch.arange(len(questions)), lengths - 1]

@@ -1,0 +1,44 @@
+"""What a model has watched: its cache, and what it took to fill it."""
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from vxl.llm.cache import Cache
+from vxl.selector.asking import Waiting
+
+if TYPE_CHECKING:
+    from vxl.model import VideoLanguageModel
+
+
+@dataclass(frozen=True, eq=False)
+class Context:
+    """What a model has watched; questions leave it as it is."""
+
+    model: "VideoLanguageModel"
+    cache: Cache
+    frames: int
+    """Frames seen, the repeated ones that fill up groups included."""
+    visual_tokens: int
+    tokens: int
+    """All tokens, text included."""
+    watch_ms: float
+    """Waiting for frames, vision, compression and prefill."""
+    prefill_ms: float
+    """Of it, the language model."""
+    waiting: Waiting | None = None
+    """What is prefilled only when a question selects of it; the cache is empty then."""
+
+    @property
+    def cache_bytes(self) -> int:
+        """Memory that the cache holds, and the visual tokens where they wait for a question."""
+        return self.cache.bytes() + (self.waiting.bytes() if self.waiting else 0)
+
+
+def now(model: "VideoLanguageModel") -> float:
+    """Milliseconds on a clock, when the device has done what it was given."""
+    if model.device.type == "cuda":
+        torch.cuda.synchronize(model.device)
+    return 1000 * time.perf_counter()
