@@ -10,6 +10,7 @@ from vxl.checkpoint.family import FAMILIES
 from vxl.checkpoint.published import lines
 from vxl.checkpoint.source import Weights
 from vxl.errors import CheckpointError
+from vxl.llm.lora import LoRALinear, is_update
 
 if TYPE_CHECKING:
     from vxl.config.schema import ModelParts
@@ -41,6 +42,8 @@ def tied(own: dict[str, Tensor]) -> dict[str, str]:
 def compare(weights: Weights, model: nn.Module) -> None:
     """Raises unless every tensor of the weights is one of the model's, of its shape, and none is missing.
 
+    LoRA's updates may be missing: they start anew.
+
     Raises:
         CheckpointError: They differ; the message lists how, by published names where there are any.
     """
@@ -50,7 +53,8 @@ def compare(weights: Weights, model: nn.Module) -> None:
     def called(name: str) -> str:
         return family.theirs(name) if family else name
 
-    missing = [f"missing: {called(name)} {list(own[name].shape)}" for name in own.keys() - weights.tensors]
+    lacking = [name for name in own.keys() - weights.tensors if not is_update(name)]
+    missing = [f"missing: {called(name)} {list(own[name].shape)}" for name in lacking]
     unknown = [f"unknown: {called(name)}" for name in weights.tensors.keys() - own]
     shapes = [
         f"wrong shape: {called(name)} is {list(tensor.shape)}, expected {list(own[name].shape)}"
@@ -88,9 +92,15 @@ def fill(
     own = model.state_dict(keep_vars=True)
     again = tied(own)
     outlined = any(tensor.is_meta for tensor in own.values())
+    anew = [name for name, tensor in own.items() if tensor.is_meta and name not in weights.tensors]
     with torch.no_grad():
         for name, place in own.items():
             if name in again:
+                continue
+            if name not in weights.tensors:  # an update of LoRA, which `compare` has let pass
+                if place.is_meta:
+                    made = torch.empty_like(place, device=device, dtype=dtype)
+                    put(model, name, nn.Parameter(made, requires_grad=place.requires_grad))
                 continue
             value = weights.tensors[name].read()
             if place.is_meta:
@@ -103,6 +113,10 @@ def fill(
             else:
                 place.copy_(value)
             del value
+    for path in {name.rpartition(".")[0] for name in anew}:
+        layer = model.get_submodule(path)
+        assert isinstance(layer, LoRALinear)
+        layer.reset_update()
     for name, first in again.items():
         put(model, name, model.get_parameter(first))
     if outlined:

@@ -12,6 +12,7 @@ from pathlib import Path
 from torch import nn
 
 from vxl.errors import CheckpointError
+from vxl.llm.lora import is_update
 
 MODEL = "model."
 _STEP = re.compile(r"step-(\d+)")
@@ -92,6 +93,8 @@ def read_weights(folder: Path, model: nn.Module) -> None:
         if name.startswith(MODEL) and isinstance(entry, TensorStorageMetadata)
     }
     wanted = model.state_dict()
+    if not any(is_update(name) for name in stored):  # a base: LoRA's updates start anew
+        wanted = {name: tensor for name, tensor in wanted.items() if not is_update(name)}
     problems = [f"{name}: not in the checkpoint" for name in wanted if name not in stored]
     problems += [f"{name}: not in the model" for name in stored if name not in wanted]
     problems += [

@@ -1,8 +1,9 @@
 """A run's checkpoint as weights: to be written as a folder that needs no run."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,11 @@ from vxl.checkpoint.source import CONFIG, Weights, is_weights, open_weights, wri
 from vxl.checkpoint.stored import Stored
 from vxl.data.tokenizer import tokenizer_in
 from vxl.errors import CheckpointError
+from vxl.llm.lora import is_update, merged, updated
 
 
 def open_run(run: Path, folder: Path) -> Weights:
-    """The weights of one checkpoint of a run.
+    """The weights of one checkpoint of a run; LoRA's updates are added to the weights beside them.
 
     Args:
         run: The run's directory.
@@ -48,6 +50,7 @@ def open_run(run: Path, folder: Path) -> Weights:
     config = self_contained(written_out(values))
     if config["llm"]["tied"] and table in tensors:
         tensors.pop(head, None)  # the same tensor, saved under both names
+    tensors, config = _without_updates(tensors, config)
     weights = Weights(folder, tensors, config, tokenizer_in(run))
     return _as_its_origin(weights, values.get("init_from") or values.get("weights"))
 
@@ -81,6 +84,26 @@ def self_contained(values: dict[str, Any]) -> dict[str, Any]:
         "max_positions": made.max_position_embeddings,
     }
     return values | {"llm": values["llm"] | sizes}
+
+
+def _without_updates(
+    tensors: dict[str, Stored], config: dict[str, Any]
+) -> tuple[dict[str, Stored], dict[str, Any]]:
+    """The same model without LoRA: every updated weight with its update added in."""
+    lora = config["llm"].get("lora") or {}
+    if not lora.get("rank"):
+        return tensors, config
+    scale = lora["alpha"] / lora["rank"]
+    kept = {name: tensor for name, tensor in tensors.items() if not is_update(name)}
+    for name in updated(tensors):
+        layer, weight = name.removesuffix("weight"), tensors[name]
+        parts = [weight, tensors[f"{layer}lora_A"], tensors[f"{layer}lora_B"]]
+        kept[name] = replace(weight, read=partial(_merged, parts, scale))
+    return kept, config | {"llm": config["llm"] | {"lora": {**lora, "rank": 0}}}
+
+
+def _merged(parts: Sequence[Stored], scale: float) -> Tensor:
+    return merged(*(part.read() for part in parts), scale=scale)
 
 
 def _as_its_origin(weights: Weights, origin: str | None) -> Weights:

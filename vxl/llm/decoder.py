@@ -1,7 +1,7 @@
 """The language model: any decoder of transformers, run through vxl's attention and cache."""
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -12,6 +12,7 @@ from vxl.errors import CheckpointError, ConfigError
 from vxl.llm.attention import NAME, register
 from vxl.llm.backends import check_backend
 from vxl.llm.cache import Cache
+from vxl.llm.lora import LoRAConfig, adapt, is_update
 from vxl.llm.rope import Rotary, check_layout
 from vxl.llm.step import Step, View, documents
 
@@ -60,6 +61,8 @@ class DecoderConfig(Option):
     CUDA), or the flash-attn package (flash)."""
     checkpointing: bool = False
     """Recompute each block in the backward pass: slower, far less memory for activations."""
+    lora: LoRAConfig = field(default_factory=LoRAConfig)
+    """Low-rank updates that learn in the place of the language model's own weights (stage=lora)."""
 
     def __post_init__(self) -> None:
         if self.kv_heads < 1 or self.heads % self.kv_heads:
@@ -109,6 +112,7 @@ class Decoder(nn.Module):
                 f"the tokenizer has {vocab_size} tokens, the language model {self.vocab} embeddings.\n"
                 f"  e.g.  llm.vocab={-(-vocab_size // 64) * 64}  (with llm.weights=random)"
             )
+        adapt(self.causal_lm.model, config.lora)
         if config.checkpointing:
             self.checkpoint_activations(True)
 
@@ -134,7 +138,8 @@ class Decoder(nn.Module):
                 f"llm.weights={self.config.weights} lacks {len(report['missing_keys'])} tensors: "
                 f"{', '.join(sorted(report['missing_keys'])[:4])}"
             )
-        self.causal_lm.load_state_dict(found.state_dict())
+        own = {name: value for name, value in self.causal_lm.state_dict().items() if is_update(name)}
+        self.causal_lm.load_state_dict(found.state_dict() | own)
 
     def checkpoint_activations(self, on: bool) -> None:
         """Switches recomputation of each block in the backward pass; no number changes."""

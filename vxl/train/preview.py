@@ -28,17 +28,19 @@ def preview(config: Any) -> dict[str, Any]:
     from vxl.config.rebuild import plain
     from vxl.model import build_model
     from vxl.train.directory import run_name, write_resolved
-    from vxl.train.stage import part_of, trains
+    from vxl.train.stage import freeze, part_of
 
     name = run_name(config)
     directory = Path(config.paths.runs) / name
     model = build_model(config, device=torch.device("meta"))
+    freeze(model, config.stage)
     parts: dict[str, int] = {}
-    trained = 0
+    learning: dict[str, int] = {}
     for key, parameter in model.named_parameters():
         part = part_of(key)
         parts[part] = parts.get(part, 0) + parameter.numel()
-        trained += parameter.numel() * trains(config.stage, part)
+        learning[part] = learning.get(part, 0) + parameter.numel() * parameter.requires_grad
+    trained = sum(learning.values())
     shape = plan(config.compressor, config.vision.grid)
     frames = config.video.max_frames
     visual = shape.tokens(frames)
@@ -48,7 +50,8 @@ def preview(config: Any) -> dict[str, Any]:
 
     table = Table(title=f"would run {name}", title_justify="left", show_header=False)
     for part, count in parts.items():
-        table.add_row(part, f"{count:,} parameters{'' if trains(config.stage, part) else ' (frozen)'}")
+        part_of_it = f" ({learning[part]:,} learn)" if learning[part] else " (frozen)"
+        table.add_row(part, f"{count:,} parameters{'' if learning[part] == count else part_of_it}")
     table.add_row("trained", f"{trained:,} of {total:,}")
     table.add_row(
         "video",

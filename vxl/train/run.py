@@ -84,7 +84,7 @@ def fit(
     metrics.cut(step_of_checkpoint(checkpoint))
     with logger(config, directory) as sink:
         peak = peak_of(device_of(config.trainer))
-        flops = None if peak is None else flops_of(model, config.stage, peak)
+        flops = None if peak is None else flops_of(model, peak)
         watch = Watch(metrics, sink, config.trainer.log_every, flops)
         validation = Validation(watch, config.trainer.val_every)
         interrupt = Interrupt()

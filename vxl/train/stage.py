@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from vxl.errors import ConfigError
+from vxl.llm.lora import is_update
 
 if TYPE_CHECKING:
     from torch import nn
@@ -65,9 +66,16 @@ def trains(stage: StageConfig, part: str) -> bool:
 
 
 def freeze(model: "nn.Module", stage: StageConfig) -> None:
-    """Makes the stage's parts learn and nothing else; before an optimizer is built."""
-    for name, parameter in model.named_parameters():
-        parameter.requires_grad_(trains(stage, part_of(name)))
+    """Makes the stage's parts learn and nothing else; before an optimizer is built.
+
+    A language model with LoRA learns by its updates alone.
+    """
+    named = list(model.named_parameters())
+    adapted = any(is_update(name) for name, _ in named)
+    for name, parameter in named:
+        part = part_of(name)
+        base = adapted and part == "llm" and not is_update(name)
+        parameter.requires_grad_(trains(stage, part) and not base)
 
 
 def train_mode(model: "nn.Module", stage: StageConfig) -> None:

@@ -14,7 +14,9 @@ from vxl.checkpoint.folder import MODEL, choose
 from vxl.checkpoint.source import is_weights, open_weights
 from vxl.checkpoint.stage_file import is_stage_file, open_stage_file
 from vxl.checkpoint.stored import Stored, open_file
+from vxl.checkpoint.trained import open_run
 from vxl.errors import CheckpointError
+from vxl.llm.lora import is_update
 from vxl.runs import find_run
 from vxl.train import folder
 
@@ -71,6 +73,10 @@ def start_from(source: str, model: nn.Module, runs: Path) -> Report:
             if name.startswith(MODEL)
         }
     ours = {name: tensor.detach() for name, tensor in wanted(model).items()}
+    updates = [name for name in theirs if is_update(name)]
+    if files is None and any(name not in ours or ours[name].shape != theirs[name].shape for name in updates):
+        # Updates that have no place here are not lost: they are added to the weights beside them.
+        theirs = files = open_run(place.parents[1], place).tensors
     shared = [name for name in ours if name in theirs]
     fit = [name for name in shared if ours[name].shape == theirs[name].shape]
     report = Report(

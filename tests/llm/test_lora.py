@@ -1,0 +1,81 @@
+"""LoRA: the base at first, its names unchanged, only updates learn, and merging changes no number."""
+
+import pytest
+import torch
+from torch import nn
+
+from tests import small
+from vxl.errors import ConfigError
+from vxl.llm.decoder import Decoder, DecoderConfig
+from vxl.llm.lora import LAYERS, LoRAConfig, is_update, merged, updated
+from vxl.train.stage import StageConfig, freeze, part_of
+
+SIZES = {"vocab": 97, "width": 48, "mlp": 64, "layers": 2}
+
+
+def decoder(**lora):
+    torch.manual_seed(0)
+    return Decoder(DecoderConfig(**SIZES, lora=LoRAConfig(**lora))).double()
+
+
+def hidden(llm):
+    generator = torch.Generator().manual_seed(1)
+    embeds_BTD = torch.randn(2, 7, 48, generator=generator, dtype=torch.float64)
+    return llm(embeds_BTD, llm.step(torch.arange(7).expand(2, 7)))
+
+
+def test_it_starts_as_its_base_with_the_base_names():
+    plain, adapted = decoder(), decoder(rank=4)
+    names = set(adapted.state_dict())
+    assert set(plain.state_dict()) == {name for name in names if not is_update(name)}
+    assert len(updated(dict.fromkeys(names))) == len(LAYERS) * 2
+    adapted.load_state_dict(plain.state_dict(), strict=False)
+    assert torch.equal(hidden(adapted), hidden(plain))
+
+
+def test_merging_changes_no_number():
+    adapted = decoder(rank=4, alpha=3.0)
+    with torch.no_grad():
+        for name, parameter in adapted.named_parameters():
+            if is_update(name):
+                parameter.normal_(generator=torch.Generator().manual_seed(len(name)))
+    state = adapted.state_dict()
+    base = {name: value for name, value in state.items() if not is_update(name)}
+    for name in updated(state):
+        layer = name.removesuffix("weight")
+        base[name] = merged(state[name], state[f"{layer}lora_A"], state[f"{layer}lora_B"], 3.0 / 4)
+    plain = decoder()
+    plain.load_state_dict(base)
+    torch.testing.assert_close(hidden(plain), hidden(adapted), rtol=1e-10, atol=1e-10)
+    assert not torch.allclose(hidden(adapted), hidden(decoder()), atol=1e-3)
+
+
+def test_only_updates_and_the_projector_learn():
+    llm = DecoderConfig(**SIZES, lora=LoRAConfig(rank=2, layers=["q_proj", "v_proj"]))
+    model = small.model(llm=llm)
+    freeze(model, StageConfig(train=["projector", "llm"]))
+    learning = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    assert {part_of(name) for name in learning} == {"projector", "llm"}
+    assert {name.split(".")[-2] for name in learning if is_update(name)} == {"q_proj", "v_proj"}
+    assert all(is_update(name) for name in learning if part_of(name) == "llm")
+    freeze(model, StageConfig(train=["projector"]))
+    assert not any(p.requires_grad for name, p in model.named_parameters() if part_of(name) == "llm")
+
+
+def test_dropout_is_only_for_training():
+    llm = decoder(rank=4, dropout=0.5)
+    with torch.no_grad():
+        for parameter in llm.parameters():
+            parameter.add_(0.1)
+    llm.train()
+    assert not torch.equal(hidden(llm), hidden(llm))
+    llm.eval()
+    assert torch.equal(hidden(llm), hidden(llm))
+
+
+def test_what_does_not_fit_is_refused():
+    with pytest.raises(ConfigError, match=r"llm.lora.layers names qproj.*\n  allowed: down_proj, gate_proj"):
+        decoder(rank=2, layers=["qproj"])
+    with pytest.raises(ConfigError, match="rank=-1"):
+        LoRAConfig(rank=-1)
+    assert isinstance(decoder(rank=0).causal_lm.model.layers[0].self_attn.q_proj, nn.Linear)

@@ -1,0 +1,110 @@
+"""LoRA (arXiv 2106.09685): small trained updates beside frozen weights of the language model.
+
+Our own few lines and not peft: peft wraps modules, which renames the frozen weights in every checkpoint,
+warm start and export (`….base_layer.weight` under `base_model.model.`), while here an adapted layer keeps its
+weight's name and gains `lora_A` and `lora_B` beside it. So a run with LoRA starts from any weights of ours,
+and its export is the base with the updates added in.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vxl.errors import ConfigError
+
+LAYERS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoRAConfig:
+    """Updates of low rank; the weights beside them stay as they are."""
+
+    rank: int = 0
+    """Rank of each update; 0: no LoRA, the language model learns in full where the stage trains it."""
+    alpha: float = 32.0
+    """The update is scaled by alpha / rank."""
+    dropout: float = 0.0
+    """Dropout on what an update reads."""
+    layers: list[str] = field(default_factory=lambda: list(LAYERS))
+    """Names of the linear layers of each block that get an update."""
+
+    def __post_init__(self) -> None:
+        if self.rank < 0:
+            raise ConfigError(f"rank={self.rank} is no rank.\n  expected: 0 (no LoRA) or more\n  e.g.  rank=16")
+        if not 0 <= self.dropout < 1:
+            raise ConfigError(f"dropout={self.dropout} is no probability.\n  expected: 0 <= dropout < 1")
+        if self.rank and not self.layers:
+            raise ConfigError(f"layers=[] adapts nothing.\n  choose from: {', '.join(LAYERS)}")
+
+
+class LoRALinear(nn.Linear):
+    """x W^T + b + (alpha / rank) x A^T B^T, with W and b under the names that they had."""
+
+    def __init__(self, base: nn.Linear, config: LoRAConfig) -> None:
+        """Takes the weight of `base` itself, not a copy."""
+        nn.Module.__init__(self)
+        self.in_features, self.out_features = base.in_features, base.out_features
+        self.weight, self.bias = base.weight, base.bias
+        self.scale = config.alpha / config.rank
+        self.dropout = config.dropout
+        like = {"device": base.weight.device, "dtype": base.weight.dtype}
+        self.lora_A = nn.Parameter(torch.empty(config.rank, base.in_features, **like))
+        self.lora_B = nn.Parameter(torch.zeros(base.out_features, config.rank, **like))
+        self.reset_update()
+
+    def reset_update(self) -> None:
+        """Random A, zero B: the layer is its base."""
+        nn.init.kaiming_uniform_(self.lora_A, a=math.sqrt(5))
+        nn.init.zeros_(self.lora_B)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[..., in] -> [..., out]."""
+        read = F.dropout(x, self.dropout, self.training) if self.dropout else x
+        return F.linear(x, self.weight, self.bias) + F.linear(
+            F.linear(read, self.lora_A) * self.scale, self.lora_B
+        )
+
+
+def adapt(model: nn.Module, config: LoRAConfig) -> None:
+    """Gives the named linear layers of a model their updates; nothing for rank 0.
+
+    Raises:
+        ConfigError: A name is no linear layer of the model.
+    """
+    if not config.rank:
+        return
+    found: set[str] = set()
+    linear: set[str] = set()
+    for parent in list(model.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, nn.Linear):
+                linear.add(name)
+                if name in config.layers:
+                    setattr(parent, name, LoRALinear(child, config))
+                    found.add(name)
+    unknown = [name for name in config.layers if name not in found]
+    if unknown:
+        raise ConfigError(
+            f"llm.lora.layers names {', '.join(unknown)}, which the language model does not have.\n"
+            f"  allowed: {', '.join(sorted(linear - {'lm_head'}))}"
+        )
+
+
+def is_update(name: str) -> bool:
+    """Whether a parameter is LoRA's, by its name."""
+    return name.endswith((".lora_A", ".lora_B"))
+
+
+def updated(names: Mapping[str, object]) -> list[str]:
+    """The names of the weights that have updates beside them."""
+    return [name.removesuffix("lora_B") + "weight" for name in names if name.endswith(".lora_B")]
+
+
+def merged(weight: Tensor, lora_A: Tensor, lora_B: Tensor, scale: float) -> Tensor:
+    """The weight with its update added in, in its own precision; computed in at least float32."""
+    kind = torch.promote_types(weight.dtype, torch.float32)
+    return (weight.to(kind) + scale * (lora_B.to(kind) @ lora_A.to(kind))).to(weight.dtype)
