@@ -3,7 +3,7 @@
 import zlib
 from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 import torch
@@ -74,6 +74,8 @@ class Output:
     """Scores of all tokens at each supervised one's place, in the model's precision."""
     labels_S: Tensor
     """The supervised tokens."""
+    numbers: dict[str, float] = field(default_factory=dict)
+    """What the pass drew or kept, for the log: `ratio`, patches in / visual tokens the language model saw."""
 
 
 class VideoLanguageModel(nn.Module):

@@ -16,6 +16,8 @@ from vxl.llm.lora import is_update
 from vxl.model import build_model
 from vxl.train.warm import start_from
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):

@@ -9,6 +9,7 @@ import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from vxl.data.seeds import seed_of
 from vxl.errors import VxlError
@@ -31,6 +32,8 @@ class Step:
     """Mean over the supervised tokens of the global batch."""
     grad_norm: float = 0.0
     """Norm of the gradient of all parts together, before clipping."""
+    part_norms: dict[str, float] = field(default_factory=dict)
+    """The same of each part that learns."""
     rates: dict[str, float] = field(default_factory=dict)
     """Learning rate by part."""
     samples: int = 0
@@ -43,6 +46,8 @@ class Step:
     supervised: int = 0
     answers: list[bool] = field(default_factory=list)
     """Whether each multiple-choice question in the batch was answered rightly (before the update)."""
+    drawn: dict[str, float] = field(default_factory=dict)
+    """What the model drew or measured in its forward passes (`Output.numbers`), summed over micro-batches."""
     bad: list[Any] = field(default_factory=list)
     """Samples that could not be read."""
 
@@ -106,17 +111,28 @@ class VideoLanguageModule(LightningModule):
             loss += output.loss_sum.detach()
             seen.answers += answered(output, moved)
             _count(seen, batch)
+            for name, value in getattr(output, "numbers", {}).items():
+                seen.drawn[name] = seen.drawn.get(name, 0.0) + value
         seen.loss = self._sum_over_ranks(float(loss)) / total
-        seen.grad_norm = self._clip()
+        seen.grad_norm, seen.part_norms = self._clip(optimizer.optimizer)
         self._refuse_non_finite(seen, step, batches)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         self.last = seen
 
-    def _clip(self) -> float:
-        """Scales the gradient down to the allowed norm and returns the norm it had."""
-        largest = self.optim.clip or float("inf")
-        return float(nn.utils.clip_grad_norm_([p for p in self.parameters() if p.requires_grad], largest))
+    def _clip(self, optimizer: torch.optim.Optimizer) -> tuple[float, dict[str, float]]:
+        """Scales the gradient down to the allowed norm; returns the norm it had, of all and by part."""
+        norms: list[Tensor] = []
+        for group in optimizer.param_groups:
+            norm = nn.utils.get_total_norm([p.grad for p in group["params"] if p.grad is not None])
+            norms.append(norm.full_tensor() if isinstance(norm, DTensor) else norm)
+        whole = torch.linalg.vector_norm(torch.stack([norm.to(self.device) for norm in norms]))
+        if self.optim.clip:
+            learning = [p for group in optimizer.param_groups for p in group["params"]]
+            nn.utils.clip_grads_with_norm_(learning, self.optim.clip, whole)
+        total, *by_part = torch.stack([whole, *(norm.to(self.device) for norm in norms)]).tolist()
+        parts = [group["part"] for group in optimizer.param_groups]
+        return total, dict(zip(parts, by_part, strict=True))
 
     def _refuse_non_finite(self, seen: Step, step: int, batches: Sequence[Any]) -> None:
         wrong = [name for name in ("loss", "grad_norm") if not _is_finite(getattr(seen, name))]

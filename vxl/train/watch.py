@@ -81,15 +81,16 @@ class Watch(Callback):
             "loss": seen.loss,
             "lr": max(seen.rates.values()),
             "grad_norm": seen.grad_norm,
+            **{f"grad_norm/{part}": norm for part, norm in seen.part_norms.items()},
+            **{f"lr/{part}": rate for part, rate in seen.rates.items()},
             "tokens_per_s": ranks * seen.tokens / whole,
             "frames_per_s": ranks * seen.frames / whole,
             "samples_per_s": ranks * seen.samples / whole,
             "data_wait": wait / whole,
             "peak_memory_bytes": float(peak_memory(pl_module.device)),
+            "visual_tokens_a_sample": seen.visual_tokens / max(1, seen.samples),
+            **{name: total / len(batch) for name, total in seen.drawn.items()},
         }
-        rates = set(seen.rates.values())
-        if len(rates) > 1:
-            self.numbers |= {f"lr/{part}": rate for part, rate in seen.rates.items()}
         if self.recent:
             self.numbers["accuracy"] = sum(self.recent) / len(self.recent)
         if self.flops is not None:
