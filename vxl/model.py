@@ -143,8 +143,11 @@ class VideoLanguageModel(nn.Module):
         visual_GKD = self.encode(batch.frames_FCHW) if len(batch.frames_FCHW) else None
         embeds_BTD = self.splice(batch.tokens_BT, visual_GKD, batch.layout)
         rows = Rows(embeds_BTD, batch.labels_BT, batch.positions_BT, batch.layout)
+        numbers = {"ratio": float(self.compressor.ratio)}
         if self.selector.drops:
             rows = shorten(self.selector, rows, draw=batch.first_row)
+            kept = int(rows.layout.visual_BT.sum())
+            numbers["ratio"] *= int(batch.layout.visual_BT.sum()) / max(1, kept)
         hidden_BTD = self.prefill.forward(
             self.llm, self.policy, rows.embeds_BTD, rows.positions_BT, rows.layout
         )
@@ -156,7 +159,7 @@ class VideoLanguageModel(nn.Module):
         if visual_GKD is None and self.training and torch.is_grad_enabled():
             unused = [self.encode(self._blank()), *self.selector.parameters()]
             loss_sum = loss_sum + sum(0.0 * tensor.sum().float() for tensor in unused)
-        return Output(loss_sum, len(labels_S), logits_SV, labels_S)
+        return Output(loss_sum, len(labels_S), logits_SV, labels_S, numbers)
 
     def _blank(self) -> Tensor:
         """A black group: in a batch of text alone it keeps every parameter in the graph, as all ranks

@@ -34,7 +34,9 @@ class LoRAConfig:
 
     def __post_init__(self) -> None:
         if self.rank < 0:
-            raise ConfigError(f"rank={self.rank} is no rank.\n  expected: 0 (no LoRA) or more\n  e.g.  rank=16")
+            raise ConfigError(
+                f"rank={self.rank} is no rank.\n  expected: 0 (no LoRA) or more\n  e.g.  rank=16"
+            )
         if not 0 <= self.dropout < 1:
             raise ConfigError(f"dropout={self.dropout} is no probability.\n  expected: 0 <= dropout < 1")
         if self.rank and not self.layers:

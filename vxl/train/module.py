@@ -15,7 +15,7 @@ from vxl.data.seeds import seed_of
 from vxl.errors import VxlError
 from vxl.train.optimizer import OptimConfig, build_optimizer, set_rates
 from vxl.train.questions import answered
-from vxl.train.stage import StageConfig, freeze, train_mode
+from vxl.train.stage import Frozen, StageConfig, freeze, shrink_frozen, train_mode
 
 log = logging.getLogger(__name__)
 
@@ -65,10 +65,17 @@ class VideoLanguageModule(LightningModule):
         optim: The optimizer and its schedule.
         max_steps: Optimizer steps of the whole run.
         seed: The run's seed.
+        frozen: Precision of the weights that do not learn (`trainer.frozen`).
     """
 
     def __init__(
-        self, model: nn.Module, stage: StageConfig, optim: OptimConfig, max_steps: int, seed: int
+        self,
+        model: nn.Module,
+        stage: StageConfig,
+        optim: OptimConfig,
+        max_steps: int,
+        seed: int,
+        frozen: Frozen = "same",
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -79,6 +86,7 @@ class VideoLanguageModule(LightningModule):
         self.seed = seed
         self.last = Step()
         freeze(model, stage)
+        shrink_frozen(model, frozen)
         train_mode(model, stage)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
@@ -125,12 +133,13 @@ class VideoLanguageModule(LightningModule):
         norms: list[Tensor] = []
         for group in optimizer.param_groups:
             norm = nn.utils.get_total_norm([p.grad for p in group["params"] if p.grad is not None])
-            norms.append(norm.full_tensor() if isinstance(norm, DTensor) else norm)
-        whole = torch.linalg.vector_norm(torch.stack([norm.to(self.device) for norm in norms]))
+            whole_norm = norm.full_tensor() if isinstance(norm, DTensor) else norm
+            norms.append(whole_norm.to(self.device, torch.promote_types(norm.dtype, torch.float32)))
+        whole = torch.linalg.vector_norm(torch.stack(norms))
         if self.optim.clip:
             learning = [p for group in optimizer.param_groups for p in group["params"]]
             nn.utils.clip_grads_with_norm_(learning, self.optim.clip, whole)
-        total, *by_part = torch.stack([whole, *(norm.to(self.device) for norm in norms)]).tolist()
+        total, *by_part = torch.stack([whole, *norms]).tolist()
         parts = [group["part"] for group in optimizer.param_groups]
         return total, dict(zip(parts, by_part, strict=True))
 

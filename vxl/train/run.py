@@ -70,6 +70,7 @@ def fit(
 ) -> Result:
     """Trains a model on a data module in an opened run directory, up to RESULT.json."""
     from vxl.train.checkpoints import Checkpoints
+    from vxl.train.compiled import compile_blocks
     from vxl.train.interrupt import Interrupt
     from vxl.train.metrics import MetricsFile
     from vxl.train.module import VideoLanguageModule
@@ -79,12 +80,14 @@ def fit(
     from vxl.train.validation import Validation
     from vxl.train.watch import Watch
 
-    module = VideoLanguageModule(model, config.stage, config.optim, config.trainer.max_steps, config.seed)
+    steps, frozen = config.trainer.max_steps, config.trainer.frozen
+    module = VideoLanguageModule(model, config.stage, config.optim, steps, config.seed, frozen)
     metrics = MetricsFile(directory.metrics)
     metrics.cut(step_of_checkpoint(checkpoint))
     with logger(config, directory) as sink:
         peak = peak_of(device_of(config.trainer))
         flops = None if peak is None else flops_of(model, peak)
+        compile_blocks(model, config.trainer.compile)
         watch = Watch(metrics, sink, config.trainer.log_every, flops)
         validation = Validation(watch, config.trainer.val_every)
         interrupt = Interrupt()

@@ -9,6 +9,7 @@ from vxl.llm.lora import is_update
 if TYPE_CHECKING:
     from torch import nn
 
+Frozen = Literal["same", "bf16"]
 Part = Literal["vision", "compressor", "projector", "selector", "llm"]
 PARTS: tuple[Part, ...] = ("vision", "compressor", "projector", "selector", "llm")
 
@@ -76,6 +77,17 @@ def freeze(model: "nn.Module", stage: StageConfig) -> None:
         part = part_of(name)
         base = adapted and part == "llm" and not is_update(name)
         parameter.requires_grad_(trains(stage, part) and not base)
+
+
+def shrink_frozen(model: "nn.Module", frozen: Frozen) -> None:
+    """Gives parameters that do not learn the precision of `trainer.frozen`; after `freeze`."""
+    if frozen == "same":
+        return
+    import torch
+
+    for parameter in model.parameters():
+        if not parameter.requires_grad:
+            parameter.data = parameter.data.to(torch.bfloat16)
 
 
 def train_mode(model: "nn.Module", stage: StageConfig) -> None:

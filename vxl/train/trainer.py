@@ -26,6 +26,10 @@ class TrainerConfig:
     """Micro-batches a rank sums up for one optimizer step: global batch = data.batch x accumulate x ranks."""
     precision: Literal["32-true", "bf16-mixed", "bf16-true", "64-true"] = "bf16-mixed"
     """Arithmetic and weights; bf16-mixed keeps weights in fp32 and computes in bf16."""
+    frozen: Literal["same", "bf16"] = "same"
+    """Precision of weights that do not learn: like the others, or bf16 (half the memory under bf16-mixed)."""
+    compile: Literal["none", "inductor", "aot_eager"] = option("none", resumable=True)
+    """Compile each block: inductor (faster on a GPU, a minute at the start), or aot_eager (traces only)."""
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
     """What to run on; auto takes a GPU if there is one."""
     devices: int = option(1, resumable=True)

@@ -1,6 +1,7 @@
 """What every vision tower is: uint8 frames in, patch features out, in slices of constant memory."""
 
 from abc import abstractmethod
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -83,6 +84,12 @@ class VisionEncoder(nn.Module):
         """
         self._check(frames_FCHW)
         place = next(self.parameters())
+        # A tower in a lower precision gains nothing from autocast, which would run its norms in float32.
+        lower = place.dtype in (torch.bfloat16, torch.float16)
+        with torch.autocast(place.device.type, enabled=False) if lower else nullcontext():
+            return self._sliced(frames_FCHW, place)
+
+    def _sliced(self, frames_FCHW: Tensor, place: Tensor) -> Tensor:
         slices = frames_FCHW.split(self.config.slice)
         encoded = (self.encode(normalise(part.to(place.device), self.pixels, place.dtype)) for part in slices)
         if len(slices) == 1:
