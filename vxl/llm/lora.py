@@ -34,9 +34,7 @@ class LoRAConfig:
 
     def __post_init__(self) -> None:
         if self.rank < 0:
-            raise ConfigError(
-                f"rank={self.rank} is no rank.\n  expected: 0 (no LoRA) or more\n  e.g.  rank=16"
-            )
+            raise ConfigError(f"rank={self.rank} is no rank.\n  expected: 0 (no LoRA) or more")
         if not 0 <= self.dropout < 1:
             raise ConfigError(f"dropout={self.dropout} is no probability.\n  expected: 0 <= dropout < 1")
         if self.rank and not self.layers:
@@ -53,9 +51,8 @@ class LoRALinear(nn.Linear):
         self.weight, self.bias = base.weight, base.bias
         self.scale = config.alpha / config.rank
         self.dropout = config.dropout
-        like = {"device": base.weight.device, "dtype": base.weight.dtype}
-        self.lora_A = nn.Parameter(torch.empty(config.rank, base.in_features, **like))
-        self.lora_B = nn.Parameter(torch.zeros(base.out_features, config.rank, **like))
+        self.lora_A = nn.Parameter(base.weight.new_empty(config.rank, base.in_features))
+        self.lora_B = nn.Parameter(base.weight.new_empty(base.out_features, config.rank))
         self.reset_update()
 
     def reset_update(self) -> None:
@@ -63,12 +60,11 @@ class LoRALinear(nn.Linear):
         nn.init.kaiming_uniform_(self.lora_A, a=math.sqrt(5))
         nn.init.zeros_(self.lora_B)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """[..., in] -> [..., out]."""
-        read = F.dropout(x, self.dropout, self.training) if self.dropout else x
-        return F.linear(x, self.weight, self.bias) + F.linear(
-            F.linear(read, self.lora_A) * self.scale, self.lora_B
-        )
+        read = F.dropout(input, self.dropout, self.training) if self.dropout else input
+        update = F.linear(F.linear(read, self.lora_A) * self.scale, self.lora_B)
+        return F.linear(input, self.weight, self.bias) + update
 
 
 def adapt(model: nn.Module, config: LoRAConfig) -> None:

@@ -1,8 +1,9 @@
 """`trainer.compile`: each block of the tower, the compressor and the language model through torch.compile.
 
 Block by block and not the whole model: blocks of a kind share one compiled program, whatever holds them
-(checkpointing, sharding) stays outside, and parameters keep their names. Attention of the language model stays
-as it is: its kernels are fused already, and which documents a batch packs must not be a reason to compile anew.
+(checkpointing, sharding) stays outside, and parameters keep their names. Attention of the language model
+stays as it is: its kernels are fused already, and which documents a batch packs must not be a reason to
+compile anew.
 """
 
 import logging
@@ -40,7 +41,7 @@ def compile_blocks(model: nn.Module, compiler: Compiler) -> int:
 
 
 def blocks(model: nn.Module) -> Iterator[nn.Module]:
-    """What a model repeats: the members of its lists of modules, outermost ones, and the compressor's layers."""
+    """What a model repeats: the members of its outermost lists, and the compressor's layers."""
     lists = [
         (name, module)
         for name, module in model.named_modules()
