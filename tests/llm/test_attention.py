@@ -3,15 +3,22 @@
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor
+from transformers import AttentionInterface
 
 from tests.llm.tiny import FAMILIES, decoder, fed, plain, reference, tokens
 from vxl.errors import ConfigError
-from vxl.llm.attention import attend
-from vxl.llm.step import Span, View, documents
+from vxl.llm.attention import attend, register
+from vxl.llm.decoder import Decoder
+from vxl.llm.rope import rotate
+from vxl.llm.step import Span, documents
+from vxl.llm.windows import Sight, Window, Windows
 
 CLOSE: dict[str, Any] = {"rtol": 1e-5, "atol": 1e-5}
 
@@ -130,22 +137,53 @@ def test_rows_that_share_a_past_are_rows_alone() -> None:
 
 
 @torch.no_grad()
-def test_views_are_the_mask_that_they_stand_for() -> None:
+@pytest.mark.parametrize("dropped", [False, True])
+def test_windows_are_the_mask_that_they_stand_for(dropped: bool) -> None:
     llm = decoder().double()
-    ids = tokens(1, 60)
-    past, queries = torch.tensor([0, 1, 2, 11, 12, 25, 26, 27, 28, 29]), torch.tensor([0, 7, 8, 21])
-    cache = llm.new_cache()
+    ids = tokens(2, 60)
+    always = np.array([0, 1, 2, 11, 12, 25, 33, 34, 41, 50])
+    everything, late = np.array([0, 7, 8, 21]), 28
+    others = np.setdiff1d(np.arange(30), everything)
+    rows = tuple(Window((Sight(others, late + row), Sight(everything, 0)), always + row) for row in range(2))
+    mask = torch.ones(2, 60, 60, dtype=torch.bool).tril()
+    for row in range(2):
+        for q in 30 + others:
+            for k in range(late + row):
+                mask[row, q, k] &= bool(k in always + row)
+    cache = llm.new_cache(rows=2)
     fed(llm, cache, ids[:, :30])
-    views = (View(None, past), View(queries, None))
-    got = fed(llm, cache, ids[:, 30:], views=views)
-    mask = torch.ones(60, 60, dtype=torch.bool).tril()
-    hidden = [i for i in range(30) if i not in past.tolist()]
-    for row in range(30, 60):
-        if row - 30 not in queries.tolist():
-            mask[row, hidden] = False
-    additive = torch.zeros(1, 1, 60, 60, dtype=torch.float64).masked_fill(~mask, -1e30)
-    expected = reference(llm)(input_ids=ids, attention_mask=additive).logits
-    torch.testing.assert_close(got, expected[:, 30:], **CLOSE)
+    if dropped:  # other entries in each row and head
+        keep = torch.rand(2, 2, 30, generator=torch.Generator().manual_seed(0)) > 0.3
+        cache.keep(keep)
+        dense = by_heads(llm, ids, mask, keep)
+    else:
+        additive = torch.zeros(2, 1, 60, 60, dtype=torch.float64).masked_fill(~mask[:, None], -1e30)
+        dense = reference(llm)(input_ids=ids, attention_mask=additive).logits[:, 30:]
+    got = fed(llm, cache, ids[:, 30:], windows=Windows(rows, 30))
+    torch.testing.assert_close(got, dense, **CLOSE)
+
+
+def by_heads(llm: Decoder, ids: Tensor, mask: Tensor, keep: Tensor) -> Tensor:
+    """Logits of the last 30 columns, where each key-value head lacks other entries of the first 30."""
+    cache = llm.new_cache(rows=2)
+    fed(llm, cache, ids[:, :30])
+    step = llm.step(cache=cache, tokens=30)
+    seen = mask[:, None, 30:].repeat(1, 2, 1, 1)
+    seen[..., :30] &= keep[:, :, None]
+
+    def attend(module: Any, query: Tensor, key: Tensor, value: Tensor, *_: Any, **__: Any) -> Any:
+        block = cache.layers[module.layer_idx][0]
+        q, k = (rotate(x, step.cos_BTH[:, None], step.sin_BTH[:, None]) for x in (query, key))
+        keys, values = torch.cat((block.rotated_BNSH, k), 2), torch.cat((block.values_BNSH, value), 2)
+        weights = seen.repeat_interleave(2, 1)
+        out = F.scaled_dot_product_attention(q, keys, values, attn_mask=weights, enable_gqa=True)
+        return out.transpose(1, 2), None
+
+    AttentionInterface.register("vxl", attend)
+    try:
+        return llm.logits(llm(llm.embed(ids[:, 30:]), step))
+    finally:
+        register()
 
 
 @torch.no_grad()

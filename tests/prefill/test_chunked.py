@@ -8,7 +8,7 @@ from torch import Tensor
 
 from tests.golden.sequences import PLACEHOLDER, golden_llm, golden_sequence
 from tests.llm.tiny import decoder, reference
-from tests.small import example, frames, head, model, video
+from tests.small import IMAGE, example, frames, head, model, video
 from vxl.data.collate import collate
 from vxl.data.encoded import Encoded, Item
 from vxl.data.layout import Kind, Layout
@@ -62,7 +62,10 @@ SHOWN = {
 @pytest.mark.parametrize("shown", SHOWN.values(), ids=SHOWN.keys())
 @pytest.mark.parametrize(("size", "previous"), [(2, 1), (1, 0), (3, 2), (2, 9)])
 @pytest.mark.parametrize("time_rows", ["all", "window"])
-def test_every_row_is_the_masks(shown: tuple[Item, ...], size: int, previous: int, time_rows: Any) -> None:
+@pytest.mark.parametrize("together", [1, 2, 16])
+def test_every_row_is_the_masks(
+    shown: tuple[Item, ...], size: int, previous: int, time_rows: Any, together: int
+) -> None:
     llm = decoder()
     encoded = head(*shown)
     embeds = llm.embed(torch.tensor([encoded.tokens]) % 97) + 0.1 * torch.randn(
@@ -70,7 +73,10 @@ def test_every_row_is_the_masks(shown: tuple[Item, ...], size: int, previous: in
     )
     mask = visible(encoded, size, previous, time_rows == "all")
     expected = by_mask(llm, embeds, mask)
-    chunked = Chunked(ChunkedConfig(groups_per_chunk=size, previous_chunks=previous, time_rows=time_rows))
+    config = ChunkedConfig(
+        groups_per_chunk=size, previous_chunks=previous, time_rows=time_rows, chunks_per_pass=together
+    )
+    chunked = Chunked(config)
     layout = layout_of(encoded)
     for cut in (len(encoded), 11):  # at once, and cut anywhere, inside chunks too
         cache, hidden = llm.new_cache(), []
@@ -81,6 +87,48 @@ def test_every_row_is_the_masks(shown: tuple[Item, ...], size: int, previous: in
         torch.testing.assert_close(llm.logits(torch.cat(hidden, 1)), expected, rtol=1e-5, atol=1e-5)
     if (size, previous) == (1, 0) and shown:
         assert (mask.sum() < len(encoded) * (len(encoded) + 1) // 2).item()
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("time_rows", ["all", "window"])
+def test_rows_of_different_layouts_are_rows_alone(time_rows: Any) -> None:
+    llm = decoder()
+    heads = [head(video(5)), head(), head(video(2), IMAGE, video(3))]
+    chunked = Chunked(
+        ChunkedConfig(groups_per_chunk=2, previous_chunks=1, time_rows=time_rows, chunks_per_pass=2)
+    )
+    wide = max(map(len, heads))
+    layout = Layout.text(3, wide)
+    for row, encoded in enumerate(heads):
+        layout.document_BT[row, len(encoded) :] = -1
+        for name in ("kind_BT", "group_BT", "item_BT"):
+            getattr(layout, name)[row, : len(encoded)] = getattr(layout_of(encoded), name)[0]
+    embeds = llm.embed(torch.randint(0, 97, (3, wide), generator=torch.Generator().manual_seed(0)))
+    for cut in (wide, 13):
+        cache, hidden = llm.new_cache(rows=3), []
+        for start in range(0, wide, cut):
+            part = Piece(embeds, layout, layout.real_BT).part(start, min(start + cut, wide))
+            hidden.append(chunked.feed(llm, KEEP, cache, part))
+        got = llm.logits(torch.cat(hidden, 1))
+        for row, encoded in enumerate(heads):
+            mask = visible(encoded, 2, 1, time_rows == "all")
+            expected = by_mask(llm, embeds[row, None, : len(encoded)], mask)
+            torch.testing.assert_close(got[row, None, : len(encoded)], expected, rtol=1e-5, atol=1e-5)
+
+
+@torch.no_grad()
+def test_policies_that_act_get_single_chunks() -> None:
+    seen: list[int] = []
+
+    class Counting(Full):
+        def after_chunk(self, cache: Any, piece: Piece) -> None:
+            seen.append(piece.embeds_BTD.shape[1])
+
+    llm, encoded = decoder(), head(video(5))
+    embeds = llm.embed(torch.tensor([encoded.tokens]) % 97)
+    chunked = Chunked(ChunkedConfig(groups_per_chunk=2))
+    chunked.feed(llm, Counting(FullConfig()), llm.new_cache(), Piece(embeds, layout_of(encoded)))
+    assert seen == [3, 12, 12, 6, 1]
 
 
 def test_gradients_are_the_masks() -> None:
@@ -149,3 +197,5 @@ def test_video_xl_2_chunks_are_the_published_ones(case: int, dtype: torch.dtype,
 def test_no_chunk_is_refused() -> None:
     with pytest.raises(ConfigError, match="groups_per_chunk=0 previous_chunks=3 is no chunk"):
         ChunkedConfig(groups_per_chunk=0)
+    with pytest.raises(ConfigError, match="chunks_per_pass=0 runs nothing"):
+        ChunkedConfig(chunks_per_pass=0)

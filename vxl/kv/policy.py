@@ -26,6 +26,12 @@ class Policy:
     def __init__(self, config: PolicyConfig) -> None:
         self.config = config
 
+    @property
+    def acts_in_prefill(self) -> bool:
+        """Whether the policy does something around pieces of the prefill: they are single chunks then."""
+        own = type(self)
+        return own.before_chunk is not Policy.before_chunk or own.after_chunk is not Policy.after_chunk
+
     def before_chunk(self, cache: "Cache", piece: "Piece") -> "Piece":
         """Called before a piece of the prefill goes in; may insert tokens."""
         return piece

@@ -17,6 +17,7 @@ from vxl.llm.block import Block
 from vxl.llm.continuation import attend_causal, attend_few
 from vxl.llm.rope import rotate
 from vxl.llm.step import New, Step
+from vxl.llm.windows import Seen, attend_windows, seen_by
 
 NAME = "vxl"
 """What our attention is registered as; transformers makes no masks for a name that it does not know."""
@@ -87,12 +88,12 @@ def attend(
     query = rotate(query, cos, sin)
     layer = cast(int, module.layer_idx)
     if step.new is not None:
-        step.new[layer] = New(key, value, rotated)
+        step.new[layer] = New(key, value, rotated if step.memo else None)
     past = () if step.past is None else step.past[layer]
-    if not past:
+    if step.windows is not None:
+        out = through_windows(past, query, rotated, value, scaling, step)
+    elif not past:
         out = BACKENDS[step.backend](query, rotated, value, scaling, step)
-    elif step.views is not None:
-        out = through_views(past, query, rotated, value, scaling, step)
     elif query.shape[2] <= FEW:
         keys = [block.turned(step.rotary) for block in past]
         values = [block.values_BNSH for block in past]
@@ -125,27 +126,38 @@ def continue_from(
     return out
 
 
-def through_views(
+def through_windows(
     past: tuple[Block, ...], query: Tensor, key: Tensor, value: Tensor, scaling: float | None, step: Step
 ) -> Tensor:
-    """New tokens that see parts of the cache."""
-    assert step.views is not None
-    keys, values = joined(past, key, value, step)
-    entries, tokens = keys.shape[2] - key.shape[2], key.shape[2]
-    own_T = torch.arange(entries, entries + tokens, device=key.device)
-    out = query
-    for view in step.views:
-        k, v = keys, values
-        if view.past_S is not None:
-            seen = torch.cat((view.past_S, own_T))
-            k, v = keys.index_select(2, seen), values.index_select(2, seen)
-        if view.queries_Q is None:
-            out = attend_causal(query, k, v, scaling)
-        else:
-            q = query.index_select(2, view.queries_Q)
-            part = attend_causal(q, k, v, scaling, column_Q=view.queries_Q, tokens=tokens)
-            out = out.index_copy(2, view.queries_Q, part)
-    return out
+    """New tokens that see parts of what came before them."""
+    assert step.windows is not None
+    rows, tokens = len(query), query.shape[2]
+    whole = all(block.valid_BNS is None and len(block.keys_BNSH) == rows for block in past)
+    kept_all = sum(map(len, past)) == step.windows.first
+    if len(step.windows.rows) == 1 and whole and (rows == 1 or kept_all):
+        keys, values = joined(past, key, value, step)
+        return attend_windows(query, keys, values, scaling, sights_of(past, past, tokens, step, 0))
+    parts = []
+    for row in range(rows):
+        own = [of_row(block, row) for block in past]
+        q, k, v = (x[row, None] for x in (query, key, value))
+        sights = sights_of(past, own, tokens, step, row)
+        parts.append(attend_windows(q, *joined(own, k, v, step), scaling, sights))
+    return torch.cat(parts)
+
+
+def sights_of(past: tuple[Block, ...], own: Sequence[Block], tokens: int, step: Step, row: int) -> list[Seen]:
+    """What a row's tokens see of its `own` part of the past; worked out once for layers that agree."""
+    assert step.windows is not None
+    key = ("sights", row, *(id(tensor) for block in past for tensor in (block.index_BNS, block.valid_BNS)))
+    if key not in step.scratch:
+        first = step.windows.first
+        new_T = torch.arange(first, first + tokens, device=step.positions_BT.device)
+        heads = max((block.index_BNS.shape[1] for block in own), default=1)
+        columns = [*(block.index_BNS[0] for block in own), new_T[None]]
+        columns_NS = torch.cat([column.expand(heads, -1) for column in columns], dim=1)
+        step.scratch[key] = seen_by(step.windows.of(row), columns_NS, visible(own, tokens), tokens)
+    return step.scratch[key]
 
 
 def joined(past: Sequence[Block], key: Tensor, value: Tensor, step: Step) -> tuple[Tensor, Tensor]:

@@ -14,7 +14,8 @@ from vxl.llm.backends import check_backend
 from vxl.llm.cache import Cache
 from vxl.llm.lora import LoRAConfig, adapt, is_update
 from vxl.llm.rope import Rotary, check_layout
-from vxl.llm.step import Step, View, documents
+from vxl.llm.step import Step, documents
+from vxl.llm.windows import Windows
 
 if TYPE_CHECKING:
     from vxl.data.layout import Layout
@@ -170,7 +171,7 @@ class Decoder(nn.Module):
         cache: Cache | None = None,
         tokens: int | None = None,
         valid_BT: Tensor | None = None,
-        views: tuple[View, ...] | None = None,
+        windows: Windows | None = None,
     ) -> Step:
         """Describes one pass of new tokens.
 
@@ -180,7 +181,7 @@ class Decoder(nn.Module):
             cache: What came before; `cache.append(step)` after the pass.
             tokens: With a cache and without positions: how many tokens come.
             valid_BT: With a cache: real tokens, padding on the right.
-            views: With a cache: what parts of it the tokens see; None = all.
+            windows: What tokens see of what came before them; None = all of it.
         """
         if positions_BT is None:
             assert cache is not None, "without a cache positions must be given"
@@ -198,7 +199,8 @@ class Decoder(nn.Module):
             spans=None if document_BT is None else documents(document_BT),
             past=None if cache is None else tuple(cache.layers),
             valid_BT=valid_BT,
-            views=views,
+            windows=windows,
+            memo=cache is None or cache.memo,
             new=None if cache is None else [None] * self.layers,
         )
 
@@ -219,14 +221,14 @@ class Decoder(nn.Module):
         *,
         valid_BT: Tensor | None = None,
         layout: "Layout | None" = None,
-        views: tuple[View, ...] | None = None,
+        windows: Windows | None = None,
     ) -> Tensor:
         """Runs tokens behind what a cache has and puts them into it.
 
         Returns:
             hidden_BTD of the new tokens.
         """
-        step = self.step(cache=cache, tokens=embeds_BTD.shape[1], valid_BT=valid_BT, views=views)
+        step = self.step(cache=cache, tokens=embeds_BTD.shape[1], valid_BT=valid_BT, windows=windows)
         hidden_BTD = self(embeds_BTD, step)
         cache.append(step, layout)
         return hidden_BTD

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from vxl.llm.rope import Rotary
+from vxl.llm.windows import Windows
 
 if TYPE_CHECKING:
     from vxl.llm.cache import Block
@@ -23,19 +24,6 @@ class Span(NamedTuple):
     row: int
     start: int
     stop: int
-
-
-@dataclass(frozen=True, eq=False)
-class View:
-    """What some of a step's tokens see of the past: how chunked prefill says its mask without making one.
-
-    All tokens of a step see earlier tokens of the same step. Views apply in order, later ones win.
-    """
-
-    queries_Q: Tensor | None = None
-    """Columns of the step that this view is about, ascending; None = all."""
-    past_S: Tensor | None = None
-    """Entries of the cache that they see, ascending; None = all."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,20 +46,22 @@ class Step:
     """Blocks of the cache per layer, as they were when the step was made."""
     valid_BT: Tensor | None = None
     """Real tokens of a cached step; None = all."""
-    views: tuple[View, ...] | None = None
-    """Parts of the past that tokens see; None = all of it."""
+    windows: Windows | None = None
+    """What tokens see of what came before them, where that is not everything; `spans` are in it, too."""
+    memo: bool = True
+    """Whether the cache that made the step remembers rotated keys."""
     new: list["New | None"] | None = field(default=None, repr=False)
     """A slot for each layer's new keys and values; None = nobody wants them."""
-    scratch: dict[str, Any] = field(default_factory=dict, repr=False)
+    scratch: dict[Any, Any] = field(default_factory=dict, repr=False)
     """What a backend works out once for all layers."""
 
 
 class New(NamedTuple):
-    """Keys and values that one layer adds: [B, heads, T, H]; keys as they are and rotated."""
+    """Keys and values that one layer adds: [B, heads, T, H]; keys as they are and, with a memo, rotated."""
 
     keys_BNTH: Tensor
     values_BNTH: Tensor
-    rotated_BNTH: Tensor
+    rotated_BNTH: Tensor | None
 
 
 def documents(document_BT: Tensor) -> tuple[Span, ...] | None:

@@ -1,34 +1,33 @@
 """Chunks of groups see themselves, a few chunks before, and all text and timestamps (Video-XL-2).
 
 arXiv 2506.19225, "chunk-based prefilling": the time text of every group carries what its chunk saw to
-chunks that no longer see the chunk itself. A chunk is one pass of the model over the part of the cache
-that it may see, so no mask over the whole video exists, and memory grows with the cache alone.
+chunks that no longer see the chunk itself. Several chunks go through the linear layers together, while each
+attends to the keys that it may see; no mask over the whole video exists, and memory grows with the cache
+alone.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from itertools import groupby
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from vxl.data.layout import Kind
 from vxl.errors import ConfigError
-from vxl.kv.policy import Policy
-from vxl.llm.step import Span, View, documents, runs
+from vxl.llm.step import Span, documents, runs
+from vxl.llm.windows import Sight, Window, Windows
 from vxl.prefill.base import Piece, Prefill, PrefillConfig
 
 if TYPE_CHECKING:
     from vxl.data.layout import Layout
+    from vxl.kv.policy import Policy
     from vxl.llm.cache import Cache
     from vxl.llm.decoder import Decoder
 
 STATE = "prefill.chunked"
-"""Where a cache notes the chunk of every column that was fed."""
-
-ALWAYS = torch.iinfo(torch.int32).max
-"""The chunk of columns that everything behind them sees: text and time text."""
+"""Where a cache notes what its rows have been fed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +42,9 @@ class ChunkedConfig(PrefillConfig):
     time_rows: Literal["all", "window"] = "all"
     """What time text sees of the past: everything (`all`, as the published scores were made), or what the
     visual tokens of its chunk see (`window`, the streaming form)."""
+    chunks_per_pass: int = 16
+    """Chunks that go through the linear layers together: more are faster and need more memory. No number
+    depends on it; a policy that acts in the prefill gets its chunks one by one."""
 
     def __post_init__(self) -> None:
         """A chunk has groups, and none may be missing before it."""
@@ -53,109 +55,154 @@ class ChunkedConfig(PrefillConfig):
                 "is no chunk.\n"
                 "  allowed: 1 or more groups a chunk, 0 or more chunks before"
             )
+        if self.chunks_per_pass < 1:
+            raise ConfigError(
+                f"chunks_per_pass={self.chunks_per_pass} runs nothing.\n  allowed: 1 or more chunks a pass"
+            )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Progress:
-    """What a cache has been fed; replaced and never changed, since forks share it."""
+    """What a row has been fed; replaced and never changed, since forks share it."""
 
-    chunk_T: Tensor
-    """For every column the chunk that it is visible from, int32; ALWAYS for text and time text."""
+    always_A: np.ndarray
+    """Columns that everything behind them sees, ascending: text and time text."""
+    starts_C: np.ndarray
+    """Each chunk's first column. Chunks are counted through all videos and images, and none spans two."""
     item: int = -1
     """The video or image that came last."""
     first_group: int = 0
     """Its first group."""
-    first_chunk: int = 0
-    """Its first chunk: chunks are counted through all videos and images, and none spans two."""
+    chunk: int = -1
+    """Its chunk that came last, counted in the item."""
+
+
+NOTHING = Progress(np.empty(0, np.int64), np.empty(0, np.int64))
 
 
 class Chunked(Prefill):
-    """Runs a sequence chunk by chunk; in training too, with gradients through the cache."""
+    """Runs a sequence in passes of several chunks; in training too."""
 
     def __init__(self, config: ChunkedConfig) -> None:
         super().__init__(config)
         self.groups_per_chunk = config.groups_per_chunk
         self.previous = config.previous_chunks
         self.time_sees_all = config.time_rows == "all"
+        self.chunks_per_pass = config.chunks_per_pass
 
     def forward(
         self, llm: "Decoder", policy: "Policy", embeds_BTD: Tensor, positions_BT: Tensor, layout: "Layout"
     ) -> Tensor:
-        """See `Prefill.forward`; document by document."""
-        spans = documents(layout.document_BT)
-        if spans is None:
-            lengths = layout.real_BT.sum(dim=1).tolist()
-            spans = tuple(Span(row, 0, length) for row, length in enumerate(lengths))
-        rows: list[list[Tensor]] = [[] for _ in embeds_BTD]
-        for span, real in runs(spans, *layout.shape):
-            part_1TD = embeds_BTD[span.row, None, span.start : span.stop]
-            if real:
-                cache, keep_all = llm.new_cache(), Policy(policy.config)
-                part_1TD = self.feed(llm, keep_all, cache, Piece(part_1TD, cut(layout, span)))
-            rows[span.row].append(part_1TD)
-        return torch.cat([torch.cat(parts, dim=1) for parts in rows])
+        """See `Prefill.forward`; all rows and documents in one pass."""
+        host = layout.to("cpu")
+        rows, tokens = host.shape
+        spans = documents(host.document_BT) or tuple(Span(row, 0, tokens) for row in range(rows))
+        found: list[list[Window]] = [[] for _ in range(rows)]
+        for span, _ in runs(spans, rows, tokens):
+            part = host.slice(span.start, span.stop)
+            found[span.row].append(self.look(NOTHING, part, span.row, span.start, document=True)[0])
+        windows = tuple(
+            Window(
+                tuple(sight for part in parts for sight in part.sights),
+                np.concatenate([part.always_A for part in parts]),
+            )
+            for parts in found
+        )
+        return llm(embeds_BTD, llm.step(positions_BT, windows=Windows(windows, 0)))
 
     def feed(self, llm: "Decoder", policy: "Policy", cache: "Cache", piece: Piece) -> Tensor:
         """See `Prefill.feed`; a piece may hold several chunks or begin inside one."""
         hidden = []
-        for start, stop, chunk in self.chunks(cache, piece.layout):
-            valid_BT = None if piece.valid_BT is None else piece.valid_BT[:, start:stop]
-            part = Piece(piece.embeds_BTD[:, start:stop], piece.layout.slice(start, stop), valid_BT)
-            part = policy.before_chunk(cache, part)
-            hidden.append(
-                llm.extend(
-                    part.embeds_BTD,
-                    cache,
-                    valid_BT=part.valid_BT,
-                    layout=part.layout,
-                    views=None if chunk is None else self.views(cache, part.layout, chunk),
-                )
+        for start, stop in self.passes(policy, cache, piece):
+            part = policy.before_chunk(cache, piece.part(start, stop))
+            looks = [
+                self.look(progress, part.on_host, row, cache.fed)
+                for row, progress in enumerate(self.progress(cache, part))
+            ]
+            hidden_BTD = llm.extend(
+                part.embeds_BTD,
+                cache,
+                valid_BT=part.valid_BT,
+                layout=part.layout,
+                windows=Windows(tuple(window for window, _ in looks), cache.fed),
             )
+            hidden.append(hidden_BTD)
+            cache.state[STATE] = tuple(progress for _, progress in looks)
             policy.after_chunk(cache, part)
-        return torch.cat(hidden, dim=1)
+        return hidden[0] if len(hidden) == 1 else torch.cat(hidden, dim=1)
 
-    def chunks(self, cache: "Cache", layout: "Layout") -> Iterator[tuple[int, int, int | None]]:
-        """Cuts columns into texts and chunks, and notes them in the cache: (start, stop, chunk or None)."""
-        same = all(bool((tensor == tensor[:1]).all()) for tensor in (layout.group_BT, layout.item_BT))
-        assert same, "rows with different layouts are fed one by one"
-        kinds, groups, items = (x[0].tolist() for x in (layout.kind_BT, layout.group_BT, layout.item_BT))
-        empty = torch.empty(0, dtype=torch.int32, device=layout.kind_BT.device)
-        progress: Progress = cache.state.get(STATE, Progress(empty))
-        numbers: list[int | None] = []
-        for group, item in zip(groups, items, strict=True):
-            if item >= 0 and item != progress.item:
-                seen = progress.chunk_T[progress.chunk_T != ALWAYS].tolist()
-                last = max([-1, *seen, *(number for number in numbers if number is not None)])
-                progress = replace(progress, item=item, first_group=group, first_chunk=last + 1)
-            within = (group - progress.first_group) // self.groups_per_chunk
-            numbers.append(None if item < 0 else progress.first_chunk + within)
-        start = 0
-        for number, run in groupby(numbers):
-            stop = start + len(list(run))
-            seen = [number if kind == Kind.VISUAL else ALWAYS for kind in kinds[start:stop]]
-            yield start, stop, number
-            chunk_T = torch.tensor(seen, dtype=torch.int32, device=empty.device)
-            progress = replace(progress, chunk_T=torch.cat((progress.chunk_T, chunk_T)))
-            cache.state[STATE] = progress
-            start = stop
+    def passes(self, policy: "Policy", cache: "Cache", piece: Piece) -> Iterator[tuple[int, int]]:
+        """Cuts a piece into passes of whole texts and chunks (of any row): (start, stop)."""
+        tokens = piece.embeds_BTD.shape[1]
+        cuts = {0}
+        for row, progress in enumerate(self.progress(cache, piece)):
+            chunk_T = self.chunks(progress, piece.on_host, row)[0]
+            cuts |= set((np.flatnonzero(np.diff(chunk_T)) + 1).tolist())
+        starts = sorted(cuts)[:: 1 if policy.acts_in_prefill else self.chunks_per_pass]
+        yield from zip(starts, [*starts[1:], tokens], strict=True)
 
-    def views(self, cache: "Cache", layout: "Layout", chunk: int) -> tuple[View, ...] | None:
-        """What a chunk's tokens see of the cache; None = all of it."""
-        progress: Progress | None = cache.state.get(STATE)
-        if progress is None or not cache.entries():
-            return None
-        index_S = cache.index()[0, 0]
-        visible_S = progress.chunk_T[index_S] >= chunk - self.previous
-        if bool(visible_S.all()):
-            return None
-        window = View(None, visible_S.nonzero()[:, 0])
-        time_Q = (layout.kind_BT[0] == Kind.TIME).nonzero()[:, 0]
-        return (window, View(time_Q, None)) if self.time_sees_all and len(time_Q) else (window,)
+    def progress(self, cache: "Cache", piece: Piece) -> Sequence[Progress]:
+        """Of every row, or one for all of them while they are fed alike."""
+        known: tuple[Progress, ...] = cache.state.get(STATE, (NOTHING,))
+        if len(known) > 1 or alike(piece.on_host):
+            return known
+        return known * len(piece.embeds_BTD)
+
+    def chunks(self, progress: Progress, layout: "Layout", row: int) -> tuple[np.ndarray, Progress]:
+        """Each column's chunk, counted through everything that the row was fed, -1 at text; and the progress,
+        with the new chunks' starts counted from the first of these columns."""
+        item_T, group_T = layout.item_BT[row].numpy(), layout.group_BT[row].numpy()
+        chunk_T = np.full(len(item_T), -1, np.int64)
+        starts: list[int] = []
+        item, first_group, chunk = progress.item, progress.first_group, progress.chunk
+        shown_S = np.flatnonzero(item_T >= 0)
+        cuts_S = np.flatnonzero(np.diff(item_T[shown_S]) | np.diff(group_T[shown_S])) + 1
+        for columns in np.split(shown_S, cuts_S) if len(shown_S) else ():  # group by group
+            own_item, group = int(item_T[columns[0]]), int(group_T[columns[0]])
+            if own_item != item:
+                item, first_group, chunk = own_item, group, -1
+            within = (group - first_group) // self.groups_per_chunk
+            if within != chunk:
+                chunk = within
+                starts.append(int(columns[0]))
+            chunk_T[columns] = len(progress.starts_C) + len(starts) - 1
+        starts_C = np.concatenate([progress.starts_C, np.array(starts, np.int64)])
+        return chunk_T, Progress(progress.always_A, starts_C, item, first_group, chunk)
+
+    def look(
+        self, progress: Progress, layout: "Layout", row: int, first: int, document: bool = False
+    ) -> tuple[Window, Progress]:
+        """What a row's new columns see, and the progress when they are in.
+
+        Args:
+            progress: Of the row.
+            layout: Of the new columns, in the host's memory.
+            row: Which of its rows.
+            first: The first new column, counted as the cache does.
+            document: Whether the columns are a whole document of a row that is one step.
+        """
+        known = len(progress.starts_C)
+        chunk_T, after = self.chunks(progress, layout, row)
+        starts_C = after.starts_C.copy()
+        starts_C[known:] += first
+        kind_T = layout.kind_BT[row].numpy()
+        always_A = np.concatenate([progress.always_A, first + np.flatnonzero(kind_T != Kind.VISUAL)])
+        window_T = chunk_T - self.previous
+        if self.time_sees_all:
+            window_T[kind_T == Kind.TIME] = -1
+        begin, shift = (first, first) if document else (0, 0)
+        since_T = np.where(window_T > 0, starts_C[np.maximum(window_T, 0)] if len(starts_C) else 0, begin)
+        order_T = np.argsort(since_T, kind="stable")
+        cuts = np.flatnonzero(np.diff(since_T[order_T])) + 1
+        sights = tuple(
+            Sight(tokens_Q + shift, int(since_T[tokens_Q[0]]), begin) for tokens_Q in np.split(order_T, cuts)
+        )
+        return Window(sights, always_A), Progress(
+            always_A, starts_C, after.item, after.first_group, after.chunk
+        )
 
 
-def cut(layout: "Layout", span: Span) -> "Layout":
-    """The layout of a span."""
-    row = slice(span.row, span.row + 1)
-    return replace(layout, **{name: tensor[row] for name, tensor in vars(layout).items()}).slice(
-        span.start, span.stop
-    )
+def alike(layout: "Layout") -> bool:
+    """Whether all rows are of one layout."""
+    same = (layout.kind_BT, layout.group_BT, layout.item_BT)
+    return all(bool((tensor == tensor[:1]).all()) for tensor in same)
