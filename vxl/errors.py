@@ -15,3 +15,9 @@ class DataError(VxlError):
 
 class CheckpointError(VxlError):
     """Weights are absent, incomplete, or do not fit the model."""
+
+
+def one_line(message: str) -> str:
+    """A message without its line breaks, for lists and logs: its lines become clauses."""
+    lines = [line.strip() for line in message.splitlines() if line.strip()]
+    return " ".join(line if line[-1] in ".:;,!?" else f"{line};" for line in lines).removesuffix(";")

@@ -1,69 +1,347 @@
-"""What bad input gets: one row a case, with the exact text that the user reads."""
+"""What bad input gets: one row a case, with the exact text on the user's screen.
 
+Every row is a command as it is typed, run in this process. The process and the machine are written as PID and
+HOST, the working directory as FOLDER.
+"""
+
+import errno
+import json
+import os
 import re
+import shlex
+import socket
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from torch.distributed.checkpoint.filesystem import FileSystem
 
+import train
+from tests.data import media
+from vxl.checkpoint.folder import choose, step_of
 from vxl.config.compose import compose
+from vxl.data.shards import Member, write_shards
 from vxl.errors import VxlError
 
-ROOT = Path(__file__).parents[2]
+CITY = Path(__file__).parents[2] / "examples/clips/city.mp4"
 DTS = "ratio, temporal, spatial, grid, slice, pool, published_layout, published_relative_key"
 VISION = "clip_l_336, dinov2_b, dinov2_s, dinov2_s_fetched, siglip_so400m, tiny"
+FAST = "name=x logger=csv trainer=cpu data.workers=0 data.batch=4 data.bucket=8 trainer.max_steps=3"
+SHARDS = f"{FAST} data=shards data.train=[shards/*.tar]"
 
-COMMANDS = {
-    "a typo in a key": (
+Patch = pytest.MonkeyPatch
+
+
+def nothing(folder: Path, patch: Patch) -> None:
+    """The command line alone is the bad input."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A command and what comes of it."""
+
+    words: str
+    """What is typed after `python train.py`."""
+    error: str
+    """All of standard error."""
+    status: int = 2
+    prepare: Callable[[Path, Patch], None] = nothing
+    """Puts the bad input into the working directory, or injects a failure."""
+    output: str = ""
+    """Lines of standard output."""
+
+
+def shard(folder: Path, *members: Member) -> Path:
+    return write_shards(members, folder / "shards", "s-{:03d}.tar")[0]
+
+
+def truncated_video(folder: Path, patch: Patch) -> None:
+    cut = CITY.read_bytes()[:100_000]
+    shard(
+        folder,
+        *(Member(f"k{n}", {"mp4": cut if n == 2 else media.video(), "json": media.talk()}) for n in range(4)),
+    )
+
+
+def cut_tar(folder: Path, patch: Patch) -> None:
+    file = media.write(folder / "shards", 12)[0]
+    os.truncate(file, 6000)
+
+
+def long_caption(folder: Path, patch: Patch) -> None:
+    shard(
+        folder, *(Member(f"k{n}", {"json": media.talk("word " * (600 if n == 2 else 5))}) for n in range(4))
+    )
+
+
+def whole_shards(folder: Path, patch: Patch) -> None:
+    media.write(folder / "shards", 8)
+
+
+def no_conversations(folder: Path, patch: Patch) -> None:
+    (folder / "city.mp4").write_bytes(CITY.read_bytes())
+    media.write_json(folder / "mine.json", [{"id": "1", "video": "city.mp4", "text": "A city."}])
+
+
+def in_use(folder: Path, patch: Patch) -> None:
+    """Another process, which lives, is at work in the run."""
+    owner = {"host": socket.gethostname(), "pid": os.getppid(), "started": None, "job": None}
+    (folder / "runs/x").mkdir(parents=True)
+    (folder / "runs/x/.lock").write_text(json.dumps(owner))
+
+
+def read_only_run(folder: Path, patch: Patch) -> None:
+    mkdir = Path.mkdir
+
+    def refuse(path: Path, *arguments: object, **keywords: object) -> None:
+        if path.parts[:1] == ("runs",):
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+        mkdir(path, *arguments, **keywords)  # type: ignore[arg-type]
+
+    patch.setattr(Path, "mkdir", refuse)
+
+
+def fails_at_step_2(number: int) -> Callable[[Path, Patch], None]:
+    """A disk that gives out while the second checkpoint is written."""
+
+    def prepare(folder: Path, patch: Patch) -> None:
+        whole_shards(folder, patch)
+        create = FileSystem.create_stream
+
+        def fail(self: FileSystem, path: str | os.PathLike, mode: str) -> object:
+            if mode == "wb" and "step-000002" in str(path):
+                raise OSError(number, os.strerror(number), str(path))
+            return create(self, path, mode)
+
+        patch.setattr(FileSystem, "create_stream", fail)
+
+    return prepare
+
+
+CASES = {
+    "a typo in a key": Case(
         "compressor.raito=8",
-        "compressor.raito=8: compressor.raito is not a key.\n  did you mean compressor.ratio?\n"
-        f"  valid keys of compressor: {DTS}",
+        "config error: compressor.raito=8: compressor.raito is not a key.\n"
+        f"  did you mean compressor.ratio?\n  valid keys of compressor: {DTS}",
     ),
-    "a typo behind +": (
+    "a typo behind +": Case(
         "+compressor.raito=8",
-        f"compressor.raito is not a key.\n  did you mean compressor.ratio?\n  valid keys: {DTS}",
+        "config error: compressor.raito is not a key.\n"
+        f"  did you mean compressor.ratio?\n  valid keys: {DTS}",
     ),
-    "a typo behind ++": (
+    "a typo behind ++": Case(
         "++compressor.raito=8",
-        f"compressor.raito is not a key.\n  did you mean compressor.ratio?\n  valid keys: {DTS}",
+        "config error: compressor.raito is not a key.\n"
+        f"  did you mean compressor.ratio?\n  valid keys: {DTS}",
     ),
-    "a wrong type": (
+    "a wrong type": Case(
         "compressor.ratio=abc",
-        "compressor.ratio=abc has the wrong type (text).\n  expected: int\n  e.g.  compressor.ratio=16",
+        "config error: compressor.ratio=abc has the wrong type (text).\n"
+        "  expected: int\n  e.g.  compressor.ratio=16",
     ),
-    "an option that does not exist": (
+    "an option that does not exist": Case(
         "vision=siglipp",
-        "vision=siglipp: there is no option siglipp in vision.\n  did you mean vision=siglip_so400m?\n"
-        f"  options of vision: {VISION}",
+        "config error: vision=siglipp: there is no option siglipp in vision.\n"
+        f"  did you mean vision=siglip_so400m?\n  options of vision: {VISION}",
     ),
-    "a ratio that does not fit": (
+    "a ratio that does not fit": Case(
         "compressor.ratio=6",
-        "compressor.ratio=6 does not fit a grid of 4 x 4 patches.\n"
+        "config error: compressor.ratio=6 does not fit a grid of 4 x 4 patches.\n"
         "  ratios that fit: 1, 2, 4, 8, 16, 32, 64, 128\n  e.g.  compressor.ratio=4",
     ),
-    "zero frames": (
-        "video.max_frames=0",
-        "video.max_frames=0 asks for no frame.\n  allowed: 1 or more",
+    "zero frames": Case(
+        "video.max_frames=0", "config error: video.max_frames=0 asks for no frame.\n  allowed: 1 or more"
     ),
-    "a sequence too short for the video": (
+    "a sequence too short for the video": Case(
         "data.max_tokens=8",
-        "data.max_tokens=8 is too short for a video of video.max_frames=8:\n  2 groups x 4 = 8 visual.\n"
+        "config error: data.max_tokens=8 is too short for a video of video.max_frames=8:\n"
+        "  2 groups x 4 = 8 visual.\n"
         "  allowed: data.max_tokens above 8 plus the text, or at most 4 frames\n  e.g.  data.max_tokens=512",
     ),
-    "more devices than the strategy uses": (
+    "more devices than the strategy uses": Case(
         "trainer.devices=2",
-        "strategy=single uses one device; got trainer.devices=2 trainer.num_nodes=1.\n"
+        "config error: strategy=single uses one device; got trainer.devices=2 trainer.num_nodes=1.\n"
         "  allowed: trainer.devices=1 trainer.num_nodes=1",
     ),
+    "a truncated mp4 among others": Case(
+        f"{SHARDS} data.max_bad_fraction=0.5",
+        "",
+        0,
+        truncated_video,
+        "1 of the 4 samples of shards/s-000.tar can't be used, e.g. shards/s-000.tar, member 'k2.mp4': "
+        "truncated: its header lists 182 frames, the file ends after 49. got: 100,000 bytes; copy the file "
+        "again, or leave it out\n"
+        "masked a bad sample (sample): shards/s-000.tar, member 'k2.mp4': "
+        "truncated: its header lists 182 frames, the file ends after 49. got: 100,000 bytes; copy the file "
+        "again, or leave it out",
+    ),
+    "too many truncated mp4s": Case(
+        SHARDS,
+        "data error: 2 of 4 samples could not be used; data.max_bad_fraction=0.01 is exceeded.\n"
+        "  the last one: shards/s-000.tar, member 'k2.mp4': truncated: its header lists 182 frames, the file "
+        "ends after 49. got: 100,000 bytes; copy the file again, or leave it out\n"
+        "  see all of them:  vxl shards lint shards/s-000.tar\n"
+        "  or allow more:    data.max_bad_fraction=0.1",
+        prepare=truncated_video,
+    ),
+    "a tar cut in the middle": Case(
+        SHARDS,
+        "data error: shards/s-0-000.tar is cut off: it has 6000 bytes and breaks at byte 6000; "
+        "the last whole member is 's0004'.\n"
+        "  copy it again, or use its 5 whole members:\n"
+        "    vxl shards index --keep-good shards/s-0-000.tar",
+        prepare=cut_tar,
+    ),
+    "a shard list that matches nothing": Case(
+        SHARDS,
+        "data error: the shards 'shards/*.tar' match nothing.\n"
+        "  looked for FOLDER/shards/*.tar\n  FOLDER holds runs",
+    ),
+    "too few shards for an un-indexed pipe": Case(
+        f"{FAST} data=shards 'data.train=[\"pipe:cat one.tar\"]' data.workers=2",
+        "data error: too few un-indexed shards: 1 for 2 readers (ranks 1 x workers 2).\n"
+        "  every reader needs a shard of its own:  data.workers=1\n"
+        "  or write at least 2 shards, or name files or URLs in the place of pipe:…",
+    ),
+    "a caption longer than the context": Case(
+        f"{SHARDS} data.max_tokens=256 data.max_bad_fraction=0.5",
+        "",
+        0,
+        long_caption,
+        "masked a bad sample (sample): shards/s-000.tar: sample 'k2' is 625 tokens long (0 of visuals, "
+        "602 to learn), but data.max_tokens=256. type  data.max_tokens=1024  or shorten it",
+    ),
+    "too many captions longer than the context": Case(
+        f"{SHARDS} data.max_tokens=256",
+        "data error: 2 of 4 samples could not be used; data.max_bad_fraction=0.01 is exceeded.\n"
+        "  the last one: shards/s-000.tar: sample 'k2' is 625 tokens long (0 of visuals, 602 to learn), but "
+        "data.max_tokens=256. type  data.max_tokens=1024  or shorten it\n"
+        "  see all of them:  vxl shards lint shards/s-000.tar\n"
+        "  or allow more:    data.max_bad_fraction=0.1",
+        prepare=long_caption,
+    ),
+    "a JSON without conversations": Case(
+        f"{FAST} data=json data.json=mine.json data.videos=.",
+        "data error: no sample of mine.json can be used, of 1 in all; the first:\n"
+        "mine.json, sample '1': the JSON has no 'conversations', 'caption' or 'questions' with something in "
+        "it.\n"
+        "  got the keys: id, text, video\n"
+        '  write e.g.  {"conversations": [{"role": "user", "content": "..."}, '
+        '{"role": "assistant", "content": "..."}]}',
+        prepare=no_conversations,
+    ),
+    "a read-only run directory": Case(
+        SHARDS,
+        "config error: the run directory runs/x can't be written: the file system is read-only.\n"
+        "  write elsewhere:  paths.runs=FOLDER",
+        prepare=read_only_run,
+    ),
+    "a read-only folder of a sweep": Case(
+        "logger=csv +sweep=compression name=x",
+        "config error: runs/x can't be written: the file system is read-only.\n"
+        "  write elsewhere:  paths.runs=FOLDER",
+        prepare=read_only_run,
+    ),
+    "two runs with the same name at once": Case(
+        SHARDS,
+        "config error: runs/x is in use by process PID on HOST.\n"
+        "  wait for it, or choose another name:  name=NAME\n"
+        "  if you know that process to be gone:  rm runs/x/.lock",
+        prepare=in_use,
+    ),
+    "a sweep with several devices and no launcher": Case(
+        "+sweep=compression trainer.devices=2",
+        "config error: a sweep with trainer.devices=2 needs a launcher of 2 processes a member.\n"
+        "  one device a member:  python train.py +sweep=compression trainer.devices=1\n"
+        "  one member by hand:   torchrun --nproc_per_node 2 train.py … without the sweep",
+    ),
+    "a failing sweep member": Case(
+        "name=mixed compressor.ratio=6,16 dry_run=true",
+        "member ratio=6 failed: compressor.ratio=6 does not fit a grid of 4 x 4 patches.\n"
+        "  ratios that fit: 1, 2, 4, 8, 16, 32, 64, 128\n  e.g.  compressor.ratio=4",
+        1,
+        output="would run mixed/ratio=16\n"
+        "sweep mixed\n"
+        "│ ratio=6  │ failed: compressor.ratio=6 does not fit a grid of 4 x 4 patches. "
+        "│ -    │ -        │ -       │\n"
+        "│ ratio=16 │ previewed                                                        "
+        "│ -    │ -        │ -       │\n"
+        "1 of 2 members failed; the same command runs only those again.",
+    ),
+}
+DISKS = {
+    errno.ENOSPC: "the disk is full.\n  free space, or write elsewhere:  paths.runs=FOLDER",
+    errno.EROFS: "the file system is read-only.\n  write elsewhere:  paths.runs=FOLDER",
 }
 
 
-@pytest.mark.parametrize("case", COMMANDS)
-def test_commands(case: str) -> None:
-    word, expected = COMMANDS[case]
-    with pytest.raises(VxlError) as error:
-        compose("train", [word])
-    assert str(error.value) == expected
+class Screen:
+    """A terminal in a folder: commands are typed, and what they say is read."""
+
+    def __init__(self, folder: Path, patch: Patch, captured: pytest.CaptureFixture[str]) -> None:
+        self.folder, self.patch, self.captured = folder, patch, captured
+        patch.chdir(folder)
+        patch.setenv("COLUMNS", "500")
+
+    def type(self, words: str) -> tuple[int, str, str]:
+        """(exit status, standard output, standard error) of `python train.py WORDS`."""
+        self.patch.setattr("sys.argv", ["train.py", *shlex.split(words)])
+        with pytest.raises(SystemExit) as stop:
+            train.main()
+        read = self.captured.readouterr()
+        assert isinstance(stop.value.code, int)
+        return stop.value.code, self._plain(read.out), self._plain(read.err)
+
+    def _plain(self, text: str) -> str:
+        text = text.replace(str(self.folder), "FOLDER").replace(f"on {socket.gethostname()}.", "on HOST.")
+        text = re.sub(r"process \d+ on", "process PID on", text)
+        return "\n".join(line.rstrip() for line in text.strip().splitlines())
+
+
+@pytest.fixture
+def screen(tmp_path: Path, monkeypatch: Patch, capsys: pytest.CaptureFixture[str]) -> Screen:
+    return Screen(tmp_path, monkeypatch, capsys)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_screen(name: str, screen: Screen, monkeypatch: Patch) -> None:
+    case = CASES[name]
+    case.prepare(screen.folder, monkeypatch)
+    status, output, error = screen.type(case.words)
+    assert error == case.error
+    assert status == case.status
+    lines = output.splitlines()
+    assert [line for line in case.output.splitlines() if line not in lines] == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", DISKS, ids=errno.errorcode.get)
+def test_a_disk_that_gives_out_during_a_checkpoint(number: int, screen: Screen) -> None:
+    """The checkpoint before survives, and the same command goes on from it once there is space."""
+    words = f"{SHARDS} checkpoint.every=1"
+    with pytest.MonkeyPatch.context() as patch:
+        fails_at_step_2(number)(screen.folder, patch)
+        status, _, error = screen.type(words)
+    assert error == (
+        f"checkpoint error: the checkpoint runs/x/checkpoints/step-000002 can't be written: {DISKS[number]}\n"
+        "  the checkpoint of step 1 is whole; then the same command goes on from there."
+    )
+    assert status == 2
+    assert step_of(choose(screen.folder / "runs/x", "last")) == 1
+    status, output, error = screen.type(words)
+    assert (status, error) == (0, "")
+    assert "runs/x: goes on after step 1" in output.splitlines()
+    assert step_of(choose(screen.folder / "runs/x", "last")) == 3
+
+
+@pytest.mark.slow
+def test_a_run_that_failed_before_its_first_step_starts_again_under_another_config(screen: Screen) -> None:
+    assert screen.type(f"{SHARDS} seed=1")[0] == 2
+    whole_shards(screen.folder, screen.patch)
+    status, output, error = screen.type(f"{SHARDS} seed=2")
+    assert (status, error) == (0, "")
+    assert "runs/x: a new run" in output.splitlines()
 
 
 def test_several_mistakes_come_at_once() -> None:
@@ -71,37 +349,3 @@ def test_several_mistakes_come_at_once() -> None:
         compose("train", ["compressor.raito=8", "vision=siglipp", "trainer.max_step=3"])
     text = str(error.value)
     assert all(part in text for part in ("compressor.ratio?", "siglip_so400m?", "trainer.max_steps?"))
-
-
-def truncated_video(folder: Path) -> None:
-    from vxl.video.probe import probe
-
-    file = folder / "cut.mp4"
-    file.write_bytes((ROOT / "examples/clips/city.mp4").read_bytes()[:100_000])
-    probe(file)
-
-
-def shards_that_match_nothing(folder: Path) -> None:
-    from vxl.data.source import IndexedShards
-
-    IndexedShards(str(folder / "*.tar"), cache=folder)
-
-
-def json_without_conversations(folder: Path) -> None:
-    from vxl.data.sample import parse
-
-    parse({"id": "1"}, (), shard="a.tar", key="1")
-
-
-INPUTS: dict[Callable[[Path], None], str] = {
-    truncated_video: r"cut\.mp4.*(\n|.)*byte",
-    shards_that_match_nothing: r"match nothing\.\n  looked for .*\*\.tar",
-    json_without_conversations: r"conversations",
-}
-
-
-@pytest.mark.parametrize("make", INPUTS, ids=lambda make: make.__name__)
-def test_inputs(make: Callable[[Path], None], tmp_path: Path) -> None:
-    with pytest.raises(VxlError) as error:
-        make(tmp_path)
-    assert re.search(INPUTS[make], str(error.value)), str(error.value)

@@ -87,7 +87,7 @@ def test_a_file_that_is_gone(folder):
 CASES = {
     "no conversations": (
         [{"id": "a", "video": "sub/v.mp4"}],
-        "none of the 1 samples",
+        "no sample of",
         "got the keys: id, video",
     ),
     "wrong folder": (

@@ -62,8 +62,8 @@ def test_readers_have_shards_of_their_own(urls):
 def test_too_few_shards(urls):
     with pytest.raises(DataError) as error:
         stream(urls, ranks=2, workers=3)
-    assert "4 un-indexed shards for 2 ranks x 3 workers = 6 readers" in str(error.value)
-    assert "data.workers=2,\n  write at least 6 shards" in str(error.value)
+    assert "too few un-indexed shards: 4 for 6 readers (ranks 2 x workers 3)" in str(error.value)
+    assert "data.workers=2\n  or write at least 6 shards" in str(error.value)
 
 
 def test_says_what_is_not_promised(urls, caplog):

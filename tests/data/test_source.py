@@ -60,5 +60,7 @@ def test_bad_members_are_known_and_raise_with_their_place(tmp_path, caplog):
 
 def test_nothing_that_can_be_used(tmp_path):
     write_shards([Member("b", {"json": {"id": 1}})], tmp_path)
-    with pytest.raises(DataError, match=r"none of the 1 samples .* can be used; the first:\n.*sample 'b'"):
+    with pytest.raises(
+        DataError, match=r"no sample of .* can be used, of 1 in all; the first:\n.*sample 'b'"
+    ):
         IndexedShards(str(tmp_path), cache=tmp_path)

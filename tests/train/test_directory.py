@@ -139,6 +139,20 @@ def test_a_start_that_was_killed_begins_anew(config, tmp_path):
     assert (tmp_path / "first" / "config.yaml").read_text() == "model: fake\n"
 
 
+def test_a_run_that_failed_before_its_first_step_begins_anew_under_any_config(config):
+    with pytest.raises(ValueError, match="at once"), RunDirectory.open(config, "") as directory:
+        raise ValueError("failed at once")
+    other = changed(config, seed=7)
+    anew = opened(other)
+    assert anew.status == "new"
+    assert yaml.safe_load((anew.path / "resolved.yaml").read_text())["seed"] == 7
+    with pytest.raises(ValueError, match="later"), RunDirectory.open(other, "") as directory:
+        directory.metrics.write_text("step,loss\n3,1.0\n")
+        raise ValueError("failed later")
+    with pytest.raises(ConfigError, match="has another config"):
+        opened(config)
+
+
 def test_a_preview_leaves_a_run_alone_and_prepares_a_new_one(config):
     path = opened(config).path
     write_resolved(path, {"seed": 9})

@@ -133,6 +133,11 @@ def _run(name: str, main: Callable[[Any, str], None]) -> int:
 
         message = translate(error, functools.partial(_compose, name), arguments, name)
         return _show(message, error, want_traceback)
+    except OSError as error:  # of Hydra, which makes the folder of a sweep; those of jobs are kept above
+        from vxl.train.atomic import why_not
+
+        message = ConfigError(f"{error.filename} can't be written: {why_not(error)}")
+        return _show(message, error, want_traceback)
     except VxlError as error:
         return _show(error, error, want_traceback)
     if members:

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from vxl.data.sample import BadSample
-from vxl.errors import DataError
+from vxl.errors import DataError, one_line
 
 log = logging.getLogger(__name__)
 
@@ -62,10 +62,11 @@ class BadCounter:
 
 
 def describe(sample: BadSample) -> str:
-    """One line: shard, key and reason, the shard and key not said twice."""
-    reason = " ".join(sample.reason.split())
-    return (
-        reason
-        if sample.shard in reason and sample.key in reason
-        else f"{sample.shard}, sample '{sample.key}': {reason}"
-    )
+    """One line: shard, key and reason; what the reason says itself is not said twice."""
+    reason = one_line(sample.reason)
+    where = [
+        word
+        for name, word in ((sample.shard, sample.shard), (sample.key, f"sample '{sample.key}'"))
+        if name not in reason
+    ]
+    return f"{', '.join(where)}: {reason}" if where else reason

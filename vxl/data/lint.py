@@ -16,7 +16,7 @@ from vxl.data.sample import BadSample, Media
 from vxl.data.shards import Content, Member, encoded
 from vxl.data.source import IndexedSource
 from vxl.data.urls import expand
-from vxl.errors import DataError
+from vxl.errors import DataError, one_line
 
 
 def sources(
@@ -163,8 +163,3 @@ def media_of(suffix: str, content: Content) -> Media:
         return str(content)
     except OSError as error:
         raise DataError(f"{content} can't be read: {error.strerror}") from error
-
-
-def one_line(reason: str) -> str:
-    """A message without its line breaks."""
-    return " ".join(reason.split())

@@ -18,7 +18,7 @@ from vxl.data.index import describe_member, samples_of
 from vxl.data.order import arrange
 from vxl.data.sample import BadSample, Loaded, Sample
 from vxl.data.seeds import seed_of
-from vxl.data.stream import MicroBatch, schedule
+from vxl.data.stream import MicroBatch, kind_of, schedule
 from vxl.errors import DataError
 
 log = logging.getLogger(__name__)
@@ -77,10 +77,10 @@ class PipeStream(IterableDataset, Generic[E]):
         if len(urls) < self.readers:
             most, fewer = len(urls) // ranks, " and fewer devices" if len(urls) < ranks else ""
             raise DataError(
-                f"{len(urls)} un-indexed shards for {ranks} ranks x {max(workers, 1)} workers "
-                f"= {self.readers} readers.\n"
-                f"  every reader needs a shard of its own: type  data.workers={most}{fewer},\n"
-                f"  write at least {self.readers} shards, or name files or URLs instead of a pipe:"
+                f"too few un-indexed shards: {len(urls)} for {self.readers} readers (ranks {ranks} x workers "
+                f"{max(workers, 1)}).\n"
+                f"  every reader needs a shard of its own:  data.workers={most}{fewer}\n"
+                f"  or write at least {self.readers} shards, or name files or URLs in the place of pipe:…"
             )
         self.urls, self.cost, self.prepare, self.masked = list(urls), cost, prepare, masked
         self.seed, self.batch, self.bucket, self.max_tokens = seed, batch, bucket, max_tokens
@@ -150,7 +150,8 @@ class PipeStream(IterableDataset, Generic[E]):
         try:
             return self.prepare(item.loaded, seed)
         except DataError as error:
-            return self.masked(replace(item.bad, reason=str(error), kind="media"))
+            kind = kind_of(self.cost, item.loaded)
+            return self.masked(replace(item.bad, reason=str(error), kind=kind))
 
 
 def report_broken(url: str, error: Exception, in_a_row: int) -> None:

@@ -70,10 +70,10 @@ def register(commands: "argparse._SubParsersAction") -> None:
 
 def run_write(parsed: argparse.Namespace) -> None:
     """`vxl shards write`."""
-    from vxl.data.lint import one_line, wrong_members
+    from vxl.data.lint import wrong_members
     from vxl.data.shards import ShardWriter, members_of_folder, members_of_json
     from vxl.data.source import IndexedShards
-    from vxl.errors import DataError
+    from vxl.errors import DataError, one_line
 
     if parsed.folder:
         members = list(members_of_folder(parsed.folder))

@@ -12,7 +12,7 @@ from vxl.data.files import open_range
 from vxl.data.index import Index, open_index, samples_of
 from vxl.data.sample import BadSample, Loaded, Media, Sample
 from vxl.data.urls import expand, is_pipe
-from vxl.errors import DataError
+from vxl.errors import DataError, one_line
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +74,7 @@ class IndexedSource:
             )
         if bad == len(self):
             raise DataError(
-                f"none of the {bad} samples of {name} can be used; the first:\n{self.known_bad(1)[0].reason}"
+                f"no sample of {name} can be used, of {bad} in all; the first:\n{self.known_bad(1)[0].reason}"
             )
         if bad:
             log.warning(
@@ -82,7 +82,7 @@ class IndexedSource:
                 bad,
                 len(self),
                 name,
-                " ".join(self.known_bad(1)[0].reason.split()),
+                one_line(self.known_bad(1)[0].reason),
             )
 
     def __len__(self) -> int:

@@ -10,12 +10,12 @@ without reading those.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 from torch.utils.data import IterableDataset, get_worker_info
 
 from vxl.data.order import Order, Place
-from vxl.data.sample import BadSample, Loaded
+from vxl.data.sample import BadSample, Loaded, Sample
 from vxl.data.seeds import seed_of
 from vxl.errors import DataError
 
@@ -123,7 +123,17 @@ class Stream(IterableDataset, Generic[E]):
         try:
             return self.prepare(loaded, seed_of(self.order.seed, "sample", place.number))
         except DataError as error:
-            return self.masked(BadSample(*source.where(place.record), reason=str(error), kind="media"))
+            kind = kind_of(self.order.cost, loaded)
+            return self.masked(BadSample(*source.where(place.record), reason=str(error), kind=kind))
 
     def __getitem__(self, index: Any) -> Any:
         raise TypeError("a Stream is iterated; for one row use stream.order.row(r) and stream.example(place)")
+
+
+def kind_of(cost: Callable[[Sample], int], loaded: Loaded) -> Literal["sample", "media"]:
+    """Why a sample could not be made into an example: its text alone (too long, say), or its media."""
+    try:
+        cost(loaded.sample)
+    except DataError:
+        return "sample"
+    return "media"

@@ -24,6 +24,7 @@ import yaml
 from vxl.config.rebuild import plain
 from vxl.config.sweep import member_folder
 from vxl.errors import ConfigError
+from vxl.runs import Run
 from vxl.train import provenance
 from vxl.train.atomic import why_not, write_text
 from vxl.train.changes import Difference, differences, fingerprint
@@ -120,7 +121,7 @@ class RunDirectory:
                 f"the run {path} exists.\n  go on with it:    on_existing=resume\n"
                 f"  start it anew:    on_existing=overwrite  (removes it)\n  another name:     name=NAME"
             )
-        if exists and config.on_existing == "overwrite":
+        if exists and (config.on_existing == "overwrite" or _failed_at_once(path)):
             _remove(path)
             exists = False
         directory = cls(path, "new", lock)
@@ -175,6 +176,12 @@ class RunDirectory:
         if isinstance(error, Exception):  # an interrupted run (SystemExit) has not failed
             write_failure(self.path, error)
         self.close()
+
+
+def _failed_at_once(path: Path) -> bool:
+    """Whether a run failed before its first step: there is nothing to go on with, whatever its config was."""
+    run = Run(path.name, path)
+    return run.failure is not None and run.step == 0
 
 
 def _allowed(path: Path, found: list[Difference]) -> list[Difference]:

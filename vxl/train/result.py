@@ -63,10 +63,15 @@ class Result:
         """Prints the closing table and the next command."""
         table = Table(show_header=False, title=f"run {self.name}", title_justify="left")
         table.add_row("training loss", f"{_number(self.loss_first)} -> {_number(self.loss_last)}")
-        table.add_row("training accuracy", _percent(self.train_accuracy))
-        table.add_row("held-out loss", f"{_number(self.heldout_loss_first)} -> {_number(self.heldout_loss)}")
-        table.add_row("held-out accuracy", self._heldout())
-        table.add_row("visual tokens a frame", _number(self.visual_tokens_a_frame, "{:.3g}"))
+        if self.train_accuracy is not None:  # the data hold questions with options
+            table.add_row("training accuracy", _percent(self.train_accuracy))
+        if self.heldout_loss is not None:
+            first = _number(self.heldout_loss_first)
+            table.add_row("held-out loss", f"{first} -> {_number(self.heldout_loss)}")
+        if self.heldout_accuracy is not None:
+            table.add_row("held-out accuracy", self._heldout())
+        if self.visual_tokens_a_frame is not None:
+            table.add_row("visual tokens a frame", _number(self.visual_tokens_a_frame, "{:.3g}"))
         trained = f"{self.trained_parameters:,} of {self.parameters:,} parameters"
         table.add_row("trained", f"{trained}, {self.steps} steps, {self.samples:,} samples")
         table.add_row("seconds", f"{self.seconds:.0f}")
