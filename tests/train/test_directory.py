@@ -140,14 +140,14 @@ def test_a_start_that_was_killed_begins_anew(config, tmp_path):
 
 
 def test_a_run_that_failed_before_its_first_step_begins_anew_under_any_config(config):
-    with pytest.raises(ValueError, match="at once"), RunDirectory.open(config, "") as directory:
+    with pytest.raises(ValueError, match="at once"), RunDirectory.open(config, ""):
         raise ValueError("failed at once")
     other = changed(config, seed=7)
     anew = opened(other)
     assert anew.status == "new"
     assert yaml.safe_load((anew.path / "resolved.yaml").read_text())["seed"] == 7
-    with pytest.raises(ValueError, match="later"), RunDirectory.open(other, "") as directory:
-        directory.metrics.write_text("step,loss\n3,1.0\n")
+    anew.metrics.write_text("step,loss\n3,1.0\n")
+    with pytest.raises(ValueError, match="later"), RunDirectory.open(other, ""):
         raise ValueError("failed later")
     with pytest.raises(ConfigError, match="has another config"):
         opened(config)
