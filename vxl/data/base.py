@@ -29,6 +29,8 @@ class DataConfig(Option):
     """Processes a rank that decode; 0 decodes in the training process. The numbers stay the same."""
     max_bad_fraction: float = 0.01
     """Bad samples / all samples above which training stops; below it they are masked and counted."""
+    held_out: int | None = option(None, resumable=True)
+    """Most held-out samples that a validation asks, evenly spread over all of them; null for all."""
 
     def __post_init__(self) -> None:
         """Counts are positive, the fraction is one."""
@@ -37,6 +39,8 @@ class DataConfig(Option):
                 raise ConfigError(f"{key}={getattr(self, key)} is too small.\n  allowed: 1 or more")
         if self.workers < 0:
             raise ConfigError(f"workers={self.workers} is too small.\n  allowed: 0 or more")
+        if self.held_out is not None and self.held_out < 1:
+            raise ConfigError(f"held_out={self.held_out} is too small.\n  allowed: null (all), or 1 or more")
         if not 0 <= self.max_bad_fraction <= 1:
             raise ConfigError(f"max_bad_fraction={self.max_bad_fraction} is no fraction.\n  allowed: 0 to 1")
 

@@ -24,15 +24,24 @@ class FixedList(IterableDataset):
         batch: Rows a micro-batch.
         rank: This process, of `ranks`.
         ranks: Data-parallel processes.
+        most: Take so many samples, evenly spread over the source; None takes all.
     """
 
     def __init__(
-        self, source: Source, examples: Examples, *, batch: int, rank: int = 0, ranks: int = 1
+        self,
+        source: Source,
+        examples: Examples,
+        *,
+        batch: int,
+        rank: int = 0,
+        ranks: int = 1,
+        most: int | None = None,
     ) -> None:
         super().__init__()
         self.source, self.examples, self.batch = source, examples, batch
-        costs = [self._cost(number) for number in range(len(source))]
-        order = sorted(range(len(source)), key=lambda number: (-costs[number], number))
+        count = len(source) if most is None else min(most, len(source))
+        costs = {number: self._cost(number) for number in (i * len(source) // count for i in range(count))}
+        order = sorted(costs, key=lambda number: (-costs[number], number))
         filling = [order[-1]] * (-len(order) % ranks) if order else []
         places = [(number, False) for number in order] + [(number, True) for number in filling]
         mine = places[rank::ranks]

@@ -81,14 +81,12 @@ class DataModule(L.LightningDataModule):
     def val_dataloader(self) -> DataLoader | None:
         """The held-out samples in a fixed order, one micro-batch an item; None without any."""
         source = self.data.validation()
-        return None if source is None else self.fixed_loader(source)
+        return None if source is None else self.fixed_loader(source, self.config.data.held_out)
 
-    def fixed_loader(self, source: Source) -> DataLoader:
-        """All samples of a source once, one micro-batch an item; every rank gets as many."""
-        batch = self.config.data.batch
-        return self._loader(
-            FixedList(source, self.examples, batch=batch, rank=self.rank, ranks=self.ranks), "fixed"
-        )
+    def fixed_loader(self, source: Source, most: int | None = None) -> DataLoader:
+        """Samples of a source, each once, one micro-batch an item; every rank gets as many."""
+        place = {"batch": self.config.data.batch, "rank": self.rank, "ranks": self.ranks}
+        return self._loader(FixedList(source, self.examples, most=most, **place), "fixed")
 
     def stream_loader(self) -> DataLoader:
         """This rank's endless micro-batches, from `rows` on."""

@@ -7,6 +7,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from vxl.checkpoint.packaged import refuse_unfetched
 from vxl.data.answer import INSTRUCTION
 from vxl.data.prompt import END, PAD, START, VISUAL
 from vxl.errors import ConfigError
@@ -153,6 +154,7 @@ def tokenizer_of(config: Any, data: "Data") -> "PreTrainedTokenizerFast":
                     "prompt.tokenizer=Qwen/Qwen2.5-7B-Instruct"
                 )
     if config.llm.weights != "random":
+        refuse_unfetched(config.llm.weights)
         return load_tokenizer(config.llm.weights)
     vocabulary = min(VOCABULARY, config.llm.vocab)
     return load_tokenizer(keep_tokenizer(data.texts(), Path(config.paths.cache), vocabulary))

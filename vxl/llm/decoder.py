@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor, nn
 
+from vxl.checkpoint.packaged import refuse_unfetched
 from vxl.config.option import Option
 from vxl.errors import CheckpointError, ConfigError
 from vxl.llm.attention import NAME, register
@@ -243,6 +244,7 @@ def hugging_face_config(config: DecoderConfig) -> Any:
     from transformers import AutoConfig
 
     if config.weights != "random":
+        refuse_unfetched(config.weights)
         try:
             return AutoConfig.from_pretrained(config.weights)
         except (OSError, ValueError) as error:

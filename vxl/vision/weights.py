@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from safetensors import safe_open
 from torch import Tensor, nn
 
+from vxl.checkpoint.packaged import refuse_unfetched
 from vxl.errors import CheckpointError
 
 log = logging.getLogger(__name__)
@@ -38,6 +39,7 @@ def read_tower(
     Raises:
         CheckpointError: There is no such checkpoint, or it lacks a tensor.
     """
+    refuse_unfetched(source)
     files = _shards(source)
     found: dict[str, Tensor] = {}
     missing: list[str] = []
