@@ -149,7 +149,7 @@ class VideoLanguageModel(nn.Module):
             kept = int(rows.layout.visual_BT.sum())
             numbers["ratio"] *= int(batch.layout.visual_BT.sum()) / max(1, kept)
         hidden_BTD = self.prefill.forward(
-            self.llm, self.policy, rows.embeds_BTD, rows.positions_BT, rows.layout
+            self.llm, self.policy, rows.embeds_BTD, rows.positions_BT, rows.layout, draw=batch.first_row
         )
         target_BT = rows.labels_BT[:, 1:]
         places_BT = target_BT != IGNORE
@@ -196,8 +196,10 @@ def build_model(
     """
     seed = getattr(config, "seed", 0) if seed is None else seed
     device = torch.device(device)
+    policy: Policy = build(config.kv)
     with _building("llm", seed, device, dtype):
         llm: Decoder = build(config.llm, vocab_size=vocab_size)
+        policy.equip(llm)
     with _building("vision", seed, device, dtype):
         vision: VisionEncoder = build(config.vision)
     with _building("compressor", seed, device, dtype):
@@ -209,7 +211,8 @@ def build_model(
     if pretrained and device.type != "meta":
         vision.load_pretrained()
         llm.load_pretrained()
-    return VideoLanguageModel(vision, compressor, selector, llm, build(config.prefill), build(config.kv))
+    prefill = policy.around(build(config.prefill), seed)
+    return VideoLanguageModel(vision, compressor, selector, llm, prefill, policy)
 
 
 @contextmanager

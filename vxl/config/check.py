@@ -77,6 +77,16 @@ def devices_have_a_strategy(config: Any) -> Iterator[str]:
         )
 
 
+def windows_are_not_packed(config: Any) -> Iterator[str]:
+    """Windows of visual tokens run row by row, a sample each."""
+    packing = getattr(getattr(config, "data", None), "packing", False)
+    if packing and config.kv._target_ == "vxl.kv.vst.VST":
+        yield (
+            "data.packing=true does not go with kv=vst: windows of packed samples would share a memory.\n"
+            "  allowed: data.packing=false, or another kv\n  e.g.  data.packing=false"
+        )
+
+
 def name_is_a_folder(config: Any) -> Iterator[str]:
     """Names become folders below paths.runs."""
     name = getattr(config, "sweep_name", None) or getattr(config, "name", None)
@@ -92,5 +102,6 @@ RULES: list[Rule] = [
     ratio_fits_grid,
     video_fits_sequence,
     devices_have_a_strategy,
+    windows_are_not_packed,
     name_is_a_folder,
 ]

@@ -20,6 +20,8 @@ class Kind(IntEnum):
     """The time text in front of a group's visual tokens."""
     VISUAL = 2
     """A visual token."""
+    BEACON = 3
+    """A learned token that stands in for the visual tokens before it: `kv=vst` inserts it, no data has it."""
 
 
 @dataclass(frozen=True)

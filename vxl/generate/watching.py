@@ -10,6 +10,7 @@ from torch import Tensor
 from vxl.data.layout import Kind, Layout
 from vxl.errors import DataError
 from vxl.generate.context import Context, now
+from vxl.kv.policy import SEED
 from vxl.prefill.base import Piece
 from vxl.selector.asking import Waiting
 
@@ -25,6 +26,7 @@ def watch(
     visuals: Sequence[Iterable[Tensor]] = (),
     *,
     on_piece: Callable[[int, int], None] | None = None,
+    seed: int = 0,
 ) -> Context:
     """Encodes videos and images and runs everything before the question through the model, once.
 
@@ -38,6 +40,7 @@ def watch(
         visuals: For each item of the head its frames, uint8 at the tower's size, in tensors of any number of
             frames ([C,H,W] or [F,C,H,W]); for an image its views. Read once, as needed.
         on_piece: Called after each piece with the groups done and the groups of all visuals.
+        seed: Of what a policy draws, such as the ratios of `kv=vst`.
 
     Raises:
         DataError: A visual has more or fewer frames than its place in the head.
@@ -46,6 +49,7 @@ def watch(
     if len(visuals) != len(head.items):
         raise DataError(f"the prompt shows {len(head.items)} visuals, but {len(visuals)} were given.")
     cache = model.llm.new_cache()
+    cache.state[SEED] = seed
     layout = layout_of(head).to(model.device)
     tokens_1T = torch.tensor([head.tokens], device=model.device)
     encoded = [encode_stream(model, item, frames) for item, frames in zip(head.items, visuals, strict=True)]
@@ -68,6 +72,7 @@ def watch(
             on_piece(done, total)
     for stream in encoded:
         next(stream, None)  # a stream that was taken whole ends; one with more frames says so
+    model.prefill.finish(model.llm, model.policy, cache)
     cache.join()
     return Context(
         model=model,

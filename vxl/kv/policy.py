@@ -12,7 +12,11 @@ from vxl.config.option import Option
 
 if TYPE_CHECKING:
     from vxl.llm.cache import Cache
-    from vxl.prefill.base import Piece
+    from vxl.llm.decoder import Decoder
+    from vxl.prefill.base import Piece, Prefill
+
+SEED = "seed"
+"""Where a cache notes its request's seed, for policies that draw."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +29,20 @@ class Policy:
 
     def __init__(self, config: PolicyConfig) -> None:
         self.config = config
+        self.training_ratios: tuple[int, ...] = ()
+        """Ratios that training draws from at this step (`stage.ratios`); () = what the config says."""
+
+    def equip(self, llm: "Decoder") -> None:
+        """Called when the language model is made, before its weights are: may give it parameters."""
+
+    def around(self, prefill: "Prefill", seed: int) -> "Prefill":
+        """The prefill that the model runs with: the given one, or one in its place.
+
+        Args:
+            prefill: The one that was asked for.
+            seed: The model's, for what is drawn in training.
+        """
+        return prefill
 
     @property
     def acts_in_prefill(self) -> bool:

@@ -64,6 +64,12 @@ class Block:
         rotated = None if self.rotated_BNSH is None else rotary.turn(self.keys_BNSH, positions_BNS)
         return replace(self, positions_BNS=positions_BNS, rotated_BNSH=rotated)
 
+    def detached(self) -> "Block":
+        """The block outside of the graph."""
+        rotated = None if self.rotated_BNSH is None else self.rotated_BNSH.detach()
+        keys, values = self.keys_BNSH.detach(), self.values_BNSH.detach()
+        return replace(self, keys_BNSH=keys, values_BNSH=values, rotated_BNSH=rotated)
+
     def turned(self, rotary: Rotary) -> Tensor:
         """The keys at their positions."""
         if self.rotated_BNSH is not None:

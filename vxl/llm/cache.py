@@ -174,6 +174,10 @@ class Cache:
                 self._rooms[layer] = None
             self.layers[layer] = tuple(moved)
 
+    def detach(self) -> None:
+        """Cuts all entries from the graph: gradients go no further back."""
+        self.layers = [tuple(block.detached() for block in blocks) for blocks in self.layers]
+
     def join(self) -> None:
         """Copies the blocks of each layer into one, which decoding reads faster; no number changes.
 

@@ -1,6 +1,7 @@
 """The language model: any decoder of transformers, run through vxl's attention and cache."""
 
 import logging
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -12,6 +13,7 @@ from vxl.config.option import Option
 from vxl.errors import CheckpointError, ConfigError
 from vxl.llm.attention import NAME, register
 from vxl.llm.backends import check_backend
+from vxl.llm.beacon import Letter, give_beacons, is_of_beacon, with_beacons
 from vxl.llm.cache import Cache
 from vxl.llm.lora import LoRAConfig, adapt, is_update
 from vxl.llm.rope import Rotary, check_layout
@@ -99,6 +101,8 @@ class Decoder(nn.Module):
         register()
         self.config = config
         self.backend = config.attention
+        self.beacon: nn.Parameter | None
+        self.register_parameter("beacon", None)
         architecture = hugging_face_config(config)
         self.rotary = Rotary(architecture)
         self.causal_lm = AutoModelForCausalLM.from_config(
@@ -140,8 +144,48 @@ class Decoder(nn.Module):
                 f"llm.weights={self.config.weights} lacks {len(report['missing_keys'])} tensors: "
                 f"{', '.join(sorted(report['missing_keys'])[:4])}"
             )
-        own = {name: value for name, value in self.causal_lm.state_dict().items() if is_update(name)}
+        mine = self.causal_lm.state_dict()
+        own = {name: value for name, value in mine.items() if is_update(name) or is_of_beacon(name)}
         self.causal_lm.load_state_dict(found.state_dict() | own)
+        self.start_beacons()
+
+    def add_beacons(self, letters: Sequence[Letter], token: int | None = None) -> None:
+        """Gives the model a beacon: an embedding [1, D], and projections in every block (vxl.llm.beacon).
+
+        Args:
+            letters: Which projections: q, k, v, o, mlp.
+            token: Whose embedding the beacon starts from; None = the end token, or the first one where the
+                model names none.
+
+        Raises:
+            ConfigError: The blocks have no such projections, or there is no such token.
+        """
+        if token is not None and not 0 <= token < self.vocab:
+            raise ConfigError(
+                f"token={token} is none of the language model's.\n  allowed: 0 to {self.vocab - 1}"
+            )
+        named = self.causal_lm.config.eos_token_id if token is None else token
+        first = named[0] if isinstance(named, list) else named
+        self.beacon_token = 0 if first is None else int(first)
+        self.beacon = nn.Parameter(torch.empty_like(self.causal_lm.get_input_embeddings().weight[:1]))
+        give_beacons(self.causal_lm.model, letters)
+        self.start_beacons()
+
+    def start_beacons(self, names: Collection[str] | None = None) -> None:
+        """Makes the beacons' weights copies of the ordinary ones, and the beacon that of its token.
+
+        Args:
+            names: Only these parameters, as this module names them; None = all.
+        """
+        if self.beacon is None or self.beacon.is_meta:
+            return
+        if names is None or "beacon" in names:
+            with torch.no_grad():
+                table = self.causal_lm.get_input_embeddings().weight
+                self.beacon.copy_(table[self.beacon_token : self.beacon_token + 1])
+        for name, layer, beacon in with_beacons(self):
+            if names is None or f"{name}.beacon.weight" in names:
+                beacon.start_from(layer)
 
     def checkpoint_activations(self, on: bool) -> None:
         """Switches recomputation of each block in the backward pass; no number changes."""
@@ -173,6 +217,7 @@ class Decoder(nn.Module):
         tokens: int | None = None,
         valid_BT: Tensor | None = None,
         windows: Windows | None = None,
+        beacons: Tensor | None = None,
     ) -> Step:
         """Describes one pass of new tokens.
 
@@ -183,6 +228,7 @@ class Decoder(nn.Module):
             tokens: With a cache and without positions: how many tokens come.
             valid_BT: With a cache: real tokens, padding on the right.
             windows: What tokens see of what came before them; None = all of it.
+            beacons: Which tokens are beacons, see `Step`.
         """
         if positions_BT is None:
             assert cache is not None, "without a cache positions must be given"
@@ -202,6 +248,7 @@ class Decoder(nn.Module):
             valid_BT=valid_BT,
             windows=windows,
             memo=cache is None or cache.memo,
+            beacons=beacons,
             new=None if cache is None else [None] * self.layers,
         )
 
@@ -223,13 +270,15 @@ class Decoder(nn.Module):
         valid_BT: Tensor | None = None,
         layout: "Layout | None" = None,
         windows: Windows | None = None,
+        beacons: Tensor | None = None,
     ) -> Tensor:
         """Runs tokens behind what a cache has and puts them into it.
 
         Returns:
             hidden_BTD of the new tokens.
         """
-        step = self.step(cache=cache, tokens=embeds_BTD.shape[1], valid_BT=valid_BT, windows=windows)
+        tokens = embeds_BTD.shape[1]
+        step = self.step(cache=cache, tokens=tokens, valid_BT=valid_BT, windows=windows, beacons=beacons)
         hidden_BTD = self(embeds_BTD, step)
         cache.append(step, layout)
         return hidden_BTD

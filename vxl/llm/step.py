@@ -50,6 +50,9 @@ class Step:
     """What tokens see of what came before them, where that is not everything; `spans` are in it, too."""
     memo: bool = True
     """Whether the cache that made the step remembers rotated keys."""
+    beacons: Tensor | None = None
+    """Which tokens are beacons, as places in the flattened [B T], int64 (vxl.llm.beacon); None = the ordinary
+    weights alone run. An empty tensor keeps the beacons' weights in the graph, as all ranks must."""
     new: list["New | None"] | None = field(default=None, repr=False)
     """A slot for each layer's new keys and values; None = nobody wants them."""
     scratch: dict[Any, Any] = field(default_factory=dict, repr=False)

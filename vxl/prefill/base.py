@@ -71,7 +71,13 @@ class Prefill(ABC):
 
     @abstractmethod
     def forward(
-        self, llm: "Decoder", policy: "Policy", embeds_BTD: Tensor, positions_BT: Tensor, layout: "Layout"
+        self,
+        llm: "Decoder",
+        policy: "Policy",
+        embeds_BTD: Tensor,
+        positions_BT: Tensor,
+        layout: "Layout",
+        draw: int = 0,
     ) -> Tensor:
         """Runs whole sequences, with gradients, and keeps nothing.
 
@@ -81,6 +87,7 @@ class Prefill(ABC):
             embeds_BTD: The spliced sequences, padded on the right.
             positions_BT: Rotary positions, starting at 0 in every document.
             layout: What each token is.
+            draw: Place of the first row in the global order, for random choices.
 
         Returns:
             hidden_BTD, the final hidden state of every token (of padding: anything).
@@ -92,5 +99,9 @@ class Prefill(ABC):
         `policy` keeps.
 
         Returns:
-            hidden_BTD of the piece's tokens.
+            hidden_BTD of the tokens that went through the model.
         """
+
+    def finish(self, llm: "Decoder", policy: "Policy", cache: "Cache") -> None:
+        """Called when everything before the question has been fed: runs what was held back."""
+        return

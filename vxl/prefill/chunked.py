@@ -91,7 +91,13 @@ class Chunked(Prefill):
         self.chunks_per_pass = config.chunks_per_pass
 
     def forward(
-        self, llm: "Decoder", policy: "Policy", embeds_BTD: Tensor, positions_BT: Tensor, layout: "Layout"
+        self,
+        llm: "Decoder",
+        policy: "Policy",
+        embeds_BTD: Tensor,
+        positions_BT: Tensor,
+        layout: "Layout",
+        draw: int = 0,
     ) -> Tensor:
         """See `Prefill.forward`; all rows and documents in one pass."""
         host = layout.to("cpu")

@@ -28,7 +28,13 @@ class Full(Prefill):
         super().__init__(config)
 
     def forward(
-        self, llm: "Decoder", policy: "Policy", embeds_BTD: Tensor, positions_BT: Tensor, layout: "Layout"
+        self,
+        llm: "Decoder",
+        policy: "Policy",
+        embeds_BTD: Tensor,
+        positions_BT: Tensor,
+        layout: "Layout",
+        draw: int = 0,
     ) -> Tensor:
         """See `Prefill.forward`."""
         return llm(embeds_BTD, llm.step(positions_BT, document_BT=layout.document_BT))

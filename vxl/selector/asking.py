@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from vxl.data.layout import Layout
+from vxl.kv.policy import SEED
 from vxl.llm.cache import Cache
 from vxl.prefill.base import Piece
 from vxl.selector.rows import Rows, choose, gather, query_of
@@ -35,6 +36,7 @@ def prefill(
 ) -> Cache:
     """Selects for each question and runs what stays through the language model; a cache row a question."""
     cache = model.llm.new_cache(rows=len(questions))
+    cache.state[SEED] = draw
     chosen = [_chosen(model, waiting, question, draw) for question in questions]
     for start, stop in waiting.cuts:
         parts = [(embeds_TD[start:stop], kept_T[start:stop]) for embeds_TD, kept_T in chosen]
@@ -47,6 +49,7 @@ def prefill(
         whole = bool(valid_BT.all())
         piece = Piece(rows.embeds_BTD, rows.layout, None if whole else valid_BT)
         model.prefill.feed(model.llm, model.policy, cache, piece)
+    model.prefill.finish(model.llm, model.policy, cache)
     return cache
 
 

@@ -1,0 +1,279 @@
+"""Windows of visual tokens with beacons among them, of which alone something stays: how `kv=vst` runs.
+
+Rows of a batch run side by side: in each round every row has its next segment (text, or a window), padded to
+the longest. Memory for activations follows a window. In training all windows of a sample are in one graph,
+through the cache.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from vxl.data.layout import Kind, Layout
+from vxl.errors import ConfigError
+from vxl.kv.policy import SEED
+from vxl.kv.vst import VST, Progress, Segment
+from vxl.llm.ranks import most_of_ranks
+from vxl.prefill.base import Piece, Prefill
+from vxl.selector.rows import Rows, gather
+
+if TYPE_CHECKING:
+    from vxl.kv.policy import Policy
+    from vxl.llm.cache import Cache
+    from vxl.llm.decoder import Decoder
+
+STATE = "prefill.summarizing"
+"""Where a cache notes how far its rows are."""
+
+
+@dataclass(frozen=True, eq=False)
+class Held:
+    """How far the rows of a cache are, and what has not gone in yet; replaced and never changed."""
+
+    progress: tuple[Progress, ...]
+    waiting: Piece | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Round:
+    """One pass: L tokens of each row, beacons included."""
+
+    column_BL: np.ndarray
+    """The token of the sequence at each place; at a beacon the last visual token before it."""
+    beacon_BL: np.ndarray
+    real_BL: np.ndarray
+    """False at padding."""
+    stays_BL: np.ndarray
+    """What of it stays in the cache."""
+
+
+class Summarizing(Prefill):
+    """Runs sequences window by window.
+
+    Args:
+        inner: The prefill that was asked for; only its piece size counts.
+        vst: Where windows and beacons are.
+        seed: Of the ratios that are drawn.
+    """
+
+    def __init__(self, inner: Prefill, vst: VST, seed: int) -> None:
+        self.groups = inner.groups
+        self.vst = vst
+        self.seed = seed
+
+    def forward(
+        self,
+        llm: "Decoder",
+        policy: "Policy",
+        embeds_BTD: Tensor,
+        positions_BT: Tensor,
+        layout: Layout,
+        draw: int = 0,
+    ) -> Tensor:
+        """See `Prefill.forward`. Positions count what stays, so those of the batch are not used.
+
+        All ranks of a sharded model make as many passes as the one that needs most.
+
+        Raises:
+            ConfigError: Rows hold several packed samples.
+        """
+        if bool((layout.document_BT > 0).any()):
+            raise ConfigError("kv=vst can't train on packed samples.\n  type  data.packing=false")
+        rows, width, depth = embeds_BTD.shape
+        cache = llm.new_cache(rows=rows, memo=False)
+        piece = Piece(embeds_BTD, layout, layout.real_BT)
+        draws = [draw + row for row in range(rows)]
+        rounds = joint(self.plan(llm, cache, piece, [Progress()] * rows, draws, ended=True)[0])
+        idle = most_of_ranks(len(rounds), llm) - len(rounds)
+        hidden, places, windows = [], [], 0
+        for round_ in rounds:
+            if round_.beacon_BL.any():
+                if self.vst.settings.truncate and windows % self.vst.settings.truncate == 0:
+                    cache.detach()
+                windows += 1
+            hidden_BLD = self.run(llm, cache, piece, round_)
+            own_BL = round_.real_BL & ~round_.beacon_BL
+            hidden.append(hidden_BLD[torch.from_numpy(own_BL).to(hidden_BLD.device)])
+            places.append((np.arange(rows)[:, None] * width + round_.column_BL)[own_BL])
+        # The visual tokens' too: under FSDP2 the backward pass needs every output of the model in the graph.
+        joined_ND = torch.cat(hidden)
+        place_N = torch.from_numpy(np.concatenate(places)).to(joined_ND.device)
+        hidden_ND = joined_ND.new_zeros(rows * width, depth).index_copy(0, place_N, joined_ND)
+        for _ in range(idle):
+            hidden_ND = hidden_ND + 0.0 * self.pass_idly(llm, embeds_BTD).sum()
+        return hidden_ND.view(rows, width, depth)
+
+    def feed(self, llm: "Decoder", policy: "Policy", cache: "Cache", piece: Piece) -> Tensor:
+        """See `Prefill.feed`. A window that may go on waits for the next piece, so that no number depends on
+        where pieces end."""
+        return self.go_on(llm, cache, piece, ended=False)
+
+    def finish(self, llm: "Decoder", policy: "Policy", cache: "Cache") -> None:
+        """Runs the window that waits."""
+        self.go_on(llm, cache, None, ended=True)
+
+    def go_on(self, llm: "Decoder", cache: "Cache", piece: Piece | None, *, ended: bool) -> Tensor:
+        """Runs what waits and a piece, as far as windows are whole."""
+        held: Held = cache.state.get(STATE, Held((Progress(),) * cache.rows))
+        pieces = [part for part in (held.waiting, piece) if part is not None]
+        if not pieces:
+            return torch.empty(cache.rows, 0, llm.width, device=cache.next_B.device)
+        whole = following(pieces)
+        draws = [int(cache.state.get(SEED, 0))] * cache.rows
+        plans, taken, progress = self.plan(llm, cache, whole, held.progress, draws, ended=ended)
+        hidden = [self.run(llm, cache, whole, round_, layout=True) for round_ in joint(plans)]
+        real_BT = reals(whole)
+        taken_B1 = torch.tensor(taken, device=real_BT.device)[:, None]
+        left_BT = real_BT & (torch.arange(real_BT.shape[1], device=real_BT.device) >= taken_B1)
+        waiting = chosen(whole, left_BT) if bool(left_BT.any()) else None
+        cache.state[STATE] = Held(tuple(progress), waiting)
+        return torch.cat(hidden, dim=1) if hidden else whole.embeds_BTD[:, :0]
+
+    def plan(
+        self,
+        llm: "Decoder",
+        cache: "Cache",
+        piece: Piece,
+        progress: Sequence[Progress],
+        draws: Sequence[int],
+        *,
+        ended: bool,
+    ) -> tuple[list[list[Segment]], list[int], list[Progress]]:
+        """For each row its segments, how many tokens they take, and where it is then."""
+        layout, lengths = piece.layout, reals(piece).sum(dim=1).tolist()
+        kind, item, group = (x.cpu().numpy() for x in (layout.kind_BT, layout.item_BT, layout.group_BT))
+        plans, taken, after = [], [], []
+        for row, length in enumerate(lengths):
+            segments, count, now = self.vst.segments(
+                kind[row, :length],
+                item[row, :length],
+                group[row, :length],
+                progress[row],
+                ended=ended,
+                seeds=(self.seed, draws[row]),
+                entries=cache.entries(),
+                most=llm.max_positions,
+                similarity=lambda columns, row=row: similarity(piece, row, columns),
+            )
+            plans.append(segments)
+            taken.append(count)
+            after.append(now)
+        return plans, taken, after
+
+    def run(
+        self, llm: "Decoder", cache: "Cache", piece: Piece, round_: Round, *, layout: bool = False
+    ) -> Tensor:
+        """Makes one pass and drops what does not stay; hidden_BLD, the beacons' included."""
+        assert llm.beacon is not None
+        device, (rows, width, depth) = piece.embeds_BTD.device, piece.embeds_BTD.shape
+        column_BL = torch.from_numpy(round_.column_BL).to(device)
+        beacon_BL, real_BL, stays_BL = (
+            torch.from_numpy(mask).to(device) for mask in (round_.beacon_BL, round_.real_BL, round_.stays_BL)
+        )
+        place_N = torch.from_numpy(np.flatnonzero(round_.beacon_BL)).to(device)
+        source_BL = column_BL + width * torch.arange(rows, device=device)[:, None]
+        embeds_ND = piece.embeds_BTD.flatten(0, 1).index_select(0, source_BL.flatten())
+        beacon_ND = llm.beacon.to(embeds_ND.dtype).expand(len(place_N), -1)
+        embeds_BLD = embeds_ND.index_copy(0, place_N, beacon_ND).view(rows, -1, depth)
+        in_graph = len(place_N) > 0 or torch.is_grad_enabled()
+        hidden_BLD = llm.extend(
+            embeds_BLD,
+            cache,
+            valid_BT=None if round_.real_BL.all() else real_BL,
+            layout=of_round(piece.layout, column_BL, beacon_BL, real_BL) if layout else None,
+            beacons=place_N if in_graph else None,
+        )
+        if (round_.stays_BL != round_.real_BL).any():
+            before = cache.entries() - stays_BL.shape[1]
+            cache.keep(F.pad(stays_BL, (before, 0), value=True)[:, None])
+            valid_BNS = cache.valid()
+            cache.move((valid_BNS.cumsum(dim=-1) - 1).clamp(min=0))
+            cache.next_B = valid_BNS[:, 0].sum(dim=-1)
+        return hidden_BLD
+
+    def pass_idly(self, llm: "Decoder", embeds_BTD: Tensor) -> Tensor:
+        """A pass of one token that counts for nothing."""
+        assert llm.beacon is not None
+        nowhere = torch.empty(0, dtype=torch.int64, device=embeds_BTD.device)
+        first_11 = torch.zeros(1, 1, dtype=torch.int64, device=embeds_BTD.device)
+        return llm(embeds_BTD[:1, :1] + llm.beacon, llm.step(first_11, beacons=nowhere))
+
+
+def joint(plans: Sequence[Sequence[Segment]]) -> list[Round]:
+    """Rounds in which every row has its next segment, as long as it has one."""
+    return [
+        together([plan[number] if number < len(plan) else None for plan in plans])
+        for number in range(max(len(plan) for plan in plans))
+    ]
+
+
+def together(segments: Sequence[Segment | None]) -> Round:
+    """The round of one segment of each row; None for rows that are done."""
+    rows = []
+    for segment in segments:
+        if segment is None:
+            rows.append((np.empty(0, dtype=np.int64), np.empty(0, dtype=bool), np.empty(0, dtype=bool)))
+            continue
+        columns = np.arange(segment.start, segment.stop)
+        column_L = np.insert(columns, segment.after - segment.start + 1, segment.after)
+        beacon_L = np.zeros(len(column_L), dtype=bool)
+        beacon_L[segment.after - segment.start + 1 + np.arange(len(segment.after))] = True
+        stays_L = segment.stays[column_L - segment.start] | beacon_L
+        rows.append((column_L, beacon_L, stays_L))
+    longest = max(len(column_L) for column_L, _, _ in rows)
+    shape = (len(rows), longest)
+    round_ = Round(np.zeros(shape, dtype=np.int64), *(np.zeros(shape, dtype=bool) for _ in range(3)))
+    for row, (column_L, beacon_L, stays_L) in enumerate(rows):
+        place = (row, slice(len(column_L)))
+        round_.column_BL[place], round_.beacon_BL[place], round_.stays_BL[place] = column_L, beacon_L, stays_L
+        round_.real_BL[place] = True
+    return round_
+
+
+def of_round(layout: Layout, column_BL: Tensor, beacon_BL: Tensor, real_BL: Tensor) -> Layout:
+    """What stands at each place of a round."""
+    taken = {field.name: getattr(layout, field.name).gather(1, column_BL) for field in fields(Layout)}
+    taken["kind_BT"] = taken["kind_BT"].masked_fill(beacon_BL, int(Kind.BEACON))
+    taken["document_BT"] = taken["document_BT"].masked_fill(~real_BL, -1)
+    return Layout(**taken)
+
+
+def reals(piece: Piece) -> Tensor:
+    """bool [B, T]: everything but padding."""
+    return piece.layout.real_BT if piece.valid_BT is None else piece.valid_BT
+
+
+def following(pieces: Sequence[Piece]) -> Piece:
+    """Pieces one behind the other, padding only at the end."""
+    if len(pieces) == 1:
+        return pieces[0]
+    layouts = [piece.layout for piece in pieces]
+    whole = Piece(
+        torch.cat([piece.embeds_BTD for piece in pieces], dim=1),
+        Layout(**{f.name: torch.cat([getattr(x, f.name) for x in layouts], dim=1) for f in fields(Layout)}),
+        torch.cat([reals(piece) for piece in pieces], dim=1),
+    )
+    return whole if bool(reals(whole).all()) else chosen(whole, reals(whole))
+
+
+def chosen(piece: Piece, kept_BT: Tensor) -> Piece:
+    """What is kept of each row, padded on the right."""
+    nothing_BT = torch.zeros_like(piece.layout.document_BT, dtype=torch.int64)
+    rows = gather(Rows(piece.embeds_BTD, nothing_BT, nothing_BT, piece.layout), kept_BT)
+    return Piece(rows.embeds_BTD, rows.layout, rows.layout.real_BT)
+
+
+def similarity(piece: Piece, row: int, columns: np.ndarray) -> np.ndarray:
+    """Cosine of each group's mean visual token with the next group's, over some columns of a row."""
+    column_S = torch.from_numpy(columns).to(piece.embeds_BTD.device)
+    _, group_S = piece.layout.group_BT[row, column_S].unique(return_inverse=True)
+    visual_S = piece.layout.visual_BT[row, column_S].float()
+    shown_SD = piece.embeds_BTD[row, column_S].detach().float() * visual_S[:, None]
+    groups = int(group_S.max()) + 1
+    sum_GD = shown_SD.new_zeros(groups, shown_SD.shape[1]).index_add(0, group_S, shown_SD)
+    return F.cosine_similarity(sum_GD[:-1], sum_GD[1:], dim=1).cpu().numpy().astype(np.float64)
