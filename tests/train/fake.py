@@ -154,6 +154,12 @@ class Paths:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Debug:
+    profile: int = 0
+    replay: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class Config:
     """The keys of a TrainConfig that training reads."""
 
@@ -167,6 +173,7 @@ class Config:
     checkpoint: RetentionConfig = field(default_factory=lambda: RetentionConfig(every=3))
     logger: LoggerConfig = field(default_factory=CsvConfig)
     paths: Paths = Paths()
+    debug: Debug = Debug()
     name: str | None = None
     init_from: str | None = None
     on_existing: str = "resume"

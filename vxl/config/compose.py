@@ -102,7 +102,7 @@ def _run(name: str, main: Callable[[Any, str], None]) -> int:
 
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to us as they are, and we print them
     arguments = [_quoted(word) for word in sys.argv[1:]]
-    want_traceback = any(a.startswith("debug=") and a != "debug=none" for a in arguments)
+    want_traceback = "debug=traceback" in arguments
     members: list[sweep.Member] = []
     failure: list[BaseException] = []
 

@@ -39,6 +39,10 @@ class DebugConfig:
 
     traceback: bool = option(False, resumable=True)
     """Print full tracebacks, of a user's errors too."""
+    profile: int = option(0, resumable=True)
+    """Time so many steps and trace as many more, then stop; 0: no profile."""
+    replay: bool = option(False, resumable=True)
+    """Rerun the batch at which the run's loss or gradient stopped being a number."""
 
 
 @dataclass(frozen=True, kw_only=True)

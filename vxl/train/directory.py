@@ -49,6 +49,9 @@ _OURS = [
     "FAILED.json",
     "tokenizer",
     "evaluate",
+    "predictions",
+    "profile",
+    "diverged",
 ]
 
 

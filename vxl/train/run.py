@@ -74,6 +74,7 @@ def fit(
     from vxl.train.interrupt import Interrupt
     from vxl.train.metrics import MetricsFile
     from vxl.train.module import VideoLanguageModule
+    from vxl.train.profile import Profile
     from vxl.train.progress import ProgressBar
     from vxl.train.throughput import flops_of, peak_of
     from vxl.train.trainer import build_trainer, device_of
@@ -95,8 +96,17 @@ def fit(
         progress = ProgressBar(watch, config.trainer.print_every, console)
         # At the end of a step: numbers, validation, then the checkpoint that holds both, then the bar.
         callbacks: list[Callback] = [watch, validation, interrupt, checkpoints, progress]
+        profile = Profile(directory.path / "profile", config.debug.profile) if config.debug.profile else None
+        if profile is not None:
+            callbacks = [profile.first, *callbacks, profile]
         trainer = build_trainer(config.trainer, build(config.strategy), callbacks, directory.path)
         trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+    if profile is not None:
+        profile.show(console)
+        console.print(
+            f"trace:  {profile.folder}/trace.json  (chrome://tracing, ui.perfetto.dev)", markup=False
+        )
+        sys.exit(0)
     if interrupt.requested is not None and trainer.global_step < config.trainer.max_steps:
         console.print(
             f"stopped after step {trainer.global_step} of {config.trainer.max_steps}; checkpoint saved.\n"
