@@ -1,0 +1,233 @@
+"""Share of the GPU's peak that training steps reach (MFU), at true shapes with random weights and real video.
+
+Video-XL-2 7B: LoRA on the language model, projector and compressor learn, the tower is frozen; rows of
+packed documents of at most 8,192 tokens, each document a video of 64 frames and a conversation about it,
+decoded from mp4 by workers while the GPU trains. The steps are those of `python train.py`: the same module,
+loader and trainer.
+
+    python experiments/040_training_mfu/mfu.py --as-json results.json
+    python experiments/040_training_mfu/mfu.py --tiny         # a model in miniature, on a CPU, in seconds
+"""
+
+import argparse
+import dataclasses
+import importlib.metadata
+import json
+import os
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback
+from rich.console import Console
+
+from vxl.config.compose import compose
+from vxl.config.option import build
+from vxl.data.module import DataModule
+from vxl.model import build_model
+from vxl.train.compiled import blocks, compile_blocks
+from vxl.train.logger import Csv, CsvConfig
+from vxl.train.metrics import MetricsFile
+from vxl.train.module import VideoLanguageModule
+from vxl.train.profile import Profile
+from vxl.train.provenance import git
+from vxl.train.stage import part_of
+from vxl.train.throughput import flops_of, peak_of
+from vxl.train.trainer import build_trainer, device_of
+from vxl.train.watch import Watch
+
+ROOT = Path(__file__).parents[2]
+CLIPS = ROOT / "examples" / "clips"
+TRUE = [
+    "model=videoxl2",
+    "stage=lora",
+    "stage.train=[compressor,projector,llm]",
+    "vision.weights=random",
+    "video=uniform",
+    "video.max_frames=64",
+    "data.max_tokens=8192",
+    "llm.attention=varlen",
+    "llm.checkpointing=false",
+    "trainer.precision=bf16-mixed",
+    "trainer.frozen=bf16",
+    "+optim.optimizer.fused=true",
+]
+TINY = [
+    "model=videoxl2",
+    "size=tiny",
+    "stage=lora",
+    "stage.train=[compressor,projector,llm]",
+    "video=uniform",
+    "video.max_frames=8",
+    "data.max_tokens=512",
+    "trainer=cpu",
+]
+PACKAGES = ("torch", "transformers", "lightning")
+WHO = ("human", "gpt")
+VARIANTS = {"eager": "none", "compiled": "inductor", "traced": "aot_eager"}
+
+
+def main() -> None:
+    parsed = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parsed.add_argument("--tiny", action="store_true", help="a model in miniature, on the CPU")
+    parsed.add_argument("--variants", default="compiled", help=f"some of {','.join(VARIANTS)}")
+    parsed.add_argument("--warm", type=int, default=8, help="steps before the measured ones")
+    parsed.add_argument("--steps", type=int, default=20, help="measured steps")
+    parsed.add_argument("--workers", type=int, default=14, help="processes that decode")
+    parsed.add_argument("--as-json", type=Path, help="where the numbers go, after each variant")
+    given = parsed.parse_args()
+    rows = run(**vars(given))
+    print(json.dumps([{k: v for k, v in row.items() if k != "kernels"} for row in rows], indent=1))
+
+
+def run(
+    tiny: bool, variants: str, warm: int, steps: int, workers: int, as_json: Path | None
+) -> list[dict[str, Any]]:
+    """Measures each variant on the same model."""
+    rows: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder)
+        words = [*(TINY if tiny else TRUE), *data_words(path, workers), "logger=csv", "data.batch=1"]
+        total = warm + steps + 2 * 3
+        config = compose("train", [*words, "trainer.log_every=1", f"trainer.max_steps={total}"])
+        device = device_of(config.trainer)
+        torch.set_float32_matmul_precision("high")
+        began = time.perf_counter()
+        data = DataModule(config, rank=0, ranks=1)
+        data.prepare_data()
+        model = build_model(config, vocab_size=len(data.tokenizer), device=device, pretrained=False)
+        say(f"built on {device} in {time.perf_counter() - began:.0f} s")
+        for variant in variants.split(","):
+            try:
+                row = measure(config, model, path / variant, variant, warm, steps)
+            except torch.OutOfMemoryError as error:
+                row = {"variant": variant, "error": str(error).partition("\n")[0][:300]}
+                torch.cuda.empty_cache()
+            rows.append({**about(config, device), **row})
+            say(json.dumps({k: v for k, v in row.items() if k != "kernels"}))
+            if as_json is not None:
+                as_json.write_text(json.dumps(rows, indent=1) + "\n")
+    return rows
+
+
+def data_words(folder: Path, workers: int) -> list[str]:
+    """Writes conversations about the example clips, and returns the words that train on them."""
+    listed = []
+    for clip in json.loads((CLIPS / "clips.json").read_text()):
+        times = " ".join(f"{s['start']:.1f} to {s['end']:.1f} s: {s['text']}" for s in clip["segments"])
+        turns = [("Describe the video.", clip["caption"]), ("What happens when?", times)]
+        turns += [(q["question"], q["options"]["ABCD".index(q["answer"])]) for q in clip["questions"]]
+        said = [{"from": who, "value": text} for turn in turns for who, text in zip(WHO, turn, strict=True)]
+        said[0]["value"] = "<image>\n" + said[0]["value"]
+        listed.append({"id": clip["video"], "video": clip["video"], "conversations": said})
+    (folder / "list.json").write_text(json.dumps(listed))
+    return [
+        "data=json",
+        f"data.json={folder / 'list.json'}",
+        f"data.videos={CLIPS}",
+        "data.packing=true",
+        f"data.workers={workers}",
+        f"paths.cache={folder / 'cache'}",
+    ]
+
+
+class Record(Callback):
+    """What each step saw and when it ended."""
+
+    def __init__(self, watch: Watch, steps: int) -> None:
+        self.watch, self.steps = watch, steps
+        self.ended: list[float] = []
+        self.seen: list[Any] = []
+        self.waited: list[float] = []
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, *_: Any) -> None:
+        now = time.perf_counter()
+        self.ended.append(now)
+        self.seen.append(pl_module.last)
+        self.waited.append(self.watch.numbers["data_wait"])
+        if len(self.ended) <= 3 or len(self.ended) % 10 == 0:
+            loss, rate = (self.watch.numbers[name] for name in ("loss", "tokens_per_s"))
+            say(f"step {len(self.ended)}: loss {loss:.3f}, {rate:,.0f} tokens/s")
+
+
+def measure(
+    config: Any, model: torch.nn.Module, folder: Path, variant: str, warm: int, steps: int
+) -> dict[str, Any]:
+    """Trains some steps and returns their numbers."""
+    folder.mkdir()
+    device = device_of(config.trainer)
+    module = VideoLanguageModule(
+        model, config.stage, config.optim, config.trainer.max_steps, 0, config.trainer.frozen
+    )
+    peak = peak_of(device)
+    flops = flops_of(model, peak or 1.0)
+    for block in blocks(model):  # as before another variant compiled it
+        block._compiled_call_impl = None
+    compile_blocks(model, VARIANTS[variant])
+    watch = Watch(MetricsFile(folder / "metrics.csv"), Csv(CsvConfig()), 1, flops)
+    record = Record(watch, steps)
+    profile = Profile(folder / "profile", 3, warm=warm + steps)
+    callbacks: list[Callback] = [profile.first, watch, record, profile]
+    trainer = build_trainer(config.trainer, build(config.strategy), callbacks, folder)
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+    trainer.fit(module, datamodule=DataModule(config, rank=0, ranks=1))
+    profile.show(Console(width=110))
+    window = slice(warm, warm + steps)
+    seen = record.seen[window]
+    seconds = record.ended[warm + steps - 1] - record.ended[warm - 1]
+    by_part: dict[str, float] = {}
+    for step in seen:
+        for part, count in flops.by_part(step).items():
+            by_part[part] = by_part.get(part, 0.0) + count / len(seen)
+    tokens, frames = (sum(getattr(step, name) for step in seen) for name in ("tokens", "frames"))
+    between = [b - a for a, b in zip(record.ended[warm - 1 :], record.ended[window], strict=False)]
+    return {
+        "variant": variant,
+        "steps": len(seen),
+        "seconds_a_step": seconds / len(seen),
+        "seconds_min_max": [min(between), max(between)],
+        "mfu": None if peak is None else sum(by_part.values()) * len(seen) / seconds / peak,
+        "tflop_a_step": {part: count / 1e12 for part, count in by_part.items()},
+        "tflop_of_all": sum(by_part.values()) / 1e12,
+        "tokens_per_s": tokens / seconds,
+        "frames_per_s": frames / seconds,
+        "data_wait": sum(record.waited[window]) / len(seen),
+        "peak_memory_gib": watch.numbers["peak_memory_bytes"] / 2**30,
+        "tokens_a_step": tokens / len(seen),
+        "visual_tokens_a_step": sum(step.visual_tokens for step in seen) / len(seen),
+        "frames_a_step": frames / len(seen),
+        "documents_a_step": sum(step.samples for step in seen) / len(seen),
+        "supervised_a_step": sum(step.supervised for step in seen) / len(seen),
+        "loss_first_last": [record.seen[0].loss, seen[-1].loss],
+        "sections_ms": {name: 1000 * spent / profile.steps for name, spent in profile.seconds.items()},
+        "kernels": [(name, calls / 3, 1000 * spent / 3) for name, calls, spent in profile.kernels],
+    }
+
+
+def about(config: Any, device: torch.device) -> dict[str, Any]:
+    """The machine, the versions, the commit and the model."""
+    outline = build_model(config, device="meta", pretrained=False)
+    parameters: dict[str, int] = {}
+    for name, parameter in outline.named_parameters():
+        parameters[part_of(name)] = parameters.get(part_of(name), 0) + parameter.numel()
+    here = git(ROOT)
+    return {
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
+        "commit": os.environ.get("VXL_COMMIT") or (here or {}).get("commit"),
+        "parameters": parameters,
+        "lora": dataclasses.asdict(config.llm.lora),
+        "workers": config.data.workers,
+    }
+
+
+def say(text: str) -> None:
+    print(text, flush=True)
+
+
+if __name__ == "__main__":
+    main()
