@@ -13,11 +13,17 @@ if TYPE_CHECKING:  # the schemas import torch, and --help should not wait for it
 
 @command_line("train")
 def main(config: "TrainConfig", composed: str) -> None:
-    """Previews, or runs (or resumes) one training."""
+    """Previews, replays, or runs (or resumes) one training."""
     if config.dry_run:
         from vxl.train.preview import preview
 
         preview(config)
+    elif config.debug.replay:
+        from rich.console import Console
+
+        from vxl.train.replay import replay
+
+        replay(config, Console())
     else:
         from vxl.train.run import run
 

@@ -220,6 +220,8 @@ def test_a_loss_that_is_no_number_stops_the_run_before_the_weights_move(config):
     assert str(error.value) == (
         "step 5 of 6: loss is nan, grad_norm is nan; expected a finite number.\n"
         "  samples of the step: 32, 33, 34, 35, 36, 37, …\n"
+        f"  batch and weights are in {path_of(config)}/diverged/step-000005\n"
+        "  which part began it:  python train.py debug=replay name=first\n"
         "  the last checkpoint is sound. Under a new name=NAME try a smaller\n"
         "  optim.lr (now 0.02), a longer optim.warmup, or trainer.precision=32-true"
     )

@@ -152,7 +152,7 @@ def _run(name: str, main: Callable[[Any, str], None]) -> int:
 def _quoted(word: str) -> str:
     """A word that names a run, so that Hydra takes it whole: a sweep member's name holds `=` and `,`."""
     key, _, value = word.partition("=")
-    whole = key in ("run", "init_from", "weights") and "=" in value and value[0] not in "'\""
+    whole = key in ("run", "name", "init_from", "weights") and "=" in value and value[0] not in "'\""
     return f"{key}='{value}'" if whole else word
 
 

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -13,6 +14,7 @@ from torch.distributed.tensor import DTensor
 
 from vxl.data.seeds import seed_of
 from vxl.errors import VxlError
+from vxl.train import diverged
 from vxl.train.optimizer import OptimConfig, build_optimizer, set_rates
 from vxl.train.questions import answered
 from vxl.train.stage import Frozen, StageConfig, freeze, shrink_frozen, train_mode
@@ -149,11 +151,36 @@ class VideoLanguageModule(LightningModule):
             return
         values = ", ".join(f"{name} is {getattr(seen, name)}" for name in wrong)
         keys = [str(key) for batch in batches for key in batch.keys]
+        kept = self._keep(seen, step, list(batches))
         raise DivergedError(
             f"step {step + 1} of {self.max_steps}: {values}; expected a finite number.\n"
             f"  samples of the step: {', '.join(keys[:6])}{', …' if len(keys) > 6 else ''}\n"
+            f"  {kept}\n"
             f"  the last checkpoint is sound. Under a new name=NAME try a smaller\n"
             f"  optim.lr (now {self.optim.lr:g}), a longer optim.warmup, or trainer.precision=32-true"
+        )
+
+    def _keep(self, seen: Step, step: int, batches: list[Any]) -> str:
+        """Writes what the step met for `debug=replay`, and says where; a full disk must not hide why."""
+        run = Path(self.trainer.default_root_dir)
+        folder = diverged.folder_of(run, step + 1)
+        told = {
+            "step": step,
+            "ranks": self.trainer.world_size,
+            "loss": seen.loss,
+            "grad_norm": seen.grad_norm,
+            "part_norms": seen.part_norms,
+        }
+        try:
+            diverged.write_batches(folder, self.global_rank, batches, told)
+            self.zero_grad(set_to_none=True)
+            self.trainer.save_checkpoint(folder / diverged.CHECKPOINT, weights_only=False)
+        except (OSError, VxlError) as error:
+            return f"the batch could not be kept: {error}"
+        name = run.name if run.is_absolute() else run
+        return (
+            f"batch and weights are in {folder}\n"
+            f"  which part began it:  python train.py debug=replay name={name}"
         )
 
     def _sum_over_ranks(self, value: float) -> float:
