@@ -14,6 +14,7 @@ from vxl.kv.full import FullConfig as KeepAllConfig
 from vxl.llm.decoder import DecoderConfig
 from vxl.model import VideoLanguageModel, build_model
 from vxl.prefill.full import FullConfig
+from vxl.relevance.attention import AttentionConfig
 from vxl.selector.none import KeepAllConfig as NoSelectorConfig
 from vxl.vision.siglip import SiglipConfig
 
@@ -28,6 +29,7 @@ def settings(**changes: Any) -> Any:
         "llm": DecoderConfig(vocab=97, width=48, mlp=64, layers=2),
         "prefill": FullConfig(groups=2),
         "kv": KeepAllConfig(),
+        "relevance": AttentionConfig(),
         "seed": 0,
     }
     return SimpleNamespace(**(parts | changes))

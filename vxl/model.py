@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from vxl.kv.policy import Policy, PolicyConfig
     from vxl.llm.decoder import Decoder, DecoderConfig
     from vxl.prefill.base import Prefill, PrefillConfig
+    from vxl.relevance.base import Relevance, RelevanceConfig
     from vxl.selector.base import Selector, SelectorConfig
     from vxl.vision.base import VisionConfig, VisionEncoder
 
@@ -61,6 +62,11 @@ class Parts(Protocol):
         """Which keys and values stay."""
         ...
 
+    @property
+    def relevance(self) -> "RelevanceConfig":
+        """Which chunks matter to a question."""
+        ...
+
 
 @dataclass(frozen=True, eq=False)
 class Output:
@@ -88,6 +94,7 @@ class VideoLanguageModel(nn.Module):
         llm: embeds_BTD -> hidden_BTD.
         prefill: How sequences are run through the language model.
         policy: Which keys and values stay.
+        relevance: Which chunks matter to a question, where the policy asks.
     """
 
     def __init__(
@@ -98,6 +105,7 @@ class VideoLanguageModel(nn.Module):
         llm: "Decoder",
         prefill: "Prefill",
         policy: "Policy",
+        relevance: "Relevance",
     ) -> None:
         super().__init__()
         self.vision = vision
@@ -106,6 +114,7 @@ class VideoLanguageModel(nn.Module):
         self.llm = llm
         self.prefill = prefill
         self.policy = policy
+        self.relevance = relevance
 
     @property
     def device(self) -> torch.device:
@@ -211,8 +220,8 @@ def build_model(
     if pretrained and device.type != "meta":
         vision.load_pretrained()
         llm.load_pretrained()
-    prefill = policy.around(build(config.prefill), seed)
-    return VideoLanguageModel(vision, compressor, selector, llm, prefill, policy)
+    prefill, relevance = policy.around(build(config.prefill), seed), build(config.relevance)
+    return VideoLanguageModel(vision, compressor, selector, llm, prefill, policy, relevance)
 
 
 @contextmanager

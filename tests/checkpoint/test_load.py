@@ -138,7 +138,7 @@ def test_what_is_watched_is_what_training_sees(run: Path) -> None:
             "  did you mean video.max_frames or video.max_fps?\n  valid keys: max_frames, max_fps",
         ),
         ("vido.max_frames=3", "did you mean video?"),
-        ("kv=stream", "there is no option kv=stream.\n  did you mean kv=streaming?\n  options of kv: full, "),
+        ("kv=stream", "there is no option kv=stream.\n  did you mean kv=streaming?\n  options of kv: "),
         ("seed.x=3", "there is no key seed."),
         ("seed", "'seed' changes nothing.\n  form: KEY=VALUE or GROUP=NAME"),
     ],

@@ -12,6 +12,7 @@ from vxl.errors import ConfigError
 NEEDS = {
     "data=json": ["data.json=list.json", "data.videos=videos"],
     "data=shards": ["data.train=[shards/*.tar]"],
+    "relevance=file": ["relevance.file=selected.json"],
     "data=mixture": ["data.sources={films: {shards: [films/*.tar], weight: 2}}"],
 }
 # What rules refuse, with the beginning of the reason; everything else composes.

@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.golden.sequences import PLACEHOLDER, golden_llm, golden_sequence
+from tests.golden.sequences import golden_embeds, golden_layout, golden_llm, golden_sequence
 from tests.llm.tiny import decoder, reference
 from tests.small import IMAGE, example, frames, head, model, video
 from vxl.data.collate import collate
 from vxl.data.encoded import Encoded, Item
-from vxl.data.layout import Kind, Layout
+from vxl.data.layout import Kind
 from vxl.errors import ConfigError
 from vxl.generate import ask, watch
 from vxl.generate.watching import layout_of
@@ -22,8 +22,6 @@ from vxl.prefill.chunked import Chunked, ChunkedConfig
 from vxl.prefill.full import FullConfig as PlainConfig
 
 KEEP = Full(FullConfig())
-TIME_WORD = 62
-"""First token of each group's time text in the recorded sequences."""
 
 
 def visible(encoded: Encoded, size: int, previous: int, all_time: bool) -> Tensor:
@@ -171,19 +169,9 @@ def test_pieces_of_any_size_change_nothing(groups: int) -> None:
 @pytest.mark.parametrize(("dtype", "bound"), [(torch.float64, 2e-5), (torch.float32, 2e-4)])
 def test_video_xl_2_chunks_are_the_published_ones(case: int, dtype: torch.dtype, bound: float) -> None:
     golden, known, ids = golden_sequence(case)
-    kinds, groups, group = [], [], -1
-    for column, token in enumerate(ids[0].tolist()):
-        shown = known["prefix_len"] <= column < known["visual_end"]
-        group += shown and token == TIME_WORD
-        kinds.append(Kind.TEXT if not shown else Kind.VISUAL if token == PLACEHOLDER else Kind.TIME)
-        groups.append(group if shown else -1)
-    count = len(kinds)
-    layout = Layout.text(1, count)
-    layout.kind_BT[0] = torch.tensor(kinds)
-    layout.group_BT[0] = torch.tensor(groups)
-    layout.item_BT[0] = torch.tensor([0 if g >= 0 else -1 for g in groups])
+    layout = golden_layout(known, ids)
     llm = golden_llm(dtype)
-    embeds = llm.embed(ids).masked_scatter(layout.visual_BT[..., None], golden["visual_features"].to(dtype))
+    embeds = golden_embeds(llm, golden, ids, layout)
     size, previous = known["block_size_groups"], known["prev_blocks"]
     chunked = Chunked(ChunkedConfig(groups_per_chunk=size, previous_chunks=previous))
     hidden = chunked.feed(llm, KEEP, llm.new_cache(), Piece(embeds, layout))

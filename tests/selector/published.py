@@ -16,6 +16,7 @@ from vxl.kv.full import FullConfig as KeepAllConfig
 from vxl.llm.decoder import Decoder, DecoderConfig
 from vxl.model import VideoLanguageModel
 from vxl.prefill.full import FullConfig
+from vxl.relevance.attention import AttentionConfig
 from vxl.selector.query import Query, QueryConfig
 
 PLACEHOLDER = 502
@@ -55,6 +56,7 @@ def model(case: Any, dtype: torch.dtype) -> VideoLanguageModel:
         Decoder(llm),
         build(FullConfig(groups=2)),
         build(KeepAllConfig()),
+        build(AttentionConfig()),
     )
     weights = {renamed(name): value for name, value in golden("video_xl_pro/weights").items()}
     built.load_state_dict(weights)

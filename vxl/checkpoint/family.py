@@ -97,6 +97,7 @@ VIDEO_XL_2 = Family(
         "llm": "qwen2_5_7b",
         "prefill": "full",
         "kv": "full",
+        "relevance": "attention",
     },
     settings={
         "prompt": {
@@ -121,6 +122,7 @@ VIDEO_XL_PRO = Family(
         "llm": "qwen2_5_3b",
         "prefill": "full",
         "kv": "full",
+        "relevance": "attention",
     },
     settings={
         "prompt": {

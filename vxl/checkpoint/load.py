@@ -38,7 +38,13 @@ class Look:
     end: float | None = None
     """Seconds at which it ends; None for the file's end."""
     name: str | None = None
-    """What to call it in messages."""
+    """What to call it in messages, and what lists of selected chunks call it."""
+
+    @property
+    def title(self) -> str:
+        """What it is called: its name, or its file's name without the folder."""
+        named = self.name or (self.media if isinstance(self.media, str | Path) else "")
+        return Path(str(named)).name
 
 
 @dataclass(frozen=True)
@@ -102,9 +108,11 @@ class Loaded:
         """
         from vxl.generate import watch
 
-        opened = [self._open(_look(look)) for look in looks]
+        seen = [_look(look) for look in looks]
+        opened = [self._open(look) for look in seen]
         head = self.prompt.head([shown for shown, _ in opened])
-        return watch(self.model, head, [frames for _, frames in opened], on_piece=on_piece)
+        frames = [frames for _, frames in opened]
+        return watch(self.model, head, frames, names=[look.title for look in seen], on_piece=on_piece)
 
     def ask(
         self,
@@ -124,6 +132,7 @@ class Loaded:
             max_new_tokens=max_new_tokens,
             stop=(prompt.end, prompt.pad),
             tokenizer=self.tokenizer,
+            texts=[question],
             on_token=on_token,
         )
 

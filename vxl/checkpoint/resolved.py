@@ -65,7 +65,7 @@ def changed(values: dict[str, Any], override: str, also: Sequence[str] = ()) -> 
     key, equals, text = override.partition("=")
     if not equals:
         raise ConfigError(f"{override!r} changes nothing.\n  form: KEY=VALUE or GROUP=NAME")
-    if isinstance(values.get(key), dict):
+    if isinstance(values.get(key), dict) or key in newer_parts(values):
         known = sorted(path.stem for path in (CONF / key).glob("*.yaml"))
         if text not in known:
             close = nearest(text, known)
@@ -78,6 +78,16 @@ def changed(values: dict[str, Any], override: str, also: Sequence[str] = ()) -> 
     except yaml.YAMLError as error:
         raise ConfigError(f"{override}: the value is not YAML: {' '.join(str(error).split())}") from error
     return _set(values, key.split("."), value, override, "", also)
+
+
+def newer_parts(values: Mapping[str, Any]) -> set[str]:
+    """Groups of parts that a config from before they came does not have."""
+    from vxl.config.schema import ModelParts
+
+    optional = {
+        field.name for field in dataclasses.fields(ModelParts) if field.default is dataclasses.MISSING
+    }
+    return {name for name in optional - values.keys() if (CONF / name).is_dir()}
 
 
 def _set(

@@ -65,6 +65,37 @@ def video_fits_sequence(config: Any) -> Iterator[str]:
         )
 
 
+def levels_have_something_to_pool(config: Any) -> Iterator[str]:
+    """A pooled entry is made of at most a group's visual tokens."""
+    pool = getattr(getattr(config, "kv", None), "pool", 1)
+    if pool == 1 or not (hasattr(config, "compressor") and hasattr(config, "vision")):
+        return
+    from vxl.compressor.plan import plan
+
+    try:
+        tokens = plan(config.compressor, config.vision.grid).tokens_per_group
+    except ConfigError:
+        return  # reported by ratio_fits_grid
+    if pool > tokens:
+        yield (
+            f"kv.pool={pool} is more than the visual tokens of a group ({tokens}): nothing would be pooled.\n"
+            f"  allowed: 1 to {tokens}\n  e.g.  kv.pool={tokens}   or a lower compressor.ratio"
+        )
+
+
+def relevance_has_its_layers(config: Any) -> Iterator[str]:
+    """Layers whose attention counts exist (of pretrained weights, their own sizes count)."""
+    llm, layers = getattr(config, "llm", None), getattr(getattr(config, "relevance", None), "layers", None)
+    if not layers or llm is None or llm.weights != "random":
+        return
+    wrong = [layer for layer in layers if not 0 <= layer < llm.layers]
+    if wrong:
+        yield (
+            f"relevance.layers={layers}: the language model has no layer {wrong[0]}.\n"
+            f"  allowed: 0 to {llm.layers - 1}\n  e.g.  relevance.layers=[{llm.layers // 2}]"
+        )
+
+
 def devices_have_a_strategy(config: Any) -> Iterator[str]:
     """Several devices need a strategy that uses them."""
     if not hasattr(config, "strategy"):
@@ -101,6 +132,8 @@ RULES: list[Rule] = [
     frames_are_wanted,
     ratio_fits_grid,
     video_fits_sequence,
+    levels_have_something_to_pool,
+    relevance_has_its_layers,
     devices_have_a_strategy,
     windows_are_not_packed,
     name_is_a_folder,

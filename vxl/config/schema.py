@@ -11,6 +11,8 @@ from vxl.evaluate.benchmark import BenchmarkConfig
 from vxl.kv.policy import PolicyConfig
 from vxl.llm.decoder import DecoderConfig
 from vxl.prefill.base import PrefillConfig
+from vxl.relevance.attention import AttentionConfig
+from vxl.relevance.base import RelevanceConfig
 from vxl.selector.base import SelectorConfig
 from vxl.selector.none import KeepAllConfig
 from vxl.train.logger import LoggerConfig
@@ -60,6 +62,7 @@ class ModelParts:
     llm: DecoderConfig
     prefill: PrefillConfig
     kv: PolicyConfig
+    relevance: RelevanceConfig = field(default_factory=AttentionConfig)
     prompt: PromptConfig = field(default_factory=PromptConfig)
     weights: str = "random"
     """`random`, or a folder of weights."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,11 +12,8 @@ from vxl.errors import DataError
 from vxl.generate.context import Context, now
 from vxl.generate.sampling import Chooser, Sampling
 from vxl.llm.cache import Cache
-from vxl.prefill.base import Piece
+from vxl.relevance.base import Question
 from vxl.selector.asking import prefill
-
-if TYPE_CHECKING:
-    from vxl.model import VideoLanguageModel
 
 
 @dataclass(frozen=True)
@@ -56,6 +53,7 @@ def ask_all(
     stop: Collection[int] = (),
     sampling: Sampling | None = None,
     tokenizer: Any = None,
+    texts: Sequence[str] | None = None,
     on_token: Callable[[int, int], None] | None = None,
 ) -> list[Answer]:
     """Answers questions about what was watched, all at once, each on a fork of the context of its own.
@@ -67,6 +65,7 @@ def ask_all(
         stop: Tokens that end an answer (`Prompt.end`).
         sampling: How tokens are chosen; None = the most likely.
         tokenizer: Decodes the answers' text; None = only tokens.
+        texts: The questions as they were asked, which some kinds of relevance look at.
         on_token: Called with row and token as soon as a token is known, those that end an answer left out.
 
     Raises:
@@ -81,7 +80,7 @@ def ask_all(
         cache = context.cache.fork(rows)
     else:
         cache = prefill(model, context.waiting, questions, draw=sampling.seed if sampling else 0)
-    hidden_BD = feed_questions(model, cache, questions)
+    hidden_BD = feed_questions(context, cache, questions, texts)
     said: list[list[int]] = [[] for _ in range(rows)]
     stopped = [False] * rows
     first = last = began
@@ -117,16 +116,28 @@ def ask_all(
     ]
 
 
-def feed_questions(model: "VideoLanguageModel", cache: Cache, questions: Sequence[Sequence[int]]) -> Tensor:
+def feed_questions(
+    context: Context, cache: Cache, questions: Sequence[Sequence[int]], texts: Sequence[str] | None
+) -> Tensor:
     """Runs questions of different lengths behind the context; hidden_BD of each one's last token."""
+    model = context.model
     lengths = torch.tensor([len(question) for question in questions])
     longest = int(lengths.max())
     padded = [[*question, *([question[-1]] * (longest - len(question)))] for question in questions]
     tokens_BT = torch.tensor(padded, device=model.device)
     valid_BT = (torch.arange(longest) < lengths[:, None]).to(model.device)
     layout = Layout.text(len(questions), longest, model.device)
-    piece = Piece(model.llm.embed(tokens_BT), layout, None if bool((lengths == longest).all()) else valid_BT)
-    model.policy.before_question(cache, piece)
-    hidden_BTD = model.llm.extend(piece.embeds_BTD, cache, valid_BT=piece.valid_BT, layout=layout)
+    question = Question(
+        model.llm.embed(tokens_BT),
+        layout,
+        None if bool((lengths == longest).all()) else valid_BT,
+        llm=model.llm,
+        relevance=model.relevance,
+        tokens=tuple(map(tuple, questions)),
+        texts=None if texts is None else tuple(texts),
+        names=context.names,
+    )
+    model.policy.before_question(cache, question)
+    hidden_BTD = model.llm.extend(question.embeds_BTD, cache, valid_BT=question.valid_BT, layout=layout)
     model.policy.after_decode(cache)
     return hidden_BTD[torch.arange(len(questions)), lengths - 1]

@@ -28,6 +28,8 @@ class Context:
     """Waiting for frames, vision, compression and prefill."""
     prefill_ms: float
     """Of it, the language model."""
+    names: tuple[str, ...] = ()
+    """What the visuals are called, as far as it is known."""
     waiting: Waiting | None = None
     """What is prefilled only when a question selects of it; the cache is empty then."""
 

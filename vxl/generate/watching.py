@@ -25,6 +25,7 @@ def watch(
     head: "Encoded",
     visuals: Sequence[Iterable[Tensor]] = (),
     *,
+    names: Sequence[str] = (),
     on_piece: Callable[[int, int], None] | None = None,
     seed: int = 0,
 ) -> Context:
@@ -39,6 +40,7 @@ def watch(
         head: Tokens up to the question, with a place for every visual token (`Prompt.head`).
         visuals: For each item of the head its frames, uint8 at the tower's size, in tensors of any number of
             frames ([C,H,W] or [F,C,H,W]); for an image its views. Read once, as needed.
+        names: What the visuals are called, for relevance that looks them up.
         on_piece: Called after each piece with the groups done and the groups of all visuals.
         seed: Of what a policy draws, such as the ratios of `kv=vst`.
 
@@ -82,6 +84,7 @@ def watch(
         tokens=len(head),
         watch_ms=now(model) - 1000 * began,
         prefill_ms=prefill_ms,
+        names=tuple(names),
         waiting=Waiting(torch.cat(waiting, dim=1), layout, cuts) if waiting else None,
     )
 

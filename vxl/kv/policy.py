@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from vxl.llm.cache import Cache
     from vxl.llm.decoder import Decoder
     from vxl.prefill.base import Piece, Prefill
+    from vxl.relevance.base import Question
 
 SEED = "seed"
 """Where a cache notes its request's seed, for policies that draw."""
@@ -57,8 +58,8 @@ class Policy:
     def after_chunk(self, cache: "Cache", piece: "Piece") -> None:
         """Called when a piece of the prefill is in the cache."""
 
-    def before_question(self, cache: "Cache", piece: "Piece") -> None:
-        """Called once per question, on the question's own fork, before its tokens go in."""
+    def before_question(self, cache: "Cache", question: "Question") -> None:
+        """Called once per batch of questions, on their own fork, before their tokens go in."""
 
     def after_decode(self, cache: "Cache") -> None:
         """Called when the question's tokens, and then each token of the answer, are in the cache."""

@@ -89,6 +89,12 @@ def attend(
     layer = cast(int, module.layer_idx)
     if step.new is not None:
         step.new[layer] = New(key, value, rotated if step.memo else None)
+    if step.queries is not None:
+        assert step.observed_BQ is not None
+        columns = step.observed_BQ.clamp(min=0)[:, None, :, None].expand(
+            -1, query.shape[1], -1, query.shape[3]
+        )
+        step.queries[layer] = query.gather(2, columns)
     past = () if step.past is None else step.past[layer]
     if step.windows is not None:
         out = through_windows(past, query, rotated, value, scaling, step)

@@ -165,6 +165,31 @@ def joined(blocks: Sequence[Block], places: Places) -> Block:
     )
 
 
+def merged(
+    blocks: Sequence[Block],
+    members_BPR: Tensor,
+    order_BM: Tensor,
+    places: Places,
+    rotary: Rotary,
+    *,
+    memo: bool,
+) -> Block:
+    """One block of entries and of means of entries of several; see `Cache.merge`."""
+    rows, means, width = members_BPR.shape
+
+    def mixed(parts: list[Tensor]) -> Tensor:
+        old_BNSH = torch.cat(parts, dim=2)
+        every_BNXH = take(old_BNSH, members_BPR.reshape(rows, 1, means * width))
+        mean_BNPH = every_BNXH.unflatten(2, (means, width)).mean(dim=3)
+        return take(torch.cat((old_BNSH, mean_BNPH), dim=2), order_BM[:, None])
+
+    keys, values = (
+        mixed([block.keys_BNSH for block in blocks]),
+        mixed([block.values_BNSH for block in blocks]),
+    )
+    return Block(keys, values, *places, rotary.turn(keys, places.positions_BNS) if memo else None)
+
+
 def take(tensor: Tensor, order_BNS: Tensor) -> Tensor:
     """Gathers entries along axis 2 of [B,N,S] or [B,N,S,H]; rows and heads of either broadcast."""
     rows = max(tensor.shape[0], order_BNS.shape[0])

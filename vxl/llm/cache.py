@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from vxl.llm.block import Block, Choice, Places, Room, alone, choose, joined, places_of
+from vxl.llm.block import Block, Choice, Places, Room, alone, choose, joined, merged, places_of
 from vxl.llm.rope import Rotary
-from vxl.llm.step import Step
+from vxl.llm.step import Observed, Step
 
 if TYPE_CHECKING:
     from vxl.data.layout import Layout
@@ -60,6 +60,8 @@ class Cache:
         Pieces from before a fork may have one row for all."""
         self.state: dict[str, Any] = {}
         """What a policy remembers of these sequences; a fork gets a copy of the dict."""
+        self.observed: Observed | None = None
+        """Queries of the last pass, if it was told to observe; forks start without."""
         self._rooms: list[Room | None] = [None] * layers
 
     @property
@@ -110,6 +112,10 @@ class Cache:
         self.fed += tokens
         if layout is not None:
             self.layouts.append(layout)
+        self.observed = None
+        if step.queries is not None and step.observed_BQ is not None:
+            queries = tuple(query for query in step.queries if query is not None)
+            self.observed = Observed(queries, step.observed_BQ >= 0)
 
     def fork(self, rows: int | None = None) -> "Cache":
         """A cache that goes on from here on its own and shares all blocks.
@@ -177,6 +183,30 @@ class Cache:
     def detach(self) -> None:
         """Cuts all entries from the graph: gradients go no further back."""
         self.layers = [tuple(block.detached() for block in blocks) for blocks in self.layers]
+
+    def merge(
+        self, members_BPR: Tensor, order_BM: Tensor, positions_BM: Tensor, valid_BM: Tensor | None
+    ) -> None:
+        """Replaces entries by means of entries, in every layer alike.
+
+        Keys are averaged un-rotated. One layer at a time, so that memory grows by a layer's blocks at most.
+        `next_B` is the caller's to set.
+
+        Args:
+            members_BPR: Which R entries each of P means is of; [B or 1, P, R].
+            order_BM: The new entries: e < S is an old entry, S + p the p-th mean; [B or 1, M].
+            positions_BM: Their rotary positions.
+            valid_BM: New entries that exist; None = all.
+        """
+        index_BNS = self.index()
+        first_BNP = index_BNS.gather(2, members_BPR[:, None, :, 0].expand(self.rows, -1, -1))
+        index = torch.cat((index_BNS, first_BNP), dim=2).gather(
+            2, order_BM[:, None].expand(self.rows, -1, -1)
+        )
+        places = Places(positions_BM[:, None], index, None if valid_BM is None else valid_BM[:, None])
+        for layer, blocks in enumerate(self.layers):
+            self.layers[layer] = (merged(blocks, members_BPR, order_BM, places, self.rotary, memo=self.memo),)
+        self._rooms = [None] * len(self.layers)
 
     def join(self) -> None:
         """Copies the blocks of each layer into one, which decoding reads faster; no number changes.

@@ -218,6 +218,7 @@ class Decoder(nn.Module):
         valid_BT: Tensor | None = None,
         windows: Windows | None = None,
         beacons: Tensor | None = None,
+        observe: int = 0,
     ) -> Step:
         """Describes one pass of new tokens.
 
@@ -229,6 +230,7 @@ class Decoder(nn.Module):
             valid_BT: With a cache: real tokens, padding on the right.
             windows: What tokens see of what came before them; None = all of it.
             beacons: Which tokens are beacons, see `Step`.
+            observe: Of how many tokens at each row's end the queries are left in the step.
         """
         if positions_BT is None:
             assert cache is not None, "without a cache positions must be given"
@@ -250,6 +252,8 @@ class Decoder(nn.Module):
             memo=cache is None or cache.memo,
             beacons=beacons,
             new=None if cache is None else [None] * self.layers,
+            observed_BQ=last_columns(positions_BT, valid_BT, observe) if observe else None,
+            queries=[None] * self.layers if observe else None,
         )
 
     def embed(self, tokens_BT: Tensor) -> Tensor:
@@ -271,14 +275,19 @@ class Decoder(nn.Module):
         layout: "Layout | None" = None,
         windows: Windows | None = None,
         beacons: Tensor | None = None,
+        observe: int = 0,
     ) -> Tensor:
         """Runs tokens behind what a cache has and puts them into it.
+
+        With `observe`, the cache holds the queries of so many last tokens of every row until the next pass.
 
         Returns:
             hidden_BTD of the new tokens.
         """
         tokens = embeds_BTD.shape[1]
-        step = self.step(cache=cache, tokens=tokens, valid_BT=valid_BT, windows=windows, beacons=beacons)
+        step = self.step(
+            cache=cache, tokens=tokens, valid_BT=valid_BT, windows=windows, beacons=beacons, observe=observe
+        )
         hidden_BTD = self(embeds_BTD, step)
         cache.append(step, layout)
         return hidden_BTD
@@ -286,6 +295,14 @@ class Decoder(nn.Module):
     def logits(self, hidden: Tensor) -> Tensor:
         """Scores of all tokens, [..., vocabulary], from hidden states [..., D]."""
         return self.causal_lm.get_output_embeddings()(hidden)
+
+
+def last_columns(positions_BT: Tensor, valid_BT: Tensor | None, count: int) -> Tensor:
+    """Columns [B, Q] of the last `count` tokens of every row; negative where a row has fewer."""
+    rows, tokens = positions_BT.shape
+    lengths_B = positions_BT.new_full((rows,), tokens) if valid_BT is None else valid_BT.sum(dim=1)
+    back_Q = torch.arange(min(count, tokens), 0, -1, device=positions_BT.device)
+    return lengths_B[:, None] - back_Q
 
 
 def hugging_face_config(config: DecoderConfig) -> Any:

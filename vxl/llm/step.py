@@ -55,6 +55,10 @@ class Step:
     weights alone run. An empty tensor keeps the beacons' weights in the graph, as all ranks must."""
     new: list["New | None"] | None = field(default=None, repr=False)
     """A slot for each layer's new keys and values; None = nobody wants them."""
+    observed_BQ: Tensor | None = None
+    """Columns whose queries somebody wants (negative: there is none); None = nobody."""
+    queries: list[Tensor | None] | None = field(default=None, repr=False)
+    """A slot for each layer's queries of these columns, rotated, [B, query heads, Q, H]."""
     scratch: dict[Any, Any] = field(default_factory=dict, repr=False)
     """What a backend works out once for all layers."""
 
@@ -65,6 +69,15 @@ class New(NamedTuple):
     keys_BNTH: Tensor
     values_BNTH: Tensor
     rotated_BNTH: Tensor | None
+
+
+class Observed(NamedTuple):
+    """Queries of the last tokens of a pass, rotated to their positions."""
+
+    queries: tuple[Tensor, ...]
+    """Each layer's, [B, query heads, Q, H]."""
+    real_BQ: Tensor
+    """Which of them exist: a row may be shorter than Q."""
 
 
 def documents(document_BT: Tensor) -> tuple[Span, ...] | None:

@@ -1,0 +1,30 @@
+"""Every chunk matters."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from vxl.relevance.base import Chunks, Question, Relevance, RelevanceConfig
+
+if TYPE_CHECKING:
+    from vxl.llm.cache import Cache
+
+
+@dataclass(frozen=True, kw_only=True)
+class AllConfig(RelevanceConfig):
+    """Every chunk stays in full, whatever the budget."""
+
+    _target_: str = "vxl.relevance.all.All"
+
+
+class All(Relevance):
+    """Every chunk matters."""
+
+    def __init__(self, config: AllConfig) -> None:
+        super().__init__(config)
+
+    def score(self, question: Question, chunks: Chunks, cache: "Cache") -> Tensor:
+        """See `Relevance.score`."""
+        return torch.full((cache.rows, chunks.count), torch.inf, device=chunks.chunk_BS.device)

@@ -1,0 +1,38 @@
+"""Chunks drawn at random."""
+
+import zlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from vxl.relevance.base import Chunks, Question, Relevance, RelevanceConfig
+
+if TYPE_CHECKING:
+    from vxl.llm.cache import Cache
+
+
+@dataclass(frozen=True, kw_only=True)
+class RandomConfig(RelevanceConfig):
+    """Chunks drawn at random, others for every question: a baseline."""
+
+    _target_: str = "vxl.relevance.random.Random"
+    seed: int = 0
+    """Of the draws; the same question about as long a video always draws the same."""
+
+
+class Random(Relevance):
+    """Draws a score for every chunk."""
+
+    def __init__(self, config: RandomConfig) -> None:
+        super().__init__(config)
+        self.seed = config.seed
+
+    def score(self, question: Question, chunks: Chunks, cache: "Cache") -> Tensor:
+        """See `Relevance.score`."""
+        rows = []
+        for tokens in question.tokens:
+            seed = zlib.crc32(repr((self.seed, tokens)).encode())
+            rows.append(torch.rand(chunks.count, generator=torch.Generator().manual_seed(seed)))
+        return torch.stack(rows).to(chunks.chunk_BS.device)
