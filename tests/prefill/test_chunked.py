@@ -11,7 +11,7 @@ from tests.llm.tiny import decoder, reference
 from tests.small import IMAGE, example, frames, head, model, video
 from vxl.data.collate import collate
 from vxl.data.encoded import Encoded, Item
-from vxl.data.layout import Kind
+from vxl.data.layout import Kind, Layout
 from vxl.errors import ConfigError
 from vxl.generate import ask, watch
 from vxl.generate.watching import layout_of
