@@ -11,6 +11,7 @@ from rich.table import Table
 
 from vxl.config.explain import CONF, Choice, Key, choices, find, keys_of, schema_keys
 from vxl.config.plugins import load_plugins
+from vxl.config.rebuild import INTERNAL
 
 
 def explain(
@@ -39,7 +40,7 @@ def explain(
     if not words:
         _overview(folders, console)
         console.print("\nkeys of the run", style="bold")
-        _keys([key for key in schema_keys(root) if "." not in key.name], console)
+        _keys([key for key in schema_keys(root) if "." not in key.name and key.name not in INTERNAL], console)
         console.print("\nmore:  vxl explain GROUP   vxl explain GROUP=NAME   vxl explain KEY")
     for word in words:
         kind, found = find(word, folders, root)

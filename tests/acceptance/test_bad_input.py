@@ -4,6 +4,7 @@ Every row is a command as it is typed, run in this process. The process and the 
 HOST, the working directory as FOLDER.
 """
 
+import dataclasses
 import errno
 import json
 import os
@@ -20,13 +21,15 @@ from torch.distributed.checkpoint.filesystem import FileSystem
 import train
 from tests.data import media
 from vxl.checkpoint.folder import choose, step_of
+from vxl.compressor.dts import DTSConfig
 from vxl.config.compose import compose
 from vxl.data.shards import Member, write_shards
 from vxl.errors import VxlError
 
-CITY = Path(__file__).parents[2] / "examples/clips/city.mp4"
-DTS = "ratio, temporal, spatial, grid, slice, pool, published_layout, published_relative_key"
-VISION = "clip_l_336, dinov2_b, dinov2_s, dinov2_s_fetched, siglip_so400m, tiny"
+ROOT = Path(__file__).parents[2]
+CITY = ROOT / "examples/clips/city.mp4"
+DTS = ", ".join(field.name for field in dataclasses.fields(DTSConfig) if field.name != "_target_")
+VISION = ", ".join(sorted(file.stem for file in (ROOT / "conf/vision").glob("*.yaml")))
 FAST = "name=x logger=csv trainer=cpu data.workers=0 data.batch=4 data.bucket=8 trainer.max_steps=3"
 SHARDS = f"{FAST} data=shards data.train=[shards/*.tar]"
 

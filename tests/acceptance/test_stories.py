@@ -1,6 +1,7 @@
 """What a new user types, from the first run to a table: exit status, files and what the screen says."""
 
 import json
+import shlex
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from tests.acceptance.runs import ROOT, start
 pytestmark = pytest.mark.slow
 
 CLIP = ROOT / "examples" / "clips" / "sintel_trailer.mp4"
+CITY = CLIP.with_name("city.mp4")
 SHORT = "trainer.max_steps=20"
 
 
@@ -78,9 +80,7 @@ def test_ask(place: Path) -> None:
 
 
 def test_a_sweep_needs_no_flag_and_compares(place: Path) -> None:
-    text = said(
-        "train.py", "model=videoxl2", "size=tiny", "+sweep=compression", "trainer.max_steps=3", cwd=place
-    )
+    text = said("train.py", "model=videoxl2", "size=tiny", "+sweep=compression", SHORT, cwd=place)
     (sweep,) = (place / "runs").glob("compression-*")
     members = sorted(path.name for path in sweep.iterdir() if path.is_dir())
     assert members == ["ratio=16", "ratio=4", "ratio=64"]
@@ -93,7 +93,7 @@ def test_a_sweep_needs_no_flag_and_compares(place: Path) -> None:
 
 
 def test_a_failing_member_does_not_stop_the_others(place: Path) -> None:
-    words = ["name=mixed", "compressor.ratio=16,6", "trainer.max_steps=2", "logger=csv"]
+    words = ["name=mixed", "compressor.ratio=16,6", SHORT, "logger=csv"]
     text = said("train.py", *words, cwd=place, status=1)
     assert "compressor.ratio=6 does not fit a grid of 4 x 4 patches" in text
     assert "1 of 2 members failed" in text
@@ -102,14 +102,25 @@ def test_a_failing_member_does_not_stop_the_others(place: Path) -> None:
     assert "is finished" in said("train.py", *words, cwd=place, status=1)
 
 
-def test_a_users_own_list(place: Path) -> None:
-    turns = [{"from": "human", "value": "<image>\nWhat is it?"}, {"from": "gpt", "value": "A trailer."}]
-    (place / "mine.json").write_text(json.dumps([{"id": "1", "video": CLIP.name, "conversations": turns}]))
+def test_a_users_own_data_and_a_warm_start(place: Path) -> None:
+    """What the README's section on one's own data types, in its order."""
+    block = (ROOT / "README.md").read_text().partition("## Your own data")[2].partition("```bash\n")[2]
+    commands = [shlex.split(line, comments=True) for line in block.partition("```")[0].splitlines()]
+    typed = [words for words in commands if words[0] == "python" and not words[2].startswith("plugins=")]
+    assert [words[2].partition("=")[2] for words in typed] == ["json", "shards", "mixture", "first"]
+    turns = [{"from": "human", "value": "<image>\nWhat is it?"}, {"from": "gpt", "value": "A city."}]
+    items = [{"id": str(n), "video": "city.mp4", "conversations": turns} for n in range(4)]
+    (place / "mine.json").write_text(json.dumps(items))
     (place / "videos").mkdir()
-    shutil.copy(CLIP, place / "videos")
-    words = ["data=json", "data.json=mine.json", "data.videos=videos", "data.batch=2", "trainer.max_steps=2"]
-    said("train.py", "name=own", "logger=csv", *words, cwd=place)
-    assert (place / "runs/own/RESULT.json").exists()
+    shutil.copy(CITY, place / "videos")
+    before = set(place.glob("runs/tiny-*/RESULT.json"))
+    for words in commands:
+        if words[:2] == ["vxl", "shards"]:
+            assert "4 samples in 1 shard in shards" in vxl(*words[1:], cwd=place)
+        elif words in typed:
+            text = said("train.py", *words[2:], SHORT, cwd=place)
+            assert ("tensors loaded" in text) == words[2].startswith("init_from=")
+    assert len(set(place.glob("runs/tiny-*/RESULT.json")) - before) == len(typed)
 
 
 def test_tiny_learns_in_minutes(place: Path) -> None:

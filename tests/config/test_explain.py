@@ -161,3 +161,14 @@ def test_flatten_and_show() -> None:
 def test_own_conf_is_found() -> None:
     assert (config_explain.CONF / "train.yaml").exists()
     assert "model" in choices()
+
+
+def test_a_word_that_names_nothing_lists_groups_and_keys_of_the_run_on_one_screen() -> None:
+    with pytest.raises(ConfigError) as error:
+        explain(["compresor"])
+    text = str(error.value)
+    assert "did you mean vxl explain compressor" in text
+    there = text.partition("there are: ")[2].split(", ")
+    assert {"compressor", "seed"} <= set(there)
+    assert len(set(there)) == len(there) < 60
+    assert "sweep_name" not in there

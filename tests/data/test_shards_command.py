@@ -38,7 +38,7 @@ def items():
 def test_write_then_stats(folder, capsys):
     write_json(folder / "list.json", items())
     vxl("write", "out", "--json", "list.json", "--videos", "media")
-    assert capsys.readouterr().out == "4 samples in 1 shards in out\n"
+    assert capsys.readouterr().out == "4 samples in 1 shard in out\n"
     for source in (["out"], ["list.json", "--videos", "media"]):
         vxl("stats", *source, "--as-json")
         found = json.loads(capsys.readouterr().out)
@@ -64,14 +64,14 @@ def test_write_stops_at_bad_samples_before_it_writes(folder, capsys):
     assert "none.mp4" in said[1]
     assert not (folder / "out").exists()
     vxl("write", "out", "--json", "list.json", "--videos", "media", "--skip-bad")
-    assert capsys.readouterr().out == "4 samples in 1 shards in out, 2 members left out\n"
+    assert capsys.readouterr().out == "4 samples in 1 shard in out, 2 members left out\n"
 
 
 def test_write_from_a_folder(folder, capsys):
     (folder / "media" / "v.txt").write_text("it gets brighter")
     write_json(folder / "media" / "i.json", talk())
     vxl("write", "out", "--folder", "media")
-    assert capsys.readouterr().out == "2 samples in 1 shards in out\n"
+    assert capsys.readouterr().out == "2 samples in 1 shard in out\n"
 
 
 def test_lint_says_everything(folder, capsys):

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from vxl.config.option import Option, meanings, schema_of
-from vxl.config.rebuild import describe, nearest
+from vxl.config.rebuild import INTERNAL, describe, nearest
 from vxl.errors import ConfigError
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -152,7 +152,8 @@ def find(word: str, folders: list[Path], root: type) -> tuple[str, Any]:
             return "keys", [dataclasses.replace(key, name=f"{where} {tail}") for where, key in found.items()]
         names = [key.name for choice in known[head].values() for key in keys_of(choice, root)]
         raise ConfigError(_no(f"key of {head}", tail, word, list(dict.fromkeys(names)), f"{head}."))
-    raise ConfigError(_no("group or key", word, word, [*known, *run_keys]))
+    plain = [key for key in run_keys if "." not in key and key not in INTERNAL]
+    raise ConfigError(_no("group or key", word, word, list(dict.fromkeys([*known, *plain]))))
 
 
 def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -57,7 +57,7 @@ class ShardWriter:
         self.before = existing(folder, pattern)
         if self.before and not overwrite:
             raise DataError(
-                f"{folder} already holds {len(self.before)} shards, the first is {self.before[0].name}.\n"
+                f"{folder} holds shards already, {self.before[0].name} first.\n"
                 "  name another folder, or replace them:  --overwrite"
             )
         self.written: list[Path] = []

@@ -95,7 +95,8 @@ def run_write(parsed: argparse.Namespace) -> None:
                 writer.write(member.key, member.files)
     source = IndexedShards([str(path) for path in writer.written], cache=parsed.cache)
     left_out = f", {len(wrong)} members left out" if wrong else ""
-    print(f"{len(source)} samples in {len(writer.written)} shards in {parsed.out}{left_out}")
+    shards = f"{len(writer.written)} shard{'s' if len(writer.written) > 1 else ''}"
+    print(f"{len(source)} samples in {shards} in {parsed.out}{left_out}")
 
 
 def run_index(parsed: argparse.Namespace) -> None:
