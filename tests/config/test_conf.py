@@ -20,7 +20,12 @@ FILES = sorted(CONF.glob("*/*.yaml"))
 OPTIONS = [file for file in FILES if "_target_" in (yaml.safe_load(file.read_text()) or {})]
 # Groups that are parts: GROUP=NAME is conf/GROUP/NAME.yaml, whose code is in vxl/GROUP/.
 PARTS = ("video", "data", "vision", "compressor", "selector", "llm", "prefill", "kv", "relevance")
-ELSEWHERE = {"strategy": "vxl.train.strategy.", "logger": "vxl.train.logger.", "benchmark": "vxl.evaluate."}
+ELSEWHERE = {
+    "strategy": "vxl.train.strategy.",
+    "cluster": "vxl.train.",
+    "logger": "vxl.train.logger.",
+    "benchmark": "vxl.evaluate.",
+}
 
 
 def name(file: Path) -> str:

@@ -105,21 +105,32 @@ def _run(name: str, main: Callable[[Any, str], None]) -> int:
     want_traceback = "debug=traceback" in arguments
     members: list[sweep.Member] = []
     failure: list[BaseException] = []
+    status: list[int] = []
+
+    submitted = bool(os.environ.get("VXL_SUBMITTED"))
 
     def job(composed: Any) -> None:
         """One run: the only one of the command, or one member of a sweep."""
         member = sweep.Member.of(composed)
         try:
             text = OmegaConf.to_yaml(composed, sort_keys=False)
-            main(checked(composed, name), text)
+            config = checked(composed, name)
+            if name == "train" and not sweep.is_here(composed):
+                status.append(_hand_over([sys.argv[1:]], functools.partial(_compose, name)))
+                return
+            if submitted:
+                _refuse_other_code(config)
+            main(config, text)
         except Exception as error:  # kept, shown and counted below; the other members go on
-            if member is None:
+            if member is not None and submitted:
+                member.fail(error)
+            if member is None or submitted:
                 failure.append(error)
                 return
             member.fail(error)
             if not isinstance(error, VxlError) or want_traceback:
                 traceback.print_exc()
-        if member is not None:
+        if member is not None and not submitted:
             members.append(member)
 
     try:
@@ -127,6 +138,10 @@ def _run(name: str, main: Callable[[Any, str], None]) -> int:
         check = functools.partial(checked, name=name)
         arguments = sweep.prepare(arguments, functools.partial(_compose, name), check, _folders(arguments))
         sys.argv[1:] = arguments
+        if name == "train" and "--multirun" in arguments:
+            each = sweep.expand(arguments, _folders(arguments))
+            if not sweep.is_here(_compose(name, each[0])):
+                return _hand_over(each, functools.partial(_compose, name))
         hydra.main(version_base="1.3", config_path=str(CONF), config_name=name)(job)()
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         from vxl.config.mistakes import translate
@@ -146,13 +161,45 @@ def _run(name: str, main: Callable[[Any, str], None]) -> int:
         if not isinstance(error, VxlError):
             raise error
         return _show(error, error, want_traceback)
-    return 0
+    return status[0] if status else 0
+
+
+def _hand_over(members: list[list[str]], compose: Callable[[list[str]], Any]) -> int:
+    """Gives the runs of this command to the cluster that their config names."""
+    from omegaconf import OmegaConf
+
+    from vxl.config import sweep
+    from vxl.train.dispatch import dispatch
+
+    def failed(words: list[str], error: VxlError) -> None:
+        member = sweep.Member.of(compose(words))
+        if member is not None:
+            member.fail(error)
+
+    return dispatch(
+        members,
+        compose=lambda words: checked(compose(words), "train"),
+        composed=lambda words: OmegaConf.to_yaml(compose(words), sort_keys=False),
+        script=Path(sys.argv[0]),
+        failed=failed,
+    )
+
+
+def _refuse_other_code(config: Any) -> None:
+    """Compares code and configs with those that were there when a cluster was given this run."""
+    from vxl.train.cluster import ANY_CODE, SUBMITTED
+    from vxl.train.code import refuse_changed
+
+    record = os.environ[SUBMITTED]
+    if record != ANY_CODE:
+        refuse_changed(Path(record), config.plugins)
 
 
 def _quoted(word: str) -> str:
-    """A word that names a run, so that Hydra takes it whole: a sweep member's name holds `=` and `,`."""
+    """A run's name or sbatch's own options, so that Hydra takes them whole: they hold `=` and `,`."""
     key, _, value = word.partition("=")
-    whole = key in ("run", "name", "init_from", "weights") and "=" in value and value[0] not in "'\""
+    names = ("run", "name", "init_from", "weights", "cluster.sbatch")
+    whole = key in names and "=" in value and value[0] not in "'\""
     return f"{key}='{value}'" if whole else word
 
 

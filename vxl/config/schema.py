@@ -15,6 +15,7 @@ from vxl.relevance.attention import AttentionConfig
 from vxl.relevance.base import RelevanceConfig
 from vxl.selector.base import SelectorConfig
 from vxl.selector.none import KeepAllConfig
+from vxl.train.cluster import ClusterConfig, HereConfig
 from vxl.train.logger import LoggerConfig
 from vxl.train.optimizer import OptimConfig
 from vxl.train.retention import RetentionConfig
@@ -81,6 +82,7 @@ class TrainConfig(ModelParts):
     optim: OptimConfig
     trainer: TrainerConfig
     strategy: StrategyConfig
+    cluster: ClusterConfig = field(default_factory=HereConfig)
     checkpoint: RetentionConfig
     logger: LoggerConfig
     paths: PathsConfig

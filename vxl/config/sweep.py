@@ -90,6 +90,22 @@ def prepare(
     return [flag for flag in flags if flag not in ("-m", "--multirun")] + ["--multirun", *words]
 
 
+def expand(arguments: Sequence[str], folders: Sequence[Path]) -> list[list[str]]:
+    """The overrides of each member of a prepared sweep, as one would type them for it alone."""
+    from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    _, words = _flags_first(list(arguments))
+    parser = OverridesParser.create()
+    overrides = parser.parse_overrides(words)
+    options = [v for o in overrides if o.key_or_group == "sweep" for v in _listed(o.value())]
+    kept = [w for o, w in zip(overrides, words, strict=True) if o.key_or_group != "sweep"]
+    typed = {o.key_or_group for o in overrides}
+    given = [f"{key}={value}" for key, value in _params(options, folders).items() if key not in typed]
+    (batch,) = BasicSweeper.split_arguments(parser.parse_overrides([*given, *kept]), max_batch_size=None)
+    return [list(member) for member in batch]
+
+
 def _flags_first(arguments: list[str]) -> tuple[list[str], list[str]]:
     """Hydra's flags with their values, and the overrides: its parser does not take them mixed."""
     flags: list[str] = []
@@ -126,13 +142,22 @@ def _refuse_idle_devices(config: Any, words: list[str]) -> None:
     devices = config.get("trainer", {}).get("devices", 1)
     launched = "LOCAL_RANK" in os.environ or "SLURM_PROCID" in os.environ
     many = isinstance(devices, int) and devices > 1
-    if many and not launched and not any(w.startswith("cluster=") for w in words):
-        rest = " ".join(w for w in words if not w.startswith("trainer.devices="))
+    if many and not launched and is_here(config):
+        rest = " ".join(w for w in words if not w.startswith(("trainer.devices=", "cluster=")))
         raise ConfigError(
             f"a sweep with trainer.devices={devices} needs a launcher of {devices} processes a member.\n"
-            f"  one device a member:  python train.py {rest} trainer.devices=1\n"
-            f"  one member by hand:   torchrun --nproc_per_node {devices} train.py … without the sweep"
+            f"  one device a member:        python train.py {rest} trainer.devices=1\n"
+            f"  a SLURM job a member:       python train.py {rest} trainer.devices={devices} cluster=slurm\n"
+            f"  processes of this machine:  python train.py {rest} trainer.devices={devices} cluster=local"
         )
+
+
+def is_here(composed: Any) -> bool:
+    """Whether a config runs in this process: no cluster is chosen, or this is a cluster's process."""
+    import os
+
+    target = str((composed.get("cluster") or {}).get("_target_", "vxl.train.cluster.Here"))
+    return target.endswith(".Here") or bool(os.environ.get("VXL_SUBMITTED"))
 
 
 def _refuse_for_all(

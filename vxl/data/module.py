@@ -24,6 +24,7 @@ from vxl.data.seeds import seed_of
 from vxl.data.source import Source
 from vxl.data.stream import MicroBatch, Stream
 from vxl.data.tokenizer import tokenizer_of
+from vxl.data.worker import leave_signals_to_trainer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -181,6 +182,7 @@ class DataModule(L.LightningDataModule):
             collate_fn=partial(join, pad=self.examples.prompt.pad),  # ty: ignore[invalid-argument-type]
             prefetch_factor=PREFETCH if workers else None,
             pin_memory=torch.cuda.is_available(),
+            worker_init_fn=leave_signals_to_trainer,
             # Without one of its own the loader draws from torch's generator, whose state then depends on it.
             generator=torch.Generator().manual_seed(seed_of(self.config.seed, "loader", name)),
         )

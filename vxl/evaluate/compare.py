@@ -11,7 +11,17 @@ from vxl.evaluate.statistics import Paired, Spread, paired, spread
 from vxl.runs import Run
 
 # Keys that differ between the members of a sweep without being what it compares.
-_NOT_COMPARED = ("name", "sweep_name", "sweep_member", "dry_run", "on_existing", "paths", "logger", "debug")
+_NOT_COMPARED = (
+    "name",
+    "sweep_name",
+    "sweep_member",
+    "dry_run",
+    "on_existing",
+    "paths",
+    "logger",
+    "debug",
+    "cluster",
+)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from vxl.config.option import Option
 from vxl.config.rebuild import plain
 
 # Keys that say where and how a run is started, not what it is.
-_PLACES = {"name", "paths", "on_existing", "dry_run", "debug", "sweep_name", "sweep_member"}
+_PLACES = {"cluster", "name", "paths", "on_existing", "dry_run", "debug", "sweep_name", "sweep_member"}
 _ABSENT = "(absent)"
 
 

@@ -29,10 +29,11 @@ from vxl.train import provenance
 from vxl.train.atomic import why_not, write_text
 from vxl.train.changes import Difference, differences, fingerprint
 from vxl.train.failure import clear_failure, write_failure
-from vxl.train.lock import Lock
+from vxl.train.lock import Lock, is_held
 
-# What a folder may hold and still be nobody's work: leftovers of a start that was killed, or of a preview.
-_NOTHING_YET = {".lock", "config.yaml", "resolved.yaml", "FAILED.json", "train.log"}
+# What a folder may hold and still be nobody's work: leftovers of a start that was killed, of a preview, or
+# of a submission.
+_NOTHING_YET = {".lock", "config.yaml", "resolved.yaml", "FAILED.json", "train.log", "slurm", "local"}
 # Says that a removal has begun, and so that what is left of the run is not worth keeping.
 _REMOVING = ".removing"
 # What `on_existing=overwrite` removes; anything else in the folder is not ours.
@@ -68,6 +69,22 @@ def write_resolved(directory: Path, values: dict[str, Any]) -> None:
         return
     directory.mkdir(parents=True, exist_ok=True)
     write_text(directory / "resolved.yaml", yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
+
+
+def status_of(config: Any) -> Literal["new", "resume", "finished", "running"]:
+    """What there is to do for a config's run, without opening its directory.
+
+    Raises:
+        ConfigError: Its run has another config, and is not to be overwritten.
+    """
+    path = Path(config.paths.runs) / run_name(config)
+    if is_held(path / ".lock"):
+        return "running"
+    if not (path / provenance.FILE).exists() or _failed_at_once(path):
+        return "new"
+    if config.on_existing == "overwrite":
+        return "resume"
+    return _status(path, _differences(path, config))
 
 
 @dataclass
@@ -135,11 +152,9 @@ class RunDirectory:
             write_resolved(path, plain(config))
             provenance.record(path, [])
             return directory
-        recorded = yaml.safe_load((path / "resolved.yaml").read_text())
-        directory.changes = _allowed(path, differences(recorded, config))
+        directory.changes = _differences(path, config)
         clear_failure(path)
-        longer = any(change.key == "trainer.max_steps" for change in directory.changes)
-        directory.status = "finished" if directory.result.exists() and not longer else "resume"
+        directory.status = _status(path, directory.changes)
         if directory.status == "resume":
             directory.result.unlink(missing_ok=True)
             if directory.changes:
@@ -185,6 +200,16 @@ def _failed_at_once(path: Path) -> bool:
     """Whether a run failed before its first step: there is nothing to go on with, whatever its config was."""
     run = Run(path.name, path)
     return run.failure is not None and run.step == 0
+
+
+def _differences(path: Path, config: Any) -> list[Difference]:
+    """The keys in which a config differs from that of its run, if the run may go on all the same."""
+    return _allowed(path, differences(yaml.safe_load((path / "resolved.yaml").read_text()), config))
+
+
+def _status(path: Path, changes: list[Difference]) -> Literal["resume", "finished"]:
+    longer = any(change.key == "trainer.max_steps" for change in changes)
+    return "finished" if (path / "RESULT.json").exists() and not longer else "resume"
 
 
 def _allowed(path: Path, found: list[Difference]) -> list[Difference]:

@@ -21,6 +21,7 @@ from vxl.errors import CheckpointError
 from vxl.train import folder
 from vxl.train.atomic import why_not
 from vxl.train.directory import RunDirectory, run_name
+from vxl.train.handover import Stopped
 from vxl.train.result import Result, from_metrics
 
 if TYPE_CHECKING:
@@ -107,13 +108,13 @@ def fit(
             f"trace:  {profile.folder}/trace.json  (chrome://tracing, ui.perfetto.dev)", markup=False
         )
         sys.exit(0)
-    if interrupt.requested is not None and trainer.global_step < config.trainer.max_steps:
+    if interrupt.stopped is not None and trainer.global_step < config.trainer.max_steps:
         console.print(
             f"stopped after step {trainer.global_step} of {config.trainer.max_steps}; checkpoint saved.\n"
             "go on:  the same command again",
             markup=False,
         )
-        sys.exit(128 + interrupt.requested)
+        raise Stopped(interrupt.stopped)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     result = from_metrics(
         metrics,
