@@ -37,6 +37,6 @@ def test_but_it_can_be_ended():
     try:
         list(loader(Hanging()))
     except RuntimeError as error:
-        assert "is killed by signal: Terminated" in str(error)  # noqa: PT017
+        assert "DataLoader worker" in str(error)  # noqa: PT017
     else:
         raise AssertionError("it went on")
