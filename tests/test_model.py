@@ -116,6 +116,13 @@ def test_weights_follow_the_seed_and_not_the_other_parts() -> None:
     assert not torch.equal(seeded.llm.causal_lm.lm_head.weight, one.llm.causal_lm.lm_head.weight)
 
 
+def test_float32_is_float32_on_a_gpu_too() -> None:
+    torch.backends.cudnn.allow_tf32 = True  # PyTorch's default
+    build_model(settings())
+    assert not torch.backends.cudnn.allow_tf32
+    assert not torch.backends.cuda.matmul.allow_tf32
+
+
 def test_building_leaves_the_generator_and_precision_alone() -> None:
     torch.manual_seed(5)
     expected = torch.rand(3)

@@ -190,6 +190,7 @@ def build_model(
     """Builds a model from its settings.
 
     Each part is initialised from a seed of its own, so exchanging one leaves the others' weights alone.
+    In float32 convolutions compute in float32 from here on: cuDNN's TF32, PyTorch's default, is switched off.
 
     Args:
         config: Names the parts.
@@ -206,6 +207,7 @@ def build_model(
     seed = getattr(config, "seed", 0) if seed is None else seed
     device = torch.device(device)
     policy: Policy = build(config.kv)
+    torch.backends.cudnn.allow_tf32 = False  # matrix products are exact by default, convolutions are not
     with _building("llm", seed, device, dtype):
         llm: Decoder = build(config.llm, vocab_size=vocab_size)
         policy.equip(llm)

@@ -34,9 +34,8 @@ def channels_first(x_GFPV: Tensor) -> Tensor:
     return x_GFPV.unflatten(2, (24, 24)).permute(0, 4, 1, 2, 3)
 
 
-@dtypes
-def test_every_stage_of_a_group(dtype: torch.dtype) -> None:
-    recorded, compressor = golden("video_xl_2/stages"), published(dtype)
+def stages_of(compressor: DTS, patches_FPV: Tensor) -> dict[str, Tensor]:
+    """Every stage of one group, laid out as it was recorded."""
     stages: dict[str, Tensor] = {}
     for index, layer in enumerate(compressor.dts.encoder):
         layer.register_forward_hook(
@@ -44,10 +43,17 @@ def test_every_stage_of_a_group(dtype: torch.dtype) -> None:
                 {name: channels_first(out)}
             )
         )
-    compressor(features(recorded, dtype)[:4])
-    resized = compressor._resized(features(recorded, dtype)[None, :4])
+    compressor(patches_FPV)
+    resized = compressor._resized(patches_FPV[None])
     stages["stage_interpolated"] = channels_first(resized)[0].transpose(0, 1)
     stages["stage_grouped"] = channels_first(memory_view(resized))
+    return stages
+
+
+@dtypes
+def test_every_stage_of_a_group(dtype: torch.dtype) -> None:
+    recorded = golden("video_xl_2/stages")
+    stages = stages_of(published(dtype), features(recorded, dtype)[:4])
     assert stages.keys() == {key for key in recorded if key.startswith("stage_")}
     assert {key: error(value, recorded[key]) for key, value in stages.items()} == pytest.approx(
         dict.fromkeys(stages, 0.0), abs=TOLERANCE[dtype]

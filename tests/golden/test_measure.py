@@ -1,0 +1,39 @@
+"""Every recorded tensor is measured, within the tolerance, and listed in the table of README.md."""
+
+import pytest
+import torch
+
+from tests.golden import FOLDER, TOLERANCE
+from tests.golden.measure import MEASURED, WEIGHTS, golden, listed, measure, recorded
+
+# Files whose tensors are inputs of others' cases or weights alone, or that belong to another table.
+OTHERS = {"video_xl_2/levels"}
+
+
+def test_every_file_with_results_is_measured() -> None:
+    files = {
+        f"{file.parent.name}/{file.stem}"
+        for model in ("video_xl_2", "video_xl_pro")
+        for file in (FOLDER / model).glob("*.safetensors")
+    }
+    assert {file for file in files if recorded(file)} - OTHERS == MEASURED.keys()
+
+
+def test_the_table_lists_every_recorded_tensor() -> None:
+    assert set(listed()) == {(file, name) for file in MEASURED for name in recorded(file)}
+    for numbers in listed().values():
+        for number, tolerance in zip(numbers, TOLERANCE.values(), strict=True):
+            assert number == "identical" or 0 < float(number) <= tolerance
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
+@pytest.mark.parametrize("file", MEASURED)
+def test_every_recorded_tensor_is_reached(file: str, dtype: torch.dtype) -> None:
+    errors = measure(file, dtype)
+    assert sorted(errors) == recorded(file)
+    assert {name: value for name, value in errors.items() if not value <= TOLERANCE[dtype]} == {}
+
+
+def test_weights_are_no_results() -> None:
+    assert any(name.startswith(WEIGHTS) for name in golden("video_xl_2/vision"))
+    assert recorded("video_xl_2/vision") == ["hidden"]
