@@ -86,7 +86,8 @@ def test_video_xl_pro_from_features_to_logits(
     from vxl.generate import ask, watch
 
     recorded = golden(f"video_xl_pro/case{case['case']}")
-    m = loaded(places["video_xl_pro"][folder], dtype, f"selector.keep={case['keep_rate']}")
+    keep = ("selector.published_random_keep=false", f"selector.keep={case['keep_rate']}")
+    m = loaded(places["video_xl_pro"][folder], dtype, *keep)
     features_FPV = recorded["hidden_int8"].to(dtype) / 32
     monkeypatch.setattr(m, "encode", lambda frames: m.compressor(features_FPV[frames[:, 0, 0, 0].long()]))
     said: list[Tensor] = []

@@ -104,6 +104,8 @@ def test_published_quirks_are_on(tmp_path: Path) -> None:
         assert prompt["images"]["side"] == 6
         if is_pro:
             assert selector["published_query"]
+            assert selector["published_random_keep"]
+            assert selector["keep"] is None
             assert prompt["time_text"].format(seconds=4) == "Time 0004.0s:"
 
 

@@ -108,7 +108,7 @@ def test_how_many_stay(settings: dict[str, Any], visual: int, kept: int) -> None
 
 def test_the_published_random_fraction_follows_seed_and_pass() -> None:
     def counts(seed: int) -> list[int]:
-        config = QueryConfig(published_random_keep=True)
+        config = QueryConfig(keep=None, published_random_keep=True)
         selector = Query(config, llm_width=WIDTH, seed=seed)
         return [selector.count(10_000, draw) for draw in range(20)]
 
@@ -119,7 +119,13 @@ def test_the_published_random_fraction_follows_seed_and_pass() -> None:
 
 @pytest.mark.parametrize(
     ("settings", "match"),
-    [({"keep": 0.0}, "keep=0.0"), ({"keep": 1.2}, "no fraction"), ({"tokens": 0}, "tokens=0 keeps nothing")],
+    [
+        ({"keep": 0.0}, "keep=0.0"),
+        ({"keep": 1.2}, "no fraction"),
+        ({"keep": None}, "keep=null keeps no known fraction"),
+        ({"keep": 0.5, "published_random_keep": True}, r"published_random_keep=false selector\.keep=0\.5"),
+        ({"tokens": 0}, "tokens=0 keeps nothing"),
+    ],
 )
 def test_impossible_settings(settings: dict[str, Any], match: str) -> None:
     with pytest.raises(ConfigError, match=match):

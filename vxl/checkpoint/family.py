@@ -130,7 +130,12 @@ VIDEO_XL_PRO = Family(
             "published_image_time": True,
             "images": TILES,
         },
-        "selector": {"published_query": True, "published_multiple": True},
+        "selector": {
+            "published_query": True,
+            "published_multiple": True,
+            "keep": None,
+            "published_random_keep": True,
+        },
     },
 )
 _LATER = "its visual summary tokens (beacon_* tensors) are not built into this release."

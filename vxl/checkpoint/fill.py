@@ -92,7 +92,7 @@ def fill(
     own = model.state_dict(keep_vars=True)
     again = tied(own)
     outlined = any(tensor.is_meta for tensor in own.values())
-    anew = [name for name, tensor in own.items() if tensor.is_meta and name not in weights.tensors]
+    anew = [name for name in own.keys() - again.keys() - weights.tensors.keys() if own[name].is_meta]
     with torch.no_grad():
         for name, place in own.items():
             if name in again:

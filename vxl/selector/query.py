@@ -27,8 +27,8 @@ class QueryConfig(SelectorConfig):
     """Keeps the visual tokens that agree best with the question."""
 
     _target_: str = "vxl.selector.query.Query"
-    keep: float = 0.7
-    """Fraction of the visual tokens that stays."""
+    keep: float | None = 0.7
+    """Fraction of the visual tokens that stays; null where `published_random_keep` draws it."""
     tokens: int | None = None
     """Budget: at most so many visual tokens stay; null for no limit but `keep`."""
     score: Literal["time", "token"] = "time"
@@ -42,11 +42,20 @@ class QueryConfig(SelectorConfig):
     published_multiple: bool = False
     """Keep a multiple of 16, as published. On for imported weights."""
     published_random_keep: bool = False
-    """Draw `keep` from 0.7 to 0.99 at each forward pass, as published, at inference too; here by a seed."""
+    """Draw the fraction from 0.7 to 0.99 at each forward pass, at inference too, as published; here by a
+    seed, so that the same question has the same answer. On for imported weights."""
 
     def __post_init__(self) -> None:
-        """The fraction is one, the budget is positive."""
-        if not 0 < self.keep <= 1:
+        """The fraction is one and has one source, the budget is positive."""
+        if self.published_random_keep and self.keep is not None:
+            raise ConfigError(
+                f"keep={self.keep} says what published_random_keep=true draws.\n"
+                f"  always the same:  selector.published_random_keep=false selector.keep={self.keep}\n"
+                "  as published:     selector.published_random_keep=true selector.keep=null"
+            )
+        if self.keep is None and not self.published_random_keep:
+            raise ConfigError("keep=null keeps no known fraction.\n  e.g.  selector.keep=0.7")
+        if self.keep is not None and not 0 < self.keep <= 1:
             raise ConfigError(
                 f"keep={self.keep} is no fraction.\n  allowed: above 0, up to 1\n  e.g.  keep=0.7"
             )
@@ -100,7 +109,7 @@ class Query(Selector):
     def count(self, visual: int, draw: int = 0) -> int:
         """How many of `visual` tokens stay, at least one."""
         config, keep = self.config, self.config.keep
-        if config.published_random_keep:
+        if keep is None:
             keep = float(generator(self.seed, "keep", draw).uniform(*PUBLISHED_KEEP))
         kept = min(max(1, int(visual * keep)), config.tokens or visual)
         return kept - kept % MULTIPLE if config.published_multiple and kept >= MULTIPLE else kept
