@@ -14,6 +14,7 @@ from vxl.config.option import Option
 from vxl.data.collate import Batch
 from vxl.data.encoded import Item
 from vxl.data.layout import Kind, Layout
+from vxl.kv.policy import Policy, PolicyConfig
 from vxl.train.logger import CsvConfig, LoggerConfig
 from vxl.train.optimizer import OptimConfig
 from vxl.train.retention import RetentionConfig
@@ -61,6 +62,7 @@ class Model(nn.Module):
         self.llm.never_used = nn.Linear(2, 2)
         self.llm.lm_head = nn.Linear(width, VOCAB)
         self.selector = nn.Linear(2, 2)
+        self.policy = Policy(PolicyConfig(_target_="vxl.kv.policy.Policy"))
 
     def forward(self, batch: Batch) -> Output:
         seen_BD = self.vision(batch.frames_FCHW.flatten(1).to(self.llm.lm_head.weight.dtype) / 255)

@@ -67,7 +67,8 @@ def prepare(
             f"{fixed[key]} on the command line replaces the sweep's {key}={params[key]}: it varies no more.",
             file=sys.stderr,
         )
-    keys = list(dict.fromkeys([*params, *swept]))
+    # What a sweep file gives one value is the same for all members, and no part of their names.
+    keys = list(dict.fromkeys([*(key for key, value in params.items() if "," in str(value)), *swept]))
     base = [
         w
         for o, w in zip(overrides, words, strict=True)

@@ -77,12 +77,9 @@ def give_beacons(body: Any, letters: Sequence[Letter]) -> None:
 
 def with_beacons(model: nn.Module) -> list[tuple[str, nn.Linear, BeaconLinear]]:
     """All layers that have weights for beacons: (name, the layer, its child)."""
-    return [
-        (name, module, child)
-        for name, module in model.named_modules()
-        if isinstance(module, nn.Linear)
-        and isinstance(child := getattr(module, "beacon", None), BeaconLinear)
-    ]
+    layers = [(name, module) for name, module in model.named_modules() if isinstance(module, nn.Linear)]
+    found = [(name, layer, getattr(layer, "beacon", None)) for name, layer in layers]
+    return [(name, layer, own) for name, layer, own in found if isinstance(own, BeaconLinear)]
 
 
 def is_of_beacon(name: str) -> bool:

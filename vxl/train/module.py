@@ -17,7 +17,7 @@ from vxl.errors import VxlError
 from vxl.train import diverged
 from vxl.train.optimizer import OptimConfig, build_optimizer, set_rates
 from vxl.train.questions import answered
-from vxl.train.stage import Frozen, StageConfig, freeze, shrink_frozen, train_mode
+from vxl.train.stage import Frozen, StageConfig, freeze, ratios_at, shrink_frozen, train_mode
 
 log = logging.getLogger(__name__)
 
@@ -111,6 +111,7 @@ class VideoLanguageModule(LightningModule):
         optimizer = cast(LightningOptimizer, self.optimizers())
         seen.rates = set_rates(optimizer.optimizer, step, self.max_steps, self.optim)
         loss = torch.zeros((), device=self.device, dtype=torch.float64 if self.device.type == "cpu" else None)
+        cast(Any, self.model).policy.training_ratios = ratios_at(self.stage, step / self.max_steps)
         for i, batch in enumerate(batches):
             torch.manual_seed(seed_of(self.seed, "step", step, i * ranks + self.global_rank))
             moved = batch.to(self.device)

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from vxl.errors import ConfigError
+from vxl.llm.beacon import is_of_beacon
 from vxl.llm.lora import is_update
 
 if TYPE_CHECKING:
@@ -40,6 +41,12 @@ class StageConfig:
     """Peak learning rate that this stage was published with; optim.lr takes it unless told otherwise."""
     part_lr: PartRates = PartRates()
     """Learning rates of single parts."""
+    ratios: list[int] = field(default_factory=list)
+    """With kv=vst: ratios that training draws from, as kv.draw says, in place of kv.ratio, which then is that
+    of validation and of answers; 0 keeps all visual tokens, without beacons. Empty: train with kv.ratio."""
+    curriculum: float = 0.0
+    """Share of the steps over which the larger ratios join: the two smallest from the first step on, then one
+    after the other; 0: all from the first step on."""
 
     def __post_init__(self) -> None:
         if not self.train:
@@ -48,6 +55,12 @@ class StageConfig:
             raise ConfigError(f"train=[{','.join(self.train)}] names a part twice.")
         if self.lr <= 0:
             raise ConfigError(f"lr={self.lr} is not a learning rate.\n  expected: a number above 0")
+        if any(ratio < 0 for ratio in self.ratios):
+            raise ConfigError(
+                f"ratios={self.ratios} has one below 0.\n  allowed: 1 or more, or 0 to keep all"
+            )
+        if not 0 <= self.curriculum <= 1:
+            raise ConfigError(f"curriculum={self.curriculum} is no share of the steps.\n  expected: 0 to 1")
 
 
 def part_of(parameter: str) -> Part:
@@ -61,6 +74,14 @@ def part_of(parameter: str) -> Part:
     raise ValueError(f"parameter {parameter} belongs to none of {', '.join(PARTS)}")
 
 
+def ratios_at(stage: StageConfig, done: float) -> tuple[int, ...]:
+    """The ratios that training draws from when a share `done` of the steps is done."""
+    ratios = tuple(sorted(stage.ratios))
+    if done >= stage.curriculum or len(ratios) <= 2:
+        return ratios
+    return ratios[: 2 + int((len(ratios) - 2) * done / stage.curriculum)]
+
+
 def trains(stage: StageConfig, part: str) -> bool:
     """Whether a part learns in a stage."""
     return part in stage.train
@@ -69,13 +90,13 @@ def trains(stage: StageConfig, part: str) -> bool:
 def freeze(model: "nn.Module", stage: StageConfig) -> None:
     """Makes the stage's parts learn and nothing else; before an optimizer is built.
 
-    A language model with LoRA learns by its updates alone.
+    A language model with LoRA learns by its updates alone, and by its beacons' weights if it has them.
     """
     named = list(model.named_parameters())
     adapted = any(is_update(name) for name, _ in named)
     for name, parameter in named:
         part = part_of(name)
-        base = adapted and part == "llm" and not is_update(name)
+        base = adapted and part == "llm" and not is_update(name) and not is_of_beacon(name)
         parameter.requires_grad_(trains(stage, part) and not base)
 
 
