@@ -26,6 +26,7 @@ REFUSED = {
     ("small", "published", "vision=siglip_so400m"): UNEVEN,
     ("small", "published", "compressor=none"): LONG,
     ("tiny", "published", "vision=siglip_so400m"): UNEVEN,
+    ("videoxl", "published", "compressor=none"): LONG,
     ("videoxl2", "published", "compressor=none"): LONG,
     ("videoxl2", "published", "compressor=pool"): LONG,
     ("videoxl_pro", "published", "compressor=none"): LONG,
