@@ -128,14 +128,22 @@ class VideoLanguageModel(nn.Module):
         """
         return self.compressor(self.vision(frames_FCHW))
 
-    def splice(self, tokens_BT: Tensor, visual_GKD: Tensor | None, layout: "Layout") -> Tensor:
+    def splice(
+        self, tokens_BT: Tensor, visual_GKD: Tensor | None, layout: "Layout", places: int | None = None
+    ) -> Tensor:
         """embeds_BTD: each token's embedding, with visual tokens in their places in row-major order.
+
+        Args:
+            tokens_BT: Token ids.
+            visual_GKD: Visual tokens.
+            layout: Where they go.
+            places: Visual positions of the layout, where somebody has counted them: counting waits for a GPU.
 
         Raises:
             DataError: The layout has another number of visual positions than there are visual tokens.
         """
         embeds_BTD = self.llm.embed(tokens_BT)
-        places = int(layout.visual_BT.sum())
+        places = int(layout.visual_BT.sum()) if places is None else places
         given = 0 if visual_GKD is None else visual_GKD.shape[0] * visual_GKD.shape[1]
         if places != given:
             raise DataError(

@@ -1,3 +1,5 @@
+import threading
+import time
 from typing import Any
 
 import pytest
@@ -32,19 +34,55 @@ def test_single_frames_and_generators_are_taken(m: Any) -> None:
     assert (context.frames, context.visual_tokens, context.tokens) == (20, 20, len(head(video(5))))
 
 
-def test_frames_are_taken_as_they_are_needed(m: Any) -> None:
-    seen: list[tuple[str, int]] = []
+def test_frames_are_taken_a_few_pieces_ahead(m: Any) -> None:
+    taken = [0]
+    lead: list[int] = []
 
     def stream() -> Any:
-        for number, frame in enumerate(CLIP):
-            seen.append(("frame", number))
+        for frame in frames(4 * 40):
+            taken[0] += 1
             yield frame
 
-    watch(m, head(video(5)), [stream()], on_piece=lambda done, total: seen.append((f"of {total}", done)))
-    marks = [(number, event) for number, event in enumerate(seen) if event[0] == "of 5"]
-    assert [event[1] for _, event in marks] == [2, 4, 5]
-    assert seen[marks[0][0] - 1] == ("frame", 7)  # two groups of four, and no frame more
-    assert seen[marks[1][0] - 1] == ("frame", 15)
+    def on_piece(done: int, total: int) -> None:
+        assert total == 40
+        time.sleep(0.05)  # a slow model
+        lead.append(taken[0] // 4 - done)
+
+    watch(m, head(video(40)), [stream()], on_piece=on_piece)
+    assert len(lead) == 20
+    assert max(lead) == 6  # of two groups a piece: two pieces wait, one is in the thread's hands
+
+
+def test_errors_of_a_stream_come_in_their_turn(m: Any) -> None:
+    done: list[int] = []
+
+    def stream() -> Any:
+        yield CLIP[:8]
+        raise DataError("the file breaks off")
+
+    with pytest.raises(DataError, match="the file breaks off"):
+        watch(m, head(video(5)), [stream()], on_piece=lambda groups, total: done.append(groups))
+    assert done == [2]
+
+
+def test_a_stream_is_closed_when_watching_ends_early(m: Any) -> None:
+    closed = threading.Event()
+
+    def stream() -> Any:
+        try:
+            while True:
+                yield CLIP[:4]
+        finally:
+            closed.set()
+
+    def stop(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    before = threading.active_count()
+    with pytest.raises(KeyboardInterrupt):
+        watch(m, head(video(500)), [stream()], on_piece=stop)
+    assert closed.is_set()
+    assert threading.active_count() == before
 
 
 def test_images_several_visuals_and_text_alone(m: Any) -> None:

@@ -1,14 +1,15 @@
 """Watching: videos and images are encoded and run through the model once, in pieces of whole groups."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from vxl.data.layout import Kind, Layout
 from vxl.errors import DataError
+from vxl.generate.ahead import ahead
 from vxl.generate.context import Context, now
 from vxl.kv.policy import SEED
 from vxl.prefill.base import Piece
@@ -32,8 +33,10 @@ def watch(
     """Encodes videos and images and runs everything before the question through the model, once.
 
     Frames are taken, encoded and fed in pieces of whole groups (`prefill.groups`), so memory beyond the cache
-    follows the piece and not the video. With a selector they are only encoded: each question is prefilled
-    with what it keeps.
+    follows the piece and not the video. A visual that is no tensor or list of them is taken ahead in a thread
+    while the model is at earlier pieces, and copied to a GPU beside its work; on a GPU nothing waits for a
+    result before the end. With a selector they are only encoded: each question is prefilled with what it
+    keeps.
 
     Args:
         model: In evaluation mode.
@@ -52,29 +55,37 @@ def watch(
         raise DataError(f"the prompt shows {len(head.items)} visuals, but {len(visuals)} were given.")
     cache = model.llm.new_cache()
     cache.state[SEED] = seed
-    layout = layout_of(head).to(model.device)
+    if not model.policy.acts_in_prefill:
+        cache.reserve = len(head)
+    host = layout_of(head)
+    layout = host.to(model.device)
     tokens_1T = torch.tensor([head.tokens], device=model.device)
     encoded = [encode_stream(model, item, frames) for item, frames in zip(head.items, visuals, strict=True)]
-    prefill_ms = 0.0
+    clock = Clock(model.device)
     waiting: list[Tensor] = []
     done, total = 0, sum(item.groups for item in head.items)
     cuts = tuple((start, stop) for start, stop, _, _ in pieces(head, model.prefill.groups))
-    for start, stop, item, groups in pieces(head, model.prefill.groups):
-        visual_GKD = None if item is None else next(encoded[item])
-        part = layout.slice(start, stop)
-        embeds_1TD = model.splice(tokens_1T[:, start:stop], visual_GKD, part)
-        if model.selector.drops:
-            waiting.append(embeds_1TD)
-        else:
-            before = now(model)
-            model.prefill.feed(model.llm, model.policy, cache, Piece(embeds_1TD, part))
-            prefill_ms += now(model) - before
-        done += groups
-        if on_piece is not None and groups:
-            on_piece(done, total)
-    for stream in encoded:
-        next(stream, None)  # a stream that was taken whole ends; one with more frames says so
-    model.prefill.finish(model.llm, model.policy, cache)
+    try:
+        for start, stop, item, groups in pieces(head, model.prefill.groups):
+            visual_GKD = None if item is None else next(encoded[item])
+            part, known = layout.slice(start, stop), host.slice(start, stop)
+            places = int(known.visual_BT.sum())
+            embeds_1TD = model.splice(tokens_1T[:, start:stop], visual_GKD, part, places)
+            if model.selector.drops:
+                waiting.append(embeds_1TD)
+            else:
+                with clock:
+                    piece = Piece(embeds_1TD, part, host=known)
+                    model.prefill.feed(model.llm, model.policy, cache, piece)
+            done += groups
+            if on_piece is not None and groups:
+                on_piece(done, total)
+        for stream in encoded:
+            next(stream, None)  # a stream that was taken whole ends; one with more frames says so
+        model.prefill.finish(model.llm, model.policy, cache)
+    finally:
+        for stream in encoded:
+            stream.close()
     cache.join()
     return Context(
         model=model,
@@ -83,10 +94,38 @@ def watch(
         visual_tokens=head.kind.count(Kind.VISUAL),
         tokens=len(head),
         watch_ms=now(model) - 1000 * began,
-        prefill_ms=prefill_ms,
+        prefill_ms=clock.ms(),
         names=tuple(names),
         waiting=Waiting(torch.cat(waiting, dim=1), layout, cuts) if waiting else None,
     )
+
+
+class Clock:
+    """Adds up the time of `with` blocks; on a GPU that of its work, without waiting for it."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.cuda = device.type == "cuda"
+        self.marks: list[Any] = []
+
+    def __enter__(self) -> None:
+        self.mark()
+
+    def __exit__(self, *_: object) -> None:
+        self.mark()
+
+    def mark(self) -> None:
+        """The time now, or when the GPU gets here."""
+        if not self.cuda:
+            self.marks.append(time.perf_counter())
+            return
+        event = torch.cuda.Event(enable_timing=True)
+        event.record()
+        self.marks.append(event)
+
+    def ms(self) -> float:
+        """Milliseconds; the GPU has to be done."""
+        pairs = zip(self.marks[::2], self.marks[1::2], strict=True)
+        return sum(a.elapsed_time(b) if self.cuda else 1000 * (b - a) for a, b in pairs)
 
 
 def pieces(head: "Encoded", groups: int) -> Iterator[tuple[int, int, int | None, int]]:
@@ -103,14 +142,25 @@ def pieces(head: "Encoded", groups: int) -> Iterator[tuple[int, int, int | None,
         start = stop
 
 
-def encode_stream(model: "VideoLanguageModel", item: "Item", frames: Iterable[Tensor]) -> Iterator[Tensor]:
+def encode_stream(model: "VideoLanguageModel", item: "Item", frames: Iterable[Tensor]) -> Generator[Tensor]:
     """visual_GKD of one visual in pieces of `prefill.groups` groups; its last group is filled up.
 
     Raises:
         DataError: There are too few frames.
     """
-    size = model.compressor.frames_per_group
-    want = model.prefill.groups * size
+    filled = whole_groups(item, frames, model.compressor.frames_per_group, model.prefill.groups)
+    in_memory = isinstance(frames, Tensor | list | tuple)
+    ready = filled if in_memory else ahead(filled, model.device)
+    try:
+        for piece_FCHW in ready:
+            yield model.encode(piece_FCHW)
+    finally:
+        ready.close()
+
+
+def whole_groups(item: "Item", frames: Iterable[Tensor], size: int, groups: int) -> Generator[Tensor]:
+    """A visual's frames in pieces of `groups` groups of `size`; the last frame fills up the last group."""
+    want = groups * size
     waiting: list[Tensor] = []
     count = taken = 0
     for chunk in frames:
@@ -122,16 +172,16 @@ def encode_stream(model: "VideoLanguageModel", item: "Item", frames: Iterable[Te
         if taken + count > item.frames:
             raise wrong_number(taken + count, item, size)
         while count >= want:
-            ready = torch.cat(waiting)
+            ready = waiting[0] if len(waiting) == 1 else torch.cat(waiting)
             taken += want
-            yield model.encode(ready[:want])
-            waiting, count = [ready[want:]], count - want
+            yield ready[:want]
+            waiting, count = ([ready[want:]] if count > want else []), count - want
     fill = -count % size
     if taken + count + fill != item.frames:
         raise wrong_number(taken + count, item, size)
     if count:
         rest = torch.cat(waiting)
-        yield model.encode(torch.cat([rest, rest[-1:].expand(fill, *rest.shape[1:])]))
+        yield torch.cat([rest, rest[-1:].expand(fill, *rest.shape[1:])])
 
 
 def wrong_number(frames: int, item: "Item", size: int) -> DataError:

@@ -15,6 +15,7 @@ from vxl.errors import ConfigError
 from vxl.llm.backends import BACKENDS
 from vxl.llm.block import Block
 from vxl.llm.continuation import attend_causal, attend_few
+from vxl.llm.kernels import usable
 from vxl.llm.rope import rotate
 from vxl.llm.step import New, Step
 from vxl.llm.windows import Seen, attend_windows, seen_by
@@ -89,6 +90,25 @@ def attend(
     layer = cast(int, module.layer_idx)
     if step.new is not None:
         step.new[layer] = New(key, value, rotated if step.memo else None)
+    return through_step(layer, query, rotated, value, scaling, step), None
+
+
+def through_step(
+    layer: int, query: Tensor, rotated: Tensor, value: Tensor, scaling: float | None, step: Step
+) -> Tensor:
+    """Attention of a layer's new tokens over themselves and the past, as the step says.
+
+    Args:
+        layer: Whose past.
+        query: [B, query heads, T, H], rotated.
+        rotated: [B, N, T, H], the new keys, rotated.
+        value: [B, N, T, H].
+        scaling: Factor on the scores.
+        step: The pass.
+
+    Returns:
+        [B, T, query heads, H].
+    """
     if step.queries is not None:
         assert step.observed_BQ is not None
         columns = step.observed_BQ.clamp(min=0)[:, None, :, None].expand(
@@ -96,6 +116,11 @@ def attend(
         )
         step.queries[layer] = query.gather(2, columns)
     past = () if step.past is None else step.past[layer]
+    if (past or step.windows is not None) and usable(query):
+        from vxl.llm.kernels import steps  # not above: it imports Triton
+
+        if steps.suits(query, past, step):
+            return steps.attend_step(past, query, rotated, value, scaling, step)
     if step.windows is not None:
         out = through_windows(past, query, rotated, value, scaling, step)
     elif not past:
@@ -107,7 +132,7 @@ def attend(
         out = attend_few(query, [*keys, rotated], [*values, value], scaling, [*valid, None])
     else:
         out = continue_from(past, query, rotated, value, scaling, step)
-    return out.transpose(1, 2), None
+    return out.transpose(1, 2)
 
 
 def continue_from(

@@ -62,6 +62,9 @@ class Cache:
         """What a policy remembers of these sequences; a fork gets a copy of the dict."""
         self.observed: Observed | None = None
         """Queries of the last pass, if it was told to observe; forks start without."""
+        self.reserve = 0
+        """Tokens that are known to come: the next room is made for so many, so that they lie in one block. A
+        fork knows of none."""
         self._rooms: list[Room | None] = [None] * layers
 
     @property
@@ -257,7 +260,8 @@ class Cache:
                 positions: layers share them.
         """
         blocks = self.layers[layer]
-        if 2 * len(block) > self.room or block.keys_BNSH.requires_grad or block.valid_BNS is not None:
+        size = max(self.room, self.reserve)
+        if 2 * len(block) > size or block.keys_BNSH.requires_grad or block.valid_BNS is not None:
             rotated = None if block.rotated_BNSH is None else alone(block.rotated_BNSH)
             own = replace(
                 block,
@@ -270,7 +274,7 @@ class Cache:
             return
         room = self._rooms[layer]
         if room is None or not room.fits(block):
-            self._rooms[layer] = room = Room(block, self.room)
+            self._rooms[layer] = room = Room(block, size)
             self.layers[layer] = (*blocks, room.add(block, block.positions_BNS, block.index_BNS))
             return
         last = blocks[-1]

@@ -11,10 +11,12 @@ from torch import Tensor, nn
 from vxl.checkpoint.packaged import refuse_unfetched
 from vxl.config.option import Option
 from vxl.errors import CheckpointError, ConfigError
+from vxl.llm import fused
 from vxl.llm.attention import NAME, register
 from vxl.llm.backends import check_backend
 from vxl.llm.beacon import Letter, give_beacons, is_of_beacon, with_beacons
 from vxl.llm.cache import Cache
+from vxl.llm.kernels import usable
 from vxl.llm.lora import LoRAConfig, adapt, is_update
 from vxl.llm.rope import Rotary, check_layout
 from vxl.llm.step import Step, documents
@@ -204,9 +206,12 @@ class Decoder(nn.Module):
         device = next(self.parameters()).device
         body.rotary_emb = type(body.rotary_emb)(config=self.causal_lm.config).to(device)
 
-    def new_cache(self, rows: int = 1, *, memo: bool = True) -> Cache:
-        """An empty cache for a batch of `rows` sequences; see `Cache` for `memo`."""
-        return Cache(self.layers, self.rotary, next(self.parameters()).device, rows=rows, memo=memo)
+    def new_cache(self, rows: int = 1, *, memo: bool | None = None) -> Cache:
+        """An empty cache for a batch of `rows` sequences; see `Cache` for `memo`, None = where no kernel
+        rotates keys while it reads them."""
+        weight = self.causal_lm.get_input_embeddings().weight
+        memo = not usable(weight.detach()) if memo is None else memo
+        return Cache(self.layers, self.rotary, weight.device, rows=rows, memo=memo)
 
     def step(
         self,
@@ -262,6 +267,8 @@ class Decoder(nn.Module):
 
     def forward(self, embeds_BTD: Tensor, step: Step) -> Tensor:
         """hidden_BTD after the final norm; the step's cache, if it has one, is not changed."""
+        if fused.suits(self.causal_lm.model, embeds_BTD):
+            return fused.run(self.causal_lm.model, embeds_BTD, step)
         at_zero = torch.zeros_like(step.positions_BT)
         out = self.causal_lm.model(inputs_embeds=embeds_BTD, position_ids=at_zero, use_cache=False, step=step)
         return out.last_hidden_state

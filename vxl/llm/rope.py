@@ -47,6 +47,13 @@ class Rotary:
         angles = torch.cat((angles, angles), dim=-1)
         return angles.cos().to(dtype), angles.sin().to(dtype)
 
+    def half_angles(self, positions: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """Cosine and sine [..., H / 2]: both halves of a head turn by the same angles."""
+        if self.frequencies.device != positions.device:
+            self.frequencies = self.frequencies.to(positions.device)
+        angles = positions[..., None].float() * self.frequencies
+        return angles.cos().to(dtype), angles.sin().to(dtype)
+
     def turn(self, keys_BNSH: Tensor, positions_BNS: Tensor) -> Tensor:
         """Rotates un-rotated keys to their positions; positions broadcast over heads."""
         return rotate(keys_BNSH, *self.angles(positions_BNS, keys_BNSH.dtype))

@@ -179,10 +179,13 @@ class Attention(nn.Module):
 
     def forward(self, x_FPV: Tensor) -> Tensor:
         """Attended x_FPV."""
-        q, k, v = (
-            project(x_FPV).unflatten(-1, (self.heads, -1)).transpose(1, 2)
-            for project in (self.q_proj, self.k_proj, self.v_proj)
-        )
+        projections = (self.q_proj, self.k_proj, self.v_proj)
+        if x_FPV.is_cuda and not torch.is_grad_enabled():  # one product, three times as wide
+            weight, bias = (torch.cat([getattr(p, name) for p in projections]) for name in ("weight", "bias"))
+            parts = F.linear(x_FPV, weight, bias).chunk(3, dim=-1)
+        else:
+            parts = tuple(project(x_FPV) for project in projections)
+        q, k, v = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in parts)
         return self.out_proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
 
 
@@ -192,11 +195,17 @@ class MLP(nn.Module):
     def __init__(self, width: int, inner: int, activation: str) -> None:
         super().__init__()
         self.activation = ACTIVATIONS[activation]
+        self.fusible = activation == "gelu_tanh"  # the only one that cuBLAS knows
         self.fc1 = nn.Linear(width, inner)
         self.fc2 = nn.Linear(inner, width)
 
     def forward(self, x_FPV: Tensor) -> Tensor:
         """Mapped x_FPV."""
+        if self.fusible and x_FPV.is_cuda and not torch.is_grad_enabled():  # the GELU inside the product
+            inner = torch._addmm_activation(
+                self.fc1.bias, x_FPV.flatten(0, -2), self.fc1.weight.t(), use_gelu=True
+            )
+            return self.fc2(inner).view_as(x_FPV)
         return self.fc2(self.activation(self.fc1(x_FPV)))
 
 

@@ -1,0 +1,112 @@
+"""The Triton kernels against plain PyTorch: on a GPU, or where Triton is installed in its interpreter.
+
+TRITON_INTERPRET=1 python -m pytest tests/llm/test_kernels.py
+"""
+
+import os
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+pytest.importorskip("triton")
+if not torch.cuda.is_available() and os.environ.get("TRITON_INTERPRET") != "1":
+    pytest.skip("the kernels need a GPU, or TRITON_INTERPRET=1", allow_module_level=True)
+
+from vxl.llm.kernels.pointwise import place, rms_norm, silu_times, turned
+from vxl.llm.kernels.ranges import attend_ranges, tile
+from vxl.llm.rope import rotate
+
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+TYPE = torch.bfloat16 if DEVICE.type == "cuda" else torch.float32
+BOUND = 2e-2 if DEVICE.type == "cuda" else 1e-5
+H = 64
+
+
+def rand(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed)).to(DEVICE, TYPE)
+
+
+def close(got: Tensor, expected: Tensor) -> None:
+    error = (got.double() - expected.double()).norm() / expected.double().norm()
+    assert error < BOUND, error
+
+
+def dense(query: Tensor, key: Tensor, value: Tensor, seen: Tensor) -> Tensor:
+    """[B, T, query heads, H] by a mask."""
+    q, k, v = query.double(), key.double(), value.double()
+    out = F.scaled_dot_product_attention(q, k, v, attn_mask=seen.to(DEVICE), enable_gqa=True)
+    return out.transpose(1, 2)
+
+
+def half(positions: Tensor) -> tuple[Tensor, Tensor]:
+    angle = positions[..., None].to(DEVICE, torch.float32) * 100.0 ** -torch.linspace(0, 1, H // 2).to(DEVICE)
+    return angle.cos().to(TYPE), angle.sin().to(TYPE)
+
+
+@pytest.mark.parametrize("splits", [1, 4])
+@pytest.mark.parametrize("rotate_a", [False, True])
+@pytest.mark.parametrize("rows", [1, 2])
+def test_two_runs_of_keys(splits: int, rotate_a: bool, rows: int) -> None:
+    tokens, a_keys, before = 37, 150, 21
+    query = rand(rows, tokens, 6, H).transpose(1, 2)
+    ka, va = rand(1, 2, a_keys, H, seed=1), rand(1, 2, a_keys, H, seed=2)
+    kb, vb = (
+        rand(rows, before + tokens, 2, H, seed=3).transpose(1, 2),
+        rand(rows, 2, before + tokens, H, seed=4),
+    )
+    every = np.arange(tokens)
+    runs = [(every[:20], every[:20], 70, 3), (every[20:], every[20:], a_keys, 10)]
+    seen = torch.zeros(tokens, a_keys + before + tokens, dtype=torch.bool)
+    for q in range(tokens):
+        stop, start = (70, 3) if q < 20 else (a_keys, 10)
+        seen[q, :stop] = True
+        seen[q, a_keys + start : a_keys + before + q + 1] = True
+    cos, sin = half(torch.arange(a_keys)[None])
+    keys_a = ka
+    if rotate_a:
+        keys_a = rotate(ka.float(), *(torch.cat((x, x), -1)[:, None].float() for x in (cos, sin))).to(TYPE)
+    keys = torch.cat((keys_a.expand(rows, -1, -1, -1), kb), 2)
+    values = torch.cat((va.expand(rows, -1, -1, -1), vb), 2)
+    tiles = tile(runs, before, 3, 16, DEVICE)
+    angles = (cos, sin) if rotate_a else None
+    got = attend_ranges(query, (ka, va), (kb, vb), tiles, None, splits=splits, angles=angles)
+    close(got, dense(query, keys, values, seen))
+
+
+def test_pointwise() -> None:
+    x, add, weight = rand(5, 7, 100), rand(5, 7, 100, seed=1), rand(100, seed=2)
+    normed, total = rms_norm(x, add, weight, 1e-6)
+    close(total, x + add)
+    close(normed, F.rms_norm((x + add).float(), (100,), weight.float(), 1e-6))
+    close(rms_norm(x, None, weight, 1e-6)[0], F.rms_norm(x.float(), (100,), weight.float(), 1e-6))
+    close(silu_times(x.clone(), add), F.silu(x.float()) * add.float())
+
+
+def test_rotation_takes_any_strides() -> None:
+    x = rand(2, 5, 3, H).transpose(1, 2)
+    cos, sin = half(torch.arange(10).view(2, 5))
+    expected = rotate(x.float(), *(torch.cat((t, t), -1)[:, None].float() for t in (cos, sin)))
+    close(turned(x, cos, sin), expected)
+    into = torch.zeros(2, 3, 9, H, dtype=TYPE, device=DEVICE)
+    turned(x, cos, sin, into[:, :, 2:7])
+    close(into[:, :, 2:7], expected)
+    assert not into[:, :, 7:].any()
+
+
+def test_new_tokens_are_put_where_they_belong() -> None:
+    query, key, value = rand(2, 1, 6, H), rand(2, 1, 2, H, seed=1), rand(2, 1, 2, H, seed=2)
+    query, key, value = (x.transpose(1, 2) for x in (query, key, value))
+    cos, sin = half(torch.tensor([4, 9]))
+    bounds = torch.tensor([[0, 0, 4, 3], [0, 0, 6, 5]], dtype=torch.int32, device=DEVICE)
+    tail_k, tail_v = (torch.zeros(2, 2, 8, H, dtype=TYPE, device=DEVICE) for _ in range(2))
+    angles = [torch.cat((t, t), -1)[:, None, None].float() for t in (cos, sin)]
+    expected_q, expected_k = rotate(query.float(), *angles), rotate(key.float(), *angles)
+    place(query, key, value, cos, sin, tail_k, tail_v, bounds)
+    close(query, expected_q)
+    for row, at in enumerate((3, 5)):
+        close(tail_k[row, :, at], expected_k[row, :, 0])
+        close(tail_v[row, :, at], value[row, :, 0])
+        assert int((tail_k[row] != 0).any(-1).sum()) == 2

@@ -1,0 +1,25 @@
+"""Kernels for inference on a GPU in half precision, in Triton; all that they do is also done without."""
+
+from functools import cache
+from importlib.util import find_spec
+
+import torch
+from torch import Tensor
+
+WIDTHS = (64, 128)
+"""Widths of heads that the kernels of attention take."""
+
+
+def usable(tensor: Tensor) -> bool:
+    """Whether the kernels may work on a tensor: half precision on a GPU, and no gradient is wanted."""
+    half = tensor.dtype in (torch.float16, torch.bfloat16)
+    wanted = torch.is_grad_enabled() and tensor.requires_grad
+    return tensor.is_cuda and half and not wanted and installed()
+
+
+@cache
+def installed() -> bool:
+    """Whether Triton is there and the GPU is one that it knows well (Ampere or later)."""
+    if find_spec("triton") is None or torch.version.hip is not None:
+        return False
+    return torch.cuda.get_device_capability() >= (8, 0)
