@@ -10,6 +10,7 @@ from torch import Tensor
 from vxl.data.layout import Layout
 from vxl.errors import DataError
 from vxl.generate.context import Context, now
+from vxl.generate.decoding import decoding
 from vxl.generate.sampling import Chooser, Sampling
 from vxl.llm.cache import Cache
 from vxl.relevance.base import Question
@@ -84,21 +85,23 @@ def ask_all(
     said: list[list[int]] = [[] for _ in range(rows)]
     stopped = [False] * rows
     first = last = began
-    for count in range(1, max_new_tokens + 1):
-        next_B = choose(model.llm.logits(hidden_BD))
-        last = now(model)
-        first = last if count == 1 else first
-        for row, token in enumerate(next_B.tolist()):
-            if stopped[row] or token in stop:
-                stopped[row] = True
-                continue
-            said[row].append(token)
-            if on_token is not None:
-                on_token(row, token)
-        if all(stopped) or count == max_new_tokens:
-            break
-        hidden_BD = model.llm.extend(model.llm.embed(next_B[:, None].to(model.device)), cache)[:, -1]
-        model.policy.after_decode(cache)
+    logits_BV = model.llm.logits(hidden_BD)
+    with decoding(model, context.cache, cache, max_new_tokens) as step:
+        for count in range(1, max_new_tokens + 1):
+            next_B = choose(logits_BV)
+            told = next_B.tolist()
+            last = now(model)
+            first = last if count == 1 else first
+            for row, token in enumerate(told):
+                if stopped[row] or token in stop:
+                    stopped[row] = True
+                    continue
+                said[row].append(token)
+                if on_token is not None:
+                    on_token(row, token)
+            if all(stopped) or count == max_new_tokens:
+                break
+            logits_BV = step(next_B.to(model.device))
     decode_ms = last - first
     decoded = sum(len(tokens) + ended - 1 for tokens, ended in zip(said, stopped, strict=True))
     return [

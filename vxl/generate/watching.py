@@ -55,8 +55,7 @@ def watch(
         raise DataError(f"the prompt shows {len(head.items)} visuals, but {len(visuals)} were given.")
     cache = model.llm.new_cache()
     cache.state[SEED] = seed
-    if not model.policy.acts_in_prefill:
-        cache.reserve = len(head)
+    model.prefill.begin(model.policy, cache, len(head))
     host = layout_of(head)
     layout = host.to(model.device)
     tokens_1T = torch.tensor([head.tokens], device=model.device)
@@ -86,6 +85,7 @@ def watch(
     finally:
         for stream in encoded:
             stream.close()
+    cache.reserve = 0
     cache.join()
     return Context(
         model=model,

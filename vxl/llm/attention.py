@@ -17,6 +17,7 @@ from vxl.llm.block import Block
 from vxl.llm.continuation import attend_causal, attend_few
 from vxl.llm.kernels import usable
 from vxl.llm.rope import rotate
+from vxl.llm.sparse import attend_sparse
 from vxl.llm.step import New, Step
 from vxl.llm.windows import Seen, attend_windows, seen_by
 
@@ -121,7 +122,9 @@ def through_step(
 
         if steps.suits(query, past, step):
             return steps.attend_step(past, query, rotated, value, scaling, step)
-    if step.windows is not None:
+    if step.windows is not None and not past and query.is_cuda and query.requires_grad:
+        out = attend_sparse(query, rotated, value, scaling, step, compiled=True)
+    elif step.windows is not None:
         out = through_windows(past, query, rotated, value, scaling, step)
     elif not past:
         out = BACKENDS[step.backend](query, rotated, value, scaling, step)

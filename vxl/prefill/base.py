@@ -93,6 +93,11 @@ class Prefill(ABC):
             hidden_BTD, the final hidden state of every token (of padding: anything).
         """
 
+    def begin(self, policy: "Policy", cache: "Cache", tokens: int) -> None:
+        """Called before the first piece of `tokens` tokens in all: makes room where all of them will stay."""
+        if not policy.acts_in_prefill:
+            cache.reserve = tokens
+
     @abstractmethod
     def feed(self, llm: "Decoder", policy: "Policy", cache: "Cache", piece: Piece) -> Tensor:
         """Runs the next piece of whole groups (or of text) behind what the cache has, and keeps what

@@ -108,6 +108,9 @@ class Summarizing(Prefill):
             hidden_ND = hidden_ND + 0.0 * self.pass_idly(llm, embeds_BTD).sum()
         return hidden_ND.view(rows, width, depth)
 
+    def begin(self, policy: "Policy", cache: "Cache", tokens: int) -> None:
+        """See `Prefill.begin`; makes no room, since few tokens stay."""
+
     def feed(self, llm: "Decoder", policy: "Policy", cache: "Cache", piece: Piece) -> Tensor:
         """See `Prefill.feed`. A window that may go on waits for the next piece, so that no number depends on
         where pieces end."""

@@ -1,0 +1,289 @@
+"""Watch once, ask many times, measured: time and memory against frames, dense and chunked, full and bi-level.
+
+    python experiments/005_watch_once/bench.py --out results.json          # true Video-XL-2 shapes, one GPU
+    python experiments/005_watch_once/bench.py --tiny --out results.json   # the same in miniature, on a CPU
+
+Weights are random and made on the device; frames are uint8 there already, one random piece shown again and
+again, and do not count as memory. Rows are written as they come.
+"""
+
+import argparse
+import json
+import platform
+import subprocess
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vxl.compressor.dts import DTSConfig
+from vxl.data.encoded import Encoded, Item
+from vxl.data.layout import Kind
+from vxl.generate import Context, ask, watch
+from vxl.kv.full import Full as KeepAll
+from vxl.kv.full import FullConfig as KeepAllConfig
+from vxl.llm.decoder import DecoderConfig
+from vxl.model import VideoLanguageModel, build_model
+from vxl.prefill.chunked import Chunked, ChunkedConfig
+from vxl.prefill.full import Full, FullConfig
+from vxl.selector.none import KeepAllConfig as NoSelectorConfig
+from vxl.vision.siglip import SiglipConfig
+
+GIB = 1 << 30
+FRAMES = (128, 256, 512, 1024, 2048, 4096, 10000)
+MODES = ("dense", "chunked-window", "chunked-all")
+PIECE = 256
+"""Frames that are encoded and prefilled at once."""
+NEW = 65
+"""Tokens of an answer whose decoding is timed."""
+
+
+def settings(tiny: bool) -> Any:
+    """The parts; true sizes are those of Video-XL-2."""
+    if tiny:
+        vision = SiglipConfig(size=56, width=64, mlp=96, heads=4, layers=1)
+        llm = DecoderConfig(vocab=1024, width=64, mlp=96, layers=2, heads=4, kv_heads=2)
+        compressor = DTSConfig()
+    else:
+        vision = SiglipConfig()
+        llm = DecoderConfig(
+            vocab=152064, width=3584, mlp=18944, layers=28, heads=28, kv_heads=4, rope_theta=1e6
+        )
+        compressor = DTSConfig(grid=24)
+    return SimpleNamespace(
+        vision=vision,
+        compressor=compressor,
+        selector=NoSelectorConfig(),
+        llm=llm,
+        prefill=FullConfig(groups=PIECE // 4),
+        kv=KeepAllConfig(),
+        seed=0,
+    )
+
+
+def set_mode(model: VideoLanguageModel, mode: str, kv: str) -> None:
+    """Exchanges how the model prefills and what it keeps."""
+    groups = PIECE // 4
+    if mode == "dense":
+        model.prefill = Full(FullConfig(groups=groups))
+    else:
+        time_rows: Any = mode.removeprefix("chunked-")
+        model.prefill = Chunked(ChunkedConfig(groups=groups, time_rows=time_rows))
+    model.policy = KeepAll(KeepAllConfig())
+    if kv == "bilevel":
+        from vxl.kv.bilevel import Bilevel, BilevelConfig
+
+        model.policy = Bilevel(BilevelConfig(keep=0.4))
+
+
+def head_of(model: VideoLanguageModel, frames: int) -> Encoded:
+    """A prompt as Video-XL-2 writes it, up to the question: at one frame a second, with random tokens."""
+    random = np.random.default_rng(0)
+    vocab = model.llm.vocab
+    encoded = Encoded()
+    encoded.text(random.integers(vocab, size=14).tolist())
+    groups = -(-frames // 4)
+    for group in range(groups):
+        digits = len(str(4 * group))
+        encoded.visual(random.integers(vocab, size=6 + digits).tolist(), Kind.TIME, group, 4.0 * group)
+        encoded.visual([0] * model.compressor.tokens_per_group, Kind.VISUAL, group, 4.0 * group)
+    encoded.items.append(Item("video", 4 * groups, groups))
+    return encoded
+
+
+def question_of(model: VideoLanguageModel, seed: int) -> list[int]:
+    """Tokens of a question with its turns."""
+    return np.random.default_rng(seed).integers(model.llm.vocab, size=40).tolist()
+
+
+def flops(model: VideoLanguageModel, head: Encoded, mode: str) -> float:
+    """Operations from frames to the first token: two for each multiplication with an addition."""
+    vision, llm = model.vision, model.llm.causal_lm.config
+    patches, width, inner = vision.patches, vision.width, vision.config.mlp
+    block = 2 * patches * (4 * width**2 + 2 * width * inner) + 4 * patches**2 * width
+    frames = sum(item.frames for item in head.items)
+    per_frame = vision.config.layers * block + 2 * patches * 3 * vision.config.patch**2 * width
+    grid = model.compressor.shape.grid**2
+    per_group = 0.0
+    for time_in in (4, 2):  # spatial attention, temporal attention, convolution
+        per_group += time_in * (8 * grid * width**2 + 4 * grid**2 * width + 8 * grid * width**2)
+        per_group += time_in / 2 * 2 * grid * 27 * width**2
+    per_group += 2 * grid * (width * llm.hidden_size + llm.hidden_size**2)
+    heads = llm.num_attention_heads * llm.head_dim
+    kv = llm.num_key_value_heads * llm.head_dim
+    linear = llm.hidden_size * (2 * heads + 2 * kv + 3 * llm.intermediate_size)
+    total = frames * per_frame + frames / 4 * per_group + 2 * len(head) * llm.num_hidden_layers * linear
+    return total + 4 * pairs(model, head, mode) * heads * llm.num_hidden_layers
+
+
+def pairs(model: VideoLanguageModel, head: Encoded, mode: str) -> float:
+    """How many (query, key) pairs the mask of a mode has."""
+    kind, group = np.array(head.kind), np.array(head.group)
+    column = np.arange(len(kind))
+    if mode == "dense":
+        return float((column + 1).sum())
+    prefill = model.prefill
+    assert isinstance(prefill, Chunked)
+    first_of_group = np.searchsorted(group[group >= 0], np.arange(group.max() + 1)) + int((group < 0).sum())
+    chunk = np.where(group >= 0, group // prefill.groups_per_chunk, -1)
+    since_chunk = np.maximum(chunk - prefill.previous, 0)
+    since = np.where(chunk > prefill.previous, first_of_group[since_chunk * prefill.groups_per_chunk], 0)
+    if mode == "chunked-all":
+        since = np.where(kind == Kind.TIME, 0, since)
+    carried = np.concatenate([[0], np.cumsum(kind != Kind.VISUAL)])
+    return float((carried[since] + column + 1 - since).sum())
+
+
+class Machine:
+    """Where it runs, and its clock and memory."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.cuda = device.type == "cuda"
+        self.name = torch.cuda.get_device_name() if self.cuda else f"{platform.machine()} CPU"
+
+    def now(self) -> float:
+        """Seconds, when the device is done."""
+        if self.cuda:
+            torch.cuda.synchronize()
+        return time.perf_counter()
+
+    def peak(self, action: Callable[[], Any]) -> tuple[Any, float]:
+        """(result, highest memory meanwhile in GiB, nan on a CPU)."""
+        if not self.cuda:
+            return action(), float("nan")
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+        result = action()
+        return result, torch.cuda.max_memory_allocated() / GIB
+
+
+def measure(
+    model: VideoLanguageModel,
+    piece_FCHW: Tensor,
+    frames: int,
+    mode: str,
+    kv: str,
+    machine: Machine,
+    commit: str,
+) -> dict[str, Any]:
+    """One row."""
+    set_mode(model, mode, kv)
+    head = head_of(model, frames)
+    whole, rest = divmod(sum(item.frames for item in head.items), len(piece_FCHW))
+    shown = [piece_FCHW] * whole + ([piece_FCHW[:rest]] if rest else [])
+
+    def first() -> tuple[Context, float]:
+        began = machine.now()
+        context = watch(model, head, [shown])
+        ask(context, question_of(model, 1), max_new_tokens=1)
+        return context, machine.now() - began
+
+    (context, ttft_s), peak = machine.peak(first)
+    held = piece_FCHW.nbytes / GIB if machine.cuda else 0.0
+    began = machine.now()
+    ask(context, question_of(model, 2), max_new_tokens=1)
+    second_s = machine.now() - began
+    ask(context, question_of(model, 3), max_new_tokens=3)  # captures the graph where there is one
+    answer = ask(context, question_of(model, 4), max_new_tokens=NEW)
+    # What a token must read: every weight but the embedding table, and the cache.
+    table = model.llm.causal_lm.get_input_embeddings().weight
+    weights = sum(p.nbytes for p in model.llm.parameters()) - table.nbytes
+    return {
+        "frames": frames,
+        "tokens": context.tokens,
+        "mode": "dense" if mode == "dense" else "chunked",
+        "time_rows": None if mode == "dense" else mode.removeprefix("chunked-"),
+        "kv": kv,
+        "encode_s": round((context.watch_ms - context.prefill_ms) / 1000, 4),
+        "prefill_s": round(context.prefill_ms / 1000, 4),
+        "ttft_s": round(ttft_s, 4),
+        "second_question_s": round(second_s, 4),
+        "decode_tok_s": round(answer.decode_tokens_per_s, 2),
+        "read_gb_per_token": round((weights + answer.cache_bytes) / 1e9, 3),
+        "cache_gib": round(context.cache_bytes / GIB, 3),
+        "peak_gib": None if peak != peak else round(peak - held, 2),
+        "tflops": round(flops(model, head, mode) / 1e12 / ttft_s, 2),
+        "device": machine.name,
+        "torch": torch.__version__,
+        "commit": commit,
+    }
+
+
+def main() -> None:
+    """Measures what was asked for."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--tiny", action="store_true", help="in miniature, on the CPU")
+    parser.add_argument("--frames", type=int, nargs="+", default=list(FRAMES))
+    parser.add_argument("--modes", nargs="+", default=list(MODES), choices=MODES)
+    parser.add_argument("--kv", nargs="+", default=["full", "bilevel"], choices=["full", "bilevel"])
+    parser.add_argument("--commit", default=None, help="where the folder is no git repository")
+    parser.add_argument("--seconds", type=float, default=1e9, help="begin no row after this many")
+    parser.add_argument("--profile", type=int, nargs="*", default=[], help="frames to profile")
+    arguments = parser.parse_args()
+    began = time.perf_counter()
+    device = torch.device("cpu" if arguments.tiny else "cuda")
+    commit = (
+        arguments.commit
+        or subprocess.run(
+            ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
+        ).stdout.strip()
+    )
+    machine = Machine(device)
+    dtype = torch.float32 if arguments.tiny else torch.bfloat16
+    model = build_model(settings(arguments.tiny), device=device, dtype=dtype).eval()
+    size = model.vision.pixels.size
+    piece_FCHW = torch.randint(0, 256, (PIECE, 3, size, size), dtype=torch.uint8, device=device)
+    print(f"{machine.name}, built in {time.perf_counter() - began:.1f} s", flush=True)
+    for mode in arguments.modes:  # kernels are compiled and libraries loaded before anything is timed
+        measure(model, piece_FCHW, 2 * PIECE, mode, arguments.kv[-1], machine, commit)
+    print(f"warm after {time.perf_counter() - began:.1f} s", flush=True)
+    rows: list[dict[str, Any]] = []
+    for frames in arguments.frames:
+        for mode in arguments.modes:
+            for kv in arguments.kv:
+                if time.perf_counter() - began > arguments.seconds:
+                    print(f"no time for {frames} {mode} {kv}", flush=True)
+                    continue
+                try:
+                    row = measure(model, piece_FCHW, frames, mode, kv, machine, commit)
+                except Exception:
+                    traceback.print_exc()
+                    continue
+                rows.append(row)
+                arguments.out.write_text(json.dumps(rows, indent=1) + "\n")
+                print(json.dumps(row), flush=True)
+    for frames in arguments.profile:
+        profile(model, piece_FCHW, frames, machine)
+
+
+def profile(model: VideoLanguageModel, piece_FCHW: Tensor, frames: int, machine: Machine) -> None:
+    """Prints where the time of watching and asking goes, by kernel."""
+    set_mode(model, "chunked-window", "full")
+    head = head_of(model, frames)
+    shown = [piece_FCHW] * (frames // len(piece_FCHW))
+    activities = [
+        torch.profiler.ProfilerActivity.CUDA if machine.cuda else torch.profiler.ProfilerActivity.CPU
+    ]
+    with torch.profiler.profile(activities=activities) as seen:
+        context = watch(model, head, [shown])
+        machine.now()
+    print(seen.key_averages().table(sort_by="self_cuda_time_total", row_limit=28, max_name_column_width=70))
+    ask(context, question_of(model, 3), max_new_tokens=3)
+    with torch.profiler.profile(activities=activities) as seen:
+        ask(context, question_of(model, 3), max_new_tokens=17)
+        machine.now()
+    print(seen.key_averages().table(sort_by="self_cuda_time_total", row_limit=14, max_name_column_width=70))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,108 @@
+"""What runs on a GPU alone, against the same numbers without it: in half precision within its rounding."""
+
+from itertools import pairwise
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests.llm.tiny import decoder
+from tests.small import head, model, video
+from vxl.generate import ask_all, watch
+from vxl.generate.watching import layout_of
+from vxl.kv.full import Full, FullConfig
+from vxl.llm import attention, fused, replay
+from vxl.llm import decoder as decoders
+from vxl.llm.decoder import Decoder, DecoderConfig
+from vxl.prefill.base import Piece
+from vxl.prefill.chunked import Chunked, ChunkedConfig
+from vxl.prefill.full import FullConfig as PlainConfig
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+
+KEEP = Full(FullConfig())
+
+
+def big(**changes: Any) -> Decoder:
+    """Heads as wide as the kernels take."""
+    sizes: dict[str, Any] = {"width": 512, "mlp": 512, "heads": 8, "kv_heads": 2, "layers": 3}
+    return decoder(**(sizes | changes)).cuda()
+
+
+def fed(llm: Decoder, embeds: Tensor, layout: Any, chunked: Any, cuts: list[int]) -> tuple[Tensor, Any]:
+    cache, hidden = llm.new_cache(rows=len(embeds)), []
+    cache.reserve = embeds.shape[1]
+    for start, stop in pairwise(cuts):
+        hidden.append(chunked.feed(llm, KEEP, cache, Piece(embeds[:, start:stop], layout.slice(start, stop))))
+    return torch.cat(hidden, 1), cache
+
+
+def off(got: Tensor, exact: Tensor) -> float:
+    return float((got.double() - exact.double()).norm() / exact.double().norm())
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("time_rows", ["all", "window"])
+@pytest.mark.parametrize("model_type", ["qwen2", "qwen3", "llama"])
+@pytest.mark.parametrize("rows", [1, 2])
+def test_chunks_through_the_kernels(time_rows: Any, model_type: str, rows: int, monkeypatch: Any) -> None:
+    llm = big(model_type=model_type)
+    encoded = head(video(70))
+    ids = torch.tensor([encoded.tokens]).cuda() % 97
+    embeds = llm.embed(ids).repeat(rows, 1, 1)
+    embeds = embeds + 0.3 * torch.randn(embeds.shape, generator=torch.Generator().manual_seed(0)).cuda()
+    layout = layout_of(encoded).to("cuda")
+    config = ChunkedConfig(groups_per_chunk=4, previous_chunks=2, time_rows=time_rows, chunks_per_pass=5)
+    chunked, length = Chunked(config), len(encoded)
+    cuts = [0, 3, 120, 300, length]
+    wide = type(layout)(*(getattr(layout, name).expand(rows, -1) for name in vars(layout)))
+    exact, _ = fed(llm.double(), embeds.double(), wide, chunked, cuts)
+    llm.bfloat16()
+    assert fused.suits(llm.causal_lm.model, embeds.bfloat16())
+    got, cache = fed(llm, embeds.bfloat16(), wide, chunked, cuts)
+    assert not cache.memo
+    assert len(cache.layers[0]) == 1
+    for module in (attention, fused, decoders):
+        monkeypatch.setattr(module, "usable", lambda tensor: False)
+    plain, _ = fed(llm, embeds.bfloat16(), wide, chunked, cuts)
+    assert off(got, exact) < 1.2 * off(plain, exact) < 0.1
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("rows", [1, 3])
+def test_decoding_by_a_graph(rows: int, monkeypatch: Any) -> None:
+    llm = DecoderConfig(vocab=97, width=512, mlp=512, heads=8, kv_heads=2, layers=2)
+    m = model(llm=llm, prefill=PlainConfig(groups=8)).cuda()
+    m.llm.bfloat16()
+    clip = torch.randint(0, 256, (160, 3, 56, 56), dtype=torch.uint8)
+    context = watch(m, head(video(40)), [clip])
+    questions = [[5, 6, 8], [9], [11, 12, 13, 14, 15]][:rows]
+    built: list[int] = []
+    capture = replay.Tail.capture
+    monkeypatch.setattr(replay.Tail, "capture", lambda self: (built.append(1), capture(self)))
+    by_graph = [[a.tokens for a in ask_all(context, questions, max_new_tokens=24)] for _ in range(2)]
+    assert built == [1]  # the second question finds it
+    assert by_graph[0] == by_graph[1]
+    monkeypatch.setattr(replay, "suits", lambda *_: False)
+    eager = [a.tokens for a in ask_all(context, questions, max_new_tokens=24)]
+    same = [sum(a == b for a, b in zip(x, y, strict=True)) for x, y in zip(by_graph[0], eager, strict=True)]
+    assert min(same) >= 20  # near ties may fall either way in half precision
+    assert len(set(eager[0])) > 5
+
+
+def test_gradients_through_blocks_are_the_loops() -> None:
+    llm = big(layers=2)
+    encoded = head(video(60))
+    layout = layout_of(encoded).to("cuda")
+    chunked = Chunked(ChunkedConfig(groups_per_chunk=4, previous_chunks=1))
+    positions = torch.arange(len(encoded)).cuda()[None]
+    embeds = (0.3 * torch.randn(1, len(encoded), 512)).cuda().requires_grad_()
+    chunked.forward(llm, KEEP, embeds, positions, layout).pow(2).mean().backward()
+    by_blocks, embeds.grad = embeds.grad, None
+    on_host = llm.cpu()
+    host = embeds.detach().cpu().requires_grad_()
+    chunked.forward(on_host, KEEP, host, positions.cpu(), layout.to("cpu")).pow(2).mean().backward()
+    assert by_blocks is not None
+    assert host.grad is not None
+    assert off(by_blocks.cpu(), host.grad) < 2e-2  # tf32
