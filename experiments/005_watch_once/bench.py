@@ -26,12 +26,14 @@ from vxl.compressor.dts import DTSConfig
 from vxl.data.encoded import Encoded, Item
 from vxl.data.layout import Kind
 from vxl.generate import Context, ask, watch
+from vxl.kv.bilevel import Bilevel, BilevelConfig
 from vxl.kv.full import Full as KeepAll
 from vxl.kv.full import FullConfig as KeepAllConfig
 from vxl.llm.decoder import DecoderConfig
 from vxl.model import VideoLanguageModel, build_model
 from vxl.prefill.chunked import Chunked, ChunkedConfig
 from vxl.prefill.full import Full, FullConfig
+from vxl.relevance.uniform import UniformConfig
 from vxl.selector.none import KeepAllConfig as NoSelectorConfig
 from vxl.vision.siglip import SiglipConfig
 
@@ -63,6 +65,7 @@ def settings(tiny: bool) -> Any:
         llm=llm,
         prefill=FullConfig(groups=PIECE // 4),
         kv=KeepAllConfig(),
+        relevance=UniformConfig(),
         seed=0,
     )
 
@@ -75,11 +78,7 @@ def set_mode(model: VideoLanguageModel, mode: str, kv: str) -> None:
     else:
         time_rows: Any = mode.removeprefix("chunked-")
         model.prefill = Chunked(ChunkedConfig(groups=groups, time_rows=time_rows))
-    model.policy = KeepAll(KeepAllConfig())
-    if kv == "bilevel":
-        from vxl.kv.bilevel import Bilevel, BilevelConfig
-
-        model.policy = Bilevel(BilevelConfig(keep=0.4))
+    model.policy = Bilevel(BilevelConfig(keep=0.4)) if kv == "bilevel" else KeepAll(KeepAllConfig())
 
 
 def head_of(model: VideoLanguageModel, frames: int) -> Encoded:
