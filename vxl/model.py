@@ -168,6 +168,7 @@ class VideoLanguageModel(nn.Module):
         hidden_BTD = self.prefill.forward(
             self.llm, self.policy, rows.embeds_BTD, rows.positions_BT, rows.layout, draw=batch.first_row
         )
+        numbers |= self.policy.numbers
         target_BT = rows.labels_BT[:, 1:]
         places_BT = target_BT != IGNORE
         labels_S = target_BT[places_BT]

@@ -32,6 +32,8 @@ class Policy:
         self.config = config
         self.training_ratios: tuple[int, ...] = ()
         """Ratios that training draws from at this step (`stage.ratios`); () = what the config says."""
+        self.numbers: dict[str, float] = {}
+        """What the latest training pass drew, for the log."""
 
     def equip(self, llm: "Decoder") -> None:
         """Called when the language model is made, before its weights are: may give it parameters."""

@@ -90,6 +90,8 @@ class Summarizing(Prefill):
         draws = [draw + row for row in range(rows)]
         rounds = joint(self.plan(llm, cache, piece, [Progress()] * rows, draws, ended=True)[0])
         idle = most_of_ranks(len(rounds), llm) - len(rounds)
+        beacons = sum(int(round_.beacon_BL.sum()) for round_ in rounds)
+        self.vst.numbers = {"vst_ratio": int(layout.visual_BT.sum()) / beacons} if beacons else {}
         hidden, places, windows = [], [], 0
         for round_ in rounds:
             if round_.beacon_BL.any():

@@ -8,12 +8,15 @@ import re
 import secrets
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlparse
 
 from vxl.config.option import Option, option
 from vxl.errors import ConfigError
 from vxl.train.atomic import write_text
+
+if TYPE_CHECKING:
+    from vxl.train.predictions import Prediction
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +56,10 @@ class Sink(abc.ABC):
         """Takes the numbers of one step."""
 
     @abc.abstractmethod
+    def table(self, predictions: "list[Prediction]", step: int) -> None:
+        """Takes some held-out questions with the model's answers."""
+
+    @abc.abstractmethod
     def finish(self, exit_code: int) -> None:
         """Says that no more come. Always called, or a second run of this process would share the first's."""
 
@@ -65,6 +72,9 @@ class Csv(Sink):
 
     def log(self, numbers: dict[str, float], step: int) -> None:
         """Nothing to do."""
+
+    def table(self, predictions: "list[Prediction]", step: int) -> None:
+        """Nothing to do: the run directory has them."""
 
     def finish(self, exit_code: int) -> None:
         """Nothing to do."""
@@ -123,6 +133,35 @@ class Wandb(Sink):
     def log(self, numbers: dict[str, float], step: int) -> None:
         """Sends the numbers of one step."""
         self._run.log(numbers, step=step)
+
+    def table(self, predictions: "list[Prediction]", step: int) -> None:
+        """Sends a table of questions, frames and answers."""
+        import wandb
+
+        from vxl.train.predictions import strip
+
+        columns: list[str | int] = [
+            "step",
+            "key",
+            "frames",
+            "question",
+            "answer",
+            "right",
+            "correct",
+            "probability",
+        ]
+        table = wandb.Table(columns=columns)
+        # Pictures by themselves, too: offline, W&B keeps those of a table outside the run's folder.
+        pictures = []
+        for shown in predictions:
+            picture = wandb.Image(strip(shown.frames_FCHW).numpy()) if len(shown.frames_FCHW) else None
+            if picture is not None:
+                verdict = "right" if shown.correct else f"wrong, {shown.right} is right"
+                caption = f"{shown.question} {shown.answer} ({verdict})"
+                pictures.append(wandb.Image(strip(shown.frames_FCHW).numpy(), caption=caption))
+            own = {**shown.numbers(), "step": step, "frames": picture}
+            table.add_data(*(own[str(column)] for column in columns))
+        self._run.log({"val/predictions": table, "val/frames": pictures}, step=step)
 
     def finish(self, exit_code: int) -> None:
         """Ends the W&B run (an unfinished one can be gone on with)."""

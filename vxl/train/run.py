@@ -91,7 +91,8 @@ def fit(
         flops = None if peak is None else flops_of(model, peak)
         compile_blocks(model, config.trainer.compile)
         watch = Watch(metrics, sink, config.trainer.log_every, flops)
-        validation = Validation(watch, config.trainer.val_every)
+        shown = directory.path / "predictions", config.trainer.show
+        validation = Validation(watch, config.trainer.val_every, *shown)
         interrupt = Interrupt()
         checkpoints = Checkpoints(directory.checkpoints, config.checkpoint, validation, interrupt, watch)
         progress = ProgressBar(watch, config.trainer.print_every, console)

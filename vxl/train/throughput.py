@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.utils.flop_counter import FlopCounterMode
 
+from vxl.llm.beacon import is_of_beacon
 from vxl.train.stage import PARTS, Part, part_of
 
 # Dense bf16 peaks in operations a second, from the vendors' data sheets.
@@ -109,7 +110,7 @@ def flops_of(model: nn.Module, peak: float) -> Flops:
             head_learns = head_learns or (not head and table_learns)
         elif "lm_head" in name:
             head, head_learns = parameter.numel(), parameter.requires_grad
-        elif parameter.ndim > 1:
+        elif parameter.ndim > 1 and not is_of_beacon(name):  # beacons are few, and go through their own alone
             counts[part_of(name)] += 2 * parameter.numel()
             learns[part_of(name)] += 2 * parameter.numel() * parameter.requires_grad
     flows: dict[Part, bool] = {}

@@ -42,6 +42,8 @@ class TrainerConfig:
     """CPU threads for arithmetic; null: PyTorch's choice. Another number rounds differently."""
     val_every: int = option(500, resumable=True)
     """Steps between validations; 0: only the one before the first step and the one after the last."""
+    show: int = option(8, resumable=True)
+    """Held-out questions that a validation shows with frames and answers: in predictions/ and the logger."""
     log_every: int = option(10, resumable=True)
     """Steps between rows in metrics.csv and in the logger."""
     print_every: int = option(50, resumable=True)
@@ -51,6 +53,8 @@ class TrainerConfig:
         for name in ("max_steps", "accumulate", "devices", "num_nodes", "log_every", "print_every"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name}={getattr(self, name)} is too small.\n  expected: 1 or more")
+        if self.show < 0:
+            raise ConfigError(f"show={self.show} is too small.\n  expected: 0 (none) or more")
         if self.val_every < 0:
             raise ConfigError(
                 f"val_every={self.val_every} is too small.\n  expected: 0 (only at both ends) or more"

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -10,6 +11,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from vxl.evaluate.statistics import wilson
 from vxl.train.module import VideoLanguageModule
+from vxl.train.predictions import Prediction, predictions, write
 from vxl.train.questions import answered
 from vxl.train.stage import train_mode
 from vxl.train.watch import Watch
@@ -54,11 +56,15 @@ class Validation(Callback):
     Args:
         watch: Logs the numbers.
         every: Steps between validations; 0: only before the first and after the last step.
+        folder: Where predictions are written; None for none.
+        show: How many questions are shown with their answers.
     """
 
-    def __init__(self, watch: Watch, every: int) -> None:
+    def __init__(self, watch: Watch, every: int, folder: Path | None = None, show: int = 0) -> None:
         self.watch = watch
         self.every = every
+        self.folder = folder
+        self.show = show
         self.latest: dict[str, float] = {}
         """Metrics of the latest step, if it was validated."""
         self._loader: Iterable[Any] | None = None
@@ -82,9 +88,16 @@ class Validation(Callback):
             self._loader = cast(Any, trainer).datamodule.val_dataloader()
         if self._loader is None:
             return
-        found = validate(trainer, cast(VideoLanguageModule, pl_module), self._loader)
+        tokenizer = getattr(cast(Any, trainer).datamodule, "tokenizer", None)
+        shown: list[Prediction] = []
+        found = validate(
+            trainer, cast(VideoLanguageModule, pl_module), self._loader, shown, self.show, tokenizer
+        )
         self.latest = found.numbers()
         self.watch.record(trainer.global_step, self.latest)
+        if shown and self.folder is not None and trainer.is_global_zero:
+            write(self.folder, trainer.global_step, shown)
+            self.watch.sink.table(shown, trainer.global_step)
         accuracy = self.latest.get("val/accuracy")
         log.info(
             "step %d: held-out loss %.4f%s",
@@ -95,8 +108,24 @@ class Validation(Callback):
         self.watch.pause()
 
 
-def validate(trainer: Trainer, module: VideoLanguageModule, loader: Iterable[Any]) -> Validated:
-    """Loss and accuracy over a loader's batches, over all ranks; leaves the model and torch as they were."""
+def validate(
+    trainer: Trainer,
+    module: VideoLanguageModule,
+    loader: Iterable[Any],
+    shown: list[Prediction] | None = None,
+    show: int = 0,
+    tokenizer: Any = None,
+) -> Validated:
+    """Loss and accuracy over a loader's batches, over all ranks; leaves the model and torch as they were.
+
+    Args:
+        trainer: Knows the ranks and the precision.
+        module: Has the model.
+        loader: The held-out batches.
+        shown: Takes this rank's first `show` questions with the model's answers.
+        show: How many.
+        tokenizer: Writes the questions down.
+    """
     model, device = module.model, module.device
     sums = torch.zeros(5, dtype=torch.float64)
     model.eval()
@@ -106,6 +135,8 @@ def validate(trainer: Trainer, module: VideoLanguageModule, loader: Iterable[Any
             moved = batch.to(device)
             output = model(moved)
             answers = answered(output, moved)
+            if shown is not None and len(shown) < show:
+                shown += predictions(batch, output, tokenizer, show - len(shown))
             guessed = sum(1 / len(letters) for letters in batch.letters_Q)
             seen = [float(output.loss_sum), batch.supervised, sum(answers), len(answers), guessed]
             sums += torch.tensor(seen, dtype=torch.float64)
