@@ -256,8 +256,9 @@ CASES = {
     "a sweep with several devices and no launcher": Case(
         "+sweep=compression trainer.devices=2",
         "config error: a sweep with trainer.devices=2 needs a launcher of 2 processes a member.\n"
-        "  one device a member:  python train.py +sweep=compression trainer.devices=1\n"
-        "  one member by hand:   torchrun --nproc_per_node 2 train.py … without the sweep",
+        "  one device a member:        python train.py +sweep=compression trainer.devices=1\n"
+        "  a SLURM job a member:       python train.py +sweep=compression trainer.devices=2 cluster=slurm\n"
+        "  processes of this machine:  python train.py +sweep=compression trainer.devices=2 cluster=local",
     ),
     "a failing sweep member": Case(
         "name=mixed compressor.ratio=6,16 dry_run=true",
