@@ -54,8 +54,8 @@ def video(groups: int) -> Item:
 IMAGE = Item("image", 4, 1)
 
 
-def head(*items: Item) -> Encoded:
-    """A system turn and visuals with a little text around them."""
+def head(*items: Item, tokens: int = 4) -> Encoded:
+    """A system turn and visuals, of `tokens` a group, with a little text around them."""
     encoded = Encoded()
     encoded.text([1, 2, 3])
     group = 0
@@ -63,7 +63,7 @@ def head(*items: Item) -> Encoded:
         for number in range(item.groups):
             if item.kind == "video":
                 encoded.visual([7, 20 + number], Kind.TIME, group, float(number))
-            encoded.visual([PLACEHOLDER] * 4, Kind.VISUAL, group, float(number))
+            encoded.visual([PLACEHOLDER] * tokens, Kind.VISUAL, group, float(number))
             group += 1
         encoded.items.append(item)
         encoded.text([4])

@@ -1,7 +1,7 @@
 """`vxl ask`: a question about a video, from the command line."""
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from string import ascii_uppercase
 from typing import TYPE_CHECKING, Any
@@ -25,6 +25,8 @@ SETTINGS = (
     "checkpoint",
     "device",
     "max_new_tokens",
+    "temperature",
+    "stop",
     "options",
     "start",
     "end",
@@ -46,12 +48,16 @@ def ask(words: "Words", console: Console | None = None) -> list["Answer"]:
         DataError: The video can't be read.
         CheckpointError: The run has no weights.
     """
+    from vxl.generate import Sampling
+
     console = console or Console(stderr=True)
     words.take("debug")
     root = words.runs()
     video, questions = _split(words.rest, words.settings, root)
     options = _options(words.take("options"))
     max_new_tokens = _number(words.take("max_new_tokens", "64"), "max_new_tokens", int)
+    temperature = _number(words.take("temperature", "0"), "temperature", float)
+    stop = (words.take("stop") or "").split("|")
     start, end = (_number(words.take(key), key, float) for key in ("start", "end"))
     loaded = _loaded(words, root)
     loaded.use_threads_of_training()
@@ -61,7 +67,8 @@ def ask(words: "Words", console: Console | None = None) -> list["Answer"]:
     for question in questions:
         if len(questions) > 1:
             console.print(f"\n{question}", style="bold", markup=False, highlight=False)
-        answer = _answer(loaded, context, question, options, max_new_tokens)
+        settings = {"max_new_tokens": max_new_tokens, "stop_text": stop, "sampling": Sampling(temperature)}
+        answer = _answer(loaded, context, question, options, settings)
         console.print(_cost(context, answer), markup=False, highlight=False, style="dim")
         answers.append(answer)
     return answers
@@ -85,14 +92,14 @@ def watch(
 
 
 def _answer(
-    loaded: "Loaded", context: "Context", question: str, options: tuple[str, ...], max_new_tokens: int
+    loaded: "Loaded", context: "Context", question: str, options: tuple[str, ...], settings: dict[str, Any]
 ) -> "Answer":
     """Asks, and writes the answer to standard output as it comes."""
     from vxl.data.answer import format_question, parse_letter
     from vxl.data.sample import Question
 
     text = format_question(Question(question, options, "A")) if options else question
-    answer = loaded.ask(context, text, max_new_tokens=max_new_tokens, on_token=streaming(loaded.tokenizer))
+    answer = loaded.ask(context, text, on_text=write, **settings)
     if options:
         letter = parse_letter(answer.text, options)
         sys.stdout.write(f"  ({options[ascii_uppercase.index(letter)]})" if letter else "  (no option)")
@@ -101,26 +108,10 @@ def _answer(
     return answer
 
 
-def streaming(tokenizer: Any, write: Callable[[str], object] | None = None) -> Callable[[int, int], None]:
-    """A callback that writes an answer's text token by token.
-
-    Half a character (a token may end inside one) is held back until the rest is there.
-    """
-    write = write or sys.stdout.write
-    said: list[int] = []
-    written = ""
-
-    def on_token(row: int, token: int) -> None:
-        nonlocal written
-        said.append(token)
-        text = tokenizer.decode(said, skip_special_tokens=True).lstrip()
-        if text.endswith("\ufffd"):
-            return
-        write(text[len(written) :])
-        written = text
-        sys.stdout.flush()
-
-    return on_token
+def write(row: int, text: str) -> None:
+    """Writes a piece of an answer to standard output, at once."""
+    sys.stdout.write(text)
+    sys.stdout.flush()
 
 
 def _loaded(words: "Words", root: Path) -> "Loaded":

@@ -3,7 +3,7 @@
 Needs torch, transformers and PyYAML; not Hydra, Lightning or W&B.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from vxl.config.schema import ModelParts
     from vxl.data.encoded import Shown
     from vxl.data.prompt import Prompt
-    from vxl.generate import Answer, Context
+    from vxl.generate import Answer, Context, Sampling
     from vxl.model import VideoLanguageModel
 
 IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
@@ -118,22 +118,47 @@ class Loaded:
         self,
         context: "Context",
         question: str,
+        **settings: Any,
+    ) -> "Answer":
+        """Answers a question about what was watched; see `ask_all`."""
+        return self.ask_all(context, [question], **settings)[0]
+
+    def ask_all(
+        self,
+        context: "Context",
+        questions: Sequence[str],
         *,
         max_new_tokens: int = 32,
+        stop_text: Collection[str] = (),
+        sampling: "Sampling | None" = None,
         on_token: Callable[[int, int], None] | None = None,
-    ) -> "Answer":
-        """Answers a question about what was watched, greedily; the context stays as it is."""
-        from vxl.generate import ask
+        on_text: Callable[[int, str], None] | None = None,
+    ) -> "list[Answer]":
+        """Answers questions about what was watched, all at once; the context stays as it is.
+
+        Args:
+            context: From `watch`.
+            questions: Of any lengths.
+            max_new_tokens: Longest answer.
+            stop_text: Strings that end an answer, beside the model's own end.
+            sampling: How tokens are chosen; None = the most likely.
+            on_token: Called with row and token as soon as a token is known.
+            on_text: Called with row and the next piece of its text, as soon as it is certain.
+        """
+        from vxl.generate import ask_all
 
         prompt = self.prompt
-        return ask(
+        return ask_all(
             context,
-            prompt.tail(question, after_visual=context.frames > 0),
+            [prompt.tail(question, after_visual=context.frames > 0) for question in questions],
             max_new_tokens=max_new_tokens,
             stop=(prompt.end, prompt.pad),
+            stop_text=stop_text,
+            sampling=sampling,
             tokenizer=self.tokenizer,
-            texts=[question],
+            texts=questions,
             on_token=on_token,
+            on_text=on_text,
         )
 
     def _open(self, look: Look) -> "tuple[Shown, Iterable[torch.Tensor]]":

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from vxl.errors import DataError
 from vxl.generate.context import Context, now
 from vxl.generate.decoding import decoding
 from vxl.generate.sampling import Chooser, Sampling
+from vxl.generate.text import Text
 from vxl.llm.cache import Cache
 from vxl.relevance.base import Question
 from vxl.selector.asking import prefill
@@ -24,7 +26,7 @@ class Answer:
     text: str
     """Decoded without special tokens; empty where no tokenizer was given."""
     tokens: tuple[int, ...]
-    """Generated tokens, without the one that ended the answer."""
+    """Generated tokens, without one that ended the answer; a string that did is still in them."""
     stopped: bool
     """Whether the answer ended by itself, and not at `max_new_tokens`."""
     prefill_ms: float
@@ -52,10 +54,12 @@ def ask_all(
     *,
     max_new_tokens: int = 32,
     stop: Collection[int] = (),
+    stop_text: Collection[str] = (),
     sampling: Sampling | None = None,
     tokenizer: Any = None,
     texts: Sequence[str] | None = None,
     on_token: Callable[[int, int], None] | None = None,
+    on_text: Callable[[int, str], None] | None = None,
 ) -> list[Answer]:
     """Answers questions about what was watched, all at once, each on a fork of the context of its own.
 
@@ -64,16 +68,22 @@ def ask_all(
         questions: Tokens of each question, up to the assistant's header (`Prompt.tail`).
         max_new_tokens: Longest answer.
         stop: Tokens that end an answer (`Prompt.end`).
+        stop_text: Strings that end an answer, wherever tokens begin and end; its text ends before them.
         sampling: How tokens are chosen; None = the most likely.
         tokenizer: Decodes the answers' text; None = only tokens.
         texts: The questions as they were asked, which some kinds of relevance look at.
         on_token: Called with row and token as soon as a token is known, those that end an answer left out.
+        on_text: Called with row and the next piece of its text, as soon as nothing can change it any more.
 
     Raises:
-        DataError: A question is empty.
+        DataError: A question is empty, or text is wanted without a tokenizer.
     """
     if not questions or not all(questions) or max_new_tokens < 1:
         raise DataError("nothing to answer: a question has no tokens, or max_new_tokens is below 1.")
+    if tokenizer is None and (stop_text or on_text):
+        raise DataError(
+            "stop_text and on_text are about text.\n  give a tokenizer=, such as Loaded.tokenizer"
+        )
     model, rows = context.model, len(questions)
     choose = Chooser(sampling or Sampling(), rows)
     began = now(model)
@@ -83,6 +93,8 @@ def ask_all(
         cache = prefill(model, context.waiting, questions, draw=sampling.seed if sampling else 0)
     hidden_BD = feed_questions(context, cache, questions, texts)
     said: list[list[int]] = [[] for _ in range(rows)]
+    shows = [None if on_text is None else partial(on_text, row) for row in range(rows)]
+    written = [] if tokenizer is None else [Text(tokenizer, stop_text, show) for show in shows]
     stopped = [False] * rows
     first = last = began
     logits_BV = model.llm.logits(hidden_BD)
@@ -99,14 +111,17 @@ def ask_all(
                 said[row].append(token)
                 if on_token is not None:
                     on_token(row, token)
+                if tokenizer is not None:
+                    stopped[row] = written[row].add(token)
             if all(stopped) or count == max_new_tokens:
                 break
             logits_BV = step(next_B.to(model.device))
     decode_ms = last - first
-    decoded = sum(len(tokens) + ended - 1 for tokens, ended in zip(said, stopped, strict=True))
+    by_text = [text.ended for text in written] or [False] * rows
+    decoded = sum(map(len, said)) + sum(stopped) - sum(by_text) - rows
     return [
         Answer(
-            text="" if tokenizer is None else tokenizer.decode(tokens, skip_special_tokens=True).strip(),
+            text="" if tokenizer is None else written[row].finish().strip(),
             tokens=tuple(tokens),
             stopped=stopped[row],
             prefill_ms=first - began,
@@ -141,6 +156,12 @@ def feed_questions(
         names=context.names,
     )
     model.policy.before_question(cache, question)
-    hidden_BTD = model.llm.extend(question.embeds_BTD, cache, valid_BT=question.valid_BT, layout=layout)
-    model.policy.after_decode(cache)
+    hidden_BTD = model.llm.extend(
+        question.embeds_BTD,
+        cache,
+        valid_BT=question.valid_BT,
+        layout=layout,
+        observe=model.policy.observe_question,
+    )
+    model.policy.after_question(cache, question)
     return hidden_BTD[torch.arange(len(questions)), lengths - 1]

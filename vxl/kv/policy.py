@@ -30,6 +30,10 @@ class Policy:
 
     def __init__(self, config: PolicyConfig) -> None:
         self.config = config
+        self.observe_chunks = 0
+        """Of how many tokens at the end of each piece the policy wants the queries (`Cache.observed`)."""
+        self.observe_question = 0
+        """Of how many tokens at the end of each question."""
         self.training_ratios: tuple[int, ...] = ()
         """Ratios that training draws from at this step (`stage.ratios`); () = what the config says."""
         self.numbers: dict[str, float] = {}
@@ -63,5 +67,9 @@ class Policy:
     def before_question(self, cache: "Cache", question: "Question") -> None:
         """Called once per batch of questions, on their own fork, before their tokens go in."""
 
+    def after_question(self, cache: "Cache", question: "Question") -> None:
+        """Called when the questions' tokens are in the cache."""
+        self.after_decode(cache)
+
     def after_decode(self, cache: "Cache") -> None:
-        """Called when the question's tokens, and then each token of the answer, are in the cache."""
+        """Called when each token of the answer is in the cache, and in place of `after_question`."""

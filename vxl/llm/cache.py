@@ -118,7 +118,7 @@ class Cache:
         self.observed = None
         if step.queries is not None and step.observed_BQ is not None:
             queries = tuple(query for query in step.queries if query is not None)
-            self.observed = Observed(queries, step.observed_BQ >= 0)
+            self.observed = Observed(queries, step.observed_BQ, tokens)
 
     def fork(self, rows: int | None = None) -> "Cache":
         """A cache that goes on from here on its own and shares all blocks.

@@ -76,8 +76,15 @@ class Observed(NamedTuple):
 
     queries: tuple[Tensor, ...]
     """Each layer's, [B, query heads, Q, H]."""
-    real_BQ: Tensor
-    """Which of them exist: a row may be shorter than Q."""
+    columns_BQ: Tensor
+    """Their columns in the pass; negative where a row is shorter than Q."""
+    tokens: int
+    """Columns of the pass."""
+
+    @property
+    def real_BQ(self) -> Tensor:
+        """Which of them exist."""
+        return self.columns_BQ >= 0
 
 
 def documents(document_BT: Tensor) -> tuple[Span, ...] | None:

@@ -131,6 +131,7 @@ class Chunked(Prefill):
                 valid_BT=part.valid_BT,
                 layout=part.layout,
                 windows=Windows(tuple(window for window, _ in looks), cache.fed),
+                observe=policy.observe_chunks,
             )
             hidden.append(hidden_BTD)
             cache.state[STATE] = tuple(progress for _, progress in looks)

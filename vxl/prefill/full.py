@@ -42,6 +42,12 @@ class Full(Prefill):
     def feed(self, llm: "Decoder", policy: "Policy", cache: "Cache", piece: Piece) -> Tensor:
         """See `Prefill.feed`."""
         piece = policy.before_chunk(cache, piece)
-        hidden_BTD = llm.extend(piece.embeds_BTD, cache, valid_BT=piece.valid_BT, layout=piece.layout)
+        hidden_BTD = llm.extend(
+            piece.embeds_BTD,
+            cache,
+            valid_BT=piece.valid_BT,
+            layout=piece.layout,
+            observe=policy.observe_chunks,
+        )
         policy.after_chunk(cache, piece)
         return hidden_BTD

@@ -39,6 +39,11 @@ class Question(Piece):
     names: tuple[str, ...] = ()
     """What the watched visuals are called, as far as the watcher said."""
 
+    @property
+    def tokens_B(self) -> Tensor:
+        """How many tokens each row's question has."""
+        return torch.tensor([len(tokens) for tokens in self.tokens], device=self.embeds_BTD.device)
+
 
 @dataclass(frozen=True, eq=False)
 class Chunks:
