@@ -138,7 +138,8 @@ class Embeddings(nn.Module):
 
     def forward(self, pixels_FCHW: Tensor) -> Tensor:
         """tokens (F, extra + P, V)."""
-        tokens = self.patch_embedding(pixels_FCHW).flatten(2).transpose(1, 2)
+        # Contiguous here: every norm and sum behind it would go on in the convolution's order, far slower.
+        tokens = self.patch_embedding(pixels_FCHW).flatten(2).transpose(1, 2).contiguous()
         if self.class_embedding is not None:
             tokens = torch.cat([self.class_embedding.expand(len(tokens), 1, -1), tokens], 1)
         tokens = tokens + self.position_embedding.weight
