@@ -74,6 +74,7 @@ def fit(
     from vxl.train.compiled import compile_blocks
     from vxl.train.interrupt import Interrupt
     from vxl.train.metrics import MetricsFile
+    from vxl.train.micro_batch import with_micro_batch
     from vxl.train.module import VideoLanguageModule
     from vxl.train.profile import Profile
     from vxl.train.progress import ProgressBar
@@ -84,6 +85,8 @@ def fit(
 
     steps, frozen = config.trainer.max_steps, config.trainer.frozen
     module = VideoLanguageModule(model, config.stage, config.optim, steps, config.seed, frozen)
+    if config.trainer.micro_batch == "auto":
+        data.config = config = with_micro_batch(config, model, device_of(config.trainer))
     metrics = MetricsFile(directory.metrics)
     metrics.cut(step_of_checkpoint(checkpoint))
     with logger(config, directory) as sink:

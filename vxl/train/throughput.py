@@ -140,13 +140,26 @@ def _of_a_frame(model: Any) -> dict[Part, tuple[float, float]]:
     device."""
     frames = model.compressor.frames_per_group
     size = model.vision.pixels.size
-    group_FCHW = torch.empty(frames, 3, size, size, dtype=torch.uint8, device="meta")
-    patches_FPV, vision = _counted(model.vision, group_FCHW)
+    kind = next(model.vision.parameters()).dtype
+    pixels_FCHW = torch.empty(frames, 3, size, size, dtype=kind, device="meta")
+    patches_FPV, vision = _counted(_Encode(model.vision), pixels_FCHW)
     _, whole = _counted(model.compressor, patches_FPV)
     _, projector = _counted(model.compressor.projector, _seen_by_projector(model, patches_FPV))
     rest = (whole[0] - projector[0], whole[1] - projector[1])
     found: dict[Part, tuple[float, float]] = {"vision": vision, "compressor": rest, "projector": projector}
     return {part: (weights / frames, attention / frames) for part, (weights, attention) in found.items()}
+
+
+class _Encode(nn.Module):
+    """The tower behind the normalisation of its pixels."""
+
+    def __init__(self, tower: nn.Module) -> None:
+        super().__init__()
+        self.tower: Any = tower
+
+    def forward(self, pixels_FCHW: Tensor) -> Tensor:
+        """patches_FPV."""
+        return self.tower.encode(pixels_FCHW)
 
 
 def _counted(module: nn.Module, given: Tensor) -> tuple[Tensor, tuple[float, float]]:

@@ -24,6 +24,9 @@ class TrainerConfig:
     """Optimizer steps of the whole run; a larger number lets a finished run go on."""
     accumulate: int = option(1, resumable=True)
     """Micro-batches a rank sums up for one optimizer step: global batch = data.batch x accumulate x ranks."""
+    micro_batch: Literal["given", "auto"] = option("given", resumable=True)
+    """given: data.batch; auto: the largest that fits into the GPU, with trainer.accumulate for the same
+    global batch."""
     precision: Literal["32-true", "bf16-mixed", "bf16-true", "64-true"] = "bf16-mixed"
     """Arithmetic and weights; bf16-mixed keeps weights in fp32 and computes in bf16."""
     frozen: Literal["same", "bf16"] = "same"
