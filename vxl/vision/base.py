@@ -86,7 +86,10 @@ class VisionEncoder(nn.Module):
         place = next(self.parameters())
         # A tower in a lower precision gains nothing from autocast, which would run its norms in float32.
         lower = place.dtype in (torch.bfloat16, torch.float16)
-        with torch.autocast(place.device.type, enabled=False) if lower else nullcontext():
+        # Pixels have no gradients, so a frozen tower may run as at inference, through its fused paths.
+        learns = torch.is_grad_enabled() and any(p.requires_grad for p in self.parameters())
+        plain = torch.autocast(place.device.type, enabled=False) if lower else nullcontext()
+        with plain, torch.set_grad_enabled(learns):
             return self._sliced(frames_FCHW, place)
 
     def _sliced(self, frames_FCHW: Tensor, place: Tensor) -> Tensor:
