@@ -69,7 +69,7 @@ def test_a_limit_of_memory_chooses_the_micro_batch_and_keeps_the_global_batch(mo
 
 
 def test_what_never_fits_and_a_machine_without_a_gpu_are_refused(model, config):
-    with pytest.raises(ConfigError, match="not even one row of data.max_tokens=128 tokens"):
+    with pytest.raises(ConfigError, match="not even one row of"):
         with_micro_batch(config, model, CPU, 1000)
     with pytest.raises(ConfigError, match="this run has none"):
         with_micro_batch(config, model, CPU)
