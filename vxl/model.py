@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vxl.agree import is_sharded
 from vxl.config.option import build
 from vxl.errors import DataError
 from vxl.selector.rows import Rows, shorten
@@ -157,8 +158,11 @@ class VideoLanguageModel(nn.Module):
 
     def forward(self, batch: "Batch") -> Output:
         """The loss of a batch; only supervised positions go through the output layer."""
-        visual_GKD = self.encode(batch.frames_FCHW) if len(batch.frames_FCHW) else None
+        shows = len(batch.frames_FCHW) > 0
+        visual_GKD = self.encode(batch.frames_FCHW) if shows else None
         embeds_BTD = self.splice(batch.tokens_BT, visual_GKD, batch.layout)
+        if not shows and (is_sharded(self) or (self.training and torch.is_grad_enabled())):
+            embeds_BTD = embeds_BTD + self._nothing_seen().to(embeds_BTD.dtype)
         rows = Rows(embeds_BTD, batch.labels_BT, batch.positions_BT, batch.layout)
         numbers = {"ratio": float(self.compressor.ratio)}
         if self.selector.drops:
@@ -174,10 +178,14 @@ class VideoLanguageModel(nn.Module):
         labels_S = target_BT[places_BT]
         logits_SV = self.llm.logits(hidden_BTD[:, :-1][places_BT])
         loss_sum = F.cross_entropy(logits_SV.float(), labels_S, reduction="sum")
-        if visual_GKD is None and self.training and torch.is_grad_enabled():
-            unused = [self.encode(self._blank()), *self.selector.parameters()]
-            loss_sum = loss_sum + sum(0.0 * tensor.sum().float() for tensor in unused)
         return Output(loss_sum, len(labels_S), logits_SV, labels_S, numbers)
+
+    def _nothing_seen(self) -> Tensor:
+        """A zero that a black group leads to: in a batch of text alone it keeps every parameter in the graph
+        and calls every part, as all ranks must.
+        """
+        unused = [self.encode(self._blank()), *self.selector.parameters()]
+        return sum((0.0 * tensor.sum() for tensor in unused), torch.zeros((), device=self.device))
 
     def _blank(self) -> Tensor:
         """A black group: in a batch of text alone it keeps every parameter in the graph, as all ranks

@@ -165,7 +165,15 @@ CASES = {
     "more devices than the strategy uses": Case(
         "trainer.devices=2",
         "config error: strategy=single uses one device; got trainer.devices=2 trainer.num_nodes=1.\n"
-        "  allowed: trainer.devices=1 trainer.num_nodes=1",
+        "  allowed: trainer.devices=1 trainer.num_nodes=1\n"
+        "  e.g.  strategy=ddp trainer.devices=2    (a copy of the model on each)\n"
+        "        strategy=fsdp2 trainer.devices=2  (one model spread over all)",
+    ),
+    "a strategy that needs more devices": Case(
+        "strategy=fsdp2",
+        "config error: strategy=fsdp2 needs several devices; got trainer.devices=1 trainer.num_nodes=1.\n"
+        "  allowed: 2 or more in all\n  e.g.  strategy=fsdp2 trainer.devices=2\n"
+        "        strategy=single             (on one)",
     ),
     "a truncated mp4 among others": Case(
         f"{SHARDS} data.max_bad_fraction=0.5",

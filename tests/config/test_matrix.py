@@ -13,6 +13,10 @@ NEEDS = {
     "data=json": ["data.json=list.json", "data.videos=videos"],
     "data=shards": ["data.train=[shards/*.tar]"],
     "relevance=file": ["relevance.file=selected.json"],
+    "strategy=ddp": ["trainer.devices=2"],
+    "strategy=fsdp2": ["trainer.devices=2"],
+    "strategy=fsdp2_grad": ["trainer.devices=2"],
+    "strategy=hsdp": ["trainer.devices=4", "strategy.shard=2"],
     "data=mixture": ["data.sources={films: {shards: [films/*.tar], weight: 2}}"],
 }
 # What rules refuse, with the beginning of the reason; everything else composes.

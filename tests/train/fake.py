@@ -191,10 +191,11 @@ def model(config: Config) -> Model:
 def train(config: Config, console: Any = None, poison: int | None = None) -> Any:
     """vxl.train.run.run with the small model and data."""
     from vxl.train import run
+    from vxl.train.start import Start
 
     kept = run.build_data, run.build_model
     run.build_data = lambda config, directory: Data(config, poison)
-    run.build_model = lambda config, data, checkpoint: _started(config, checkpoint)
+    run.build_model = lambda config, data, checkpoint, *_: Start(_started(config, checkpoint))
     try:
         return run.run(config, "model: fake\n", console)
     finally:

@@ -2,7 +2,9 @@ import pytest
 
 from vxl.config.option import build
 from vxl.errors import ConfigError
-from vxl.train.saving import SingleStrategy
+from vxl.train.environment import Joined
+from vxl.train.group import Group
+from vxl.train.lightning_strategies import SingleStrategy
 from vxl.train.strategy import SingleConfig
 from vxl.train.trainer import TrainerConfig, accelerator_of, build_trainer
 
@@ -24,7 +26,7 @@ def test_impossible_values(values):
 
 
 def test_a_gpu_that_is_not_there(monkeypatch):
-    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
     assert accelerator_of(TrainerConfig()) == "cpu"
     with pytest.raises(ConfigError, match="PyTorch sees no GPU here") as error:
         accelerator_of(TrainerConfig(accelerator="gpu"))
@@ -33,7 +35,7 @@ def test_a_gpu_that_is_not_there(monkeypatch):
 
 def test_lightning_does_nothing_that_vxl_does(tmp_path):
     config = TrainerConfig(max_steps=7, accelerator="cpu", precision="32-true")
-    trainer = build_trainer(config, build(SingleConfig()), [], tmp_path)
+    trainer = build_trainer(config, build(SingleConfig()), Group(), [], tmp_path)
     assert isinstance(trainer.strategy, SingleStrategy)
     assert (trainer.max_steps, trainer.max_epochs) == (7, -1)
     assert trainer.loggers == []
@@ -54,6 +56,5 @@ def test_under_slurm_lightning_requeues_nothing(tmp_path, monkeypatch):
     }.items():
         monkeypatch.setenv(name, value)
     config = TrainerConfig(accelerator="cpu", precision="32-true")
-    trainer = build_trainer(config, build(SingleConfig()), [], tmp_path)
-    environment = trainer._accelerator_connector.cluster_environment
-    assert environment.auto_requeue is False
+    trainer = build_trainer(config, build(SingleConfig()), Group(), [], tmp_path)
+    assert isinstance(trainer._accelerator_connector.cluster_environment, Joined)

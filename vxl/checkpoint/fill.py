@@ -1,6 +1,6 @@
-"""From weights on disk to a model in memory: strictly, and one tensor at a time."""
+"""From weights on disk to a model in memory: strictly, one tensor (or this rank's part of it) at a time."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -79,7 +79,8 @@ def fill(
     """Fills a model, made or only outlined (`skeleton`), with weights.
 
     Args:
-        model: Its outlined tensors are made here; others are overwritten where they are.
+        model: Its outlined tensors are made here; others are overwritten where they are. Of a sharded tensor
+            only this rank's part is read.
         weights: What to fill it with.
         device: Where outlined tensors are made.
         dtype: Their precision; None for that of the file.
@@ -102,17 +103,17 @@ def fill(
                     made = torch.empty_like(place, device=device, dtype=dtype)
                     put(model, name, nn.Parameter(made, requires_grad=place.requires_grad))
                 continue
-            value = weights.tensors[name].read()
-            if place.is_meta:
+            if not place.is_meta:
+                take_own(place, weights.tensors[name].part)
+            else:
+                value = weights.tensors[name].read()
                 to = dtype if dtype is not None and value.is_floating_point() else value.dtype
                 # A copy: the file must not show through when training changes the weights.
                 made = value.to(device=device, dtype=to, copy=True)
                 if isinstance(place, nn.Parameter):
                     made = nn.Parameter(made, requires_grad=place.requires_grad)
                 put(model, name, made)
-            else:
-                place.copy_(value)
-            del value
+                del value
     for path in {name.rpartition(".")[0] for name in anew}:
         layer = model.get_submodule(path)
         assert isinstance(layer, LoRALinear)
@@ -123,6 +124,27 @@ def fill(
         model.llm.reset_buffers()
         left = [name for name, tensor in named(model) if tensor.is_meta]
         assert not left, left
+
+
+def take_own(target: Tensor, part: Callable[[tuple[slice, ...]], Tensor]) -> None:
+    """Fills a tensor, or this rank's part of a sharded one, from one that can be read in parts.
+
+    Args:
+        target: On any device; of any precision.
+        part: Gives the part of the stored tensor that slices name.
+    """
+    if not hasattr(target, "placements"):  # a DTensor; its module takes a while to import
+        target.copy_(part(tuple(slice(0, size) for size in target.shape)))
+        return
+    from torch.distributed.tensor import DTensor
+    from torch.distributed.tensor._utils import compute_local_shape_and_global_offset
+
+    assert isinstance(target, DTensor)
+
+    shape, offset = compute_local_shape_and_global_offset(target.shape, target.device_mesh, target.placements)
+    if 0 not in shape:
+        where = tuple(slice(start, start + size) for start, size in zip(offset, shape, strict=True))
+        target.to_local().copy_(part(where))
 
 
 def put(model: nn.Module, name: str, tensor: Tensor) -> None:

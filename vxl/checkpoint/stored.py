@@ -44,6 +44,12 @@ class Stored:
     shape: tuple[int, ...]
     file: Path
     read: Callable[[], Tensor]
+    read_part: Callable[[tuple[slice, ...]], Tensor] | None = None
+    """Reads a part without the rest, where the file's format allows that."""
+
+    def part(self, where: tuple[slice, ...]) -> Tensor:
+        """The part of the tensor that slices name."""
+        return self.read()[where] if self.read_part is None else self.read_part(where)
 
     @property
     def numel(self) -> int:
@@ -78,7 +84,10 @@ def _open_safetensors(path: Path) -> dict[str, Stored]:
                     raise CheckpointError(
                         f"{path}: {name} has the type {code}.\n  expected one of: {', '.join(DTYPES)}"
                     )
-                found[name] = Stored(DTYPES[code], tuple(entry.get_shape()), path, _reader(path, name))
+                shape = tuple(entry.get_shape())
+                # A tensor without axes has no parts.
+                part = _part_reader(path, name) if shape else None
+                found[name] = Stored(DTYPES[code], shape, path, _reader(path, name), part)
     except (SafetensorError, OSError) as error:
         raise CheckpointError(
             f"{path} can't be read: {error}\n  {_sizes(path)}\n  copy or download it again"
@@ -92,6 +101,16 @@ def _reader(path: Path, name: str) -> Callable[[], Tensor]:
 
         with safe_open(path, "pt") as file:
             return file.get_tensor(name)
+
+    return read
+
+
+def _part_reader(path: Path, name: str) -> Callable[[tuple[slice, ...]], Tensor]:
+    def read(where: tuple[slice, ...]) -> Tensor:
+        from safetensors import safe_open
+
+        with safe_open(path, "pt") as file:
+            return file.get_slice(name)[where]
 
     return read
 

@@ -97,14 +97,37 @@ def relevance_has_its_layers(config: Any) -> Iterator[str]:
 
 
 def devices_have_a_strategy(config: Any) -> Iterator[str]:
-    """Several devices need a strategy that uses them."""
+    """Several devices need a strategy that uses them, and the other way round."""
     if not hasattr(config, "strategy"):
         return
     devices, nodes = config.trainer.devices, config.trainer.num_nodes
-    if config.strategy._target_.endswith(".Single") and (devices, nodes) not in ((1, 1),):
+    name, ranks = config.strategy._target_.rpartition(".")[2].lower(), devices * nodes
+    got = f"got trainer.devices={devices} trainer.num_nodes={nodes}"
+    if name == "single" and ranks > 1:
         yield (
-            f"strategy=single uses one device; got trainer.devices={devices} trainer.num_nodes={nodes}.\n"
-            "  allowed: trainer.devices=1 trainer.num_nodes=1"
+            f"strategy=single uses one device; {got}.\n"
+            "  allowed: trainer.devices=1 trainer.num_nodes=1\n"
+            f"  e.g.  strategy=ddp trainer.devices={devices}    (a copy of the model on each)\n"
+            f"        strategy=fsdp2 trainer.devices={devices}  (one model spread over all)"
+        )
+    if name in ("ddp", "fsdp2", "hsdp") and ranks == 1:
+        yield (
+            f"strategy={name} needs several devices; {got}.\n"
+            f"  allowed: 2 or more in all\n  e.g.  strategy={name} trainer.devices=2\n"
+            "        strategy=single             (on one)"
+        )
+    if name in ("fsdp2", "hsdp") and getattr(config.trainer, "micro_batch", "given") == "auto":
+        yield (
+            f"trainer.micro_batch=auto tries the whole model on one device; strategy={name} spreads it.\n"
+            "  type  trainer.micro_batch=given data.batch=ROWS"
+        )
+    shard = getattr(config.strategy, "shard", None) or devices
+    if name == "hsdp" and ranks > 1 and (ranks % shard or shard == ranks):
+        sizes = [n for n in range(1, ranks) if ranks % n == 0 and n > 1] or [1]
+        yield (
+            f"strategy=hsdp makes copies of the model, each on {shard} of {ranks} processes; {got}.\n"
+            f"  allowed: strategy.shard={', '.join(map(str, sizes))}\n"
+            f"  e.g.  strategy=hsdp strategy.shard={sizes[0]}\n        strategy=fsdp2   (one model over all)"
         )
 
 

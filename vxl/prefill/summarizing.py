@@ -14,11 +14,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from vxl.agree import most
 from vxl.data.layout import Kind, Layout
 from vxl.errors import ConfigError
 from vxl.kv.policy import SEED
 from vxl.kv.vst import VST, Progress, Segment
-from vxl.llm.ranks import most_of_ranks
 from vxl.prefill.base import Piece, Prefill
 from vxl.selector.rows import Rows, gather
 
@@ -89,7 +89,7 @@ class Summarizing(Prefill):
         piece = Piece(embeds_BTD, layout, layout.real_BT)
         draws = [draw + row for row in range(rows)]
         rounds = joint(self.plan(llm, cache, piece, [Progress()] * rows, draws, ended=True)[0])
-        idle = most_of_ranks(len(rounds), llm) - len(rounds)
+        idle = most(len(rounds), llm) - len(rounds)
         beacons = sum(int(round_.beacon_BL.sum()) for round_ in rounds)
         self.vst.numbers = {"vst_ratio": int(layout.visual_BT.sum()) / beacons} if beacons else {}
         hidden, places, windows = [], [], 0

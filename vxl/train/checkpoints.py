@@ -1,8 +1,9 @@
 """Writes checkpoints at step boundaries and keeps those that the retention rule names."""
 
 import logging
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
@@ -10,6 +11,7 @@ from vxl.checkpoint.folder import saved, step_of
 from vxl.train import folder
 from vxl.train.interrupt import Interrupt
 from vxl.train.retention import RetentionConfig, best, kept
+from vxl.train.saving import CheckpointFolders
 from vxl.train.validation import Validation
 from vxl.train.watch import Watch
 
@@ -61,20 +63,32 @@ class Checkpoints(Callback):
             trainer.should_stop = True
 
     def save(self, trainer: Trainer) -> None:
-        """Writes the checkpoint of this step, points to it, and removes what need not stay."""
-        target = folder.folder_of(self.parent, trainer.global_step)
-        trainer.save_checkpoint(target, weights_only=False)
-        if not trainer.is_global_zero:
-            return
+        """Writes the checkpoint of this step; when it is complete, points to it and removes what need not
+        stay.
+        """
+        strategy = cast(CheckpointFolders, trainer.strategy)
+        strategy.background = self.config.background
+        strategy.saved = partial(self.settle, dict(self.scores))
+        trainer.save_checkpoint(folder.folder_of(self.parent, trainer.global_step), weights_only=False)
+
+    def settle(self, scores: dict[int, float], target: Path) -> None:
+        """Keeps house after a checkpoint; in the first process.
+
+        Args:
+            scores: The scores of the checkpoints, when this one was begun.
+            target: The checkpoint, complete.
+        """
         folder.point(self.parent, "last", target)
         folders = {step_of(path): path for path in saved(self.parent.parent)}
-        found = best(list(folders), self.scores, self.config)
+        found = best(list(folders), scores, self.config)
         if found is not None:
             folder.point(self.parent, "best", folders[found])
-        stay = kept(list(folders), self.scores, self.config)
-        for step in folders.keys() - stay:
+        for step in folders.keys() - kept(list(folders), scores, self.config):
             folder.remove(folders[step])
-            self.scores.pop(step, None)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Waits for the last one."""
+        cast(CheckpointFolders, trainer.strategy).writer.wait()
 
     def state_dict(self) -> dict[str, Any]:
         """The scores of the checkpoints, this one's too."""

@@ -12,8 +12,9 @@ import logging
 import os
 import shutil
 import warnings
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -22,8 +23,11 @@ from torch.distributed import checkpoint as dcp
 from vxl.checkpoint.folder import saved, step_of
 from vxl.errors import CheckpointError
 from vxl.train.atomic import sync_folder, why_not, write_text
+from vxl.train.group import once
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 REST = "rest.pt"
 _PART = ".part-"
@@ -34,30 +38,32 @@ def folder_of(parent: Path, step: int) -> Path:
     return parent / f"step-{step:06d}"
 
 
-def write(folder: Path, tensors: dict[str, Any], rest: dict[str, Any], no_dist: bool = True) -> None:
+def write(folder: Path, tensors: dict[str, Any], rest: dict[str, Any], peers: Any = None) -> None:
     """Writes one checkpoint folder; one that is there already stays as it is.
 
     Args:
         folder: `checkpoints/step-000123`.
-        tensors: Nested dict of tensors.
-        rest: Everything else, loadable with `weights_only=True`.
-        no_dist: Whether this process writes alone.
+        tensors: Nested dict of tensors; of sharded ones each rank writes its part.
+        rest: Everything else, loadable with `weights_only=True`; the first rank's counts.
+        peers: The process group that writes together; None: this process alone.
 
     Raises:
         CheckpointError: It can't be written (disk full, read-only); earlier checkpoints are untouched.
     """
-    if folder.exists():
-        log.info("%s is there already", folder)
-        return
     part = folder.with_name(f"{_PART}{folder.name}")
-    try:
+
+    def first(function: Callable[[], T]) -> T:
+        return function() if peers is None else once(function, peers)
+
+    def begin() -> bool:
+        if folder.exists():
+            log.info("%s is there already", folder)
+            return False
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)
-        with (
-            warnings.catch_warnings()
-        ):  # torch announces that one process writes alone, which is what we want
-            warnings.filterwarnings("ignore", message="torch.distributed is disabled")
-            dcp.save(tensors, storage_writer=dcp.FileSystemWriter(part), no_dist=no_dist)
+        return True
+
+    def complete() -> None:
         with (part / REST).open("wb") as file:
             torch.save(rest, file)
             file.flush()
@@ -65,6 +71,17 @@ def write(folder: Path, tensors: dict[str, Any], rest: dict[str, Any], no_dist: 
         sync_folder(part)
         part.rename(folder)
         sync_folder(folder.parent)
+
+    try:
+        if not first(begin):
+            return
+        with (
+            warnings.catch_warnings()
+        ):  # torch announces that one process writes alone, which is what we want
+            warnings.filterwarnings("ignore", message="torch.distributed is disabled")
+            writer = dcp.FileSystemWriter(part)
+            dcp.save(tensors, storage_writer=writer, process_group=peers, no_dist=peers is None)
+        first(complete)  # all ranks have written when this begins
     except (OSError, RuntimeError, dcp.CheckpointException) as error:
         shutil.rmtree(part, ignore_errors=True)  # gives the space back, which may be what is missing
         cause = _os_error(error)

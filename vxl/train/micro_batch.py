@@ -19,6 +19,7 @@ from vxl.data.collate import Batch, Example, collate
 from vxl.data.encoded import Encoded, Item
 from vxl.data.layout import Kind
 from vxl.errors import ConfigError
+from vxl.train.group import gathered
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +59,7 @@ def with_micro_batch(config: Any, model: nn.Module, device: torch.device, limit:
             f"and video.max_frames={config.video.max_frames} frames fits.\n"
             "  allowed: shorter rows, llm.checkpointing=true, stage=lora trainer.frozen=bf16, more GPUs"
         )
+    found = min(gathered(found))  # the same for all ranks
     log.info(
         "micro-batch: %d rows, %d accumulated (global batch %d); tried %s",
         found,

@@ -2,9 +2,10 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from lightning.pytorch import LightningModule
@@ -15,9 +16,13 @@ from torch.distributed.tensor import DTensor
 from vxl.data.seeds import seed_of
 from vxl.errors import VxlError
 from vxl.train import diverged
+from vxl.train.group import gathered
 from vxl.train.optimizer import OptimConfig, build_optimizer, set_rates
 from vxl.train.questions import answered
 from vxl.train.stage import Frozen, StageConfig, freeze, ratios_at, shrink_frozen, train_mode
+
+if TYPE_CHECKING:
+    from vxl.train.sharding import Fill
 
 log = logging.getLogger(__name__)
 
@@ -68,6 +73,7 @@ class VideoLanguageModule(LightningModule):
         max_steps: Optimizer steps of the whole run.
         seed: The run's seed.
         frozen: Precision of the weights that do not learn (`trainer.frozen`).
+        fill: Gives a model that is only outlined its weights, once the strategy has sharded it.
     """
 
     def __init__(
@@ -78,6 +84,7 @@ class VideoLanguageModule(LightningModule):
         max_steps: int,
         seed: int,
         frozen: Frozen = "same",
+        fill: "Fill | None" = None,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -86,10 +93,17 @@ class VideoLanguageModule(LightningModule):
         self.optim = optim
         self.max_steps = max_steps
         self.seed = seed
+        self.fill = fill
         self.last = Step()
         freeze(model, stage)
         shrink_frozen(model, frozen)
         train_mode(model, stage)
+
+    def configure_model(self) -> None:
+        """Lets a strategy that shards the model do so, before there is an optimizer."""
+        shard = getattr(self.trainer.strategy, "shard", None)
+        if shard is not None:
+            shard(self.model, self.fill)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """The optimizer over what learns, with a group for each part."""
@@ -107,7 +121,7 @@ class VideoLanguageModule(LightningModule):
         """
         step, ranks = self.trainer.global_step, self.trainer.world_size
         seen = Step(supervised=sum(batch.supervised for batch in batches))
-        total = max(1, int(self._sum_over_ranks(float(seen.supervised))))
+        total = max(1, sum(gathered(seen.supervised)))
         optimizer = cast(LightningOptimizer, self.optimizers())
         seen.rates = set_rates(optimizer.optimizer, step, self.max_steps, self.optim)
         loss = torch.zeros((), device=self.device, dtype=torch.float64 if self.device.type == "cpu" else None)
@@ -115,21 +129,31 @@ class VideoLanguageModule(LightningModule):
         for i, batch in enumerate(batches):
             torch.manual_seed(seed_of(self.seed, "step", step, i * ranks + self.global_rank))
             moved = batch.to(self.device)
-            output = self.model(moved)
-            if output.loss_sum.requires_grad:  # not so where nothing in the micro-batch is supervised
-                # Strategies with several ranks average gradients over them; the loss is a sum.
-                self.manual_backward(output.loss_sum * (ranks / total))
+            with self._summed_up(last=i + 1 == len(batches)):
+                output = self.model(moved)
+                # Without several ranks there may be nothing to learn from: nothing is supervised.
+                if output.loss_sum.requires_grad or ranks > 1:
+                    # Strategies with several ranks average gradients over them; the loss is a sum.
+                    self.manual_backward(output.loss_sum * (ranks / total))
             loss += output.loss_sum.detach()
             seen.answers += answered(output, moved)
             _count(seen, batch)
             for name, value in getattr(output, "numbers", {}).items():
                 seen.drawn[name] = seen.drawn.get(name, 0.0) + value
-        seen.loss = self._sum_over_ranks(float(loss)) / total
+        seen.loss = float(loss)
+        seen = joined(gathered(seen))
+        seen.loss /= total
         seen.grad_norm, seen.part_norms = self._clip(optimizer.optimizer)
         self._refuse_non_finite(seen, step, batches)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         self.last = seen
+
+    def _summed_up(self, last: bool) -> AbstractContextManager[Any]:
+        """Leaves the sum over ranks to the last micro-batch, where every rank keeps whole gradients (ddp)."""
+        strategy: Any = self.trainer.strategy
+        whole = hasattr(strategy, "block_backward_sync") and not hasattr(strategy, "shard")
+        return strategy.block_backward_sync() if whole and not last else nullcontext()
 
     def _clip(self, optimizer: torch.optim.Optimizer) -> tuple[float, dict[str, float]]:
         """Scales the gradient down to the allowed norm; returns the norm it had, of all and by part."""
@@ -184,12 +208,17 @@ class VideoLanguageModule(LightningModule):
             f"  which part began it:  python train.py debug=replay name={name}"
         )
 
-    def _sum_over_ranks(self, value: float) -> float:
-        if self.trainer.world_size == 1:
-            return value
-        tensor = torch.tensor(value, dtype=torch.float64, device=self.device)
-        reduced = self.trainer.strategy.reduce(tensor, reduce_op="sum")
-        return float(reduced) if isinstance(reduced, Tensor) else reduced
+
+def joined(steps: Sequence[Step]) -> Step:
+    """What all ranks saw in one step; its loss is still a sum."""
+    whole = replace(steps[0], answers=[], bad=[])
+    for name in ("loss", "samples", "tokens", "visual_tokens", "frames", "pairs", "supervised"):
+        setattr(whole, name, sum(getattr(step, name) for step in steps))
+    for step in steps:
+        whole.answers += step.answers
+        whole.bad += step.bad
+    whole.drawn = {name: sum(s.drawn[name] for s in steps) / len(steps) for name in steps[0].drawn}
+    return whole
 
 
 def _count(seen: Step, batch: Any) -> None:

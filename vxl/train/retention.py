@@ -15,6 +15,9 @@ class RetentionConfig:
     """Optimizer steps between checkpoints; 0: only at the end."""
     keep_last: int = option(2, resumable=True)
     """How many of the newest checkpoints stay."""
+    background: bool = option(False, resumable=True)
+    """Write checkpoints while training goes on: a step then waits only until the weights are copied to the
+    CPU's memory, which must have room for them. The next checkpoint waits for the last."""
     best: str | None = option("val/loss", resumable=True)
     """Metric by which one more checkpoint stays, beside the newest; null: none."""
     mode: Literal["min", "max"] = option("min", resumable=True)

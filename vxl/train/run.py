@@ -21,14 +21,18 @@ from vxl.errors import CheckpointError
 from vxl.train import folder
 from vxl.train.atomic import why_not
 from vxl.train.directory import RunDirectory, run_name
+from vxl.train.group import Group, once, processes
 from vxl.train.handover import Stopped
 from vxl.train.result import Result, from_metrics
+from vxl.train.start import Start, start_of
+from vxl.train.trainer import accelerator_of
 
 if TYPE_CHECKING:
     from lightning.pytorch import Callback
     from torch import nn
 
     from vxl.train.logger import Sink
+    from vxl.train.strategy import Launch
 
 log = logging.getLogger(__name__)
 
@@ -48,24 +52,29 @@ def run(config: Any, composed: str, console: Console | None = None) -> Result:
         VxlError: What a user can mend: config, data, checkpoint, a loss that is no number.
         SystemExit: The run was interrupted; a checkpoint is saved (status 130, or 143 for SIGTERM).
     """
-    console = console or Console()
-    seed_everything(config.seed, config.trainer.threads)
-    with RunDirectory.open(config, composed) as directory, logged_to(directory.log, console):
-        if directory.status == "finished":
-            return finished(directory, config, console)
-        with writable(directory.path):
-            checkpoint = folder.tidy(directory.checkpoints)
-            announce(directory, checkpoint, config, console)
-            data = build_data(config, directory)
-            model = build_model(config, data, checkpoint)
-            return fit(config, directory, data, model, checkpoint, console)
+    cuda = accelerator_of(config.trainer) == "gpu"
+    launch = build(config.strategy)
+    with processes(config.trainer, cuda, swept=config.sweep_name is not None) as group:
+        console = console if console is not None and group.first else Console(quiet=not group.first)
+        seed_everything(config.seed, config.trainer.threads)
+        with opened(config, composed, group) as directory, logged_to(directory.log, console, group):
+            if directory.status == "finished":
+                return finished(directory, config, console)
+            with writable(directory.path):
+                checkpoint = once(lambda: folder.tidy(directory.checkpoints))
+                announce(directory, checkpoint, config, console)
+                data = build_data(config, directory)
+                start = build_model(config, data, checkpoint, group, launch.sharded)
+                return fit(config, directory, group, launch, data, start, checkpoint, console)
 
 
 def fit(
     config: Any,
     directory: RunDirectory,
+    group: Group,
+    launch: "Launch",
     data: Any,
-    model: "nn.Module",
+    start: Start,
     checkpoint: Path | None,
     console: Console,
 ) -> Result:
@@ -83,14 +92,15 @@ def fit(
     from vxl.train.validation import Validation
     from vxl.train.watch import Watch
 
-    steps, frozen = config.trainer.max_steps, config.trainer.frozen
-    module = VideoLanguageModule(model, config.stage, config.optim, steps, config.seed, frozen)
+    model, steps, frozen = start.model, config.trainer.max_steps, config.trainer.frozen
+    module = VideoLanguageModule(model, config.stage, config.optim, steps, config.seed, frozen, start.fill)
     if config.trainer.micro_batch == "auto":
-        data.config = config = with_micro_batch(config, model, device_of(config.trainer))
+        data.config = config = with_micro_batch(config, model, device_of(config.trainer, group.local))
+    counts = parameters_of(model)
     metrics = MetricsFile(directory.metrics)
-    metrics.cut(step_of_checkpoint(checkpoint))
-    with logger(config, directory) as sink:
-        peak = peak_of(device_of(config.trainer))
+    once(lambda: metrics.cut(step_of_checkpoint(checkpoint)))
+    with logger(config, directory, group) as sink:
+        peak = peak_of(device_of(config.trainer, group.local))
         flops = None if peak is None else flops_of(model, peak)
         compile_blocks(model, config.trainer.compile)
         watch = Watch(metrics, sink, config.trainer.log_every, flops)
@@ -101,10 +111,12 @@ def fit(
         progress = ProgressBar(watch, config.trainer.print_every, console)
         # At the end of a step: numbers, validation, then the checkpoint that holds both, then the bar.
         callbacks: list[Callback] = [watch, validation, interrupt, checkpoints, progress]
-        profile = Profile(directory.path / "profile", config.debug.profile) if config.debug.profile else None
-        if profile is not None:
+        profile = None
+        if config.debug.profile:
+            place = directory.path / "profile" / ("" if group.first else f"rank{group.rank}")
+            profile = Profile(place, config.debug.profile)
             callbacks = [profile.first, *callbacks, profile]
-        trainer = build_trainer(config.trainer, build(config.strategy), callbacks, directory.path)
+        trainer = build_trainer(config.trainer, launch, group, callbacks, directory.path)
         trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
     if profile is not None:
         profile.show(console)
@@ -119,20 +131,40 @@ def fit(
             markup=False,
         )
         raise Stopped(interrupt.stopped)
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    result = from_metrics(
-        metrics,
-        name=run_name(config),
-        directory=directory.path,
-        steps=trainer.global_step,
-        samples=watch.samples,
-        seconds=watch.seconds,
-        visual_tokens_a_frame=watch.visual_tokens / watch.frames if watch.frames else None,
-        parameters=(sum(p.numel() for p in model.parameters()), sum(p.numel() for p in trained)),
-    )
-    result.write(directory.result)
-    result.show(console)
-    return result
+
+    def conclude() -> Result:
+        result = from_metrics(
+            metrics,
+            name=run_name(config),
+            directory=directory.path,
+            steps=trainer.global_step,
+            samples=watch.samples,
+            seconds=watch.seconds,
+            visual_tokens_a_frame=watch.visual_tokens / watch.frames if watch.frames else None,
+            parameters=counts,
+        )
+        result.write(directory.result)
+        result.show(console)
+        return result
+
+    return once(conclude)
+
+
+@contextlib.contextmanager
+def opened(config: Any, composed: str, group: Group) -> Generator[RunDirectory]:
+    """The run directory, locked by the first process; the others know what it found and write nothing."""
+    directory = once(lambda: RunDirectory.open(config, composed))
+    if group.first:
+        with directory:
+            yield directory
+    else:
+        yield directory
+
+
+def parameters_of(model: "nn.Module") -> tuple[int, int]:
+    """(all, trained) parameters; before the model is sharded."""
+    counted = [(parameter.numel(), parameter.requires_grad) for parameter in model.parameters()]
+    return sum(number for number, _ in counted), sum(number for number, learns in counted if learns)
 
 
 def seed_everything(seed: int, threads: int | None) -> None:
@@ -149,35 +181,29 @@ def build_data(config: Any, directory: RunDirectory) -> Any:
     from vxl.data.module import DataModule
 
     data = DataModule(config)
+
+    def prepare() -> None:
+        data.prepare_data()
+        data.tokenizer.save_pretrained(directory.path / "tokenizer")
+
+    once(prepare)
     data.prepare_data()
-    data.tokenizer.save_pretrained(directory.path / "tokenizer")
     return data
 
 
-def build_model(config: Any, data: Any, checkpoint: Path | None) -> "nn.Module":
+def build_model(config: Any, data: Any, checkpoint: Path | None, group: Group, sharded: bool) -> Start:
     """The model, with the weights that a new run starts from; a checkpoint fills a resumed one later."""
-    from vxl.model import build_model as build_parts
-
-    runs = Path(config.paths.runs)
-    fresh = checkpoint is None
-    model = build_parts(
-        config, vocab_size=len(data.tokenizer), pretrained=fresh and config.weights == "random"
-    )
-    if fresh and config.weights != "random":
-        from vxl.checkpoint.folder import read_weights
-        from vxl.checkpoint.load import named_weights
-
-        read_weights(named_weights(config.weights, runs)[1], model)
-    if fresh and config.init_from is not None:
-        from vxl.train.warm import start_from
-
-        start_from(config.init_from, model, runs)
-    return model
+    return start_of(config, data, checkpoint, group, sharded)
 
 
 @contextlib.contextmanager
-def logger(config: Any, directory: RunDirectory) -> "Generator[Sink]":
+def logger(config: Any, directory: RunDirectory, group: Group) -> "Generator[Sink]":
     """The logger of a run; ended whatever happens, so that the next run of this process has its own."""
+    if not group.first:
+        from vxl.train.logger import Csv, CsvConfig
+
+        yield Csv(CsvConfig())
+        return
     sink = build(
         config.logger,
         directory=directory.path,
@@ -241,11 +267,19 @@ def step_of_checkpoint(checkpoint: Path | None) -> int:
 
 
 @contextlib.contextmanager
-def logged_to(file: Path, console: Console) -> Generator[None]:
-    """Messages of vxl go to the run's train.log and the screen; Lightning's are left out."""
+def logged_to(file: Path, console: Console, group: Group) -> Generator[None]:
+    """Messages of vxl go to the run's train.log and the screen; Lightning's are left out.
+
+    Of other processes than the first only warnings are shown, and nothing is written.
+    """
     from rich.logging import RichHandler
 
     root = logging.getLogger("vxl")
+    if not group.first:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module=r"lightning\..*")
+            yield
+        return
     to_file = logging.FileHandler(file)
     to_file.handleError = lambda record: None  # a full disk stops the run where it matters, at the checkpoint
     to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))

@@ -1,16 +1,20 @@
-"""Lightning strategies that save and load vxl's checkpoint folders."""
+"""Saving and loading vxl's checkpoint folders, for every Lightning strategy."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
 import torch
-from lightning.pytorch.strategies import SingleDeviceStrategy, Strategy
+from lightning.pytorch.strategies import Strategy
 from torch import Tensor, nn
+from torch import distributed as dist
+from torch.distributed.checkpoint.staging import BlockingAsyncStager
 from torch.optim import Optimizer
 
 from vxl.errors import CheckpointError
 from vxl.train import folder
+from vxl.train.background import Background
 
 
 class CheckpointFolders(Strategy):
@@ -20,8 +24,25 @@ class CheckpointFolders(Strategy):
     another number of processes, loads them. They are loaded in place, after the optimizer is built.
     """
 
-    alone = True
-    """Whether one process writes and reads everything."""
+    background = False
+    """Whether the next checkpoint is written while training goes on."""
+    saved: Callable[[Path], None] | None = None
+    """Called in the first process when the next checkpoint is complete."""
+
+    @cached_property
+    def writer(self) -> Background:
+        """Writes one checkpoint after the other."""
+        return Background()
+
+    @cached_property
+    def peers(self) -> Any:
+        """The process group of checkpoints, apart from that of training; None for a process alone."""
+        return dist.new_group(backend="gloo") if self.ranks > 1 else None
+
+    @property
+    def ranks(self) -> int:
+        """Processes."""
+        return getattr(self, "world_size", 1)
 
     @property
     def restore_checkpoint_after_setup(self) -> bool:
@@ -54,12 +75,24 @@ class CheckpointFolders(Strategy):
         rest = {
             key: value for key, value in checkpoint.items() if key not in ("state_dict", "optimizer_states")
         }
-        folder.write(
-            Path(filepath),
-            {"model": weights(model), "optim": tensors},
-            {**rest, "optimizer": settings},
-            no_dist=self.alone,
-        )
+        held: dict[str, Any] = {"model": weights(model), "optim": tensors}
+        rest |= {"optimizer": settings}
+        self.writer.wait()
+        background, self.background = self.background, False
+        if background:
+            held = BlockingAsyncStager().stage(held)
+        peers, saved = self.peers, self.saved if self.is_global_zero else None
+        self.saved = None
+
+        def write() -> None:
+            folder.write(Path(filepath), held, rest, peers)
+            if saved is not None:
+                saved(Path(filepath))
+
+        if background:
+            self.writer.start(write)
+        else:
+            write()
 
     def load_checkpoint(self, checkpoint_path: Any, weights_only: bool | None = None) -> dict[str, Any]:
         """Fills the model and the optimizer from one folder and returns the rest."""
@@ -67,17 +100,13 @@ class CheckpointFolders(Strategy):
         model, optimizer = self._trained(), self.optimizers[0]
         rest = folder.read_rest(path)
         wanted = {"model": weights(model), "optim": empty_state(path, model)}
-        folder.read_tensors(path, wanted, no_dist=self.alone)
+        folder.read_tensors(path, wanted, no_dist=self.ranks == 1)
         restore(model, optimizer, wanted["optim"], rest.pop("optimizer"))
         return rest
 
     def _trained(self) -> nn.Module:
         assert self.lightning_module is not None
         return cast(nn.Module, self.lightning_module.model)
-
-
-class SingleStrategy(CheckpointFolders, SingleDeviceStrategy):
-    """One process on one device."""
 
 
 def weights(model: nn.Module) -> dict[str, Tensor]:

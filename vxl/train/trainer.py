@@ -1,7 +1,6 @@
 """The trainer: how long, on what, in which precision; and Lightning's Trainer made of it."""
 
 import logging
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -13,6 +12,7 @@ if TYPE_CHECKING:
     import torch
     from lightning.pytorch import Callback, Trainer
 
+    from vxl.train.group import Group
     from vxl.train.strategy import Launch
 
 
@@ -67,34 +67,39 @@ class TrainerConfig:
 
 
 def build_trainer(
-    config: TrainerConfig, launch: "Launch", callbacks: "list[Callback]", directory: Path
+    config: TrainerConfig,
+    launch: "Launch",
+    group: "Group",
+    callbacks: "list[Callback]",
+    directory: Path,
 ) -> "Trainer":
     """Lightning's Trainer; what vxl does itself (loggers, checkpoints, validation) is switched off.
 
     Args:
         config: How the run is carried out.
         launch: The strategy.
+        group: The processes, which are there already.
         callbacks: In the order in which they are called at the end of a step.
         directory: The run directory.
     """
     from lightning.pytorch import Trainer
-    from lightning.pytorch.plugins.environments import SLURMEnvironment
 
-    for name in ("lightning.pytorch", "lightning.fabric"):  # what they say is not about the run
+    from vxl.train.environment import Joined, precision_of
+
+    for name in ("lightning.pytorch", "lightning.fabric"):  # what it says about itself is not about the run
         logging.getLogger(name).setLevel(logging.ERROR)
-    # Lightning would save and requeue inside a signal handler (P7); who stops a run is vxl.train.interrupt.
-    slurm: Any = [SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else []
+    accelerator = accelerator_of(config)
+    plugins: list[Any] = [Joined(group), precision_of(config.precision, accelerator)]
     trainer = Trainer(
-        accelerator=accelerator_of(config),
+        accelerator=accelerator,
         devices=config.devices,
         num_nodes=config.num_nodes,
-        strategy=launch.lightning(device_of(config)),
-        precision=config.precision,
+        strategy=launch.lightning(device_of(config, group.local), config),
         max_steps=config.max_steps,
         max_epochs=-1,
         deterministic=config.deterministic,
         callbacks=callbacks,
-        plugins=slurm,
+        plugins=plugins,
         default_root_dir=directory,
         logger=False,
         limit_val_batches=0,
@@ -114,24 +119,29 @@ def accelerator_of(config: TrainerConfig) -> Literal["cpu", "gpu"]:
     """What the run computes on.
 
     Raises:
-        ConfigError: A GPU is asked for and there is none.
+        ConfigError: A GPU is asked for and there is none, or there are fewer than `devices`.
     """
     import torch
 
-    there = torch.cuda.is_available()
+    there = torch.cuda.device_count()
     if config.accelerator == "gpu" and not there:
         raise ConfigError(
             "trainer.accelerator=gpu, but PyTorch sees no GPU here.\n"
             "  on the CPU:  trainer=cpu\n  check:       nvidia-smi, and python -c 'import torch; "
             "print(torch.version.cuda)'"
         )
-    return "gpu" if there and config.accelerator != "cpu" else "cpu"
+    if not there or config.accelerator == "cpu":
+        return "cpu"
+    if config.devices > there:
+        raise ConfigError(
+            f"trainer.devices={config.devices}, but this machine has {there} GPU{'s' * (there > 1)}.\n"
+            f"  allowed: 1 to {there}\n  e.g.  trainer.devices={there}   (processes on the CPU: trainer=cpu)"
+        )
+    return "gpu"
 
 
-def device_of(config: TrainerConfig) -> "torch.device":
-    """The device of this process."""
+def device_of(config: TrainerConfig, local: int = 0) -> "torch.device":
+    """The device of the process that is number `local` on its machine."""
     import torch
 
-    if accelerator_of(config) == "cpu":
-        return torch.device("cpu")
-    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    return torch.device("cpu") if accelerator_of(config) == "cpu" else torch.device("cuda", local)

@@ -40,6 +40,7 @@ class Watch(Callback):
         """The latest step in numbers, for the progress bar."""
         self.recent: deque[bool] = deque(maxlen=RECENT)
         self.on_gpu = False
+        self.writes = True
         self.seconds = 0.0
         """Time spent training, over all starts of the run."""
         self.samples = 0
@@ -49,12 +50,15 @@ class Watch(Callback):
         self._began = 0.0
 
     def record(self, step: int, numbers: dict[str, float]) -> None:
-        """Writes numbers of a step everywhere."""
+        """Writes numbers of a step everywhere; the first process alone does."""
+        if not self.writes:
+            return
         self.metrics.append(step, numbers)
         self.sink.log(numbers, step)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Starts the clock."""
+        self.writes = trainer.is_global_zero
         self.on_gpu = pl_module.device.type == "cuda"
         self._mark = time.perf_counter()
 
@@ -76,16 +80,15 @@ class Watch(Callback):
         self.samples += seen.samples
         self.visual_tokens += seen.visual_tokens
         self.frames += seen.frames
-        ranks = trainer.world_size
         self.numbers = {
             "loss": seen.loss,
             "lr": max(seen.rates.values()),
             "grad_norm": seen.grad_norm,
             **{f"grad_norm/{part}": norm for part, norm in seen.part_norms.items()},
             **{f"lr/{part}": rate for part, rate in seen.rates.items()},
-            "tokens_per_s": ranks * seen.tokens / whole,
-            "frames_per_s": ranks * seen.frames / whole,
-            "samples_per_s": ranks * seen.samples / whole,
+            "tokens_per_s": seen.tokens / whole,
+            "frames_per_s": seen.frames / whole,
+            "samples_per_s": seen.samples / whole,
             "data_wait": wait / whole,
             "peak_memory_bytes": float(peak_memory(pl_module.device)),
             "visual_tokens_a_sample": seen.visual_tokens / max(1, seen.samples),
@@ -94,7 +97,7 @@ class Watch(Callback):
         if self.recent:
             self.numbers["accuracy"] = sum(self.recent) / len(self.recent)
         if self.flops is not None:
-            self.numbers["mfu"] = self.flops.of(seen) / whole / self.flops.peak
+            self.numbers["mfu"] = self.flops.of(seen) / whole / self.flops.peak / trainer.world_size
         step = trainer.global_step
         if step % self.every == 0 or step in (1, trainer.max_steps):
             self.record(step, self.numbers)

@@ -8,6 +8,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from vxl.agree import most
 from vxl.config.option import Option
 from vxl.errors import ConfigError, DataError
 from vxl.video.transform import PixelSpec, normalise
@@ -27,6 +28,8 @@ class VisionConfig(Option):
     """Width of a patch's features."""
     slice: int = 64
     """Frames encoded at once; bounds the memory and leaves the numbers alone."""
+    checkpointing: bool = False
+    """Recompute each block in the backward pass: slower, far less memory where the tower learns."""
 
     mean: ClassVar[tuple[float, float, float]] = (0.5, 0.5, 0.5)
     std: ClassVar[tuple[float, float, float]] = (0.5, 0.5, 0.5)
@@ -93,17 +96,26 @@ class VisionEncoder(nn.Module):
             return self._sliced(frames_FCHW, place)
 
     def _sliced(self, frames_FCHW: Tensor, place: Tensor) -> Tensor:
-        slices = frames_FCHW.split(self.config.slice)
+        slices = list(frames_FCHW.split(self.config.slice))
+        # Where the tower is sharded, all ranks encode as many slices: blank frames, which are cut off again.
+        blank = frames_FCHW.new_zeros(1, *frames_FCHW.shape[1:])
+        slices += [blank] * (most(len(slices), self) - len(slices))
         encoded = (self.encode(normalise(part.to(place.device), self.pixels, place.dtype)) for part in slices)
         if len(slices) == 1:
             return next(encoded)
         if torch.is_grad_enabled():
-            return torch.cat(list(encoded))
+            return torch.cat(list(encoded))[: len(frames_FCHW)]
         # Filled in place: concatenation would hold all features twice.
-        patches_FPV = place.new_empty(len(frames_FCHW), self.patches, self.width)
-        for target, part in zip(patches_FPV.split(self.config.slice), encoded, strict=True):
-            target.copy_(part)
-        return patches_FPV
+        filled: Tensor | None = None
+        start = 0
+        for part in encoded:
+            if filled is None:
+                filled = part.new_empty(len(frames_FCHW), *part.shape[1:])
+            wanted = part[: len(frames_FCHW) - start]
+            filled[start : start + len(wanted)] = wanted
+            start += len(wanted)
+        assert filled is not None
+        return filled
 
     @abstractmethod
     def encode(self, pixels_FCHW: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from vxl.errors import ConfigError
 from vxl.vision.base import VisionConfig, VisionEncoder
@@ -96,7 +97,10 @@ class ViT(VisionEncoder):
         """All tokens behind the last block: class token, registers, patches."""
         hidden = self.pre_layrnorm(self.embeddings(pixels_FCHW))
         for block in self.encoder["layers"].children():
-            hidden = block(hidden)
+            if self.config.checkpointing and torch.is_grad_enabled():
+                hidden = checkpoint(block, hidden, use_reentrant=False)
+            else:
+                hidden = block(hidden)
         return self.post_layernorm(hidden)
 
     def load_pretrained(self) -> None:

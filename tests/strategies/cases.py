@@ -1,0 +1,188 @@
+"""What the processes of a pool do: trainings of a whole tiny model, on batches made by a rule."""
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningDataModule
+
+from tests.small import example, frames, video
+from vxl.compressor.base import CompressorConfig
+from vxl.compressor.dts import DTSConfig
+from vxl.config.option import Option
+from vxl.data.collate import Batch, collate
+from vxl.kv.full import FullConfig as KeepAllConfig
+from vxl.kv.policy import PolicyConfig
+from vxl.llm.decoder import DecoderConfig
+from vxl.prefill.base import PrefillConfig
+from vxl.prefill.full import FullConfig
+from vxl.selector.base import SelectorConfig
+from vxl.selector.none import KeepAllConfig as NoSelectorConfig
+from vxl.train import run as training
+from vxl.train.logger import CsvConfig, LoggerConfig
+from vxl.train.metrics import MetricsFile
+from vxl.train.optimizer import OptimConfig
+from vxl.train.retention import RetentionConfig
+from vxl.train.stage import StageConfig
+from vxl.train.strategy import DDPConfig, FSDP2Config, HSDPConfig, SingleConfig, StrategyConfig
+from vxl.train.trainer import TrainerConfig
+from vxl.vision.base import VisionConfig
+from vxl.vision.siglip import SiglipConfig
+
+STRATEGIES: dict[str, StrategyConfig] = {
+    "single": SingleConfig(),
+    "ddp": DDPConfig(),
+    "fsdp2": FSDP2Config(),
+    "fsdp2_grad": FSDP2Config(reshard=False),
+    "hsdp": HSDPConfig(shard=2),
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DataConfig(Option):
+    _target_: str = "tests.Rows"
+    batch: int = dataclasses.field(default=1, metadata={"resumable": True})
+    workers: int = dataclasses.field(default=0, metadata={"resumable": True})
+
+
+VISION = SiglipConfig(size=56, width=64, mlp=96, heads=4, layers=2, slice=8)
+COMPRESSOR = DTSConfig()
+SELECTOR = NoSelectorConfig()
+LLM = DecoderConfig(vocab=97, width=48, mlp=64, layers=3)
+PREFILL = FullConfig(groups=2)
+KV = KeepAllConfig()
+DATA = DataConfig()
+CHECKPOINT = RetentionConfig(every=0, keep_last=9, best=None)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Paths:
+    runs: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config:
+    """The keys of a TrainConfig that training reads, for a whole model in miniature."""
+
+    model: str = "small"
+    seed: int = 0
+    weights: str = "random"
+    vision: VisionConfig = VISION
+    compressor: CompressorConfig = COMPRESSOR
+    selector: SelectorConfig = SELECTOR
+    llm: DecoderConfig = LLM
+    prefill: PrefillConfig = PREFILL
+    kv: PolicyConfig = KV
+    data: DataConfig = DATA
+    stage: StageConfig = dataclasses.field(default_factory=StageConfig)
+    optim: OptimConfig = dataclasses.field(default_factory=lambda: OptimConfig(lr=2e-3))
+    trainer: TrainerConfig
+    strategy: StrategyConfig
+    checkpoint: RetentionConfig = CHECKPOINT
+    logger: LoggerConfig = dataclasses.field(default_factory=CsvConfig)
+    paths: Paths
+    name: str | None = None
+    init_from: str | None = None
+    on_existing: str = "resume"
+    sweep_name: str | None = None
+    sweep_member: str | None = None
+
+
+def config(
+    folder: Path | str, name: str, strategy: str = "single", ranks: int = 1, rows: int = 4, **changes: Any
+) -> Config:
+    """A run whose optimizer steps have `rows` rows, however many processes share them."""
+    trainer = {
+        "max_steps": 20,
+        "accumulate": rows // ranks,
+        "precision": "64-true",
+        "accelerator": "cpu",
+        "devices": ranks,
+        "val_every": 0,
+        "log_every": 1,
+    } | changes.pop("trainer", {})
+    return Config(
+        paths=Paths(runs=str(folder)),
+        name=name,
+        strategy=STRATEGIES[strategy],
+        trainer=TrainerConfig(**trainer),
+        **changes,
+    )
+
+
+def batch(row: int, mixed: bool) -> Batch:
+    """Row `row` of the stream. Mixed: a video of 12 pieces, one of 3, an image, text only, in turn."""
+    groups = (12, 3, 1, 0)[row % 4] if mixed else 1 + row % 3
+    answer = tuple(10 + (row * 7 + i) % 80 for i in range(2 + row % 4))
+    made = example(*([video(groups)] if groups else []), answer=answer, seed=row)
+    if not groups:
+        made = dataclasses.replace(made, frames_FCHW=frames(0))
+    return collate([[made]], pad=0, first_row=row)
+
+
+class Rows(LightningDataModule):
+    """Optimizer steps from where the trainer stands; ranks take turns, as vxl.data.stream does it."""
+
+    def __init__(self, config: Config, mixed: bool) -> None:
+        super().__init__()
+        self.config, self.mixed, self.tokenizer = config, mixed, range(97)
+
+    def train_dataloader(self) -> Any:
+        trainer = self.trainer
+        assert trainer is not None
+        return Steps(self, trainer.global_rank, trainer.world_size, trainer.global_step)
+
+    def val_dataloader(self) -> Any:
+        return None
+
+
+class Steps:
+    def __init__(self, data: Rows, rank: int, ranks: int, start: int) -> None:
+        self.data, self.rank, self.ranks, self.start = data, rank, ranks, start
+
+    def __iter__(self) -> Iterator[list[Batch]]:
+        step, count = self.start, self.data.config.trainer.accumulate
+        while True:
+            first = step * count * self.ranks
+            yield [batch(first + i * self.ranks + self.rank, self.data.mixed) for i in range(count)]
+            step += 1
+
+
+def train(folder: str, arguments: dict[str, Any], mixed: bool = False) -> dict[str, Any]:
+    """One run (see `config`), and what came out of it: loss and gradient norm by step, and the weights."""
+    made, kept = config(folder, **arguments), training.build_data
+    training.build_data = lambda config, directory: Rows(config, mixed)
+    try:
+        training.run(made, "model: small\n")
+    finally:
+        training.build_data = kept
+    run = Path(folder) / arguments["name"]
+    metrics = MetricsFile(run / "metrics.csv")
+    numbers = {name: dict(metrics.values(name)) for name in ("loss", "grad_norm")}
+    return numbers | {"weights": weights(made, run)}
+
+
+def weights(config: Config, run: Path) -> dict[str, torch.Tensor]:
+    """The weights of a run's last checkpoint."""
+    from vxl.checkpoint.folder import choose, read_weights
+    from vxl.model import build_model
+
+    model = build_model(config, dtype=torch.float64)
+    read_weights(choose(run), model)
+    return dict(model.state_dict())
+
+
+def difference(one: dict[str, Any], other: dict[str, Any]) -> dict[str, float]:
+    """The largest relative difference of two runs in loss, gradient norm and weights."""
+    found = {}
+    for name in ("loss", "grad_norm"):
+        assert one[name].keys() == other[name].keys(), (one[name].keys(), other[name].keys())
+        found[name] = max(abs(one[name][i] / other[name][i] - 1) for i in one[name])
+    ours, theirs = one["weights"], other["weights"]
+    # What has no gradient but rounding (the bias of keys) is as good as zero.
+    found["weights"] = max(
+        float((ours[name] - theirs[name]).norm() / theirs[name].norm().clamp(min=1e-6)) for name in theirs
+    )
+    return found

@@ -1,0 +1,88 @@
+"""The model that a run starts with: made whole, or outlined and filled when every rank has its part of it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from vxl.llm.lora import is_update
+from vxl.train.group import Group
+
+if TYPE_CHECKING:
+    from vxl.train.sharding import Fill
+
+
+@dataclass(frozen=True)
+class Start:
+    """A model and how it gets its weights."""
+
+    model: nn.Module
+    fill: "Fill | None" = None
+    """Gives an outlined model its weights when it is sharded; None: it has them, or a checkpoint will."""
+
+
+def start_of(config: Any, data: Any, checkpoint: Path | None, group: Group, sharded: bool) -> Start:
+    """Makes the model.
+
+    Args:
+        config: A checked TrainConfig.
+        data: The data module: its tokenizer must fit the model.
+        checkpoint: What a resumed run goes on from; it is loaded later.
+        group: The processes. Of a sharded model only the first one ever holds a whole copy, in the memory of
+            the CPU, and not even that where the weights lie in safetensors.
+        sharded: Whether every process is to hold a part.
+    """
+    vocab = len(data.tokenizer)
+    fresh = checkpoint is None
+    if not sharded:
+        return Start(whole_model(config, vocab, fresh))
+    from vxl.checkpoint.fill import skeleton
+
+    outlined = skeleton(config, vocab_size=vocab)
+    if not fresh:
+        return Start(outlined)
+    updates = any(is_update(name) for name, _ in outlined.named_parameters())  # which no file has
+    if config.weights != "random" and config.init_from is None and not updates:
+        return Start(outlined, lambda model: fill_from_disk(config, model))
+
+    def fill(model: nn.Module) -> None:
+        from vxl.train.sharding import deal
+
+        values: dict[str, Tensor] | None = None
+        if group.first:
+            values = whole_model(config, vocab, fresh).state_dict()
+        deal(values, model)
+
+    return Start(outlined, fill)
+
+
+def whole_model(config: Any, vocab: int, fresh: bool) -> nn.Module:
+    """The model in this process's memory, with the weights that a new run starts from.
+
+    Args:
+        config: A checked TrainConfig.
+        vocab: Tokens of the tokenizer.
+        fresh: Whether the run is new; a checkpoint fills a resumed one later.
+    """
+    from vxl.model import build_model
+
+    # Lightning's default precision may be another one here, in which the same seed draws other weights.
+    pretrained = fresh and config.weights == "random"
+    model = build_model(config, vocab_size=vocab, dtype=torch.float32, pretrained=pretrained)
+    if fresh and config.weights != "random":
+        fill_from_disk(config, model)
+    if fresh and config.init_from is not None:
+        from vxl.train.warm import start_from
+
+        start_from(config.init_from, model, Path(config.paths.runs))
+    return model
+
+
+def fill_from_disk(config: Any, model: nn.Module) -> None:
+    """Fills a model from `weights=FOLDER`; of a sharded one, each rank reads its own part."""
+    from vxl.checkpoint.folder import read_weights
+    from vxl.checkpoint.load import named_weights
+
+    read_weights(named_weights(config.weights, Path(config.paths.runs))[1], model)
