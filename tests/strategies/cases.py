@@ -9,6 +9,7 @@ import torch
 from lightning.pytorch import LightningDataModule
 
 from tests.small import example, frames, video
+from tests.train.fake import Debug
 from vxl.compressor.base import CompressorConfig
 from vxl.compressor.dts import DTSConfig
 from vxl.config.option import Option
@@ -18,6 +19,8 @@ from vxl.kv.policy import PolicyConfig
 from vxl.llm.decoder import DecoderConfig
 from vxl.prefill.base import PrefillConfig
 from vxl.prefill.full import FullConfig
+from vxl.relevance.all import AllConfig
+from vxl.relevance.base import RelevanceConfig
 from vxl.selector.base import SelectorConfig
 from vxl.selector.none import KeepAllConfig as NoSelectorConfig
 from vxl.train import run as training
@@ -53,6 +56,8 @@ SELECTOR = NoSelectorConfig()
 LLM = DecoderConfig(vocab=97, width=48, mlp=64, layers=3)
 PREFILL = FullConfig(groups=2)
 KV = KeepAllConfig()
+RELEVANCE = AllConfig()
+DEBUG = Debug()
 DATA = DataConfig()
 CHECKPOINT = RetentionConfig(every=0, keep_last=9, best=None)
 
@@ -75,6 +80,7 @@ class Config:
     llm: DecoderConfig = LLM
     prefill: PrefillConfig = PREFILL
     kv: PolicyConfig = KV
+    relevance: RelevanceConfig = RELEVANCE
     data: DataConfig = DATA
     stage: StageConfig = dataclasses.field(default_factory=StageConfig)
     optim: OptimConfig = dataclasses.field(default_factory=lambda: OptimConfig(lr=2e-3))
@@ -82,6 +88,7 @@ class Config:
     strategy: StrategyConfig
     checkpoint: RetentionConfig = CHECKPOINT
     logger: LoggerConfig = dataclasses.field(default_factory=CsvConfig)
+    debug: Debug = DEBUG
     paths: Paths
     name: str | None = None
     init_from: str | None = None
