@@ -2,12 +2,16 @@
 PYTHON ?= python3
 # Another build of PyTorch:  make train TORCH="torch==2.13.0 --index-url https://download.pytorch.org/whl/cu130"
 TORCH ?= torch==2.13.0
+# The lowest releases that are supported. PyTorch 2.11 too, where an index has its CPU build:
+#   make test-lowest LOWEST_TORCH="torch==2.11.0 --index-url https://download.pytorch.org/whl/cpu"
+LOWEST_TORCH ?= $(TORCH)
+LOWEST ?= transformers==5.17.0 "huggingface-hub<2"
 ARGS ?=
 
 BIN := .venv/bin
 READY := .venv/ready
 
-.PHONY: train small test test-slow test-all test-kills lint format bench clean
+.PHONY: train small test test-slow test-all test-kills test-lowest lint format bench clean
 
 train: $(READY)  ## train model=tiny on the embedded clips (minutes on a CPU)
 	$(BIN)/python train.py $(ARGS)
@@ -22,7 +26,10 @@ test: $(READY)  ## the quick suite
 test-slow: $(READY)  ## subprocesses, kills, the README's commands
 	$(BIN)/python -m pytest -m "slow and not kills" $(ARGS)
 
-test-all: test test-slow  ## what CI runs
+test-all: test test-slow  ## what CI runs, and test-lowest
+
+test-lowest: .venv-lowest/ready  ## attention, cache and decoders on the lowest transformers
+	.venv-lowest/bin/python -m pytest -m "not slow and not kills" tests/llm tests/prefill tests/test_model.py tests/vision $(ARGS)
 
 test-kills: $(READY)  ## twenty random kills of one run, for 0 and 2 data workers
 	$(BIN)/python -m pytest -m kills -s $(ARGS)
@@ -40,7 +47,7 @@ bench: $(READY)  ## the data stream against plain PyAV
 	$(BIN)/vxl bench data
 
 clean:
-	rm -rf .venv .cache
+	rm -rf .venv .venv-lowest .cache
 
 $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -48,3 +55,10 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet $(TORCH)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
 	touch $(READY)
+
+# Only what the model side needs: it must import without Hydra, Lightning and W&B.
+.venv-lowest/ready: pyproject.toml Makefile
+	test -x .venv-lowest/bin/python || $(PYTHON) -m venv .venv-lowest
+	.venv-lowest/bin/python -m pip install --quiet $(LOWEST_TORCH)
+	.venv-lowest/bin/python -m pip install --quiet $(LOWEST) safetensors numpy pillow av==17.0.0 einops pyyaml rich pytest pytest-timeout hypothesis
+	touch .venv-lowest/ready

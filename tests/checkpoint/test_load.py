@@ -105,6 +105,19 @@ def test_watch_once_ask_often_about_videos_parts_images_and_nothing(run: Path, t
     assert len(loaded.ask(nothing, "Hello?", max_new_tokens=3).tokens) <= 3
 
 
+def test_more_than_the_context_holds_is_said(run: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for overrides, said in (
+        (["llm.max_positions=64"], True),
+        (["llm.max_positions=64", "kv=streaming"], False),
+        ([], False),
+    ):
+        caplog.clear()
+        loaded = vxl.load(run, device="cpu", overrides=overrides)
+        head = loaded.watch(CLIP).tokens
+        assert (f"{head} tokens to watch, but the language model was trained for 64" in caplog.text) is said
+        assert ("fewer frames:  video.max_frames=" in caplog.text) is said
+
+
 def test_what_is_watched_is_what_training_sees(run: Path) -> None:
     """Prompt, frames and times of training and of `watch` are the same, so what was learned holds here."""
     from vxl.config.option import build

@@ -1,3 +1,6 @@
+import json
+import os
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -90,6 +93,39 @@ def test_a_checkpoint_folder_brings_sizes_and_weights(tied: bool, tmp_path: Path
     assert (llm.width, llm.layers, llm.vocab) == (48, 2, 97)
     llm.load_pretrained()
     assert torch.equal(plain(llm, tokens(1, 20)), plain(source, tokens(1, 20)))
+
+
+class Harm:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.mkdir, ("harmed",)
+
+
+def pickle_that_executes(folder: Path) -> None:
+    (folder / "model.safetensors").unlink()
+    torch.save({"model.norm.weight": Harm()}, folder / "pytorch_model.bin")
+
+
+def cut_file(folder: Path) -> None:
+    file = folder / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:1000])
+
+
+def other_shape(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"intermediate_size": 80}))
+
+
+@pytest.mark.parametrize("damage", [pickle_that_executes, cut_file, other_shape])
+def test_a_damaged_checkpoint_is_refused(
+    damage: Callable[[Path], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "weights"
+    reference(decoder("qwen2", layers=1)).save_pretrained(folder)
+    damage(folder)
+    with pytest.raises(CheckpointError, match=r"llm.weights=.* can't be read: (.|\n)*llm.weights=random"):
+        Decoder(DecoderConfig(weights=str(folder))).load_pretrained()
+    assert not (tmp_path / "harmed").exists()
 
 
 def test_an_absent_checkpoint_says_what_may_be_typed() -> None:

@@ -1,5 +1,6 @@
 """The towers against `transformers`: same numbers from the same checkpoint, whatever file layout it has."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -155,3 +156,16 @@ def test_an_absent_checkpoint_says_what_to_type() -> None:
         tower.load_pretrained()
     assert "vision.weights=PATH" in str(caught.value)
     assert "vision.weights=random" in str(caught.value)
+
+
+class Harm:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.mkdir, ("harmed",)
+
+
+def test_a_pickle_that_would_execute_is_not_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.save({"x": Harm()}, tmp_path / "pytorch_model.bin")
+    with pytest.raises(CheckpointError, match=r"could execute code: it calls posix\.mkdir"):
+        Siglip(SiglipConfig(**OURS, mlp=128, weights=str(tmp_path))).load_pretrained()
+    assert not (tmp_path / "harmed").exists()

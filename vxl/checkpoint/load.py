@@ -3,6 +3,7 @@
 Needs torch, transformers and PyYAML; not Hydra, Lightning or W&B.
 """
 
+import logging
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from vxl.data.prompt import Prompt
     from vxl.generate import Answer, Context, Sampling
     from vxl.model import VideoLanguageModel
+
+log = logging.getLogger(__name__)
 
 IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 
@@ -111,6 +114,7 @@ class Loaded:
         seen = [_look(look) for look in looks]
         opened = [self._open(look) for look in seen]
         head = self.prompt.head([shown for shown, _ in opened])
+        self._say_if_too_long(len(head))
         frames = [frames for _, frames in opened]
         return watch(self.model, head, frames, names=[look.title for look in seen], on_piece=on_piece)
 
@@ -160,6 +164,23 @@ class Loaded:
             on_token=on_token,
             on_text=on_text,
         )
+
+    def _say_if_too_long(self, tokens: int) -> None:
+        """Warns where the language model has to extrapolate to positions that it was not trained for."""
+        from vxl.kv.policy import Policy
+
+        model, most = self.model, self.model.llm.max_positions
+        policy = type(model.policy)
+        keeps_all = not model.policy.acts_in_prefill and policy.around is Policy.around
+        if tokens > most and keeps_all and not model.selector.drops:
+            frames = self.config.video.max_frames
+            log.warning(
+                "%d tokens to watch, but the language model was trained for %d: answers may be poor.\n"
+                "  fewer frames:  video.max_frames=%d   or a smaller cache, such as kv=streaming",
+                tokens,
+                most,
+                max(1, frames * most // tokens),
+            )
 
     def _open(self, look: Look) -> "tuple[Shown, Iterable[torch.Tensor]]":
         """When the frames are, and the frames, read when they are needed."""

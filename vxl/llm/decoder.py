@@ -132,13 +132,16 @@ class Decoder(nn.Module):
         """
         if self.config.weights == "random":
             return
+        from pickle import UnpicklingError
+
+        from safetensors import SafetensorError
         from transformers import AutoModelForCausalLM
 
         try:
             loaded: Any = AutoModelForCausalLM.from_pretrained(
                 self.config.weights, dtype="auto", output_loading_info=True
             )
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RuntimeError, UnpicklingError, SafetensorError) as error:
             raise absent(self.config.weights, error) from error
         found, report = loaded
         if report["missing_keys"]:

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from safetensors import safe_open
 from torch import Tensor, nn
 
 from vxl.checkpoint.packaged import refuse_unfetched
+from vxl.checkpoint.stored import open_file
 from vxl.errors import CheckpointError
 
 log = logging.getLogger(__name__)
@@ -125,18 +125,8 @@ def _shards(source: str) -> dict[str, Callable[[], Tensor]]:
 
 
 def _tensors(path: Path) -> dict[str, Callable[[], Tensor]]:
-    """The tensors of one file: safetensors read one at a time, .bin mapped, no pickle executed."""
-    if path.suffix == ".safetensors":
-        with safe_open(path, "pt") as file:
-            names = list(file.keys())
-        return {name: lambda name=name: _read(path, name) for name in names}
-    loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    return {name: lambda tensor=tensor: tensor for name, tensor in loaded.items()}
-
-
-def _read(path: Path, name: str) -> Tensor:
-    with safe_open(path, "pt") as file:
-        return file.get_tensor(name)
+    """The tensors of one file, each read when it is wanted; no pickle is executed."""
+    return {name: stored.read for name, stored in open_file(path).items()}
 
 
 def _locate(source: str, file: str) -> Path | None:
