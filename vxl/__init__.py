@@ -14,15 +14,15 @@ D language-model width · N heads · L layers.
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from vxl.checkpoint.load import load
+    from vxl.checkpoint.load import load, load_context
 
-__all__ = ["load"]
+__all__ = ["load", "load_context"]
 
 
 def __getattr__(name: str) -> Any:
     """`vxl.load` without making `import vxl` wait for torch."""
-    if name == "load":
-        from vxl.checkpoint.load import load
+    if name in __all__:
+        from vxl.checkpoint import load
 
-        return load
+        return getattr(load, name)
     raise AttributeError(f"module 'vxl' has no attribute {name!r}")

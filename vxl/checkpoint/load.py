@@ -246,6 +246,13 @@ def load(
     return assemble(read_config(run / "resolved.yaml", overrides), device, Path(runs), run, folder, dtype)
 
 
+def load_context(path: str | Path, loaded: Loaded) -> "Context":
+    """Reads a context that `Context.save` wrote; see `vxl.generate.saved.load_context`."""
+    from vxl.generate import load_context
+
+    return load_context(path, loaded.model)
+
+
 def find(path: str | Path, runs: Path) -> Path:
     """The run directory, checkpoint folder, folder of weights or config file that a path or name means."""
     from vxl.checkpoint.source import is_weights

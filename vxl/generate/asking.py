@@ -87,10 +87,14 @@ def ask_all(
     model, rows = context.model, len(questions)
     choose = Chooser(sampling or Sampling(), rows)
     began = now(model)
+    source = context.cache
     if context.waiting is None:
-        cache = context.cache.fork(rows)
+        source = source.to(model.device)  # comes back where it was put aside
+        cache = source.fork(rows)
     else:
-        cache = prefill(model, context.waiting, questions, draw=sampling.seed if sampling else 0)
+        waiting = context.to(model.device).waiting
+        assert waiting is not None
+        cache = prefill(model, waiting, questions, draw=sampling.seed if sampling else 0)
     hidden_BD = feed_questions(context, cache, questions, texts)
     said: list[list[int]] = [[] for _ in range(rows)]
     shows = [None if on_text is None else partial(on_text, row) for row in range(rows)]
@@ -98,7 +102,7 @@ def ask_all(
     stopped = [False] * rows
     first = last = began
     logits_BV = model.llm.logits(hidden_BD)
-    with decoding(model, context.cache, cache, max_new_tokens) as step:
+    with decoding(model, source, cache, max_new_tokens) as step:
         for count in range(1, max_new_tokens + 1):
             next_B = choose(logits_BV)
             told = next_B.tolist()

@@ -1,8 +1,10 @@
 """What a model has watched: its cache, and what it took to fill it."""
 
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -30,6 +32,8 @@ class Context:
     """Of it, the language model."""
     names: tuple[str, ...] = ()
     """What the visuals are called, as far as it is known."""
+    about: Mapping[str, Any] = field(default_factory=dict)
+    """What the watcher wants to remember beside it, of plain types."""
     waiting: Waiting | None = None
     """What is prefilled only when a question selects of it; the cache is empty then."""
 
@@ -37,6 +41,23 @@ class Context:
     def cache_bytes(self) -> int:
         """Memory that the cache holds, and the visual tokens where they wait for a question."""
         return self.cache.bytes() + (self.waiting.bytes() if self.waiting else 0)
+
+    def to(self, device: torch.device | str) -> "Context":
+        """The context with its cache on another device: `to("cpu")` frees a GPU for other videos as soon as
+        nobody holds the old one. Its questions still run where the model is; each takes a copy there."""
+        from vxl.checkpoint.tree import moved
+        from vxl.llm.offload import mover
+
+        device = torch.device(device)
+        with mover(device) as move:
+            return replace(self, cache=self.cache.to(device), waiting=moved(self.waiting, move))
+
+    def save(self, path: str | Path) -> None:
+        """Writes the context into a folder, from which `vxl.load_context` reads it again; see
+        `vxl.generate.saved.save`."""
+        from vxl.generate.saved import save
+
+        save(self, path)
 
 
 def now(model: "VideoLanguageModel") -> float:

@@ -1,6 +1,6 @@
 """A run of cache entries of one layer; immutable, so that any number of caches may share it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import NamedTuple
 
@@ -69,6 +69,11 @@ class Block:
         rotated = None if self.rotated_BNSH is None else self.rotated_BNSH.detach()
         keys, values = self.keys_BNSH.detach(), self.values_BNSH.detach()
         return replace(self, keys_BNSH=keys, values_BNSH=values, rotated_BNSH=rotated)
+
+    def moved(self, move: Callable[[Tensor], Tensor]) -> "Block":
+        """The block with every tensor moved."""
+        tensors = {field.name: getattr(self, field.name) for field in fields(self)}
+        return replace(self, **{name: move(value) for name, value in tensors.items() if value is not None})
 
     def turned(self, rotary: Rotary) -> Tensor:
         """The keys at their positions."""

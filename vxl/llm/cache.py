@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from vxl.llm.block import Block, Choice, Places, Room, alone, choose, joined, merged, places_of
+from vxl.llm.offload import mover
 from vxl.llm.rope import Rotary
 from vxl.llm.step import Observed, Step
 
@@ -234,12 +235,33 @@ class Cache:
                 self._rooms[layer] = None
                 self.layers[layer] = tuple(one)
 
-    def bytes(self) -> int:
-        """Memory that the cache keeps alive, room and positions included; what it shares counts in full."""
+    def to(self, device: torch.device) -> "Cache":
+        """A copy on another device (in page-locked memory where it leaves a GPU), or itself where it is
+        there."""
+        if device.type == self.next_B.device.type and device.index in (None, self.next_B.device.index):
+            return self
+        from vxl.checkpoint.tree import moved
+
+        copy = Cache(len(self.layers), self.rotary, device, rows=self.rows, memo=self.memo, room=self.room)
+        copy.fed = self.fed
+        with mover(device) as move:
+            copy.next_B = move(self.next_B)
+            copy.layouts, copy.state = moved((self.layouts, self.state), move)
+            copy.layers = [tuple(block.moved(move) for block in blocks) for blocks in self.layers]
+        return copy
+
+    def bytes(self, device: str | None = None) -> int:
+        """Memory that the cache keeps alive, room and positions included; what it shares counts in full.
+
+        Args:
+            device: Only what lies on devices of this type, such as "cuda"; None = all.
+        """
         held = {}
         for blocks in self.layers:
             for block in blocks:
                 for tensor in block.tensors():
+                    if device not in (None, tensor.device.type):
+                        continue
                     storage = tensor.untyped_storage()
                     held[storage.data_ptr()] = storage.nbytes()
         return sum(held.values())

@@ -1,0 +1,174 @@
+"""Contexts on disk: a folder of safetensors and JSON that only the model that watched may read again."""
+
+import hashlib
+import json
+import os
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from vxl.checkpoint.tree import flatten, unflatten
+from vxl.errors import CheckpointError
+from vxl.generate.context import Context
+from vxl.llm.block import Block
+
+if TYPE_CHECKING:
+    from vxl.kv.policy import Policy
+    from vxl.model import VideoLanguageModel
+
+FORMAT = 1
+FACTS = ("frames", "visual_tokens", "tokens", "watch_ms", "prefill_ms", "names", "about")
+
+
+def save(context: Context, path: str | Path) -> None:
+    """Writes a context into a folder, which is there complete or not at all.
+
+    Keys, values and where they stand are written, layer by layer; rotated keys are made anew when it is read.
+
+    Raises:
+        CheckpointError: The folder is something else, or can't be written.
+    """
+    folder = Path(path)
+    if folder.exists() and not (folder / "context.json").is_file():
+        raise CheckpointError(f"{folder} exists and is no saved context.\n  name another folder")
+    part, old = (folder.with_name(f".{folder.name}.{os.getpid()}.{end}") for end in ("part", "old"))
+    try:
+        part.mkdir(parents=True)
+        _write(context, part)
+        if folder.exists():
+            folder.replace(old)
+        part.replace(folder)
+    except OSError as error:
+        raise CheckpointError(f"{folder} can't be written: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def load_context(path: str | Path, model: "VideoLanguageModel") -> Context:
+    """Reads a context that `save` wrote, onto the model's device.
+
+    Args:
+        path: The folder.
+        model: The model that watched: the same weights in the same precision. Other policies may answer
+            where both act at the question alone.
+
+    Raises:
+        CheckpointError: It is no context, damaged, or of another model or policy.
+    """
+    folder = Path(path)
+    if not (folder / "context.json").is_file():
+        raise CheckpointError(f"{folder} is no saved context: it has no context.json.")
+    try:
+        facts = json.loads((folder / "context.json").read_text())
+        _check(facts, folder, model)
+        return _read(facts, folder, model)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        if isinstance(error, CheckpointError):
+            raise
+        raise CheckpointError(f"{folder} is damaged: {error}\n  watch the video again") from error
+
+
+def fingerprint(model: "VideoLanguageModel") -> str:
+    """Of a model's weights: names, shapes, precision, and sixteen values of every tensor."""
+    found = hashlib.blake2b(digest_size=16)
+    for name, parameter in model.named_parameters():
+        flat = parameter.detach().flatten()
+        sample = flat[:: max(1, len(flat) // 16)][:16].double().tolist()
+        found.update(repr((name, tuple(parameter.shape), str(parameter.dtype), sample)).encode())
+    return found.hexdigest()
+
+
+def only_at_questions(policy: "Policy") -> bool:
+    """Whether a context is the same as without the policy."""
+    from vxl.kv.policy import Policy
+
+    return not policy.acts_in_prefill and type(policy).around is Policy.around
+
+
+def _write(context: Context, folder: Path) -> None:
+    from safetensors.torch import save_file
+
+    cache, tensors, names = context.cache, {}, {}
+    places = [[[b.positions_BNS, b.index_BNS, b.valid_BNS] for b in blocks] for blocks in cache.layers]
+    values = {
+        "places": places,
+        "next_B": cache.next_B,
+        "layouts": cache.layouts,
+        "state": cache.state,
+        "waiting": context.waiting,
+    }
+    facts = {
+        "format": FORMAT,
+        "model": fingerprint(context.model),
+        "kv": asdict(context.model.policy.config),
+        "only_at_questions": only_at_questions(context.model.policy),
+        "fed": cache.fed,
+        "facts": {name: flatten(getattr(context, name), {}) for name in FACTS},
+        "values": flatten(values, tensors, names),
+    }
+    save_file({name: _plain(tensor) for name, tensor in tensors.items()}, folder / "places.safetensors")
+    for layer, blocks in enumerate(cache.layers):
+        held = {f"{n}.keys": _plain(block.keys_BNSH) for n, block in enumerate(blocks)}
+        held |= {f"{n}.values": _plain(block.values_BNSH) for n, block in enumerate(blocks)}
+        save_file(held, folder / f"layer-{layer:03d}.safetensors")
+    (folder / "context.json").write_text(json.dumps(facts))
+
+
+def _plain(tensor: Tensor) -> Tensor:
+    """In the host's memory, and alone in its storage."""
+    return tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+
+
+def _check(facts: dict[str, Any], folder: Path, model: "VideoLanguageModel") -> None:
+    """Raises where a context is of another format, model or policy."""
+    if facts["format"] != FORMAT:
+        raise CheckpointError(f"{folder} has format {facts['format']}; this release reads {FORMAT}.")
+    if facts["model"] != fingerprint(model):
+        raise CheckpointError(
+            f"{folder} was watched by another model: other weights, or another precision.\n"
+            "  load the model that it came from, or watch the video again"
+        )
+    kv = asdict(model.policy.config)
+    if json.loads(json.dumps(kv)) != facts["kv"] and not (
+        facts["only_at_questions"] and only_at_questions(model.policy)
+    ):
+        raise CheckpointError(
+            f"{folder} was watched with {_shown(facts['kv'])}, and this model has {_shown(kv)}.\n"
+            "  a policy that drops entries while it watches must be the same"
+        )
+
+
+def _shown(kv: dict[str, Any]) -> str:
+    name = kv["_target_"].split(".")[-2]
+    return " ".join([f"kv={name}", *(f"kv.{k}={v}" for k, v in kv.items() if k != "_target_")])
+
+
+def _read(facts: dict[str, Any], folder: Path, model: "VideoLanguageModel") -> Context:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    device = str(model.device)
+    try:
+        values = unflatten(facts["values"], load_file(folder / "places.safetensors", device=device))
+        cache = model.llm.new_cache(rows=len(values["next_B"]))
+        if len(values["places"]) != len(cache.layers):
+            raise CheckpointError(f"{folder} has {len(values['places'])} layers of {len(cache.layers)}.")
+        for layer, places in enumerate(values["places"]):
+            held = load_file(folder / f"layer-{layer:03d}.safetensors", device=device)
+            blocks = []
+            for number, (positions, index, valid) in enumerate(places):
+                keys, vals = held[f"{number}.keys"], held[f"{number}.values"]
+                rotated = cache.rotary.turn(keys, positions) if cache.memo else None
+                blocks.append(Block(keys, vals, positions, index, valid, rotated))
+            cache.layers[layer] = tuple(blocks)
+    except SafetensorError as error:
+        raise CheckpointError(f"{folder} is damaged: {error}\n  watch the video again") from error
+    cache.next_B, cache.fed = values["next_B"], facts["fed"]
+    cache.layouts, cache.state = values["layouts"], values["state"]
+    known = {name: unflatten(facts["facts"][name], {}) for name in FACTS}
+    return Context(model=model, cache=cache, waiting=values["waiting"], **known)
