@@ -1,8 +1,10 @@
+from typing import Any
+
 import pytest
 
 from tests.train.fake import Model
 from vxl.errors import ConfigError
-from vxl.train.stage import PARTS, StageConfig, freeze, part_of, train_mode, trains
+from vxl.train.stage import PARTS, StageConfig, freeze, part_of, ratios_at, train_mode, trains
 
 
 def test_parts_by_name():
@@ -47,3 +49,18 @@ def test_a_stage_trains_what_it_names():
 def test_impossible_stages(values, match):
     with pytest.raises(ConfigError, match=match):
         StageConfig(**values)
+
+
+def test_larger_ratios_join_one_after_the_other() -> None:
+    stage = StageConfig(ratios=[16, 2, 4, 8, 12], curriculum=0.6)
+    found = [ratios_at(stage, done) for done in (0.0, 0.19, 0.21, 0.41, 0.61, 1.0)]
+    whole = (2, 4, 8, 12, 16)
+    assert found == [whole[:2], whole[:2], whole[:3], whole[:4], whole, whole]
+    assert ratios_at(StageConfig(ratios=[8, 2]), 0.0) == (2, 8)
+    assert ratios_at(StageConfig(), 0.5) == ()
+
+
+@pytest.mark.parametrize("settings", [{"ratios": [-2]}, {"curriculum": 1.5}])
+def test_impossible_ratios_are_refused(settings: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError):
+        StageConfig(**settings)
