@@ -70,7 +70,7 @@ def test_a_window_that_may_go_on_waits() -> None:
 
 def test_windows_end_where_the_picture_changes() -> None:
     changes = np.array([0.99, 0.98, 0.2, 0.97, 0.99, 0.1])
-    segments = cut(VST(VSTConfig(ratio=4, density=True)), 7, changes=changes)
+    segments = cut(VST(VSTConfig(ratio=4, density=True, density_alpha=0.5)), 7, changes=changes)
     assert shape(segments) == [(2, 0), (12, 3), (12, 3), (4, 1), (1, 0)]
 
 
