@@ -34,17 +34,18 @@ def _absorb(q, k, v, seen, peak, total, acc, scale, MASKED: tl.constexpr):
     return new_peak, total, acc
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["splits"])
 def _ranges(
     q, ka, va, kb, vb, cos, sin, out, lse, places, own, bounds, scale,
     q_row, q_head, q_token, ka_row, ka_head, ka_key, va_row, va_head, va_key,
     kb_row, kb_head, kb_key, vb_row, vb_head, vb_key, angle_row,
-    out_split, out_row, out_token, bounds_row,
-    HEADS: tl.constexpr, GROUP: tl.constexpr, H: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr,
-    SPLITS: tl.constexpr, ROTATE: tl.constexpr,
+    out_split, out_row, out_token, bounds_row, splits,
+    GROUP: tl.constexpr, H: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr,
+    SPLIT: tl.constexpr, ROTATE: tl.constexpr,
 ):  # fmt: skip
+    # `splits` is no constant: it varies with the length, and every value would be compiled anew.
     tile, kv = tl.program_id(0), tl.program_id(1)
-    row, split = (tl.program_id(2) // SPLITS).to(tl.int64), tl.program_id(2) % SPLITS
+    row, split = (tl.program_id(2) // splits).to(tl.int64), tl.program_id(2) % splits
     m, n, d = tl.arange(0, BM), tl.arange(0, BN), tl.arange(0, H)
     place = tl.load(places + tile * BM + m)
     column = tl.load(own + tile * BM + m)
@@ -62,10 +63,10 @@ def _ranges(
     total = tl.zeros([BM], tl.float32)
     acc = tl.zeros([BM, H], tl.float32)
     low, high = 0, a_stop
-    if SPLITS > 1:  # the last one takes the second run alone
-        each = tl.cdiv(tl.cdiv(a_stop, SPLITS - 1), BN) * BN
+    if SPLIT:  # the last one takes the second run alone
+        each = tl.cdiv(tl.cdiv(a_stop, splits - 1), BN) * BN
         low, high = split * each, tl.minimum(split * each + each, a_stop)
-        if split < SPLITS - 1:
+        if split < splits - 1:
             b_stop = b_start
     if ROTATE:
         half = tl.arange(0, H // 2)
@@ -116,17 +117,17 @@ def _ranges(
         peak, total, acc = _absorb(query, k, v, seen, peak, total, acc, scale, True)
     result = acc / tl.where(total > 0.0, total, 1.0)[:, None]
     at = row * out_row + token * out_token + head * H
-    if SPLITS > 1:
+    if SPLIT:
         at += split.to(tl.int64) * out_split
         tl.store(lse + at // H, peak + tl.log2(total))
     tl.store(out + at[:, None] + d[None, :], result.to(out.dtype.element_ty))
 
 
-@triton.jit
-def _combine(part, lse, out, stride, H: tl.constexpr, SPLITS: tl.constexpr, ROOM: tl.constexpr):
+@triton.jit(do_not_specialize=["splits"])
+def _combine(part, lse, out, stride, splits, H: tl.constexpr, ROOM: tl.constexpr):
     at = tl.program_id(0).to(tl.int64)
     split, d = tl.arange(0, ROOM).to(tl.int64), tl.arange(0, H)
-    there = split < SPLITS
+    there = split < splits
     weight = tl.load(lse + split * (stride // H) + at, mask=there, other=float("-inf"))
     weight = tl.exp2(weight - tl.max(weight, 0))
     weight = weight / tl.sum(weight, 0)
@@ -238,12 +239,12 @@ def attend_ranges(
         *strides(query_BNTH), *strides(a[0]), *strides(a[1]), *strides(b[0]), *strides(b[1]),
         cos.stride(0) if angles is not None and len(cos) > 1 else 0,
         stride, out.stride(0), out.stride(1), tiles.bounds.stride(0) if tiles.bounds.ndim == 3 else 0,
-        HEADS=heads, GROUP=query_heads // heads, H=width, BM=tiles.size, BN=64,
-        SPLITS=splits, ROTATE=angles is not None,
+        splits, GROUP=query_heads // heads, H=width, BM=tiles.size, BN=64,
+        SPLIT=splits > 1, ROTATE=angles is not None,
         num_warps=4 if small else 8, num_stages=3,
     )  # fmt: skip
     if splits > 1:
         _combine[(stride // width,)](
-            part, lse, out, stride, H=width, SPLITS=splits, ROOM=triton.next_power_of_2(splits), num_warps=4
+            part, lse, out, stride, splits, H=width, ROOM=triton.next_power_of_2(splits), num_warps=4
         )
     return out
