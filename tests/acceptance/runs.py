@@ -18,9 +18,11 @@ ROOT = Path(__file__).parents[2]
 MEASURED = {"tokens_per_s", "frames_per_s", "samples_per_s", "data_wait", "peak_memory_bytes"}
 
 
-def start(script: str, *words: str, cwd: Path, **settings) -> subprocess.Popen:
+def start(
+    script: str, *words: str, cwd: Path, environment: dict[str, str] | None = None, **settings
+) -> subprocess.Popen:
     """`python SCRIPT WORDS` in a folder."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "WANDB_MODE": "offline"}
+    environment = {**(environment or os.environ), "OMP_NUM_THREADS": "1", "WANDB_MODE": "offline"}
     return subprocess.Popen(
         [sys.executable, str(ROOT / script), *words],
         cwd=cwd,

@@ -105,8 +105,7 @@ def _run(name: str, main: Callable[[Any, str], None]) -> int:
     want_traceback = "debug=traceback" in arguments
     members: list[sweep.Member] = []
     failure: list[BaseException] = []
-    status: list[int] = []
-
+    away: list[bool] = []
     submitted = bool(os.environ.get("VXL_SUBMITTED"))
 
     def job(composed: Any) -> None:
@@ -116,7 +115,7 @@ def _run(name: str, main: Callable[[Any, str], None]) -> int:
             text = OmegaConf.to_yaml(composed, sort_keys=False)
             config = checked(composed, name)
             if name == "train" and not sweep.is_here(composed):
-                status.append(_hand_over([sys.argv[1:]], functools.partial(_compose, name)))
+                away.append(True)
                 return
             if submitted:
                 _refuse_other_code(config)
@@ -143,6 +142,8 @@ def _run(name: str, main: Callable[[Any, str], None]) -> int:
             if not sweep.is_here(_compose(name, each[0])):
                 return _hand_over(each, functools.partial(_compose, name))
         hydra.main(version_base="1.3", config_path=str(CONF), config_name=name)(job)()
+        if away:
+            return _hand_over([arguments], functools.partial(_compose, name))
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         from vxl.config.mistakes import translate
 
@@ -161,7 +162,7 @@ def _run(name: str, main: Callable[[Any, str], None]) -> int:
         if not isinstance(error, VxlError):
             raise error
         return _show(error, error, want_traceback)
-    return status[0] if status else 0
+    return 0
 
 
 def _hand_over(members: list[list[str]], compose: Callable[[list[str]], Any]) -> int:
