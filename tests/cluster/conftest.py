@@ -26,20 +26,22 @@ def slurm() -> Iterator[Slurm]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+# A training of seconds, of which nothing is lost: every step is logged, and few checkpoints are written.
+SHORT = [
+    "trainer=cpu",
+    "trainer.val_every=0",
+    "trainer.log_every=1",
+    "checkpoint.every=6",
+    "data.workers=1",
+    "data.batch=2",
+    "data.held_out=4",
+    "logger=csv",
+]
+
+
 class Place:
     """A working directory from which runs are submitted to the cluster."""
 
-    # A training of seconds, of which nothing is lost: every step is logged, and few checkpoints are written.
-    SHORT = [
-        "trainer=cpu",
-        "trainer.val_every=0",
-        "trainer.log_every=1",
-        "checkpoint.every=6",
-        "data.workers=1",
-        "data.batch=2",
-        "data.held_out=4",
-        "logger=csv",
-    ]
     SUBMIT = ("cluster=slurm", "cluster.cpus_per_task=1", "cluster.signal_seconds=30")
 
     def __init__(self, folder: Path, slurm: Slurm) -> None:
@@ -49,15 +51,15 @@ class Place:
         """A run directory."""
         return self.folder / "runs" / name
 
-    def train(self, *words: str, steps: int = 12, status: int = 0) -> str:
+    def train(self, *words: str, steps: int = 30, status: int = 0) -> str:
         """What `python train.py` prints, in this folder and with this cluster's commands at hand."""
-        words = (*self.SHORT, f"trainer.max_steps={steps}", *words)
+        words = (*SHORT, f"trainer.max_steps={steps}", *words)
         process = start("train.py", *words, cwd=self.folder, environment=self.slurm.environment)
         text, _ = process.communicate(timeout=300)
         assert process.returncode == status, text
         return text
 
-    def submit(self, *words: str, steps: int = 12, status: int = 0) -> str:
+    def submit(self, *words: str, steps: int = 30, status: int = 0) -> str:
         """The same, submitted."""
         return self.train(*words, *self.SUBMIT, steps=steps, status=status)
 
@@ -79,5 +81,5 @@ class Place:
 @pytest.fixture(scope="session")
 def place(slurm: Slurm, tmp_path_factory: pytest.TempPathFactory) -> Place:
     found = Place(tmp_path_factory.mktemp("slurm"), slurm)
-    found.train("name=undisturbed")  # prepares the clips, too
+    found.train("name=warm", steps=1)  # prepares the clips, which all jobs then find
     return found

@@ -1,7 +1,4 @@
-"""cluster=slurm against a real SLURM: what a lab leaves running for weeks, in minutes.
-
-The jobs of all tests but the last ones are submitted at once, so that they share the machine's cores.
-"""
+"""cluster=slurm against a real SLURM: what a lab leaves running for weeks, in minutes."""
 
 import json
 import os
@@ -15,106 +12,129 @@ import pytest
 from tests.acceptance.runs import digest, last_step, numbers, result
 from tests.cluster.conftest import Place
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+# The members of one array; `print_every` changes no number, so that each should end as the first one.
+UNDISTURBED, SIGNALLED, LOST, KILLED, CANCELLED = (f"many/print_every={i}" for i in range(1, 6))
+MANY = ["trainer.print_every=1,2,3,4,5", "name=many"]
 
 
-def until(true: Callable[[], object], what: str, seconds: float = 240) -> None:
+def until(true: Callable[[], object], what: str, seconds: float = 300) -> None:
     end = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < end, f"waited {seconds:.0f} s for {what}"
-        time.sleep(0.1)
+        time.sleep(0.05)
 
 
 def job_of(place: Place, run: str) -> str:
     """The SLURM job of a run, from the record of what was submitted."""
-    name = run.partition("/")[0]
-    return json.loads((place.run(name) / "slurm" / "jobs.json").read_text())[run]
+    sweep = run.partition("/")[0]
+    return json.loads((place.run(sweep) / "slurm" / "jobs.json").read_text())[run]
 
 
-def in_training(place: Place, run: str, step: int) -> str:
-    """Waits until a run has logged a step; returns its job."""
-    until(lambda: last_step(place.run(run)) >= step, f"step {step} of {run}")
-    return job_of(place, run)
+def finished(place: Place, run: str) -> bool:
+    return (place.run(run) / "RESULT.json").exists()
 
 
-def ends_as_undisturbed(place: Place, run: str, other: str = "undisturbed") -> None:
-    done = place.run(run) / "RESULT.json"
-    until(done.exists, f"the end of {run}")
-    assert digest(place.run(run)) == digest(place.run(other))
-    assert numbers(place.run(run)) == numbers(place.run(other))
-    assert result(place.run(run)) == result(place.run(other))
+def said(place: Place, run: str) -> str:
+    """What the jobs of a run printed."""
+    sweep, job = run.partition("/")[0], job_of(place, run)
+    return (place.run(sweep) / "slurm" / f"{job}_0_log.out").read_text()
 
 
-def test_a_sweep_is_an_array_and_members_are_seen_as_they_come(place: Place) -> None:
-    said = place.submit("+sweep=seeds", "name=three")
-    assert "vxl compare three" in said
-    jobs = {job_of(place, f"three/seed={seed}") for seed in range(3)}
-    assert len({job.partition("_")[0] for job in jobs}) == 1
-    assert {job.partition("_")[2] for job in jobs} == {"0", "1", "2"}
-    assert place.vxl("compare", "three").count("step ") + place.vxl("compare", "three").count("new") >= 1
-    again = place.submit("+sweep=seeds", "name=three")  # what is in the queue is not submitted twice
-    assert "nothing to do" in again
-    two = place.submit("seed=0,1", "name=two")  # another sweep beside it
-    assert "submitted" in two
-    for seed in range(3):
-        until((place.run(f"three/seed={seed}") / "RESULT.json").exists, f"seed {seed}")
-    table = place.vxl("compare", "three")
-    assert table.count("finished") == 3
-    assert "3 seeds" in table
-    ends_as_undisturbed(place, "three/seed=0")
-    ends_as_undisturbed(place, "two/seed=1", "three/seed=1")
-    assert place.submit("+sweep=seeds", "name=three").count("finished") == 3
+def ends_as_undisturbed(place: Place, run: str) -> None:
+    until(lambda: finished(place, run), f"the end of {run}")
+    until(lambda: finished(place, UNDISTURBED), "the end of the undisturbed run")
+    assert digest(place.run(run)) == digest(place.run(UNDISTURBED))
+    assert numbers(place.run(run)) == numbers(place.run(UNDISTURBED))
+    assert result(place.run(run)) == result(place.run(UNDISTURBED))
 
 
-def test_the_signal_before_a_time_limit_saves_at_a_step_boundary_and_requeues(place: Place) -> None:
-    place.submit("name=signalled", steps=40)
-    place.submit("name=whole", steps=40)
-    job = in_training(place, "signalled", 3)
-    place.slurm("scancel", "--signal=USR2", job)
-    until(lambda: "stopped after step" in place.output("signalled"), "the checkpoint")
+@pytest.fixture(scope="module")
+def array(place: Place) -> str:
+    """Submits an array of five and, beside it, one of two; does to each member what is in store for it."""
+    text = place.submit(*MANY)
+    again = place.submit(*MANY)  # what is in the queue is not submitted twice
+    assert "nothing to do" in again, again
+    place.submit("seed=1,2", "name=two", steps=8)
+    slurm = place.slurm
 
-    until((place.run("whole") / "RESULT.json").exists, "the other run")
-    ends_as_undisturbed(place, "signalled", "whole")
-    assert place.output("signalled").count("goes on after step") == 1
-    assert place.slurm.job(job)["Restarts"] == "1"
+    def kill(job: str) -> None:
+        for pid in tasks(place, job):
+            os.kill(pid, signal.SIGKILL)
 
+    plans: dict[str, tuple[int, Callable[[str], object]]] = {
+        SIGNALLED: (3, lambda job: slurm("scancel", "--signal=USR2", job)),
+        LOST: (8, lambda job: slurm("scontrol", "requeue", job)),
+        KILLED: (8, kill),
+        CANCELLED: (4, lambda job: slurm("scancel", job)),
+    }
 
-def test_a_lost_node_resumes_from_the_last_checkpoint(place: Place) -> None:
-    place.submit("name=lost")
-    job = in_training(place, "lost", 8)
-    place.slurm("scontrol", "requeue", job)
-    ends_as_undisturbed(place, "lost")
-    assert "goes on after step 6" in place.output("lost") or "goes on after step" in place.output("lost")
+    def act() -> bool:
+        for run in [run for run, (step, _) in plans.items() if last_step(place.run(run)) >= step]:
+            plans.pop(run)[1](job_of(place, run))
+        return not plans
 
-
-def test_a_preempted_job_saves_in_its_time_of_grace_and_comes_back(place: Place) -> None:
-    place.submit("name=preempted")
-    job = in_training(place, "preempted", 2)
-    place.slurm("sbatch", "-p", "urgent", "-n", str(place.slurm.cpus), "-o", os.devnull, "--wrap", "sleep 2")
-    until(lambda: "stopped after step" in place.output("preempted"), "the checkpoint")
-    ends_as_undisturbed(place, "preempted")
-    assert int(place.slurm.job(job)["Restarts"]) >= 1
-
-
-def test_a_crash_is_tried_again(place: Place) -> None:
-    place.submit("name=killed")
-    job = in_training(place, "killed", 7)
-    for pid in _tasks(place, job):
-        os.kill(pid, signal.SIGKILL)
-    ends_as_undisturbed(place, "killed")
-    assert place.slurm.job(job)["Restarts"] == "1"
+    until(act, "all members to be in training")
+    return text
 
 
-def test_a_cancelled_job_saves_and_stays_away(place: Place) -> None:
-    place.submit("name=cancelled")
-    job = in_training(place, "cancelled", 2)
-    place.slurm("scancel", job)
+def test_a_sweep_is_one_array_and_compare_sees_members_as_they_come(place: Place, array: str) -> None:
+    assert "vxl compare many" in array
+    table = place.vxl("compare", "many")
+    assert any(word in table for word in ("new", "running", "killed"))
+    jobs = [job_of(place, f"many/print_every={i}") for i in range(1, 6)]
+    assert jobs == [f"{jobs[0].partition('_')[0]}_{i}" for i in range(5)]
+    until(lambda: finished(place, UNDISTURBED), "the first member")
+    assert "finished" in place.vxl("compare", "many")
+
+
+def test_the_signal_before_a_time_limit_saves_at_a_step_boundary_and_requeues(
+    place: Place, array: str
+) -> None:
+    ends_as_undisturbed(place, SIGNALLED)
+    assert "stopped after step" in said(place, SIGNALLED)
+    assert "goes on after step" in said(place, SIGNALLED)
+    assert place.slurm.job(job_of(place, SIGNALLED))["Restarts"] == "1"
+
+
+def test_a_lost_node_resumes_from_the_last_checkpoint(place: Place, array: str) -> None:
+    ends_as_undisturbed(place, LOST)
+    assert "goes on after step" in said(place, LOST)
+
+
+def test_a_crash_is_tried_again(place: Place, array: str) -> None:
+    ends_as_undisturbed(place, KILLED)
+    assert "goes on after step" in said(place, KILLED)
+    assert place.slurm.job(job_of(place, KILLED))["Restarts"] == "1"
+
+
+def test_a_cancelled_member_saves_and_the_same_command_runs_only_it(place: Place, array: str) -> None:
+    job = job_of(place, CANCELLED)
     until(lambda: job not in place.slurm.jobs(), "the end of the job")
-    assert "stopped after step" in place.output("cancelled")
+    assert "stopped after step" in said(place, CANCELLED)
     assert place.slurm.job(job)["JobState"] == "CANCELLED"
-    assert not (place.run("cancelled") / "RESULT.json").exists()
-    place.submit("name=cancelled")
-    ends_as_undisturbed(place, "cancelled")
+    for run in (SIGNALLED, LOST, KILLED):
+        until(lambda run=run: finished(place, run), f"the end of {run}")
+    assert place.submit(*MANY).count(": finished") == 4
+    ends_as_undisturbed(place, CANCELLED)
+
+
+def test_two_sweeps_at_once_keep_to_their_own_folders(place: Place, array: str) -> None:
+    for seed in (1, 2):
+        until(lambda seed=seed: finished(place, f"two/seed={seed}"), f"seed {seed}")
+    assert digest(place.run("two/seed=1")) != digest(place.run("two/seed=2"))
+    assert place.vxl("compare", "two").count("finished") == 2
+
+
+def test_a_preempted_job_saves_in_its_time_of_grace_and_comes_back(place: Place, array: str) -> None:
+    place.slurm.wait(300)
+    place.submit("name=preempted")
+    until(lambda: last_step(place.run("preempted")) >= 2, "a step")
+    place.slurm("sbatch", "-p", "urgent", "-n", str(place.slurm.cpus), "-o", os.devnull, "--wrap", "sleep 1")
+    ends_as_undisturbed(place, "preempted")
+    assert "stopped after step" in said(place, "preempted")
+    assert "goes on after step" in said(place, "preempted")
 
 
 def test_code_that_changed_since_the_submission_is_refused(place: Place) -> None:
@@ -126,36 +146,36 @@ def test_code_that_changed_since_the_submission_is_refused(place: Place) -> None
     job = job_of(place, "edited")
     place.slurm("scontrol", "release", job)
     until(lambda: job not in place.slurm.jobs(), "the end of the job")
-    assert "conf/train.yaml  (edited)" in place.output("edited")
+    assert "conf/train.yaml  (edited)" in said(place, "edited")
     assert place.slurm.job(job)["JobState"] == "FAILED"
     assert place.slurm.job(job)["Restarts"] == "0"
 
 
-def test_before_the_time_limit_a_run_saves_and_goes_on_in_another_job(place: Place) -> None:
-    slow = ["data.batch=8", "trainer.accumulate=4", "trainer.max_steps=1000"]
-    place.submit("name=limit", "cluster.minutes=1", "cluster.signal_seconds=1", *slow, steps=1000)
-    job = in_training(place, "limit", 1)
-    until(lambda: "stopped after step" in place.output("limit"), "the signal")
-    until(lambda: "goes on after step" in place.output("limit"), "the next start")
+def test_before_its_time_limit_a_run_saves_and_goes_on(place: Place) -> None:
+    # SLURM sends the signal up to half a minute early, and a job has at least a minute.
+    place.submit("name=limit", "cluster.minutes=1", "cluster.signal_seconds=1", steps=100_000)
+    job = job_of(place, "limit")
+    until(lambda: "goes on after step" in said(place, "limit"), "the next start")
     place.slurm("scancel", job)
-    assert "this job is timed-out" in place.output("limit")
+    assert "this job is timed-out" in said(place, "limit")
+    assert "stopped after step" in said(place, "limit")
 
 
-def _tasks(place: Place, job: str) -> list[int]:
-    """The processes of a job's tasks."""
+def tasks(place: Place, job: str) -> list[int]:
+    """The processes that srun started for a job."""
+    words = {f"SLURM_CONF={place.slurm.environment['SLURM_CONF']}", "SLURM_STEP_ID=0"}
+    array, _, index = job.partition("_")
+    words |= (
+        {f"SLURM_ARRAY_JOB_ID={array}", f"SLURM_ARRAY_TASK_ID={index}"} if index else {f"SLURM_JOB_ID={job}"}
+    )
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
-            environment = (folder / "environ").read_bytes().split(b"\0")
-            command = (folder / "cmdline").read_bytes()
+            environment = set((folder / "environ").read_text().split("\0"))
+            parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+            started_by = Path(f"/proc/{parent}/cmdline").read_text()
         except OSError:
             continue
-        mine = f"SLURM_CONF={place.slurm.environment['SLURM_CONF']}".encode() in environment
-        if mine and f"SLURM_JOB_ID={job}".encode() in environment and b"submitit.core._submit" in command:
-            parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-            if (
-                b"slurmstepd" in Path(f"/proc/{parent}/cmdline").read_bytes()
-                and b"SLURM_STEP_ID=0" in environment
-            ):
-                found.append(int(folder.name))
+        if words <= environment and started_by.startswith("slurmstepd"):
+            found.append(int(folder.name))
     return found

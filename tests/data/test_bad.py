@@ -24,6 +24,13 @@ def test_one_line_a_kind(caplog):
     ]
 
 
+def test_a_shard_that_is_gone_is_an_error_at_once():
+    counter = BadCounter(0.5)
+    gone = BadSample("s.tar", "k0", "/data/s.tar is not there any more.", "gone")
+    with pytest.raises(DataError, match=r"/data/s\.tar is not there any more[\s\S]*put it back"):
+        counter.add(1000, [gone])
+
+
 def test_too_many_is_an_error_that_names_the_last():
     counter = BadCounter(0.01)
     counter.add(100, [bad(1)])

@@ -35,10 +35,16 @@ class BadCounter:
             bad: The bad ones.
 
         Raises:
-            DataError: There are too many by now; names the shard and the key of the last one.
+            DataError: There are too many by now; names the shard and the key of the last one. Or a whole
+                shard is gone, before anything was learned without it.
         """
         self.seen += seen
         for sample in bad:
+            if sample.kind == "gone":
+                raise DataError(
+                    f"{one_line(sample.reason)}\n"
+                    "  put it back; then the same command goes on from the last checkpoint"
+                )
             self.bad += 1
             self.kinds[sample.kind] = self.kinds.get(sample.kind, 0) + 1
             if self.kinds[sample.kind] == 1:

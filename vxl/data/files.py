@@ -15,6 +15,10 @@ WHOLE = 32 << 20
 TRIES = 3
 
 
+class GoneError(DataError):
+    """A whole file is not there any more: not one bad sample, but all of its samples."""
+
+
 def is_url(path: str) -> bool:
     """Whether fsspec must read it (s3://, gs://, https://, hf://, ...)."""
     return "://" in path and not path.startswith("file://")
@@ -131,6 +135,8 @@ def _read_local(url: str, offset: int, size: int) -> bytes:
         data = os.pread(file, size, offset)
         while 0 < len(data) < size and (more := os.pread(file, size - len(data), offset + len(data))):
             data += more
+    except FileNotFoundError as error:
+        raise GoneError(f"{url} is not there any more.") from error
     except OSError as error:
         raise DataError(f"{url} can't be read: {error}") from error
     return data
@@ -142,7 +148,9 @@ def _read_remote(url: str, offset: int, size: int) -> bytes:
             system, path = _remote(url)
             return system.cat_file(path, start=offset, end=offset + size)
         except _remote_errors() as error:
-            if attempt == TRIES - 1 or isinstance(error, FileNotFoundError | PermissionError):
+            if isinstance(error, FileNotFoundError):
+                raise GoneError(f"{url} is not there any more.") from error
+            if attempt == TRIES - 1 or isinstance(error, PermissionError):
                 raise DataError(f"{url} can't be read at byte {offset}: {error}") from error
             time.sleep(2.0**attempt)
     raise AssertionError("unreachable")

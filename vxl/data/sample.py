@@ -98,8 +98,8 @@ class BadSample:
     shard: str
     key: str
     reason: str
-    kind: Literal["sample", "media"] = "sample"
-    """Whether the text is wrong, or the media could not be read."""
+    kind: Literal["sample", "media", "gone"] = "sample"
+    """Whether the text is wrong, the media could not be read, or the whole shard is not there any more."""
 
 
 def parse(text: Mapping[str, Any], visuals: Sequence[Visual], *, shard: str, key: str) -> list[Sample]:

@@ -14,6 +14,7 @@ from typing import Any, Generic, Literal, TypeVar
 
 from torch.utils.data import IterableDataset, get_worker_info
 
+from vxl.data.files import GoneError
 from vxl.data.order import Order, Place
 from vxl.data.sample import BadSample, Loaded, Sample
 from vxl.data.seeds import seed_of
@@ -119,11 +120,12 @@ class Stream(IterableDataset, Generic[E]):
         try:
             loaded = source.load(place.record)
         except DataError as error:
-            return self.masked(BadSample(*source.where(place.record), reason=str(error), kind="sample"))
+            kind = "gone" if isinstance(error, GoneError) else "sample"
+            return self.masked(BadSample(*source.where(place.record), reason=str(error), kind=kind))
         try:
             return self.prepare(loaded, seed_of(self.order.seed, "sample", place.number))
         except DataError as error:
-            kind = kind_of(self.order.cost, loaded)
+            kind = "gone" if isinstance(error, GoneError) else kind_of(self.order.cost, loaded)
             return self.masked(BadSample(*source.where(place.record), reason=str(error), kind=kind))
 
     def __getitem__(self, index: Any) -> Any:
