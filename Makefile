@@ -11,7 +11,7 @@ ARGS ?=
 BIN := .venv/bin
 READY := .venv/ready
 
-.PHONY: train small test test-slow test-all test-kills test-lowest lint format bench clean
+.PHONY: train small test test-slow test-all test-kills test-slurm test-lowest lint format bench clean
 
 train: $(READY)  ## train model=tiny on the embedded clips (minutes on a CPU)
 	$(BIN)/python train.py $(ARGS)
@@ -33,6 +33,9 @@ test-lowest: .venv-lowest/ready  ## attention, cache and decoders on the lowest 
 
 test-kills: $(READY)  ## twenty random kills of one run, for 0 and 2 data workers
 	$(BIN)/python -m pytest -m kills -s $(ARGS)
+
+test-slurm: $(READY)  ## cluster=slurm, against a SLURM in a temporary folder (needs slurm-wlm and munge)
+	VXL_TEST_SLURM=1 $(BIN)/python -m pytest tests/cluster $(ARGS)
 
 lint: $(READY)
 	$(BIN)/ruff check .
