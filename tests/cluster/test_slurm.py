@@ -162,6 +162,36 @@ def test_before_its_time_limit_a_run_saves_and_goes_on(place: Place) -> None:
     assert "stopped after step" in said(place, "limit")
 
 
+def test_a_killed_rank_of_a_2_task_ddp_job_leaves_no_trace(place: Place, array: str) -> None:
+    place.submit("name=ddp", "strategy=ddp", "trainer.devices=2", "data.batch=1")
+    until(lambda: last_step(place.run("ddp")) >= 8, "a step")
+    os.kill(max(tasks(place, job_of(place, "ddp"))), signal.SIGKILL)
+    as_one_process(place, "ddp")
+    assert "launched by SLURM, job" in said(place, "ddp")
+    assert "1 node x 2 tasks · strategy ddp · global batch 2 rows (1 x 1 x 2)" in said(place, "ddp")
+    assert "goes on after step" in said(place, "ddp")
+    assert place.slurm.job(job_of(place, "ddp"))["Restarts"] == "1"
+
+
+def test_a_2_task_fsdp2_job_saves_when_it_is_told(place: Place, array: str) -> None:
+    place.submit("name=fsdp2", "strategy=fsdp2", "trainer.devices=2", "data.batch=1")
+    until(lambda: last_step(place.run("fsdp2")) >= 3, "a step")
+    place.slurm("scancel", "--signal=USR2", job_of(place, "fsdp2"))
+    as_one_process(place, "fsdp2")
+    assert said(place, "fsdp2").count("stopped after step") == 1
+    assert "goes on after step" in said(place, "fsdp2")
+
+
+def as_one_process(place: Place, run: str) -> None:
+    """The final numbers, within what float32 adds up in another order."""
+    until(lambda: finished(place, run), f"the end of {run}")
+    until(lambda: finished(place, UNDISTURBED), "the end of the undisturbed run")
+    ours, theirs = result(place.run(run)), result(place.run(UNDISTURBED))
+    assert ours["loss_last"] == pytest.approx(theirs["loss_last"], rel=1e-3)
+    assert ours["heldout_loss"] == pytest.approx(theirs["heldout_loss"], rel=1e-2)
+    assert ours["samples"] == theirs["samples"]
+
+
 def tasks(place: Place, job: str) -> list[int]:
     """The processes that srun started for a job."""
     words = {f"SLURM_CONF={place.slurm.environment['SLURM_CONF']}", "SLURM_STEP_ID=0"}

@@ -1,5 +1,6 @@
 import csv
 import dataclasses
+import logging
 import os
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from tests.train import fake
 from tests.train.fake import Config, Paths
 from vxl.config.option import build
 from vxl.errors import ConfigError
+from vxl.train import logger
 from vxl.train.logger import CsvConfig, WandbConfig, logged_in, run_id
 
 
@@ -131,3 +133,24 @@ def test_offline_for_real_two_runs_in_one_process_are_two(tmp_path, nobody):
     assert [file.name for file in files] == [f"run-{name}.wandb" for name in ids]
     assert all(file.stat().st_size > 1000 for file in files)
     assert "WANDB_RUN_ID" not in os.environ
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("key", "said"), [("wrong", "API key must have"), ("0123456789" * 4, "127.0.0.1")], ids=["key", "network"]
+)
+def test_without_its_server_or_with_a_wrong_key_a_run_goes_on_offline(
+    tmp_path, monkeypatch, caplog, key, said
+):
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("WANDB_API_KEY", key)
+    monkeypatch.setattr(logger, "PATIENCE", 3)
+    with caplog.at_level(logging.INFO):
+        sink = logger.Wandb(logger.WandbConfig(), directory=tmp_path, name="first")
+        sink.log({"loss": 1.0}, 1)
+        sink.finish(0)
+    assert "going on offline" in caplog.text
+    assert f"wandb sync {tmp_path}/wandb/offline-run-*" in caplog.text
+    (offline,) = tmp_path.glob("wandb/offline-run-*")
+    assert list(offline.glob("*.wandb"))

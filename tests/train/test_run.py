@@ -19,6 +19,7 @@ from vxl.checkpoint.folder import choose, read_weights, saved, step_of
 from vxl.errors import CheckpointError, ConfigError
 from vxl.train import folder
 from vxl.train.checkpoints import Checkpoints
+from vxl.train.handover import Stopped
 from vxl.train.metrics import MetricsFile
 from vxl.train.module import DivergedError, VideoLanguageModule
 
@@ -189,29 +190,75 @@ def test_weights_load_into_a_model_without_lightning(config):
     assert torch.equal(model.llm.lm_head.weight, tensors(config)["model.llm.lm_head.weight"])
 
 
-def test_ctrl_c_saves_at_the_end_of_the_step_and_the_same_command_goes_on(config, monkeypatch, screen):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2])
+def test_a_signal_saves_at_the_end_of_the_step_and_the_same_command_goes_on(
+    config, monkeypatch, screen, number
+):
     other = dataclasses.replace(config, name="second")
     fake.train(other)
     step = VideoLanguageModule.training_step
-    before = signal.getsignal(signal.SIGINT)  # a shell's background jobs ignore it
+    before = signal.getsignal(number)  # a shell's background jobs ignore SIGINT
 
     def interrupted(self, *arguments):
         if self.trainer.global_step == 1:
-            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(number)
         return step(self, *arguments)
 
     with monkeypatch.context() as patch:
         patch.setattr(VideoLanguageModule, "training_step", interrupted)
         with pytest.raises(SystemExit) as stop:
             fake.train(config, screen)
-    assert stop.value.code == 130
+    assert stop.value.code == 128 + number
     assert step_of(choose(path_of(config), "last")) == 2
     assert "stopped after step 2 of 6" in screen.file.getvalue()
     assert not (path_of(config) / "RESULT.json").exists()
     assert not (path_of(config) / ".lock").exists()
-    assert signal.getsignal(signal.SIGINT) is before
+    assert signal.getsignal(number) is before
     fake.train(config)
     assert (digest(config), numbers(config)) == (digest(other), numbers(other))
+
+
+def test_of_several_signals_the_one_that_asks_to_come_back_counts(config, monkeypatch):
+    step = VideoLanguageModule.training_step
+
+    def interrupted(self, *arguments):
+        if self.trainer.global_step == 1:
+            for number in (signal.SIGUSR2, signal.SIGTERM):  # to be preempted comes as both
+                signal.raise_signal(number)
+        return step(self, *arguments)
+
+    monkeypatch.setattr(VideoLanguageModule, "training_step", interrupted)
+    with pytest.raises(Stopped) as stop:
+        fake.train(config)
+    assert stop.value.number == signal.SIGUSR2
+
+
+def test_a_time_limit_that_is_shorter_than_a_save_leaves_the_checkpoint_before(config, monkeypatch):
+    other = dataclasses.replace(config, name="second")
+    fake.train(other)
+    step, point = VideoLanguageModule.training_step, folder.point
+
+    def warned(self, *arguments):
+        if self.trainer.global_step == 4:
+            signal.raise_signal(signal.SIGUSR2)
+        return step(self, *arguments)
+
+    def killed_before_it_is_whole(parent, name, target):
+        if step_of(target) == 5:
+            (target / ".metadata").unlink()  # as a kill leaves it:
+            target.rename(target.with_name(f".part-{target.name}"))
+            raise Killed
+        point(parent, name, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(VideoLanguageModule, "training_step", warned)
+        patch.setattr(folder, "point", killed_before_it_is_whole)
+        with pytest.raises(Killed):
+            fake.train(config)
+    assert step_of(choose(path_of(config), "last")) == 3
+    fake.train(config)
+    assert (digest(config), numbers(config)) == (digest(other), numbers(other))
+    assert not list((path_of(config) / "checkpoints").glob(".part-*"))
 
 
 def test_a_loss_that_is_no_number_stops_the_run_before_the_weights_move(config):

@@ -54,6 +54,17 @@ class Group:
     """This process, of those on its machine."""
     node: int = 0
     """The machine."""
+    nodes: int = 1
+    """Machines."""
+    job: str | None = None
+    """The SLURM job, as squeue names it."""
+
+    def __str__(self) -> str:
+        tasks = self.ranks // self.nodes
+        return (
+            f"launched by {self.launcher}{f', job {self.job}' if self.job else ''}: {self.nodes} "
+            f"node{'s' * (self.nodes > 1)} x {tasks} task{'s' * (tasks > 1)}"
+        )
 
     @property
     def first(self) -> bool:
@@ -116,16 +127,12 @@ def processes(config: "TrainerConfig", cuda: bool, swept: bool = False) -> Gener
     group = group_of(os.environ)
     if group is None:
         _refuse_from_here(config, swept)
-        group = Group(ranks=wanted)
+        group = Group(ranks=wanted, job=_job(os.environ))
         started = _start(wanted) if wanted > 1 else []
     else:
         started = []
-        if group.ranks != wanted:
-            raise ConfigError(
-                f"{group.launcher} started {group.ranks} processes, but trainer.devices={config.devices} x "
-                f"trainer.num_nodes={config.num_nodes} = {wanted}.\n"
-                f"  e.g.  trainer.devices={group.ranks} trainer.num_nodes=1   (devices are those of a node)"
-            )
+        if (group.ranks, group.nodes) != (wanted, config.num_nodes):
+            raise ConfigError(_otherwise(group, config))
     if group.ranks == 1:
         yield group
         return
@@ -161,6 +168,8 @@ def group_of(env: "os._Environ[str] | dict[str, str]") -> Group | None:
             ranks=int(env["SLURM_STEP_NUM_TASKS"]),
             local=int(env["SLURM_LOCALID"]),
             node=int(env.get("SLURM_NODEID", "0")),
+            nodes=int(env.get("SLURM_STEP_NUM_NODES", "1")),
+            job=_job(env),
         )
     if "RANK" not in env or "WORLD_SIZE" not in env:
         return None
@@ -170,6 +179,27 @@ def group_of(env: "os._Environ[str] | dict[str, str]") -> Group | None:
         ranks=int(env["WORLD_SIZE"]),
         local=int(env.get("LOCAL_RANK", env["RANK"])),
         node=int(env.get("GROUP_RANK", "0")),
+        nodes=max(1, int(env["WORLD_SIZE"]) // int(env.get("LOCAL_WORLD_SIZE", env["WORLD_SIZE"]))),
+        job=_job(env),
+    )
+
+
+def _job(env: "os._Environ[str] | dict[str, str]") -> str | None:
+    array, task = env.get("SLURM_ARRAY_JOB_ID"), env.get("SLURM_ARRAY_TASK_ID")
+    return f"{array}_{task}" if array and task else env.get("SLURM_JOB_ID")
+
+
+def _otherwise(group: Group, config: "TrainerConfig") -> str:
+    """That there are other processes than the config says, with the commands that work."""
+    devices, nodes, tasks = config.devices, config.num_nodes, group.ranks // group.nodes
+    start = {
+        "torchrun": f"torchrun --nnodes {nodes} --nproc-per-node {devices} train.py …",
+        "SLURM": f"srun --nodes {nodes} --ntasks-per-node {devices} python train.py …, or cluster=slurm",
+    }.get(group.launcher, "python train.py …")
+    return (
+        f"{group}, but trainer.devices={devices} trainer.num_nodes={nodes}.\n"
+        f"  as it was launched:  trainer.devices={tasks} trainer.num_nodes={group.nodes}\n"
+        f"  as the config says:  {start}"
     )
 
 
@@ -218,6 +248,8 @@ def _join(group: Group, cuda: bool) -> None:
     if group.launcher == "SLURM":
         from lightning.pytorch.plugins.environments import SLURMEnvironment
 
+        # Lightning wants to see this where there are several tasks; `srun -n 2` does not set it.
+        os.environ.setdefault("SLURM_NTASKS_PER_NODE", str(group.ranks // group.nodes))
         slurm = SLURMEnvironment(auto_requeue=False)
         settings["init_method"] = f"tcp://{slurm.main_address}:{slurm.main_port}"
     elif group.launcher == "python":

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+PATIENCE = 60
+"""Seconds that W&B's server has for its first answer; then the run goes on offline."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class LoggerConfig(Option):
@@ -113,20 +116,27 @@ class Wandb(Sink):
         mode: Any = os.environ.get("WANDB_MODE") or config.mode
         if mode == "auto":
             mode = "online" if logged_in() else "offline"
-        self._run = wandb.init(
-            project=config.project,
-            entity=config.entity,
-            id=run_id(directory, name),
-            name=name,
-            group=group,
-            job_type="train",
-            tags=config.tags,
-            config=settings,
-            mode=mode,
-            dir=directory,
-            resume="allow",
-            settings=wandb.Settings(silent=True, console="off"),
-        )
+        settings_of_run: dict[str, Any] = {
+            "project": config.project,
+            "entity": config.entity,
+            "id": run_id(directory, name),
+            "name": name,
+            "group": group,
+            "job_type": "train",
+            "tags": config.tags,
+            "config": settings,
+            "dir": directory,
+            "resume": "allow",
+        }
+        quiet = wandb.Settings(silent=True, console="off", init_timeout=PATIENCE)
+        try:
+            self._run = wandb.init(**settings_of_run, mode=mode, settings=quiet)
+        except wandb.errors.Error as error:  # unreachable, a wrong key: no reason to lose days of training
+            why = str(error).partition("\n")[0]
+            log.warning("W&B can't be used (%s): going on offline", why)
+            wandb.teardown()
+            mode = "offline"
+            self._run = wandb.init(**settings_of_run, mode=mode, settings=quiet)
         if mode == "offline":
             log.info("W&B is offline; to send this run:  wandb sync %s/wandb/offline-run-*", directory)
 

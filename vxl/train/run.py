@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import logging
+import os
 import random
 import sys
 import warnings
@@ -17,9 +18,10 @@ from rich.console import Console
 from vxl.config.option import build
 from vxl.config.rebuild import plain
 from vxl.data.seeds import seed_of
-from vxl.errors import CheckpointError
+from vxl.errors import CheckpointError, DataError
 from vxl.train import folder
 from vxl.train.atomic import why_not
+from vxl.train.cluster import SUBMITTED
 from vxl.train.directory import RunDirectory, run_name
 from vxl.train.group import Group, once, processes
 from vxl.train.handover import Stopped
@@ -54,7 +56,8 @@ def run(config: Any, composed: str, console: Console | None = None) -> Result:
     """
     cuda = accelerator_of(config.trainer) == "gpu"
     launch = build(config.strategy)
-    with processes(config.trainer, cuda, swept=config.sweep_name is not None) as group:
+    swept = config.sweep_name is not None and SUBMITTED not in os.environ
+    with processes(config.trainer, cuda, swept) as group, worker_errors():
         console = console if console is not None and group.first else Console(quiet=not group.first)
         seed_everything(config.seed, config.trainer.threads)
         with opened(config, composed, group) as directory, logged_to(directory.log, console, group):
@@ -97,6 +100,7 @@ def fit(
     if config.trainer.micro_batch == "auto":
         data.config = config = with_micro_batch(config, model, device_of(config.trainer, group.local))
     counts = parameters_of(model)
+    console.print(start_line(group, config, *counts), markup=False, soft_wrap=True)
     metrics = MetricsFile(directory.metrics)
     once(lambda: metrics.cut(step_of_checkpoint(checkpoint)))
     with logger(config, directory, group) as sink:
@@ -220,6 +224,22 @@ def logger(config: Any, directory: RunDirectory, group: Group) -> "Generator[Sin
 
 
 @contextlib.contextmanager
+def worker_errors() -> Generator[None]:
+    """Says in a user's words that a data worker is gone: PyTorch raises it wherever the main thread is."""
+    try:
+        yield
+    except RuntimeError as error:
+        text = str(error).partition("\n")[0]
+        if not text.startswith("DataLoader worker"):
+            raise
+        raise DataError(
+            f"a data worker is gone: {text}\n"
+            "  if it was killed, memory may have run out:  fewer data.workers, a smaller data.batch\n"
+            "  then the same command goes on from the last checkpoint"
+        ) from error
+
+
+@contextlib.contextmanager
 def writable(path: Path) -> Generator[None]:
     """Says in a user's words that a disk is full or read-only, whichever file met it first."""
     try:
@@ -257,6 +277,22 @@ def announce(directory: RunDirectory, checkpoint: Path | None, config: Any, cons
         console.print(f"{directory.path}: a new run", markup=False)
     for change in directory.changes:
         console.print(f"  {change.key}: {change.old} -> {change.new}", markup=False)
+
+
+def start_line(group: Group, config: Any, parameters: int, trained: int) -> str:
+    """One line of what runs where: who launched it, strategy, global batch, what learns, tokens a step."""
+    strategy = config.strategy._target_.rpartition(".")[2].lower()
+    batch = (config.data.batch, config.trainer.accumulate, group.ranks)
+    rows = batch[0] * batch[1] * batch[2]
+    most = getattr(config.data, "max_tokens", None)
+    parts = [
+        str(group),
+        f"strategy {strategy}",
+        f"global batch {rows} rows ({' x '.join(map(str, batch))})",
+        f"{trained:,} of {parameters:,} parameters trained",
+        *([f"at most {rows * most:,} tokens a step"] if most else []),
+    ]
+    return " · ".join(parts)
 
 
 def step_of_checkpoint(checkpoint: Path | None) -> int:
