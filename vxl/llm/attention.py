@@ -196,8 +196,12 @@ def sights_of(past: tuple[Block, ...], own: Sequence[Block], tokens: int, step: 
 
 def joined(past: Sequence[Block], key: Tensor, value: Tensor, step: Step) -> tuple[Tensor, Tensor]:
     """The past's rotated keys and its values, with the new ones behind them."""
-    keys = torch.cat([*(block.turned(step.rotary) for block in past), key], dim=2)
-    return keys, torch.cat([*(block.values_BNSH for block in past), value], dim=2)
+    values = torch.cat([*(block.values_BNSH for block in past), value], dim=2)
+    if usable(key) and all(block.positions_BNS.shape[1] == 1 for block in past):
+        from vxl.llm.kernels import steps  # not above: it imports Triton
+
+        return steps.keys_behind(past, key, step), values
+    return torch.cat([*(block.turned(step.rotary) for block in past), key], dim=2), values
 
 
 def visible(past: Sequence[Block], tokens: int) -> Tensor | None:

@@ -82,6 +82,12 @@ def with_beacons(model: nn.Module) -> list[tuple[str, nn.Linear, BeaconLinear]]:
     return [(name, layer, own) for name, layer, own in found if isinstance(own, BeaconLinear)]
 
 
+def hooked_by_others(module: nn.Module) -> bool:
+    """Whether something other than beacons hooks into a module's forward."""
+    hooks = [*module._forward_hooks.values(), *module._forward_pre_hooks.values()]
+    return any(hook not in (_put_beacons, _note_beacons) for hook in hooks)
+
+
 def is_of_beacon(name: str) -> bool:
     """Whether a parameter of a model is one of the beacons', by its name."""
     return ".beacon." in name or name.endswith(".beacon")
@@ -92,7 +98,7 @@ def _note_beacons(attention: nn.Module, args: Any, kwargs: dict[str, Any]) -> No
 
     Activation checkpointing runs it again, as it would not run hooks of the block itself.
     """
-    _note(kwargs["step"].beacons)
+    note(kwargs["step"].beacons)
 
 
 def _put_beacons(layer: nn.Linear, args: tuple[Tensor], out: Tensor) -> Tensor:
@@ -100,13 +106,16 @@ def _put_beacons(layer: nn.Linear, args: tuple[Tensor], out: Tensor) -> Tensor:
     places = _noted()
     if places is None:
         return out
-    own = layer.get_submodule("beacon")(args[0].flatten(0, 1).index_select(0, places))
-    return out.flatten(0, 1).index_copy(0, places, own.to(out.dtype)).view_as(out)
+    own = layer.get_submodule("beacon")(args[0].flatten(0, 1).index_select(0, places)).to(out.dtype)
+    rows = out.flatten(0, 1)
+    put = rows.index_copy if torch.is_grad_enabled() else rows.index_copy_
+    return put(0, places, own).view_as(out)
 
 
 # torch.compile knows no context variables: it calls these as they are.
 @torch.compiler.disable
-def _note(places: Tensor | None) -> None:
+def note(places: Tensor | None) -> None:
+    """Says where the beacons stand of the layers that run next."""
     _BEACONS.set(places)
 
 

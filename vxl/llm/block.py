@@ -133,6 +133,33 @@ def choose(block: Block, keep_BNS: Tensor) -> Choice | None:
     return Choice(order, take(block.positions_BNS, order), take(block.index_BNS, order), valid)
 
 
+def at_end(block: Block, stays_BT: Tensor) -> Choice:
+    """The choice of a block's entries without some of its last T; the others move up to where those stood.
+
+    Args:
+        block: One whose positions follow each other.
+        stays_BT: bool, in the host's memory.
+    """
+    rows, tokens = stays_BT.shape
+    device = block.positions_BNS.device
+    stays_BS = torch.nn.functional.pad(stays_BT, (len(block) - tokens, 0), value=True)
+    counts_B = stays_BS.sum(dim=1)
+    most = int(counts_B.max())
+    order = sent(torch.argsort((~stays_BS).to(torch.uint8), dim=1, stable=True)[:, None, :most], device)
+    valid = None
+    if int(counts_B.min()) < most:
+        valid = sent((torch.arange(most) < counts_B[:, None])[:, None], device)
+    positions_BNS = block.positions_BNS.expand(rows, -1, -1)[..., :most]
+    return Choice(order, positions_BNS, take(block.index_BNS, order), valid)
+
+
+def sent(tensor: Tensor, device: torch.device) -> Tensor:
+    """A small tensor of the host's on a device, without waiting for what the device is at."""
+    if device.type != "cuda":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
+
+
 class Places(NamedTuple):
     """Where entries stand; layers share these tensors."""
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from vxl.llm.block import Block, Choice, Places, Room, alone, choose, joined, merged, places_of
+from vxl.llm.block import Block, Choice, Places, Room, alone, at_end, choose, joined, merged, places_of
 from vxl.llm.offload import mover
 from vxl.llm.rope import Rotary
 from vxl.llm.step import Observed, Step
@@ -160,6 +160,26 @@ class Cache:
             if kept and kept[-1] is not blocks[-1]:
                 self._rooms[layer] = None
             self.layers[layer] = tuple(block for block in kept if len(block))
+
+    def close_up(self, stays_BT: Tensor) -> None:
+        """Drops the others of the last T entries; those that stay move up, so that positions have no gaps.
+
+        For entries that one `append` brought. `next_B` is the caller's to set.
+
+        Args:
+            stays_BT: bool, in the host's memory: nothing waits for a device.
+        """
+        same: dict[int, tuple[Choice, Tensor]] = {}  # as in `keep`
+        for layer, blocks in enumerate(self.layers):
+            last = blocks[-1]
+            key = id(last.positions_BNS)
+            if key not in same:
+                same[key] = at_end(last, stays_BT), last.positions_BNS
+            kept = last.chosen(same[key][0])
+            self._rooms[layer] = None
+            if len(kept):
+                kept = kept.at(kept.positions_BNS, self.rotary)
+            self.layers[layer] = (*blocks[:-1], kept) if len(kept) else blocks[:-1]
 
     def move(self, positions: Tensor | Sequence[Tensor]) -> None:
         """Gives entries other rotary positions; blocks whose positions stay are still shared.

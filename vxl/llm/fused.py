@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor, nn
 
 from vxl.llm.attention import through_step
+from vxl.llm.beacon import hooked_by_others, note
 from vxl.llm.kernels import usable
 from vxl.llm.lora import LoRALinear
 from vxl.llm.step import New, Step
@@ -34,11 +35,11 @@ def suits(body: Any, embeds_BTD: Tensor) -> bool:
 
 def plain(layer: Any) -> bool:
     """Whether a layer's projections are linear layers on one device, with LoRA or not, and nothing hooks in
-    (beacons do)."""
+    but beacons, in projections or not."""
     attention, mlp = layer.self_attn, layer.mlp
     linear = [attention.q_proj, attention.k_proj, attention.v_proj, attention.o_proj]
     linear += [mlp.gate_proj, mlp.up_proj, mlp.down_proj]
-    hooked = any(module._forward_hooks or module._forward_pre_hooks for module in layer.modules())
+    hooked = any(map(hooked_by_others, layer.modules()))
     return not hooked and all(
         type(module) in (nn.Linear, LoRALinear) and type(module.weight) is nn.Parameter for module in linear
     )
@@ -55,6 +56,7 @@ def run(body: Any, embeds_BTD: Tensor, step: Step, tail: "Tail | None" = None) -
     """
     from vxl.llm.kernels.pointwise import rms_norm, silu_times, turned
 
+    note(step.beacons)
     half = step.cos_BTH.shape[-1] // 2
     cos, sin = (x[..., :half].to(embeds_BTD.dtype).contiguous() for x in (step.cos_BTH, step.sin_BTH))
     total, add = embeds_BTD, None

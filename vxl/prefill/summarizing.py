@@ -19,6 +19,7 @@ from vxl.data.layout import Kind, Layout
 from vxl.errors import ConfigError
 from vxl.kv.policy import SEED
 from vxl.kv.vst import VST, Progress, Segment
+from vxl.llm.block import sent
 from vxl.prefill.base import Piece, Prefill
 from vxl.selector.rows import Rows, gather
 
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 
 STATE = "prefill.summarizing"
 """Where a cache notes how far its rows are."""
+BLOCKS = 8
+"""Windows whose beacons lie in blocks of their own, before a layer's blocks are joined: every window reads
+all of them, and joining them copies the cache."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,11 +136,7 @@ class Summarizing(Prefill):
         draws = [int(cache.state.get(SEED, 0))] * cache.rows
         plans, taken, progress = self.plan(llm, cache, whole, held.progress, draws, ended=ended)
         hidden = [self.run(llm, cache, whole, round_, layout=True) for round_ in joint(plans)]
-        real_BT = reals(whole)
-        taken_B1 = torch.tensor(taken, device=real_BT.device)[:, None]
-        left_BT = real_BT & (torch.arange(real_BT.shape[1], device=real_BT.device) >= taken_B1)
-        waiting = chosen(whole, left_BT) if bool(left_BT.any()) else None
-        cache.state[STATE] = Held(tuple(progress), waiting)
+        cache.state[STATE] = Held(tuple(progress), rest_of(whole, taken))
         return torch.cat(hidden, dim=1) if hidden else whole.embeds_BTD[:, :0]
 
     def plan(
@@ -150,8 +150,8 @@ class Summarizing(Prefill):
         ended: bool,
     ) -> tuple[list[list[Segment]], list[int], list[Progress]]:
         """For each row its segments, how many tokens they take, and where it is then."""
-        layout, lengths = piece.layout, reals(piece).sum(dim=1).tolist()
-        kind, item, group = (x.cpu().numpy() for x in (layout.kind_BT, layout.item_BT, layout.group_BT))
+        layout, lengths = piece.on_host, reals(piece).sum(dim=1).tolist()
+        kind, item, group = (x.numpy() for x in (layout.kind_BT, layout.item_BT, layout.group_BT))
         plans, taken, after = [], [], []
         for row, length in enumerate(lengths):
             segments, count, now = self.vst.segments(
@@ -176,11 +176,10 @@ class Summarizing(Prefill):
         """Makes one pass and drops what does not stay; hidden_BLD, the beacons' included."""
         assert llm.beacon is not None
         device, (rows, width, depth) = piece.embeds_BTD.device, piece.embeds_BTD.shape
-        column_BL = torch.from_numpy(round_.column_BL).to(device)
-        beacon_BL, real_BL, stays_BL = (
-            torch.from_numpy(mask).to(device) for mask in (round_.beacon_BL, round_.real_BL, round_.stays_BL)
+        column_BL, beacon_BL, real_BL, place_N = (
+            sent(torch.from_numpy(x), device)
+            for x in (round_.column_BL, round_.beacon_BL, round_.real_BL, np.flatnonzero(round_.beacon_BL))
         )
-        place_N = torch.from_numpy(np.flatnonzero(round_.beacon_BL)).to(device)
         source_BL = column_BL + width * torch.arange(rows, device=device)[:, None]
         embeds_ND = piece.embeds_BTD.flatten(0, 1).index_select(0, source_BL.flatten())
         beacon_ND = llm.beacon.to(embeds_ND.dtype).expand(len(place_N), -1)
@@ -194,11 +193,11 @@ class Summarizing(Prefill):
             beacons=place_N if in_graph else None,
         )
         if (round_.stays_BL != round_.real_BL).any():
-            before = cache.entries() - stays_BL.shape[1]
-            cache.keep(F.pad(stays_BL, (before, 0), value=True)[:, None])
-            valid_BNS = cache.valid()
-            cache.move((valid_BNS.cumsum(dim=-1) - 1).clamp(min=0))
-            cache.next_B = valid_BNS[:, 0].sum(dim=-1)
+            cache.close_up(torch.from_numpy(round_.stays_BL))
+            dropped_B = round_.real_BL.sum(axis=1) - round_.stays_BL.sum(axis=1)
+            cache.next_B = cache.next_B - sent(torch.from_numpy(dropped_B), device)
+            if len(cache.layers[0]) > BLOCKS and not torch.is_grad_enabled():
+                cache.join()
         return hidden_BLD
 
     def pass_idly(self, llm: "Decoder", embeds_BTD: Tensor) -> Tensor:
@@ -249,26 +248,46 @@ def of_round(layout: Layout, column_BL: Tensor, beacon_BL: Tensor, real_BL: Tens
 
 
 def reals(piece: Piece) -> Tensor:
-    """bool [B, T]: everything but padding."""
-    return piece.layout.real_BT if piece.valid_BT is None else piece.valid_BT
+    """bool [B, T]: everything but padding; in the host's memory, if it is known there."""
+    if piece.valid_BT is not None:
+        return piece.valid_BT
+    return (piece.layout if piece.host is None else piece.host).real_BT
+
+
+def rest_of(piece: Piece, taken: Sequence[int]) -> Piece | None:
+    """What of a piece is left when of each row so many tokens are taken; None if nothing is."""
+    real_BT = reals(piece)
+    taken_B1 = torch.tensor(taken, device=real_BT.device)[:, None]
+    left_BT = real_BT & (torch.arange(real_BT.shape[1], device=real_BT.device) >= taken_B1)
+    if not left_BT.any():
+        return None
+    first = min(taken)
+    return piece.part(first, piece.layout.shape[1]) if left_BT[:, first:].all() else chosen(piece, left_BT)
 
 
 def following(pieces: Sequence[Piece]) -> Piece:
     """Pieces one behind the other, padding only at the end."""
     if len(pieces) == 1:
         return pieces[0]
-    layouts = [piece.layout for piece in pieces]
+    hosts = [piece.host for piece in pieces if piece.host is not None]
     whole = Piece(
         torch.cat([piece.embeds_BTD for piece in pieces], dim=1),
-        Layout(**{f.name: torch.cat([getattr(x, f.name) for x in layouts], dim=1) for f in fields(Layout)}),
-        torch.cat([reals(piece) for piece in pieces], dim=1),
+        joined([piece.layout for piece in pieces]),
+        host=joined(hosts) if len(hosts) == len(pieces) else None,
     )
-    return whole if bool(reals(whole).all()) else chosen(whole, reals(whole))
+    real_BT = torch.cat([reals(piece) for piece in pieces], dim=1)
+    return whole if bool(real_BT.all()) else chosen(whole, real_BT)
+
+
+def joined(layouts: Sequence[Layout]) -> Layout:
+    """Layouts one behind the other."""
+    return Layout(**{f.name: torch.cat([getattr(x, f.name) for x in layouts], dim=1) for f in fields(Layout)})
 
 
 def chosen(piece: Piece, kept_BT: Tensor) -> Piece:
     """What is kept of each row, padded on the right."""
     nothing_BT = torch.zeros_like(piece.layout.document_BT, dtype=torch.int64)
+    kept_BT = kept_BT.to(nothing_BT.device)
     rows = gather(Rows(piece.embeds_BTD, nothing_BT, nothing_BT, piece.layout), kept_BT)
     return Piece(rows.embeds_BTD, rows.layout, rows.layout.real_BT)
 

@@ -4,6 +4,7 @@ Most of the past is read where it lies. What is copied is small: a chunk's text 
 chunks before it. Keys of the past are rotated when they are read, layer by layer, and not kept.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -173,6 +174,20 @@ def rotated_keys(block: Block, step: Step, which: slice | Tensor = slice(None)) 
         return turned(block.keys_BNSH[:, :, take], cos[:, take].contiguous(), sin[:, take].contiguous())
     keys = block.keys_BNSH.index_select(2, which)
     return turned(keys, cos.index_select(1, which), sin.index_select(1, which), out=keys)
+
+
+def keys_behind(past: Sequence[Block], rotated: Tensor, step: Step) -> Tensor:
+    """The past's keys at their positions, on which all heads agree, with the new ones behind them."""
+    rows, heads, tokens, width = rotated.shape
+    keys = rotated.new_empty(rows, heads, sum(map(len, past)) + tokens, width)
+    *parts, last = keys.split([*map(len, past), tokens], dim=2)
+    for block, part in zip(past, parts, strict=True):
+        if block.rotated_BNSH is not None:
+            part.copy_(block.rotated_BNSH)
+        else:
+            turned(block.keys_BNSH, *half_angles(block, step, part.dtype), out=part)
+    last.copy_(rotated)
+    return keys
 
 
 def half_angles(block: Block, step: Step, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
