@@ -14,12 +14,16 @@ from vxl.generate.asking import feed_questions
 from vxl.generate.decoding import decoding
 from vxl.generate.watching import layout_of
 from vxl.kv.full import Full, FullConfig
+from vxl.kv.vst import VST, VSTConfig
 from vxl.llm import attention, fused, replay
 from vxl.llm import decoder as decoders
 from vxl.llm.decoder import Decoder, DecoderConfig
 from vxl.prefill.base import Piece
 from vxl.prefill.chunked import Chunked, ChunkedConfig
+from vxl.prefill.full import Full as Plain
 from vxl.prefill.full import FullConfig as PlainConfig
+from vxl.prefill.summarizing import Summarizing
+from vxl.vision.clip import Clip, ClipConfig
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
@@ -117,3 +121,51 @@ def test_gradients_through_blocks_are_the_loops() -> None:
     assert by_blocks is not None
     assert host.grad is not None
     assert off(by_blocks.cpu(), host.grad) < 2e-2  # tf32
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("rows", [1, 2])
+@pytest.mark.parametrize("letters", [["q", "k", "v"], ["q", "k", "v", "o", "mlp"]])
+def test_summary_tokens_through_the_fused_layers(rows: int, letters: Any, monkeypatch: Any) -> None:
+    llm = big()
+    vst = VST(VSTConfig(ratio=5, groups=30, projections=letters))
+    vst.equip(llm)
+    for name, parameter in llm.named_parameters():
+        if "beacon" in name:
+            parameter.add_(0.1 * torch.randn(parameter.shape, device="cuda"))
+    encoded = head(video(400))  # 14 windows
+    ids = torch.tensor([encoded.tokens]).cuda() % 97
+    embeds = llm.embed(ids).repeat(rows, 1, 1)
+    embeds = embeds + 0.3 * torch.randn(embeds.shape, generator=torch.Generator().manual_seed(0)).cuda()
+    host = layout_of(encoded)
+    layout = type(host)(**{name: value.expand(rows, -1) for name, value in vars(host).items()})
+
+    def memory(embeds: Tensor) -> Tensor:
+        windows, cache = Summarizing(Plain(PlainConfig()), vst, 0), llm.new_cache(rows=rows)
+        for start, stop in pairwise([0, 700, 1800, len(encoded)]):
+            part = layout.slice(start, stop)
+            windows.feed(llm, vst, cache, Piece(embeds[:, start:stop], part.to("cuda"), host=part))
+        windows.finish(llm, vst, cache)
+        last = llm.extend(embeds[:, :30], cache)
+        keys = torch.cat([block.turned(llm.rotary) for block in cache.layers[-1]], 2)
+        return torch.cat([keys.flatten(), last.flatten()])
+
+    exact = memory(embeds)
+    llm.bfloat16()
+    assert fused.suits(llm.causal_lm.model, embeds.bfloat16())
+    got = memory(embeds.bfloat16())
+    for module in (attention, fused, decoders):
+        monkeypatch.setattr(module, "usable", lambda tensor: False)
+    plain = memory(embeds.bfloat16())
+    assert off(got, exact) < 1.2 * off(plain, exact) < 0.1
+
+
+@torch.no_grad()
+def test_a_tower_with_the_quick_gelu() -> None:
+    tower = Clip(ClipConfig(size=56, width=64, mlp=256, heads=4, layers=4)).cuda()
+    for parameter in tower.parameters():
+        parameter.add_(0.1 * torch.randn(parameter.shape, device="cuda"))
+    shown = frames(5).cuda()
+    got = tower(shown)
+    exact = tower.cpu()(shown.cpu())
+    assert off(got.cpu(), exact) < 5e-3  # tf32

@@ -1,0 +1,42 @@
+"""The benchmark of summary tokens: that it runs, and what its committed numbers promise."""
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import torch
+
+FOLDER = Path(__file__).parents[2] / "experiments" / "004_vst"
+
+
+def bench() -> Any:
+    spec = importlib.util.spec_from_file_location("vst_bench", FOLDER / "bench.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_it_runs_in_miniature() -> None:
+    module = bench()
+    machine = module.Machine(tiny=True, commit="none")
+    model = module.made(machine).eval()
+    piece = torch.zeros(20, 3, 56, 56, dtype=torch.uint8)
+    rows = [module.watched(model, piece, 25, ratio, machine) for ratio in (2, 4)]
+    assert [row["tokens"] for row in rows] == [14 + 25 * 4] * 2
+    assert [row["kept"] for row in rows] == [14 + 50, 14 + 25]
+    assert rows[0]["cache_bytes"] > rows[1]["cache_bytes"] > 0
+    row = module.trained(machine, piece[:15], warm=0, steps=2)
+    assert row["windows"] == 2
+    assert row["tokens"] == 14 + 15 * 4 + 200
+    assert row["loss_first_last"][1] < row["loss_first_last"][0]
+
+
+def test_operations_are_those_of_the_model() -> None:
+    module = bench()
+    machine = module.Machine(tiny=True, commit="none")
+    model = module.made(machine)
+    few, many = (module.flops(model, module.head_of(model, frames), 2) for frames in (20, 40))
+    assert 2 * few < many < 3 * few  # linear but for the attention to what stays
+    assert module.flops(model, module.head_of(model, 20), 16) < few
