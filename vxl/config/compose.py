@@ -119,7 +119,10 @@ def _run(name: str, main: Callable[[Any, str], None]) -> int:
                 return
             if submitted:
                 _refuse_other_code(config)
-            main(config, text)
+            if getattr(config, "recipe", None) is None:
+                main(config, text)
+            else:
+                _run_recipe(config, name, main)
         except Exception as error:  # kept, shown and counted below; the other members go on
             if member is not None and submitted:
                 member.fail(error)
@@ -194,6 +197,21 @@ def _refuse_other_code(config: Any) -> None:
     record = os.environ[SUBMITTED]
     if record != ANY_CODE:
         refuse_changed(Path(record), config.plugins)
+
+
+def _run_recipe(config: Any, name: str, main: Callable[[Any, str], None]) -> None:
+    """Runs a recipe's stages one after the other; finished ones say so."""
+    from hydra.core.hydra_config import HydraConfig
+    from omegaconf import OmegaConf
+
+    from vxl.config import recipe
+
+    words = list(HydraConfig.get().overrides.task)
+    stages = list(recipe.expand(config, words, functools.partial(_compose, name)))
+    ready = [checked(composed, name) for composed in stages]  # a mistake in a late stage is met at once
+    for number, (stage, composed) in enumerate(zip(ready, stages, strict=True), 1):
+        print(f"recipe: stage {number} of {len(ready)}, {stage.name}", flush=True)
+        main(stage, OmegaConf.to_yaml(composed, sort_keys=False))
 
 
 def _quoted(word: str) -> str:

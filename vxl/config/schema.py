@@ -5,6 +5,7 @@ from typing import Literal
 
 from vxl.compressor.base import CompressorConfig
 from vxl.config.option import option
+from vxl.config.recipe import RecipeConfig
 from vxl.data.base import DataConfig
 from vxl.data.prompt import PromptConfig
 from vxl.evaluate.benchmark import BenchmarkConfig
@@ -87,6 +88,8 @@ class TrainConfig(ModelParts):
     logger: LoggerConfig
     paths: PathsConfig
     debug: DebugConfig
+    recipe: RecipeConfig | None = None
+    """Stages to run in order, each in `<name>/<stage>`; null: the one stage."""
     name: str | None = option(None, resumable=True)
     """Name of the run and its directory; by default <model>-<hash of what identifies it>."""
     init_from: str | None = None

@@ -212,7 +212,7 @@ def logger(config: Any, directory: RunDirectory, group: Group) -> "Generator[Sin
         config.logger,
         directory=directory.path,
         name=run_name(config),
-        group=config.sweep_name,
+        group=config.sweep_name or run_name(config).rpartition("/")[0] or None,
         settings=plain(config),
     )
     code = 1

@@ -1,0 +1,88 @@
+"""Recipes: what each stage is composed of, and a whole one in miniature."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from vxl.config.compose import _compose, checked, compose
+from vxl.config.recipe import expand, folders
+from vxl.errors import ConfigError
+
+ROOT = Path(__file__).parents[2]
+
+
+def stages(*words):
+    words = ["logger=csv", *words]
+    config = compose("train", words)
+    return [checked(made, "train") for made in expand(config, words, lambda w: _compose("train", w))]
+
+
+def test_stages_follow_each_other_with_their_own_settings():
+    found = stages("recipe=videoxl2", "name=long", "init_from=elsewhere", "optim.clip=0.5")
+    assert [stage.name for stage in found] == [
+        "long/align",
+        "long/videoxl2_caption",
+        "long/videoxl2_instruct",
+    ]
+    assert [stage.init_from for stage in found] == ["elsewhere", "long/align", "long/videoxl2_caption"]
+    assert found[0].stage.train == ["projector"]
+    assert len(found[1].stage.train) == 5
+    assert {stage.optim.clip for stage in found} == {0.5}
+    assert all(stage.recipe is None for stage in found)
+
+
+def test_a_stage_has_data_of_its_own_and_the_name_is_stable():
+    listed = "recipe.stages=[{stage: align, set: ['data.batch=3']}, {stage: lora}, {stage: lora}]"
+    found = stages("recipe=videoxl2", listed)
+    assert [stage.data.batch for stage in found] == [3, 16, 16]
+    base = found[0].name.partition("/")[0]
+    assert base.startswith("tiny-")
+    assert [stage.name for stage in found] == [f"{base}/align", f"{base}/lora", f"{base}/lora-2"]
+    assert [stage.name for stage in stages("recipe=videoxl2", listed)] == [stage.name for stage in found]
+
+
+def test_folders_have_different_names():
+    assert folders(["a", "b", "a", "a"]) == ["a", "b", "a-2", "a-3"]
+
+
+def test_a_stage_beside_a_recipe_is_refused():
+    with pytest.raises(
+        ConfigError, match=r"stage=align has no effect: the recipe says which stages run \(align"
+    ):
+        stages("recipe=videoxl2", "stage=align")
+
+
+@pytest.mark.parametrize(("recipe", "model"), [("videoxl", "videoxl"), ("videoxl_pro", "videoxl_pro")])
+def test_every_recipe_composes(recipe, model):
+    for size in ("published", "tiny"):
+        assert stages(f"recipe={recipe}", f"model={model}", f"size={size}")
+
+
+@pytest.mark.slow
+def test_a_recipe_runs_its_stages_and_goes_on_at_the_unfinished_one(tmp_path):
+    def train(*more):
+        command = [
+            sys.executable, "train.py", "recipe=videoxl2", f"paths.runs={tmp_path}", "name=long",
+            "logger=csv", "trainer.max_steps=1", "trainer.val_every=0", "data.workers=0", "data.held_out=4",
+            *more,
+        ]  # fmt: skip
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "150"}
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=550, env=environment)
+        return done.returncode, done.stdout + done.stderr
+
+    status, said = train("dry_run=true")
+    assert status == 0, said
+    assert said.count("would run long/") == 3
+    status, said = train()
+    assert status == 0, said
+    results = sorted(path.parent.name for path in (tmp_path / "long").glob("*/RESULT.json"))
+    assert results == ["align", "videoxl2_caption", "videoxl2_instruct"]
+    assert f"warm start from {tmp_path}/long/align/checkpoints/step-000001" in said.replace("\n", "")
+    (tmp_path / "long" / "videoxl2_instruct" / "RESULT.json").unlink()
+    status, said = train()
+    assert status == 0, said
+    assert said.count("nothing to do") == 2
+    assert "videoxl2_instruct: goes on after step 1" in said

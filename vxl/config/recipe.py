@@ -1,0 +1,84 @@
+"""Recipes: `recipe=NAME` runs the stages of a training in order, inside one job, each a run of its own.
+
+`runs/<name>/<stage>/` is an ordinary run that starts from the weights of the one before. The same command
+again passes over the finished ones and goes on in the one that is not.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from vxl.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecipeStage:
+    """One stage of a recipe."""
+
+    stage: str
+    """A choice of conf/stage."""
+    set: list[str] = field(default_factory=list)
+    """What else is set for this stage alone, as on the command line: `'data.train=[a/*.tar]'`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecipeConfig:
+    """Stages that follow each other."""
+
+    stages: list[RecipeStage]
+    """In order; each starts from the weights of the one before."""
+
+    def __post_init__(self) -> None:
+        if not self.stages:
+            raise ConfigError("stages=[] is no recipe.\n  e.g.  recipe.stages=[{stage: align}]")
+
+
+def expand(config: Any, words: list[str], compose: Callable[[list[str]], Any]) -> Iterator[Any]:
+    """The composed config of each stage, one after the other.
+
+    Args:
+        config: The checked config of the whole command; its stage counts for nothing.
+        words: The command line's overrides.
+        compose: Composes overrides.
+
+    Raises:
+        ConfigError: The command line chooses a stage, too.
+    """
+    from vxl.train.directory import run_name
+
+    chosen = [word for word in words if _key(word) == "stage"]
+    if chosen:
+        listed = ", ".join(stage.stage for stage in config.recipe.stages)
+        raise ConfigError(
+            f"{chosen[0]} has no effect: the recipe says which stages run ({listed}).\n"
+            "  one stage alone:  leave out recipe=…\n"
+            "  others:           'recipe.stages=[{stage: align}, {stage: lora}]'"
+        )
+    name, before = run_name(config), None
+    kept = [word for word in words if _key(word) not in ("name", "recipe", "sweep_name", "sweep_member")]
+    names = folders([stage.stage for stage in config.recipe.stages])
+    for stage, folder in zip(config.recipe.stages, names, strict=True):
+        own = [f"stage={stage.stage}", *stage.set, f"name='{name}/{folder}'"]
+        if before is not None:
+            own = [word for word in [*kept, *own] if _key(word) not in ("init_from", "weights")]
+            own.append(f"init_from='{name}/{before}'")
+        else:
+            own = [*kept, *own]
+        yield compose(own)
+        before = folder
+
+
+def folders(stages: list[str]) -> list[str]:
+    """A folder for each stage; the second of a name is NAME-2."""
+    seen: dict[str, int] = {}
+    found = []
+    for stage in stages:
+        seen[stage] = seen.get(stage, 0) + 1
+        found.append(stage if seen[stage] == 1 else f"{stage}-{seen[stage]}")
+    return found
+
+
+def _key(word: str) -> str:
+    """The key or group of an override, without what is below a recipe."""
+    key = word.lstrip("+~").partition("=")[0]
+    return "recipe" if key.startswith("recipe.") else key
