@@ -28,6 +28,7 @@ from vxl.config.option import build
 from vxl.data.module import DataModule
 from vxl.model import build_model
 from vxl.train.compiled import blocks, compile_blocks
+from vxl.train.group import processes
 from vxl.train.logger import Csv, CsvConfig
 from vxl.train.metrics import MetricsFile
 from vxl.train.module import VideoLanguageModule
@@ -170,11 +171,12 @@ def measure(
     record = Record(watch, steps)
     profile = Profile(folder / "profile", 3, warm=warm + steps)
     callbacks: list[Callback] = [profile.first, watch, record, profile]
-    trainer = build_trainer(config.trainer, build(config.strategy), callbacks, folder)
     if device.type == "cuda":
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
-    trainer.fit(module, datamodule=DataModule(config, rank=0, ranks=1))
+    with processes(config.trainer, device.type == "cuda") as group:
+        trainer = build_trainer(config.trainer, build(config.strategy), group, callbacks, folder)
+        trainer.fit(module, datamodule=DataModule(config, rank=0, ranks=1))
     profile.show(Console(width=110))
     window = slice(warm, warm + steps)
     seen = record.seen[window]

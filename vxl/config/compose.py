@@ -89,6 +89,7 @@ def _compose(name: str, overrides: list[str]) -> Any:
             return hydra_compose(name, overrides)
     finally:
         if before is not None:  # called from inside a job: give it its own Hydra back
+            GlobalHydra.instance().clear()
             GlobalHydra.instance().initialize(before)
 
 

@@ -44,6 +44,11 @@ def with_micro_batch(config: Any, model: nn.Module, device: torch.device, limit:
             "trainer.micro_batch=auto tries what fits into a GPU, and this run has none.\n"
             "  type  trainer.micro_batch=given data.batch=ROWS"
         )
+    if any(parameter.is_meta for parameter in model.parameters()):
+        raise ConfigError(
+            "trainer.micro_batch=auto tries a whole model in one process, and this strategy shards it.\n"
+            "  type  trainer.micro_batch=given data.batch=ROWS"
+        )
     model.to(device)
     rows = config.data.batch * config.trainer.accumulate
     tried: dict[int, bool] = {}

@@ -1,0 +1,21 @@
+"""The benchmark of training: in miniature on the CPU, and what it found on an H100."""
+
+import json
+import runpy
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).parents[2] / "experiments" / "040_training_mfu"
+
+
+@pytest.mark.slow
+def test_the_benchmark_runs_in_miniature(tmp_path):
+    run = runpy.run_path(str(FOLDER / "mfu.py"), run_name="mfu")["run"]
+    (row,) = run(tiny=True, variants="eager", warm=1, steps=2, workers=0, as_json=tmp_path / "rows.json")
+    assert json.loads((tmp_path / "rows.json").read_text())[0]["steps"] == row["steps"] == 2
+    assert row["mfu"] is None
+    assert row["tokens_per_s"] > 0
+    assert 300 < row["tokens_a_step"] <= 512
+    assert row["tflop_of_all"] == pytest.approx(sum(row["tflop_a_step"].values()))
+    assert row["sections_ms"]["backward"] > 0
