@@ -81,5 +81,5 @@ class Place:
 @pytest.fixture(scope="session")
 def place(slurm: Slurm, tmp_path_factory: pytest.TempPathFactory) -> Place:
     found = Place(tmp_path_factory.mktemp("slurm"), slurm)
-    found.train("name=warm", steps=1)  # prepares the clips, which all jobs then find
+    found.train("name=undisturbed")  # here, without SLURM; prepares the clips, too, which all jobs then find
     return found

@@ -15,8 +15,8 @@ from tests.cluster.conftest import Place
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
-# The members of one array; `print_every` changes no number, so that each should end as the first one.
-UNDISTURBED, SIGNALLED, LOST, KILLED, CANCELLED = (f"many/print_every={i}" for i in range(1, 6))
+# The members of one array; `print_every` changes no number, so that each should end as a run without SLURM.
+FIRST, SIGNALLED, LOST, KILLED, CANCELLED = (f"many/print_every={i}" for i in range(1, 6))
 MANY = ["trainer.print_every=1,2,3,4,5", "name=many"]
 
 
@@ -45,10 +45,9 @@ def said(place: Place, run: str) -> str:
 
 def ends_as_undisturbed(place: Place, run: str) -> None:
     until(lambda: finished(place, run), f"the end of {run}")
-    until(lambda: finished(place, UNDISTURBED), "the end of the undisturbed run")
-    assert digest(place.run(run)) == digest(place.run(UNDISTURBED))
-    assert numbers(place.run(run)) == numbers(place.run(UNDISTURBED))
-    assert result(place.run(run)) == result(place.run(UNDISTURBED))
+    assert digest(place.run(run)) == digest(place.run("undisturbed"))
+    assert numbers(place.run(run)) == numbers(place.run("undisturbed"))
+    assert result(place.run(run)) == result(place.run("undisturbed"))
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +85,7 @@ def test_a_sweep_is_one_array_and_compare_sees_members_as_they_come(place: Place
     assert any(word in table for word in ("new", "running", "killed"))
     jobs = [job_of(place, f"many/print_every={i}") for i in range(1, 6)]
     assert jobs == [f"{jobs[0].partition('_')[0]}_{i}" for i in range(5)]
-    until(lambda: finished(place, UNDISTURBED), "the first member")
+    ends_as_undisturbed(place, FIRST)
     assert "finished" in place.vxl("compare", "many")
 
 
@@ -153,16 +152,20 @@ def test_code_that_changed_since_the_submission_is_refused(place: Place) -> None
 
 
 def test_before_its_time_limit_a_run_saves_and_goes_on(place: Place) -> None:
-    # SLURM sends the signal up to half a minute early, and a job has at least a minute.
-    place.submit("name=limit", "cluster.minutes=1", "cluster.signal_seconds=1", steps=100_000)
+    place.submit("name=limit", "cluster.minutes=10", steps=100_000)
     job = job_of(place, "limit")
+    until(lambda: last_step(place.run("limit")) >= 1, "a step")
+    minutes, seconds = place.slurm.job(job)["RunTime"].split(":")[-2:]
+    # Limits are of whole minutes, and SLURM sends the signal up to half a minute early.
+    limit = int(minutes) + (2 if int(seconds) < 50 else 3)
+    place.slurm("scontrol", "update", f"JobId={job}", f"TimeLimit={limit}")
     until(lambda: "goes on after step" in said(place, "limit"), "the next start")
     place.slurm("scancel", job)
     assert "this job is timed-out" in said(place, "limit")
     assert "stopped after step" in said(place, "limit")
 
 
-def test_a_killed_rank_of_a_2_task_ddp_job_leaves_no_trace(place: Place, array: str) -> None:
+def test_a_killed_rank_of_a_2_task_ddp_job_leaves_no_trace(place: Place) -> None:
     place.submit("name=ddp", "strategy=ddp", "trainer.devices=2", "data.batch=1")
     until(lambda: last_step(place.run("ddp")) >= 8, "a step")
     os.kill(max(tasks(place, job_of(place, "ddp"))), signal.SIGKILL)
@@ -173,7 +176,7 @@ def test_a_killed_rank_of_a_2_task_ddp_job_leaves_no_trace(place: Place, array: 
     assert place.slurm.job(job_of(place, "ddp"))["Restarts"] == "1"
 
 
-def test_a_2_task_fsdp2_job_saves_when_it_is_told(place: Place, array: str) -> None:
+def test_a_2_task_fsdp2_job_saves_when_it_is_told(place: Place) -> None:
     place.submit("name=fsdp2", "strategy=fsdp2", "trainer.devices=2", "data.batch=1")
     until(lambda: last_step(place.run("fsdp2")) >= 3, "a step")
     place.slurm("scancel", "--signal=USR2", job_of(place, "fsdp2"))
@@ -185,8 +188,7 @@ def test_a_2_task_fsdp2_job_saves_when_it_is_told(place: Place, array: str) -> N
 def as_one_process(place: Place, run: str) -> None:
     """The final numbers, within what float32 adds up in another order."""
     until(lambda: finished(place, run), f"the end of {run}")
-    until(lambda: finished(place, UNDISTURBED), "the end of the undisturbed run")
-    ours, theirs = result(place.run(run)), result(place.run(UNDISTURBED))
+    ours, theirs = result(place.run(run)), result(place.run("undisturbed"))
     assert ours["loss_last"] == pytest.approx(theirs["loss_last"], rel=1e-3)
     assert ours["heldout_loss"] == pytest.approx(theirs["heldout_loss"], rel=1e-2)
     assert ours["samples"] == theirs["samples"]
