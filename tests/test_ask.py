@@ -84,6 +84,21 @@ def test_an_answer_ends_at_a_string_and_may_be_drawn(root: Path, capsys: pytest.
     assert drawn.tokens != whole.tokens
 
 
+def test_a_kept_context_is_asked_again(root: Path, tmp_path: Path) -> None:
+    kept = f"context={tmp_path / 'kept'}"
+    (first,), said = asked(root, "run=made", str(CLIP), "Q?", "max_new_tokens=4", kept)
+    assert "kept: " in said
+    words = ["run=made", "Q?", "max_new_tokens=4", kept]
+    for more in ([], [str(CLIP)]):
+        (again,), said = asked(root, *words, *more)
+        assert (again.tokens, "kept: " in said) == (first.tokens, False)
+    with pytest.raises(ConfigError) as caught:
+        asked(root, *words, str(CLIP), "end=2")
+    assert "is of something else.\n  end: None there, 2.0 here\n" in str(caught.value)
+    with pytest.raises(CheckpointError, match="was watched by another model"):
+        asked(root, *words, "checkpoint=10")
+
+
 def test_a_model_of_choices_with_a_runs_weights(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = [str(CLIP), "What is shown?", "max_new_tokens=4"]
     (by_run,), _ = asked(root, "run=made", *words)

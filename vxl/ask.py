@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from string import ascii_uppercase
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,7 @@ SETTINGS = (
     "temperature",
     "stop",
     "options",
+    "context",
     "start",
     "end",
     "paths.runs",
@@ -53,7 +55,9 @@ def ask(words: "Words", console: Console | None = None) -> list["Answer"]:
     console = console or Console(stderr=True)
     words.take("debug")
     root = words.runs()
-    video, questions = _split(words.rest, words.settings, root)
+    kept = words.take("context")
+    again = kept is not None and (Path(kept) / "context.json").is_file()
+    video, questions = _split(words.rest, words.settings, root, optional=again)
     options = _options(words.take("options"))
     max_new_tokens = _number(words.take("max_new_tokens", "64"), "max_new_tokens", int)
     temperature = _number(words.take("temperature", "0"), "temperature", float)
@@ -62,7 +66,13 @@ def ask(words: "Words", console: Console | None = None) -> list["Answer"]:
     loaded = _loaded(words, root)
     loaded.use_threads_of_training()
     console.print(_who(loaded), markup=False, highlight=False)
-    context = watch(loaded, video, start, end, console)
+    if again:
+        context = _read(kept, loaded, video, start, end)
+    else:
+        context = watch(loaded, video, start, end, console)
+        if kept is not None:
+            replace(context, about=_about(loaded, video, start, end)).save(kept)
+            console.print(f"kept: {kept}", markup=False, highlight=False)
     answers = []
     for question in questions:
         if len(questions) > 1:
@@ -89,6 +99,39 @@ def watch(
             progress.update(bar, description="decoding and prefill, groups", completed=done, total=total)
 
         return loaded.watch(Look(video, kind, start, end), on_piece=on_piece)
+
+
+def _about(loaded: "Loaded", video: str, start: float | None, end: float | None) -> dict[str, Any]:
+    """What a kept context is of."""
+    sampling = {f"video.{key}": value for key, value in asdict(loaded.config.video).items()}
+    size = Path(video).stat().st_size
+    return {"video": Path(video).name, "bytes": size, "start": start, "end": end, **sampling}
+
+
+def _read(
+    kept: str, loaded: "Loaded", video: str | None, start: float | None, end: float | None
+) -> "Context":
+    """A context that was kept.
+
+    Raises:
+        ConfigError: It is of something else than is asked for.
+        CheckpointError: It is of another model.
+    """
+    from vxl.checkpoint.load import load_context
+
+    context = load_context(kept, loaded)
+    if video is None:
+        return context
+    wanted = _about(loaded, video, start, end)
+    other = [key for key in wanted if context.about.get(key) != wanted[key]]
+    if other:
+        lines = [f"  {key}: {context.about.get(key)} there, {wanted[key]} here" for key in other]
+        raise ConfigError(
+            "\n".join(
+                [f"context={kept} is of something else.", *lines, "  name another folder, or remove it"]
+            )
+        )
+    return context
 
 
 def _answer(
@@ -167,8 +210,12 @@ def _composed(words: "Words", root: Path) -> dict[str, Any]:
     return plain(compose("train", [*overrides, f"paths.runs={root}"]))
 
 
-def _split(rest: Sequence[str], settings: dict[str, str], root: Path) -> tuple[str, list[str]]:
+def _split(
+    rest: Sequence[str], settings: dict[str, str], root: Path, *, optional: bool = False
+) -> tuple[Any, list[str]]:
     """(the video, the questions) of the words that are no settings, in any order.
+
+    With `optional`, the video may be missing: None.
 
     Raises:
         ConfigError: One of them is missing.
@@ -185,6 +232,8 @@ def _split(rest: Sequence[str], settings: dict[str, str], root: Path) -> tuple[s
     looks_like = [word for word in rest if " " not in word and Path(word).suffix and not word.endswith("?")]
     video = next(iter(files or looks_like), None)
     questions = [word for word in rest if word != video]
+    if video is None and optional and questions:
+        return None, questions
     if video is None:
         raise ConfigError(
             f"vxl ask needs a video.\n  got: {' '.join(map(repr, rest)) or 'none'}\n  e.g.  {EXAMPLE}"

@@ -13,6 +13,7 @@ from torch import Tensor
 from tests.compressor import test_golden as dts
 from tests.golden import FOLDER, TOLERANCE, error, golden
 from tests.golden.sequences import golden_embeds, golden_layout, golden_llm, golden_sequence
+from tests.kv.published import levels
 from tests.selector import published as pro
 from tests.selector import test_golden as selector
 from tests.vision import test_golden as tower
@@ -100,6 +101,12 @@ def sequences(dtype: torch.dtype) -> Errors:
     return errors
 
 
+def two_levels(dtype: torch.dtype) -> Errors:
+    """Bi-level decoding: the mixed caches, the questions read on them, and forced steps of answers."""
+    found = golden("video_xl_2/levels")
+    return {name: error(t, found[name]) for case in range(4) for name, t in levels(case, dtype).items()}
+
+
 def allowed(chunked: Chunked, layout: Layout) -> Tensor:
     """How many positions each one may see under chunked prefill."""
     window, _ = chunked.look(NOTHING, layout, 0, 0)
@@ -134,6 +141,7 @@ MEASURED: dict[str, Callable[[torch.dtype], Errors]] = {
     "video_xl_2/stages": stages,
     "video_xl_2/short": short,
     "video_xl_2/sequences": sequences,
+    "video_xl_2/levels": two_levels,
     "video_xl_pro/case0": selected(0),
     "video_xl_pro/case1": selected(1),
 }
