@@ -10,11 +10,14 @@ from torch import Tensor
 import vxl
 from tests.checkpoint.published import config_json, publish, weights
 from tests.golden import TOLERANCE, error, golden
+from tests.golden import video_xl_model as video_xl
 from tests.golden.sequences import PLACEHOLDER, golden_sequence
+from tests.golden.video_xl_model import CASES
 from tests.selector import published as pro
 from vxl.checkpoint.command import import_weights
 from vxl.data.layout import Kind, Layout
 from vxl.model import VideoLanguageModel
+from vxl.prefill.base import Piece
 
 dtypes = pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 folders = pytest.mark.parametrize("folder", ["published", "vxl"])
@@ -25,7 +28,8 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Path
     """Published folders (several shards; .bin) and what `vxl import` makes of them."""
     root = tmp_path_factory.mktemp("folders")
     made: dict[str, dict[str, Path]] = {}
-    for name, shards, ending in (("video_xl_2", 3, "safetensors"), ("video_xl_pro", 2, "bin")):
+    layouts = (("video_xl_2", 3, "safetensors"), ("video_xl_pro", 2, "bin"), ("video_xl", 2, "safetensors"))
+    for name, shards, ending in layouts:
         place = publish(root / name, weights(name), shards=shards, ending=ending, config=config_json(name))
         import_weights(place, root / f"{name}-vxl")
         made[name] = {"published": place, "vxl": root / f"{name}-vxl"}
@@ -96,3 +100,25 @@ def test_video_xl_pro_from_features_to_logits(
     context = watch(m, pro.head(case), [pro.frames(case).split(4)])
     ask(context, pro.split(case)[1], max_new_tokens=1)
     assert error(said[0][0], recorded["last_logits"]) <= TOLERANCE[dtype]
+
+
+@folders
+@dtypes
+@pytest.mark.parametrize("case", range(len(CASES)))
+def test_video_xl_from_features_to_answers(
+    places: dict[str, dict[str, Path]], folder: str, dtype: torch.dtype, case: int
+) -> None:
+    known, recorded = CASES[case], video_xl.recorded(case)
+    ratios = known["ratios"]
+    settings = [f"kv.window={known['beacon_window']}", f"kv.ratio={ratios[0]}"]
+    settings += [f"kv.ratios={ratios}"] if len(ratios) > 1 else []
+    m = loaded(places["video_xl"][folder], dtype, *settings)
+    _, embeds_1TD, layout = video_xl.sequence(case, m.llm)
+    head = known["prefix_len"] + known["visual_len"]
+    cache = m.llm.new_cache()
+    m.prefill.feed(m.llm, m.policy, cache, Piece(embeds_1TD[:, :head], layout.slice(0, head)))
+    m.prefill.finish(m.llm, m.policy, cache)
+    logits_TV = m.llm.logits(m.llm.extend(embeds_1TD[:, head:], cache)[0])
+    expected = recorded["last_window_logits"]
+    assert error(logits_TV[-len(expected) :], expected) <= TOLERANCE[dtype]
+    assert int(logits_TV[-1].argmax()) == known["greedy_tokens"][0]

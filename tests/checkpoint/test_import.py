@@ -12,7 +12,14 @@ from vxl.checkpoint.source import is_weights, open_weights
 from vxl.data.tokenizer import save_tokenizer, train_tokenizer
 from vxl.errors import CheckpointError
 
-LAYOUTS = [("video_xl_2", 1), ("video_xl_2", 3), ("video_xl_pro", 2)]
+LAYOUTS = [
+    ("video_xl_2", 1),
+    ("video_xl_2", 3),
+    ("video_xl_pro", 2),
+    ("video_xl_pro_march", 2),
+    ("video_xl", 1),
+    ("video_xl", 3),
+]
 ENDINGS = pytest.mark.parametrize("ending", ["safetensors", "bin"])
 
 
@@ -51,6 +58,56 @@ def test_there_and_back_every_tensor_is_bit_identical(
         here = json.loads((tmp_path / "back" / "model.safetensors.index.json").read_text())
         assert here["metadata"] == there["metadata"]
         assert here["weight_map"].keys() == there["weight_map"].keys()
+
+
+@pytest.mark.parametrize("shards", [1, 2])
+def test_the_row_that_the_published_loader_adds_is_no_token_and_comes_back(
+    tmp_path: Path, shards: int
+) -> None:
+    tensors = weights("video_xl")
+    for name in ("model.embed_tokens.weight", "lm_head.weight"):
+        tensors[name] = torch.cat([tensors[name], torch.full((1, 96), 7.0)])
+    source = publish(tmp_path / "in", tensors, shards=shards, config=config_json("video_xl", vocab_size=513))
+    import_weights(source, tmp_path / "vxl")
+    for place in (source, tmp_path / "vxl"):
+        llm = vxl.load(place, device="cpu").model.llm
+        assert llm.vocab == 512
+        assert torch.equal(llm.causal_lm.lm_head.weight, weights("video_xl")["lm_head.weight"])
+    export_weights(str(tmp_path / "vxl"), tmp_path / "back")
+    back = {name: value for held in files(tmp_path / "back").values() for name, value in held.items()}
+    assert back.keys() == tensors.keys()
+    assert all(same_bits(back[name], value) for name, value in tensors.items())
+
+
+def test_video_xls_settings_come_from_the_tensors_and_config(tmp_path: Path) -> None:
+    config = config_json("video_xl", mm_vision_select_layer=-2, beacon_ratio=[2, 4])
+    values = open_weights(publish(tmp_path / "in", weights("video_xl"), config=config)).values
+    assert values["vision"]["layers"] == 2
+    assert values["vision"]["size"] == 56
+    assert {"ratio": 4, "window": 48, "projections": ["q", "k", "v"], "published_partial": True}.items() <= (
+        values["kv"].items()
+    )
+    assert values["prompt"]["time_text"] is None
+    march = open_weights(
+        publish(tmp_path / "march", weights("video_xl_pro_march"), config=config_json("video_xl_pro_march"))
+    ).values
+    assert {"score": "token", "keep": 1.0, "tokens": 9600}.items() <= march["selector"].items()
+    assert march["kv"]["ratio"] == 8
+
+
+def test_a_model_with_beacons_that_was_never_published_has_the_published_layout(tmp_path: Path) -> None:
+    source = publish(tmp_path / "in", weights("video_xl"), config=config_json("video_xl"))
+    import_weights(source, tmp_path / "vxl")
+    (tmp_path / "vxl" / "published.json").unlink()
+    for file in (tmp_path / "vxl" / "published").iterdir():
+        file.unlink()
+    export_weights(str(tmp_path / "vxl"), tmp_path / "back")
+    back = files(tmp_path / "back")["model.safetensors"]
+    assert back.keys() == weights("video_xl").keys()
+    again = open_weights(tmp_path / "back")
+    assert again.record is not None
+    assert again.record.family == "videoxl"
+    assert (again.values["kv"]["window"], again.values["kv"]["ratio"]) == (48, 8)
 
 
 def test_exported_files_open_in_transformers_form(tmp_path: Path) -> None:

@@ -187,22 +187,11 @@ def test_unknown_heads_of_the_tower(tmp_path: Path) -> None:
     assert vxl.load(source, device="cpu", overrides=["vision.heads=8"]).config.vision.heads == 8
 
 
-@pytest.mark.parametrize(
-    ("more", "family"),
-    [
-        (["model.beacon_embed_tokens.weight", "model.layers.0.self_attn.beacon_q_proj.weight"], "(March)"),
-        (["model.beacon_embed_tokens.weight"], "Video-XL, and"),
-    ],
-)
-def test_families_that_are_known_and_not_built_yet(tmp_path: Path, more: list[str], family: str) -> None:
-    tensors = weights()
-    if family != "(March)":
-        tensors = {name: value for name, value in tensors.items() if ".sae." not in name}
-    source = publish(tmp_path / "in", tensors | {name: torch.ones(1) for name in more}, shards=2)
-    text = refusal(source)
-    assert family in text
-    assert "beacon_* tensors" in text
-    assert "Video-XL-Pro" in text
+def test_beacons_of_other_projections_are_unknown(tmp_path: Path) -> None:
+    tensors = weights("video_xl") | {"model.layers.0.mlp.beacon_gate_proj.weight": torch.ones(192, 96)}
+    text = refusal(publish(tmp_path / "in", tensors, config=config_json("video_xl")))
+    assert "1 are unknown" in text
+    assert "unknown: model.layers.0.mlp.beacon_gate_proj.weight" in text
 
 
 def test_unknown_families(tmp_path: Path) -> None:

@@ -35,6 +35,33 @@ def tower() -> Shapes:
     return {TOWER + name: shape for name, shape in shapes.items()}
 
 
+def clip() -> Shapes:
+    width, mlp = 1024, 4096
+    shapes: Shapes = {
+        "embeddings.class_embedding": (width,),
+        "embeddings.patch_embedding.weight": (width, 3, 14, 14),
+        "embeddings.position_embedding.weight": (577, width),
+    }
+    for norm in ("pre_layrnorm", "post_layernorm"):
+        shapes |= {f"{norm}.{leaf}": (width,) for leaf in ("weight", "bias")}
+    for block in range(24):
+        at = f"encoder.layers.{block}."
+        for part in ("q_proj", "k_proj", "v_proj", "out_proj"):
+            shapes |= linear(f"{at}self_attn.{part}", width, width)
+        shapes |= linear(f"{at}mlp.fc1", mlp, width) | linear(f"{at}mlp.fc2", width, mlp)
+        for norm in ("layer_norm1", "layer_norm2"):
+            shapes |= {f"{at}{norm}.{leaf}": (width,) for leaf in ("weight", "bias")}
+    return {TOWER + name: shape for name, shape in shapes.items()}
+
+
+def beacons(width: int, keys: int, layers: int) -> Shapes:
+    shapes: Shapes = {"model.beacon_embed_tokens.weight": (1, width)}
+    for layer in range(layers):
+        for letter, out in (("q", width), ("k", keys), ("v", keys)):
+            shapes |= linear(f"model.layers.{layer}.self_attn.beacon_{letter}_proj", out, width)
+    return shapes
+
+
 def linear(name: str, out: int, into: int, *more: int) -> Shapes:
     return {f"{name}.weight": (out, into, *more), f"{name}.bias": (out,)}
 
@@ -55,8 +82,8 @@ def dts() -> Shapes:
     return {f"model.sae.{name}": shape for name, shape in shapes.items()}
 
 
-def projector(width: int) -> Shapes:
-    return linear("model.mm_projector.0", width, 1152) | linear("model.mm_projector.2", width, width)
+def projector(width: int, vision: int = 1152) -> Shapes:
+    return linear("model.mm_projector.0", width, vision) | linear("model.mm_projector.2", width, width)
 
 
 def qwen(vocab: int, width: int, keys: int, mlp: int, layers: int, *, head: bool) -> Shapes:
@@ -74,8 +101,10 @@ def qwen(vocab: int, width: int, keys: int, mlp: int, layers: int, *, head: bool
     return shapes
 
 
-def selector(width: int) -> Shapes:
+def selector(width: int, *, attention: bool = True) -> Shapes:
     shapes = linear("model.text_mlp.0", width, width)
+    if not attention:
+        return shapes
     for part in ("q_proj", "k_proj", "v_proj", "out_proj"):
         shapes |= linear(f"model.WindowTimeToTokenAttention.{part}", width, width)
     return shapes
@@ -100,6 +129,26 @@ PUBLISHED: dict[str, tuple[dict[str, Shapes], dict[str, int]]] = {
             "llm": qwen(151936, 2048, 256, 11008, 36, head=False),
         },
         {"tower": 397_747_744, "dts": 93_526_272, "llm": 3_085_938_688},
+    ),
+    "videoxl_pro_march": (
+        {
+            "tower": tower(),
+            "dts": dts(),
+            "projector": projector(2048),
+            "selector": selector(2048, attention=False),
+            "llm": qwen(151936, 2048, 256, 11008, 36, head=False),
+            "beacons": beacons(2048, 256, 36),
+        },
+        {"llm": 3_085_938_688},
+    ),
+    "videoxl": (
+        {
+            "tower": clip(),
+            "projector": projector(3584, 1024),
+            "llm": qwen(152064, 3584, 512, 18944, 28, head=True),
+            "beacons": beacons(3584, 512, 28),
+        },
+        {"tower": 303_507_456, "llm": 7_615_616_512, "beacons": 462_554_624},
     ),
 }
 

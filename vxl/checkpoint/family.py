@@ -1,14 +1,17 @@
 """The published models of the family: how each names its tensors, and which options give its numbers.
 
-A published name and ours differ by what stands in front, so a family's map is a list of prefixes.
+A published name and ours differ by what stands in front, so a family's map is a list of prefixes; a star in
+them is a block's number.
 """
 
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from vxl.errors import CheckpointError
+from vxl.llm.beacon import PROJECTIONS
 
 TOWER = "model.vision_tower.vision_tower.vision_model."
 HEAD, TABLE = "lm_head.weight", "model.embed_tokens.weight"
@@ -24,15 +27,15 @@ class Family:
     repository: str
     """Where its weights are published."""
     names: tuple[tuple[str, str], ...]
-    """(their prefix, ours): the first that fits counts; both ways."""
+    """(their prefix, ours), a star for a block's number: the first that fits counts; both ways."""
     unused: tuple[str, ...]
     """Patterns of the tensors that the published files may have and no part uses."""
     options: Mapping[str, str]
     """By group, the option in conf/ whose settings count where the weights say nothing."""
     settings: Mapping[str, Any] = field(default_factory=dict)
     """What published weights need and the options do not say: {"prompt": {...}}."""
-    refused: str | None = None
-    """Why it can't be imported yet."""
+    needed: Mapping[str, Any] = field(default_factory=dict)
+    """Settings without which the published code would not compute a model's numbers, by key."""
 
     def ours(self, theirs: str) -> str | None:
         """Our name of a published tensor; None if nobody uses it.
@@ -43,8 +46,8 @@ class Family:
         if any(re.fullmatch(pattern, theirs) for pattern in self.unused):
             return None
         for prefix, ours in self.names:
-            if theirs.startswith(prefix):
-                return ours + theirs.removeprefix(prefix)
+            if (name := renamed(theirs, prefix, ours)) is not None:
+                return name
         raise KeyError(theirs)
 
     def theirs(self, ours: str) -> str:
@@ -54,9 +57,22 @@ class Family:
             KeyError: The family has no such tensor.
         """
         for prefix, own in self.names:
-            if ours.startswith(own):
-                return prefix + ours.removeprefix(own)
+            if (name := renamed(ours, own, prefix)) is not None:
+                return name
         raise KeyError(ours)
+
+
+def renamed(name: str, prefix: str, other: str) -> str | None:
+    """A name with another prefix, the number that a star stood for in its place; None if it has another."""
+    found = _pattern(prefix).match(name)
+    if found is None:
+        return None
+    return (other.replace("*", found[1]) if found.groups() else other) + name[found.end() :]
+
+
+@cache
+def _pattern(prefix: str) -> re.Pattern[str]:
+    return re.compile(re.escape(prefix).replace(r"\*", r"(\d+)"))
 
 
 LANGUAGE_MODEL = (
@@ -64,6 +80,14 @@ LANGUAGE_MODEL = (
     ("model.layers.", "llm.causal_lm.model.layers."),
     ("model.norm.", "llm.causal_lm.model.norm."),
     ("lm_head.", "llm.causal_lm.lm_head."),
+)
+# In front of the language model's own names, which begin alike.
+BEACONS = (
+    ("model.beacon_embed_tokens.weight", "llm.beacon"),
+    *(
+        (f"model.layers.*.{path}.beacon_{layer}.", f"llm.causal_lm.model.layers.*.{path}.{layer}.beacon.")
+        for path, _, layer in (name.rpartition(".") for names in PROJECTIONS.values() for name in names)
+    ),
 )
 VISUAL = (
     (TOWER, "vision."),
@@ -82,6 +106,18 @@ UNUSED = (
 )
 
 TILES: dict[str, Any] = {"side": 6, "published_no_base": True}
+WINDOWS: dict[str, Any] = {"published_partial": True, "published_draw": True}
+DTS: dict[str, Any] = {
+    "vision._target_": "vxl.vision.siglip.Siglip",
+    "compressor._target_": "vxl.compressor.dts.DTS",
+    "compressor.published_layout": True,
+    "compressor.published_relative_key": True,
+    "compressor.grid": 24,
+    "compressor.pool": "mean",
+    "compressor.ratio": 16,
+    "llm.model_type": "qwen2",
+}
+VST: dict[str, Any] = {"kv._target_": "vxl.kv.vst.VST", "kv.published_partial": True}
 
 VIDEO_XL_2 = Family(
     name="videoxl2",
@@ -107,6 +143,7 @@ VIDEO_XL_2 = Family(
             "images": TILES,
         }
     },
+    needed=DTS,
 )
 VIDEO_XL_PRO = Family(
     name="videoxl_pro",
@@ -137,25 +174,61 @@ VIDEO_XL_PRO = Family(
             "published_random_keep": True,
         },
     },
+    needed=DTS | {"selector.score": "time"},
 )
-_LATER = "its visual summary tokens (beacon_* tensors) are not built into this release."
 VIDEO_XL_PRO_MARCH = Family(
     name="videoxl_pro_march",
     title="Video-XL-Pro (March)",
     repository="MINT-SJTU/Video-XL-Pro-3B",
-    names=(),
-    unused=(),
-    options={},
-    refused=_LATER + "\n  import the April generation: it has model.WindowTimeToTokenAttention.*",
+    names=VISUAL + SELECTOR + BEACONS + LANGUAGE_MODEL,
+    unused=UNUSED,
+    options={**VIDEO_XL_PRO.options, "kv": "vst"},
+    settings={
+        "prompt": {"time_text": None, "images": TILES},
+        "selector": {
+            "score": "token",
+            "keep": 1.0,
+            "tokens": 9600,
+            "published_query": True,
+            "published_multiple": True,
+        },
+        "kv": WINDOWS,
+    },
+    needed=DTS | VST | {"selector.score": "token"},
 )
 VIDEO_XL = Family(
     name="videoxl",
     title="Video-XL",
     repository="sy1998/Video_XL",
-    names=(),
-    unused=(),
-    options={},
-    refused=_LATER + "\n  import Video-XL-2 or the April generation of Video-XL-Pro",
+    names=VISUAL + BEACONS + LANGUAGE_MODEL,
+    unused=UNUSED,
+    options={
+        "video": "uniform",
+        "vision": "clip_l_336",
+        "compressor": "pool",
+        "selector": "none",
+        "llm": "qwen2_7b",
+        "prefill": "full",
+        "kv": "vst",
+        "relevance": "attention",
+    },
+    settings={
+        "prompt": {
+            "time_text": None,
+            "published_two_newlines": True,
+            "published_supervised_special": True,
+            "images": {"side": 49, "most": 49, "single": False, "published_no_base": True},
+        },
+        "kv": WINDOWS,
+    },
+    needed=VST
+    | {
+        "vision._target_": "vxl.vision.clip.Clip",
+        "compressor._target_": "vxl.compressor.pool.Pool",
+        "compressor.pool": "mean",
+        "compressor.ratio": 4,
+        "llm.model_type": "qwen2",
+    },
 )
 FAMILIES = {family.name: family for family in (VIDEO_XL, VIDEO_XL_PRO_MARCH, VIDEO_XL_PRO, VIDEO_XL_2)}
 
@@ -168,33 +241,27 @@ def detect(names: Collection[str], where: str) -> Family:
         where: What to call the checkpoint in messages.
 
     Raises:
-        CheckpointError: It is none that is known, or one that can't be imported yet.
+        CheckpointError: It is none that is known.
     """
     has_beacon = any("beacon_" in name for name in names)
     has_dts = any(name.startswith("model.sae.") for name in names)
     has_llm = TABLE in names or any(name.startswith("model.layers.") for name in names)
     if has_beacon and has_llm:
-        family = VIDEO_XL_PRO_MARCH if has_dts else VIDEO_XL
-    elif has_dts and has_llm:
+        return VIDEO_XL_PRO_MARCH if has_dts else VIDEO_XL
+    if has_dts and has_llm:
         is_april = any(name.startswith("model.WindowTimeToTokenAttention.") for name in names)
-        family = VIDEO_XL_PRO if is_april else VIDEO_XL_2
-    else:
-        raise CheckpointError(_unknown(names, where))
-    if family.refused:
-        raise CheckpointError(f"{where} holds {family.title}, and {family.refused}")
-    return family
+        return VIDEO_XL_PRO if is_april else VIDEO_XL_2
+    raise CheckpointError(_unknown(names, where))
 
 
 def _unknown(names: Collection[str], where: str) -> str:
     heads = sorted({".".join(name.split(".")[:2]) for name in names})
     listed = ", ".join(heads[:8]) + (", …" if len(heads) > 8 else "")
-    known = "\n".join(
-        f"    {family.title}: {family.repository}" for family in FAMILIES.values() if not family.refused
-    )
+    known = "\n".join(f"    {family.title}: {family.repository}" for family in FAMILIES.values())
     return (
         f"{where} holds {len(names)} tensors of no model that vxl knows.\n"
         f"  they begin with: {listed}\n"
-        f"  expected: model.sae.*, model.mm_projector.*, {TOWER}*, model.layers.* of\n{known}\n"
+        f"  expected: model.sae.* or beacon_*, model.mm_projector.*, {TOWER}*, model.layers.* of\n{known}\n"
         "  a language model or a tower alone:  llm.weights=PATH   vision.weights=PATH\n"
         "  dts.pth or a projector alone:       vxl import FILE OUT --part compressor|projector"
     )

@@ -11,6 +11,9 @@ from vxl.checkpoint.published import PublishedFolder
 from vxl.checkpoint.stored import Stored
 from vxl.config.explain import CONF
 from vxl.errors import CheckpointError
+from vxl.llm.beacon import PROJECTIONS
+
+BEACON = "model.beacon_embed_tokens.weight"
 
 # Of towers of these widths the family uses so many heads and blocks (SigLIP so400m, CLIP-L).
 HEADS = {1152: 16, 1024: 16}
@@ -40,8 +43,11 @@ def settings(
             values[group] = {key: value for key, value in loaded.items() if key != "defaults"}
     sizes = Sizes(folder, overrides)
     values["vision"] |= vision(sizes, values["vision"])
-    values["compressor"] |= {"temporal": sizes.of("model.sae.temporal_encoding")[0]}
+    if sizes.blocks("model.sae.encoder."):
+        values["compressor"] |= {"temporal": sizes.of("model.sae.temporal_encoding")[0]}
     values["llm"] |= language_model(sizes, values["llm"])
+    if "kv" in groups and BEACON in folder.tensors:
+        values["kv"] |= summaries(sizes)
     for group, changes in family.settings.items():
         values[group] = values.get(group, {}) | changes
     sizes.finish()
@@ -112,11 +118,14 @@ def vision(sizes: Sizes, default: Mapping[str, Any]) -> dict[str, Any]:
     """The tower's sizes. `mm_vision_tower` of config.json is a path of the authors' and says nothing."""
     width, _, patch, _ = sizes.of(TOWER + "embeddings.patch_embedding.weight", 4)
     positions, _ = sizes.of(TOWER + "embeddings.position_embedding.weight", 2)
-    grid = round(positions**0.5)
+    class_tokens = int(TOWER + "embeddings.class_embedding" in sizes.tensors)
+    grid = round((positions - class_tokens) ** 0.5)
     mlp, _ = sizes.of(TOWER + "encoder.layers.0.mlp.fc1.weight", 2)
     said = sizes.vision_config
     whole = sizes.blocks(TOWER + "encoder.layers.")
     layers = min(whole, BLOCKS.get(width, whole))
+    if class_tokens:  # CLIP: -1 is the output of the last block, -2 that of the one before
+        layers += min(0, int(sizes.config.get("mm_vision_select_layer", -1)) + 1)
     sizes.agree("vision.width", width, sizes.config, "mm_hidden_size")
     side = said.get("image_size", default["size"])
     return {
@@ -130,6 +139,26 @@ def vision(sizes: Sizes, default: Mapping[str, Any]) -> dict[str, Any]:
             "vision.heads", said.get("num_attention_heads"), HEADS, width, "how many heads the tower has"
         ),
         "size": side if side // patch == grid else grid * patch,
+    }
+
+
+def summaries(sizes: Sizes) -> dict[str, Any]:
+    """Windows and ratios of the visual summarization tokens.
+
+    Where config.json lists several ratios the published code draws one for each window, in answering too,
+    unless its caller names one: the demo names the largest. So do we; `kv.ratios` brings the draw back.
+    """
+    said = sizes.config
+    listed = said.get("beacon_ratio") or [8]
+    letters = [
+        letter
+        for letter, names in PROJECTIONS.items()
+        if f"model.layers.0.{names[0].replace('.', '.beacon_')}.weight" in sizes.tensors
+    ]
+    return {
+        "ratio": max(int(ratio) for ratio in listed),
+        "window": int(said.get("beacon_window") or 1440),
+        "projections": letters,
     }
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 import yaml
 
+from vxl.checkpoint.extra_row import cut
 from vxl.checkpoint.family import HEAD, TABLE, Family, detect
 from vxl.checkpoint.published import (
     TOKENIZER,
@@ -114,7 +115,7 @@ def from_published(path: Path, overrides: Sequence[str] = ()) -> Weights:
     """Opens a published folder: detects the family, maps the names, takes the sizes from the tensors."""
     from vxl.config.schema import ModelParts
 
-    folder = read_published(path)
+    folder, extra_rows = cut(read_published(path))
     family = detect(folder.tensors, str(path))
     given = {key: yaml.safe_load(text) for key, _, text in (word.partition("=") for word in overrides)}
     values = written_out(settings(family, folder, given, ModelParts.__dataclass_fields__))
@@ -134,7 +135,7 @@ def from_published(path: Path, overrides: Sequence[str] = ()) -> Weights:
         alias=alias,
     )
     others = sorted(file for file in path.iterdir() if is_other(file))
-    return Weights(path, tensors, values, tokenizer_in(path), unused, record, tuple(others))
+    return Weights(path, tensors, values, tokenizer_in(path), unused | extra_rows, record, tuple(others))
 
 
 def written_out(values: dict[str, Any]) -> dict[str, Any]:

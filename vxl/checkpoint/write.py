@@ -10,13 +10,28 @@ from typing import Any
 
 import yaml
 
-from vxl.checkpoint.family import FAMILIES, HEAD, TABLE, VIDEO_XL_2, VIDEO_XL_PRO, Family
+from vxl.checkpoint.extra_row import joined
+from vxl.checkpoint.family import (
+    FAMILIES,
+    HEAD,
+    TABLE,
+    VIDEO_XL,
+    VIDEO_XL_2,
+    VIDEO_XL_PRO,
+    VIDEO_XL_PRO_MARCH,
+    VST,
+    Family,
+)
 from vxl.checkpoint.published import TOKENIZER
+from vxl.checkpoint.sizes import BLOCKS
 from vxl.checkpoint.source import CONFIG, PARTS, PUBLISHED, RECORD, UNUSED, Weights
 from vxl.checkpoint.stored import Stored, write_safetensors
 from vxl.errors import CheckpointError
+from vxl.llm.beacon import is_of_beacon
 
 SHARD_BYTES = 5_000_000_000
+MIX = {"window": "step-random", "sample": "instance-random", "sequence": "sequence", "adapt": "adapt-1024"}
+"""The published words for how a ratio is drawn (kv.draw)."""
 
 
 def write_vxl(weights: Weights, out: Path) -> None:
@@ -59,6 +74,7 @@ def write_published(weights: Weights, out: Path) -> None:
         record = weights.record
         if record.alias:
             tensors[HEAD] = tensors[TABLE]
+        tensors = joined(tensors)
         shards = {as_safetensors(name): names for name, names in record.files.items()}
         metadata = {as_safetensors(name): text for name, text in record.metadata.items()}
         index = record.index
@@ -91,30 +107,31 @@ def family_of(weights: Weights) -> Family:
         CheckpointError: There is none, or its code would compute other numbers.
     """
     values = weights.values
-    needed = {
-        "vision._target_": "vxl.vision.siglip.Siglip",
-        "compressor._target_": "vxl.compressor.dts.DTS",
-        "compressor.published_layout": True,
-        "compressor.published_relative_key": True,
-        "compressor.grid": 24,
-        "compressor.pool": "mean",
-        "compressor.ratio": 16,
-        "llm.model_type": "qwen2",
-    }
+    has_beacons = any(is_of_beacon(name) for name in weights.tensors)
+    has_selector = any(name.startswith("selector.") for name in weights.tensors)
+    if has_beacons:
+        has_dts = any(name.startswith("compressor.dts.") for name in weights.tensors)
+        family = VIDEO_XL_PRO_MARCH if has_dts else VIDEO_XL
+    else:
+        family = VIDEO_XL_PRO if has_selector else VIDEO_XL_2
+    needed = family.needed
     has = {key: (values.get(key.split(".")[0]) or {}).get(key.split(".")[1]) for key in needed}
     wrong = [f"{key}={has[key]}, there {value}" for key, value in needed.items() if has[key] != value]
     if wrong:
         raise CheckpointError(
-            f"{weights.path} has no published layout: the published code would not compute this model's "
-            "numbers.\n  " + "\n  ".join(wrong) + "\n  write vxl's own:  --layout vxl"
+            f"{weights.path} has no published layout: the published code of {family.title} would not compute "
+            "this model's numbers.\n  " + "\n  ".join(wrong) + "\n  write vxl's own:  --layout vxl"
         )
-    return VIDEO_XL_PRO if any(name.startswith("selector.") for name in weights.tensors) else VIDEO_XL_2
+    return family
 
 
 def published_config(values: Mapping[str, Any]) -> dict[str, Any]:
     """config.json for the published code, of a model that never had one."""
-    llm, vision = values["llm"], values["vision"]
-    return {
+    llm, vision, kv = values["llm"], values["vision"], values["kv"]
+    is_clip = vision["_target_"] == VIDEO_XL.needed["vision._target_"]
+    # The published code drops the last of SigLIP's blocks, and selects one of CLIP's.
+    blocks = BLOCKS.get(vision["width"], vision["layers"]) if is_clip else vision["layers"] + 1
+    described = {
         "architectures": ["LlavaQwenForCausalLM"],
         "model_type": "llava_qwen",
         "vocab_size": llm["vocab"],
@@ -129,7 +146,9 @@ def published_config(values: Mapping[str, Any]) -> dict[str, Any]:
         "tie_word_embeddings": llm["tied"],
         "max_position_embeddings": llm["max_positions"],
         "use_sliding_window": False,
-        "mm_vision_tower": "google/siglip-so400m-patch14-384",
+        "mm_vision_tower": f"openai/clip-vit-large-patch14-{vision['size']}"
+        if is_clip
+        else "google/siglip-so400m-patch14-384",
         "mm_hidden_size": vision["width"],
         "mm_projector_type": "mlp2x_gelu",
         "mm_patch_merge_type": "unires",
@@ -137,7 +156,7 @@ def published_config(values: Mapping[str, Any]) -> dict[str, Any]:
         "mm_spatial_pool_stride": 2,
         "mm_spatial_pool_mode": "average",
         "mm_spatial_pool_out_channels": vision["width"],
-        "mm_vision_select_layer": -1,
+        "mm_vision_select_layer": vision["layers"] - blocks - 1 if is_clip else -1,
         "mm_vision_select_feature": "patch",
         "mm_use_im_start_end": False,
         "mm_use_im_patch_token": False,
@@ -148,10 +167,32 @@ def published_config(values: Mapping[str, Any]) -> dict[str, Any]:
             "hidden_size": vision["width"],
             "intermediate_size": vision["mlp"],
             "num_attention_heads": vision["heads"],
-            "num_hidden_layers": vision["layers"] + 1,
+            "num_hidden_layers": blocks,
             "image_size": vision["size"],
             "patch_size": vision["patch"],
         },
+    }
+    return described | (beacon_config(kv) if kv["_target_"] == VST["kv._target_"] else {})
+
+
+def beacon_config(kv: Mapping[str, Any]) -> dict[str, Any]:
+    """What config.json says of the beacons."""
+    return {
+        "enable_beacon": True,
+        "beacon_window": kv["window"],
+        "beacon_stride": kv["window"],
+        "beacon_ratio": kv["ratios"] or [kv["ratio"]],
+        "beacon_ratio_mix": {"window": "step-random", "sample": "instance-random"}.get(
+            kv["draw"], kv["draw"]
+        ),
+        "beacon_param": kv["projections"],
+        "beacon_attn": "full-coverage",
+        "beacon_attend_prev": True,
+        "beacon_accum": True,
+        "beacon_pos": "interleave",
+        "beacon_embed_init": "eos",
+        "beacon_sink_size": 0,
+        "beacon_parallel_window": 1,
     }
 
 
