@@ -70,13 +70,13 @@ def test_mistakes_are_one_message_and_status_2(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in"]
 
 
-@pytest.mark.parametrize("name", ["video_xl_2", "video_xl_pro"])
+@pytest.mark.parametrize("name", ["video_xl_2", "video_xl_pro", "video_xl_pro_march", "video_xl"])
 def test_ask_takes_either_kind_of_folder(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
     with_tokenizer(publish(tmp_path / "in", weights(name), config=config_json(name)))
     assert run("import", str(tmp_path / "in"), str(tmp_path / "vxl")) == 0
-    model = name.replace("_", "", 1).replace("l_2", "l2")
+    model = name.replace("video_xl", "videoxl").replace("l_2", "l2")
     capsys.readouterr()
     answers = []
     for place in ("in", "vxl"):

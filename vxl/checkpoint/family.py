@@ -182,16 +182,10 @@ VIDEO_XL_PRO_MARCH = Family(
     repository="MINT-SJTU/Video-XL-Pro-3B",
     names=VISUAL + SELECTOR + BEACONS + LANGUAGE_MODEL,
     unused=UNUSED,
-    options={**VIDEO_XL_PRO.options, "kv": "vst"},
+    options={**VIDEO_XL_PRO.options, "selector": "query_march", "kv": "vst"},
     settings={
         "prompt": {"time_text": None, "images": TILES},
-        "selector": {
-            "score": "token",
-            "keep": 1.0,
-            "tokens": 9600,
-            "published_query": True,
-            "published_multiple": True,
-        },
+        "selector": {"published_query": True, "published_multiple": True},
         "kv": WINDOWS,
     },
     needed=DTS | VST | {"selector.score": "token"},
