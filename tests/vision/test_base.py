@@ -2,10 +2,13 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import yaml
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from vxl.config.option import build, schema_of
 from vxl.errors import ConfigError, DataError
@@ -17,6 +20,19 @@ from vxl.vision.siglip import SiglipConfig
 CONF = Path(__file__).parents[2] / "conf/vision"
 SIZES = {"size": 56, "width": 64, "mlp": 128, "heads": 4, "layers": 2}
 CONFIGS = [SiglipConfig(**SIZES), ClipConfig(**SIZES), Dinov2Config(**SIZES, registers=4)]
+
+
+class Shapes(TorchDispatchMode):
+    """Collects the shapes of all tensors that operations make."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shapes: set[torch.Size] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        self.shapes |= {x.shape for x in tree_leaves(out) if isinstance(x, torch.Tensor)}
+        return out
 
 
 def frames(number: int) -> torch.Tensor:
@@ -37,6 +53,18 @@ class TestEveryTower:
         batch = frames(7)
         with torch.set_grad_enabled(grad):
             torch.testing.assert_close(sliced(batch), tower(batch), rtol=1e-12, atol=1e-12)
+
+    @torch.no_grad()
+    def test_nothing_but_the_answer_grows_with_the_video(self, config: SiglipConfig) -> None:
+        tower = build(replace(config, slice=4))
+
+        def shapes(number: int) -> set[torch.Size]:
+            with Shapes() as made:
+                answer = tower(frames(number))
+            frame = {torch.Size((number, 3, 56, 56)), answer.shape}
+            return made.shapes - frame
+
+        assert shapes(8) == shapes(64)
 
     def test_gradients_reach_every_parameter(self, config: SiglipConfig) -> None:
         tower = build(config)
