@@ -23,7 +23,9 @@ def main(source: Path, target: Path) -> None:
     for ax, (key, title) in zip(axes, PANELS.items(), strict=True):
         scale = 2**30 if key == "cache_bytes" else 1
         for ratio in sorted({row["ratio"] for row in rows}):
-            line = sorted((row["frames"], row[key] / scale) for row in rows if row["ratio"] == ratio)
+            line = sorted(
+                (row["frames"], (row[key] or float("nan")) / scale) for row in rows if row["ratio"] == ratio
+            )
             ax.plot(*zip(*line, strict=True), marker="o", markersize=3, label=f"ratio {ratio}")
         ax.set_title(title, fontsize=10)
         ax.set_xlabel("frames")
