@@ -7,7 +7,7 @@ from torch import nn
 from tests import small
 from vxl.errors import ConfigError
 from vxl.llm.decoder import Decoder, DecoderConfig
-from vxl.llm.lora import LAYERS, LoRAConfig, is_update, merged, updated
+from vxl.llm.lora import LAYERS, LoRAConfig, LoRALinear, is_update, merged, updated
 from vxl.train.stage import StageConfig, freeze, part_of
 
 SIZES = {"vocab": 97, "width": 48, "mlp": 64, "layers": 2}
@@ -60,6 +60,36 @@ def test_only_updates_and_the_projector_learn():
     assert all(is_update(name) for name in learning if part_of(name) == "llm")
     freeze(model, StageConfig(train=["projector"]))
     assert not any(p.requires_grad for name, p in model.named_parameters() if part_of(name) == "llm")
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_outputs_and_gradients_are_those_of_the_formula(bias):
+    torch.manual_seed(0)
+    layer = LoRALinear(nn.Linear(5, 7, bias=bias).double(), LoRAConfig(rank=2, alpha=3.0))
+    nn.init.normal_(layer.lora_B)
+    x = torch.randn(2, 3, 5, dtype=torch.float64, requires_grad=True)
+    update = 1.5 * (x @ layer.lora_A.T) @ layer.lora_B.T
+    wanted = nn.functional.linear(x, layer.weight, layer.bias) + update
+    over = [x, *layer.parameters()]
+    direction = torch.randn_like(wanted)
+    torch.testing.assert_close(layer(x), wanted)
+    for got, right in zip(
+        torch.autograd.grad(layer(x), over, direction),
+        torch.autograd.grad(wanted, over, direction),
+        strict=True,
+    ):
+        torch.testing.assert_close(got, right)
+
+
+def test_under_autocast_updates_in_fp32_learn_beside_a_base_in_bf16():
+    layer = LoRALinear(nn.Linear(5, 7), LoRAConfig(rank=2))
+    layer.weight.requires_grad_(False).data = layer.weight.data.bfloat16()
+    with torch.autocast("cpu", torch.bfloat16):
+        out = layer(torch.randn(2, 3, 5))
+    assert out.dtype == torch.bfloat16
+    out.float().sum().backward()
+    assert layer.lora_B.grad.dtype == torch.float32
+    assert layer.weight.grad is None
 
 
 def test_dropout_is_only_for_training():

@@ -84,6 +84,8 @@ def _compose(name: str, overrides: list[str]) -> Any:
     from hydra.core.global_hydra import GlobalHydra
 
     before = GlobalHydra.instance().hydra if GlobalHydra.instance().is_initialized() else None
+    if before is not None:
+        GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(str(CONF), version_base="1.3"):
             return hydra_compose(name, overrides)

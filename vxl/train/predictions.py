@@ -105,7 +105,8 @@ def _asked(batch: Batch, row: int, inside_T: Tensor, tokenizer: Any) -> str:
     if tokenizer is None:
         return ""
     tokens = batch.tokens_BT[row][inside_T & batch.layout.question_BT[row]]
-    return str(tokenizer.decode(tokens.tolist(), skip_special_tokens=True)).strip()
+    said = str(tokenizer.decode(tokens.tolist(), skip_special_tokens=True)).strip()
+    return said.removesuffix("assistant").strip()  # the header of the answer, which is marked, too
 
 
 def _frames(batch: Batch, row: int, inside_T: Tensor) -> Tensor:
