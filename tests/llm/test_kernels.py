@@ -4,6 +4,7 @@ TRITON_INTERPRET=1 python -m pytest tests/llm/test_kernels.py
 """
 
 import os
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,9 +16,19 @@ pytest.importorskip("triton")
 if not torch.cuda.is_available() and os.environ.get("TRITON_INTERPRET") != "1":
     pytest.skip("the kernels need a GPU, or TRITON_INTERPRET=1", allow_module_level=True)
 
+from tests.small import frames, head, model, video
+from vxl.generate import watch
+from vxl.generate.asking import feed_questions
+from vxl.generate.decoding import decoding
+from vxl.llm import attention, fused
+from vxl.llm import decoder as decoders
+from vxl.llm.decoder import DecoderConfig
+from vxl.llm.kernels import steps
 from vxl.llm.kernels.pointwise import place, rms_norm, silu_times, turned
 from vxl.llm.kernels.ranges import attend_ranges, tile
+from vxl.llm.replay import Tail
 from vxl.llm.rope import rotate
+from vxl.prefill.chunked import ChunkedConfig
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 TYPE = torch.bfloat16 if DEVICE.type == "cuda" else torch.float32
@@ -110,3 +121,34 @@ def test_new_tokens_are_put_where_they_belong() -> None:
         close(tail_k[row, :, at], expected_k[row, :, 0])
         close(tail_v[row, :, at], value[row, :, 0])
         assert int((tail_k[row] != 0).any(-1).sum()) == 2
+
+
+@torch.no_grad()
+@pytest.mark.slow
+@pytest.mark.skipif(DEVICE.type == "cuda", reason="half precision there: tests/llm/test_gpu.py")
+@pytest.mark.parametrize("time_rows", ["all", "window"])
+def test_a_whole_model_in_full_precision(time_rows: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    llm = DecoderConfig(vocab=97, width=128, mlp=96, heads=2, kv_heads=1, layers=2)
+    prefill = ChunkedConfig(
+        groups=16, groups_per_chunk=2, previous_chunks=1, chunks_per_pass=3, time_rows=time_rows
+    )
+    m = model(llm=llm, prefill=prefill)
+    said = torch.randint(0, 97, (3, 3), generator=torch.Generator().manual_seed(0))
+
+    def scores() -> Tensor:
+        context = watch(m, head(video(24)), [frames(96)])
+        cache = context.cache.fork(3)
+        feed_questions(context, cache, [[5, 6, 8], [9], [11, 12, 13, 14]], None)
+        with decoding(m, context.cache, cache, len(said)) as step:
+            return torch.stack([step(next_B).clone() for next_B in said])
+
+    expected = scores()
+    for module in (attention, decoders, fused, steps):
+        monkeypatch.setattr(module, "usable", lambda tensor: True)
+
+    def without_a_graph(tail: Tail, tokens_B: Tensor) -> Tensor:
+        tail.tokens_B1.copy_(tokens_B[:, None])
+        return tail.step()
+
+    monkeypatch.setattr(Tail, "__call__", without_a_graph)
+    torch.testing.assert_close(scores(), expected, rtol=1e-4, atol=1e-4)
