@@ -11,7 +11,7 @@ ARGS ?=
 BIN := .venv/bin
 READY := .venv/ready
 
-.PHONY: train small test test-slow test-all test-kills test-slurm test-lowest lint format bench clean
+.PHONY: train small test test-slow test-all test-kills test-grid test-slurm test-lowest lint format bench clean
 
 train: $(READY)  ## train model=tiny on the embedded clips (minutes on a CPU)
 	$(BIN)/python train.py $(ARGS)
@@ -21,7 +21,7 @@ small: $(READY)  ## fetch the pretrained weights of model=small, once (180 MB fr
 	$(BIN)/vxl fetch small $(ARGS)
 
 test: $(READY)  ## the quick suite
-	$(BIN)/python -m pytest -m "not slow and not kills" $(ARGS)
+	$(BIN)/python -m pytest -m "not slow and not kills and not grid" $(ARGS)
 
 test-slow: $(READY)  ## subprocesses, kills, the README's commands
 	$(BIN)/python -m pytest -m "slow and not kills" $(ARGS)
@@ -36,6 +36,8 @@ test-kills: $(READY)  ## twenty random kills of one run, for 0 and 2 data worker
 
 test-slurm: $(READY)  ## cluster=slurm, against a SLURM in a temporary folder (needs slurm-wlm and munge)
 	VXL_TEST_SLURM=1 $(BIN)/python -m pytest tests/cluster $(ARGS)
+test-grid: $(READY)  ## every strategy resumed under every other; differences go into experiments/
+	VXL_GRID=experiments/051_strategies/results.json $(BIN)/python -m pytest -m grid -s $(ARGS)
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -193,3 +193,55 @@ def difference(one: dict[str, Any], other: dict[str, Any]) -> dict[str, float]:
         float((ours[name] - theirs[name]).norm() / theirs[name].norm().clamp(min=1e-6)) for name in theirs
     )
     return found
+
+
+def train_lean(folder: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    """The same with tied embeddings and a frozen tower; `lean`: blocks recomputed, weights on the CPU."""
+    lean = arguments.pop("lean")
+    tied = dataclasses.replace(LLM, tied=True, checkpointing=lean)
+    arguments |= {
+        "llm": tied,
+        "vision": dataclasses.replace(VISION, checkpointing=lean),
+        "stage": StageConfig(train=["compressor", "projector", "llm"]),
+    }
+    return train(folder, arguments)
+
+
+def loaded(folder: str, sharded: bool = False) -> dict[str, str]:
+    """Digests of a model's tensors, filled from a folder of safetensors: whole, or in two parts."""
+    import hashlib
+
+    from torch import distributed as dist
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.tensor import DTensor
+
+    from vxl.checkpoint.fill import fill, skeleton
+    from vxl.checkpoint.source import Weights
+    from vxl.checkpoint.stored import open_file
+    from vxl.model import build_model
+    from vxl.train.sharding import Sharding, apply_fsdp, materialise
+
+    made = config(folder, "x", llm=dataclasses.replace(LLM, tied=True))
+    file = Path(folder) / "model.safetensors"
+    if sharded:
+        dist.init_process_group("gloo")
+    if not file.exists() and (not sharded or dist.get_rank() == 0):
+        from safetensors.torch import save_file
+
+        from vxl.checkpoint.fill import wanted
+
+        save_file({n: t.detach().clone() for n, t in wanted(build_model(made, seed=7)).items()}, file)
+    if sharded:
+        dist.barrier()
+    model = skeleton(made)
+    if sharded:
+        apply_fsdp(model, Sharding(init_device_mesh("cpu", (2,))))
+        materialise(model, torch.device("cpu"))
+    fill(model, Weights(file, open_file(file), {}))
+    found = {}
+    for name, tensor in [*model.state_dict().items(), *model.named_buffers()]:
+        whole = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+        found[name] = hashlib.sha256(whole.numpy().tobytes()).hexdigest()
+    if sharded:
+        dist.destroy_process_group()
+    return found

@@ -1,11 +1,11 @@
 """Lightning's strategies as vxl uses them: the processes are there, and checkpoints are vxl's folders."""
 
-from typing import Any, cast
+from typing import Any
 
 import torch
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import Trainer
 from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, SingleDeviceStrategy
-from torch import Tensor, nn
+from torch import nn
 
 from vxl.train.saving import CheckpointFolders
 from vxl.train.sharding import Fill, Sharding, apply_fsdp, materialise
@@ -79,15 +79,3 @@ class ShardedStrategy(CheckpointFolders, ModelParallelStrategy):
 
     def model_to_device(self) -> None:
         """It is where it belongs."""
-
-
-def module_of(strategy: Any) -> LightningModule:
-    """The module that a strategy trains."""
-    return cast(LightningModule, strategy.lightning_module)
-
-
-def whole(tensor: Tensor) -> Tensor:
-    """A sharded tensor put together; all ranks must ask."""
-    from torch.distributed.tensor import DTensor
-
-    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor

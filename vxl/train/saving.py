@@ -10,6 +10,7 @@ from lightning.pytorch.strategies import Strategy
 from torch import Tensor, nn
 from torch import distributed as dist
 from torch.distributed.checkpoint.staging import BlockingAsyncStager
+from torch.distributed.fsdp import FSDPModule
 from torch.optim import Optimizer
 
 from vxl.errors import CheckpointError
@@ -106,7 +107,12 @@ class CheckpointFolders(Strategy):
 
     def _trained(self) -> nn.Module:
         assert self.lightning_module is not None
-        return cast(nn.Module, self.lightning_module.model)
+        model = cast(nn.Module, self.lightning_module.model)
+        for module in model.modules():
+            # A forward pass without a backward pass (a validation) leaves sharded weights gathered.
+            if isinstance(module, FSDPModule):
+                module.reshard()
+        return model
 
 
 def weights(model: nn.Module) -> dict[str, Tensor]:

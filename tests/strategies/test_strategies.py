@@ -1,0 +1,115 @@
+"""Every strategy is one process in other words: numbers, checkpoints, loading; in one pool of processes."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.strategies import cases
+from tests.strategies.pool import Pool
+
+STEPS = 20
+CLOSE = 1e-6
+HALF = {"max_steps": 4}
+# Strategy that saves and its processes, strategy that goes on and its processes.
+PAIRS = [
+    ("single", 1, "fsdp2", 2),
+    ("ddp", 2, "fsdp2", 4),
+    ("fsdp2", 2, "single", 1),
+    ("fsdp2", 4, "ddp", 2),
+    ("fsdp2_grad", 2, "hsdp", 4),
+    ("hsdp", 4, "fsdp2", 2),
+]
+GRID = [
+    (saves, ranks, resumes, others)
+    for saves, ranks in (("single", 1), ("ddp", 2), ("fsdp2", 2), ("fsdp2_grad", 2), ("hsdp", 4))
+    for resumes, others in (("single", 1), ("ddp", 4), ("fsdp2", 4), ("fsdp2_grad", 4), ("hsdp", 4))
+]
+
+
+@pytest.fixture(scope="module")
+def pool():
+    made = Pool(4)
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def alone(pool, tmp_path_factory) -> dict[str, Any]:
+    """One process: 20 steps; 4 steps of the mix; 4 and then 4 more."""
+    folder = str(tmp_path_factory.mktemp("alone"))
+    return {
+        "20": pool.run(1, cases.train, folder, {"name": "long"})[0],
+        "mix": pool.run(1, cases.train, folder, {"name": "mix", "trainer": HALF}, True)[0],
+        "8": pool.run(1, cases.train, folder, {"name": "whole", "trainer": {"max_steps": 8}})[0],
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("strategy", "ranks"), [("ddp", 2), ("fsdp2", 2), ("hsdp", 4)])
+def test_twenty_steps_are_those_of_one_process(pool, alone, tmp_path, strategy, ranks):
+    run = {"name": "several", "strategy": strategy, "ranks": ranks}
+    found = cases.difference(pool.run(ranks, cases.train, str(tmp_path), run)[0], alone["20"])
+    assert len(alone["20"]["loss"]) == STEPS
+    assert max(found.values()) < CLOSE, found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp2", "hsdp"])
+def test_a_long_video_a_short_one_an_image_and_text_alone(pool, alone, tmp_path, strategy):
+    run = {"name": "mix", "strategy": strategy, "ranks": 4, "trainer": HALF}
+    found = cases.difference(pool.run(4, cases.train, str(tmp_path), run, True)[0], alone["mix"])
+    assert max(found.values()) < CLOSE, found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("saves", "ranks", "resumes", "others"), PAIRS)
+def test_a_run_goes_on_under_another_strategy(pool, alone, tmp_path, saves, ranks, resumes, others):
+    found = resumed(pool, alone["8"], tmp_path, saves, ranks, resumes, others)
+    assert max(found.values()) < CLOSE, found
+
+
+@pytest.mark.slow
+def test_weights_in_safetensors_are_read_in_parts(pool, tmp_path):
+    apart, together = pool.run(2, cases.loaded, str(tmp_path), True), pool.run(1, cases.loaded, str(tmp_path))
+    assert apart[0] == apart[1] == together[0]
+
+
+@pytest.mark.slow
+def test_memory_saved_costs_no_numbers(pool, tmp_path):
+    """Tied embeddings, recomputed blocks, frozen parts and weights kept on the CPU."""
+    for name, ranks, strategy in (("one", 1, "single"), ("two", 2, "fsdp2")):
+        run = {"name": name, "ranks": ranks, "strategy": strategy, "trainer": HALF, "lean": ranks > 1}
+        result = pool.run(ranks, cases.train_lean, str(tmp_path), run)[0]
+        if ranks == 1:
+            expected = result
+    found = cases.difference(result, expected)
+    assert max(found.values()) < CLOSE, found
+
+
+@pytest.mark.grid
+def test_the_whole_grid(pool, alone, tmp_path):
+    """All pairs of strategies; the largest differences go into a file where VXL_GRID names one."""
+    rows = []
+    for number, pair in enumerate(GRID):
+        found = resumed(pool, alone["8"], tmp_path / str(number), *pair)
+        saves, ranks, resumes, others = pair
+        rows.append({"saves": saves, "ranks": ranks, "resumes": resumes, "other_ranks": others, **found})
+        print(rows[-1], flush=True)
+    largest = {name: max(row[name] for row in rows) for name in ("loss", "grad_norm", "weights")}
+    if "VXL_GRID" in os.environ:
+        text = json.dumps({"largest": largest, "pairs": rows}, indent=1) + "\n"
+        Path(os.environ["VXL_GRID"]).write_text(text)
+    assert max(largest.values()) < CLOSE, largest
+
+
+def resumed(
+    pool: Pool, whole: dict[str, Any], folder: Path, saves: str, ranks: int, resumes: str, others: int
+) -> dict[str, float]:
+    """The differences of 4 steps under one strategy and 4 under another from 8 in one process."""
+    first = {"name": "run", "strategy": saves, "ranks": ranks, "trainer": HALF}
+    then = {"name": "run", "strategy": resumes, "ranks": others, "trainer": {"max_steps": 8}}
+    pool.run(ranks, cases.train, str(folder), first)
+    return cases.difference(pool.run(others, cases.train, str(folder), then)[0], whole)
