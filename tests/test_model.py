@@ -46,7 +46,7 @@ def test_the_loss_is_the_sum_over_each_example_alone() -> None:
     torch.testing.assert_close(out.loss_sum, expected, rtol=1e-5, atol=1e-5)
     assert out.supervised == packed.supervised == len(out.labels_S) == 11
     assert out.labels_S.tolist() == [10, 11, 12, 10, 11, 12, 13, 14, 10, 11, 12]
-    assert out.logits_SV.shape == (11, 97)
+    assert out.hidden_SD.shape == (11, 48)
 
 
 def test_the_gradient_reaches_every_part() -> None:

@@ -129,7 +129,7 @@ def test_a_mixed_batch_is_each_sample_alone(
     examples = [made(m, visuals, draw).example(m.compressor.frames_per_group) for visuals in shown]
     together = m(collate([examples[n : n + row] for n in range(0, len(examples), row)], pad=0))
     alone = [m(collate([[example]], pad=0)) for example in examples]
-    torch.testing.assert_close(together.logits_SV, torch.cat([out.logits_SV for out in alone]), **SAME)
+    torch.testing.assert_close(together.hidden_SD, torch.cat([out.hidden_SD for out in alone]), **SAME)
     torch.testing.assert_close(together.loss_sum, sum(out.loss_sum for out in alone), rtol=1e-6, atol=1e-5)
 
 
@@ -158,7 +158,8 @@ def test_watching_in_pieces_is_the_whole_sequence_at_once(
     first = made(m, shown, draw)
     asked = [Made(first.head, [30 + n] * (n + 1), first.frames) for n in range(questions)]
     expected = [
-        m(collate([[one.example(m.compressor.frames_per_group)]], pad=0)).logits_SV[0] for one in asked
+        m.llm.logits(m(collate([[one.example(m.compressor.frames_per_group)]], pad=0)).hidden_SD[0])
+        for one in asked
     ]
     context = watch(m, first.head, [frames.split(by) for frames in first.frames])
     said: list[Tensor] = []

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vxl.agree import is_sharded
 from vxl.config.option import build
 from vxl.errors import DataError
+from vxl.llm.loss import loss_sum
 from vxl.selector.rows import Rows, shorten
 
 if TYPE_CHECKING:
@@ -77,8 +77,10 @@ class Output:
     """Sum of the cross entropies, float32; to be divided by the `supervised` of the whole global batch."""
     supervised: int
     """S."""
-    logits_SV: Tensor
-    """Scores of all tokens at each supervised one's place, in the model's precision."""
+    hidden_SD: Tensor
+    """The final hidden state at each supervised token's place."""
+    logits_QV: Tensor
+    """Scores of all tokens where each question's letter should come (`Batch.answer_at_Q`)."""
     labels_S: Tensor
     """The supervised tokens."""
     numbers: dict[str, float] = field(default_factory=dict)
@@ -176,9 +178,12 @@ class VideoLanguageModel(nn.Module):
         target_BT = rows.labels_BT[:, 1:]
         places_BT = target_BT != IGNORE
         labels_S = target_BT[places_BT]
-        logits_SV = self.llm.logits(hidden_BTD[:, :-1][places_BT])
-        loss_sum = F.cross_entropy(logits_SV.float(), labels_S, reduction="sum")
-        return Output(loss_sum, len(labels_S), logits_SV, labels_S, numbers)
+        hidden_SD = hidden_BTD[:, :-1][places_BT]
+        loss = loss_sum(self.llm.logits, hidden_SD, labels_S, self.llm.config.loss_chunk)
+        logits_QV = hidden_SD.new_zeros(0, self.llm.vocab)
+        if len(batch.answer_at_Q):
+            logits_QV = self.llm.logits(hidden_SD.detach()[batch.answer_at_Q]).detach()
+        return Output(loss, len(labels_S), hidden_SD, logits_QV, labels_S, numbers)
 
     def _nothing_seen(self) -> Tensor:
         """A zero that a black group leads to: in a batch of text alone it keeps every parameter in the graph

@@ -125,7 +125,8 @@ def lead(given: argparse.Namespace) -> None:
 def work(given: argparse.Namespace) -> None:
     """One process of a group: all its rows, one after the other."""
     gpus = int(os.environ["WORLD_SIZE"])
-    torch.set_float32_matmul_precision("high")
+    if not given.tiny:
+        torch.set_float32_matmul_precision("high")
     words = [*(TINY if given.tiny else TRUE), f"trainer.devices={gpus}"]
     strategy = "single" if gpus == 1 else "ddp"
     some = compose("train", [*words, f"strategy={strategy}"]).trainer
@@ -154,7 +155,7 @@ def measure(given: argparse.Namespace, group: Group, words: list[str], row: str)
     """Trains some steps under one strategy and returns their numbers."""
     strategy, kind, size, *more = row.split("/")
     same, save = "same" in more, "save" in more
-    tokens = 256 if given.tiny else int(size)
+    tokens = 64 if given.tiny else int(size)
     steps = 4 if given.tiny else 10 if same else 6 if save else max(4, given.steps * 8192 // tokens)
     chosen = ["trainer.precision=32-true"] if given.tiny else MODELS[kind]
     words = [*words, *chosen, f"strategy={strategy}"]

@@ -139,7 +139,7 @@ def test_what_is_watched_is_what_training_sees(run: Path) -> None:
     output = loaded.model(collate([[example]], loaded.prompt.pad))
     answer = loaded.ask(loaded.watch(CLIP), format_question(question), max_new_tokens=1)
     assert len(turns_of(sample)) == 2
-    assert answer.tokens == (int(output.logits_SV[0].argmax()),)
+    assert answer.tokens == (int(loaded.model.llm.logits(output.hidden_SD[0]).argmax()),)
 
 
 @pytest.mark.parametrize(

@@ -149,8 +149,8 @@ def test_rows_of_all_kinds_are_each_document_alone(m: Any) -> None:
     alone = [m(collate([[ex]], pad=0)) for ex in examples]
     torch.testing.assert_close(together.loss_sum, sum(out.loss_sum for out in alone), rtol=1e-9, atol=1e-9)
     assert torch.equal(together.labels_S, torch.cat([out.labels_S for out in alone]))
-    logits = torch.cat([out.logits_SV for out in alone])
-    torch.testing.assert_close(together.logits_SV, logits, rtol=1e-9, atol=1e-9)
+    hidden = torch.cat([out.hidden_SD for out in alone])
+    torch.testing.assert_close(together.hidden_SD, hidden, rtol=1e-9, atol=1e-9)
 
 
 @torch.no_grad()

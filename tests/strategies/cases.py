@@ -83,7 +83,9 @@ class Config:
     relevance: RelevanceConfig = RELEVANCE
     data: DataConfig = DATA
     stage: StageConfig = dataclasses.field(default_factory=StageConfig)
-    optim: OptimConfig = dataclasses.field(default_factory=lambda: OptimConfig(lr=2e-3))
+    optim: OptimConfig = dataclasses.field(
+        default_factory=lambda: OptimConfig(lr=2e-3, schedule="constant", warmup=0.0)
+    )
     trainer: TrainerConfig
     strategy: StrategyConfig
     checkpoint: RetentionConfig = CHECKPOINT
@@ -243,5 +245,37 @@ def loaded(folder: str, sharded: bool = False) -> dict[str, str]:
         whole = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
         found[name] = hashlib.sha256(whole.numpy().tobytes()).hexdigest()
     if sharded:
+        dist.destroy_process_group()
+    return found
+
+
+def in_context(ranks: int) -> dict[str, torch.Tensor]:
+    """A decoder over one sequence of 24 tokens, whole or spread: its outputs, and every gradient."""
+    from torch import distributed as dist
+
+    from vxl.llm import context
+    from vxl.llm.backends import BACKENDS
+    from vxl.llm.decoder import Decoder
+
+    torch.manual_seed(0)
+    decoder = Decoder(LLM).double()
+    embeds_BTD = torch.randn(2, 24, LLM.width, dtype=torch.float64, requires_grad=True)
+    weight_BTD = torch.randn(2, 24, LLM.width, dtype=torch.float64)
+    positions_BT = torch.arange(24).expand(2, 24)
+    if ranks > 1:
+        dist.init_process_group("gloo")
+        BACKENDS["context"] = context.backend
+        decoder.backend = "context"
+    mine = context.places(24, dist.get_rank(), ranks) if ranks > 1 else torch.arange(24)
+    hidden_BTD = decoder(embeds_BTD[:, mine], decoder.step(positions_BT[:, mine]))
+    (hidden_BTD * weight_BTD[:, mine]).sum().backward()
+    whole_BTD = torch.zeros(2, 24, LLM.width, dtype=torch.float64)
+    whole_BTD[:, mine] = hidden_BTD.detach()
+    assert embeds_BTD.grad is not None
+    found = {"hidden": whole_BTD, "embeds": embeds_BTD.grad}
+    found |= {name: p.grad for name, p in decoder.named_parameters() if p.grad is not None}
+    if ranks > 1:
+        for tensor in found.values():
+            dist.all_reduce(tensor)
         dist.destroy_process_group()
     return found

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from tests.strategies import cases
 from tests.strategies.pool import Pool
@@ -87,6 +88,16 @@ def test_memory_saved_costs_no_numbers(pool, tmp_path):
             expected = result
     found = cases.difference(result, expected)
     assert max(found.values()) < CLOSE, found
+
+
+@pytest.mark.slow
+def test_a_sequence_spread_over_two_processes_is_the_whole_one(pool):
+    apart, whole = pool.run(2, cases.in_context, 2), pool.run(1, cases.in_context, 1)[0]
+    assert len(whole) > 20
+    for found in apart:
+        assert found.keys() == whole.keys()
+        for name, tensor in whole.items():
+            torch.testing.assert_close(found[name], tensor, rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.grid

@@ -38,7 +38,8 @@ STEPS: dict[str, Any] = {
 class Output:
     loss_sum: Tensor
     supervised: int
-    logits_SV: Tensor
+    logits_QV: Tensor
+    hidden_SD: Tensor
     labels_S: Tensor
 
 
@@ -73,7 +74,7 @@ class Model(nn.Module):
         logits_SV = self.llm.lm_head(hidden_BTD[:, :-1][at_BT])
         labels_S = labels_BT[at_BT]
         loss = F.cross_entropy(logits_SV, labels_S, reduction="sum")
-        return Output(loss, len(labels_S), logits_SV, labels_S)
+        return Output(loss, len(labels_S), logits_SV[batch.answer_at_Q], logits_SV, labels_S)
 
 
 def batch(seed: int, first_row: int, rows: int) -> Batch:

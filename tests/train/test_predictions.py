@@ -41,10 +41,9 @@ def packed():
     second = asked(small.video(1), key="two", answer="D", seed=2)
     third = asked(small.video(3), key="three", answer="A", seed=3)
     batch = collate([[first], [second, third]], pad=0)
-    logits_SV = torch.zeros(batch.supervised, 97)
-    for at, token in zip(batch.answer_at_Q.tolist(), (31, 30, 30), strict=True):
-        logits_SV[at, token] = 3.0
-    found = predictions(batch, SimpleNamespace(logits_SV=logits_SV), Words(), most=9)
+    logits_QV = torch.zeros(3, 97)
+    logits_QV[torch.arange(3), torch.tensor([31, 30, 30])] = 3.0
+    found = predictions(batch, SimpleNamespace(logits_QV=logits_QV), Words(), most=9)
     return (first, second, third), found
 
 

@@ -67,10 +67,14 @@ class DecoderConfig(Option):
     CUDA), or the flash-attn package (flash)."""
     checkpointing: bool = False
     """Recompute each block in the backward pass: slower, far less memory for activations."""
+    loss_chunk: int = 2048
+    """Supervised tokens whose scores over the vocabulary exist at once; more of them are scored in chunks."""
     lora: LoRAConfig = field(default_factory=LoRAConfig)
     """Low-rank updates that learn in the place of the language model's own weights (stage=lora)."""
 
     def __post_init__(self) -> None:
+        if self.loss_chunk < 1:
+            raise ConfigError(f"loss_chunk={self.loss_chunk} is too small.\n  expected: 1 or more")
         if self.kv_heads < 1 or self.heads % self.kv_heads:
             allowed = ", ".join(str(n) for n in range(1, self.heads + 1) if self.heads % n == 0)
             raise ConfigError(

@@ -62,10 +62,11 @@ def predictions(batch: Batch, output: Any, tokenizer: Any, most: int) -> list[Pr
     """
     supervised = (batch.labels_BT != IGNORE).nonzero().tolist()
     found = []
-    asked = zip(batch.answer_at_Q.tolist(), batch.letters_Q, batch.answer_Q, batch.keys_Q, strict=True)
-    for at, letters, answer, key in list(asked)[:most]:
+    places = zip(batch.answer_at_Q.tolist(), output.logits_QV, strict=True)
+    asked = zip(places, batch.letters_Q, batch.answer_Q, batch.keys_Q, strict=True)
+    for (at, scores_V), letters, answer, key in list(asked)[:most]:
         row, column = supervised[at]
-        scores = output.logits_SV[at, letters].float().softmax(-1)
+        scores = scores_V[letters].float().softmax(-1)
         best = int(scores.argmax())
         inside_T = batch.layout.document_BT[row] == batch.layout.document_BT[row, column]
         found.append(

@@ -7,12 +7,11 @@ def answered(output: Any, batch: Any) -> list[bool]:
     """Whether each question of a batch is answered rightly: argmax over its options' letters.
 
     Args:
-        output: The model's output: logits_SV, a row for each supervised token.
-        batch: The batch: `answer_at_Q` (which of those tokens is the letter), `letters_Q` (token ids of the
-            options' letters), `answer_Q` (the right option).
+        output: The model's output: logits_QV, the scores where each question's letter should come.
+        batch: The batch: `letters_Q` (token ids of the options' letters), `answer_Q` (the right option).
     """
     right = []
-    for at, letters, answer in zip(batch.answer_at_Q.tolist(), batch.letters_Q, batch.answer_Q, strict=True):
-        scores = output.logits_SV[at, letters]
+    for scores_V, letters, answer in zip(output.logits_QV, batch.letters_Q, batch.answer_Q, strict=True):
+        scores = scores_V[letters]
         right.append(int(scores.argmax()) == int(answer))
     return right

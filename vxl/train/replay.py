@@ -117,7 +117,7 @@ def examine(model: nn.Module, batch: Any) -> tuple[float, Found | None]:
         output = model(batch)
         loss = output.loss_sum
         if not found and not _finite(loss):
-            found.append(Found("loss", "cross entropy", f"largest logit {_largest(output.logits_SV)}"))
+            found.append(Found("loss", "cross entropy", f"largest hidden state {_largest(output.hidden_SD)}"))
         if loss.requires_grad:
             loss.backward()
     for name, parameter in model.named_parameters():
