@@ -64,7 +64,7 @@ MODELS = {
     # Weights and moments in fp32, gradients summed in fp32: what a real run does.
     "7b_fp32": ["trainer.precision=bf16-mixed"],
     # For equal numbers, and what checkpoints cost: true widths, two layers.
-    "reduced": ["trainer.precision=32-true", "llm.layers=2", "vision.layers=2", "llm.vocab=8192"],
+    "reduced": ["trainer.precision=32-true", "llm.attention=sdpa", "llm.layers=2", "vision.layers=2"],
     "shallow": ["trainer.precision=bf16-true", "llm.layers=2"],
 }
 # Rows in the order of what they tell, for each number of GPUs; what has no place on it is listed as not run.

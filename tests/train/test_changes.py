@@ -7,6 +7,7 @@ from vxl.config.rebuild import plain
 from vxl.train.changes import differences, fingerprint, identity
 from vxl.train.logger import CsvConfig, WandbConfig
 from vxl.train.retention import RetentionConfig
+from vxl.train.strategy import FSDP2Config, SingleConfig
 
 
 def changed(config, **parts):
@@ -86,3 +87,13 @@ def test_what_identifies_a_run_is_in_its_hash():
         changed(Config(), init_from="a"),
     ]
     assert len({fingerprint(Config()), *map(fingerprint, others)}) == len(others) + 1
+
+
+def test_a_run_goes_on_under_a_strategy_with_other_keys(tmp_path):
+    """Keys that only one of them has are no difference that counts."""
+    sharded = dataclasses.replace(Config(paths=Paths(runs=str(tmp_path))), strategy=FSDP2Config())
+    single = dataclasses.replace(sharded, strategy=SingleConfig())
+    for old, new in ((sharded, single), (single, sharded)):
+        found = differences(plain(old), new)
+        assert {d.key for d in found} == {"strategy._target_", "strategy.reshard", "strategy.offload"}
+        assert all(d.resumable for d in found)

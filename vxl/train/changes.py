@@ -69,8 +69,7 @@ def _ruled(found: list[Difference], old: dict[str, Any], new: dict[str, Any]) ->
         reason = ""
         if difference.key in batch and sizes[0] != sizes[1]:
             reason = f"the global batch would change from {sizes[0]} to {sizes[1]} rows"
-        smaller = isinstance(difference.old, int) and difference.new < difference.old
-        if difference.key == "trainer.max_steps" and smaller:
+        if difference.key == "trainer.max_steps" and difference.new < difference.old:
             reason = "only a larger number lets the run go on"
         if reason:
             difference = dataclasses.replace(difference, resumable=False, reason=reason)
