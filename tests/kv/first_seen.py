@@ -54,9 +54,7 @@ def batch(frames: Tensor, rows: int, windows: int, *name: int | str) -> tuple[Ba
     return collate(examples, pad=0), answers
 
 
-def learn(
-    ratio: int, *, steps: int, windows: int, seed: int = 0, rate: float = 1e-3, rows: int = 16
-) -> float:
+def learn(ratio: int, *, steps: int = 80, windows: int = 8, seed: int = 0) -> float:
     """Trains, and returns the accuracy on videos of clips that were not trained on."""
     vlm = model(ratio, seed).train()
     optimizer = torch.optim.AdamW(vlm.parameters(), lr=RATE, weight_decay=0.0)

@@ -16,6 +16,7 @@ from vxl.checkpoint.stage_file import is_stage_file, open_stage_file
 from vxl.checkpoint.stored import Stored, open_file
 from vxl.checkpoint.trained import open_run
 from vxl.errors import CheckpointError
+from vxl.llm.decoder import Decoder
 from vxl.llm.lora import is_update
 from vxl.runs import find_run
 from vxl.train import folder
@@ -102,6 +103,9 @@ def start_from(source: str, model: nn.Module, runs: Path) -> Report:
     else:
         into: dict[str, Any] = {MODEL.rstrip("."): {name: ours[name] for name in fit}}
         folder.read_tensors(place, into)
+    llm = getattr(model, "llm", None)
+    if isinstance(llm, Decoder):  # beacons that the source lacks start from the ordinary weights it has
+        llm.start_beacons([name.removeprefix("llm.") for name in report.new])
     for line in report.lines():
         log.info("%s", line)
     return report
