@@ -19,7 +19,7 @@ from vxl.llm.cache import Cache
 from vxl.llm.kernels import usable
 from vxl.llm.lora import LoRAConfig, adapt, is_update
 from vxl.llm.rope import Rotary, check_layout
-from vxl.llm.step import Step, documents
+from vxl.llm.step import Slots, Step, documents
 from vxl.llm.windows import Windows
 
 if TYPE_CHECKING:
@@ -263,7 +263,7 @@ class Decoder(nn.Module):
             windows=windows,
             memo=cache is None or cache.memo,
             beacons=beacons,
-            new=None if cache is None else [None] * self.layers,
+            new=None if cache is None else Slots(self.layers),
             observed_BQ=last_columns(positions_BT, valid_BT, observe) if observe else None,
             queries=[None] * self.layers if observe else None,
         )

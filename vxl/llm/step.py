@@ -5,6 +5,7 @@ checkpointing may run them twice: what they add is left in `new`, one slot a lay
 when the pass is over.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -53,7 +54,7 @@ class Step:
     beacons: Tensor | None = None
     """Which tokens are beacons, as places in the flattened [B T], int64 (vxl.llm.beacon); None = the ordinary
     weights alone run. An empty tensor keeps the beacons' weights in the graph, as all ranks must."""
-    new: list["New | None"] | None = field(default=None, repr=False)
+    new: "Slots | None" = field(default=None, repr=False)
     """A slot for each layer's new keys and values; None = nobody wants them."""
     observed_BQ: Tensor | None = None
     """Columns whose queries somebody wants (negative: there is none); None = nobody."""
@@ -61,6 +62,23 @@ class Step:
     """A slot for each layer's queries of these columns, rotated, [B, query heads, Q, H]."""
     scratch: dict[Any, Any] = field(default_factory=dict, repr=False)
     """What a backend works out once for all layers."""
+
+
+class Slots:
+    """A slot for each layer. No list: FSDP2 hands a copy of every list to each block, and what a block put
+    into its copy would be lost."""
+
+    def __init__(self, layers: int) -> None:
+        self.slots: list[New | None] = [None] * layers
+
+    def __getitem__(self, layer: int) -> "New | None":
+        return self.slots[layer]
+
+    def __setitem__(self, layer: int, new: "New | None") -> None:
+        self.slots[layer] = new
+
+    def __iter__(self) -> "Iterator[New | None]":
+        return iter(self.slots)
 
 
 class New(NamedTuple):
