@@ -1,4 +1,4 @@
-"""Every recorded tensor of Video-XL-2 and Video-XL-Pro against ours, by file.
+"""Every recorded tensor of Video-XL, Video-XL-2 and Video-XL-Pro against ours, by file.
 
     python -m tests.golden.measure
 
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from tests.compressor import test_golden as dts
 from tests.golden import FOLDER, TOLERANCE, error, golden
+from tests.golden import video_xl_model as video_xl
 from tests.golden.sequences import golden_embeds, golden_layout, golden_llm, golden_sequence
 from tests.kv.published import levels
 from tests.selector import published as pro
@@ -27,7 +28,7 @@ Errors = dict[str, float]
 README = FOLDER / "README.md"
 BEGIN, END = "<!-- measured -->\n", "<!-- /measured -->"
 WEIGHTS = ("model.", "lm_head.")
-INPUTS = ("frames_uint8", "hidden_int8", "time_ids")
+INPUTS = ("frames_uint8", "hidden_int8", "time_ids", "input_ids", "image_features")
 """What goes in: recorded, and not computed by anybody here."""
 
 
@@ -136,7 +137,18 @@ def selected(case: int) -> Callable[[torch.dtype], Errors]:
     return measure
 
 
+def summarized(dtype: torch.dtype) -> Errors:
+    """Video-XL from visual tokens to answers, and its gradients through all windows."""
+    errors: Errors = {}
+    for case in range(len(video_xl.CASES)):
+        found = golden("video_xl/sequences")
+        ours = video_xl.answered(case, dtype) | video_xl.trained(case, dtype)
+        errors |= {f"case{case}.{name}": error(x, found[f"case{case}.{name}"]) for name, x in ours.items()}
+    return errors
+
+
 MEASURED: dict[str, Callable[[torch.dtype], Errors]] = {
+    "video_xl/sequences": summarized,
     "video_xl_2/vision": vision,
     "video_xl_2/stages": stages,
     "video_xl_2/short": short,

@@ -10,7 +10,7 @@ from tests.golden.measure import MEASURED, WEIGHTS, golden, listed, measure, rec
 def test_every_file_with_results_is_measured() -> None:
     files = {
         f"{file.parent.name}/{file.stem}"
-        for model in ("video_xl_2", "video_xl_pro")
+        for model in ("video_xl", "video_xl_2", "video_xl_pro")
         for file in (FOLDER / model).glob("*.safetensors")
     }
     assert {file for file in files if recorded(file)} == MEASURED.keys()
