@@ -11,7 +11,7 @@ import pytest
 
 from tests.acceptance.runs import digest, last_step, numbers, result, start
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 COMMAND = [
     "trainer=cpu",
@@ -53,7 +53,7 @@ def ended(process, status: int = 0) -> str:
 def disturbed(place: Path, name: str, disturb: Callable[[int], object], status: int) -> str:
     """What a run says that is disturbed in training."""
     process = start("train.py", *words(place, name), cwd=place, start_new_session=True)
-    end = time.monotonic() + 200
+    end = time.monotonic() + 400
     while last_step(place / "runs" / name) < 7 and process.poll() is None and time.monotonic() < end:
         time.sleep(0.02)
     disturb(process.pid)

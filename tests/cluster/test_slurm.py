@@ -13,14 +13,14 @@ import pytest
 from tests.acceptance.runs import digest, last_step, numbers, result
 from tests.cluster.conftest import Place
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
 # The members of one array; `print_every` changes no number, so that each should end as a run without SLURM.
 FIRST, SIGNALLED, LOST, KILLED, CANCELLED = (f"many/print_every={i}" for i in range(1, 6))
 MANY = ["trainer.print_every=1,2,3,4,5", "name=many"]
 
 
-def until(true: Callable[[], object], what: str, seconds: float = 300) -> None:
+def until(true: Callable[[], object], what: str, seconds: float = 600) -> None:
     end = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < end, f"waited {seconds:.0f} s for {what}"
