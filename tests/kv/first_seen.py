@@ -77,5 +77,5 @@ def accuracy(vlm: VideoLanguageModel, windows: int, rows: int = 200) -> float:
     """Share of right answers about new videos, by `model.forward`."""
     vlm.eval()
     drawn, answers = batch(clips("test", 16), rows, windows, "test")
-    said = vlm(drawn).logits_SV[:, LETTERS].argmax(dim=1).tolist()
+    said = vlm.llm.logits(vlm(drawn).hidden_SD)[:, LETTERS].argmax(dim=1).tolist()
     return float(np.mean([a == b for a, b in zip(said, answers, strict=True)]))

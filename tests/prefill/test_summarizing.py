@@ -122,7 +122,7 @@ def test_training_reads_what_answering_reads() -> None:
     batch = collate([[one]], pad=0)
     embeds = m.splice(batch.tokens_BT, m.encode(batch.frames_FCHW), batch.layout)[0]
     expected = by_hand.logits(m.llm, embeds, one.encoded, 2, 3)[:-1][batch.labels_BT[0, 1:] != -100]
-    torch.testing.assert_close(m(batch).logits_SV, expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(m.llm.logits(m(batch).hidden_SD), expected, rtol=1e-4, atol=1e-4)
 
 
 def test_rows_of_a_batch_are_rows_alone() -> None:
@@ -222,10 +222,10 @@ def test_compiled_blocks_have_their_beacons() -> None:
 def test_drawn_ratios_depend_on_the_seed_and_the_row_alone() -> None:
     m = vst(ratios=[1, 2, 4, 8])
     rows = [[example(video(7), seed=seed)] for seed in range(4)]
-    whole = m(collate(rows, pad=0, first_row=8)).logits_SV
-    parts = [m(collate(rows[b : b + 2], pad=0, first_row=8 + b)).logits_SV for b in (0, 2)]
+    whole = m(collate(rows, pad=0, first_row=8)).hidden_SD
+    parts = [m(collate(rows[b : b + 2], pad=0, first_row=8 + b)).hidden_SD for b in (0, 2)]
     torch.testing.assert_close(whole, torch.cat(parts), rtol=1e-4, atol=1e-4)
-    other = m(collate(rows, pad=0, first_row=100)).logits_SV
+    other = m(collate(rows, pad=0, first_row=100)).hidden_SD
     assert not torch.allclose(whole, other, atol=1e-3)
 
     def entries(seed: int) -> int:
