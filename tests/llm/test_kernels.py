@@ -4,6 +4,7 @@ TRITON_INTERPRET=1 python -m pytest tests/llm/test_kernels.py
 """
 
 import os
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -16,10 +17,13 @@ pytest.importorskip("triton")
 if not torch.cuda.is_available() and os.environ.get("TRITON_INTERPRET") != "1":
     pytest.skip("the kernels need a GPU, or TRITON_INTERPRET=1", allow_module_level=True)
 
+from tests.llm.tiny import decoder
 from tests.small import frames, head, model, video
 from vxl.generate import watch
 from vxl.generate.asking import feed_questions
 from vxl.generate.decoding import decoding
+from vxl.generate.watching import layout_of
+from vxl.kv.vst import VST, VSTConfig
 from vxl.llm import attention, fused
 from vxl.llm import decoder as decoders
 from vxl.llm.decoder import DecoderConfig
@@ -28,7 +32,10 @@ from vxl.llm.kernels.pointwise import place, rms_norm, silu_times, turned
 from vxl.llm.kernels.ranges import attend_ranges, tile
 from vxl.llm.replay import Tail
 from vxl.llm.rope import rotate
+from vxl.prefill.base import Piece
 from vxl.prefill.chunked import ChunkedConfig
+from vxl.prefill.full import Full, FullConfig
+from vxl.prefill.summarizing import Summarizing
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 TYPE = torch.bfloat16 if DEVICE.type == "cuda" else torch.float32
@@ -152,3 +159,45 @@ def test_a_whole_model_in_full_precision(time_rows: Any, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(Tail, "__call__", without_a_graph)
     torch.testing.assert_close(scores(), expected, rtol=1e-4, atol=1e-4)
+
+
+@torch.no_grad()
+@pytest.mark.slow
+@pytest.mark.parametrize(("letters", "longest"), [(["q", "k", "v"], 512), (["q", "k", "v", "o", "mlp"], 0)])
+def test_summary_tokens_through_the_kernels(letters: Any, longest: int, monkeypatch: Any) -> None:
+    """Continuations longer than `longest` go through PyTorch's attention, others through ours."""
+    llm = decoder(width=2 * H, heads=2, kv_heads=1, layers=2).to(DEVICE)
+    vst = VST(VSTConfig(ratio=3, groups=6, projections=letters))
+    vst.equip(llm)
+    for name, parameter in llm.named_parameters():
+        if "beacon" in name:
+            parameter.add_(rand(*parameter.shape).to(parameter.dtype), alpha=0.1)
+    llm.to(TYPE)
+    encoded = head(video(54))  # 9 windows, more than are left in blocks of their own
+    host, length = layout_of(encoded), len(encoded)
+    embeds = llm.embed(torch.tensor([encoded.tokens], device=DEVICE) % 97)
+    embeds = embeds + rand(*embeds.shape)
+
+    def memory() -> Tensor:
+        windows, cache = Summarizing(Full(FullConfig()), vst, 0), llm.new_cache(memo=False)
+        for start, stop in pairwise((0, 50, 300, length)):
+            part = host.slice(start, stop)
+            windows.feed(llm, vst, cache, Piece(embeds[:, start:stop], part.to(DEVICE), host=part))
+        windows.finish(llm, vst, cache)
+        assert len(cache.layers[0]) < 9
+        last = llm.extend(embeds[:, :20], cache)
+        keys = torch.cat([block.turned(llm.rotary) for block in cache.layers[-1]], 2)
+        return torch.cat([keys.flatten(), last.flatten()])
+
+    ran: list[int] = []
+    run = fused.run
+    monkeypatch.setattr(fused, "run", lambda *args: (ran.append(1), run(*args))[1])
+    monkeypatch.setattr(steps, "QUESTION", longest)
+    found = {}
+    for ours in (True, False):
+        for module in (attention, fused, decoders, steps):
+            monkeypatch.setattr(module, "usable", lambda tensor, ours=ours: ours)
+        found[ours] = memory()
+        assert bool(ran) is ours
+        ran.clear()
+    close(found[True], found[False])
