@@ -25,16 +25,19 @@ UNEVEN = "compressor.ratio=16 does not fit a grid of 27 x 27 patches."
 REFUSED = {
     **{
         (model, "tiny", "vision=siglip_so400m"): UNEVEN
-        for model in ("small", "tiny", "videoxl2", "videoxl_pro")
+        for model in ("small", "tiny", "videoxl2", "videoxl_pro", "videoxl_pro_march")
     },
     ("small", "published", "vision=siglip_so400m"): UNEVEN,
     ("small", "published", "compressor=none"): LONG,
     ("tiny", "published", "vision=siglip_so400m"): UNEVEN,
     ("videoxl", "published", "compressor=none"): LONG,
+    ("videoxl", "published", "stage=lora"): LONG,
     ("videoxl2", "published", "compressor=none"): LONG,
     ("videoxl2", "published", "compressor=pool"): LONG,
     ("videoxl_pro", "published", "compressor=none"): LONG,
     ("videoxl_pro", "published", "compressor=pool"): LONG,
+    ("videoxl_pro_march", "published", "compressor=none"): LONG,
+    ("videoxl_pro_march", "published", "compressor=pool"): LONG,
 }
 # Options that rules speak of are tried one by one, those of other groups together.
 ALONE = ("video", "data", "vision", "compressor", "stage")
