@@ -244,7 +244,9 @@ def build_model(
     if pretrained and device.type != "meta":
         vision.load_pretrained()
         llm.load_pretrained()
-    prefill, relevance = policy.around(build(config.prefill), seed), build(config.relevance)
+    prefill: Prefill = policy.around(build(config.prefill), seed)
+    relevance: Relevance = build(config.relevance)
+    relevance.equip(vision)
     return VideoLanguageModel(vision, compressor, selector, llm, prefill, policy, relevance)
 
 

@@ -22,12 +22,15 @@ NEEDS = {
 # What rules refuse, with the beginning of the reason; everything else composes.
 LONG = "data.max_tokens="
 UNEVEN = "compressor.ratio=16 does not fit a grid of 27 x 27 patches."
+TOWER = "relevance=siglip goes on from the output of SigLIP's tower; vision is "
 REFUSED = {
     **{
         (model, "tiny", "vision=siglip_so400m"): UNEVEN
         for model in ("small", "tiny", "videoxl2", "videoxl_pro", "videoxl_pro_march")
     },
     ("small", "published", "vision=siglip_so400m"): UNEVEN,
+    ("small", "published", "relevance=siglip"): TOWER,
+    ("videoxl", "published", "relevance=siglip"): TOWER,
     ("small", "published", "compressor=none"): LONG,
     ("tiny", "published", "vision=siglip_so400m"): UNEVEN,
     ("videoxl", "published", "compressor=none"): LONG,
@@ -40,7 +43,7 @@ REFUSED = {
     ("videoxl_pro_march", "published", "compressor=pool"): LONG,
 }
 # Options that rules speak of are tried one by one, those of other groups together.
-ALONE = ("video", "data", "vision", "compressor", "stage")
+ALONE = ("video", "data", "vision", "compressor", "relevance", "stage")
 SWITCHES = ("model", "size", "sweep", "benchmark")  # evaluation has benchmarks, tests of sweeps the sweeps
 
 

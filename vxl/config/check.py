@@ -96,6 +96,15 @@ def relevance_has_its_layers(config: Any) -> Iterator[str]:
         )
 
 
+def relevance_has_its_tower(config: Any) -> Iterator[str]:
+    """SigLIP's relevance goes on from SigLIP's tower (it raises its own error)."""
+    from vxl.relevance.siglip import SiglipConfig, needs_siglip
+
+    if isinstance(getattr(config, "relevance", None), SiglipConfig) and hasattr(config, "vision"):
+        needs_siglip(config.vision)
+    yield from ()
+
+
 def devices_have_a_strategy(config: Any) -> Iterator[str]:
     """Several devices need a strategy that uses them, and the other way round."""
     if not hasattr(config, "strategy"):
@@ -157,6 +166,7 @@ RULES: list[Rule] = [
     video_fits_sequence,
     levels_have_something_to_pool,
     relevance_has_its_layers,
+    relevance_has_its_tower,
     devices_have_a_strategy,
     windows_are_not_packed,
     name_is_a_folder,

@@ -158,6 +158,7 @@ def feed_questions(
         tokens=tuple(map(tuple, questions)),
         texts=None if texts is None else tuple(texts),
         names=context.names,
+        seen=context.seen,
     )
     model.policy.before_question(cache, question)
     hidden_BTD = model.llm.extend(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from vxl.llm.cache import Cache
+from vxl.relevance.base import Seen
 from vxl.selector.asking import Waiting
 
 if TYPE_CHECKING:
@@ -36,11 +37,14 @@ class Context:
     """What the watcher wants to remember beside it, of plain types."""
     waiting: Waiting | None = None
     """What is prefilled only when a question selects of it; the cache is empty then."""
+    seen: Seen | None = None
+    """What relevance kept of the frames."""
 
     @property
     def cache_bytes(self) -> int:
-        """Memory that the cache holds, and the visual tokens where they wait for a question."""
-        return self.cache.bytes() + (self.waiting.bytes() if self.waiting else 0)
+        """Memory that the cache holds, the visual tokens where they wait for a question, and what relevance
+        kept of the frames."""
+        return self.cache.bytes() + sum(kept.bytes() for kept in (self.waiting, self.seen) if kept)
 
     def to(self, device: torch.device | str) -> "Context":
         """The context with its cache on another device: `to("cpu")` frees a GPU for other videos as soon as
@@ -50,7 +54,8 @@ class Context:
 
         device = torch.device(device)
         with mover(device) as move:
-            return replace(self, cache=self.cache.to(device), waiting=moved(self.waiting, move))
+            waiting, seen = moved((self.waiting, self.seen), move)
+            return replace(self, cache=self.cache.to(device), waiting=waiting, seen=seen)
 
     def save(self, path: str | Path) -> None:
         """Writes the context into a folder, from which `vxl.load_context` reads it again; see

@@ -101,6 +101,7 @@ def _write(context: Context, folder: Path) -> None:
         "layouts": cache.layouts,
         "state": cache.state,
         "waiting": context.waiting,
+        "seen": context.seen,
     }
     facts = {
         "format": FORMAT,
@@ -171,4 +172,5 @@ def _read(facts: dict[str, Any], folder: Path, model: "VideoLanguageModel") -> C
     cache.next_B, cache.fed = values["next_B"], facts["fed"]
     cache.layouts, cache.state = values["layouts"], values["state"]
     known = {name: unflatten(facts["facts"][name], {}) for name in FACTS}
-    return Context(model=model, cache=cache, waiting=values["waiting"], **known)
+    seen = values.get("seen")  # earlier releases kept none
+    return Context(model=model, cache=cache, waiting=values["waiting"], seen=seen, **known)

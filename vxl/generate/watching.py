@@ -13,6 +13,7 @@ from vxl.generate.ahead import ahead
 from vxl.generate.context import Context, now
 from vxl.kv.policy import SEED
 from vxl.prefill.base import Piece
+from vxl.relevance.base import Seen
 from vxl.selector.asking import Waiting
 
 if TYPE_CHECKING:
@@ -62,11 +63,14 @@ def watch(
     encoded = [encode_stream(model, item, frames) for item, frames in zip(head.items, visuals, strict=True)]
     clock = Clock(model.device)
     waiting: list[Tensor] = []
+    seen: list[Tensor] = []
     done, total = 0, sum(item.groups for item in head.items)
     cuts = tuple((start, stop) for start, stop, _, _ in pieces(head, model.prefill.groups))
     try:
         for start, stop, item, groups in pieces(head, model.prefill.groups):
-            visual_GKD = None if item is None else next(encoded[item])
+            visual_GKD, seen_GFE = (None, None) if item is None else next(encoded[item])
+            if seen_GFE is not None:
+                seen.append(seen_GFE)
             part, known = layout.slice(start, stop), host.slice(start, stop)
             places = int(known.visual_BT.sum())
             embeds_1TD = model.splice(tokens_1T[:, start:stop], visual_GKD, part, places)
@@ -97,6 +101,7 @@ def watch(
         prefill_ms=clock.ms(),
         names=tuple(names),
         waiting=Waiting(torch.cat(waiting, dim=1), layout, cuts) if waiting else None,
+        seen=Seen(model.relevance.sees, torch.cat(seen)) if seen else None,
     )
 
 
@@ -142,8 +147,11 @@ def pieces(head: "Encoded", groups: int) -> Iterator[tuple[int, int, int | None,
         start = stop
 
 
-def encode_stream(model: "VideoLanguageModel", item: "Item", frames: Iterable[Tensor]) -> Generator[Tensor]:
-    """visual_GKD of one visual in pieces of `prefill.groups` groups; its last group is filled up.
+def encode_stream(
+    model: "VideoLanguageModel", item: "Item", frames: Iterable[Tensor]
+) -> Generator[tuple[Tensor, Tensor | None]]:
+    """visual_GKD of one visual in pieces of `prefill.groups` groups, and what relevance keeps of the frames,
+    seen_GFE; the last group is filled up.
 
     Raises:
         DataError: There are too few frames.
@@ -153,7 +161,11 @@ def encode_stream(model: "VideoLanguageModel", item: "Item", frames: Iterable[Te
     ready = filled if in_memory else ahead(filled, model.device)
     try:
         for piece_FCHW in ready:
-            yield model.encode(piece_FCHW)
+            patches_FPV = model.vision(piece_FCHW)
+            seen_FE = model.relevance.see(patches_FPV)
+            size = model.compressor.frames_per_group
+            seen_GFE = None if seen_FE is None else seen_FE.unflatten(0, (-1, size))
+            yield model.compressor(patches_FPV), seen_GFE
     finally:
         ready.close()
 

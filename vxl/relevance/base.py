@@ -19,11 +19,26 @@ from vxl.prefill.base import Piece
 if TYPE_CHECKING:
     from vxl.llm.cache import Cache
     from vxl.llm.decoder import Decoder
+    from vxl.vision.base import VisionEncoder
 
 
 @dataclass(frozen=True, kw_only=True)
 class RelevanceConfig(Option):
     """Which chunks of a video matter to a question."""
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """What a kind of relevance kept of every frame while it was watched."""
+
+    by: str
+    """Which kind, and of which weights: no other can read it."""
+    frames_GFE: Tensor
+    """A vector a frame of each group, counted through all visuals."""
+
+    def bytes(self) -> int:
+        """Memory that it holds."""
+        return self.frames_GFE.nbytes
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -38,6 +53,8 @@ class Question(Piece):
     """Each row's question as it was asked, where the asker said."""
     names: tuple[str, ...] = ()
     """What the watched visuals are called, as far as the watcher said."""
+    seen: Seen | None = None
+    """What `Relevance.see` kept of the frames."""
 
     @property
     def tokens_B(self) -> Tensor:
@@ -75,6 +92,21 @@ class Relevance:
 
     def __init__(self, config: RelevanceConfig) -> None:
         self.config = config
+
+    def equip(self, vision: "VisionEncoder") -> None:
+        """Called once with the model's vision tower; raises ConfigError where it does not do."""
+
+    def see(self, patches_FPV: Tensor) -> Tensor | None:
+        """What to keep of each watched frame for later questions, (F, E); None: nothing.
+
+        Args:
+            patches_FPV: The tower's output of whole groups.
+        """
+
+    @property
+    def sees(self) -> str:
+        """What `see` keeps, in words that tell it from what others keep."""
+        return type(self).__name__
 
     def score(self, question: Question, chunks: Chunks, cache: "Cache") -> Tensor:
         """Scores of every chunk for every row, float [B, C]: the higher, the more it matters.

@@ -27,7 +27,7 @@ PREFIXES = ("", "vision_model.", "dinov2.", "dinov2_with_registers.")
 
 
 def read_tower(
-    source: str, names: Iterable[str], published: Callable[[str], tuple[str, ...]]
+    source: str, names: Iterable[str], published: Callable[[str], tuple[str, ...]], key: str = "vision.weights"
 ) -> dict[str, Tensor]:
     """The tensors `names` of a checkpoint.
 
@@ -35,12 +35,13 @@ def read_tower(
         source: A hub name or the path of a folder.
         names: The parameters wanted, by our names.
         published: From our name of a parameter to the names that it may have in the checkpoint.
+        key: The setting that names the checkpoint, for messages.
 
     Raises:
         CheckpointError: There is no such checkpoint, or it lacks a tensor.
     """
     refuse_unfetched(source)
-    files = _shards(source)
+    files = _shards(source, key)
     found: dict[str, Tensor] = {}
     missing: list[str] = []
     for name in names:
@@ -53,14 +54,16 @@ def read_tower(
     if missing:
         listed = ", ".join(missing[:4]) + (", …" if len(missing) > 4 else "")
         raise CheckpointError(
-            f"vision.weights={source} lacks {len(missing)} of {len(missing) + len(found)} tensors: {listed}\n"
+            f"{key}={source} lacks {len(missing)} of {len(missing) + len(found)} tensors: {listed}\n"
             "  expected: a checkpoint of the architecture and at least as many blocks as vision.layers says\n"
-            "  e.g.  vision.weights=random"
+            f"  e.g.  {key}=random"
         )
     return found
 
 
-def load_exactly(module: nn.Module, found: Mapping[str, Tensor], source: str) -> None:
+def load_exactly(
+    module: nn.Module, found: Mapping[str, Tensor], source: str, key: str = "vision.weights"
+) -> None:
     """Copies `found` into a module, every tensor of it.
 
     Raises:
@@ -79,7 +82,7 @@ def load_exactly(module: nn.Module, found: Mapping[str, Tensor], source: str) ->
         ]
         more = [f"  … and {len(wrong) - 4} more"] if len(wrong) > 4 else []
         raise CheckpointError(
-            "\n".join([f"vision.weights={source} has other shapes than the config:", *listed[:4], *more])
+            "\n".join([f"{key}={source} has other shapes than the config:", *listed[:4], *more])
             + "\n  set vision.width, vision.mlp, vision.heads and vision.patch to the checkpoint's"
         )
     module.load_state_dict(fitting)
@@ -99,7 +102,7 @@ def resize_positions(table_PV: Tensor, grid: int, class_tokens: int, *, antialia
     return torch.cat([front, resized.permute(1, 2, 0).flatten(0, 1).to(table_PV.dtype)])
 
 
-def _shards(source: str) -> dict[str, Callable[[], Tensor]]:
+def _shards(source: str, key: str) -> dict[str, Callable[[], Tensor]]:
     """Each tensor of the checkpoint by name, as a function that reads it."""
     for file in FILES:
         path = _locate(source, file)
@@ -112,15 +115,15 @@ def _shards(source: str) -> dict[str, Callable[[], Tensor]]:
         for shard in shards:
             part = _locate(source, shard)
             if part is None:
-                raise CheckpointError(f"vision.weights={source} lacks {shard}, which {file} names.")
+                raise CheckpointError(f"{key}={source} lacks {shard}, which {file} names.")
             tensors |= _tensors(part)
         return tensors
     raise CheckpointError(
-        f"vision.weights={source} is no checkpoint: none of {', '.join(FILES)} is there"
+        f"{key}={source} is no checkpoint: none of {', '.join(FILES)} is there"
         f"{'' if Path(source).is_dir() else ', nor on the hub or in its cache'}.\n"
-        "  a folder on disk:     vision.weights=PATH\n"
-        "  a name on the hub:    vision.weights=google/siglip-so400m-patch14-384  (needs the network once)\n"
-        "  no trained weights:   vision.weights=random"
+        f"  a folder on disk:     {key}=PATH\n"
+        f"  a name on the hub:    {key}=google/siglip-so400m-patch14-384  (needs the network once)\n"
+        f"  no trained weights:   {key}=random"
     )
 
 
