@@ -1,8 +1,8 @@
 """How alike SigLIP finds a chunk's frames and the question.
 
 The tower has run in any case: while a video is watched, the few weights that SigLIP has behind it make one
-embedding of each frame, which the context keeps. A question goes through SigLIP's own text tower when it comes.
-A tower that was trained on has moved away from these weights; embeddings follow it as far as that goes.
+embedding of each frame, which the context keeps. A question goes through SigLIP's own text tower when it
+comes. A tower that was trained on has moved away from these weights; embeddings follow it as far as that goes.
 
 Letters: E width of an embedding.
 """
@@ -25,10 +25,7 @@ from vxl.vision.siglip import SiglipConfig as TowerConfig
 from vxl.vision.weights import load_exactly, read_tower
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from transformers import SiglipConfig as WholeConfig
-    from transformers import SiglipTextConfig
+    from collections.abc import Generator, Sequence
 
     from vxl.llm.cache import Cache
     from vxl.vision.base import VisionConfig, VisionEncoder
@@ -214,7 +211,7 @@ def load_words(tower: TowerConfig, source: str) -> Words:
         )
         with seeded("text"):
             return Words(SiglipTextModel(small).eval(), None)
-    config: SiglipTextConfig = read_whole(source).text_config
+    config = read_whole(source).text_config
     try:
         tokenizer = AutoTokenizer.from_pretrained(source)
         loaded: Any = SiglipTextModel.from_pretrained(
@@ -223,8 +220,8 @@ def load_words(tower: TowerConfig, source: str) -> Words:
     except (OSError, ValueError, ImportError) as error:
         reason = " ".join(str(error).split())[:160]
         raise CheckpointError(
-            f"{KEY}={source} has no text tower with a tokenizer: {reason}\n  expected: the whole SigLIP, such as "
-            "google/siglip-so400m-patch14-384"
+            f"{KEY}={source} has no text tower with a tokenizer: {reason}\n"
+            "  expected: the whole SigLIP, such as google/siglip-so400m-patch14-384"
         ) from error
     model, report = loaded
     if report["missing_keys"]:
@@ -236,8 +233,8 @@ def load_words(tower: TowerConfig, source: str) -> Words:
     return Words(model.eval(), tokenizer)
 
 
-def read_whole(source: str) -> "WholeConfig":
-    """The config of a checkpoint of both towers.
+def read_whole(source: str) -> Any:
+    """The config of a checkpoint of both towers, a `transformers.SiglipConfig`.
 
     Raises:
         CheckpointError: There is none, or it is of something else.
@@ -261,7 +258,7 @@ def read_whole(source: str) -> "WholeConfig":
 
 
 @contextmanager
-def seeded(part: str) -> "Iterator[None]":
+def seeded(part: str) -> "Generator[None]":
     """A block whose random weights are always the same."""
     with torch.random.fork_rng([]):
         torch.manual_seed(zlib.crc32(part.encode()))

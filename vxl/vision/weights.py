@@ -27,7 +27,10 @@ PREFIXES = ("", "vision_model.", "dinov2.", "dinov2_with_registers.")
 
 
 def read_tower(
-    source: str, names: Iterable[str], published: Callable[[str], tuple[str, ...]], key: str = "vision.weights"
+    source: str,
+    names: Iterable[str],
+    published: Callable[[str], tuple[str, ...]],
+    key: str = "vision.weights",
 ) -> dict[str, Tensor]:
     """The tensors `names` of a checkpoint.
 
