@@ -11,7 +11,7 @@ from torch import Tensor
 from tests.small import IMAGE, frames, head, model, video
 from vxl.errors import CheckpointError, ConfigError, DataError
 from vxl.generate import ask, ask_all, load_context, watch
-from vxl.kv.bilevel import BilevelConfig
+from vxl.kv.bilevel import Bilevel, BilevelConfig
 from vxl.model import VideoLanguageModel
 from vxl.relevance.attention import AttentionConfig
 from vxl.relevance.base import Question, chunks_of
@@ -68,13 +68,13 @@ def built(weights: str | Path, layers: int = 2, **changes: Any) -> VideoLanguage
     return model(**({"vision": vision, "relevance": SiglipConfig(), "kv": KV} | changes))
 
 
-def scores(m: VideoLanguageModel, context: Any, *texts: str) -> Tensor:
+def scores(m: Any, context: Any, *texts: str) -> Tensor:
     from vxl.data.layout import Layout
 
     asked = torch.full((len(texts), 2), 5)
     question = Question(
         m.llm.embed(asked),
-        Layout.text(*asked.shape),
+        Layout.text(len(texts), 2),
         llm=m.llm,
         relevance=m.relevance,
         tokens=((5, 5),) * len(texts),
@@ -90,7 +90,7 @@ def scores(m: VideoLanguageModel, context: Any, *texts: str) -> Tensor:
 def test_scores_are_those_of_the_whole_siglip(published: Path, layers: int, pool: Any) -> None:
     """Wherever the tower stops, and though the video comes in pieces with its last group filled up."""
     whole = transformers.SiglipModel.from_pretrained(published).eval()
-    tokenizer = transformers.AutoTokenizer.from_pretrained(published)
+    tokenizer: Any = transformers.AutoTokenizer.from_pretrained(published)
     m = built(published, layers, relevance=SiglipConfig(pool=pool))
     shown, picture = frames(18), frames(1, seed=1)
     context = watch(m, head(video(5), IMAGE), [shown.split(5), picture])
@@ -117,6 +117,7 @@ def test_the_question_chooses_the_chunk(published: Path) -> None:
         alone = ask(context, question, texts=[TEXTS[row]], max_new_tokens=9)
         assert alone.tokens == together[row].tokens
     asked = scores(m, context, *TEXTS)
+    assert isinstance(m.policy, Bilevel)
     choice = m.policy.choose(chunks_of(context.cache, 2), asked, torch.tensor([context.cache.entries()]))
     assert choice[:, 1:-1].int().argmax(1).tolist() == asked[:, 1:-1].argmax(1).tolist()
 

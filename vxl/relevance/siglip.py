@@ -2,7 +2,8 @@
 
 The tower has run in any case: while a video is watched, the few weights that SigLIP has behind it make one
 embedding of each frame, which the context keeps. A question goes through SigLIP's own text tower when it
-comes. A tower that was trained on has moved away from these weights; embeddings follow it as far as that goes.
+comes. A tower that was trained on has moved away from these weights; embeddings follow it as far as that
+goes.
 
 Letters: E width of an embedding.
 """
