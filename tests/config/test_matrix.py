@@ -35,6 +35,7 @@ REFUSED = {
     ("tiny", "published", "vision=siglip_so400m"): UNEVEN,
     ("videoxl", "published", "compressor=none"): LONG,
     ("videoxl", "published", "stage=lora"): LONG,
+    ("videoxl", "published", "stage=videoxl2_instruct"): LONG,
     ("videoxl2", "published", "compressor=none"): LONG,
     ("videoxl2", "published", "compressor=pool"): LONG,
     ("videoxl_pro", "published", "compressor=none"): LONG,
