@@ -34,8 +34,10 @@ REFUSED = {
     ("small", "published", "compressor=none"): LONG,
     ("tiny", "published", "vision=siglip_so400m"): UNEVEN,
     ("videoxl", "published", "compressor=none"): LONG,
-    ("videoxl", "published", "stage=lora"): LONG,
-    ("videoxl", "published", "stage=videoxl2_instruct"): LONG,
+    **{
+        ("videoxl", "published", f"stage={stage}"): LONG
+        for stage in ("lora", "videoxl2_instruct", "videoxl_pro_instruct")
+    },
     ("videoxl2", "published", "compressor=none"): LONG,
     ("videoxl2", "published", "compressor=pool"): LONG,
     ("videoxl_pro", "published", "compressor=none"): LONG,
