@@ -119,6 +119,8 @@ class Slurm:
         return "\n".join(f"--- {file.name}\n{file.read_text()[-2000:]}" for file in files)
 
     def _conf(self) -> str:
+        # A requeued job starts cred_expire seconds later: 5, not 120. Then a message that killed its step may
+        # not be sent again for want of an answer within 10 seconds: it would kill the next start's step.
         host, user, folder = socket.gethostname().partition(".")[0], getpass.getuser(), self.folder
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20 * 8 // 10
         controller, node = _free_ports(2)
@@ -154,6 +156,7 @@ PreemptMode=REQUEUE
 SlurmdParameters=config_overrides
 ReturnToService=2
 KillWait=10
+MessageTimeout=60
 MinJobAge=600
 GresTypes=gpu
 NodeName={host} NodeAddr=127.0.0.1 CPUs={self.cpus} RealMemory={memory} Gres=gpu:2 State=UNKNOWN
