@@ -26,7 +26,7 @@ def main() -> None:
     memory.axhline(79.2, color="black", linestyle=":", linewidth=1)
     memory.text(-0.4, 80, "80 GB", fontsize=8, va="bottom")
     memory.set_ylim(0, 92)
-    title = "Video-XL-2 8B in full, bf16 weights and moments, 8k tokens a GPU, H100 80 GB"
+    title = "Video-XL-2 8B in full, bf16 weights and moments, 4,864 tokens a GPU, H100 80 GB"
     figure.suptitle(title, fontsize=10)
     figure.savefig(HERE / "figure.png", dpi=150)
 

@@ -212,14 +212,16 @@ def made(config: Any, group: Group, device: torch.device, sharded: bool, same: b
 
 
 class Rows(LightningDataModule):
-    """Steps of packed rows that were made beforehand: documents of 64 frames and as much text."""
+    """Steps of packed rows that were made beforehand: documents of 4,096 tokens, half of them video."""
 
     def __init__(self, config: Any, tokens: int, accumulate: int, group: Group, stop: int) -> None:
         super().__init__()
         from vxl.compressor.plan import plan
 
         shape = plan(config.compressor, config.vision.grid)
-        groups = max(1, min(16, tokens // (2 * shape.tokens_per_group)))
+        documents = max(1, round(tokens / 4096))
+        length = tokens // documents
+        groups = max(1, min(16, length // (2 * (shape.tokens_per_group + 8))))
         side, vocab = config.vision.pixels.size, min(config.llm.vocab, 1000)
         self.batches: list[list[Batch]] = []
         for step in range(2):
@@ -228,8 +230,7 @@ class Rows(LightningDataModule):
                 place = step * 1000 + number * group.ranks + group.rank
                 maker = torch.Generator().manual_seed(place)
                 row = []
-                length = min(tokens, 2 * groups * (shape.tokens_per_group + 8))
-                for _ in range(tokens // length):
+                for _ in range(documents):
                     encoded = Encoded()
                     for index in range(groups):
                         encoded.visual([3] * 8, Kind.TIME, index, float(index))
