@@ -2,7 +2,10 @@
 
 import os
 import signal
+import subprocess
+import sys
 
+import pytest
 import torch
 
 from vxl.data.worker import leave_signals_to_trainer
@@ -40,3 +43,19 @@ def test_but_it_can_be_ended():
         assert "DataLoader worker" in str(error)  # noqa: PT017
     else:
         raise AssertionError("it went on")
+
+
+@pytest.mark.slow
+def test_a_process_that_fails_takes_its_workers_along() -> None:
+    """The traceback holds the loader, so that nothing ends the worker before the interpreter does."""
+    code = """
+import sys
+from torch.utils.data import DataLoader
+from vxl.data.worker import end_with_trainer, leave_signals_to_trainer
+end_with_trainer()
+loader = iter(DataLoader(range(9), num_workers=1, worker_init_fn=leave_signals_to_trainer))
+next(loader)
+sys.held = loader
+raise SystemExit(3)
+"""
+    assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 3

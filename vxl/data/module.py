@@ -24,7 +24,7 @@ from vxl.data.seeds import seed_of
 from vxl.data.source import Source
 from vxl.data.stream import MicroBatch, Stream
 from vxl.data.tokenizer import tokenizer_of
-from vxl.data.worker import leave_signals_to_trainer
+from vxl.data.worker import end_with_trainer, leave_signals_to_trainer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -175,6 +175,8 @@ class DataModule(L.LightningDataModule):
         workers = self.config.data.workers
         # Tokenizers warn when a process is forked that has used their threads (to train one, say).
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+        if workers:
+            end_with_trainer()
         return DataLoader(
             dataset,
             batch_size=None,

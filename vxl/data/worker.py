@@ -4,7 +4,10 @@ SLURM and a terminal send their signals to whole groups of processes. A worker t
 trainer fail in the middle of a step, before it could save.
 """
 
+import atexit
+import multiprocessing
 import signal
+from functools import cache
 from types import FrameType
 
 
@@ -18,3 +21,18 @@ def leave_signals_to_trainer(worker: int) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
     signal.signal(signal.SIGTERM, first)
+
+
+@cache
+def end_with_trainer() -> None:
+    """Ends the workers when this process does.
+
+    Python asks them to by one SIGTERM, which they leave to the trainer, and would wait for them forever.
+    """
+    atexit.register(_end_workers)
+
+
+def _end_workers() -> None:
+    for child in multiprocessing.active_children():
+        if child.daemon:
+            child.kill()
