@@ -62,7 +62,11 @@ def variants() -> list[list[str]]:
     return rows + [[word for word in row if word] for row in itertools.zip_longest(*rest)]
 
 
-@pytest.mark.parametrize("size", list(choices([CONF])["size"]))
+# In miniature in the quick suite, at the true size with the slow ones: a minute each.
+SIZES = [pytest.param(s, marks=[pytest.mark.slow] * (s != "tiny")) for s in choices([CONF])["size"]]
+
+
+@pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("model", list(choices([CONF])["model"]))
 def test_every_option_composes_with_every_model_and_size(model: str, size: str) -> None:
     for words in variants():
