@@ -5,6 +5,7 @@ import pickle
 import pytest
 
 from tests.data.media import image, talk, video, write
+from vxl.data.files import GoneError
 from vxl.data.shards import Member, write_shards
 from vxl.data.source import IndexedShards, Source
 from vxl.errors import DataError
@@ -64,3 +65,13 @@ def test_nothing_that_can_be_used(tmp_path):
         DataError, match=r"no sample of .* can be used, of 1 in all; the first:\n.*sample 'b'"
     ):
         IndexedShards(str(tmp_path), cache=tmp_path)
+
+
+def test_where_a_sample_was_is_said_even_when_its_shard_and_index_are_gone(tmp_path):
+    write(tmp_path, 2, shards=1)
+    source = IndexedShards(str(tmp_path), cache=tmp_path)
+    for file in tmp_path.glob("*.tar*"):
+        file.unlink()
+    with pytest.raises(GoneError, match="is not there any more"):
+        source.load(1)
+    assert source.where(1) == (str(tmp_path / "s-0-000.tar"), "number 1")

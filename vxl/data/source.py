@@ -100,7 +100,10 @@ class IndexedSource:
     def where(self, number: int) -> tuple[str, str]:
         """(shard, key) of a sample."""
         index, member, _ = self._locate(number)
-        return index.of, index.entry(member)["key"]
+        try:
+            return index.of, index.entry(member)["key"]
+        except DataError:  # the index is gone, perhaps with its shard
+            return index.of, f"number {member}"
 
     def known_bad(self, most: int | None = None) -> list[BadSample]:
         """What indexing found unusable, the first `most` of them."""
