@@ -48,7 +48,7 @@ def part(table: Stored, start: int, stop: int) -> Stored:
     """Rows [start, stop) of a table."""
 
     def read() -> Tensor:
-        return table.read()[start:stop]
+        return table.part((slice(start, stop),))
 
     return Stored(table.dtype, (stop - start, *table.shape[1:]), table.file, read)
 
