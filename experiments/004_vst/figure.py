@@ -32,7 +32,10 @@ def main(source: Path, target: Path) -> None:
         ax.set_xscale("log", base=2)
         ax.set_xticks(sorted({row["frames"] for row in rows}), minor=False)
         ax.xaxis.set_major_formatter("{x:.0f}")
-        ax.set_yscale("log", base=2)
+        if key == "peak_gib":  # mostly the weights, which no ratio changes
+            ax.set_ylim(bottom=0)
+        else:
+            ax.set_yscale("log", base=2)
         ax.yaxis.set_major_formatter("{x:g}")
         ax.grid(alpha=0.3)
     axes[0].legend(fontsize=8)

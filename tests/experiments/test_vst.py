@@ -1,9 +1,11 @@
 """The benchmark of summary tokens: that it runs, and what its committed numbers promise."""
 
 import importlib.util
+import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 
 FOLDER = Path(__file__).parents[2] / "experiments" / "004_vst"
@@ -40,3 +42,27 @@ def test_operations_are_those_of_the_model() -> None:
     few, many = (module.flops(model, module.head_of(model, frames), 2) for frames in (20, 40))
     assert 2 * few < many < 3 * few  # linear but for the attention to what stays
     assert module.flops(model, module.head_of(model, 20), 16) < few
+
+
+@pytest.fixture(scope="module")
+def rows() -> list[dict[str, Any]]:
+    return json.loads((FOLDER / "results.json").read_text())
+
+
+def test_the_table_is_whole(rows: list[dict[str, Any]]) -> None:
+    found = {(row["frames"], row["ratio"]) for row in rows if "ttft_s" in row}
+    assert found == {(f, r) for f in (128, 256, 512, 1024, 2048) for r in (2, 4, 8, 16, 32)}
+    assert all(row["device"] and row["torch"] and row["commit"] for row in rows)
+
+
+def test_2048_frames_at_ratio_16(rows: list[dict[str, Any]]) -> None:
+    row = next(row for row in rows if (row["frames"], row["ratio"]) == (2048, 16) and "ttft_s" in row)
+    assert row["ttft_s"] <= 16
+    assert row["peak_gib"] <= 40
+
+
+def test_a_training_step_of_13_windows(rows: list[dict[str, Any]]) -> None:
+    row = next(row for row in rows if "training" in row)
+    assert (row["frames"], row["windows"]) == (128, 13)
+    assert row["tokens_per_s"] > 0
+    assert row["peak_gib"] < 80
