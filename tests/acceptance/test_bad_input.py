@@ -175,6 +175,11 @@ CASES = {
         "  allowed: 2 or more in all\n  e.g.  strategy=fsdp2 trainer.devices=2\n"
         "        strategy=single             (on one)",
     ),
+    "packed rows with summary tokens": Case(
+        "kv=vst data.packing=true",
+        "config error: data.packing=true does not go with kv=vst: windows of packed samples would share a "
+        "memory.\n  allowed: data.packing=false, or another kv\n  e.g.  data.packing=false",
+    ),
     "a truncated mp4 among others": Case(
         f"{SHARDS} data.max_bad_fraction=0.5",
         "",
