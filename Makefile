@@ -6,9 +6,12 @@ TORCH ?= torch==2.13.0
 #   make test-lowest LOWEST_TORCH="torch==2.11.0 --index-url https://download.pytorch.org/whl/cpu"
 LOWEST_TORCH ?= $(TORCH)
 LOWEST ?= transformers==5.17.0 "huggingface-hub<2"
+# Processes that tests are spread over, a file in one of them; each uses one thread.
+PROCESSES ?= 2
 ARGS ?=
 
 BIN := .venv/bin
+SPREAD := -n $(PROCESSES) --dist loadfile
 READY := .venv/ready
 
 .PHONY: train small test test-slow test-all test-kills test-grid test-slurm test-lowest lint format bench clean
@@ -21,15 +24,15 @@ small: $(READY)  ## fetch the pretrained weights of model=small, once (180 MB fr
 	$(BIN)/vxl fetch small $(ARGS)
 
 test: $(READY)  ## the quick suite
-	$(BIN)/python -m pytest -m "not slow and not kills and not grid" $(ARGS)
+	$(BIN)/python -m pytest $(SPREAD) -m "not slow and not kills and not grid" $(ARGS)
 
 test-slow: $(READY)  ## subprocesses, kills, the README's commands
-	$(BIN)/python -m pytest -m "slow and not kills" $(ARGS)
+	$(BIN)/python -m pytest $(SPREAD) -m "slow and not kills" $(ARGS)
 
 test-all: test test-slow  ## what CI runs, and test-lowest
 
 test-lowest: .venv-lowest/ready  ## attention, cache and decoders on the lowest transformers
-	.venv-lowest/bin/python -m pytest -m "not slow and not kills" tests/llm tests/prefill tests/test_model.py tests/vision $(ARGS)
+	.venv-lowest/bin/python -m pytest $(SPREAD) -m "not slow and not kills" tests/llm tests/prefill tests/test_model.py tests/vision $(ARGS)
 
 test-kills: $(READY)  ## twenty random kills of one run, for 0 and 2 data workers
 	$(BIN)/python -m pytest -m kills -s $(ARGS)
@@ -65,5 +68,5 @@ $(READY): pyproject.toml constraints.txt
 .venv-lowest/ready: pyproject.toml Makefile
 	test -x .venv-lowest/bin/python || $(PYTHON) -m venv .venv-lowest
 	.venv-lowest/bin/python -m pip install --quiet $(LOWEST_TORCH)
-	.venv-lowest/bin/python -m pip install --quiet $(LOWEST) safetensors numpy pillow av==17.0.0 einops pyyaml rich pytest pytest-timeout hypothesis
+	.venv-lowest/bin/python -m pip install --quiet $(LOWEST) safetensors numpy pillow av==17.0.0 einops pyyaml rich pytest pytest-timeout pytest-xdist hypothesis
 	touch .venv-lowest/ready
