@@ -11,7 +11,7 @@ PROCESSES ?= 2
 ARGS ?=
 
 BIN := .venv/bin
-SPREAD := -n $(PROCESSES) --dist loadfile
+SPREAD := -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
 READY := .venv/ready
 
 .PHONY: train small test test-slow test-all test-kills test-grid test-slurm test-lowest lint format bench clean
