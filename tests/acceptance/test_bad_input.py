@@ -281,9 +281,9 @@ CASES = {
         output="would run mixed/ratio=16\n"
         "sweep mixed\n"
         "│ ratio=6  │ failed: compressor.ratio=6 does not fit a grid of 4 x 4 patches. "
-        "│ -    │ -        │ -       │\n"
+        "│    - │            - │       - │\n"
         "│ ratio=16 │ previewed                                                        "
-        "│ -    │ -        │ -       │\n"
+        "│    - │            - │       - │\n"
         "1 of 2 members failed; the same command runs only those again.",
     ),
 }

@@ -237,14 +237,24 @@ class Member:
         print(f"\nmember {self.name} failed: {self.error}\n", file=sys.stderr)
 
 
+COLUMNS: dict[str, tuple[str, Callable[[float], str]]] = {
+    "loss": ("loss_last", lambda value: f"{value:.3f}"),
+    "held-out acc": ("heldout_accuracy", lambda value: f"{100 * value:.1f} %"),
+    "seconds": ("seconds", lambda value: f"{value:,.0f}"),
+}
+"""Of the table at a sweep's end: what a member's RESULT.json calls it, and how it is written."""
+
+
 def report(members: list[Member]) -> int:
     """Prints the table of all members; exit status 1 if any failed."""
     from rich.console import Console
     from rich.table import Table
 
     table = Table(title=f"sweep {members[0].sweep}", title_justify="left")
-    for column in ("member", "status", "loss", "accuracy", "seconds"):
-        table.add_column(column)
+    table.add_column("member")
+    table.add_column("status")
+    for column in COLUMNS:
+        table.add_column(column, justify="right")
     for member in members:
         result = member.directory / "RESULT.json"
         numbers = json.loads(result.read_text()) if result.exists() and member.error is None else {}
@@ -255,11 +265,9 @@ def report(members: list[Member]) -> int:
             if numbers
             else "previewed"
         )
-        table.add_row(
-            member.name,
-            status,
-            *(_number(numbers.get(key)) for key in ("loss_last", "heldout_accuracy", "seconds")),
-        )
+        found = [(numbers.get(key), write) for key, write in COLUMNS.values()]
+        shown = ["-" if value is None else write(value) for value, write in found]
+        table.add_row(member.name, status, *shown)
     console = Console()
     console.print(table)
     failed = sum(member.error is not None for member in members)
@@ -268,7 +276,3 @@ def report(members: list[Member]) -> int:
     else:
         console.print(f"compare:  vxl compare {members[0].sweep}")
     return 1 if failed else 0
-
-
-def _number(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, int | float) else "-"
