@@ -162,7 +162,7 @@ class VideoLanguageModel(nn.Module):
         """The loss of a batch; only supervised positions go through the output layer."""
         shows = len(batch.frames_FCHW) > 0
         visual_GKD = self.encode(batch.frames_FCHW) if shows else None
-        embeds_BTD = self.splice(batch.tokens_BT, visual_GKD, batch.layout)
+        embeds_BTD = self.splice(batch.tokens_BT, visual_GKD, batch.layout, batch.visual_tokens)
         if not shows and (is_sharded(self) or (self.training and torch.is_grad_enabled())):
             embeds_BTD = embeds_BTD + self._nothing_seen().to(embeds_BTD.dtype)
         rows = Rows(embeds_BTD, batch.labels_BT, batch.positions_BT, batch.layout)

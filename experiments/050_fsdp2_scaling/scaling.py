@@ -5,10 +5,13 @@ The steps are those of `python train.py` (module, strategies, trainer); batches 
 
     python scaling.py --gpus 1,2,4,8 --as-json results.json   # all rows that this machine has the GPUs for
     torchrun --nproc-per-node 2 scaling.py --rows fsdp2/7b/8192 --as-json one.json   # one row, or some
+
+A row is STRATEGY/MODEL/TOKENS, and what else it is about: a variant, `same` (equal numbers), `save`.
     python scaling.py --gpus 1,2 --tiny --as-json tiny.json   # in miniature, on the CPU
 """
 
 import argparse
+import dataclasses
 import gc
 import importlib.metadata
 import itertools
@@ -28,6 +31,7 @@ import torch
 from lightning.pytorch import Callback, LightningDataModule
 from torch import distributed as dist
 from torch import nn
+from torch.distributed.tensor import DTensor
 
 from vxl.checkpoint.fill import skeleton
 from vxl.config.compose import compose
@@ -36,10 +40,11 @@ from vxl.data.collate import Batch, Example, collate
 from vxl.data.encoded import Encoded, Item
 from vxl.data.layout import Kind
 from vxl.model import build_model
+from vxl.train.compiled import compile_blocks
 from vxl.train.group import Group, gathered, processes
 from vxl.train.module import VideoLanguageModule
 from vxl.train.provenance import git
-from vxl.train.sharding import deal
+from vxl.train.sharding import deal, materialise
 from vxl.train.throughput import flops_of, peak_of
 from vxl.train.trainer import build_trainer, device_of
 
@@ -64,26 +69,39 @@ MODELS = {
     # Weights and moments in fp32, gradients summed in fp32: what a real run does.
     "7b_fp32": ["trainer.precision=bf16-mixed"],
     # For equal numbers, and what checkpoints cost: true widths, two layers.
-    "reduced": ["trainer.precision=32-true", "llm.attention=sdpa", "llm.layers=2", "vision.layers=2"],
+    "reduced": [
+        "trainer.precision=32-true",
+        "llm.attention=sdpa",
+        "llm.layers=2",
+        "llm.vocab=8192",
+        "vision.layers=2",
+    ],
     "shallow": ["trainer.precision=bf16-true", "llm.layers=2"],
 }
+VARIANTS = {
+    # As many blocks keep their activations as fit beside a half of the weights and moments.
+    "kept": ["llm.recomputed=0.35"],
+    "compiled": ["llm.recomputed=0.35", "trainer.compile=inductor"],
+}
 # Rows in the order of what they tell, for each number of GPUs; what has no place on it is listed as not run.
+MORE = [
+    "fsdp2/7b/8192",
+    "fsdp2/7b/8192/kept",
+    "ddp/7b/8192",
+    "fsdp2_grad/7b/8192",
+    "fsdp2/reduced/2048/same",
+    "fsdp2/shallow/8192/save",
+    "fsdp2/7b/32768",
+    "fsdp2/7b_fp32/8192",
+    "fsdp2/7b/8192/compiled",
+]
 ROWS = {
     1: ["single/7b/8192", "single/reduced/2048/same"],
-    2: [
-        "fsdp2/7b/8192",
-        "fsdp2_grad/7b/8192",
-        "fsdp2/reduced/2048/same",
-        "ddp/7b/8192",
-        "fsdp2/shallow/8192/save",
-        "fsdp2/7b/32768",
-        "fsdp2/7b_fp32/8192",
-    ],
-    4: ["fsdp2/7b/8192", "fsdp2_grad/7b/8192", "ddp/7b/8192", "hsdp/7b/8192", "fsdp2/7b/32768"],
-    8: ["fsdp2/7b/8192", "fsdp2_grad/7b/8192", "ddp/7b/8192", "hsdp/7b/8192", "fsdp2/7b/32768"],
+    2: MORE,
+    4: [*MORE, "hsdp/7b/8192"],
+    8: [*MORE, "hsdp/7b/8192"],
 }
-ROWS[4] += ["fsdp2/7b_fp32/8192", "fsdp2/reduced/2048/same"]
-ROWS[8] += ["fsdp2/7b_fp32/8192", "fsdp2/reduced/2048/same"]
+SAME = 10  # steps whose numbers are compared, and as many more behind a checkpoint of one GPU
 
 
 def main() -> None:
@@ -91,6 +109,7 @@ def main() -> None:
     parsed.add_argument("--gpus", help="how many GPUs, each a group of processes of its own: 1,2,4,8")
     parsed.add_argument("--rows", help="under torchrun: STRATEGY/MODEL/TOKENS, …")
     parsed.add_argument("--steps", type=int, default=30, help="steps of a row of 8k tokens, a quarter of 32k")
+    parsed.add_argument("--until", type=float, help="no row begins after this time (as time.time() has it)")
     parsed.add_argument("--tiny", action="store_true", help="in miniature, on the CPU")
     parsed.add_argument("--kept", type=Path, help="folder where checkpoints of equal numbers are passed on")
     parsed.add_argument("--as-json", type=Path, required=True, help="where the rows go, one by one")
@@ -111,6 +130,7 @@ def lead(given: argparse.Namespace) -> None:
         if gpus in wanted and gpus <= there:
             flags = ["--as-json", str(given.as_json), "--steps", str(given.steps), "--kept", str(given.kept)]
             flags += ["--tiny"] if given.tiny else []
+            flags += ["--until", str(given.until)] if given.until else []
             torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
             rows = ["--rows", ",".join(ROWS[gpus])]
             command = [*torchrun, "--nproc-per-node", str(gpus), __file__, *rows, *flags]
@@ -118,8 +138,13 @@ def lead(given: argparse.Namespace) -> None:
             subprocess.run(command, check=False)
         else:
             for row in ROWS[gpus]:
-                command = f"torchrun --nproc-per-node {gpus} {Path(__file__).name} --rows {row}"
-                write(given.as_json, {"row": row, "gpus": gpus, "not_run": True, "command": command})
+                leave_out(given, row, gpus)
+
+
+def leave_out(given: argparse.Namespace, row: str, gpus: int) -> None:
+    """Lists a row as not run, with its command."""
+    command = f"torchrun --nproc-per-node {gpus} {Path(__file__).name} --rows {row}"
+    write(given.as_json, {"row": row, "gpus": gpus, "not_run": True, "command": command})
 
 
 def work(given: argparse.Namespace) -> None:
@@ -132,6 +157,10 @@ def work(given: argparse.Namespace) -> None:
     some = compose("train", [*words, f"strategy={strategy}"]).trainer
     with processes(some, cuda=not given.tiny) as group:
         for row in given.rows.split(","):
+            if any(gathered(given.until is not None and time.time() > given.until)):
+                if group.first:
+                    leave_out(given, row, gpus)
+                continue
             began = time.perf_counter()
             try:
                 found = measure(given, group, words, row)
@@ -155,66 +184,106 @@ def measure(given: argparse.Namespace, group: Group, words: list[str], row: str)
     """Trains some steps under one strategy and returns their numbers."""
     strategy, kind, size, *more = row.split("/")
     same, save = "same" in more, "save" in more
-    tokens = 64 if given.tiny else int(size)
-    steps = 4 if given.tiny else 10 if same else 6 if save else max(4, given.steps * 8192 // tokens)
+    tokens = (512 if same else 2048) if given.tiny else int(size)
+    steps = 4 if given.tiny else SAME if same else 6 if save else max(4, given.steps * 8192 // tokens)
     chosen = ["trainer.precision=32-true"] if given.tiny else MODELS[kind]
     words = [*words, *chosen, f"strategy={strategy}"]
+    words += [word for name in more for word in VARIANTS.get(name, []) if not given.tiny]
     if strategy == "hsdp":
         words.append(f"strategy.shard={group.ranks // 2}")
     # Rows of a global batch that is the same for any number of GPUs, where numbers are compared.
     accumulate = max(1, 2 // group.ranks) if same else 1
-    total = 2 * steps if same else steps + 2
+    total = steps if same else steps + 2
     config = compose("train", [*words, f"trainer.max_steps={total}", f"trainer.accumulate={accumulate}"])
-    device, launch = device_of(config.trainer, group.local), build(config.strategy)
-    model, fill = made(config, group, device, launch.sharded, same)
-    parameters = sum(p.numel() for p in model.parameters())
-    flops = flops_of(model, peak_of(device) or 1.0)
-    module = VideoLanguageModule(model, config.stage, config.optim, total, 0, "same", fill)
-    record = Record(steps, device, traced=not same)
-    data = Rows(config, tokens, accumulate, group, stop=steps if same else total)
     with tempfile.TemporaryDirectory() as folder:
+        run = Run(config, group, tokens, Path(folder))
+        model, fill = made(config, group, run.device, run.launch.sharded, same)
+        record = Record(steps, run.device, traced=not same)
         if not given.tiny:
             torch.cuda.reset_peak_memory_stats()
-        trainer = build_trainer(config.trainer, launch, group, [record], Path(folder))
-        trainer.fit(module, datamodule=data)
-        found = numbers(record, flops, steps, group, device)
-        found |= {"parameters": parameters, "tokens_a_gpu": tokens, "precision": config.trainer.precision}
+        trainer, flops = run.fit(model, fill, record, 2 * steps if same else total)
+        found = numbers(record, flops, steps, group, run.device)
+        found["parameters"] = sum(p.numel() for p in model.parameters())
+        found |= {"tokens_asked": tokens, "words": words, "precision": config.trainer.precision}
         if save:
-            found |= checkpoints(trainer, group, Path(folder), parameters)
-        if same:
-            found |= equal_numbers(trainer, record, group, given.kept)
-    return {**found, **about(device)}
+            found |= checkpoints(trainer, group, Path(folder))
+        if same and given.kept is not None:
+            found |= equal_numbers(run, trainer, record, given.kept)
+    return {**found, **about(run.device)}
+
+
+class Run:
+    """What the trainings of one row share."""
+
+    def __init__(self, config: Any, group: Group, tokens: int, folder: Path) -> None:
+        self.config, self.group, self.tokens, self.folder = config, group, tokens, folder
+        self.device, self.launch = device_of(config.trainer, group.local), build(config.strategy)
+
+    def fit(
+        self,
+        model: nn.Module,
+        fill: Any,
+        record: "Record",
+        planned: int,
+        start: Path | None = None,
+    ) -> tuple[Any, Any]:
+        """Trains up to trainer.max_steps; returns the trainer, and the operations of a step.
+
+        Args:
+            model: Whole, or outlined where the strategy shards it.
+            fill: Fills a sharded one.
+            record: Sees the steps.
+            planned: Steps that the learning rate is laid out for.
+            start: A checkpoint to go on from.
+        """
+        config = self.config
+        flops = flops_of(model, peak_of(self.device) or 1.0)
+        module = VideoLanguageModule(model, config.stage, config.optim, planned, 0, "same", fill)
+        compile_blocks(model, config.trainer.compile)
+        trainer = build_trainer(config.trainer, self.launch, self.group, [record], self.folder)
+        data = Rows(config, self.tokens, config.trainer.accumulate, self.group)
+        trainer.fit(module, datamodule=data, ckpt_path=start, weights_only=False)
+        return trainer, flops
 
 
 def made(config: Any, group: Group, device: torch.device, sharded: bool, same: bool) -> tuple[nn.Module, Any]:
     """The model, and what fills it once it is sharded: random weights; the same ones where numbers count."""
     dtype = torch.bfloat16 if config.trainer.precision == "bf16-true" else torch.float32
-    if not sharded:
-        where = "cpu" if same else device
-        return build_model(config, device=where, dtype=dtype, pretrained=False), None
+    if same and not sharded:
+        return build_model(config, dtype=dtype, pretrained=False), None
+    outline = skeleton(config, dtype=dtype)
     if same:
 
         def fill(model: nn.Module) -> None:
             whole = build_model(config, dtype=dtype, pretrained=False).state_dict() if group.first else None
             deal(whole, model)
 
-        return skeleton(config, dtype=dtype), fill
+        return outline, fill
+    if not sharded:
+        materialise(outline, device)
+        draw(outline)
+    return outline, draw if sharded else None
 
-    def draw(model: nn.Module) -> None:
-        for name, parameter in model.named_parameters():
-            local = parameter.detach().to_local()  # type: ignore[attr-defined]
-            if parameter.ndim > 1:
-                local.normal_(std=0.02)
-            else:
-                local.fill_(1.0 if "norm" in name and name.endswith("weight") else 0.0)
 
-    return skeleton(config, dtype=dtype), draw
+def draw(model: nn.Module) -> None:
+    """Random weights, each rank its part."""
+    for name, parameter in model.named_parameters():
+        value = parameter.detach()
+        local = value.to_local() if isinstance(value, DTensor) else value
+        if parameter.ndim > 1:
+            local.normal_(std=0.02)
+        else:
+            local.fill_(1.0 if "norm" in name and name.endswith("weight") else 0.0)
 
 
 class Rows(LightningDataModule):
-    """Steps of packed rows that were made beforehand: documents of 4,096 tokens, half of them video."""
+    """Steps of packed rows that were made beforehand: documents of 4,096 tokens, half of them video.
 
-    def __init__(self, config: Any, tokens: int, accumulate: int, group: Group, stop: int) -> None:
+    Attributes:
+        batches: Two steps, in turn the even and the odd ones.
+    """
+
+    def __init__(self, config: Any, tokens: int, accumulate: int, group: Group) -> None:
         super().__init__()
         from vxl.compressor.plan import plan
 
@@ -246,21 +315,23 @@ class Rows(LightningDataModule):
                     row.append(Example(encoded, frames_FCHW))
                 micro.append(collate([row], pad=0, first_row=place))
             self.batches.append(micro)
-        self.stop = stop
+        if torch.cuda.is_available():  # as the loader's are
+            self.batches = [[batch.pin_memory() for batch in micro] for micro in self.batches]
 
     def train_dataloader(self) -> Any:
-        """A few steps, the two of them in turn."""
-        return Steps(self.batches, self.stop)
+        """Steps without end, on from where the trainer stands."""
+        assert self.trainer is not None
+        return Steps(self.batches, self.trainer.global_step)
 
 
 class Steps:
-    """Steps that end."""
+    """The steps from one on."""
 
-    def __init__(self, batches: list[list[Batch]], stop: int) -> None:
-        self.batches, self.stop = batches, stop
+    def __init__(self, batches: list[list[Batch]], start: int) -> None:
+        self.batches, self.start = batches, start
 
     def __iter__(self) -> Iterator[list[Batch]]:
-        for step in range(self.stop):
+        for step in itertools.count(self.start):
             yield self.batches[step % len(self.batches)]
 
 
@@ -286,17 +357,20 @@ class Record(Callback):
         self.seen.append(pl_module.last)
         if self.profiler is not None:
             self.profiler.stop()
-            self.kernels = shares(self.profiler.events(), self.ended[-1] - self.ended[-2])
+            self.kernels = shares(self.profiler.events())
             self.profiler = None
         if trainer.is_global_zero and (len(self.ended) <= 2 or len(self.ended) % 5 == 0):
             spent = self.ended[-1] - self.ended[-2] if len(self.ended) > 1 else 0.0
             say(f"  step {len(self.ended)}: loss {pl_module.last.loss:.5f}, {spent:.2f} s")
 
 
-def shares(events: Any, step: float) -> dict[str, float]:
-    """Of a traced step: the share of time in which collectives ran, and in which nothing else did."""
+def shares(events: Any) -> dict[str, Any]:
+    """Of a traced step, from its first kernel to its last: in which share of the time collectives ran, in
+    which nothing else did, and in which nothing ran at all; the longest such gaps in ms, with the kernels
+    around each."""
     kinds = {"all_gather": "AllGather", "reduce_scatter": "ReduceScatter", "all_reduce": "AllReduce"}
     spans: dict[str, list[tuple[float, float]]] = {"compute": [], **{kind: [] for kind in kinds}}
+    names: list[tuple[float, float, str]] = []
     for event in events:
         if event.device_type != torch.autograd.DeviceType.CUDA:
             continue
@@ -304,12 +378,22 @@ def shares(events: Any, step: float) -> dict[str, float]:
         if kind is None and "nccl" in event.name.lower():
             continue
         spans[kind or "compute"].append((event.time_range.start, event.time_range.end))
+        names.append((event.time_range.start, event.time_range.end, event.name))
     talking = union([span for kind in kinds for span in spans[kind]])
     computing = union(spans["compute"])
-    exposed = length(union([*talking, *computing])) - length(computing)
-    whole = step * 1e6
-    found = {f"{kind}_share": length(union(spans[kind])) / whole for kind in kinds}
-    return found | {"collectives_alone_share": exposed / whole, "compute_share": length(computing) / whole}
+    busy = union([*talking, *computing])
+    whole = busy[-1][1] - busy[0][0]
+    found: dict[str, Any] = {f"{kind}_share": length(union(spans[kind])) / whole for kind in kinds}
+    found["collectives_alone_share"] = (length(busy) - length(computing)) / whole
+    found |= {"compute_share": length(computing) / whole, "idle_share": 1 - length(busy) / whole}
+    gaps = sorted(((b[0] - a[1], a[1], b[0]) for a, b in itertools.pairwise(busy)), reverse=True)[:8]
+    before = {end: name for _, end, name in names}
+    after = {start: name for start, _, name in names}
+    found["longest_gaps_ms"] = [
+        [round(gap / 1000, 2), before.get(end, "")[:60], after.get(start, "")[:60]]
+        for gap, end, start in gaps
+    ]
+    return found | {"traced_seconds": whole / 1e6}
 
 
 def union(spans: list[tuple[float, float]]) -> list[tuple[float, float]]:
@@ -341,6 +425,7 @@ def numbers(record: Record, flops: Any, steps: int, group: Group, device: torch.
         "seconds_a_step": middle,
         "seconds_min_max": [between[0], between[-1]],
         "tokens_per_s_a_gpu": step.tokens / middle / group.ranks,
+        "tokens_a_gpu": step.tokens // group.ranks,
         "frames_a_gpu": step.frames / group.ranks,
         "tflop_a_gpu": operations / group.ranks / 1e12,
         "mfu": None if peak is None else operations / middle / peak / group.ranks,
@@ -350,7 +435,7 @@ def numbers(record: Record, flops: Any, steps: int, group: Group, device: torch.
     }
 
 
-def checkpoints(trainer: Any, group: Group, folder: Path, parameters: int) -> dict[str, Any]:
+def checkpoints(trainer: Any, group: Group, folder: Path) -> dict[str, Any]:
     """Seconds to save and to load all state, each rank its part."""
     folder = Path(gathered(str(folder))[0]) / "checkpoints" / "step-000001"
     seconds = []
@@ -369,35 +454,40 @@ def checkpoints(trainer: Any, group: Group, folder: Path, parameters: int) -> di
     return {"save_seconds": seconds[0], "load_seconds": seconds[1], "checkpoint_gb": size / 1e9}
 
 
-def equal_numbers(trainer: Any, record: Record, group: Group, kept: Path | None) -> dict[str, Any]:
-    """Losses of the first steps; one GPU leaves its own and a checkpoint, others compare and resume."""
-    losses = [step.loss for step in record.seen]
-    norms = [step.grad_norm for step in record.seen]
-    found: dict[str, Any] = {"losses": losses, "grad_norms": norms}
-    if kept is None:
-        return found
-    folder, told = kept / "checkpoints" / f"step-{len(losses):06d}", kept / "losses.json"
-    if group.ranks == 1:
+def equal_numbers(run: Run, trainer: Any, record: Record, kept: Path) -> dict[str, Any]:
+    """Losses and gradient norms of the first steps, and of as many more behind a checkpoint of one GPU.
+
+    One GPU leaves its numbers and the checkpoint; others compare theirs, and go on from it.
+    """
+    group, steps = run.group, run.config.trainer.max_steps
+    folder, told = kept / "checkpoints" / f"step-{steps:06d}", kept / "losses.json"
+    alone = group.ranks == 1
+    if alone:
         trainer.save_checkpoint(folder, weights_only=False)
+    elif not told.exists():
+        return {"first": seen(record)}
+    longer = dataclasses.replace(run.config.trainer, max_steps=2 * steps)
+    later = Run(dataclasses.replace(run.config, trainer=longer), group, run.tokens, run.folder)
+    model = skeleton(run.config, dtype=torch.float32)
+    if not run.launch.sharded:
+        materialise(model, run.device)
+    more = Record(steps, run.device, traced=False)
+    later.fit(model, None, more, 2 * steps, start=folder)
+    found: dict[str, Any] = {"first": seen(record), "resumed": seen(more)}
+    if alone:
         told.write_text(json.dumps(found))
         return found
-    if not told.exists():
-        return found
     theirs = json.loads(told.read_text())
-    found["loss_difference_to_one_gpu"] = max(
-        abs(ours / other - 1) for ours, other in zip(losses, theirs["losses"], strict=True)
-    )
-    before = whole_norm(trainer.strategy.lightning_module)
-    trainer.strategy.load_checkpoint(folder)
-    after = whole_norm(trainer.strategy.lightning_module)
-    found["weights_norm_difference_after_resume_from_one_gpu"] = abs(after / before - 1)
+    for part in ("first", "resumed"):
+        for name in ("loss", "grad_norm"):
+            pairs = zip(found[part][name], theirs[part][name], strict=True)
+            found[f"{part}_{name}_difference"] = max(abs(ours / other - 1) for ours, other in pairs)
     return found
 
 
-def whole_norm(module: nn.Module) -> float:
-    """The norm of all weights."""
-    norms = torch.nn.utils.get_total_norm(list(module.parameters()))
-    return float(norms.full_tensor() if hasattr(norms, "full_tensor") else norms)
+def seen(record: Record) -> dict[str, list[float]]:
+    """Loss and gradient norm of each step."""
+    return {name: [getattr(step, name) for step in record.seen] for name in ("loss", "grad_norm")}
 
 
 def about(device: torch.device) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import torch
 
 from tests.strategies import cases
 from tests.strategies.pool import Pool
+from vxl.train.retention import RetentionConfig
 
 STEPS = 20
 CLOSE = 1e-6
@@ -23,6 +24,7 @@ PAIRS = [
     ("fsdp2_grad", 2, "hsdp", 4),
     ("hsdp", 4, "fsdp2", 2),
 ]
+BEHIND = RetentionConfig(every=1, keep_last=2, best=None, background=True)
 GRID = [
     (saves, ranks, resumes, others)
     for saves, ranks in (("single", 1), ("ddp", 2), ("fsdp2", 2), ("fsdp2_grad", 2), ("hsdp", 4))
@@ -73,6 +75,13 @@ def test_a_run_goes_on_under_another_strategy(pool, alone, tmp_path, saves, rank
 
 
 @pytest.mark.slow
+def test_a_run_goes_on_from_what_was_written_in_the_background(pool, alone, tmp_path):
+    """A checkpoint a step, each written while the next step runs."""
+    found = resumed(pool, alone["8"], tmp_path, "fsdp2", 2, "ddp", 2, checkpoint=BEHIND)
+    assert max(found.values()) < CLOSE, found
+
+
+@pytest.mark.slow
 def test_weights_in_safetensors_are_read_in_parts(pool, tmp_path):
     apart, together = pool.run(2, cases.loaded, str(tmp_path), True), pool.run(1, cases.loaded, str(tmp_path))
     assert apart[0] == apart[1] == together[0]
@@ -117,10 +126,17 @@ def test_the_whole_grid(pool, alone, tmp_path):
 
 
 def resumed(
-    pool: Pool, whole: dict[str, Any], folder: Path, saves: str, ranks: int, resumes: str, others: int
+    pool: Pool,
+    whole: dict[str, Any],
+    folder: Path,
+    saves: str,
+    ranks: int,
+    resumes: str,
+    others: int,
+    **changes: Any,
 ) -> dict[str, float]:
     """The differences of 4 steps under one strategy and 4 under another from 8 in one process."""
-    first = {"name": "run", "strategy": saves, "ranks": ranks, "trainer": HALF}
-    then = {"name": "run", "strategy": resumes, "ranks": others, "trainer": {"max_steps": 8}}
+    first = {"name": "run", "strategy": saves, "ranks": ranks, "trainer": HALF} | changes
+    then = {"name": "run", "strategy": resumes, "ranks": others, "trainer": {"max_steps": 8}} | changes
     pool.run(ranks, cases.train, str(folder), first)
     return cases.difference(pool.run(others, cases.train, str(folder), then)[0], whole)

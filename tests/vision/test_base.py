@@ -71,6 +71,25 @@ class TestEveryTower:
         tower(frames(2)).square().sum().backward()
         assert all(parameter.grad is not None for parameter in tower.parameters())
 
+    @pytest.mark.parametrize(("share", "again"), [(0.0, 0), (0.5, 1), (1.0, 2)])
+    def test_a_share_of_the_blocks_is_recomputed(
+        self, config: SiglipConfig, share: float, again: int
+    ) -> None:
+        tower, batch = build(config).double(), frames(2)
+        other = build(replace(config, checkpointing=True, recomputed=share)).double()
+        other.load_state_dict(tower.state_dict())
+        calls: list[str] = []
+        for name, module in other.named_modules():
+            if name.endswith("self_attn"):
+                module.register_forward_pre_hook(lambda *_, name=name: calls.append(name))
+        for one in (tower, other):
+            one(batch).square().sum().backward()
+        assert sorted(calls[2:]) == calls[:again]
+        for a, b in zip(tower.parameters(), other.parameters(), strict=True):
+            assert a.grad is not None
+            assert b.grad is not None
+            assert torch.equal(a.grad, b.grad)
+
     def test_bfloat16_stays_near(self, config: SiglipConfig) -> None:
         tower, batch = build(config), frames(2)
         exact = tower(batch)
@@ -103,10 +122,11 @@ def test_normalised_frames_are_refused() -> None:
         ({"heads": 5}, "heads=5 does not divide width=64"),
         ({"patch": 57}, "patch=57 does not fit size=56"),
         ({"slice": 0}, "slice=0 encodes no frame"),
+        ({"recomputed": -0.1}, "recomputed=-0.1 is no share of the blocks"),
         ({"layers": 0}, "layers=0 runs no block"),
     ],
 )
-def test_sizes_that_do_not_fit_are_refused(changed: dict[str, int], message: str) -> None:
+def test_sizes_that_do_not_fit_are_refused(changed: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         SiglipConfig(**(SIZES | changed))
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from vxl.checkpoint.packaged import refuse_unfetched
-from vxl.config.option import Option
+from vxl.config.option import Option, option
 from vxl.errors import CheckpointError, ConfigError
 from vxl.llm import fused
 from vxl.llm.attention import NAME, register
@@ -66,7 +66,9 @@ class DecoderConfig(Option):
     """Kernels: PyTorch's (sdpa), its flex_attention (flex), its kernel for packed sequences (varlen,
     CUDA), or the flash-attn package (flash)."""
     checkpointing: bool = False
-    """Recompute each block in the backward pass: slower, far less memory for activations."""
+    """Recompute blocks in the backward pass: slower, far less memory for activations."""
+    recomputed: float = option(1.0, resumable=True)
+    """Share of the blocks that checkpointing recomputes, the first ones; the rest keep their activations."""
     loss_chunk: int = 2048
     """Supervised tokens whose scores over the vocabulary exist at once; more of them are scored in chunks."""
     lora: LoRAConfig = field(default_factory=LoRAConfig)
@@ -75,6 +77,8 @@ class DecoderConfig(Option):
     def __post_init__(self) -> None:
         if self.loss_chunk < 1:
             raise ConfigError(f"loss_chunk={self.loss_chunk} is too small.\n  expected: 1 or more")
+        if not 0 <= self.recomputed <= 1:
+            raise ConfigError(f"recomputed={self.recomputed} is no share of the blocks.\n  expected: 0 to 1")
         if self.kv_heads < 1 or self.heads % self.kv_heads:
             allowed = ", ".join(str(n) for n in range(1, self.heads + 1) if self.heads % n == 0)
             raise ConfigError(
@@ -197,13 +201,16 @@ class Decoder(nn.Module):
                 beacon.start_from(layer)
 
     def checkpoint_activations(self, on: bool) -> None:
-        """Switches recomputation of each block in the backward pass; no number changes."""
+        """Switches recomputation of blocks in the backward pass (`recomputed` of them); no number changes."""
         if hasattr(self.causal_lm, "activation_checkpointing_enable"):  # the name in newer releases
             enable, disable = "activation_checkpointing_enable", "activation_checkpointing_disable"
         else:
             enable, disable = "gradient_checkpointing_enable", "gradient_checkpointing_disable"
         if on:
             getattr(self.causal_lm, enable)({"use_reentrant": False})
+            # The last ones give their memory back first, before all gradients are there.
+            for layer in self.causal_lm.model.layers[round(self.config.recomputed * self.layers) :]:
+                layer.gradient_checkpointing = False
         else:
             getattr(self.causal_lm, disable)()
 

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.core.optimizer import LightningOptimizer
-from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
+from torch import nn
 
 from vxl.data.seeds import seed_of
 from vxl.errors import VxlError
 from vxl.train import diverged
+from vxl.train.gradients import norms_of, scale
 from vxl.train.group import gathered
 from vxl.train.optimizer import OptimConfig, build_optimizer, set_rates
 from vxl.train.questions import answered
@@ -157,16 +157,13 @@ class VideoLanguageModule(LightningModule):
 
     def _clip(self, optimizer: torch.optim.Optimizer) -> tuple[float, dict[str, float]]:
         """Scales the gradient down to the allowed norm; returns the norm it had, of all and by part."""
-        norms: list[Tensor] = []
-        for group in optimizer.param_groups:
-            norm = nn.utils.get_total_norm([p.grad for p in group["params"] if p.grad is not None])
-            whole_norm = norm.full_tensor() if isinstance(norm, DTensor) else norm
-            norms.append(whole_norm.to(self.device, torch.promote_types(norm.dtype, torch.float32)))
-        whole = torch.linalg.vector_norm(torch.stack(norms))
-        if self.optim.clip:
-            learning = [p for group in optimizer.param_groups for p in group["params"]]
-            nn.utils.clip_grads_with_norm_(learning, self.optim.clip, whole)
-        total, *by_part = torch.stack([whole, *norms]).tolist()
+        gradients = [
+            [p.grad for p in part["params"] if p.grad is not None] for part in optimizer.param_groups
+        ]
+        norms_M = norms_of(gradients, self.device)
+        total, *by_part = torch.cat([torch.linalg.vector_norm(norms_M)[None], norms_M]).tolist()
+        if self.optim.clip and total > self.optim.clip:
+            scale([gradient for part in gradients for gradient in part], self.optim.clip / total)
         parts = [group["part"] for group in optimizer.param_groups]
         return total, dict(zip(parts, by_part, strict=True))
 

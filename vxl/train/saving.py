@@ -177,6 +177,11 @@ def restore(
                 "the checkpoint's optimizer groups are not this run's: other parts are trained."
             )
         group.update({key: value for key, value in found.items() if key != "names"})
+        if group.get("fused") or group.get("capturable"):  # such kernels count steps where the weights are
+            for parameter in group["params"]:
+                state = optimizer.state.get(parameter, {})
+                if "step" in state:
+                    state["step"] = state["step"].to(parameter.device)
 
 
 def _plain(name: str) -> str:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from vxl.agree import most
-from vxl.config.option import Option
+from vxl.config.option import Option, option
 from vxl.errors import ConfigError, DataError
 from vxl.video.transform import PixelSpec, normalise
 
@@ -29,7 +29,9 @@ class VisionConfig(Option):
     slice: int = 64
     """Frames encoded at once; bounds the memory and leaves the numbers alone."""
     checkpointing: bool = False
-    """Recompute each block in the backward pass: slower, far less memory where the tower learns."""
+    """Recompute blocks in the backward pass: slower, far less memory where the tower learns."""
+    recomputed: float = option(1.0, resumable=True)
+    """Share of the blocks that checkpointing recomputes, the first ones; the rest keep their activations."""
 
     mean: ClassVar[tuple[float, float, float]] = (0.5, 0.5, 0.5)
     std: ClassVar[tuple[float, float, float]] = (0.5, 0.5, 0.5)
@@ -41,6 +43,8 @@ class VisionConfig(Option):
             raise ConfigError(
                 f"patch={self.patch} does not fit size={self.size}.\n  allowed: 1 to {self.size}"
             )
+        if not 0 <= self.recomputed <= 1:
+            raise ConfigError(f"recomputed={self.recomputed} is no share of the blocks.\n  expected: 0 to 1")
         if self.slice < 1:
             raise ConfigError(f"slice={self.slice} encodes no frame.\n  allowed: 1 or more\n  e.g.  slice=64")
 

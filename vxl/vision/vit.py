@@ -97,8 +97,9 @@ class ViT(VisionEncoder):
     def hidden(self, pixels_FCHW: Tensor) -> Tensor:
         """All tokens behind the last block: class token, registers, patches."""
         hidden = self.pre_layrnorm(self.embeddings(pixels_FCHW))
-        for block in self.encoder["layers"].children():
-            if self.config.checkpointing and torch.is_grad_enabled():
+        again = round(self.config.recomputed * self.config.layers) if self.config.checkpointing else 0
+        for number, block in enumerate(self.encoder["layers"].children()):
+            if number < again and torch.is_grad_enabled():
                 hidden = checkpoint(block, hidden, use_reentrant=False)
             else:
                 hidden = block(hidden)
