@@ -105,6 +105,16 @@ UNUSED = (
     r"model\.layers\.\d+\.self_attn\.rotary_emb\.inv_freq",
 )
 
+# What most of the family has, by group.
+PARTS: dict[str, str] = {
+    "video": "uniform",
+    "vision": "siglip_so400m",
+    "compressor": "dts_published",
+    "selector": "none",
+    "prefill": "full",
+    "kv": "full",
+    "relevance": "attention",
+}
 TILES: dict[str, Any] = {"side": 6, "published_no_base": True}
 WINDOWS: dict[str, Any] = {"published_partial": True, "published_draw": True}
 DTS: dict[str, Any] = {
@@ -125,16 +135,7 @@ VIDEO_XL_2 = Family(
     repository="BAAI/Video-XL-2",
     names=VISUAL + LANGUAGE_MODEL,
     unused=(*UNUSED, r"model\.text_mlp\.0\.(weight|bias)"),  # in an older code, and without a use there too
-    options={
-        "video": "fps",
-        "vision": "siglip_so400m",
-        "compressor": "dts_published",
-        "selector": "none",
-        "llm": "qwen2_5_7b",
-        "prefill": "full",
-        "kv": "full",
-        "relevance": "attention",
-    },
+    options={**PARTS, "video": "fps", "llm": "qwen2_5_7b"},
     settings={
         "prompt": {
             "published_two_newlines": True,
@@ -151,16 +152,7 @@ VIDEO_XL_PRO = Family(
     repository="MINT-SJTU/Video-XL-Pro-3B",
     names=VISUAL + SELECTOR + LANGUAGE_MODEL,
     unused=UNUSED,
-    options={
-        "video": "uniform",
-        "vision": "siglip_so400m",
-        "compressor": "dts_published",
-        "selector": "query",
-        "llm": "qwen2_5_3b",
-        "prefill": "full",
-        "kv": "full",
-        "relevance": "attention",
-    },
+    options={**PARTS, "selector": "query", "llm": "qwen2_5_3b"},
     settings={
         "prompt": {
             "time_text": "Time {seconds:06.1f}s:",
@@ -196,16 +188,7 @@ VIDEO_XL = Family(
     repository="sy1998/Video_XL",
     names=VISUAL + BEACONS + LANGUAGE_MODEL,
     unused=UNUSED,
-    options={
-        "video": "uniform",
-        "vision": "clip_l_336",
-        "compressor": "pool",
-        "selector": "none",
-        "llm": "qwen2_7b",
-        "prefill": "full",
-        "kv": "vst",
-        "relevance": "attention",
-    },
+    options={**PARTS, "vision": "clip_l_336", "compressor": "pool", "llm": "qwen2_7b", "kv": "vst"},
     settings={
         "prompt": {
             "time_text": None,

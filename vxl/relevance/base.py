@@ -6,6 +6,7 @@ question comes, before the question is read.
 Letters: C chunks · S entries of a cache.
 """
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -87,7 +88,7 @@ class Chunks:
         return len(self.ends_C)
 
 
-class Relevance:
+class Relevance(ABC):
     """Scores chunks. `inf` makes sure of a chunk whatever the budget, `-inf` rules it out."""
 
     def __init__(self, config: RelevanceConfig) -> None:
@@ -95,6 +96,7 @@ class Relevance:
 
     def equip(self, vision: "VisionEncoder") -> None:
         """Called once with the model's vision tower; raises ConfigError where it does not do."""
+        return
 
     def see(self, patches_FPV: Tensor) -> Tensor | None:
         """What to keep of each watched frame for later questions, (F, E); None: nothing.
@@ -102,12 +104,14 @@ class Relevance:
         Args:
             patches_FPV: The tower's output of whole groups.
         """
+        return None
 
     @property
     def sees(self) -> str:
         """What `see` keeps, in words that tell it from what others keep."""
         return type(self).__name__
 
+    @abstractmethod
     def score(self, question: Question, chunks: Chunks, cache: "Cache") -> Tensor:
         """Scores of every chunk for every row, float [B, C]: the higher, the more it matters.
 
@@ -116,7 +120,6 @@ class Relevance:
             chunks: The chunks of the cache's entries.
             cache: What was watched; it must not be changed.
         """
-        raise NotImplementedError
 
 
 def chunks_of(cache: "Cache", groups: int) -> Chunks:
