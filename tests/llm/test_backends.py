@@ -5,6 +5,7 @@ import torch
 
 from tests.llm.tiny import decoder, plain, tokens
 from vxl.errors import ConfigError
+from vxl.llm.backends import flash
 from vxl.llm.step import Span, runs
 
 
@@ -17,6 +18,12 @@ def test_an_absent_package_says_what_to_install() -> None:
 def test_varlen_off_cuda_says_what_to_use() -> None:
     with pytest.raises(ConfigError, match=r"runs on CUDA only.*\n.*\n.*llm.attention=sdpa"):
         plain(decoder(attention="varlen"), tokens(1, 8))
+
+
+def test_flash_kernels_in_full_precision_say_what_to_use() -> None:
+    query = torch.zeros(1, 2, 3, 8)
+    with pytest.raises(ConfigError, match=r"flash computes in bfloat16 and float16 only; this is torch.fl"):
+        flash(query, query, query, None, decoder().step(torch.arange(3)[None]))
 
 
 def test_flex_has_no_backward_on_the_cpu() -> None:

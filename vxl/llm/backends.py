@@ -29,6 +29,7 @@ def sdpa(query: Tensor, key: Tensor, value: Tensor, scaling: float | None, step:
 
 def flash(query: Tensor, key: Tensor, value: Tensor, scaling: float | None, step: Step) -> Tensor:
     """The flash-attn package."""
+    needs_half("flash", query)
     return varied(flash_varlen, query, key, value, scaling, step)
 
 
@@ -39,6 +40,7 @@ def varlen(query: Tensor, key: Tensor, value: Tensor, scaling: float | None, ste
             "llm.attention=varlen runs on CUDA only; this is "
             f"{query.device}.\n  allowed here: sdpa\n  e.g.  llm.attention=sdpa"
         )
+    needs_half("varlen", query)
     return varied(torch_varlen, query, key, value, scaling, step)
 
 
@@ -64,6 +66,16 @@ def check_backend(name: str) -> None:
         raise ConfigError(
             "llm.attention=flash needs the package flash-attn, which is not installed.\n"
             "  type  pip install 'vxl[flash]'  or  llm.attention=sdpa"
+        )
+
+
+def needs_half(name: str, query: Tensor) -> None:
+    """Raises ConfigError for a precision that flash kernels do not have."""
+    if query.dtype not in (torch.bfloat16, torch.float16):
+        raise ConfigError(
+            f"llm.attention={name} computes in bfloat16 and float16 only; this is {query.dtype}.\n"
+            "  in this precision:  llm.attention=sdpa\n"
+            "  in half of it:      trainer.precision=bf16-mixed"
         )
 
 
