@@ -1,11 +1,12 @@
 """Training, keeping and loading tokenizers."""
 
+import json
 from types import SimpleNamespace
 
 import pytest
 
 from tests.data.talking import WORDS, tokenizer
-from vxl.data.prompt import PromptConfig
+from vxl.data.prompt import PromptConfig, special_ids
 from vxl.data.tokenizer import keep_tokenizer, load_tokenizer, save_tokenizer, tokenizer_of, train_tokenizer
 from vxl.errors import ConfigError
 
@@ -63,6 +64,24 @@ def test_a_saved_tokenizer_is_the_same(tmp_path):
     assert loaded.encode(text, add_special_tokens=False) == tokenizer().encode(text, add_special_tokens=False)
     assert (loaded.pad_token, loaded.eos_token) == ("<|endoftext|>", "<|im_end|>")
     assert loaded.get_vocab() == tokenizer().get_vocab()
+
+
+def test_a_published_folder_without_tokenizer_json(tmp_path):
+    """Vocabulary and merges alone, beside a config.json of an unknown architecture."""
+    own = tokenizer()
+    own.backend_tokenizer.model.save(str(tmp_path))
+    plain = dict.fromkeys(("lstrip", "rstrip", "normalized", "single_word"), False)
+    added = {
+        str(number): {"content": token.content, "special": True} | plain
+        for number, token in own.added_tokens_decoder.items()
+    }
+    said = {"tokenizer_class": "Qwen2Tokenizer", "added_tokens_decoder": added, "pad_token": "<|endoftext|>"}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(said))
+    (tmp_path / "config.json").write_text('{"model_type": "llava_qwen"}')
+    loaded = load_tokenizer(tmp_path)
+    assert special_ids(loaded) == special_ids(own)
+    text = "What is it? A cat."
+    assert loaded.decode(loaded.encode(text, add_special_tokens=False)) == text
 
 
 def test_a_name_that_is_nowhere():

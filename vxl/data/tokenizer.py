@@ -100,15 +100,15 @@ def load_tokenizer(name: str | Path) -> "PreTrainedTokenizerFast":
 
     is_folder = Path(name).is_dir()
     try:
-        if is_folder:
+        if (Path(name) / "tokenizer.json").is_file():
             return PreTrainedTokenizerFast.from_pretrained(str(name))
         return cast(PreTrainedTokenizerFast, AutoTokenizer.from_pretrained(str(name)))
     except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())[:160]
         if is_folder:
             raise ConfigError(
-                f"{name} holds no tokenizer: {reason}\n  expected: a folder with tokenizer.json and "
-                "tokenizer_config.json"
+                f"{name} holds no tokenizer: {reason}\n  expected: a folder with tokenizer_config.json and "
+                "tokenizer.json, or vocab.json and merges.txt"
             ) from error
         raise ConfigError(
             f"there is no tokenizer {str(name)!r}: no such folder, and the hub does not give it ({reason}).\n"
