@@ -58,20 +58,21 @@ def policy(case: int) -> tuple[VST, Prefill]:
 def sequence(case: int, llm: Decoder) -> tuple[Tensor, Tensor, Layout]:
     """Tokens [1, T], the spliced embeddings, and the layout."""
     known, golden = CASES[case], recorded(case)
-    ids_1T = golden["input_ids"][None]
+    device = next(llm.parameters()).device
+    ids_1T = golden["input_ids"][None].to(device)
     shown = slice(known["prefix_len"], known["prefix_len"] + known["visual_len"])
-    layout = Layout.text(1, ids_1T.shape[1])
+    layout = Layout.text(1, ids_1T.shape[1], device)
     layout.kind_BT[:, shown] = Kind.VISUAL
     layout.item_BT[:, shown] = layout.group_BT[:, shown] = 0
     embeds_1TD = llm.embed(ids_1T)
-    features = golden["image_features"].to(embeds_1TD.dtype)
+    features = golden["image_features"].to(device, embeds_1TD.dtype)
     return ids_1T, embeds_1TD.masked_scatter(layout.visual_BT[..., None], features), layout
 
 
 @torch.no_grad()
-def answered(case: int, dtype: torch.dtype, cut: int = 10_000) -> dict[str, Tensor]:
+def answered(case: int, dtype: torch.dtype, cut: int = 10_000, device: str = "cpu") -> dict[str, Tensor]:
     """What answering gives under the recorded names, the video fed in pieces of `cut` tokens."""
-    known, llm = CASES[case], language_model(dtype)
+    known, llm = CASES[case], language_model(dtype).to(device)
     vst, summarizing = policy(case)
     _, embeds_1TD, layout = sequence(case, llm)
     head = known["prefix_len"] + known["visual_len"]
@@ -88,7 +89,9 @@ def answered(case: int, dtype: torch.dtype, cut: int = 10_000) -> dict[str, Tens
     values_NSH = torch.cat([block.values_BNSH for block in cache.layers[2]], 2)[0]
     said, steps = [int(logits_TV[-1].argmax())], []
     for _ in known["greedy_tokens"]:
-        steps.append(llm.logits(llm.extend(llm.embed(torch.tensor([said[-1:]])), cache))[0, -1])
+        steps.append(
+            llm.logits(llm.extend(llm.embed(torch.tensor([said[-1:]], device=device)), cache))[0, -1]
+        )
         said.append(int(steps[-1].argmax()))
     assert said[:-1] == known["greedy_tokens"]
     return {
