@@ -70,6 +70,27 @@ def test_pieces_batches_and_slices_change_nothing(
     torch.testing.assert_close(compressor(patches_FPV), whole_GKD, rtol=1e-11, atol=1e-11)
 
 
+@pytest.mark.parametrize("frames", [2, 4, 8])
+@pytest.mark.parametrize("width", [32, 96])
+@pytest.mark.parametrize(("grid", "spatial"), [(3, 1), (5, 5), (6, 3)])
+def test_any_width_frames_and_grid(frames: int, width: int, grid: int, spatial: int) -> None:
+    """In pieces, published switches or not; and every patch of every frame counts."""
+    for published in (False, True):
+        switches = {"published_layout": published, "published_relative_key": published}
+        config = DTSConfig(ratio=frames * spatial**2, temporal=frames, spatial=spatial, **switches)
+        compressor = shaken(config, grid, width)
+        generator = torch.Generator().manual_seed(width)
+        shape = (3 * frames, grid**2, width)
+        patches_FPV = torch.randn(shape, dtype=torch.float64, generator=generator).requires_grad_()
+        whole_GKD = compressor(patches_FPV)
+        assert whole_GKD.shape == (3, (grid // spatial) ** 2, 24)
+        parts = [compressor(part_FPV) for part_FPV in patches_FPV.split([frames, 2 * frames])]
+        torch.testing.assert_close(torch.cat(parts), whole_GKD, rtol=1e-11, atol=1e-11)
+        (gradient_FPV,) = torch.autograd.grad(whole_GKD[1].square().sum(), patches_FPV)
+        reached_F = gradient_FPV.abs().amin(dim=(1, 2)) > 0
+        assert reached_F.tolist() == [False] * frames + [True] * frames + [False] * frames
+
+
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda c: f"{type(c).__name__}-{c.ratio}")
 def test_gradients_reach_every_parameter(config: CompressorConfig) -> None:
     compressor = shaken(config, 4).requires_grad_(True)
