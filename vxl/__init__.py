@@ -15,14 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from vxl.checkpoint.load import load, load_context
+    from vxl.checkpoint.loaded import Look
 
-__all__ = ["load", "load_context"]
+__all__ = ["Look", "load", "load_context"]
 
 
 def __getattr__(name: str) -> Any:
     """`vxl.load` without making `import vxl` wait for torch."""
     if name in __all__:
-        from vxl.checkpoint import load
+        from vxl.checkpoint import load, loaded
 
-        return getattr(load, name)
+        return getattr(loaded if name == "Look" else load, name)
     raise AttributeError(f"module 'vxl' has no attribute {name!r}")

@@ -15,7 +15,7 @@ from vxl.errors import ConfigError, DataError
 from vxl.runs import human_size, list_runs
 
 if TYPE_CHECKING:
-    from vxl.checkpoint.load import Loaded
+    from vxl.checkpoint.loaded import Loaded
     from vxl.cli import Words
     from vxl.generate import Answer, Context
 
@@ -88,7 +88,7 @@ def watch(
     loaded: "Loaded", video: str, start: float | None, end: float | None, console: Console
 ) -> "Context":
     """Watches under a progress bar: decoding, vision, compression and prefill go hand in hand."""
-    from vxl.checkpoint.load import IMAGES, Look
+    from vxl.checkpoint.loaded import IMAGES, Look
 
     kind = "image" if Path(video).suffix.lower() in IMAGES else "video"
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -159,7 +159,8 @@ def write(row: int, text: str) -> None:
 
 def _loaded(words: "Words", root: Path) -> "Loaded":
     """The model: a run's, or one made of choices as in training."""
-    from vxl.checkpoint.load import assemble, find, load, weights_of
+    from vxl.checkpoint.find import find, weights_of
+    from vxl.checkpoint.load import assemble, load
     from vxl.checkpoint.resolved import changed, read_config
     from vxl.checkpoint.source import is_weights
 

@@ -87,6 +87,15 @@ def no_conversations(folder: Path, patch: Patch) -> None:
     media.write_json(folder / "mine.json", [{"id": "1", "video": "city.mp4", "text": "A city."}])
 
 
+def placeholders_for_two(folder: Path, patch: Patch) -> None:
+    (folder / "city.mp4").write_bytes(CITY.read_bytes())
+    turns = [
+        {"from": "human", "value": "<image> and <image>: which?"},
+        {"from": "gpt", "value": "The first."},
+    ]
+    media.write_json(folder / "mine.json", [{"id": "1", "video": "city.mp4", "conversations": turns}])
+
+
 def in_use(folder: Path, patch: Patch) -> None:
     """Another process, which lives, is at work in the run."""
     owner = {"host": socket.gethostname(), "pid": os.getppid(), "started": None, "job": None}
@@ -246,6 +255,13 @@ CASES = {
         '  write e.g.  {"conversations": [{"role": "user", "content": "..."}, '
         '{"role": "assistant", "content": "..."}]}',
         prepare=no_conversations,
+    ),
+    "more placeholders than videos": Case(
+        f"{FAST} data=json data.json=mine.json data.videos=.",
+        "data error: no sample of mine.json can be used, of 1 in all; the first:\n"
+        "mine.json, sample '1': 2 <image> in the turns, but 1 visuals (videos or images).\n"
+        "  write one <image> for each visual, or none at all (they then come first)",
+        prepare=placeholders_for_two,
     ),
     "a read-only run directory": Case(
         SHARDS,

@@ -21,7 +21,7 @@ video, out = sys.argv[1:]
 hour.loop("examples/clips/bunny.mp4", video, 3600)
 
 from vxl import cli
-from vxl.checkpoint.load import Loaded
+from vxl.checkpoint.loaded import Loaded
 from vxl.llm.decoder import Decoder
 
 caches, marks, watch, new_cache = [], [], Loaded.watch, Decoder.new_cache

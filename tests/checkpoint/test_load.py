@@ -8,9 +8,10 @@ import yaml
 
 import vxl
 from tests.made import CLIP, make_run
-from vxl.checkpoint.load import Look, pick_device
+from vxl.checkpoint.load import pick_device
+from vxl.checkpoint.loaded import Look
 from vxl.checkpoint.resolved import changed, read_config
-from vxl.errors import CheckpointError, ConfigError
+from vxl.errors import CheckpointError, ConfigError, DataError
 from vxl.model import build_model
 
 
@@ -105,17 +106,62 @@ def test_watch_once_ask_often_about_videos_parts_images_and_nothing(run: Path, t
     assert len(loaded.ask(nothing, "Hello?", max_new_tokens=3).tokens) <= 3
 
 
-def test_more_than_the_context_holds_is_said(run: Path, caplog: pytest.LogCaptureFixture) -> None:
-    for overrides, said in (
-        (["llm.max_positions=64"], True),
-        (["llm.max_positions=64", "kv=streaming"], False),
-        ([], False),
-    ):
-        caplog.clear()
-        loaded = vxl.load(run, device="cpu", overrides=overrides)
-        head = loaded.watch(CLIP).tokens
-        assert (f"{head} tokens to watch, but the language model was trained for 64" in caplog.text) is said
-        assert ("fewer frames:  video.max_frames=" in caplog.text) is said
+def untrained(run: Path, *overrides: str) -> vxl.checkpoint.loaded.Loaded:
+    """The run's model with other parts, which its weights do not have."""
+    given = ["weights=random", f"prompt.tokenizer={run / 'tokenizer'}", *overrides]
+    return vxl.load(run / "resolved.yaml", device="cpu", overrides=given)
+
+
+@pytest.mark.parametrize("kv", [["kv=full"], ["kv=snapkv"], ["kv=bilevel"], ["kv=vst", "kv.ratio=0"]])
+def test_more_than_the_context_holds_is_refused(kv: list[str], run: Path) -> None:
+    """With the question's tokens, whatever a policy does when the question comes."""
+    loaded = untrained(run, *kv)
+    context, question = loaded.watch(CLIP), loaded.prompt.tail("Who?", after_visual=True)
+    most = context.tokens + len(question) - 1
+    short = untrained(run, *kv, f"llm.max_positions={most}")
+    with pytest.raises(DataError, match=f"{most + 1} tokens to read, .* trained for {most}"):
+        short.ask(short.watch(CLIP), "Who?")
+    fits = untrained(run, *kv, f"llm.max_positions={most + 1}")
+    assert fits.ask(fits.watch(CLIP), "Who?", max_new_tokens=1).prefill_ms > 0
+
+
+def test_a_video_that_is_too_long_is_refused_before_it_is_decoded(run: Path) -> None:
+    loaded = untrained(run, "llm.max_positions=64")
+    seen: list[int] = []
+    with pytest.raises(DataError) as caught:
+        loaded.watch(CLIP, on_piece=lambda done, _: seen.append(done))
+    assert seen == []
+    tokens = untrained(run).watch(CLIP).tokens
+    fit = 16 * 64 // tokens
+    assert str(caught.value) == (
+        f"{tokens} tokens to read, but the language model was trained for 64.\n"
+        f"  {fit} of the 16 frames fit:  video.max_frames={fit}\n"
+        "  a bounded cache:  kv=streaming\n"
+        "  all of it, at positions that it was not trained for:  llm.extrapolate=true"
+    )
+    assert untrained(run, "llm.max_positions=64", f"video.max_frames={fit}").watch(CLIP).tokens <= 64
+
+
+@pytest.mark.parametrize("override", ["llm.extrapolate=true", "kv=streaming", "kv=vst"])
+def test_what_goes_on_beyond_the_context(override: str, run: Path) -> None:
+    """By choice; or with a policy under which nothing is far away."""
+    loaded = untrained(run, "llm.max_positions=64", "prompt.time_text=null", "compressor.ratio=4", override)
+    context = loaded.watch(CLIP)
+    assert context.tokens > 64
+    assert loaded.ask(context, "Who?", max_new_tokens=2).prefill_ms > 0
+
+
+def test_a_run_was_trained_for_its_own_longest_rows(run: Path) -> None:
+    for most in (32, 99999):
+        overrides = ["llm.max_positions=64", f"data.max_tokens={most}"]
+        assert vxl.load(run, device="cpu", overrides=overrides).most == max(64, most)
+
+
+def test_a_kept_context_knows_how_long_it_may_get(run: Path, tmp_path: Path) -> None:
+    vxl.load(run, device="cpu").watch(CLIP).save(tmp_path / "kept")
+    loaded = vxl.load(run, device="cpu", overrides=["data.max_tokens=32", "llm.max_positions=64"])
+    with pytest.raises(DataError, match="tokens to read, but the language model was trained for 64"):
+        loaded.ask(vxl.load_context(tmp_path / "kept", loaded), "Who?")
 
 
 def test_what_is_watched_is_what_training_sees(run: Path) -> None:

@@ -18,7 +18,8 @@ from torch import Tensor
 
 from tests.acceptance.runs import ROOT, result, start
 from vxl.checkpoint import packaged
-from vxl.checkpoint.load import Loaded, assemble
+from vxl.checkpoint.load import assemble
+from vxl.checkpoint.loaded import Loaded
 from vxl.checkpoint.packaged import FOLDER, PACKAGES, is_whole
 from vxl.checkpoint.resolved import model_parts
 from vxl.cli import main

@@ -116,7 +116,7 @@ def test_the_same_questions_get_the_same_answers(made: Path) -> None:
 
 
 def test_a_video_is_watched_once_for_all_its_questions(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from vxl.checkpoint.load import Loaded as LoadedModel
+    from vxl.checkpoint.loaded import Loaded as LoadedModel
 
     watched = []
     original = LoadedModel.watch

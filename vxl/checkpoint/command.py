@@ -26,7 +26,7 @@ def register_import(commands: "argparse._SubParsersAction") -> None:
     importer = commands.add_parser(
         "import",
         help="read published weights",
-        description="Read published weights of Video-XL-2 or Video-XL-Pro, strictly, and write a vxl folder.",
+        description="Read published weights of Video-XL, Video-XL-Pro or Video-XL-2, and write a vxl folder.",
         epilog=IMPORT,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -152,7 +152,7 @@ def export_weights(
         CheckpointError: The weights are not complete, or have no published layout; nothing is written.
     """
     from vxl.checkpoint.fill import compare, skeleton
-    from vxl.checkpoint.load import find, weights_of
+    from vxl.checkpoint.find import find, weights_of
     from vxl.checkpoint.resolved import model_parts
     from vxl.checkpoint.source import is_weights, open_weights
     from vxl.checkpoint.trained import open_run

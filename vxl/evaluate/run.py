@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from vxl.checkpoint.load import Loaded, Look, assemble, find, weights_of
+from vxl.checkpoint.find import find, weights_of
+from vxl.checkpoint.load import assemble
+from vxl.checkpoint.loaded import Loaded, Look
 from vxl.checkpoint.resolved import read_config
 from vxl.config.option import build
 from vxl.data.answer import format_question, parse_letter

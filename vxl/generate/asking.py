@@ -12,6 +12,7 @@ from vxl.data.layout import Layout
 from vxl.errors import DataError
 from vxl.generate.context import Context, now
 from vxl.generate.decoding import decoding
+from vxl.generate.length import refuse_longer
 from vxl.generate.sampling import Chooser, Sampling
 from vxl.generate.text import Text
 from vxl.llm.cache import Cache
@@ -76,7 +77,7 @@ def ask_all(
         on_text: Called with row and the next piece of its text, as soon as nothing can change it any more.
 
     Raises:
-        DataError: A question is empty, or text is wanted without a tokenizer.
+        DataError: A question is empty or too long for its context, or text is wanted without a tokenizer.
     """
     if not questions or not all(questions) or max_new_tokens < 1:
         raise DataError("nothing to answer: a question has no tokens, or max_new_tokens is below 1.")
@@ -95,6 +96,9 @@ def ask_all(
         waiting = context.to(model.device).waiting
         assert waiting is not None
         cache = prefill(model, waiting, questions, draw=sampling.seed if sampling else 0)
+    if context.most is not None and not model.policy.stays_near:
+        longest = max(map(len, questions))
+        refuse_longer(int(cache.next_B.max()) + longest, context.most, context.frames)
     hidden_BD = feed_questions(context, cache, questions, texts)
     said: list[list[int]] = [[] for _ in range(rows)]
     shows = [None if on_text is None else partial(on_text, row) for row in range(rows)]

@@ -39,6 +39,8 @@ class Context:
     """What is prefilled only when a question selects of it; the cache is empty then."""
     seen: Seen | None = None
     """What relevance kept of the frames."""
+    most: int | None = None
+    """How long the sequence may get with a question; None for any length."""
 
     @property
     def cache_bytes(self) -> int:

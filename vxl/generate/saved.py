@@ -17,7 +17,6 @@ from vxl.generate.context import Context
 from vxl.llm.block import Block
 
 if TYPE_CHECKING:
-    from vxl.kv.policy import Policy
     from vxl.model import VideoLanguageModel
 
 FORMAT = 1
@@ -83,13 +82,6 @@ def fingerprint(model: "VideoLanguageModel") -> str:
     return found.hexdigest()
 
 
-def only_at_questions(policy: "Policy") -> bool:
-    """Whether a context is the same as without the policy."""
-    from vxl.kv.policy import Policy
-
-    return not policy.acts_in_prefill and type(policy).around is Policy.around
-
-
 def _write(context: Context, folder: Path) -> None:
     from safetensors.torch import save_file
 
@@ -107,7 +99,7 @@ def _write(context: Context, folder: Path) -> None:
         "format": FORMAT,
         "model": fingerprint(context.model),
         "kv": asdict(context.model.policy.config),
-        "only_at_questions": only_at_questions(context.model.policy),
+        "only_at_questions": context.model.policy.keeps_all_watched,
         "fed": cache.fed,
         "facts": {name: flatten(getattr(context, name), {}) for name in FACTS},
         "values": flatten(values, tensors, names),
@@ -136,7 +128,7 @@ def _check(facts: dict[str, Any], folder: Path, model: "VideoLanguageModel") -> 
         )
     kv = asdict(model.policy.config)
     if json.loads(json.dumps(kv)) != facts["kv"] and not (
-        facts["only_at_questions"] and only_at_questions(model.policy)
+        facts["only_at_questions"] and model.policy.keeps_all_watched
     ):
         raise CheckpointError(
             f"{folder} was watched with {_shown(facts['kv'])}, and this model has {_shown(kv)}.\n"

@@ -11,6 +11,7 @@ from vxl.data.layout import Kind, Layout
 from vxl.errors import DataError
 from vxl.generate.ahead import ahead
 from vxl.generate.context import Context, now
+from vxl.generate.length import refuse_longer
 from vxl.kv.policy import SEED
 from vxl.prefill.base import Piece
 from vxl.relevance.base import Seen
@@ -30,6 +31,7 @@ def watch(
     names: Sequence[str] = (),
     on_piece: Callable[[int, int], None] | None = None,
     seed: int = 0,
+    most: int | None = None,
 ) -> Context:
     """Encodes videos and images and runs everything before the question through the model, once.
 
@@ -47,20 +49,24 @@ def watch(
         names: What the visuals are called, for relevance that looks them up.
         on_piece: Called after each piece with the groups done and the groups of all visuals.
         seed: Of what a policy draws, such as the ratios of `kv=vst`.
+        most: How long the sequence may get, questions included; None for any length.
 
     Raises:
-        DataError: A visual has more or fewer frames than its place in the head.
+        DataError: A visual has more or fewer frames than its place in the head, or the head is too long.
     """
     began = time.perf_counter()
     if len(visuals) != len(head.items):
         raise DataError(f"the prompt shows {len(head.items)} visuals, but {len(visuals)} were given.")
+    frames = sum(item.frames for item in head.items)
+    if model.policy.keeps_all_watched and not model.selector.drops:
+        refuse_longer(len(head), most, frames)  # before anything is decoded
     cache = model.llm.new_cache()
     cache.state[SEED] = seed
     model.prefill.begin(model.policy, cache, len(head))
     host = layout_of(head)
     layout = host.to(model.device)
     tokens_1T = torch.tensor([head.tokens], device=model.device)
-    encoded = [encode_stream(model, item, frames) for item, frames in zip(head.items, visuals, strict=True)]
+    encoded = [encode_stream(model, item, shown) for item, shown in zip(head.items, visuals, strict=True)]
     clock = Clock(model.device)
     waiting: list[Tensor] = []
     seen: list[Tensor] = []
@@ -94,7 +100,7 @@ def watch(
     return Context(
         model=model,
         cache=cache,
-        frames=sum(item.frames for item in head.items),
+        frames=frames,
         visual_tokens=head.kind.count(Kind.VISUAL),
         tokens=len(head),
         watch_ms=now(model) - 1000 * began,
@@ -102,6 +108,7 @@ def watch(
         names=tuple(names),
         waiting=Waiting(torch.cat(waiting, dim=1), layout, cuts) if waiting else None,
         seen=Seen(model.relevance.sees, torch.cat(seen)) if seen else None,
+        most=most,
     )
 
 

@@ -57,6 +57,16 @@ class Policy:
         own = type(self)
         return own.before_chunk is not Policy.before_chunk or own.after_chunk is not Policy.after_chunk
 
+    @property
+    def keeps_all_watched(self) -> bool:
+        """Whether what was watched is in the cache as if there were no policy, until a question comes."""
+        return not self.acts_in_prefill and type(self).around is Policy.around
+
+    @property
+    def stays_near(self) -> bool:
+        """Whether no token sees another at a distance that grows with the video."""
+        return False
+
     def before_chunk(self, cache: "Cache", piece: "Piece") -> "Piece":
         """Called before a piece of the prefill goes in; may insert tokens."""
         return piece

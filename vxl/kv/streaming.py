@@ -44,6 +44,11 @@ class Streaming(Policy):
         self.sinks = config.sinks
         self.compact = config.compact
 
+    @property
+    def stays_near(self) -> bool:
+        """Whether the gap is closed: nothing is farther away than the budget then."""
+        return self.compact
+
     def after_chunk(self, cache: "Cache", piece: "Piece") -> None:
         """Evicts down to the budget."""
         self.evict(cache)

@@ -61,7 +61,10 @@ class DecoderConfig(Option):
     init_std: float = 0.02
     """Standard deviation of random weights; narrow models learn sooner from larger ones."""
     max_positions: int = 32768
-    """Length that the model was trained for. Nothing is cut at it; longer sequences extrapolate."""
+    """Tokens of the longest sequence that the model was trained for."""
+    extrapolate: bool = False
+    """Answer about longer sequences, too, at positions that the model was not trained for: Video-XL-2's
+    10,000 frames, say. Otherwise they are refused. In training `data.max_tokens` is the limit."""
     attention: Literal["sdpa", "flex", "varlen", "flash"] = "sdpa"
     """Kernels: PyTorch's (sdpa), its flex_attention (flex), its kernel for packed sequences (varlen,
     CUDA), or the flash-attn package (flash)."""

@@ -82,7 +82,7 @@ def whole_model(config: Any, vocab: int, fresh: bool) -> nn.Module:
 
 def fill_from_disk(config: Any, model: nn.Module) -> None:
     """Fills a model from `weights=FOLDER`; of a sharded one, each rank reads its own part."""
+    from vxl.checkpoint.find import named_weights
     from vxl.checkpoint.folder import read_weights
-    from vxl.checkpoint.load import named_weights
 
     read_weights(named_weights(config.weights, Path(config.paths.runs))[1], model)

@@ -1,0 +1,33 @@
+"""The pages' Python, run as it stands there."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.made import make_run
+
+ROOT = Path(__file__).parents[1]
+
+
+def blocks(page: str) -> list[str]:
+    """The Python of a page."""
+    return re.findall(r"```python\n(.*?)```", (ROOT / "docs" / page).read_text(), re.S)
+
+
+def test_load_watch_and_ask_are_ten_lines() -> None:
+    (block,) = blocks("python.md")
+    assert len([line for line in block.splitlines() if line.strip()]) <= 10
+    assert all(word in block for word in ("vxl.load(", ".watch(", ".ask("))
+
+
+@pytest.mark.parametrize("page", ["python.md", "kv.md"])
+def test_runs(
+    page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_run(tmp_path / "runs", "first")
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    monkeypatch.chdir(tmp_path)
+    for block in blocks(page):
+        exec(block, {})
+    assert len(capsys.readouterr().out.splitlines()) >= 2
