@@ -8,7 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vxl.compressor.group_norm import GroupNorm
 from vxl.errors import ConfigError
+from vxl.precision import kind_of
 
 NORM_GROUPS = 32
 MAX_DISTANCE = 64
@@ -48,7 +50,9 @@ class Synthesis(nn.Module):
 
     def forward(self, patches_GFPV: Tensor) -> Tensor:
         """synthesised_GPV of patches_GFPV; groups never see each other."""
-        return self.encoder(patches_GFPV + self.temporal_encoding[:, None]).squeeze(1)
+        # Contiguous here: every sum behind it would go on in the order of a memory view.
+        placed_GFPV = (patches_GFPV + self.temporal_encoding[:, None]).contiguous()
+        return self.encoder(placed_GFPV).squeeze(1)
 
 
 class SpatialAttention(nn.Module):
@@ -56,7 +60,7 @@ class SpatialAttention(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.norm = GroupNorm(width)
+        self.norm = GroupNorm(width, NORM_GROUPS)
         self.q = Pointwise(width, width, dims=3)
         self.k = Pointwise(width, width, dims=3)
         self.v = Pointwise(width, width, dims=3)
@@ -89,7 +93,7 @@ class TemporalAttention(nn.Module):
         """Builds; `transposed_key` is the published definition of the relative term (DTSConfig)."""
         super().__init__()
         self.transposed_key = transposed_key
-        self.norm = GroupNorm(width)
+        self.norm = GroupNorm(width, NORM_GROUPS)
         self.qkv = Pointwise(width, 3 * width, dims=1)
         self.proj_out = Pointwise(width, width, dims=1)
         self.relative_position_k = RelativePositions(width)
@@ -106,8 +110,8 @@ class TemporalAttention(nn.Module):
         have q_j R[i - j] in the second term.
         """
         groups, frames, patches, width = x_GFPV.shape
-        x_NFV = x_GFPV.transpose(1, 2).flatten(0, 1)
-        q, k, v = self.qkv(self.norm(x_NFV)).chunk(3, dim=-1)
+        normed_NFV = self.norm(x_GFPV).transpose(1, 2).flatten(0, 1)
+        q, k, v = self.qkv(normed_NFV).chunk(3, dim=-1)
         root = width**-0.25
         keys_IJV = self.relative_position_k(frames)
         relative_NIJ = torch.einsum("nic,ijc->nij", q * root, keys_IJV)
@@ -146,6 +150,7 @@ class Halving(nn.Module):
 
     def forward(self, x_GFPV: Tensor) -> Tensor:
         """Half as many frames."""
+        x_GFPV = x_GFPV.to(kind_of(x_GFPV))  # once, and before it is copied
         # Padded by concatenation: the gradient of F.pad's replication is not deterministic on CUDA.
         x_GFHWV = torch.cat([x_GFPV[:, :1], x_GFPV], 1).unflatten(2, (self.side, self.side))
         for axis in (2, 3):
@@ -153,20 +158,6 @@ class Halving(nn.Module):
             x_GFHWV = torch.cat([first, x_GFHWV, last], axis)
         halved_GVFHW = self.conv(x_GFHWV.permute(0, 4, 1, 2, 3))
         return halved_GVFHW.permute(0, 2, 3, 4, 1).flatten(2, 3)
-
-
-class GroupNorm(nn.Module):
-    """GroupNorm of 32 groups on channels-last input, statistics over everything but the first axis."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(width))
-        self.bias = nn.Parameter(torch.zeros(width))
-
-    def forward(self, x_NSV: Tensor) -> Tensor:
-        """x_NSV, normalised per N over S and each 32nd of V."""
-        normed_NVS = F.group_norm(x_NSV.transpose(1, 2), NORM_GROUPS, self.weight, self.bias, eps=1e-6)
-        return normed_NVS.transpose(1, 2).contiguous()  # once, and not in each product behind it
 
 
 class Pointwise(nn.Module):

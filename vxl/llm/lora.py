@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vxl.errors import ConfigError
+from vxl.precision import kind_of
 
 LAYERS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
@@ -67,9 +68,7 @@ class LoRALinear(nn.Linear):
             read = F.dropout(input, self.dropout)
             update = F.linear(F.linear(read, self.lora_A) * self.scale, self.lora_B)
             return F.linear(input, self.weight, self.bias) + update
-        device, kind = input.device.type, input.dtype
-        if torch.is_autocast_enabled(device):
-            kind = torch.get_autocast_dtype(device)
+        device, kind = input.device.type, kind_of(input)
         bias = None if self.bias is None else self.bias.to(kind)
         given = (input.to(kind), self.weight.to(kind), bias, self.lora_A.to(kind), self.lora_B.to(kind))
         with torch.autocast(device, kind, enabled=False):
