@@ -132,6 +132,7 @@ class Decoder(nn.Module):
                 f"  e.g.  llm.vocab={-(-vocab_size // 64) * 64}  (with llm.weights=random)"
             )
         adapt(self.causal_lm.model, config.lora)
+        fused.give_layers(self.causal_lm.model)
         if config.checkpointing:
             self.checkpoint_activations(True)
 

@@ -1,20 +1,26 @@
-"""A decoder's layers run by us at inference on a GPU: its own weights, with fused steps between them.
+"""A decoder's layers run by us on a GPU: its own weights, with fused steps between them.
 
 transformers' modules read and write every hidden state some fifty times a layer between the matrix products,
-and rotate by nothing before we rotate; here each of those steps is one kernel. Only layers that are known
-number for number go this way: Qwen2, Qwen3 and Llama. All others, training, and the CPU run transformers' own
-forward.
+and rotate by nothing before we rotate; here each of those steps is one kernel, forward and backward. Only
+layers that are known number for number go this way: Qwen2, Qwen3 and Llama. All others, and the CPU, run
+transformers' own forward.
+
+At inference the whole body is run here. In training each layer is still called by transformers, so that what
+is around a layer (activation checkpointing, sharding, compiling) stays as it is.
 """
 
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor, nn
 
 from vxl.llm.attention import through_step
 from vxl.llm.beacon import hooked_by_others, note
-from vxl.llm.kernels import usable
+from vxl.llm.kernels import differentiable, usable
 from vxl.llm.lora import LoRALinear
 from vxl.llm.step import New, Step
+from vxl.precision import kind_of
 
 if TYPE_CHECKING:
     from vxl.llm.replay import Tail
@@ -23,23 +29,31 @@ KNOWN = ("Qwen2Model", "Qwen3Model", "LlamaModel")
 """Bodies whose layers are norm, attention, norm, gated SiLU."""
 
 
+def known(body: Any) -> bool:
+    """Whether a body's layers are those that are written here."""
+    scale = getattr(getattr(body, "rotary_emb", None), "attention_scaling", 1.0)  # yarn's; theirs applies it
+    return type(body).__name__ in KNOWN and body.config.hidden_act == "silu" and scale == 1.0
+
+
 def suits(body: Any, embeds_BTD: Tensor) -> bool:
-    """Whether a body's layers can be run here."""
+    """Whether a body can be run here as a whole: nothing in it learns."""
     if not usable(embeds_BTD) or type(body).__name__ not in KNOWN:
         return False
+    if torch.is_grad_enabled() and any(parameter.requires_grad for parameter in body.parameters()):
+        return False
     if not hasattr(body, "vxl_plain"):
-        scale = getattr(body.rotary_emb, "attention_scaling", 1.0)  # yarn's, which their rotation applies
-        body.vxl_plain = all(map(plain, body.layers)) and body.config.hidden_act == "silu" and scale == 1.0
+        hooked = any(map(hooked_by_others, body.layers))
+        body.vxl_plain = known(body) and not hooked and all(map(plain, body.layers))
     return body.vxl_plain
 
 
 def plain(layer: Any) -> bool:
-    """Whether a layer's projections are linear layers on one device, with LoRA or not, and nothing hooks in
-    but beacons, in projections or not."""
+    """Whether a layer's projections are linear layers on one device, with LoRA or not, and nothing hooks into
+    it but beacons, in projections or not."""
     attention, mlp = layer.self_attn, layer.mlp
     linear = [attention.q_proj, attention.k_proj, attention.v_proj, attention.o_proj]
     linear += [mlp.gate_proj, mlp.up_proj, mlp.down_proj]
-    hooked = any(map(hooked_by_others, layer.modules()))
+    hooked = any(hooked_by_others(module) for module in layer.modules() if module is not layer)
     return not hooked and all(
         type(module) in (nn.Linear, LoRALinear) and type(module.weight) is nn.Parameter for module in linear
     )
@@ -54,33 +68,97 @@ def run(body: Any, embeds_BTD: Tensor, step: Step, tail: "Tail | None" = None) -
         step: The pass.
         tail: Where a captured step puts its token, instead of into `step.new`.
     """
-    from vxl.llm.kernels.pointwise import rms_norm, silu_times, turned
+    from vxl.llm.kernels import pointwise
 
     note(step.beacons)
-    half = step.cos_BTH.shape[-1] // 2
-    cos, sin = (x[..., :half].to(embeds_BTD.dtype).contiguous() for x in (step.cos_BTH, step.sin_BTH))
     total, add = embeds_BTD, None
-    for number, layer in enumerate(body.layers):
-        norm, attention, mlp = layer.input_layernorm, layer.self_attn, layer.mlp
-        normed, total = rms_norm(total, add, norm.weight, norm.variance_epsilon)
-        query, key, value = (
-            project(normed).unflatten(-1, (-1, 2 * half))
-            for project in (attention.q_proj, attention.k_proj, attention.v_proj)
-        )
-        if hasattr(attention, "q_norm"):
-            query = rms_norm(query, None, attention.q_norm.weight, attention.q_norm.variance_epsilon)[0]
-            key = rms_norm(key, None, attention.k_norm.weight, attention.k_norm.variance_epsilon)[0]
-        query, key, value = (x.transpose(1, 2) for x in (query, key, value))
-        if tail is not None:
-            out = tail.attend(number, query, key, value, cos, sin, attention.scaling)
-        else:
-            rotated = turned(key, cos, sin)
-            if step.new is not None:
-                step.new[number] = New(key, value, rotated if step.memo else None)
-            query = turned(query, cos, sin, out=query)
-            out = through_step(number, query, rotated, value, attention.scaling, step)
-        add = attention.o_proj(out.flatten(2))
-        norm = layer.post_attention_layernorm
-        normed, total = rms_norm(total, add, norm.weight, norm.variance_epsilon)
-        add = mlp.down_proj(silu_times(mlp.gate_proj(normed), mlp.up_proj(normed)))
-    return rms_norm(total, add, body.norm.weight, body.norm.variance_epsilon)[0]
+    angles = half_angles(step, embeds_BTD.dtype)
+    for layer in body.layers:
+        total, add = through(layer, total, add, angles, step, pointwise, tail=tail)
+    return pointwise.rms_norm(total, add, body.norm.weight, body.norm.variance_epsilon)[0]
+
+
+def give_layers(body: Any) -> None:
+    """Lets a body's layers run here in training, where kernels allow it."""
+    for layer in body.layers if known(body) else ():
+        layer.__class__ = fused_class(type(layer))
+
+
+class Fused:
+    """A layer's forward pass with gradients; its own where ours does not suit."""
+
+    def forward(self, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        """hidden_states [B, T, D] of the same shape; `step` is among the keywords."""
+        if torch.compiler.is_compiling() or not differentiable(hidden_states) or not plain(self):
+            own: Any = super()
+            return own.forward(hidden_states, *args, **kwargs)
+        from vxl.llm.kernels import gradients
+
+        step, kind = kwargs["step"], kind_of(hidden_states)
+        note(step.beacons)
+        if kind not in step.scratch:
+            step.scratch[kind] = half_angles(step, kind)
+        angles = step.scratch[kind]
+        total, add = through(self, hidden_states, None, angles, step, gradients, kind=kind)
+        return total + add
+
+
+@cache
+def fused_class(kind: type) -> type:
+    """A class of layers of transformers with our forward pass before its own."""
+    return type(kind.__name__, (Fused, kind), {})
+
+
+def half_angles(step: Step, kind: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Cosine and sine of the step's positions, [B, T, H / 2]."""
+    half = step.cos_BTH.shape[-1] // 2
+    cos, sin = (x[..., :half].to(kind).contiguous() for x in (step.cos_BTH, step.sin_BTH))
+    return cos, sin
+
+
+def through(
+    layer: Any,
+    total: Tensor,
+    add: Tensor | None,
+    angles: tuple[Tensor, Tensor],
+    step: Step,
+    kernels: Any,
+    *,
+    tail: "Tail | None" = None,
+    kind: torch.dtype | None = None,
+) -> tuple[Tensor, Tensor]:
+    """One layer: its input is the sum of two tensors, and so is its output.
+
+    Args:
+        layer: The layer of transformers.
+        total: [B, T, D].
+        add: [B, T, D]; None = nothing.
+        angles: Of `half_angles`.
+        step: The pass.
+        kernels: The module with the steps between the products: with gradients, or for inference.
+        tail: See `run`.
+        kind: Precision of the products; None = that of `total`.
+    """
+    norm, attention, mlp = layer.input_layernorm, layer.self_attn, layer.mlp
+    cos, sin = angles
+    normed, total = kernels.rms_norm(total, add, norm.weight, norm.variance_epsilon, kind)
+    query, key, value = (
+        project(normed).unflatten(-1, (-1, 2 * cos.shape[-1]))
+        for project in (attention.q_proj, attention.k_proj, attention.v_proj)
+    )
+    if hasattr(attention, "q_norm"):
+        query = kernels.rms_norm(query, None, attention.q_norm.weight, attention.q_norm.variance_epsilon)[0]
+        key = kernels.rms_norm(key, None, attention.k_norm.weight, attention.k_norm.variance_epsilon)[0]
+    query, key, value = (x.transpose(1, 2) for x in (query, key, value))
+    if tail is not None:
+        out = tail.attend(attention.layer_idx, query, key, value, cos, sin, attention.scaling)
+    else:
+        rotated = kernels.turned(key, cos, sin)
+        if step.new is not None:
+            step.new[attention.layer_idx] = New(key, value, rotated if step.memo else None)
+        query = kernels.turned(query, cos, sin)
+        out = through_step(attention.layer_idx, query, rotated, value, attention.scaling, step)
+    add = attention.o_proj(out.flatten(2))
+    norm = layer.post_attention_layernorm
+    normed, total = kernels.rms_norm(total, add, norm.weight, norm.variance_epsilon, kind)
+    return total, mlp.down_proj(kernels.silu_times(mlp.gate_proj(normed), mlp.up_proj(normed)))

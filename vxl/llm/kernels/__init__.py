@@ -1,4 +1,7 @@
-"""Kernels for inference on a GPU in half precision, in Triton; all that they do is also done without."""
+"""Kernels for a GPU in half precision, in Triton; all that they do is also done without.
+
+Those of attention are for inference; those of the steps between the matrix products have gradients, too.
+"""
 
 from functools import cache
 from importlib.util import find_spec
@@ -6,15 +9,22 @@ from importlib.util import find_spec
 import torch
 from torch import Tensor
 
+from vxl.precision import kind_of
+
+HALF = (torch.float16, torch.bfloat16)
 WIDTHS = (64, 128)
 """Widths of heads that the kernels of attention take."""
 
 
 def usable(tensor: Tensor) -> bool:
     """Whether the kernels may work on a tensor: half precision on a GPU, and no gradient is wanted."""
-    half = tensor.dtype in (torch.float16, torch.bfloat16)
     wanted = torch.is_grad_enabled() and tensor.requires_grad
-    return tensor.is_cuda and half and not wanted and installed()
+    return tensor.is_cuda and tensor.dtype in HALF and not wanted and installed()
+
+
+def differentiable(tensor: Tensor) -> bool:
+    """Whether the kernels that have gradients may work on a tensor: products on a GPU in half precision."""
+    return tensor.is_cuda and kind_of(tensor) in HALF and installed()
 
 
 @cache

@@ -22,16 +22,18 @@ def _norm(x, add, weight, total, out, width, eps, ADD: tl.constexpr, BLOCK: tl.c
         tl.store(total + row + i, rounded, mask=there)
         value = rounded.to(tl.float32)
     scale = 1.0 / tl.sqrt(tl.sum(value * value, 0) / width + eps)
-    normed = (value * scale).to(out.dtype.element_ty).to(tl.float32)
+    normed = (value * scale).to(total.dtype.element_ty).to(tl.float32)
     normed = normed * tl.load(weight + i, mask=there, other=0.0).to(tl.float32)
     tl.store(out + row + i, normed.to(out.dtype.element_ty), mask=there)
 
 
-def rms_norm(x: Tensor, add: Tensor | None, weight: Tensor, eps: float) -> tuple[Tensor, Tensor]:
-    """(the RMS norm of x + add, x + add); without `add`, of x."""
+def rms_norm(
+    x: Tensor, add: Tensor | None, weight: Tensor, eps: float, kind: torch.dtype | None = None
+) -> tuple[Tensor, Tensor]:
+    """(the RMS norm of x + add, x + add); without `add`, of x. The norm has the type `kind`, None = x's."""
     x = x.contiguous()
     add = None if add is None else add.contiguous()
-    out, width = torch.empty_like(x), x.shape[-1]
+    out, width = torch.empty_like(x, dtype=kind), x.shape[-1]
     total = x if add is None else torch.empty_like(x)
     block = triton.next_power_of_2(width)
     _norm[(x.numel() // width,)](
@@ -59,11 +61,12 @@ def _gate(gate, up, out, count, BLOCK: tl.constexpr):
     tl.store(out + i, (g * u).to(out.dtype.element_ty), mask=there)
 
 
-def silu_times(gate: Tensor, up: Tensor) -> Tensor:
-    """silu(gate) * up, written over `gate`."""
+def silu_times(gate: Tensor, up: Tensor, out: Tensor | None = None) -> Tensor:
+    """silu(gate) * up, written into `out`, None = over `gate`."""
     gate, up = gate.contiguous(), up.contiguous()
-    _gate[(triton.cdiv(gate.numel(), 4096),)](gate, up, gate, gate.numel(), BLOCK=4096, num_warps=8)
-    return gate
+    out = gate if out is None else out
+    _gate[(triton.cdiv(gate.numel(), 4096),)](gate, up, out, gate.numel(), BLOCK=4096, num_warps=8)
+    return out
 
 
 @triton.jit
