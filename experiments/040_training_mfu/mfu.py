@@ -31,10 +31,11 @@ from vxl.train.compiled import blocks, compile_blocks
 from vxl.train.group import processes
 from vxl.train.logger import Csv, CsvConfig
 from vxl.train.metrics import MetricsFile
+from vxl.train.micro_batch import with_micro_batch
 from vxl.train.module import VideoLanguageModule
 from vxl.train.profile import Profile
 from vxl.train.provenance import git
-from vxl.train.stage import part_of
+from vxl.train.stage import freeze, part_of
 from vxl.train.throughput import flops_of, peak_of
 from vxl.train.trainer import build_trainer, device_of
 from vxl.train.watch import Watch
@@ -67,7 +68,11 @@ TINY = [
 ]
 PACKAGES = ("torch", "transformers", "lightning")
 WHO = ("human", "gpt")
-VARIANTS = {"eager": "none", "compiled": "inductor", "traced": "aot_eager"}
+SHORT = ["data.max_tokens=2048", "video.max_frames=16"]
+"""Rows of which the variant `auto` looks how many fit at once, of eight."""
+VARIANTS = {"eager": "none", "compiled": "inductor", "traced": "aot_eager", "auto": "none"}
+KERNELS = 40
+"""Kernels that a row lists."""
 
 
 def main() -> None:
@@ -92,7 +97,8 @@ def run(
         path = Path(folder)
         words = [*(TINY if tiny else TRUE), *data_words(path, workers), "logger=csv", "data.batch=1"]
         total = warm + steps + 2 * 3
-        config = compose("train", [*words, "trainer.log_every=1", f"trainer.max_steps={total}"])
+        words += ["trainer.log_every=1", f"trainer.max_steps={total}"]
+        config = compose("train", words)
         device = device_of(config.trainer)
         torch.set_float32_matmul_precision("high")
         began = time.perf_counter()
@@ -102,9 +108,10 @@ def run(
         say(f"built on {device} in {time.perf_counter() - began:.0f} s")
         for variant in variants.split(","):
             try:
-                row = measure(config, model, path / variant, variant, warm, steps)
-            except torch.OutOfMemoryError as error:
-                row = {"variant": variant, "error": str(error).partition("\n")[0][:300]}
+                own = fitted(words if tiny else [*words, *SHORT], model) if variant == "auto" else config
+                row = measure(own, model, path / variant, variant, warm, steps)
+            except Exception as error:  # a row that failed must not cost the others
+                row = {"variant": variant, "error": str(error)[:300]}
                 torch.cuda.empty_cache()
             rows.append({**about(config, device), **row})
             say(json.dumps({k: v for k, v in row.items() if k != "kernels"}))
@@ -132,6 +139,16 @@ def data_words(folder: Path, workers: int) -> list[str]:
         f"data.workers={workers}",
         f"paths.cache={folder / 'cache'}",
     ]
+
+
+def fitted(words: list[str], model: torch.nn.Module) -> Any:
+    """The config with as many rows at once as fit, as `python train.py trainer.micro_batch=auto` finds it."""
+    config = compose("train", [*words, "data.batch=8", "trainer.micro_batch=auto"])
+    device, began = device_of(config.trainer), time.perf_counter()
+    freeze(model, config.stage)
+    found = with_micro_batch(config, model, device, None if device.type == "cuda" else 1 << 28)
+    say(f"{found.data.batch} rows at once, x {found.trainer.accumulate}: {time.perf_counter() - began:.0f} s")
+    return found
 
 
 class Record(Callback):
@@ -189,6 +206,7 @@ def measure(
     between = [b - a for a, b in zip(record.ended[warm - 1 :], record.ended[window], strict=False)]
     return {
         "variant": variant,
+        "rows": [config.data.batch, config.trainer.accumulate],
         "steps": len(seen),
         "seconds_a_step": seconds / len(seen),
         "seconds_min_max": [min(between), max(between)],
@@ -206,7 +224,7 @@ def measure(
         "supervised_a_step": sum(step.supervised for step in seen) / len(seen),
         "loss_first_last": [record.seen[0].loss, seen[-1].loss],
         "sections_ms": {name: 1000 * spent / profile.steps for name, spent in profile.seconds.items()},
-        "kernels": [(name, calls / 3, 1000 * spent / 3) for name, calls, spent in profile.kernels],
+        "kernels": [(name, calls / 3, 1000 * spent / 3) for name, calls, spent in profile.kernels[:KERNELS]],
     }
 
 

@@ -55,7 +55,7 @@ def test_the_sections_add_up(config, monkeypatch):
     assert sum(profile.seconds.values()) == pytest.approx(profile.whole, rel=1e-6)
     assert profile.seconds["vision"] > 0
     assert profile.seconds["backward"] > 0
-    assert len(profile.kernels) == module.KERNELS
+    assert len(profile.kernels) > module.KERNELS  # all of them; the summary shows the longest
 
 
 def test_a_run_shorter_than_the_profile_ends_by_itself(config):

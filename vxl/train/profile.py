@@ -25,7 +25,7 @@ DATA, VISION, COMPRESSOR, LLM = "data wait", "vision", "compressor", "language m
 LOSS, BACKWARD, OPTIMIZER = "splice, head, loss", "backward", "optimizer"
 BETWEEN, NUMBERS = "moving batches, norms", "numbers, validation"
 SECTIONS = (DATA, VISION, COMPRESSOR, LLM, LOSS, BACKWARD, BETWEEN, OPTIMIZER, NUMBERS)
-KERNELS = 12
+KERNELS = 12  # that the summary shows
 
 
 class Profile(Callback):
@@ -153,7 +153,7 @@ class Profile(Callback):
         table = Table(title=f"longest kernels (mean of {steps} more steps)", title_justify="left")
         for column in ("kernel", "calls", "ms a step"):
             table.add_column(column, justify="left" if column == "kernel" else "right", no_wrap=True)
-        for name, calls, seconds in self.kernels:
+        for name, calls, seconds in self.kernels[:KERNELS]:
             short = name if len(name) <= 70 else f"{name[:69]}…"
             table.add_row(short, f"{calls / steps:.0f}", f"{1000 * seconds / steps:.2f}")
         return table
@@ -209,4 +209,4 @@ def _longest(profiler: Any, device: torch.device) -> list[tuple[str, int, float]
         is_kernel = "CUDA" in str(event.device_type) if on_gpu else event.key not in SECTIONS
         if is_kernel and spent and event.key not in SECTIONS:
             found.append((event.key, event.count, spent / 1e6))
-    return sorted(found, key=lambda row: -row[2])[:KERNELS]
+    return sorted(found, key=lambda row: -row[2])
