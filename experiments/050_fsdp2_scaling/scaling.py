@@ -80,8 +80,8 @@ MODELS = {
 }
 VARIANTS = {
     # As many blocks keep their activations as fit beside a half of the weights and moments.
-    "kept": ["llm.recomputed=0.35"],
-    "compiled": ["llm.recomputed=0.35", "trainer.compile=inductor"],
+    "kept": ["llm.recomputed=0.2"],
+    "compiled": ["llm.recomputed=0.2", "trainer.compile=inductor"],
 }
 # Rows in the order of what they tell, for each number of GPUs; what has no place on it is listed as not run.
 MORE = [

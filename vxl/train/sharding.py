@@ -5,6 +5,7 @@ at work; the root holds the rest (embeddings, norms, output layer, selector), so
 tensor.
 """
 
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -59,6 +60,8 @@ def apply_fsdp(model: nn.Module, how: Sharding) -> None:
     """
     from torch.distributed.fsdp import CPUOffloadPolicy, MixedPrecisionPolicy, OffloadPolicy, fully_shard
 
+    # Some units return views. Newer releases warn not to change those in place, which nobody does.
+    warnings.filterwarnings("ignore", "FSDP2-wrapped module .* returned a view tensor", UserWarning)
     # Inputs are left alone: they travel in dataclasses, and frames are uint8; autocast does the rest.
     precision = MixedPrecisionPolicy(how.compute, how.reduce, cast_forward_inputs=False)
     settings: dict[str, Any] = {
