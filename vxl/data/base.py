@@ -30,7 +30,7 @@ class DataConfig(Option):
     max_bad_fraction: float = 0.01
     """Bad samples / all samples above which training stops; below it they are masked and counted."""
     held_out: int | None = option(None, resumable=True)
-    """Most held-out samples that a validation asks, evenly spread over all of them; null for all."""
+    """Most held-out samples that a validation asks, spread over all of them; null for all."""
 
     def __post_init__(self) -> None:
         """Counts are positive, the fraction is one."""

@@ -1,6 +1,7 @@
 """A fixed list of samples, each seen once: for validation."""
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 from torch.utils.data import IterableDataset, get_worker_info
 
@@ -10,6 +11,18 @@ from vxl.data.sample import BadSample
 from vxl.data.source import Source
 from vxl.data.stream import MicroBatch
 from vxl.errors import DataError
+
+GOLDEN = (5**0.5 - 1) / 2
+
+
+def spread(total: int, count: int) -> list[int]:
+    """`count` of `total` places, always the same: one of each of as many stretches, here and there in it.
+
+    A fixed stride would fall in step with what repeats in a list, such as the letters of its answers;
+    multiples of the golden section fall in step with nothing.
+    """
+    edges = [i * total // count for i in range(count + 1)] if count else []
+    return [low + int(GOLDEN * i % 1 * (high - low)) for i, (low, high) in enumerate(pairwise(edges))]
 
 
 class FixedList(IterableDataset):
@@ -24,7 +37,7 @@ class FixedList(IterableDataset):
         batch: Rows a micro-batch.
         rank: This process, of `ranks`.
         ranks: Data-parallel processes.
-        most: Take so many samples, evenly spread over the source; None takes all.
+        most: Take so many samples, spread over the source; None takes all.
     """
 
     def __init__(
@@ -40,7 +53,7 @@ class FixedList(IterableDataset):
         super().__init__()
         self.source, self.examples, self.batch = source, examples, batch
         count = len(source) if most is None else min(most, len(source))
-        costs = {number: self._cost(number) for number in (i * len(source) // count for i in range(count))}
+        costs = {number: self._cost(number) for number in spread(len(source), count)}
         order = sorted(costs, key=lambda number: (-costs[number], number))
         filling = [order[-1]] * (-len(order) % ranks) if order else []
         places = [(number, False) for number in order] + [(number, True) for number in filling]
