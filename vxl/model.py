@@ -83,6 +83,8 @@ class Output:
     """Scores of all tokens where each question's letter should come (`Batch.answer_at_Q`)."""
     labels_S: Tensor
     """The supervised tokens."""
+    baseline_sum: Tensor | None = None
+    """The loss_sum that knowing nothing would have, where the objective has such a measure."""
     numbers: dict[str, float] = field(default_factory=dict)
     """What the pass drew or kept, for the log: `ratio`, patches in / visual tokens the language model saw."""
 
@@ -183,7 +185,7 @@ class VideoLanguageModel(nn.Module):
         logits_QV = hidden_SD.new_zeros(0, self.llm.vocab)
         if len(batch.answer_at_Q):
             logits_QV = self.llm.logits(hidden_SD.detach()[batch.answer_at_Q]).detach()
-        return Output(loss, len(labels_S), hidden_SD, logits_QV, labels_S, numbers)
+        return Output(loss, len(labels_S), hidden_SD, logits_QV, labels_S, numbers=numbers)
 
     def _nothing_seen(self) -> Tensor:
         """A zero that a black group leads to: in a batch of text alone it keeps every parameter in the graph
@@ -229,17 +231,16 @@ def build_model(
     seed = getattr(config, "seed", 0) if seed is None else seed
     device = torch.device(device)
     policy: Policy = build(config.kv)
-    torch.backends.cudnn.allow_tf32 = False  # matrix products are exact by default, convolutions are not
-    with _building("llm", seed, device, dtype):
+    with building("llm", seed, device, dtype):
         llm: Decoder = build(config.llm, vocab_size=vocab_size)
         policy.equip(llm)
-    with _building("vision", seed, device, dtype):
+    with building("vision", seed, device, dtype):
         vision: VisionEncoder = build(config.vision)
-    with _building("compressor", seed, device, dtype):
+    with building("compressor", seed, device, dtype):
         compressor: Compressor = build(
             config.compressor, vision_width=vision.width, grid=vision.grid, llm_width=llm.width
         )
-    with _building("selector", seed, device, dtype):
+    with building("selector", seed, device, dtype):
         selector: Selector = build(config.selector, llm_width=llm.width, seed=seed)
     if pretrained and device.type != "meta":
         vision.load_pretrained()
@@ -251,8 +252,12 @@ def build_model(
 
 
 @contextmanager
-def _building(part: str, seed: int, device: torch.device, dtype: torch.dtype | None) -> Generator[None]:
-    """Sets device, precision and the part's own seed, and puts all of them back."""
+def building(part: str, seed: int, device: torch.device, dtype: torch.dtype | None) -> Generator[None]:
+    """Sets device, precision and the part's own seed, and puts all of them back.
+
+    Convolutions in float32 compute in float32 from here on, see `build_model`.
+    """
+    torch.backends.cudnn.allow_tf32 = False  # matrix products are exact by default, convolutions are not
     before = torch.get_default_dtype()
     with torch.random.fork_rng([device] if device.type == "cuda" else []), device:
         torch.manual_seed(zlib.crc32(f"{seed}/{part}".encode()))

@@ -23,6 +23,7 @@ NEEDS = {
 LONG = "data.max_tokens="
 UNEVEN = "compressor.ratio=16 does not fit a grid of 27 x 27 patches."
 TOWER = "relevance=siglip goes on from the output of SigLIP's tower; vision is "
+NETWORK = "stage.objective=reconstruct trains the network of compressor=dts; vxl.compressor.pool.Pool has"
 REFUSED = {
     **{
         (model, "tiny", "vision=siglip_so400m"): UNEVEN
@@ -31,6 +32,7 @@ REFUSED = {
     ("small", "published", "vision=siglip_so400m"): UNEVEN,
     ("small", "published", "relevance=siglip"): TOWER,
     ("videoxl", "published", "relevance=siglip"): TOWER,
+    **{("videoxl", size, "stage=dts_reconstruct"): NETWORK for size in ("published", "tiny")},
     ("small", "published", "compressor=none"): LONG,
     ("tiny", "published", "vision=siglip_so400m"): UNEVEN,
     ("videoxl", "published", "compressor=none"): LONG,

@@ -22,14 +22,12 @@ def stages(*words):
 
 def test_stages_follow_each_other_with_their_own_settings():
     found = stages("recipe=videoxl2", "name=long", "init_from=elsewhere", "optim.clip=0.5")
-    assert [stage.name for stage in found] == [
-        "long/align",
-        "long/videoxl2_caption",
-        "long/videoxl2_instruct",
-    ]
-    assert [stage.init_from for stage in found] == ["elsewhere", "long/align", "long/videoxl2_caption"]
-    assert found[0].stage.train == ["projector"]
-    assert len(found[1].stage.train) == 5
+    names = ["long/dts_reconstruct", "long/align", "long/videoxl2_caption", "long/videoxl2_instruct"]
+    assert [stage.name for stage in found] == names
+    assert [stage.init_from for stage in found] == ["elsewhere", *names[:-1]]
+    assert [stage.stage.objective for stage in found] == ["reconstruct", *["language"] * 3]
+    assert found[1].stage.train == ["projector"]
+    assert len(found[2].stage.train) == 5
     assert {stage.optim.clip for stage in found} == {0.5}
     assert all(stage.recipe is None for stage in found)
 
@@ -44,13 +42,28 @@ def test_a_stage_has_data_of_its_own_and_the_name_is_stable():
     assert [stage.name for stage in stages("recipe=videoxl2", listed)] == [stage.name for stage in found]
 
 
+def test_weights_are_named_until_a_stage_has_had_all_of_them():
+    assert [stage.weights for stage in stages("recipe=videoxl2", "weights=folder")] == [
+        "folder",
+        "folder",  # the stage before had no language model
+        "random",
+        "random",
+    ]
+    listed = "recipe.stages=[{stage: align}, {stage: lora}]"
+    assert [stage.weights for stage in stages("recipe=videoxl2", listed, "weights=folder")] == [
+        "folder",
+        "random",
+    ]
+
+
 def test_folders_have_different_names():
     assert folders(["a", "b", "a", "a"]) == ["a", "b", "a-2", "a-3"]
 
 
 def test_a_stage_beside_a_recipe_is_refused():
     with pytest.raises(
-        ConfigError, match=r"stage=align has no effect: the recipe says which stages run \(align"
+        ConfigError,
+        match=r"stage=align has no effect: the recipe says which stages run \(dts_reconstruct, align",
     ):
         stages("recipe=videoxl2", "stage=align")
 
@@ -75,14 +88,17 @@ def test_a_recipe_runs_its_stages_and_goes_on_at_the_unfinished_one(tmp_path):
 
     status, said = train("dry_run=true")
     assert status == 0, said
-    assert said.count("would run long/") == 3
+    assert said.count("would run long/") == 4
     status, said = train()
     assert status == 0, said
     results = sorted(path.parent.name for path in (tmp_path / "long").glob("*/RESULT.json"))
-    assert results == ["align", "videoxl2_caption", "videoxl2_instruct"]
+    assert results == ["align", "dts_reconstruct", "videoxl2_caption", "videoxl2_instruct"]
+    assert f"warm start from {tmp_path}/long/dts_reconstruct/checkpoints/step-000001" in said.replace(
+        "\n", ""
+    )
     assert f"warm start from {tmp_path}/long/align/checkpoints/step-000001" in said.replace("\n", "")
     (tmp_path / "long" / "videoxl2_instruct" / "RESULT.json").unlink()
     status, said = train()
     assert status == 0, said
-    assert said.count("nothing to do") == 2
+    assert said.count("nothing to do") == 3
     assert "videoxl2_instruct: goes on after step 1" in said

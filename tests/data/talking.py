@@ -9,6 +9,7 @@ from vxl.compressor.dts import DTSConfig
 from vxl.compressor.plan import Plan
 from vxl.data.prompt import Prompt, PromptConfig
 from vxl.data.tokenizer import train_tokenizer
+from vxl.train.stage import StageConfig
 from vxl.video.sample import FpsConfig
 from vxl.vision.siglip import SiglipConfig
 
@@ -59,6 +60,7 @@ def settings(tmp_path: Path, data: Any, *, seed: int = 0, accumulate: int = 1) -
         seed=seed,
         trainer=SimpleNamespace(accumulate=accumulate),
         paths=SimpleNamespace(cache=str(tmp_path / "cache"), runs=str(tmp_path / "runs")),
+        stage=StageConfig(),
         init_from=None,
         weights="random",
     )

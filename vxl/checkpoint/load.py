@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from vxl.checkpoint.find import find, named_weights, weights_of
 from vxl.checkpoint.loaded import Loaded
-from vxl.checkpoint.resolved import model_parts, read_config
+from vxl.checkpoint.resolved import model_parts, read_config, refuse_part
 from vxl.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -97,6 +97,8 @@ def assemble(
     from vxl.model import build_model
 
     config = model_parts(values)
+    if run is not None:
+        refuse_part(values, run)
     if folder is None and config.weights != "random":
         run, folder = named_weights(config.weights, runs)
     target = pick_device(device)

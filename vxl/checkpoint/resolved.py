@@ -10,7 +10,7 @@ import yaml
 from vxl.config.explain import CONF
 from vxl.config.plugins import load_plugins
 from vxl.config.rebuild import nearest, rebuild
-from vxl.errors import ConfigError
+from vxl.errors import CheckpointError, ConfigError
 
 if TYPE_CHECKING:
     from vxl.config.schema import ModelParts
@@ -49,6 +49,20 @@ def model_parts(values: Mapping[str, Any]) -> "ModelParts":
     load_plugins(values.get("plugins") or [])
     names = {field.name for field in dataclasses.fields(ModelParts)}
     return rebuild(ModelParts, {key: value for key, value in values.items() if key in names})
+
+
+def refuse_part(values: Mapping[str, Any], run: Path) -> None:
+    """Refuses a run that trained a part of the model by an objective of its own, and holds no more than that.
+
+    Raises:
+        CheckpointError: There is no language model in it.
+    """
+    objective = (values.get("stage") or {}).get("objective", "language")
+    if objective != "language":
+        raise CheckpointError(
+            f"{run} has no language model: it trained the compressor alone (stage.objective={objective}).\n"
+            f"  go on with it:  python train.py model={values['model']} init_from={run} stage=align"
+        )
 
 
 def changed(values: dict[str, Any], override: str, also: Sequence[str] = ()) -> dict[str, Any]:

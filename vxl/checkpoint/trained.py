@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from vxl.checkpoint.folder import MODEL
-from vxl.checkpoint.resolved import model_parts, read_config
+from vxl.checkpoint.resolved import model_parts, read_config, refuse_part
 from vxl.checkpoint.source import CONFIG, Weights, is_weights, open_weights, written_out
 from vxl.checkpoint.stored import Stored
 from vxl.data.tokenizer import tokenizer_in
@@ -46,6 +46,7 @@ def open_run(run: Path, folder: Path) -> Weights:
         if name.startswith(MODEL) and isinstance(entry, TensorStorageMetadata)
     }
     values = read_config(run / CONFIG)
+    refuse_part(values, run)
     head, table = "llm.causal_lm.lm_head.weight", "llm.causal_lm.model.embed_tokens.weight"
     config = self_contained(written_out(values))
     if config["llm"]["tied"] and table in tensors:

@@ -50,10 +50,12 @@ class DTS(Compressor):
 
     def compress(self, patches_GFPV: Tensor) -> Tensor:
         """Synthesis, projector, pooling: in this order in the published code (the paper pools first)."""
-        if self.published_layout:
-            patches_GFPV = memory_view(patches_GFPV)
-        synthesised_GPV = self.dts(patches_GFPV)
+        synthesised_GPV = self.synthesise(patches_GFPV)
         return pool_squares(self.projector(synthesised_GPV).unsqueeze(1), self.shape.spatial, self.how)
+
+    def synthesise(self, patches_GFPV: Tensor) -> Tensor:
+        """synthesised_GPV: each group as one frame, of the tower's width."""
+        return self.dts(memory_view(patches_GFPV) if self.published_layout else patches_GFPV)
 
 
 def memory_view(patches_GFPV: Tensor) -> Tensor:
@@ -65,3 +67,10 @@ def memory_view(patches_GFPV: Tensor) -> Tensor:
     frames, width = patches_GFPV.shape[1], patches_GFPV.shape[3]
     planes_GPN = patches_GFPV.transpose(1, 2).flatten(2)
     return planes_GPN.unflatten(2, (width, frames)).permute(0, 3, 1, 2)
+
+
+def frames_of_memory_view(viewed_GFPV: Tensor) -> Tensor:
+    """The frames that `memory_view` made this of."""
+    frames, width = viewed_GFPV.shape[1], viewed_GFPV.shape[3]
+    planes_GPN = viewed_GFPV.permute(0, 2, 3, 1).flatten(2)
+    return planes_GPN.unflatten(2, (frames, width)).transpose(1, 2)

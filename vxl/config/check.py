@@ -150,6 +150,22 @@ def windows_are_not_packed(config: Any) -> Iterator[str]:
         )
 
 
+def reconstruction_has_a_network(config: Any) -> Iterator[str]:
+    """What learns by reconstruction is the network of compressor=dts."""
+    stage = getattr(config, "stage", None)
+    if stage is None or stage.objective != "reconstruct":
+        return
+    from vxl.compressor.dts import DTSConfig
+
+    if not isinstance(config.compressor, DTSConfig):
+        yield (
+            "stage.objective=reconstruct trains the network of compressor=dts; "
+            f"{config.compressor._target_} has none.\n"
+            "  allowed: compressor=dts, or a stage of another objective\n"
+            "  e.g.  stage=align   or a recipe without this stage: 'recipe.stages=[{stage: align}, …]'"
+        )
+
+
 def name_is_a_folder(config: Any) -> Iterator[str]:
     """Names become folders below paths.runs."""
     name = getattr(config, "sweep_name", None) or getattr(config, "name", None)
@@ -169,5 +185,6 @@ RULES: list[Rule] = [
     relevance_has_its_tower,
     devices_have_a_strategy,
     windows_are_not_packed,
+    reconstruction_has_a_network,
     name_is_a_folder,
 ]

@@ -54,18 +54,19 @@ def expand(config: Any, words: list[str], compose: Callable[[list[str]], Any]) -
             "  one stage alone:  leave out recipe=…\n"
             "  others:           'recipe.stages=[{stage: align}, {stage: lora}]'"
         )
-    name, before = run_name(config), None
+    name, before, whole = run_name(config), None, False
     kept = [word for word in words if _key(word) not in ("name", "recipe", "sweep_name", "sweep_member")]
     names = folders([stage.stage for stage in config.recipe.stages])
     for stage, folder in zip(config.recipe.stages, names, strict=True):
         own = [f"stage={stage.stage}", *stage.set, f"name='{name}/{folder}'"]
+        own = [*kept, *own]
         if before is not None:
-            own = [word for word in [*kept, *own] if _key(word) not in ("init_from", "weights")]
-            own.append(f"init_from='{name}/{before}'")
-        else:
-            own = [*kept, *own]
-        yield compose(own)
-        before = folder
+            # What `weights` holds beyond what a stage without language model went on with is still to come.
+            dropped = ("init_from", "weights") if whole else ("init_from",)
+            own = [*(word for word in own if _key(word) not in dropped), f"init_from='{name}/{before}'"]
+        composed = compose(own)
+        yield composed
+        before, whole = folder, whole or composed.stage.get("objective", "language") == "language"
 
 
 def folders(stages: list[str]) -> list[str]:

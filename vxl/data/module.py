@@ -24,6 +24,7 @@ from vxl.data.seeds import seed_of
 from vxl.data.source import Source
 from vxl.data.stream import MicroBatch, Stream
 from vxl.data.tokenizer import tokenizer_of
+from vxl.data.visuals_alone import VisualsAlone
 from vxl.data.worker import end_with_trainer, leave_signals_to_trainer
 
 if TYPE_CHECKING:
@@ -39,8 +40,8 @@ class DataModule(L.LightningDataModule):
     """The data of a run, from the row where the last run stopped.
 
     Args:
-        config: A TrainConfig; of it: data, video, vision, compressor, llm, prompt, seed, trainer.accumulate,
-            paths.cache, init_from.
+        config: A TrainConfig; of it: data, video, vision, compressor, llm, prompt, stage.objective, seed,
+            trainer.accumulate, paths.cache, init_from.
         rank: This process, of `ranks`; None takes the attached trainer's, or 0 of 1.
         ranks: Data-parallel processes.
 
@@ -72,7 +73,8 @@ class DataModule(L.LightningDataModule):
         """How a sample becomes an example."""
         config = self.config
         shape = plan(config.compressor, config.vision.grid)
-        prompt = Prompt(config.prompt, self.tokenizer, shape, config.data.max_tokens)
+        written = Prompt if config.stage.objective == "language" else VisualsAlone
+        prompt = written(config.prompt, self.tokenizer, shape, config.data.max_tokens)
         return Examples(prompt, build(config.video), config.vision.pixels)
 
     def train_dataloader(self) -> "Steps":

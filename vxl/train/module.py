@@ -60,7 +60,7 @@ class Step:
 
 
 class VideoLanguageModule(LightningModule):
-    """Trains a VideoLanguageModel.
+    """Trains a VideoLanguageModel, or another learner (vxl.train.learner).
 
     The loss is the sum over the supervised tokens of the global batch (all ranks, all micro-batches) by their
     number, so that the same rows give the same step however they are dealt out. Randomness (dropout, …) is
@@ -125,7 +125,9 @@ class VideoLanguageModule(LightningModule):
         optimizer = cast(LightningOptimizer, self.optimizers())
         seen.rates = set_rates(optimizer.optimizer, step, self.max_steps, self.optim)
         loss = torch.zeros((), device=self.device, dtype=torch.float64 if self.device.type == "cpu" else None)
-        cast(Any, self.model).policy.training_ratios = ratios_at(self.stage, step / self.max_steps)
+        policy = getattr(self.model, "policy", None)  # which a model without language model does not have
+        if policy is not None:
+            policy.training_ratios = ratios_at(self.stage, step / self.max_steps)
         for i, batch in enumerate(batches):
             torch.manual_seed(seed_of(self.seed, "step", step, i * ranks + self.global_rank))
             moved = batch.to(self.device)

@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich.console import Console
 from rich.table import Table
 
@@ -26,13 +25,13 @@ def preview(config: Any) -> dict[str, Any]:
     """
     from vxl.compressor.plan import plan
     from vxl.config.rebuild import plain
-    from vxl.model import build_model
     from vxl.train.directory import run_name, write_resolved
+    from vxl.train.learner import build_learner
     from vxl.train.stage import freeze, part_of
 
     name = run_name(config)
     directory = Path(config.paths.runs) / name
-    model = build_model(config, device=torch.device("meta"))
+    model = build_learner(config, device="meta")
     freeze(model, config.stage)
     parts: dict[str, int] = {}
     learning: dict[str, int] = {}

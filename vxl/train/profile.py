@@ -77,8 +77,9 @@ class Profile(Callback):
         model = pl_module.get_submodule("model")
         marked = {"vision": VISION, "compressor": COMPRESSOR, "llm": LLM}
         self._mark(model, LOSS)
-        for name, section in marked.items():
-            self._mark(model.get_submodule(name), section)
+        for name, part in model.named_children():
+            if name in marked:
+                self._mark(part, marked[name])
 
     def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Any) -> None:
         """Forward is over."""

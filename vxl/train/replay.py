@@ -54,9 +54,9 @@ def replay(config: Any, console: Console) -> list[Found | None]:
     """
     from vxl.config.rebuild import rebuild
     from vxl.config.schema import TrainConfig
-    from vxl.model import build_model
     from vxl.runs import find_run
     from vxl.train.directory import run_name
+    from vxl.train.learner import build_learner
     from vxl.train.module import VideoLanguageModule
     from vxl.train.trainer import device_of
 
@@ -64,7 +64,7 @@ def replay(config: Any, console: Console) -> list[Found | None]:
     kept = diverged.latest(run)
     own = rebuild(TrainConfig, yaml.safe_load((run / "resolved.yaml").read_text()))
     device = device_of(config.trainer)
-    model = build_model(own, pretrained=False)
+    model = build_learner(own, pretrained=False)
     module = VideoLanguageModule(
         model, own.stage, own.optim, own.trainer.max_steps, own.seed, own.trainer.frozen
     )

@@ -44,6 +44,8 @@ class Result:
     visual_tokens_a_frame: float | None
     parameters: int
     trained_parameters: int
+    heldout_baseline: float | None = None
+    """Held-out loss of knowing nothing, where the objective has such a measure."""
 
     def write(self, path: Path) -> None:
         """Writes it as JSON, atomically."""
@@ -59,15 +61,16 @@ class Result:
             kept["heldout_interval"] = tuple(kept["heldout_interval"])
         return cls(**kept)
 
-    def show(self, console: Console) -> None:
-        """Prints the closing table and the next command."""
+    def show(self, console: Console, then: str = "") -> None:
+        """Prints the closing table and what to type next."""
         table = Table(show_header=False, title=f"run {self.name}", title_justify="left")
         table.add_row("training loss", f"{_number(self.loss_first)} -> {_number(self.loss_last)}")
         if self.train_accuracy is not None:  # the data hold questions with options
             table.add_row("training accuracy", _percent(self.train_accuracy))
         if self.heldout_loss is not None:
             first = _number(self.heldout_loss_first)
-            table.add_row("held-out loss", f"{first} -> {_number(self.heldout_loss)}")
+            beside = "" if self.heldout_baseline is None else f" (baseline {_number(self.heldout_baseline)})"
+            table.add_row("held-out loss", f"{first} -> {_number(self.heldout_loss)}{beside}")
         if self.heldout_accuracy is not None:
             table.add_row("held-out accuracy", self._heldout())
         if self.visual_tokens_a_frame is not None:
@@ -77,7 +80,7 @@ class Result:
         table.add_row("seconds", f"{self.seconds:.0f}")
         table.add_row("run directory", self.directory)
         console.print(table)
-        console.print(f"next:  python evaluate.py run={self.name} benchmark=clips", markup=False)
+        console.print(then or f"next:  python evaluate.py run={self.name} benchmark=clips", markup=False)
 
     def _heldout(self) -> str:
         if self.heldout_accuracy is None or self.heldout_interval is None:
@@ -117,7 +120,7 @@ def from_metrics(
     accuracy = metrics.values("accuracy")
     heldout = {name: metrics.values(f"val/{name}") for name in ("loss", "accuracy", "accuracy_low")}
     high, chance = metrics.values("val/accuracy_high"), metrics.values("val/chance")
-    questions = metrics.values("val/questions")
+    questions, baseline = metrics.values("val/questions"), metrics.values("val/baseline")
     return Result(
         name=name,
         directory=str(directory),
@@ -136,6 +139,7 @@ def from_metrics(
         visual_tokens_a_frame=visual_tokens_a_frame,
         parameters=parameters[0],
         trained_parameters=parameters[1],
+        heldout_baseline=baseline[-1][1] if baseline else None,
     )
 
 

@@ -148,10 +148,20 @@ def fit(
             parameters=counts,
         )
         result.write(directory.result)
-        result.show(console)
+        result.show(console, then(config))
         return result
 
     return once(conclude)
+
+
+def then(config: Any) -> str:
+    """What to type when a run is finished; empty for its evaluation."""
+    if config.stage.objective == "language":
+        return ""
+    return (
+        "baseline: a group's mean patch in every place\n"
+        f"next:  python train.py model={config.model} init_from={run_name(config)} stage=align"
+    )
 
 
 @contextlib.contextmanager
@@ -256,7 +266,7 @@ def writable(path: Path) -> Generator[None]:
 def finished(directory: RunDirectory, config: Any, console: Console) -> Result:
     """Says that there is nothing to do, and how there would be."""
     result = Result.read(directory.result)
-    result.show(console)
+    result.show(console, then(config))
     console.print(
         f"{directory.path} is finished ({result.steps} steps); nothing to do.\n"
         f"  train it longer:   trainer.max_steps={2 * config.trainer.max_steps}\n"

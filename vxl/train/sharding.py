@@ -39,10 +39,11 @@ class Sharding:
 
 def units(model: nn.Module) -> Iterator[nn.Module]:
     """The modules that are gathered one at a time, in the order of the forward pass."""
-    vision, compressor, llm = (model.get_submodule(name) for name in ("vision", "compressor", "llm"))
-    yield from blocks(vision)
-    yield compressor
-    yield from blocks(llm)
+    for name, part in model.named_children():
+        if name in ("vision", "llm"):
+            yield from blocks(part)
+        elif name == "compressor":
+            yield part
 
 
 def blocks(part: nn.Module) -> Iterator[nn.Module]:

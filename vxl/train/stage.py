@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
+from vxl.compressor.reconstruct import ReconstructConfig
 from vxl.errors import ConfigError
 from vxl.llm.beacon import is_of_beacon
 from vxl.llm.lora import is_update
@@ -47,6 +48,11 @@ class StageConfig:
     curriculum: float = 0.0
     """Share of the steps over which the larger ratios join: the two smallest from the first step on, then one
     after the other; 0: all from the first step on."""
+    objective: Literal["language", "reconstruct"] = "language"
+    """What is learned: the answers, by the whole model; or to reconstruct the tower's patches (ReCoT), by the
+    compressor and a decoder, without a language model."""
+    reconstruct: ReconstructConfig = field(default_factory=ReconstructConfig)
+    """With objective=reconstruct: how patches are masked and what counts."""
 
     def __post_init__(self) -> None:
         if not self.train:
@@ -58,6 +64,11 @@ class StageConfig:
         if any(ratio < 0 for ratio in self.ratios):
             raise ConfigError(
                 f"ratios={self.ratios} has one below 0.\n  allowed: 1 or more, or 0 to keep all"
+            )
+        if self.objective == "reconstruct" and list(self.train) != ["compressor"]:
+            raise ConfigError(
+                f"objective=reconstruct with train=[{','.join(self.train)}]: the compressor learns alone, "
+                "from a tower that stays as it is.\n  type  stage.train=[compressor]"
             )
         if not 0 <= self.curriculum <= 1:
             raise ConfigError(f"curriculum={self.curriculum} is no share of the steps.\n  expected: 0 to 1")
@@ -114,8 +125,9 @@ def shrink_frozen(model: "nn.Module", frozen: Frozen) -> None:
 def train_mode(model: "nn.Module", stage: StageConfig) -> None:
     """Puts the parts that learn in training mode and frozen ones in evaluation mode (dropout, statistics)."""
     model.train()
-    for part in ("vision", "compressor", "selector", "llm"):
-        getattr(model, part).train(trains(stage, part))
+    for name, part in model.named_children():
+        if name in PARTS:
+            part.train(trains(stage, name))
     projector = getattr(model.get_submodule("compressor"), "projector", None)
     if projector is not None:
         projector.train(trains(stage, "projector"))

@@ -38,13 +38,14 @@ def start_of(config: Any, data: Any, checkpoint: Path | None, group: Group, shar
     fresh = checkpoint is None
     if not sharded:
         return Start(whole_model(config, vocab, fresh))
-    from vxl.checkpoint.fill import skeleton
+    from vxl.train.learner import build_learner
 
-    outlined = skeleton(config, vocab_size=vocab)
+    outlined = build_learner(config, vocab_size=vocab, device="meta", pretrained=False)
     if not fresh:
         return Start(outlined)
     updates = any(is_update(name) for name, _ in outlined.named_parameters())  # which no file has
-    if config.weights != "random" and config.init_from is None and not updates:
+    whole = config.stage.objective == "language" and not updates
+    if config.weights != "random" and config.init_from is None and whole:
         return Start(outlined, lambda model: fill_from_disk(config, model))
 
     def fill(model: nn.Module) -> None:
@@ -66,17 +67,20 @@ def whole_model(config: Any, vocab: int, fresh: bool) -> nn.Module:
         vocab: Tokens of the tokenizer.
         fresh: Whether the run is new; a checkpoint fills a resumed one later.
     """
-    from vxl.model import build_model
+    from vxl.train.learner import build_learner
+    from vxl.train.warm import start_from
 
     # Lightning's default precision may be another one here, in which the same seed draws other weights.
     pretrained = fresh and config.weights == "random"
-    model = build_model(config, vocab_size=vocab, dtype=torch.float32, pretrained=pretrained)
+    model = build_learner(config, vocab_size=vocab, dtype=torch.float32, pretrained=pretrained)
+    starts = [config.init_from] if fresh and config.init_from is not None else []
     if fresh and config.weights != "random":
-        fill_from_disk(config, model)
-    if fresh and config.init_from is not None:
-        from vxl.train.warm import start_from
-
-        start_from(config.init_from, model, Path(config.paths.runs))
+        if config.stage.objective == "language":
+            fill_from_disk(config, model)
+        else:  # of the whole model's weights, those that are here
+            starts.insert(0, config.weights)
+    for source in starts:
+        start_from(source, model, Path(config.paths.runs))
     return model
 
 

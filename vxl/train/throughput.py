@@ -97,7 +97,7 @@ def flops_of(model: nn.Module, peak: float) -> Flops:
     """Counts a model's operations; what learns is what `freeze` left with gradients.
 
     Args:
-        model: A VideoLanguageModel, on any device, not compiled yet.
+        model: What a stage trains, on any device, not compiled yet.
         peak: Operations a second that the device can do.
     """
     counts = dict.fromkeys(PARTS, 0.0)
@@ -122,7 +122,7 @@ def flops_of(model: nn.Module, peak: float) -> Flops:
     for part, (weights, attention) in _of_a_frame(model).items():
         share = learns[part] / counts[part] if counts[part] else 0.0
         frame[part] = Work(weights, weights * share, attention, flows[part])
-    llm = model.get_submodule("llm")
+    llm = getattr(model, "llm", None)
     width = int(getattr(llm, "layers", 0)) * int(getattr(llm, "width", 0))
     size = 2.0 * (head or table)
     return Flops(
@@ -144,7 +144,9 @@ def _of_a_frame(model: Any) -> dict[Part, tuple[float, float]]:
     pixels_FCHW = torch.empty(frames, 3, size, size, dtype=kind, device="meta")
     patches_FPV, vision = _counted(_Encode(model.vision), pixels_FCHW)
     _, whole = _counted(model.compressor, patches_FPV)
-    _, projector = _counted(model.compressor.projector, _seen_by_projector(model, patches_FPV))
+    projector = (0.0, 0.0)
+    if hasattr(model.compressor, "projector"):
+        _, projector = _counted(model.compressor.projector, _seen_by_projector(model, patches_FPV))
     rest = (whole[0] - projector[0], whole[1] - projector[1])
     found: dict[Part, tuple[float, float]] = {"vision": vision, "compressor": rest, "projector": projector}
     return {part: (weights / frames, attention / frames) for part, (weights, attention) in found.items()}

@@ -30,10 +30,14 @@ class Validated:
     questions: int
     chance: float
     """Accuracy that guessing would have."""
+    baseline: float | None = None
+    """The loss that knowing nothing would have, where the objective has such a measure."""
 
     def numbers(self) -> dict[str, float]:
         """As metrics."""
         found = {"val/loss": self.loss}
+        if self.baseline is not None:
+            found["val/baseline"] = self.baseline
         if self.questions:
             interval = wilson(self.right, self.questions)
             found |= {
@@ -100,9 +104,10 @@ class Validation(Callback):
             self.watch.sink.table(shown, trainer.global_step)
         accuracy = self.latest.get("val/accuracy")
         log.info(
-            "step %d: held-out loss %.4f%s",
+            "step %d: held-out loss %.4f%s%s",
             trainer.global_step,
             found.loss,
+            "" if found.baseline is None else f" (baseline {found.baseline:.4f})",
             "" if accuracy is None else f", accuracy {accuracy:.3f} of {found.questions} questions",
         )
         self.watch.pause()
@@ -127,7 +132,8 @@ def validate(
         tokenizer: Writes the questions down.
     """
     model, device = module.model, module.device
-    sums = torch.zeros(5, dtype=torch.float64)
+    sums = torch.zeros(6, dtype=torch.float64)
+    measured = False
     model.eval()
     devices = [device] if device.type == "cuda" else []
     with torch.no_grad(), torch.random.fork_rng(devices), trainer.precision_plugin.val_step_context():
@@ -138,10 +144,15 @@ def validate(
             if shown is not None and len(shown) < show:
                 shown += predictions(batch, output, tokenizer, show - len(shown))
             guessed = sum(1 / len(letters) for letters in batch.letters_Q)
+            baseline = getattr(output, "baseline_sum", None)
+            measured = measured or baseline is not None
             seen = [float(output.loss_sum), batch.supervised, sum(answers), len(answers), guessed]
+            seen.append(0.0 if baseline is None else float(baseline))
             sums += torch.tensor(seen, dtype=torch.float64)
     train_mode(model, module.stage)
     if trainer.world_size > 1:
         sums = trainer.strategy.reduce(sums.to(device), reduce_op="sum").cpu()  # type: ignore[union-attr]
-    loss, supervised, right, questions, guessed = sums.tolist()
-    return Validated(loss / max(1.0, supervised), int(right), int(questions), guessed / max(1.0, questions))
+    loss, supervised, right, questions, guessed, nothing = sums.tolist()
+    tokens = max(1.0, supervised)
+    baseline = nothing / tokens if measured else None
+    return Validated(loss / tokens, int(right), int(questions), guessed / max(1.0, questions), baseline)
