@@ -8,9 +8,11 @@ again, and do not count as memory. Rows are written as they come.
 """
 
 import argparse
+import cProfile
 import json
 import os
 import platform
+import pstats
 import time
 import traceback
 from collections.abc import Callable
@@ -184,62 +186,79 @@ def sample_of(model: VideoLanguageModel, frames_FCHW: Tensor) -> Batch:
     return collate([[Example(encoded, frames_FCHW.cpu())]], pad=0)
 
 
-def trained(machine: Machine, frames_FCHW: Tensor, *, warm: int = 1, steps: int = 3) -> dict[str, Any]:
+class Training:
     """Optimizer steps on one sample: LoRA and the beacons' weights of the language model, and the projector.
 
     As `trainer.precision=bf16-mixed trainer.frozen=bf16`: what learns is float32.
     """
-    model = made(machine, lora=4 if machine.tiny else 64)
-    set_ratio(model, 8)
-    stage = StageConfig(train=["projector", "llm"])
-    freeze(model, stage)
-    if not machine.tiny:
-        shrink_frozen(model, "bf16")
-    train_mode(model, stage)
-    learns = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    for parameter in learns:
-        parameter.data = parameter.data.float()
-    optimizer = torch.optim.AdamW(learns, lr=1e-5, fused=not machine.tiny)
-    batch = sample_of(model, frames_FCHW).to(machine.device)
-    spent: dict[str, list[float]] = {"forward_s": [], "backward_s": [], "optimizer_s": []}
-    losses: list[float] = []
 
-    def step() -> None:
-        marks = [machine.now()]
-        with torch.autocast(machine.device.type, torch.bfloat16, enabled=not machine.tiny):
-            output = model(batch)
+    def __init__(self, machine: Machine, frames_FCHW: Tensor) -> None:
+        self.machine = machine
+        self.model = model = made(machine, lora=4 if machine.tiny else 64)
+        set_ratio(model, 8)
+        stage = StageConfig(train=["projector", "llm"])
+        freeze(model, stage)
+        if not machine.tiny:
+            shrink_frozen(model, "bf16")
+        train_mode(model, stage)
+        self.learns = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        for parameter in self.learns:
+            parameter.data = parameter.data.float()
+        self.optimizer = torch.optim.AdamW(self.learns, lr=1e-5, fused=not machine.tiny)
+        self.batch = sample_of(model, frames_FCHW).to(machine.device)
+
+    def step(self) -> tuple[float, dict[str, float]]:
+        """(the loss, seconds of each part)."""
+        marks = [self.machine.now()]
+        with torch.autocast(self.machine.device.type, torch.bfloat16, enabled=not self.machine.tiny):
+            output = self.model(self.batch)
             loss = output.loss_sum / output.supervised
-        marks.append(machine.now())
+        marks.append(self.machine.now())
         loss.backward()
-        marks.append(machine.now())
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        marks.append(machine.now())
-        losses.append(loss.item())
-        for name, a, b in zip(spent, marks, marks[1:], strict=False):
-            spent[name].append(b - a)
+        marks.append(self.machine.now())
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        marks.append(self.machine.now())
+        names = ("forward_s", "backward_s", "optimizer_s")
+        return loss.item(), {n: b - a for n, a, b in zip(names, marks, marks[1:], strict=False)}
 
-    def all_steps() -> None:
-        for _ in range(warm + steps):
-            step()
 
-    _, peak = machine.peak(all_steps)
-    means = {name: sum(seconds[warm:]) / steps for name, seconds in spent.items()}
-    total = sum(means.values())
+def trained(
+    machine: Machine, frames_FCHW: Tensor, *, steps: int = 3, profiled: bool = False
+) -> dict[str, Any]:
+    """Some steps of training, after one that is not counted."""
+    training = Training(machine, frames_FCHW)
+    taken, peak = machine.peak(lambda: [training.step() for _ in range(1 + steps)])
+    losses, spent = zip(*taken, strict=True)
+    means = {name: sum(each[name] for each in spent[1:]) / steps for name in spent[0]}
+    total, tokens = sum(means.values()), training.batch.tokens
+    if profiled:
+        profile_training(training)
     return {
         "training": "LoRA of rank 64, beacons and projector" if not machine.tiny else "in miniature",
         "frames": len(frames_FCHW),
         "windows": -(-len(frames_FCHW) // 10),
         "ratio": 8,
-        "tokens": batch.tokens,
-        "learns": sum(parameter.numel() for parameter in learns),
+        "tokens": tokens,
+        "learns": sum(parameter.numel() for parameter in training.learns),
         **{name: round(seconds, 4) for name, seconds in means.items()},
         "step_s": round(total, 4),
-        "tokens_per_s": round(batch.tokens / total, 1),
+        "tokens_per_s": round(tokens / total, 1),
         "loss_first_last": [round(losses[0], 4), round(losses[-1], 4)],
         "peak_gib": None if peak is None else round(peak, 2),
         **machine.about,
     }
+
+
+def profile_training(training: Training) -> None:
+    """Prints where a step's time goes: by kernel, and in another step by function of the host."""
+    if not training.machine.tiny:
+        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as seen:
+            training.step()
+        show_kernels(seen)
+    host = cProfile.Profile()
+    host.runcall(training.step)
+    pstats.Stats(host).sort_stats("tottime").print_stats(25)
 
 
 def profile(model: VideoLanguageModel, piece_FCHW: Tensor, frames: int, ratio: int) -> None:
@@ -249,13 +268,18 @@ def profile(model: VideoLanguageModel, piece_FCHW: Tensor, frames: int, ratio: i
     with torch.profiler.profile(activities=activities) as seen:
         watch(model, head_of(model, frames), [shown(piece_FCHW, frames)])
         torch.cuda.synchronize()
-    kernels = [e for e in seen.key_averages() if e.device_type == torch.autograd.DeviceType.CUDA]
     waits = [e for e in seen.key_averages() if "Synchronize" in e.key]
+    show_kernels(seen)
+    for event in waits:
+        print(f"{event.self_cpu_time_total / 1e3:9.1f} ms {event.count:7d} {event.key}", flush=True)
+
+
+def show_kernels(seen: Any) -> None:
+    """Prints the longest kernels of a trace."""
+    kernels = [e for e in seen.key_averages() if e.device_type == torch.autograd.DeviceType.CUDA]
     print(f"kernels {sum(e.self_device_time_total for e in kernels) / 1e3:.0f} ms", flush=True)
     for event in sorted(kernels, key=lambda e: -e.self_device_time_total)[:22]:
         print(f"{event.self_device_time_total / 1e3:9.1f} ms {event.count:7d} {event.key[:100]}")
-    for event in waits:
-        print(f"{event.self_cpu_time_total / 1e3:9.1f} ms {event.count:7d} {event.key}", flush=True)
 
 
 def main() -> None:
@@ -265,12 +289,13 @@ def main() -> None:
     )
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--tiny", action="store_true", help="in miniature, on the CPU")
-    parser.add_argument("--frames", type=int, nargs="+", default=list(FRAMES))
+    parser.add_argument("--frames", type=int, nargs="*", default=list(FRAMES))
     parser.add_argument("--ratios", type=int, nargs="+", default=list(RATIOS))
     parser.add_argument("--train", type=int, default=TRAINED, help="frames of the training step, 0 for none")
     parser.add_argument("--commit", default=None, help="where the folder is no git repository")
     parser.add_argument("--seconds", type=float, default=1e9, help="begin no row after this many")
     parser.add_argument("--profile", type=int, default=0, help="frames to profile")
+    parser.add_argument("--profile-training", action="store_true", help="print where a training step goes")
     given = parser.parse_args()
     began = time.perf_counter()
     machine = Machine(given.tiny, given.commit)
@@ -288,7 +313,10 @@ def main() -> None:
         print(json.dumps(rows[-1]), flush=True)
 
     if given.train:
-        take(partial(trained, machine, piece_FCHW[: given.train]))
+        shown_FCHW = piece_FCHW[: given.train]
+        take(partial(trained, machine, shown_FCHW, profiled=given.profile_training))
+    if not given.frames:
+        return
     model = made(machine).eval()
     print(f"{machine.about}, built after {time.perf_counter() - began:.1f} s", flush=True)
     for ratio in given.ratios[:2]:  # kernels are compiled and libraries loaded before anything is timed

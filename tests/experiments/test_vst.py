@@ -29,7 +29,7 @@ def test_it_runs_in_miniature() -> None:
     assert [row["tokens"] for row in rows] == [14 + 25 * 4] * 2
     assert [row["kept"] for row in rows] == [14 + 50, 14 + 25]
     assert rows[0]["cache_bytes"] > rows[1]["cache_bytes"] > 0
-    row = module.trained(machine, piece[:15], warm=0, steps=2)
+    row = module.trained(machine, piece[:15], steps=1, profiled=True)
     assert row["windows"] == 2
     assert row["tokens"] == 14 + 15 * 4 + 200
     assert row["loss_first_last"][1] < row["loss_first_last"][0]

@@ -201,7 +201,22 @@ def joined(past: Sequence[Block], key: Tensor, value: Tensor, step: Step) -> tup
         from vxl.llm.kernels import steps  # not above: it imports Triton
 
         return steps.keys_behind(past, key, step), values
-    return torch.cat([*(block.turned(step.rotary) for block in past), key], dim=2), values
+    turned = [block.rotated_BNSH for block in past if block.rotated_BNSH is not None]
+    if len(turned) < len(past):  # all together: one by one, many short blocks take longer than their windows
+        turned = [rotate(torch.cat([block.keys_BNSH for block in past], dim=2), *angles_of(past, step))]
+    return torch.cat([*turned, key], dim=2), values
+
+
+def angles_of(past: Sequence[Block], step: Step) -> tuple[Tensor, Tensor]:
+    """Cosine and sine of all entries of some blocks, [B, N or 1, S, H]; kept for the next layer."""
+    positions = [block.positions_BNS for block in past]
+    known, angles = step.scratch.get("past", ((), None))
+    if len(known) != len(positions) or any(a is not b for a, b in zip(known, positions, strict=True)):
+        rows, heads = (max(position.shape[axis] for position in positions) for axis in (0, 1))
+        every_BNS = torch.cat([position.expand(rows, heads, -1) for position in positions], dim=-1)
+        angles = step.rotary.angles(every_BNS, past[0].keys_BNSH.dtype)
+        step.scratch["past"] = positions, angles
+    return angles
 
 
 def visible(past: Sequence[Block], tokens: int) -> Tensor | None:

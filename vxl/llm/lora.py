@@ -68,11 +68,9 @@ class LoRALinear(nn.Linear):
             read = F.dropout(input, self.dropout)
             update = F.linear(F.linear(read, self.lora_A) * self.scale, self.lora_B)
             return F.linear(input, self.weight, self.bias) + update
-        device, kind = input.device.type, kind_of(input)
-        bias = None if self.bias is None else self.bias.to(kind)
-        given = (input.to(kind), self.weight.to(kind), bias, self.lora_A.to(kind), self.lora_B.to(kind))
-        with torch.autocast(device, kind, enabled=False):
-            return _Adapted.apply(*given, self.scale)
+        kind = kind_of(input)
+        with torch.autocast(input.device.type, kind, enabled=False):
+            return _Adapted.apply(input, self.weight, self.bias, self.lora_A, self.lora_B, self.scale, kind)
 
 
 class _Adapted(torch.autograd.Function):
@@ -81,8 +79,10 @@ class _Adapted(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, *rest: Any) -> Tensor:
-        lora_A, lora_B, ctx.scale = rest
-        out = F.linear(x, weight, bias)
+        *updates, ctx.scale, kind = rest
+        ctx.kinds = [None if tensor is None else tensor.dtype for tensor in (x, weight, bias, *updates)]
+        x, weight, lora_A, lora_B = (tensor.to(kind) for tensor in (x, weight, *updates))
+        out = F.linear(x, weight, None if bias is None else bias.to(kind))
         down = x.flatten(0, -2) @ lora_A.t()
         out.view(-1, out.shape[-1]).addmm_(down, lora_B.t(), alpha=ctx.scale)
         ctx.save_for_backward(x, weight, lora_A, lora_B, down)
@@ -96,8 +96,10 @@ class _Adapted(torch.autograd.Function):
         to_down = (out @ lora_B) * ctx.scale
         of_x = (out @ weight).addmm_(to_down, lora_A).view_as(x) if wants_x else None
         of_weight = out.t() @ x.flatten(0, -2) if wants_weight else None
+        of_bias = out.sum(0) if wants_bias else None
         of_A, of_B = to_down.t() @ x.flatten(0, -2), (out.t() @ down) * ctx.scale
-        return of_x, of_weight, out.sum(0) if wants_bias else None, of_A, of_B, None
+        found = zip((of_x, of_weight, of_bias, of_A, of_B), ctx.kinds, strict=True)
+        return *(None if tensor is None else tensor.to(kind) for tensor, kind in found), None, None
 
 
 def adapt(model: nn.Module, config: LoRAConfig) -> None:
