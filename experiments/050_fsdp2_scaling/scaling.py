@@ -79,14 +79,16 @@ MODELS = {
     "shallow": ["trainer.precision=bf16-true", "llm.layers=2"],
 }
 VARIANTS = {
-    # As many blocks keep their activations as fit beside a half of the weights and moments.
-    "kept": ["llm.recomputed=0.2"],
-    "compiled": ["llm.recomputed=0.2", "trainer.compile=inductor"],
+    # How many of the language model's blocks are recomputed: all of them unless a row says otherwise.
+    "half": ["llm.recomputed=0.5"],
+    "fifth": ["llm.recomputed=0.2"],
+    "compiled": ["llm.recomputed=0.5", "trainer.compile=inductor"],
 }
 # Rows in the order of what they tell, for each number of GPUs; what has no place on it is listed as not run.
 MORE = [
     "fsdp2/7b/8192",
-    "fsdp2/7b/8192/kept",
+    "fsdp2/7b/8192/half",
+    "fsdp2/7b/8192/fifth",
     "ddp/7b/8192",
     "fsdp2_grad/7b/8192",
     "fsdp2/reduced/2048/same",
