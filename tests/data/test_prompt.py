@@ -234,7 +234,9 @@ def test_a_tokenizer_without_the_specials():
     from tokenizers import Tokenizer, models
     from transformers import PreTrainedTokenizerFast
 
-    with pytest.raises(ConfigError, match=r"lacks <\|endoftext\|>, <\|im_start\|>"):
+    with pytest.raises(
+        ConfigError, match=r"lacks <\|endoftext\|>, <\|im_start\|>(.|\n)*prompt\.tokenizer=FOLDER"
+    ):
         special_ids(PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.BPE())))
 
 

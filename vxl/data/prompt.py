@@ -255,7 +255,9 @@ def special_ids(tokenizer: "PreTrainedTokenizerFast") -> tuple[int, int, int, in
         raise ConfigError(
             f"the tokenizer {tokenizer.name_or_path!r} lacks {', '.join(missing)}.\n"
             "  expected: a tokenizer of the Qwen family or SmolLM2's, or one trained by "
-            "vxl.data.tokenizer.train_tokenizer"
+            "vxl.data.tokenizer.train_tokenizer\n"
+            "  name another:  prompt.tokenizer=FOLDER   or a hub name, such as "
+            "prompt.tokenizer=Qwen/Qwen2.5-7B-Instruct"
         )
     return known[PAD], known[START], known[END], known.get(VISUAL, known[PAD])
 
