@@ -2,6 +2,7 @@ import json
 import subprocess
 import sys
 import time
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,15 @@ def test_help_is_quick_since_it_imports_nothing_heavy() -> None:
     assert time.monotonic() - start < 1.0
     for command in ("ask", "shards", "import", "export", "compare", "runs", "explain", "bench"):
         assert f"  {command} " in done.stdout
+
+
+def test_a_checkout_that_is_not_installed_has_commands_too(monkeypatch, capsys) -> None:
+    def absent(name: str) -> str:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr("importlib.metadata.version", absent)
+    assert run("--version") == 0
+    assert "(not installed)" in capsys.readouterr().out
 
 
 def test_the_package_alone_imports_nothing_heavy() -> None:

@@ -185,9 +185,12 @@ def _module(commands: "argparse._SubParsersAction", name: str, text: str, comman
 
 
 def _version() -> str:
-    from importlib.metadata import version
+    from importlib.metadata import PackageNotFoundError, version
 
-    return version("vxl")
+    try:
+        return version("vxl")
+    except PackageNotFoundError:  # run from a checkout, as `python -m vxl.cli`
+        return "(not installed)"
 
 
 def _ask(parsed: argparse.Namespace) -> None:

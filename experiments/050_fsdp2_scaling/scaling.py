@@ -195,7 +195,7 @@ def measure(given: argparse.Namespace, group: Group, words: list[str], row: str)
         words.append(f"strategy.shard={group.ranks // 2}")
     # Rows of a global batch that is the same for any number of GPUs, where numbers are compared.
     accumulate = max(1, 2 // group.ranks) if same else 1
-    total = steps if same else steps + 2
+    total = steps if same else steps + 2  # two behind the measured ones, for the trace
     config = compose("train", [*words, f"trainer.max_steps={total}", f"trainer.accumulate={accumulate}"])
     with tempfile.TemporaryDirectory() as folder:
         run = Run(config, group, tokens, Path(folder))
@@ -203,6 +203,7 @@ def measure(given: argparse.Namespace, group: Group, words: list[str], row: str)
         record = Record(steps, run.device, traced=not same)
         if not given.tiny:
             torch.cuda.reset_peak_memory_stats()
+            torch.cuda.reset_accumulated_memory_stats()
         trainer, flops = run.fit(model, fill, record, 2 * steps if same else total)
         found = numbers(record, flops, steps, group, run.device)
         found["parameters"] = sum(p.numel() for p in model.parameters())
@@ -338,7 +339,7 @@ class Steps:
 
 
 class Record(Callback):
-    """When steps ended and what they saw; a trace of the last one, in the first process."""
+    """When steps ended and what they saw; a trace of the last one."""
 
     def __init__(self, steps: int, device: torch.device, traced: bool) -> None:
         self.steps, self.device, self.traced = steps, device, traced
@@ -348,8 +349,11 @@ class Record(Callback):
         self.profiler: Any = None
 
     def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
-        if self.traced and batch_idx == self.steps + 1 and self.device.type == "cuda":
-            self.profiler = torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA])
+        if self.traced and batch_idx == self.steps and self.device.type == "cuda":
+            # A step to start it in, which differs by rank, and one to record.
+            schedule = torch.profiler.schedule(wait=0, warmup=1, active=1)
+            kinds = [torch.profiler.ProfilerActivity.CUDA]
+            self.profiler = torch.profiler.profile(activities=kinds, schedule=schedule)
             self.profiler.start()
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, *_: Any) -> None:
@@ -357,7 +361,9 @@ class Record(Callback):
             torch.cuda.synchronize()
         self.ended.append(time.perf_counter())
         self.seen.append(pl_module.last)
-        if self.profiler is not None:
+        if self.profiler is not None and len(self.ended) == self.steps + 1:
+            self.profiler.step()
+        elif self.profiler is not None:
             self.profiler.stop()
             self.kernels = shares(self.profiler.events())
             self.profiler = None
@@ -415,23 +421,31 @@ def length(spans: list[tuple[float, float]]) -> float:
 
 
 def numbers(record: Record, flops: Any, steps: int, group: Group, device: torch.device) -> dict[str, Any]:
-    """A row's numbers, without the first two steps and the traced one."""
+    """A row's numbers, without the first two steps and those of the trace."""
     seen, ended = record.seen[2:steps], record.ended[1:steps]
-    between = sorted(b - a for a, b in itertools.pairwise(ended))
+    each = [b - a for a, b in itertools.pairwise(ended)]
+    between = sorted(each)
     middle = between[len(between) // 2]
     step = seen[-1]
     operations, peak = flops.of(step), peak_of(device)
-    memory = torch.cuda.max_memory_allocated() if device.type == "cuda" else 0
+    memory = torch.cuda.memory_stats() if device.type == "cuda" else {}
+    held, reserved, again = (
+        memory.get(name, 0)
+        for name in ("allocated_bytes.all.peak", "reserved_bytes.all.peak", "num_alloc_retries")
+    )
     return {
         "steps": len(between),
         "seconds_a_step": middle,
         "seconds_min_max": [between[0], between[-1]],
+        "seconds_each": each,
         "tokens_per_s_a_gpu": step.tokens / middle / group.ranks,
         "tokens_a_gpu": step.tokens // group.ranks,
         "frames_a_gpu": step.frames / group.ranks,
         "tflop_a_gpu": operations / group.ranks / 1e12,
         "mfu": None if peak is None else operations / middle / peak / group.ranks,
-        "peak_memory_gib": max(gathered(memory)) / 2**30,
+        "peak_memory_gib": max(gathered(held)) / 2**30,
+        "peak_reserved_gib": max(gathered(reserved)) / 2**30,
+        "allocations_retried": max(gathered(again)),
         "loss_first_last": [record.seen[0].loss, step.loss],
         **record.kernels,
     }
