@@ -4,6 +4,9 @@
 class VxlError(Exception):
     """Base of all errors that are the user's to mend; entry scripts print them without a traceback."""
 
+    status = 2
+    """Exit status of a command that it ends; 2 tells a cluster that there is no sense in trying again."""
+
 
 class ConfigError(VxlError):
     """The command line or a config file asks for something that does not exist or does not fit."""
@@ -15,6 +18,12 @@ class DataError(VxlError):
 
 class CheckpointError(VxlError):
     """Weights are absent, incomplete, or do not fit the model."""
+
+
+class LostError(VxlError):
+    """Another process of the run is gone: killed, or out of memory; to try again may help."""
+
+    status = 1
 
 
 def one_line(message: str) -> str:

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -19,12 +20,17 @@ MEASURED = {"tokens_per_s", "frames_per_s", "samples_per_s", "data_wait", "peak_
 
 
 def start(
-    script: str, *words: str, cwd: Path, environment: dict[str, str] | None = None, **settings
+    script: str,
+    *words: str,
+    cwd: Path,
+    environment: dict[str, str] | None = None,
+    launcher: Sequence[str] = (),
+    **settings,
 ) -> subprocess.Popen:
-    """`python SCRIPT WORDS` in a folder."""
+    """`python SCRIPT WORDS`, or `python LAUNCHER SCRIPT WORDS`, in a folder."""
     environment = {**(environment or os.environ), "OMP_NUM_THREADS": "1", "WANDB_MODE": "offline"}
     return subprocess.Popen(
-        [sys.executable, str(ROOT / script), *words],
+        [sys.executable, *launcher, str(ROOT / script), *words],
         cwd=cwd,
         env=environment,
         stdout=subprocess.PIPE,

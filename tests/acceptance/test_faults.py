@@ -83,7 +83,7 @@ def test_a_data_worker_that_is_killed(place: Path) -> None:
         for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
             os.kill(int(child), signal.SIGKILL)
 
-    said = disturbed(place, "worker", kill, 2)
+    said = disturbed(place, "worker", kill, 1)
     assert "a data worker is gone" in said
     assert "Traceback" not in said
     assert "goes on after step 6" in ends_as_undisturbed(place, "worker")

@@ -29,7 +29,9 @@ def config(words: list[str]):
     return checked(_compose("train", words), "train")
 
 
-def handed_over(words: list[str], tmp_path: Path, status: int = 0) -> tuple[str, list[list[str]]]:
+def handed_over(
+    words: list[str], tmp_path: Path, status: int = 0, script: Path = Path("train.py")
+) -> tuple[str, list[list[str]]]:
     """What is said, and the members whose config is wrong."""
     screen = Console(file=io.StringIO(), width=200)
     wrong: list[list[str]] = []
@@ -38,7 +40,7 @@ def handed_over(words: list[str], tmp_path: Path, status: int = 0) -> tuple[str,
         [[*member, place] for member in members(words)],
         config,
         lambda words: "composed: yes\n",
-        Path("train.py"),
+        script,
         lambda words, error: wrong.append(words),
         screen,
     )
@@ -153,6 +155,28 @@ def test_each_member_on_this_machine_has_gpus_of_its_own(monkeypatch):
     assert len(Local(LocalConfig(at_once=3)).slots(one)) == 3
     cpu = config(["trainer=cpu", "trainer.threads=1"]).trainer
     assert local.slots(cpu)[0] == {}
+
+
+def test_members_on_this_machine_run_at_once_and_each_sees_its_gpu(tmp_path, monkeypatch):
+    """With a script in the place of train.py that writes down what it was given, or fails."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import os, sys\n"
+        "print(os.environ['CUDA_VISIBLE_DEVICES'], os.environ['VXL_SUBMITTED'], sys.argv[1:])\n"
+        "sys.exit(3 if 'seed=1' in sys.argv else 0)\n"
+    )
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    words = ["+sweep=seeds", "cluster=local", "trainer.precision=32-true", "logger=csv", "name=s"]
+    said, _ = handed_over(words, tmp_path, status=1, script=script)
+    assert "3 runs, 2 at once" in said
+    assert [said.count(f"s/seed={seed}: done") for seed in (0, 1, 2)] == [1, 0, 1]
+    assert f"s/seed=1: ended with status 3, see {tmp_path}/s/local/seed=1.log" in said
+    logs = [(tmp_path / f"s/local/seed={seed}.log").read_text() for seed in (0, 1, 2)]
+    assert {log[0] for log in logs} == {"0", "1"}
+    for seed, log in enumerate(logs):
+        assert f"'seed={seed}'" in log
+        assert "/s/local/submitted-" in log
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,8 @@
 """What the processes of a pool do: trainings of a whole tiny model, on batches made by a rule."""
 
 import dataclasses
+import errno
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from vxl.compressor.base import CompressorConfig
 from vxl.compressor.dts import DTSConfig
 from vxl.config.option import Option
 from vxl.data.collate import Batch, collate
+from vxl.errors import CheckpointError
 from vxl.kv.full import FullConfig as KeepAllConfig
 from vxl.kv.policy import PolicyConfig
 from vxl.llm.decoder import DecoderConfig
@@ -40,6 +43,7 @@ STRATEGIES: dict[str, StrategyConfig] = {
     "fsdp2": FSDP2Config(),
     "fsdp2_grad": FSDP2Config(reshard=False),
     "hsdp": HSDPConfig(shard=2),
+    "offload": FSDP2Config(offload=True),
 }
 
 
@@ -197,6 +201,45 @@ def difference(one: dict[str, Any], other: dict[str, Any]) -> dict[str, float]:
     return found
 
 
+def train_in_bf16(folder: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    """One run under bf16-mixed; and in which precisions its gathered weights and summed gradients are."""
+    from vxl.train import lightning_strategies
+
+    apply, seen = lightning_strategies.apply_fsdp, {}
+
+    def noted(model: torch.nn.Module, how: Any) -> None:
+        seen.update(compute=how.compute, reduce=how.reduce)
+        apply(model, how)
+
+    lightning_strategies.apply_fsdp = noted
+    arguments |= {"trainer": {"max_steps": 4, "precision": "bf16-mixed"}}
+    try:
+        return train(folder, arguments) | seen
+    finally:
+        lightning_strategies.apply_fsdp = apply
+
+
+def train_on_a_full_disk(folder: str, arguments: dict[str, Any]) -> str:
+    """What a run's error says if the second process's disk is full at the second checkpoint."""
+    from torch.distributed.checkpoint.filesystem import FileSystem
+
+    create = FileSystem.create_stream
+
+    def full(self: FileSystem, path: str | os.PathLike, mode: str) -> Any:
+        if mode == "wb" and "step-000004" in str(path) and os.environ["RANK"] == "1":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        return create(self, path, mode)
+
+    FileSystem.create_stream = full  # type: ignore[method-assign]
+    try:
+        train(folder, arguments)
+    except CheckpointError as error:
+        return str(error)
+    finally:
+        FileSystem.create_stream = create  # type: ignore[method-assign]
+    return "no error"
+
+
 def train_lean(folder: str, arguments: dict[str, Any]) -> dict[str, Any]:
     """The same with tied embeddings and a frozen tower; `lean`: blocks recomputed, weights on the CPU."""
     lean = arguments.pop("lean")
@@ -205,6 +248,7 @@ def train_lean(folder: str, arguments: dict[str, Any]) -> dict[str, Any]:
         "llm": tied,
         "vision": dataclasses.replace(VISION, checkpointing=lean),
         "stage": StageConfig(train=["compressor", "projector", "llm"]),
+        "strategy": "offload" if lean else "single",
     }
     return train(folder, arguments)
 

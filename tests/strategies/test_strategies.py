@@ -10,6 +10,7 @@ import torch
 
 from tests.strategies import cases
 from tests.strategies.pool import Pool
+from vxl.checkpoint.folder import saved, step_of
 from vxl.train.retention import RetentionConfig
 
 STEPS = 20
@@ -82,6 +83,16 @@ def test_a_run_goes_on_from_what_was_written_in_the_background(pool, alone, tmp_
 
 
 @pytest.mark.slow
+def test_a_full_disk_of_one_process_ends_all_of_them(pool, tmp_path):
+    """In the background, too, and the checkpoint before is whole."""
+    run = {"name": "full", "strategy": "fsdp2", "ranks": 2, "trainer": HALF, "checkpoint": BEHIND}
+    for said in pool.run(2, cases.train_on_a_full_disk, str(tmp_path), run):
+        assert "step-000004 can't be written: the disk is full" in said
+        assert "the checkpoint of step 3 is whole" in said
+    assert [step_of(path) for path in saved(tmp_path / "full")] == [2, 3]
+
+
+@pytest.mark.slow
 def test_weights_in_safetensors_are_read_in_parts(pool, tmp_path):
     apart, together = pool.run(2, cases.loaded, str(tmp_path), True), pool.run(1, cases.loaded, str(tmp_path))
     assert apart[0] == apart[1] == together[0]
@@ -90,13 +101,23 @@ def test_weights_in_safetensors_are_read_in_parts(pool, tmp_path):
 @pytest.mark.slow
 def test_memory_saved_costs_no_numbers(pool, tmp_path):
     """Tied embeddings, recomputed blocks, frozen parts and weights kept on the CPU."""
-    for name, ranks, strategy in (("one", 1, "single"), ("two", 2, "fsdp2")):
-        run = {"name": name, "ranks": ranks, "strategy": strategy, "trainer": HALF, "lean": ranks > 1}
+    for name, ranks in (("one", 1), ("two", 2)):
+        run = {"name": name, "ranks": ranks, "trainer": HALF, "lean": ranks > 1}
         result = pool.run(ranks, cases.train_lean, str(tmp_path), run)[0]
         if ranks == 1:
             expected = result
     found = cases.difference(result, expected)
     assert max(found.values()) < CLOSE, found
+
+
+@pytest.mark.slow
+def test_bf16_gathers_in_bf16_and_sums_in_fp32(pool, tmp_path):
+    one = pool.run(1, cases.train_in_bf16, str(tmp_path), {"name": "one"})[0]
+    two = {"name": "two", "strategy": "fsdp2", "ranks": 2}
+    found = pool.run(2, cases.train_in_bf16, str(tmp_path), two)[0]
+    assert (found["compute"], found["reduce"]) == (torch.bfloat16, torch.float32)
+    differences = cases.difference(found, one)
+    assert max(differences["loss"], differences["grad_norm"]) < 2**-8
 
 
 @pytest.mark.slow

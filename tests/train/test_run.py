@@ -6,6 +6,8 @@ import hashlib
 import io
 import json
 import signal
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -45,10 +47,10 @@ def tensors(config, which="last"):
     return wanted
 
 
-def digest(config):
-    """sha256 of everything that the last checkpoint holds."""
+def digest(config, which="last"):
+    """sha256 of everything that a checkpoint holds."""
     found = hashlib.sha256()
-    for name, tensor in sorted(tensors(config).items()):
+    for name, tensor in sorted(tensors(config, which).items()):
         found.update(name.encode() + tensor.numpy().tobytes())
     return found.hexdigest()
 
@@ -276,7 +278,9 @@ def test_a_loss_that_is_no_number_stops_the_run_before_the_weights_move(config):
     assert not (path_of(config) / ".lock").exists()
 
 
-def test_a_full_disk_during_a_checkpoint_leaves_the_one_before(config, monkeypatch):
+@pytest.mark.parametrize("background", [False, True])
+def test_a_full_disk_during_a_checkpoint_leaves_the_one_before(config, monkeypatch, background):
+    config = changed(config, checkpoint={"background": background})
     save = torch.save
 
     def full(rest, file, **keywords):
@@ -289,10 +293,62 @@ def test_a_full_disk_during_a_checkpoint_leaves_the_one_before(config, monkeypat
         with pytest.raises(CheckpointError, match=r"the disk is full[\s\S]*step 3 is whole"):
             fake.train(config)
     assert step_of(choose(path_of(config), "last")) == 3
-    other = dataclasses.replace(config, name="second")
+    assert not list((path_of(config) / "checkpoints").glob(".part-*"))
+    other = changed(config, name="second", checkpoint={"background": False})
     fake.train(other)
     fake.train(config)
     assert digest(config) == digest(other)
+
+
+def test_a_checkpoint_in_the_background_is_that_of_its_step(config, monkeypatch):
+    """It is written only when training is two steps further, and the next one waits for it."""
+    other = dataclasses.replace(config, name="second")
+    fake.train(other)
+    step, write, further, order = VideoLanguageModule.training_step, folder.write, threading.Event(), []
+
+    def noted(self, *arguments):
+        order.append(self.trainer.global_step)
+        if self.trainer.global_step == 5:
+            further.set()
+        return step(self, *arguments)
+
+    def slow(target, *arguments):
+        assert further.wait(20)
+        order.append(target.name)
+        write(target, *arguments)
+
+    monkeypatch.setattr(VideoLanguageModule, "training_step", noted)
+    monkeypatch.setattr(folder, "write", slow)
+    config = changed(config, checkpoint={"background": True})
+    fake.train(config)
+    assert order.index("step-000003") > order.index(4)
+    assert order[-1] == "step-000006"
+    for which in (3, 6):
+        assert digest(config, which) == digest(other, which)
+    assert numbers(config) == numbers(other)
+
+
+def test_a_run_that_fails_finishes_the_checkpoint_in_the_background_first(config, monkeypatch):
+    """Its directory is given back after that: whoever starts it again removes what is half written."""
+    write, failing = folder.write, threading.Event()
+
+    def slow(target, *arguments):
+        assert failing.wait(20)
+        time.sleep(0.2)
+        write(target, *arguments)
+
+    def fail(self, *arguments):
+        if self.trainer.global_step == 4:
+            failing.set()
+            raise Killed
+        return step(self, *arguments)
+
+    step = VideoLanguageModule.training_step
+    monkeypatch.setattr(folder, "write", slow)
+    monkeypatch.setattr(VideoLanguageModule, "training_step", fail)
+    with pytest.raises(Killed):
+        fake.train(changed(config, checkpoint={"background": True}))
+    assert step_of(choose(path_of(config), "last")) == 3
 
 
 def test_a_warm_start_takes_what_fits_and_reports_the_rest(config, screen, monkeypatch):

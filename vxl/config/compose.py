@@ -247,4 +247,4 @@ def _show(message: VxlError, error: BaseException, want_traceback: bool) -> int:
         traceback.print_exception(error)
     kind = {"ConfigError": "config", "DataError": "data", "CheckpointError": "checkpoint"}
     print(f"\n{kind.get(type(message).__name__, '')} error: {message}".lstrip(" "), file=sys.stderr)
-    return 2
+    return message.status

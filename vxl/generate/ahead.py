@@ -50,7 +50,7 @@ def ahead(pieces: Iterator[Tensor], device: torch.device, depth: int = DEPTH) ->
                 if stop.is_set():
                     break
             put(None)
-        except BaseException as error:
+        except BaseException as error:  # whatever it is: who waits for the next piece would wait for ever
             put(None, error)
         finally:
             close = getattr(pieces, "close", None)

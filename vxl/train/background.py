@@ -18,6 +18,8 @@ class Background:
         def run() -> None:
             try:
                 work()
+            # An exit as well (`once` ends the other processes so when the first one failed): a thread would
+            # swallow it, and the run would go on as if its checkpoint were written.
             except BaseException as error:
                 self._error = error
 

@@ -90,6 +90,13 @@ class Checkpoints(Callback):
         """Waits for the last one."""
         cast(CheckpointFolders, trainer.strategy).writer.wait()
 
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Waits for one that is being written: the run directory is about to be somebody else's to tidy."""
+        try:
+            cast(CheckpointFolders, trainer.strategy).writer.wait()
+        except (Exception, SystemExit) as error:  # what ends the run is told; this comes on top of it
+            log.warning("%s", error)
+
     def state_dict(self) -> dict[str, Any]:
         """The scores of the checkpoints, this one's too."""
         return {"scores": dict(self.scores)}

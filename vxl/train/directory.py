@@ -121,7 +121,7 @@ class RunDirectory:
         except OSError as error:
             lock.release()
             raise ConfigError(f"the run directory {path} can't be written: {why_not(error)}") from error
-        except BaseException:
+        except BaseException:  # Ctrl-C, too, must not leave the lock behind
             lock.release()
             raise
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import torch
 from torch import distributed as dist
 
-from vxl.errors import ConfigError, VxlError
+from vxl.errors import ConfigError, LostError, VxlError
 
 if TYPE_CHECKING:
     from vxl.train.trainer import TrainerConfig
@@ -34,10 +34,6 @@ GRACE = 15.0
 _PARENT = "VXL_PARENT"
 # How the processes of an interrupted run end, which is no loss.
 _INTERRUPTED = {128 + n for n in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)}
-
-
-class LostError(VxlError):
-    """Another process of the run is gone."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +86,7 @@ def once(function: Callable[[], T], peers: Any = None) -> T:
     if first:
         try:
             outcome[0] = function()
-        except BaseException as raised:
+        except BaseException as raised:  # whatever it is, an exit too: the others wait to hear of it
             error, outcome[1] = raised, True
     own = outcome[0]
     dist.broadcast_object_list(outcome, src=0, group=peers)
@@ -146,7 +142,7 @@ def processes(config: "TrainerConfig", cuda: bool, swept: bool = False) -> Gener
         yield group
         guard.wait()
     except Exception as error:
-        reason = guard.reason()
+        reason = guard.reason() or _silence(error)
         if isinstance(error, VxlError) or reason is None:
             raise
         raise LostError(reason) from error
@@ -181,6 +177,22 @@ def group_of(env: "os._Environ[str] | dict[str, str]") -> Group | None:
         node=int(env.get("GROUP_RANK", "0")),
         nodes=max(1, int(env["WORLD_SIZE"]) // int(env.get("LOCAL_WORLD_SIZE", env["WORLD_SIZE"]))),
         job=_job(env),
+    )
+
+
+def _silence(error: Exception) -> str | None:
+    """What an error says of another process, if it is that one does not answer any more.
+
+    It is felt in the middle of whatever the processes were settling; of gloo's errors only the text tells.
+    """
+    if not isinstance(error, dist.DistError) and not (
+        isinstance(error, RuntimeError) and "gloo" in str(error)
+    ):
+        return None
+    return (
+        "another process of the run does not answer any more; what it printed may say why.\n"
+        f"  {str(error).strip().partition(chr(10))[0]}\n"
+        "  the last checkpoint is whole: the same command goes on from it"
     )
 
 

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 PATIENCE = 60
-"""Seconds that W&B's server has for its first answer; then the run goes on offline."""
+"""Seconds that W&B's server has for its first answer, then the run goes on offline; and at the end of a run
+for what it has not got by then: a job that was told to stop must not wait for a network that is down."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,6 +114,7 @@ class Wandb(Sink):
                 "logger=wandb needs wandb, which is not installed.\n"
                 "  without it:  logger=csv\n  install it:  pip install wandb"
             ) from error
+        self._directory = directory
         mode: Any = os.environ.get("WANDB_MODE") or config.mode
         if mode == "auto":
             mode = "online" if logged_in() else "offline"
@@ -128,7 +130,13 @@ class Wandb(Sink):
             "dir": directory,
             "resume": "allow",
         }
-        quiet = wandb.Settings(silent=True, console="off", init_timeout=PATIENCE)
+        quiet = wandb.Settings(
+            silent=True,
+            console="off",
+            init_timeout=PATIENCE,
+            finish_timeout=PATIENCE,
+            finish_timeout_raises=True,
+        )
         try:
             self._run = wandb.init(**settings_of_run, mode=mode, settings=quiet)
         except wandb.errors.Error as error:  # unreachable, a wrong key: no reason to lose days of training
@@ -175,7 +183,12 @@ class Wandb(Sink):
 
     def finish(self, exit_code: int) -> None:
         """Ends the W&B run (an unfinished one can be gone on with)."""
-        self._run.finish(exit_code=exit_code)
+        try:
+            self._run.finish(exit_code=exit_code)
+        except TimeoutError:
+            log.warning(
+                "W&B does not answer any more; to send the rest:  wandb sync %s/wandb/run-*", self._directory
+            )
 
 
 def run_id(directory: Path, name: str) -> str:

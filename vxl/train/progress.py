@@ -1,4 +1,4 @@
-"""The progress bar: step, loss, tokens/s, frames/s, time left. Lines where there is no terminal."""
+"""The progress bar: step, loss, speed, MFU, memory, time left. Lines where there is no terminal."""
 
 import time
 from typing import Any
@@ -10,6 +10,9 @@ from rich.table import Column
 from rich.text import Text
 
 from vxl.train.watch import Watch
+
+# Share of a step from which on waiting for data is worth a word: more data.workers would help.
+_WAITS = 0.05
 
 
 class ProgressBar(Callback):
@@ -73,6 +76,8 @@ class ProgressBar(Callback):
             parts.append(f"MFU {numbers['mfu']:.1%}")
         if self.watch.on_gpu:
             parts.append(f"peak {numbers['peak_memory_bytes'] / 2**30:.1f} GiB")
+        if numbers["data_wait"] > _WAITS:
+            parts.append(f"waits for data {numbers['data_wait']:.0%}")
         done = step - self._began[0]
         left = (time.perf_counter() - self._began[1]) / max(1, done) * (steps - step)
         return "  ".join([*parts, f"ETA {_clock(left)}"])

@@ -18,7 +18,7 @@ from rich.console import Console
 from vxl.config.option import build
 from vxl.config.rebuild import plain
 from vxl.data.seeds import seed_of
-from vxl.errors import CheckpointError, DataError
+from vxl.errors import CheckpointError, LostError
 from vxl.train import folder
 from vxl.train.atomic import why_not
 from vxl.train.cluster import SUBMITTED
@@ -242,7 +242,7 @@ def worker_errors() -> Generator[None]:
         text = str(error).partition("\n")[0]
         if not text.startswith("DataLoader worker"):
             raise
-        raise DataError(
+        raise LostError(
             f"a data worker is gone: {text}\n"
             "  if it was killed, memory may have run out:  fewer data.workers, a smaller data.batch\n"
             "  then the same command goes on from the last checkpoint"

@@ -1,0 +1,99 @@
+"""One run on two processes, killed while both write a checkpoint beside the training, and gone on with."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+import train
+from tests.acceptance.runs import ROOT, start
+from vxl.checkpoint.folder import choose, saved, step_of
+from vxl.checkpoint.stored import open_file
+from vxl.cli import main
+
+WORDS = [
+    "trainer=cpu",
+    "trainer.precision=64-true",
+    "trainer.max_steps=6",
+    "trainer.val_every=0",
+    "checkpoint.every=2",
+    "checkpoint.background=true",
+    "data.workers=0",
+    "data.held_out=4",
+    "logger=csv",
+]
+TWO = ["strategy=fsdp2", "trainer.devices=2", "data.batch=1", "name=two"]
+# train.py on a disk that takes seconds for the checkpoint of step 4, and says when it has begun.
+SLOW = """
+import os, runpy, sys, time
+from pathlib import Path
+from torch.distributed.checkpoint.filesystem import FileSystem
+
+create = FileSystem.create_stream
+
+def slow(self, path, mode):
+    if mode == "wb" and "step-000004" in str(path):
+        Path("writes-" + os.environ.get("RANK", "0")).touch()
+        time.sleep(4)
+    return create(self, path, mode)
+
+FileSystem.create_stream = slow
+del sys.argv[0]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+TORCHRUN = ["-m", "torch.distributed.run", "--nproc-per-node", "2"]
+LINE = (
+    "1 node x 2 tasks · strategy fsdp2 · global batch 2 rows (1 x 1 x 2) · 1,388,800 of 1,388,800 parameters "
+)
+LINE += "trained · at most 4,096 tokens a step"
+
+
+def kill_the_second(first: int) -> None:
+    (second,) = Path(f"/proc/{first}/task/{first}/children").read_text().split()
+    os.kill(int(second), signal.SIGKILL)
+
+
+@pytest.mark.slow
+def test_a_kill_while_two_processes_save_in_the_background(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "runs" / "two"
+    (tmp_path / "slow.py").write_text(SLOW)
+    process = start(str(tmp_path / "slow.py"), str(ROOT / "train.py"), *WORDS, *TWO, cwd=tmp_path)
+    end = time.monotonic() + 200
+    while not all((tmp_path / f"writes-{rank}").exists() for rank in (0, 1)):
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    kill_the_second(process.pid)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 1, said
+    assert f"launched by python: {LINE}" in said
+    assert "error: process 1 of 0 to 1" in said
+    assert "ended by SIGKILL.\n  the last checkpoint is whole: the same command goes on from it" in said
+    assert "Traceback" not in said
+    assert [step_of(path) for path in saved(run)] == [2]
+    assert step_of(choose(run, "last")) == 2
+
+    process = start("train.py", *WORDS, *TWO, cwd=tmp_path, launcher=TORCHRUN)
+    said, _ = process.communicate(timeout=200)
+    assert process.returncode == 0, said
+    assert f"launched by torchrun: {LINE}" in said
+    assert said.count("goes on after step 2") == 1
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["two"]
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["train.py", *WORDS, "data.batch=2", "name=one"])
+    with pytest.raises(SystemExit) as stop:
+        train.main()
+    assert stop.value.code == 0
+    for name in ("one", "two"):
+        main(["export", name, f"{name}-exported", "layout=vxl"])
+    one, two = (open_file(tmp_path / f"{name}-exported" / "model.safetensors") for name in ("one", "two"))
+    assert one.keys() == two.keys()
+    for name, stored in one.items():
+        ours, theirs = two[name].read(), stored.read()
+        torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-9)
