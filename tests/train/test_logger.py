@@ -1,8 +1,12 @@
 import csv
 import dataclasses
+import json
 import logging
 import os
 import sys
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -113,6 +117,18 @@ def test_it_is_finished_when_training_fails(tmp_path, runs):
     assert [run.exit_code for run in runs] == [1]
 
 
+def test_a_run_goes_on_when_wandb_itself_dies(tmp_path, runs, monkeypatch, caplog):
+    def gone(self, *arguments, **keywords):
+        raise ConnectionResetError("Connection lost")
+
+    monkeypatch.setattr(Run, "log", gone)
+    monkeypatch.setattr(Run, "finish", gone)
+    result = fake.train(Config(paths=Paths(runs=str(tmp_path)), logger=WandbConfig(), name="a"))
+    assert result.steps == 6
+    assert caplog.text.count("W&B has stopped (Connection lost)") == 1
+    assert f"wandb sync {tmp_path}/a/wandb/" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("mode", "variable", "expected"),
     [("auto", None, "offline"), ("online", None, "online"), ("online", "disabled", "disabled")],
@@ -154,3 +170,49 @@ def test_without_its_server_or_with_a_wrong_key_a_run_goes_on_offline(
     assert f"wandb sync {tmp_path}/wandb/offline-run-*" in caplog.text
     (offline,) = tmp_path.glob("wandb/offline-run-*")
     assert list(offline.glob("*.wandb"))
+
+
+class Server(BaseHTTPRequestHandler):
+    """W&B's server, as far as the start of a run asks it."""
+
+    def do_POST(self):
+        asked = self.rfile.read(int(self.headers["Content-Length"]))
+        project = {"id": "1", "name": "vxl", "entity": {"id": "1", "name": "me"}}
+        bucket = {"id": "1", "name": "first", "displayName": "first", "project": project}
+        bucket |= {"description": None, "config": None, "sweepName": None, "historyLineCount": 0}
+        answers = {
+            b"upsertBucket": {"data": {"upsertBucket": {"bucket": bucket, "inserted": True}}},
+            b"createRunFiles": {"errors": [{"message": "not here"}]},
+        }
+        found = next((answer for word, answer in answers.items() if word in asked), {"data": {}})
+        answer = json.dumps(found).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    def log_message(self, format, *arguments):
+        pass
+
+
+@pytest.mark.slow
+def test_a_server_that_goes_away_while_a_run_trains_does_not_keep_it_from_ending(
+    tmp_path, monkeypatch, caplog
+):
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Server)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{server.server_port}")
+    monkeypatch.setenv("WANDB_API_KEY", "0123456789" * 4)
+    monkeypatch.setattr(logger, "PATIENCE", 2)
+    sink = logger.Wandb(logger.WandbConfig(), directory=tmp_path, name="first")
+    assert "offline" not in caplog.text
+    server.shutdown()
+    server.server_close()
+    sink.log({"loss": 1.0}, 1)
+    began = time.monotonic()
+    sink.finish(0)
+    assert time.monotonic() - began < 30
+    assert f"no answer any more); to send the rest:  wandb sync {tmp_path}/wandb/*run-*" in caplog.text
+    assert list(tmp_path.glob("wandb/run-*/*.wandb"))

@@ -6,6 +6,7 @@ import netrc
 import os
 import re
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -114,7 +115,7 @@ class Wandb(Sink):
                 "logger=wandb needs wandb, which is not installed.\n"
                 "  without it:  logger=csv\n  install it:  pip install wandb"
             ) from error
-        self._directory = directory
+        self._directory, self._stopped = directory, False
         mode: Any = os.environ.get("WANDB_MODE") or config.mode
         if mode == "auto":
             mode = "online" if logged_in() else "offline"
@@ -150,7 +151,7 @@ class Wandb(Sink):
 
     def log(self, numbers: dict[str, float], step: int) -> None:
         """Sends the numbers of one step."""
-        self._run.log(numbers, step=step)
+        self._tell(lambda: self._run.log(numbers, step=step))
 
     def table(self, predictions: "list[Prediction]", step: int) -> None:
         """Sends a table of questions, frames and answers."""
@@ -179,15 +180,25 @@ class Wandb(Sink):
                 pictures.append(wandb.Image(strip(shown.frames_FCHW).numpy(), caption=caption))
             own = {**shown.numbers(), "step": step, "frames": picture}
             table.add_data(*(own[str(column)] for column in columns))
-        self._run.log({"val/predictions": table, "val/frames": pictures}, step=step)
+        self._tell(lambda: self._run.log({"val/predictions": table, "val/frames": pictures}, step=step))
 
     def finish(self, exit_code: int) -> None:
         """Ends the W&B run (an unfinished one can be gone on with)."""
+        self._tell(lambda: self._run.finish(exit_code=exit_code))
+
+    def _tell(self, call: Callable[[], object]) -> None:
+        """Calls W&B, until it fails: its server may be out of reach, its own process killed for memory. The
+        numbers are in metrics.csv, and that is no reason to lose days of training.
+        """
+        if self._stopped:
+            return
         try:
-            self._run.finish(exit_code=exit_code)
-        except TimeoutError:
+            call()
+        except Exception as error:  # of its own, of sockets, of time: whatever it meets
+            self._stopped = True
+            why = "no answer any more" if isinstance(error, TimeoutError) else str(error)
             log.warning(
-                "W&B does not answer any more; to send the rest:  wandb sync %s/wandb/run-*", self._directory
+                "W&B has stopped (%s); to send the rest:  wandb sync %s/wandb/*run-*", why, self._directory
             )
 
 
