@@ -1,11 +1,15 @@
 """Starting the entry scripts as a user does, and what a run left behind."""
 
+import atexit
 import csv
+import functools
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,6 +21,25 @@ from vxl.train import folder
 ROOT = Path(__file__).parents[2]
 # What a clock or the machine measures; everything else in metrics.csv is a function of the config.
 MEASURED = {"tokens_per_s", "frames_per_s", "samples_per_s", "data_wait", "peak_memory_bytes"}
+
+
+@functools.cache
+def _prepared() -> Path:
+    """A cache with the embedded clips, made once for all tests that start runs on them."""
+    from vxl.config.compose import compose
+    from vxl.data.module import DataModule
+
+    folder = Path(tempfile.mkdtemp(prefix="vxl-clips-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    DataModule(compose("train", ["trainer=cpu", "logger=csv", f"paths.cache={folder}"])).prepare_data()
+    return folder
+
+
+def with_clips(place: Path) -> Path:
+    """A working directory, after giving it a cache that holds the embedded clips."""
+    (place / ".cache").mkdir()
+    (place / ".cache" / "vxl").symlink_to(_prepared())
+    return place
 
 
 def start(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.runs import digest, last_step, numbers, result, start
+from tests.acceptance.runs import digest, last_step, numbers, result, start, with_clips
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -29,8 +29,7 @@ COMMAND = [
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the run that nobody disturbs, on shards that lie beside it."""
-    path = tmp_path_factory.mktemp("faults")
-    start("train.py", *COMMAND, "trainer.max_steps=1", "name=warm", cwd=path).communicate(timeout=300)
+    path = with_clips(tmp_path_factory.mktemp("faults"))
     (path / "shards").mkdir()
     for tar in (path / ".cache" / "vxl").rglob("*.tar"):
         shutil.copy(tar, path / "shards" / f"{tar.parent.name}-{tar.name}")

@@ -2,14 +2,13 @@
 
 import os
 import random
-import shutil
 import signal
 import time
 from pathlib import Path
 
 import pytest
 
-from tests.acceptance.runs import digest, last_step, numbers, result, start
+from tests.acceptance.runs import digest, last_step, numbers, result, start, with_clips
 
 STEPS = 40
 COMMAND = [
@@ -19,6 +18,8 @@ COMMAND = [
     "trainer.log_every=1",
     "trainer.val_every=20",
     "checkpoint.every=2",
+    "data.batch=4",
+    "data.held_out=4",
     "logger=csv",
 ]
 
@@ -26,12 +27,7 @@ COMMAND = [
 @pytest.fixture(scope="session")
 def place(tmp_path_factory):
     """A folder whose cache already holds the prepared clips."""
-    path = tmp_path_factory.mktemp("kills")
-    process = start("train.py", *COMMAND[:2], "trainer.max_steps=1", "logger=csv", "name=warm", cwd=path)
-    said, _ = process.communicate(timeout=300)
-    assert process.returncode == 0, said
-    shutil.rmtree(path / "runs")
-    return path
+    return with_clips(tmp_path_factory.mktemp("kills"))
 
 
 def undisturbed(place: Path, workers: int) -> Path:

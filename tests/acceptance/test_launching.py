@@ -6,12 +6,11 @@ import time
 from pathlib import Path
 
 import pytest
-import torch
 
 import train
-from tests.acceptance.runs import ROOT, start
+from tests.acceptance.runs import ROOT, start, with_clips
 from vxl.checkpoint.folder import choose, saved, step_of
-from vxl.checkpoint.stored import open_file
+from vxl.checkpoint.source import open_weights
 from vxl.cli import main
 
 WORDS = [
@@ -62,7 +61,7 @@ def test_a_kill_while_two_processes_save_in_the_background(
 ) -> None:
     run = tmp_path / "runs" / "two"
     (tmp_path / "slow.py").write_text(SLOW)
-    process = start(str(tmp_path / "slow.py"), str(ROOT / "train.py"), *WORDS, *TWO, cwd=tmp_path)
+    process = start(str(tmp_path / "slow.py"), str(ROOT / "train.py"), *WORDS, *TWO, cwd=with_clips(tmp_path))
     end = time.monotonic() + 200
     while not all((tmp_path / f"writes-{rank}").exists() for rank in (0, 1)):
         assert process.poll() is None, process.communicate()[0]
@@ -92,8 +91,9 @@ def test_a_kill_while_two_processes_save_in_the_background(
     assert stop.value.code == 0
     for name in ("one", "two"):
         main(["export", name, f"{name}-exported", "layout=vxl"])
-    one, two = (open_file(tmp_path / f"{name}-exported" / "model.safetensors") for name in ("one", "two"))
+    one, two = (open_weights(tmp_path / f"{name}-exported").tensors for name in ("one", "two"))
     assert one.keys() == two.keys()
     for name, stored in one.items():
         ours, theirs = two[name].read(), stored.read()
-        torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-9)
+        # What has no gradient but rounding (the bias of keys) is as good as zero.
+        assert float((ours - theirs).norm() / theirs.norm().clamp(min=1e-6)) < 1e-6, name

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.runs import ROOT
+from tests.acceptance.runs import ROOT, with_clips
 
 CODE = '''
 """A compressor that keeps one token a frame, and a policy that forgets nothing."""
@@ -56,7 +56,7 @@ LOAD = "import vxl; m = vxl.load('runs/own', device='cpu').model; print(type(m.c
 
 @pytest.mark.slow
 def test_a_users_parts_train_resume_and_load(tmp_path: Path) -> None:
-    package = tmp_path / "mylab"
+    package = with_clips(tmp_path) / "mylab"
     for group, text in (
         ("compressor/mine", "_target_: mylab.parts.Mine\nratio: 16\ngain: 2.0\n"),
         ("kv/mine", "_target_: mylab.parts.Keep\n"),

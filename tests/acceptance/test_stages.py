@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import vxl
-from tests.acceptance.runs import result, start
+from tests.acceptance.runs import result, start, with_clips
 from vxl.model import build_model
 from vxl.train.stage import part_of
 
@@ -25,7 +25,7 @@ STAGES = {
 def test_a_stage_trains_what_it_names(model: str, stage: str, tmp_path: Path) -> None:
     words = [f"model={model}", f"stage={stage}", "size=tiny", "logger=csv", "name=run", "data.batch=2"]
     steps = ["trainer.max_steps=3", "data.held_out=2", "data.workers=0"]
-    run = start("train.py", *words, *steps, cwd=tmp_path)
+    run = start("train.py", *words, *steps, cwd=with_clips(tmp_path))
     said, _ = run.communicate(timeout=400)
     assert run.returncode == 0, said
     found = result(tmp_path / "runs" / "run")

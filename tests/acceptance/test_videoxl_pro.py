@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 import vxl
-from tests.acceptance.runs import ROOT, result, start
+from tests.acceptance.runs import ROOT, result, start, with_clips
 
 CLIP = ROOT / "examples" / "clips" / "city.mp4"
 
@@ -14,7 +14,7 @@ CLIP = ROOT / "examples" / "clips" / "city.mp4"
 def test_train_ask_and_budget(tmp_path: Path) -> None:
     words = ["model=videoxl_pro", "size=tiny", "logger=csv", "name=pro"]
     steps = ["trainer.max_steps=4", "trainer.val_every=4", "checkpoint.every=4", "data.batch=4"]
-    run = start("train.py", *words, *steps, cwd=tmp_path)
+    run = start("train.py", *words, *steps, cwd=with_clips(tmp_path))
     said, _ = run.communicate(timeout=300)
     assert run.returncode == 0, said
     assert result(tmp_path / "runs" / "pro")["steps"] == 4

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.runs import ROOT, start
+from tests.acceptance.runs import ROOT, start, with_clips
 from tests.cluster.slurm import Slurm, cluster
 
 
@@ -80,6 +80,6 @@ class Place:
 
 @pytest.fixture(scope="session")
 def place(slurm: Slurm, tmp_path_factory: pytest.TempPathFactory) -> Place:
-    found = Place(tmp_path_factory.mktemp("slurm"), slurm)
-    found.train("name=undisturbed")  # here, without SLURM; prepares the clips, too, which all jobs then find
+    found = Place(with_clips(tmp_path_factory.mktemp("slurm")), slurm)
+    found.train("name=undisturbed")  # here, without SLURM
     return found

@@ -313,6 +313,16 @@ def step_of_checkpoint(checkpoint: Path | None) -> int:
 
 
 @contextlib.contextmanager
+def _quiet() -> Generator[None]:
+    """Leaves out warnings that are not about the run."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"lightning\..*")
+        # Of the compressor's tokens, which nobody changes in place.
+        warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view tensor")
+        yield
+
+
+@contextlib.contextmanager
 def logged_to(file: Path, console: Console, group: Group) -> Generator[None]:
     """Messages of vxl go to the run's train.log and the screen; Lightning's are left out.
 
@@ -322,8 +332,7 @@ def logged_to(file: Path, console: Console, group: Group) -> Generator[None]:
 
     root = logging.getLogger("vxl")
     if not group.first:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module=r"lightning\..*")
+        with _quiet():
             yield
         return
     to_file = logging.FileHandler(file)
@@ -336,8 +345,7 @@ def logged_to(file: Path, console: Console, group: Group) -> Generator[None]:
     for handler in handlers:
         root.addHandler(handler)
     try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module=r"lightning\..*")
+        with _quiet():
             yield
     finally:
         root.setLevel(before)

@@ -65,11 +65,8 @@ def apply_fsdp(model: nn.Module, how: Sharding) -> None:
     warnings.filterwarnings("ignore", "FSDP2-wrapped module .* returned a view tensor", UserWarning)
     # Inputs are left alone: they travel in dataclasses, and frames are uint8; autocast does the rest.
     precision = MixedPrecisionPolicy(how.compute, how.reduce, cast_forward_inputs=False)
-    settings: dict[str, Any] = {
-        "mesh": how.mesh,
-        "mp_policy": precision,
-        "offload_policy": CPUOffloadPolicy() if how.offload else OffloadPolicy(),
-    }
+    offload = CPUOffloadPolicy(pin_memory=how.mesh.device_type != "cpu") if how.offload else OffloadPolicy()
+    settings: dict[str, Any] = {"mesh": how.mesh, "mp_policy": precision, "offload_policy": offload}
     for unit in units(model):
         fully_shard(unit, reshard_after_forward=how.reshard, **settings)
     # The root is needed to the end of the forward pass and from the beginning of the backward pass.
