@@ -1,7 +1,8 @@
 import pytest
+import torch
 
-from vxl.errors import ConfigError
-from vxl.train.group import Group, group_of, processes
+from vxl.errors import ConfigError, LostError
+from vxl.train.group import Group, _silence, group_of, processes
 from vxl.train.trainer import TrainerConfig
 
 TORCHRUN = {"RANK": "5", "LOCAL_RANK": "1", "WORLD_SIZE": "8", "LOCAL_WORLD_SIZE": "4", "GROUP_RANK": "1"}
@@ -61,3 +62,14 @@ def test_other_processes_than_the_config_says_are_refused(environment, devices, 
         pass
     for word in words:
         assert word in str(error.value)
+
+
+def test_a_process_that_does_not_answer_is_told_from_a_mistake():
+    gloo = RuntimeError("[../gloo/transport/tcp/pair.cc:547] Connection closed by peer [::1]:4711\nmore")
+    said = _silence(gloo)
+    assert said is not None
+    assert said.splitlines()[1] == f"  {str(gloo).splitlines()[0]}"
+    assert "the same command goes on from it" in said
+    assert _silence(torch.distributed.DistNetworkError("timed out")) is not None
+    assert _silence(RuntimeError("shapes (2, 3) and (4, 5)")) is None
+    assert (LostError.status, ConfigError.status) == (1, 2)
