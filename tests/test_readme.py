@@ -1,4 +1,4 @@
-"""The README's commands: every one composes, so that none of them rots."""
+"""The commands of README and docs: every one composes, so that none of them rots."""
 
 import re
 import shlex
@@ -10,20 +10,32 @@ from vxl.cli import main
 from vxl.config.compose import compose
 
 ROOT = Path(__file__).parents[1]
-BLOCKS = re.findall(r"```bash\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
-COMMANDS = [line.split("  #")[0].strip() for block in BLOCKS for line in block.splitlines() if line.strip()]
-TRAIN = [c for c in COMMANDS if c.startswith("python train.py") and "sweep=" not in c and "plugins=" not in c]
+
+
+def commands(page: Path) -> list[str]:
+    """What a page says to type."""
+    blocks = re.findall(r"```bash\n(.*?)```", page.read_text(), re.S)
+    lines = [line.split("  #")[0].strip() for block in blocks for line in block.splitlines()]
+    return [line for line in lines if line]
+
+
+COMMANDS = commands(ROOT / "README.md")
+TYPED = list(
+    dict.fromkeys([*COMMANDS, *(c for page in sorted((ROOT / "docs").glob("*.md")) for c in commands(page))])
+)
+# By plain python, torchrun or srun.
+TRAIN = [c for c in TYPED if " train.py " in c and "sweep=" not in c and "plugins=" not in c]
 EXPLAIN = [c for c in COMMANDS if c.startswith("vxl explain")]
 
 
 def test_there_are_commands() -> None:
     assert {"make train", "make test"} <= set(COMMANDS)
-    assert len(TRAIN) >= 5
+    assert len(TRAIN) >= 20
 
 
 @pytest.mark.parametrize("command", TRAIN)
 def test_training_composes(command: str) -> None:
-    assert compose("train", shlex.split(command)[2:])
+    assert compose("train", shlex.split(command.partition("train.py")[2]))
 
 
 @pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("python evaluate.py")])
@@ -31,7 +43,7 @@ def test_evaluation_composes(command: str) -> None:
     assert compose("evaluate", shlex.split(command)[2:])
 
 
-@pytest.mark.parametrize("command", [c for c in COMMANDS if "sweep=" in c])
+@pytest.mark.parametrize("command", [c for c in TYPED if "sweep=" in c])
 def test_sweeps_exist(command: str) -> None:
     (name,) = re.findall(r"\+sweep=(\w+)", command)
     assert (ROOT / "conf" / "sweep" / f"{name}.yaml").exists()
