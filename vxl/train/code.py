@@ -68,7 +68,8 @@ def refuse_changed(record: Path, plugins: Sequence[str] = ()) -> None:
     names = sorted(name for name in then.files | now.files if then.files.get(name) != now.files.get(name))
     if not names:
         return
-    lines = [f"code or config changed since this was submitted ({record}):"]
+    here = record.relative_to(Path.cwd()) if record.is_relative_to(Path.cwd()) else record
+    lines = [f"code or config changed since this was submitted ({here}):"]
     for name in names[:8]:
         how = "new" if name not in then.files else "gone" if name not in now.files else "edited"
         lines.append(f"  {name}  ({how})")

@@ -12,7 +12,7 @@ from rich.text import Text
 from vxl.train.watch import Watch
 
 # Share of a step from which on waiting for data is worth a word: more data.workers would help.
-_WAITS = 0.05
+_WAITS = 0.1
 
 
 class ProgressBar(Callback):
@@ -56,7 +56,8 @@ class ProgressBar(Callback):
         if self._bar is not None:
             self._bar.update(self._task, completed=step, line=self._line(step, trainer.max_steps))
         elif step % self.every == 0 or step in (1, trainer.max_steps):
-            self.console.print(f"step {step}/{trainer.max_steps}  {self._line(step, trainer.max_steps)}")
+            line = f"step {step}/{trainer.max_steps}  {self._line(step, trainer.max_steps)}"
+            self.console.print(line, markup=False, soft_wrap=True)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Closes it."""
