@@ -71,7 +71,7 @@ def test_a_kill_while_two_processes_save_in_the_background(
     said, _ = process.communicate(timeout=60)
     assert process.returncode == 1, said
     assert f"launched by python: {LINE}" in said
-    assert "error: process 1 of 0 to 1" in said
+    assert "\nerror: process 1 of 0 to 1" in said
     assert "ended by SIGKILL.\n  the last checkpoint is whole: the same command goes on from it" in said
     assert "Traceback" not in said
     assert [step_of(path) for path in saved(run)] == [2]

@@ -245,6 +245,6 @@ def _folders(overrides: list[str]) -> list[Path]:
 def _show(message: VxlError, error: BaseException, want_traceback: bool) -> int:
     if want_traceback:
         traceback.print_exception(error)
-    kind = {"ConfigError": "config", "DataError": "data", "CheckpointError": "checkpoint"}
-    print(f"\n{kind.get(type(message).__name__, '')} error: {message}".lstrip(" "), file=sys.stderr)
+    kind = {"ConfigError": "config ", "DataError": "data ", "CheckpointError": "checkpoint "}
+    print(f"\n{kind.get(type(message).__name__, '')}error: {message}", file=sys.stderr)
     return message.status
