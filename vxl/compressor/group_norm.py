@@ -2,7 +2,7 @@
 
 PyTorch's own wants channels first, which copies there and back, and its backward starts a block of threads on
 a GPU for every channel of every sample: with the 4 positions of a temporal attention it takes ten times as
-long as the bytes need.
+long as the bytes need. (torch.compile writes a backward pass of its own, of PyTorch's norm.)
 """
 
 from typing import Any
@@ -32,7 +32,7 @@ class GroupNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x [N, S, ..., V], normalised per N and ... over S; in the precision of the products behind it."""
-        if torch.is_grad_enabled() and x.numel():
+        if torch.is_grad_enabled() and x.numel() and not torch.compiler.is_compiling():
             return _Normed.apply(x, self.weight, self.bias, self.groups, kind_of(x))
         columns = x.movedim(1, -1)
         normed = F.group_norm(columns.flatten(0, -3), self.groups, self.weight, self.bias, EPS)

@@ -110,7 +110,7 @@ class TemporalAttention(nn.Module):
         have q_j R[i - j] in the second term.
         """
         groups, frames, patches, width = x_GFPV.shape
-        normed_NFV = self.norm(x_GFPV).transpose(1, 2).flatten(0, 1)
+        normed_NFV = self.norm(x_GFPV).transpose(1, 2).contiguous().flatten(0, 1)
         q, k, v = self.qkv(normed_NFV).chunk(3, dim=-1)
         root = width**-0.25
         keys_IJV = self.relative_position_k(frames)

@@ -84,14 +84,13 @@ def give_layers(body: Any) -> None:
         layer.__class__ = fused_class(type(layer))
 
 
-class Fused:
+class Fused(nn.Module):
     """A layer's forward pass with gradients; its own where ours does not suit."""
 
     def forward(self, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """hidden_states [B, T, D] of the same shape; `step` is among the keywords."""
         if torch.compiler.is_compiling() or not differentiable(hidden_states) or not plain(self):
-            own: Any = super()
-            return own.forward(hidden_states, *args, **kwargs)
+            return super().forward(hidden_states, *args, **kwargs)
         from vxl.llm.kernels import gradients
 
         step, kind = kwargs["step"], kind_of(hidden_states)
