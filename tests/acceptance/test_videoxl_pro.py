@@ -12,8 +12,8 @@ CLIP = ROOT / "examples" / "clips" / "city.mp4"
 
 @pytest.mark.slow
 def test_train_ask_and_budget(tmp_path: Path) -> None:
-    words = ["model=videoxl_pro", "size=tiny", "logger=csv", "name=pro"]
-    steps = ["trainer.max_steps=4", "trainer.val_every=4", "checkpoint.every=4", "data.batch=4"]
+    words = ["model=videoxl_pro", "size=tiny", "logger=csv", "name=pro", "data.batch=4", "data.held_out=8"]
+    steps = ["trainer.max_steps=4", "trainer.val_every=4", "checkpoint.every=4"]
     run = start("train.py", *words, *steps, cwd=with_clips(tmp_path))
     said, _ = run.communicate(timeout=300)
     assert run.returncode == 0, said

@@ -133,7 +133,7 @@ def test_training_starts_from_published_weights(tmp_path: Path) -> None:
     sizes = "vision.width=64 vision.mlp=128 vision.heads=4 vision.layers=2 compressor.grid=24 llm.vocab=512 "
     sizes += "llm.width=96 llm.mlp=192 llm.layers=3"
     choices = "vision=siglip_so400m vision.weights=random compressor=dts_published logger=csv name=tuned"
-    limits = "trainer.max_steps=1 trainer.accumulate=1 data.batch=1 video.max_frames=4"
+    limits = "trainer.max_steps=1 trainer.accumulate=1 data.batch=1 data.held_out=4 video.max_frames=4"
     paths = [f"weights={source}", f"paths.runs={tmp_path / 'runs'}", f"paths.cache={tmp_path / 'cache'}"]
     command = [sys.executable, "train.py", *f"{choices} {sizes} {limits}".split(), *paths]
     done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[2])
