@@ -3,6 +3,7 @@
 import json
 import runpy
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,19 +22,33 @@ def test_the_benchmark_runs_in_miniature(tmp_path):
     assert row["sections_ms"]["backward"] > 0
 
 
-def test_the_recorded_row_is_whole_and_the_data_kept_up():
-    rows = json.loads((FOLDER / "results.json").read_text())
-    best = max(rows, key=lambda row: row["mfu"])
-    assert "H100" in best["device"]
-    assert best["tflop_of_all"] == pytest.approx(sum(best["tflop_a_step"].values()))
-    reached = best["tflop_of_all"] / best["seconds_a_step"] / 989
-    assert best["mfu"] == pytest.approx(reached, rel=1e-3)
-    assert best["data_wait"] < 0.02
-    assert best["tokens_a_step"] > 0.9 * 8192
-    assert f"{best['mfu']:.1%}".replace("%", " %") in (FOLDER / "README.md").read_text()
+@pytest.fixture(scope="module")
+def rows() -> dict[str, dict[str, Any]]:
+    """The recorded rows by variant."""
+    return {row["variant"]: row for row in json.loads((FOLDER / "results.json").read_text())}
 
 
-@pytest.mark.xfail(reason="33.7 % are recorded: see the experiment's README for what is left", strict=True)
-def test_the_recorded_row_reaches_the_target():
-    rows = json.loads((FOLDER / "results.json").read_text())
-    assert max(row["mfu"] for row in rows) >= 0.40
+def test_the_recorded_rows_are_whole_and_the_data_kept_up(rows):
+    for row in rows.values():
+        assert "H100" in row["device"]
+        assert row["tflop_of_all"] == pytest.approx(sum(row["tflop_a_step"].values()))
+        reached = row["tflop_of_all"] / row["seconds_a_step"] / 989
+        assert row["mfu"] == pytest.approx(reached, rel=1e-3)
+        assert row["data_wait"] < 0.02
+        assert row["peak_memory_gib"] < 72
+        assert f"{row['mfu']:.1%}".replace("%", " %") in (FOLDER / "README.md").read_text()
+
+
+def test_the_recorded_row_reaches_the_target(rows):
+    row = rows["eager"]
+    assert row["rows"] == [1, 1]
+    assert 7000 < row["tokens_a_step"] <= 8192
+    assert row["mfu"] >= 0.40
+
+
+def test_the_micro_batch_that_was_found_has_trained(rows):
+    row = rows["auto"]
+    micro, accumulated = row["rows"]
+    assert micro * accumulated == 8
+    assert micro > 1
+    assert row["loss_first_last"][1] < row["loss_first_last"][0]
