@@ -11,7 +11,7 @@ import matplotlib.pyplot as plt
 
 HERE = Path(__file__).parent
 LEAST = 8  # measured steps: what has fewer had not settled
-VARIANTS = {"half": "half recomputed", "fifth": "a fifth recomputed", "compiled": "compiled"}
+VARIANTS = {"half": "1/2 recomp.", "fifth": "1/5 recomp.", "compiled": "compiled"}
 
 
 def main() -> None:
