@@ -113,6 +113,16 @@ def test_a_wrong_member_does_not_keep_the_others_from_being_submitted(tmp_path):
     assert [member[0] for member in wrong] == ["compressor.ratio=5"]
 
 
+def test_what_is_wrong_with_some_members_alone_does_not_refuse_the_sweep(tmp_path):
+    """At its true size: 150 frames at ratio 4 are more tokens than the stage's."""
+    words = ["model=videoxl2", "+sweep=compression", "cluster=slurm", "trainer=cpu", "name=s", "dry_run=true"]
+    said, wrong = handed_over(words, tmp_path, status=1)
+    assert said.count("would run") == 2
+    assert [member[0] for member in wrong] == ["compressor.ratio=4"]
+    with pytest.raises(ConfigError, match=r"video\.max_frames=0 asks for no frame"):
+        prepared([*words, "video.max_frames=0"])
+
+
 def test_finished_members_and_those_in_the_queue_are_left_out(tmp_path, monkeypatch):
     words = ["+sweep=seeds", "cluster=slurm", "trainer=cpu", "name=s", "dry_run=true"]
     from vxl.config.rebuild import plain

@@ -85,9 +85,12 @@ def prepare(
     words = [w for w in words if not w.startswith("name=")]
     words += [f"sweep_name='{name}'", f"sweep_member='{_pattern(keys, config)}'"]
     if not any(_is_group(key, config) for key in keys):
-        first = {**params, **{key: ",".join(o.sweep_string_iterator()) for key, o in swept.items()}}
-        values = [f"{key}={value.partition(',')[0]}" for key, value in first.items() if key not in fixed]
-        _refuse_for_all(values, [w for w in base if not w.startswith("+sweep=")], name, compose, check)
+        lists = {key: str(value).split(",") for key, value in params.items()}
+        lists |= {key: list(override.sweep_string_iterator()) for key, override in swept.items()}
+        ends = [
+            [f"{key}={values[at]}" for key, values in lists.items() if key not in fixed] for at in (0, -1)
+        ]
+        _refuse_for_all(ends, [w for w in base if not w.startswith("+sweep=")], name, compose, check)
     return [flag for flag in flags if flag not in ("-m", "--multirun")] + ["--multirun", *words]
 
 
@@ -162,18 +165,23 @@ def is_here(composed: Any) -> bool:
 
 
 def _refuse_for_all(
-    values: list[str],
+    ends: list[list[str]],
     base: list[str],
     name: str,
     compose: Callable[[list[str]], Any],
     check: Callable[[Any], object],
 ) -> None:
-    """Refuses the sweep where what is wrong with the first member has nothing to do with what varies."""
-    try:
-        check(compose([*base, *values, f"sweep_name='{name}'", "sweep_member=first"]))
-    except ConfigError as error:
-        if not any(value.partition("=")[0] in str(error) for value in values):
-            raise
+    """Refuses the sweep where the same is wrong with its first and its last member: it is with all."""
+    errors: list[ConfigError] = []
+    for number, values in enumerate(ends):
+        try:
+            check(compose([*base, *values, f"sweep_name='{name}'", f"sweep_member={number}"]))
+        except ConfigError as error:
+            errors.append(error)
+        else:
+            return
+    if str(errors[0]) == str(errors[-1]):
+        raise errors[0]
 
 
 def _name(options: list[str], keys: list[str], words: list[str]) -> str:
