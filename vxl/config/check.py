@@ -150,6 +150,24 @@ def windows_are_not_packed(config: Any) -> Iterator[str]:
         )
 
 
+def packed_weights_have_updates(config: Any) -> Iterator[str]:
+    """Weights are packed beside LoRA's updates, in processes that have all of them."""
+    frozen = getattr(getattr(config, "trainer", None), "frozen", "same")
+    if frozen not in ("int8", "nf4"):
+        return
+    if not config.llm.lora.rank:
+        yield (
+            f"trainer.frozen={frozen} packs weights beside LoRA's updates, and llm.lora.rank=0 has none.\n"
+            f"  e.g.  stage=lora trainer.frozen={frozen}\n        trainer.frozen=bf16"
+        )
+    strategy = config.strategy._target_.rpartition(".")[2].lower()
+    if strategy not in ("single", "ddp"):
+        yield (
+            f"trainer.frozen={frozen} does not go with strategy={strategy}, which shards whole weights.\n"
+            f"  e.g.  strategy=ddp trainer.frozen={frozen}\n        strategy={strategy} trainer.frozen=bf16"
+        )
+
+
 def reconstruction_has_a_network(config: Any) -> Iterator[str]:
     """What learns by reconstruction is the network of compressor=dts."""
     stage = getattr(config, "stage", None)
@@ -185,6 +203,7 @@ RULES: list[Rule] = [
     relevance_has_its_tower,
     devices_have_a_strategy,
     windows_are_not_packed,
+    packed_weights_have_updates,
     reconstruction_has_a_network,
     name_is_a_folder,
 ]

@@ -7,7 +7,7 @@ and its export is the base with the updates added in.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -67,10 +67,15 @@ class LoRALinear(nn.Linear):
         if self.dropout and self.training:
             read = F.dropout(input, self.dropout)
             update = F.linear(F.linear(read, self.lora_A) * self.scale, self.lora_B)
-            return F.linear(input, self.weight, self.bias) + update
+            return F.linear(input, self.weight.to(update.dtype), self.bias) + update
         kind = kind_of(input)
+        given = (input, self.weight, self.bias, self.lora_A, self.lora_B)
         with torch.autocast(input.device.type, kind, enabled=False):
-            return _Adapted.apply(input, self.weight, self.bias, self.lora_A, self.lora_B, self.scale, kind)
+            return _Adapted.apply(*given, self.scale, kind, self.again(kind))
+
+    def again(self, kind: torch.dtype) -> Callable[[], Tensor] | None:
+        """How the backward pass gets the weight, if not from the forward pass."""
+        return None
 
 
 class _Adapted(torch.autograd.Function):
@@ -79,18 +84,19 @@ class _Adapted(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, *rest: Any) -> Tensor:
-        *updates, ctx.scale, kind = rest
+        *updates, ctx.scale, kind, ctx.again = rest
         ctx.kinds = [None if tensor is None else tensor.dtype for tensor in (x, weight, bias, *updates)]
         x, weight, lora_A, lora_B = (tensor.to(kind) for tensor in (x, weight, *updates))
         out = F.linear(x, weight, None if bias is None else bias.to(kind))
         down = x.flatten(0, -2) @ lora_A.t()
         out.view(-1, out.shape[-1]).addmm_(down, lora_B.t(), alpha=ctx.scale)
-        ctx.save_for_backward(x, weight, lora_A, lora_B, down)
+        ctx.save_for_backward(x, None if ctx.again else weight, lora_A, lora_B, down)
         return out
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
         x, weight, lora_A, lora_B, down = ctx.saved_tensors
+        weight = ctx.again() if ctx.again else weight
         out = gradients[0].reshape(-1, weight.shape[0])
         wants_x, wants_weight, wants_bias = ctx.needs_input_grad[:3]
         to_down = (out @ lora_B) * ctx.scale
@@ -99,7 +105,7 @@ class _Adapted(torch.autograd.Function):
         of_bias = out.sum(0) if wants_bias else None
         of_A, of_B = to_down.t() @ x.flatten(0, -2), (out.t() @ down) * ctx.scale
         found = zip((of_x, of_weight, of_bias, of_A, of_B), ctx.kinds, strict=True)
-        return *(None if tensor is None else tensor.to(kind) for tensor, kind in found), None, None
+        return *(None if tensor is None else tensor.to(kind) for tensor, kind in found), None, None, None
 
 
 def adapt(model: nn.Module, config: LoRAConfig) -> None:

@@ -14,6 +14,7 @@ from rich.table import Table
 from torch import Tensor, nn
 
 from vxl.data.seeds import seed_of
+from vxl.llm.packed import hold_again
 from vxl.train import diverged, folder
 from vxl.train.stage import part_of
 
@@ -94,7 +95,9 @@ def load(checkpoint: Path, model: nn.Module) -> None:
     """Fills a model with the weights that the failing step met."""
     from vxl.train.saving import weights
 
-    folder.read_tensors(checkpoint, {"model": weights(model)})
+    wanted = weights(model)
+    folder.read_tensors(checkpoint, {"model": wanted})
+    hold_again(model, wanted)
 
 
 def examine(model: nn.Module, batch: Any) -> tuple[float, Found | None]:

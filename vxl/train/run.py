@@ -177,7 +177,10 @@ def opened(config: Any, composed: str, group: Group) -> Generator[RunDirectory]:
 
 def parameters_of(model: "nn.Module") -> tuple[int, int]:
     """(all, trained) parameters; before the model is sharded."""
+    from vxl.llm.packed import packed
+
     counted = [(parameter.numel(), parameter.requires_grad) for parameter in model.parameters()]
+    counted += [(layer.in_features * layer.out_features, False) for _, layer in packed(model)]
     return sum(number for number, _ in counted), sum(number for number, learns in counted if learns)
 
 

@@ -14,6 +14,7 @@ from torch.distributed.fsdp import FSDPModule
 from torch.optim import Optimizer
 
 from vxl.errors import CheckpointError
+from vxl.llm.packed import hold_again
 from vxl.train import folder
 from vxl.train.background import Background
 
@@ -102,6 +103,7 @@ class CheckpointFolders(Strategy):
         rest = folder.read_rest(path)
         wanted = {"model": weights(model), "optim": empty_state(path, model)}
         folder.read_tensors(path, wanted, no_dist=self.ranks == 1)
+        hold_again(model, wanted["model"])
         restore(model, optimizer, wanted["optim"], rest.pop("optimizer"))
         return rest
 

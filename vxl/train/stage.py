@@ -7,11 +7,12 @@ from vxl.compressor.reconstruct import ReconstructConfig
 from vxl.errors import ConfigError
 from vxl.llm.beacon import is_of_beacon
 from vxl.llm.lora import is_update
+from vxl.llm.packed import pack_adapted
 
 if TYPE_CHECKING:
     from torch import nn
 
-Frozen = Literal["same", "bf16"]
+Frozen = Literal["same", "bf16", "int8", "nf4"]
 Part = Literal["vision", "compressor", "projector", "selector", "llm"]
 PARTS: tuple[Part, ...] = ("vision", "compressor", "projector", "selector", "llm")
 
@@ -112,11 +113,16 @@ def freeze(model: "nn.Module", stage: StageConfig) -> None:
 
 
 def shrink_frozen(model: "nn.Module", frozen: Frozen) -> None:
-    """Gives parameters that do not learn the precision of `trainer.frozen`; after `freeze`."""
+    """Gives parameters that do not learn the precision of `trainer.frozen`; after `freeze`.
+
+    With int8 and nf4 weights beside LoRA's updates are packed, and the others get bf16.
+    """
     if frozen == "same":
         return
     import torch
 
+    if frozen != "bf16":
+        pack_adapted(model, frozen)
     for parameter in model.parameters():
         if not parameter.requires_grad:
             parameter.data = parameter.data.to(torch.bfloat16)

@@ -13,6 +13,7 @@ from torch.func import functional_call
 from torch.utils.flop_counter import FlopCounterMode
 
 from vxl.llm.beacon import is_of_beacon
+from vxl.llm.packed import packed
 from vxl.train.stage import PARTS, Part, part_of
 
 # Dense bf16 peaks in operations a second, from the vendors' data sheets.
@@ -113,6 +114,8 @@ def flops_of(model: nn.Module, peak: float) -> Flops:
         elif parameter.ndim > 1 and not is_of_beacon(name):  # beacons are few, and go through their own alone
             counts[part_of(name)] += 2 * parameter.numel()
             learns[part_of(name)] += 2 * parameter.numel() * parameter.requires_grad
+    for name, layer in packed(model):  # whose weights are no parameters
+        counts[part_of(name)] += 2 * layer.in_features * layer.out_features
     flows: dict[Part, bool] = {}
     upstream = False
     for part in PARTS:
