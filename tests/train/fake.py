@@ -66,7 +66,7 @@ class Model(nn.Module):
         self.policy = Policy(PolicyConfig(_target_="vxl.kv.policy.Policy"))
 
     def forward(self, batch: Batch) -> Output:
-        seen_BD = self.vision(batch.frames_FCHW.flatten(1).to(self.llm.lm_head.weight.dtype) / 255)
+        seen_BD = self.vision(batch.frames_FCHW.flatten(1).to(self.vision[0].weight.dtype) / 255)
         seen_BD = self.compressor.projector(torch.tanh(self.compressor.mix(seen_BD)))
         hidden_BTD = self.llm.drop(self.llm.embed_tokens(batch.tokens_BT) + seen_BD[:, None])
         labels_BT = batch.labels_BT[:, 1:]

@@ -19,6 +19,7 @@ from tests.train.fake import Config, Paths
 from tests.train.test_changes import changed
 from vxl.checkpoint.folder import choose, read_weights, saved, step_of
 from vxl.errors import CheckpointError, ConfigError
+from vxl.llm.lora import LoRAConfig, adapt
 from vxl.train import folder
 from vxl.train.checkpoints import Checkpoints
 from vxl.train.handover import Stopped
@@ -51,7 +52,7 @@ def digest(config, which="last"):
     """sha256 of everything that a checkpoint holds."""
     found = hashlib.sha256()
     for name, tensor in sorted(tensors(config, which).items()):
-        found.update(name.encode() + tensor.numpy().tobytes())
+        found.update(name.encode() + tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
     return found.hexdigest()
 
 
@@ -119,6 +120,28 @@ def test_three_steps_a_kill_and_the_rest_are_six_steps(config, monkeypatch, work
     assert dataclasses.replace(result, name="", directory="", seconds=0) == dataclasses.replace(
         fake.train(other), name="", directory="", seconds=0
     )
+
+
+@pytest.mark.parametrize("frozen", ["int8", "nf4"])
+def test_packed_weights_resume_with_the_same_bits(config, monkeypatch, frozen):
+    pytest.importorskip("bitsandbytes")
+    base = dataclasses.replace(config, name="base")
+    fake.train(base)  # so that a resumed run does not have the weights by its seed
+    plain = fake.Model.__init__
+
+    def adapted(model):
+        plain(model)
+        adapt(model.llm, LoRAConfig(rank=2, layers=["lm_head"]))
+
+    monkeypatch.setattr(fake.Model, "__init__", adapted)
+    config = dataclasses.replace(changed(config, trainer={"frozen": frozen}), init_from=str(path_of(base)))
+    other = dataclasses.replace(config, name="second")
+    fake.train(other)
+    killed(config, monkeypatch, 4)
+    assert step_of(choose(path_of(config), "last")) == 3
+    fake.train(config)
+    assert digest(config) == digest(other)
+    assert numbers(config) == numbers(other)
 
 
 def test_a_kill_before_the_first_checkpoint_begins_anew(config, monkeypatch, screen):
