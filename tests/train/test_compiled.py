@@ -6,6 +6,7 @@ import torch
 from tests import small
 from vxl.data.collate import collate
 from vxl.llm.decoder import DecoderConfig
+from vxl.llm.lora import LoRAConfig
 from vxl.train.compiled import blocks, compile_blocks
 
 
@@ -31,7 +32,8 @@ def test_every_block_is_found_once():
 @pytest.mark.slow
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_compiled_blocks_change_neither_numbers_nor_names(checkpointing):
-    llm = DecoderConfig(vocab=97, width=48, mlp=64, layers=2, checkpointing=checkpointing)
+    lora = LoRAConfig(rank=2 * checkpointing)
+    llm = DecoderConfig(vocab=97, width=48, mlp=64, layers=2, checkpointing=checkpointing, lora=lora)
     plain, compiled = small.model(llm=llm), small.model(llm=llm)
     assert compile_blocks(compiled, "aot_eager") == 10
     assert plain.state_dict().keys() == compiled.state_dict().keys()

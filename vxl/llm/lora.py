@@ -64,8 +64,8 @@ class LoRALinear(nn.Linear):
 
     def forward(self, input: Tensor) -> Tensor:
         """[..., in] -> [..., out]."""
-        if self.dropout and self.training:
-            read = F.dropout(input, self.dropout)
+        if (self.dropout and self.training) or torch.compiler.is_compiling():  # which joins sums itself
+            read = F.dropout(input, self.dropout, self.training)
             update = F.linear(F.linear(read, self.lora_A) * self.scale, self.lora_B)
             return F.linear(input, self.weight.to(update.dtype), self.bias) + update
         kind = kind_of(input)
