@@ -41,5 +41,6 @@ def test_compiled_blocks_change_neither_numbers_nor_names(checkpointing):
     torch.testing.assert_close(found, loss)
     assert got.keys() == wanted.keys()
     for name, gradient in wanted.items():
-        torch.testing.assert_close(got[name], gradient, rtol=1e-4, atol=1e-5, msg=name)
+        atol = 1e-5 * max(1.0, float(gradient.abs().max()))
+        torch.testing.assert_close(got[name], gradient, rtol=1e-4, atol=atol, msg=name)
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] > 0
