@@ -141,6 +141,7 @@ def test_modes(tmp_path, runs, monkeypatch, mode, variable, expected):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("wandb_itself")
 def test_offline_for_real_two_runs_in_one_process_are_two(tmp_path, nobody):
     for name in ("a", "b"):
         fake.train(Config(paths=Paths(runs=str(tmp_path)), logger=WandbConfig(), name=name))
@@ -152,6 +153,7 @@ def test_offline_for_real_two_runs_in_one_process_are_two(tmp_path, nobody):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("wandb_itself")
 @pytest.mark.parametrize(
     ("key", "said"), [("wrong", "API key must have"), ("0123456789" * 4, "127.0.0.1")], ids=["key", "network"]
 )
@@ -197,6 +199,7 @@ class Server(BaseHTTPRequestHandler):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("wandb_itself")
 def test_a_server_that_goes_away_while_a_run_trains_does_not_keep_it_from_ending(
     tmp_path, monkeypatch, caplog
 ):

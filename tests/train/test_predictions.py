@@ -112,6 +112,7 @@ def test_numbers_of_every_part_are_logged(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("wandb_itself")
 def test_an_offline_wandb_run_holds_the_table_and_its_pictures(packed, tmp_path):
     sink = Wandb(WandbConfig(mode="offline"), directory=tmp_path, name="first")
     sink.table(packed[1], 4)
