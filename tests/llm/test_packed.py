@@ -3,6 +3,8 @@
 import sys
 
 import pytest
+
+pytest.importorskip("bitsandbytes")
 import torch
 from torch import nn
 
@@ -17,7 +19,6 @@ from vxl.train.saving import weights
 from vxl.train.stage import StageConfig, freeze, shrink_frozen, train_mode
 from vxl.train.throughput import flops_of
 
-pytest.importorskip("bitsandbytes")
 STAGE = StageConfig(train=["projector", "llm"])
 BITS = {"int8": 8, "nf4": 4}
 
