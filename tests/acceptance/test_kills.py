@@ -14,7 +14,6 @@ STEPS = 40
 COMMAND = [
     "model=tiny",
     "trainer=cpu",
-    f"trainer.max_steps={STEPS}",
     "trainer.log_every=1",
     "trainer.val_every=20",
     "checkpoint.every=2",
@@ -30,18 +29,23 @@ def place(tmp_path_factory):
     return with_clips(tmp_path_factory.mktemp("kills"))
 
 
-def undisturbed(place: Path, workers: int) -> Path:
+def words_of(workers: int, steps: int, name: str) -> list[str]:
+    """What is typed behind `python train.py`."""
+    return [*COMMAND, f"trainer.max_steps={steps}", f"data.workers={workers}", f"name={name}"]
+
+
+def undisturbed(place: Path, workers: int, steps: int = STEPS) -> Path:
     """The run that nobody touches."""
-    run = place / "runs" / f"undisturbed-{workers}"
+    run = place / "runs" / f"undisturbed-{workers}-{steps}"
     if not (run / "RESULT.json").exists():
-        process = start("train.py", *COMMAND, f"data.workers={workers}", f"name={run.name}", cwd=place)
+        process = start("train.py", *words_of(workers, steps, run.name), cwd=place)
         said, _ = process.communicate(timeout=600)
         assert process.returncode == 0, said
     return run
 
 
-def kill(place: Path, words: list[str], run: Path, chance: random.Random) -> str:
-    """Starts the run and kills it: one time in four while it sets out, else some steps later; says when."""
+def kill(place: Path, words: list[str], run: Path, chance: random.Random, most: int) -> str:
+    """Starts the run and kills it, one time in four while it sets out, else up to `most` steps later."""
     before = last_step(run)
     process = start("train.py", *words, cwd=place)
     began = time.monotonic()
@@ -49,7 +53,7 @@ def kill(place: Path, words: list[str], run: Path, chance: random.Random) -> str
         if chance.random() < 0.25:
             time.sleep(chance.uniform(0.5, 8))
         else:
-            wanted = min(before + chance.randint(1, 8), STEPS - 1)
+            wanted = before + chance.randint(1, most)
             while process.poll() is None and last_step(run) < wanted and time.monotonic() - began < 300:
                 time.sleep(0.005)
             time.sleep(chance.uniform(0, 0.4))
@@ -66,17 +70,18 @@ def kill(place: Path, words: list[str], run: Path, chance: random.Random) -> str
     )
 
 
-def killed_ends_as_undisturbed(place: Path, workers: int, kills: int, seed: int) -> None:
+def killed_ends_as_undisturbed(place: Path, workers: int, kills: int, seed: int, steps: int = STEPS) -> None:
     chance = random.Random(seed)
     run = place / "runs" / f"killed-{workers}-{kills}"
-    words = [*COMMAND, f"data.workers={workers}", f"name={run.name}"]
-    print(f"\ndata.workers={workers}, seed {seed}, {kills} kills of {STEPS} steps")
+    words = words_of(workers, steps, run.name)
+    most = steps // kills  # so that the last kill, too, meets a run that is at work
+    print(f"\ndata.workers={workers}, seed {seed}, {kills} kills of {steps} steps")
     for number in range(1, kills + 1):
-        print(f"  kill {number:2d} {kill(place, words, run, chance)}", flush=True)
+        print(f"  kill {number:2d} {kill(place, words, run, chance, most)}", flush=True)
     process = start("train.py", *words, cwd=place)
     said, _ = process.communicate(timeout=600)
     assert process.returncode == 0, said
-    reference = undisturbed(place, workers)
+    reference = undisturbed(place, workers, steps)
     print(f"  killed      {digest(run)}\n  undisturbed {digest(reference)}", flush=True)
     assert digest(run) == digest(reference)
     assert numbers(run) == numbers(reference)
@@ -104,4 +109,4 @@ def test_the_number_of_workers_changes_nothing(place):
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("workers", [0, 2])
 def test_twenty_random_kills(place, workers):
-    killed_ends_as_undisturbed(place, workers, 20, seed=workers)
+    killed_ends_as_undisturbed(place, workers, 20, seed=workers, steps=80)
