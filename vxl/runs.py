@@ -237,6 +237,11 @@ def human_size(size: float) -> str:
     return f"{size:.1f} TB"
 
 
+def percent(share: float) -> str:
+    """A share as `53.1 %`."""
+    return f"{100 * share:.1f} %"
+
+
 def human_age(seconds: float) -> str:
     """Seconds as `40 s`, `12 min`, `5 h`, `3 d`."""
     for unit, length, limit in (("s", 1, 120), ("min", 60, 7200), ("h", 3600, 172800)):

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from vxl.llm.cache import Cache
 from vxl.llm.decoder import Decoder, DecoderConfig, hugging_face_config
+from vxl.llm.lora import is_update, merged, updated
 
 FAMILIES = ("qwen2", "llama", "qwen3")
 
@@ -31,6 +32,16 @@ def reference(llm: Decoder) -> Any:
     model = AutoModelForCausalLM.from_config(hugging_face_config(llm.config), attn_implementation="eager")
     model.load_state_dict(llm.causal_lm.state_dict())
     return model.to(next(llm.parameters()).dtype).eval()
+
+
+def without_updates(llm: Decoder, scale: float) -> dict[str, Tensor]:
+    """A decoder's weights with LoRA's updates added in, under the names of a decoder without."""
+    state = llm.state_dict()
+    base = {name: value for name, value in state.items() if not is_update(name)}
+    for name in updated(state):
+        layer = name.removesuffix("weight")
+        base[name] = merged(state[name], state[f"{layer}lora_A"], state[f"{layer}lora_B"], scale)
+    return base
 
 
 def tokens(rows: int, width: int, seed: int = 0) -> Tensor:

@@ -110,7 +110,7 @@ def devices_have_a_strategy(config: Any) -> Iterator[str]:
     if not hasattr(config, "strategy"):
         return
     devices, nodes = config.trainer.devices, config.trainer.num_nodes
-    name, ranks = config.strategy._target_.rpartition(".")[2].lower(), devices * nodes
+    name, ranks = _strategy(config), devices * nodes
     got = f"got trainer.devices={devices} trainer.num_nodes={nodes}"
     if name == "single" and ranks > 1:
         yield (
@@ -140,6 +140,11 @@ def devices_have_a_strategy(config: Any) -> Iterator[str]:
         )
 
 
+def _strategy(config: Any) -> str:
+    """What the class of the strategy is called, in small letters."""
+    return config.strategy._target_.rpartition(".")[2].lower()
+
+
 def windows_are_not_packed(config: Any) -> Iterator[str]:
     """Windows of visual tokens run row by row, a sample each."""
     packing = getattr(getattr(config, "data", None), "packing", False)
@@ -152,15 +157,17 @@ def windows_are_not_packed(config: Any) -> Iterator[str]:
 
 def packed_weights_have_updates(config: Any) -> Iterator[str]:
     """Weights are packed beside LoRA's updates, in processes that have all of them."""
+    from vxl.llm.packed import PACKINGS
+
     frozen = getattr(getattr(config, "trainer", None), "frozen", "same")
-    if frozen not in ("int8", "nf4"):
+    if frozen not in PACKINGS:
         return
     if not config.llm.lora.rank:
         yield (
             f"trainer.frozen={frozen} packs weights beside LoRA's updates, and llm.lora.rank=0 has none.\n"
             f"  e.g.  stage=lora trainer.frozen={frozen}\n        trainer.frozen=bf16"
         )
-    strategy = config.strategy._target_.rpartition(".")[2].lower()
+    strategy = _strategy(config)
     if strategy not in ("single", "ddp"):
         yield (
             f"trainer.frozen={frozen} does not go with strategy={strategy}, which shards whole weights.\n"

@@ -58,8 +58,7 @@ def expand(config: Any, words: list[str], compose: Callable[[list[str]], Any]) -
     kept = [word for word in words if _key(word) not in ("name", "recipe", "sweep_name", "sweep_member")]
     names = folders([stage.stage for stage in config.recipe.stages])
     for stage, folder in zip(config.recipe.stages, names, strict=True):
-        own = [f"stage={stage.stage}", *stage.set, f"name='{name}/{folder}'"]
-        own = [*kept, *own]
+        own = [*kept, f"stage={stage.stage}", *stage.set, f"name='{name}/{folder}'"]
         if before is not None:
             # What `weights` holds beyond what a stage without language model went on with is still to come.
             dropped = ("init_from", "weights") if whole else ("init_from",)

@@ -245,23 +245,22 @@ class Member:
         print(f"\nmember {self.name} failed: {self.error}\n", file=sys.stderr)
 
 
-COLUMNS: dict[str, tuple[str, Callable[[float], str]]] = {
-    "loss": ("loss_last", lambda value: f"{value:.3f}"),
-    "held-out acc": ("heldout_accuracy", lambda value: f"{100 * value:.1f} %"),
-    "seconds": ("seconds", lambda value: f"{value:,.0f}"),
-}
-"""Of the table at a sweep's end: what a member's RESULT.json calls it, and how it is written."""
-
-
 def report(members: list[Member]) -> int:
     """Prints the table of all members; exit status 1 if any failed."""
     from rich.console import Console
     from rich.table import Table
 
+    from vxl.runs import percent
+
+    columns: dict[str, tuple[str, Callable[[float], str]]] = {
+        "loss": ("loss_last", "{:.3f}".format),
+        "held-out acc": ("heldout_accuracy", percent),
+        "seconds": ("seconds", "{:,.0f}".format),
+    }
     table = Table(title=f"sweep {members[0].sweep}", title_justify="left")
     table.add_column("member")
     table.add_column("status")
-    for column in COLUMNS:
+    for column in columns:
         table.add_column(column, justify="right")
     for member in members:
         result = member.directory / "RESULT.json"
@@ -273,7 +272,7 @@ def report(members: list[Member]) -> int:
             if numbers
             else "previewed"
         )
-        found = [(numbers.get(key), write) for key, write in COLUMNS.values()]
+        found = [(numbers.get(key), write) for key, write in columns.values()]
         shown = ["-" if value is None else write(value) for value, write in found]
         table.add_row(member.name, status, *shown)
     console = Console()

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from vxl.runs import Run, human_size
+from vxl.runs import Run, human_size, percent
 
 
 @dataclass(frozen=True)
@@ -45,10 +45,10 @@ def columns_of(rows: Sequence[Row]) -> list[Column]:
     columns = [
         Column("loss", lambda row: _number(row.result, "loss_last", "loss"), "{:.3f}".format),
         Column("held-out loss", lambda row: _number(row.result, "heldout_loss", "val/loss"), "{:.3f}".format),
-        Column("held-out acc", lambda row: _number(row.result, "heldout_accuracy", "val/accuracy"), _percent),
+        Column("held-out acc", lambda row: _number(row.result, "heldout_accuracy", "val/accuracy"), percent),
     ]
     benchmarks = dict.fromkeys(name for row in rows for name in row.benchmarks)
-    columns += [Column(name, _of(name, "accuracy", "accuracy"), _percent) for name in benchmarks]
+    columns += [Column(name, _of(name, "accuracy", "accuracy"), percent) for name in benchmarks]
     for name in benchmarks:
         label = f"{name} " if len(benchmarks) > 1 else ""
         columns += [
@@ -82,7 +82,3 @@ def _number(values: dict[str, Any], *names: str) -> float | None:
 def _numbers(report: dict[str, Any]) -> dict[str, Any]:
     """A benchmark's report without the single answers."""
     return {key: value for key, value in report.items() if key != "answers"}
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"

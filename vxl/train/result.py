@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from vxl.runs import percent
 from vxl.train.atomic import write_text
 from vxl.train.metrics import MetricsFile
 
@@ -148,4 +149,4 @@ def _number(value: float | None, form: str = "{:.3f}") -> str:
 
 
 def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{100 * value:.1f} %"
+    return "-" if value is None else percent(value)

@@ -320,8 +320,6 @@ def _quiet() -> Generator[None]:
     """Leaves out warnings that are not about the run."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"lightning\..*")
-        # Of the compressor's tokens, which nobody changes in place.
-        warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view tensor")
         yield
 
 

@@ -7,12 +7,12 @@ from vxl.compressor.reconstruct import ReconstructConfig
 from vxl.errors import ConfigError
 from vxl.llm.beacon import is_of_beacon
 from vxl.llm.lora import is_update
-from vxl.llm.packed import pack_adapted
+from vxl.llm.packed import Packing, pack_adapted
 
 if TYPE_CHECKING:
     from torch import nn
 
-Frozen = Literal["same", "bf16", "int8", "nf4"]
+Frozen = Literal["same", "bf16", Packing]
 Part = Literal["vision", "compressor", "projector", "selector", "llm"]
 PARTS: tuple[Part, ...] = ("vision", "compressor", "projector", "selector", "llm")
 

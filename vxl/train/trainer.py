@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from vxl.config.option import option
 from vxl.errors import ConfigError
+from vxl.train.stage import Frozen
 
 if TYPE_CHECKING:
     import torch
@@ -29,7 +30,7 @@ class TrainerConfig:
     global batch."""
     precision: Literal["32-true", "bf16-mixed", "bf16-true", "64-true"] = "bf16-mixed"
     """Arithmetic and weights; bf16-mixed keeps weights in fp32 and computes in bf16."""
-    frozen: Literal["same", "bf16", "int8", "nf4"] = "same"
+    frozen: Frozen = "same"
     """Precision of weights that do not learn: like the others; bf16 (half the memory under bf16-mixed); or
     int8 or nf4 (4 bits) for those beside LoRA's updates and bf16 for the others (needs bitsandbytes)."""
     compile: Literal["none", "inductor", "aot_eager"] = option("none", resumable=True)
