@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from vxl.config.compose import command_line
 
 if TYPE_CHECKING:  # the schemas import torch, and --help should not wait for it
-    from vxl.config.schema import EvaluateConfig
+    from vxl.evaluate.config import EvaluateConfig
 
 
 @command_line("evaluate")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from vxl.config.compose import command_line
 
 if TYPE_CHECKING:  # the schemas import torch, and --help should not wait for it
-    from vxl.config.schema import TrainConfig
+    from vxl.train.config import TrainConfig
 
 
 @command_line("train")
@@ -21,7 +21,7 @@ def main(config: "TrainConfig", composed: str) -> None:
     elif config.debug.replay:
         from rich.console import Console
 
-        from vxl.train.replay import replay
+        from vxl.train.debug.replay import replay
 
         replay(config, Console())
     else:

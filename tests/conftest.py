@@ -1,7 +1,16 @@
 """Settings of the whole suite: no hub, no W&B account, few threads."""
 
 import os
+from pathlib import Path
+
+import pytest
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["WANDB_MODE"] = "offline"
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture(scope="session")
+def clips() -> Path:
+    """The embedded clips."""
+    return Path(__file__).parents[1] / "examples" / "clips"

@@ -10,9 +10,9 @@ import yaml
 from torch.distributed import checkpoint as dcp
 
 from vxl.config.compose import compose
-from vxl.config.rebuild import plain
-from vxl.data.tokenizer import save_tokenizer, train_tokenizer
+from vxl.data.batch.tokenizer import save_tokenizer, train_tokenizer
 from vxl.model import build_model
+from vxl.option.rebuild import plain
 
 CLIP = Path(__file__).parents[1] / "examples" / "clips" / "city.mp4"
 TEXTS = ["What is shown in the video? A beach, skyscrapers, a forest, a mountain."] * 4

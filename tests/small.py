@@ -7,15 +7,15 @@ import torch
 from torch import Tensor
 
 from vxl.compressor.dts import DTSConfig
-from vxl.data.collate import Example
-from vxl.data.encoded import Encoded, Item
-from vxl.data.layout import Kind
+from vxl.data.batch.collate import Example
+from vxl.data.batch.encoded import Encoded, Item
 from vxl.kv.full import FullConfig as KeepAllConfig
 from vxl.llm.decoder import DecoderConfig
 from vxl.model import VideoLanguageModel, build_model
 from vxl.prefill.full import FullConfig
 from vxl.relevance.attention import AttentionConfig
 from vxl.selector.none import KeepAllConfig as NoSelectorConfig
+from vxl.sequence.layout import Kind
 from vxl.vision.siglip import SiglipConfig
 
 PLACEHOLDER = 9

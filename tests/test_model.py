@@ -7,12 +7,12 @@ import torch.nn.functional as F
 from tests.golden.sequences import PLACEHOLDER, golden_llm, golden_sequence
 from tests.small import IMAGE, example, head, model, settings, video
 from vxl.compressor.dts import DTSConfig
-from vxl.data.collate import collate
-from vxl.data.layout import Kind, Layout
+from vxl.data.batch.collate import collate
 from vxl.errors import DataError
 from vxl.generate.watching import layout_of
 from vxl.model import VideoLanguageModel, build_model
 from vxl.prefill.full import FullConfig
+from vxl.sequence.layout import Kind, Layout
 
 
 def written_out(m: VideoLanguageModel, ex: Any) -> torch.Tensor:

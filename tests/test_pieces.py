@@ -14,15 +14,15 @@ from vxl.compressor.base import CompressorConfig
 from vxl.compressor.dts import DTSConfig
 from vxl.compressor.none import UncompressedConfig
 from vxl.compressor.pool import PoolConfig
-from vxl.data.collate import Example, collate
-from vxl.data.encoded import Encoded, Item
-from vxl.data.layout import Kind
+from vxl.data.batch.collate import Example, collate
+from vxl.data.batch.encoded import Encoded, Item
 from vxl.generate import ask_all, watch
 from vxl.model import VideoLanguageModel
 from vxl.prefill.full import FullConfig
 from vxl.selector.base import SelectorConfig
 from vxl.selector.none import KeepAllConfig
 from vxl.selector.query import QueryConfig
+from vxl.sequence.layout import Kind
 from vxl.vision.siglip import SiglipConfig
 
 SAME = {"rtol": 1e-9, "atol": 1e-9}

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from vxl.cli import main
+from vxl.cli.main import main
 from vxl.config.compose import compose
 
 ROOT = Path(__file__).parents[1]

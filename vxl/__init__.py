@@ -15,15 +15,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from vxl.checkpoint.load import load, load_context
-    from vxl.checkpoint.loaded import Look
+    from vxl.generate.loaded import Look
+    from vxl.generate.saved import save_context
 
-__all__ = ["Look", "load", "load_context"]
+__all__ = ["Look", "load", "load_context", "save_context"]
 
 
 def __getattr__(name: str) -> Any:
     """`vxl.load` without making `import vxl` wait for torch."""
     if name in __all__:
-        from vxl.checkpoint import load, loaded
+        from vxl.checkpoint import load
+        from vxl.generate import loaded, saved
 
-        return getattr(loaded if name == "Look" else load, name)
+        return getattr({"Look": loaded, "save_context": saved}.get(name, load), name)
     raise AttributeError(f"module 'vxl' has no attribute {name!r}")

@@ -4,27 +4,27 @@ import zlib
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
-from vxl.agree import is_sharded
-from vxl.config.option import build
+from vxl.compressor.base import Compressor, CompressorConfig
+from vxl.data.batch.collate import Batch
+from vxl.distributed import is_sharded
 from vxl.errors import DataError
+from vxl.kv.policy import Policy, PolicyConfig
+from vxl.llm.decoder import Decoder, DecoderConfig
 from vxl.llm.loss import loss_sum
-from vxl.selector.rows import Rows, shorten
-
-if TYPE_CHECKING:
-    from vxl.compressor.base import Compressor, CompressorConfig
-    from vxl.data.collate import Batch
-    from vxl.data.layout import Layout
-    from vxl.kv.policy import Policy, PolicyConfig
-    from vxl.llm.decoder import Decoder, DecoderConfig
-    from vxl.prefill.base import Prefill, PrefillConfig
-    from vxl.relevance.base import Relevance, RelevanceConfig
-    from vxl.selector.base import Selector, SelectorConfig
-    from vxl.vision.base import VisionConfig, VisionEncoder
+from vxl.option.build import build
+from vxl.prefill.base import Prefill, PrefillConfig
+from vxl.prefill.summarizing import around
+from vxl.relevance.base import Relevance, RelevanceConfig
+from vxl.selector.base import Selector, SelectorConfig
+from vxl.selector.rows import shorten
+from vxl.sequence.layout import Layout
+from vxl.sequence.rows import Rows
+from vxl.vision.base import VisionConfig, VisionEncoder
 
 IGNORE = -100
 """Label of a position that is not supervised."""
@@ -34,37 +34,37 @@ class Parts(Protocol):
     """Any config that names the parts of a model."""
 
     @property
-    def vision(self) -> "VisionConfig":
+    def vision(self) -> VisionConfig:
         """frames_FCHW -> patches_FPV."""
         ...
 
     @property
-    def compressor(self) -> "CompressorConfig":
+    def compressor(self) -> CompressorConfig:
         """patches_FPV -> visual_GKD."""
         ...
 
     @property
-    def selector(self) -> "SelectorConfig":
+    def selector(self) -> SelectorConfig:
         """Which visual tokens a question keeps."""
         ...
 
     @property
-    def llm(self) -> "DecoderConfig":
+    def llm(self) -> DecoderConfig:
         """embeds_BTD -> hidden_BTD."""
         ...
 
     @property
-    def prefill(self) -> "PrefillConfig":
+    def prefill(self) -> PrefillConfig:
         """How sequences are run through the language model."""
         ...
 
     @property
-    def kv(self) -> "PolicyConfig":
+    def kv(self) -> PolicyConfig:
         """Which keys and values stay."""
         ...
 
     @property
-    def relevance(self) -> "RelevanceConfig":
+    def relevance(self) -> RelevanceConfig:
         """Which chunks matter to a question."""
         ...
 
@@ -104,13 +104,13 @@ class VideoLanguageModel(nn.Module):
 
     def __init__(
         self,
-        vision: "VisionEncoder",
-        compressor: "Compressor",
-        selector: "Selector",
-        llm: "Decoder",
-        prefill: "Prefill",
-        policy: "Policy",
-        relevance: "Relevance",
+        vision: VisionEncoder,
+        compressor: Compressor,
+        selector: Selector,
+        llm: Decoder,
+        prefill: Prefill,
+        policy: Policy,
+        relevance: Relevance,
     ) -> None:
         super().__init__()
         self.vision = vision
@@ -134,7 +134,7 @@ class VideoLanguageModel(nn.Module):
         return self.compressor(self.vision(frames_FCHW))
 
     def splice(
-        self, tokens_BT: Tensor, visual_GKD: Tensor | None, layout: "Layout", places: int | None = None
+        self, tokens_BT: Tensor, visual_GKD: Tensor | None, layout: Layout, places: int | None = None
     ) -> Tensor:
         """embeds_BTD: each token's embedding, with visual tokens in their places in row-major order.
 
@@ -160,7 +160,7 @@ class VideoLanguageModel(nn.Module):
             return embeds_BTD
         return embeds_BTD.masked_scatter(layout.visual_BT[..., None], visual_GKD.to(embeds_BTD.dtype))
 
-    def forward(self, batch: "Batch") -> Output:
+    def forward(self, batch: Batch) -> Output:
         """The loss of a batch; only supervised positions go through the output layer."""
         shows = len(batch.frames_FCHW) > 0
         visual_GKD = self.encode(batch.frames_FCHW) if shows else None
@@ -245,7 +245,7 @@ def build_model(
     if pretrained and device.type != "meta":
         vision.load_pretrained()
         llm.load_pretrained()
-    prefill: Prefill = policy.around(build(config.prefill), seed)
+    prefill: Prefill = around(build(config.prefill), policy, seed)
     relevance: Relevance = build(config.relevance)
     relevance.equip(vision)
     return VideoLanguageModel(vision, compressor, selector, llm, prefill, policy, relevance)

@@ -26,9 +26,8 @@ import torch
 from torch import Tensor
 
 from vxl.compressor.pool import PoolConfig
-from vxl.data.collate import Batch, Example, collate
-from vxl.data.encoded import Encoded, Item
-from vxl.data.layout import Kind
+from vxl.data.batch.collate import Batch, Example, collate
+from vxl.data.batch.encoded import Encoded, Item
 from vxl.generate import ask, watch
 from vxl.kv.vst import VST, VSTConfig
 from vxl.llm.decoder import DecoderConfig
@@ -37,9 +36,10 @@ from vxl.model import VideoLanguageModel, build_model
 from vxl.prefill.full import FullConfig
 from vxl.prefill.summarizing import Summarizing
 from vxl.relevance.uniform import UniformConfig
+from vxl.run.provenance import git
 from vxl.selector.none import KeepAllConfig
-from vxl.train.provenance import git
-from vxl.train.stage import StageConfig, freeze, shrink_frozen, train_mode
+from vxl.sequence.layout import Kind
+from vxl.train.step.stage import StageConfig, freeze, shrink_frozen, train_mode
 from vxl.vision.clip import ClipConfig
 
 GIB = 1 << 30

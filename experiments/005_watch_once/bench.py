@@ -24,8 +24,7 @@ import torch
 from torch import Tensor
 
 from vxl.compressor.dts import DTSConfig
-from vxl.data.encoded import Encoded, Item
-from vxl.data.layout import Kind
+from vxl.data.batch.encoded import Encoded, Item
 from vxl.generate import ask, watch
 from vxl.kv.bilevel import Bilevel, BilevelConfig
 from vxl.kv.full import Full as KeepAll
@@ -36,6 +35,7 @@ from vxl.prefill.chunked import Chunked, ChunkedConfig
 from vxl.prefill.full import Full, FullConfig
 from vxl.relevance.uniform import UniformConfig
 from vxl.selector.none import KeepAllConfig as NoSelectorConfig
+from vxl.sequence.layout import Kind
 from vxl.video.load import stream_video
 from vxl.video.sample import Fps, FpsConfig
 from vxl.vision.siglip import SiglipConfig

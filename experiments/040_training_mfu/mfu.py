@@ -24,21 +24,22 @@ from lightning.pytorch import Callback
 from rich.console import Console
 
 from vxl.config.compose import compose
-from vxl.config.option import build
-from vxl.data.module import DataModule
 from vxl.model import build_model
-from vxl.train.compiled import blocks, compile_blocks
-from vxl.train.group import processes
-from vxl.train.logger import Csv, CsvConfig
-from vxl.train.metrics import MetricsFile
-from vxl.train.micro_batch import with_micro_batch
-from vxl.train.module import VideoLanguageModule
-from vxl.train.profile import Profile
-from vxl.train.provenance import git
-from vxl.train.stage import freeze, part_of
-from vxl.train.throughput import flops_of, peak_of
-from vxl.train.trainer import build_trainer, device_of
-from vxl.train.watch import Watch
+from vxl.option.build import build
+from vxl.run.metrics import MetricsFile
+from vxl.run.provenance import git
+from vxl.train.debug.profile import Profile
+from vxl.train.launch.group import processes
+from vxl.train.lightning_trainer import build_trainer
+from vxl.train.report.logger import Csv, CsvConfig
+from vxl.train.report.throughput import flops_of, peak_of
+from vxl.train.report.watch import Watch
+from vxl.train.step.compiled import blocks, compile_blocks
+from vxl.train.step.data_module import DataModule
+from vxl.train.step.micro_batch import with_micro_batch
+from vxl.train.step.module import VideoLanguageModule
+from vxl.train.step.stage import freeze, part_of
+from vxl.train.trainer import device_of
 
 ROOT = Path(__file__).parents[2]
 CLIPS = ROOT / "examples" / "clips"

@@ -35,18 +35,20 @@ from torch.distributed.tensor import DTensor
 
 from vxl.checkpoint.fill import skeleton
 from vxl.config.compose import compose
-from vxl.config.option import build
-from vxl.data.collate import Batch, Example, collate
-from vxl.data.encoded import Encoded, Item
-from vxl.data.layout import Kind
+from vxl.data.batch.collate import Batch, Example, collate
+from vxl.data.batch.encoded import Encoded, Item
+from vxl.distributed import gathered
 from vxl.model import build_model
-from vxl.train.compiled import compile_blocks
-from vxl.train.group import Group, gathered, processes
-from vxl.train.module import VideoLanguageModule
-from vxl.train.provenance import git
-from vxl.train.sharding import deal, materialise
-from vxl.train.throughput import flops_of, peak_of
-from vxl.train.trainer import build_trainer, device_of
+from vxl.option.build import build
+from vxl.run.provenance import git
+from vxl.sequence.layout import Kind
+from vxl.train.launch.group import Group, processes
+from vxl.train.lightning_trainer import build_trainer
+from vxl.train.parallel.sharding import deal, materialise
+from vxl.train.report.throughput import flops_of, peak_of
+from vxl.train.step.compiled import compile_blocks
+from vxl.train.step.module import VideoLanguageModule
+from vxl.train.trainer import device_of
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("torch", "transformers", "lightning")
@@ -288,7 +290,7 @@ class Rows(LightningDataModule):
 
     def __init__(self, config: Any, tokens: int, accumulate: int, group: Group) -> None:
         super().__init__()
-        from vxl.compressor.plan import plan
+        from vxl.compressor.base import plan
 
         shape = plan(config.compressor, config.vision.grid)
         documents = max(1, round(tokens / 4096))

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import torch
 
+from vxl.checkpoint import step_files as folder
 from vxl.checkpoint.folder import choose
-from vxl.train import folder
 
 ROOT = Path(__file__).parents[2]
 # What a clock or the machine measures; everything else in metrics.csv is a function of the config.
@@ -27,7 +27,7 @@ MEASURED = {"tokens_per_s", "frames_per_s", "samples_per_s", "data_wait", "peak_
 def _prepared() -> Path:
     """A cache with the embedded clips, made once for all tests that start runs on them."""
     from vxl.config.compose import compose
-    from vxl.data.module import DataModule
+    from vxl.train.step.data_module import DataModule
 
     folder = Path(tempfile.mkdtemp(prefix="vxl-clips-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)

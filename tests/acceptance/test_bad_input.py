@@ -23,7 +23,7 @@ from tests.data import media
 from vxl.checkpoint.folder import choose, step_of
 from vxl.compressor.dts import DTSConfig
 from vxl.config.compose import compose
-from vxl.data.shards import Member, write_shards
+from vxl.data.write.shards import Member, write_shards
 from vxl.errors import VxlError
 
 ROOT = Path(__file__).parents[2]

@@ -14,13 +14,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.checkpoint.published import config_json, publish, weights
-from tests.checkpoint.test_command import with_tokenizer
+from tests.checkpoint.published.folders import config_json, publish, weights
+from tests.cli.test_weights import with_tokenizer
 from tests.small import head, model, video
-from vxl.cli import main
-from vxl.data.layout import Layout
+from vxl.cli.main import main
 from vxl.errors import VxlError
 from vxl.generate.watching import layout_of
+from vxl.sequence.layout import Layout
 
 CLIP = Path(__file__).parents[2] / "examples/clips/city.mp4"
 NORM, PROJECTOR = "model.layers.1.input_layernorm.weight", "model.mm_projector.2.weight"

@@ -11,7 +11,7 @@ import train
 from tests.acceptance.runs import ROOT, start, with_clips
 from vxl.checkpoint.folder import choose, saved, step_of
 from vxl.checkpoint.source import open_weights
-from vxl.cli import main
+from vxl.cli.main import main
 
 WORDS = [
     "trainer=cpu",

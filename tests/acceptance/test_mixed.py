@@ -9,7 +9,7 @@ import pytest
 
 from tests.acceptance.test_bad_input import Screen, screen
 from tests.data import media
-from vxl.cli import main
+from vxl.cli.main import main
 
 __all__ = ["screen"]
 MODELS = [

@@ -9,9 +9,9 @@ import torch
 
 from tests.acceptance.runs import numbers, result, start
 from tests.data.media import image, talk, video
+from vxl.checkpoint import step_files as folder
 from vxl.checkpoint.folder import choose
 from vxl.config.compose import compose
-from vxl.train import folder
 from vxl.train.run import run
 
 SHORT = ["size=tiny", "logger=csv", "data.workers=0", "data.batch=4", "data=json"]

@@ -9,7 +9,7 @@ import torch
 import vxl
 from tests.acceptance.runs import result, start, with_clips
 from vxl.model import build_model
-from vxl.train.stage import part_of
+from vxl.train.step.stage import part_of
 
 ALL = {"vision", "compressor", "projector", "llm"}
 STAGES = {

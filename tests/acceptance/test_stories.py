@@ -29,7 +29,7 @@ def said(script: str, *words: str, cwd: Path, status: int = 0) -> str:
 
 def vxl(*words: str, cwd: Path) -> str:
     """What `vxl WORDS` prints."""
-    command = [sys.executable, "-m", "vxl.cli", *words]
+    command = [sys.executable, "-m", "vxl.cli.main", *words]
     done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -5,7 +5,8 @@ import torch
 from torch import nn
 from torch.distributed import checkpoint as dcp
 
-from vxl.checkpoint.folder import choose, read_weights, saved, step_of
+from vxl.checkpoint.folder import choose, saved, step_of
+from vxl.checkpoint.read import read_weights
 from vxl.errors import CheckpointError
 
 pytestmark = pytest.mark.filterwarnings("ignore:torch.distributed is disabled")

@@ -8,16 +8,16 @@ import torch
 from torch import Tensor
 
 import vxl
-from tests.checkpoint.published import config_json, publish, weights
+from tests.checkpoint.published.folders import config_json, publish, weights
 from tests.golden import TOLERANCE, error, golden
 from tests.golden import video_xl_model as video_xl
 from tests.golden.sequences import PLACEHOLDER, golden_sequence
 from tests.golden.video_xl_model import CASES
 from tests.selector import published as pro
-from vxl.checkpoint.command import import_weights
-from vxl.data.layout import Kind, Layout
+from vxl.checkpoint.convert import import_weights
 from vxl.model import VideoLanguageModel
-from vxl.prefill.base import Piece
+from vxl.sequence.layout import Kind, Layout
+from vxl.sequence.piece import Piece
 
 dtypes = pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 folders = pytest.mark.parametrize("folder", ["published", "vxl"])

@@ -6,10 +6,10 @@ import torch
 import yaml
 
 import vxl
-from tests.checkpoint.published import TOWER, config_json, files, publish, same_bits, weights
-from vxl.checkpoint.command import export_weights, import_weights
+from tests.checkpoint.published.folders import TOWER, config_json, files, publish, same_bits, weights
+from vxl.checkpoint.convert import export_weights, import_weights
 from vxl.checkpoint.source import is_weights, open_weights
-from vxl.data.tokenizer import save_tokenizer, train_tokenizer
+from vxl.data.batch.tokenizer import save_tokenizer, train_tokenizer
 from vxl.errors import CheckpointError
 
 LAYOUTS = [

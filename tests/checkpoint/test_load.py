@@ -9,9 +9,9 @@ import yaml
 import vxl
 from tests.made import CLIP, make_run
 from vxl.checkpoint.load import pick_device
-from vxl.checkpoint.loaded import Look
 from vxl.checkpoint.resolved import changed, read_config
 from vxl.errors import CheckpointError, ConfigError, DataError
+from vxl.generate.loaded import Look
 from vxl.model import build_model
 
 
@@ -106,7 +106,7 @@ def test_watch_once_ask_often_about_videos_parts_images_and_nothing(run: Path, t
     assert len(loaded.ask(nothing, "Hello?", max_new_tokens=3).tokens) <= 3
 
 
-def untrained(run: Path, *overrides: str) -> vxl.checkpoint.loaded.Loaded:
+def untrained(run: Path, *overrides: str) -> vxl.generate.loaded.Loaded:
     """The run's model with other parts, which its weights do not have."""
     given = ["weights=random", f"prompt.tokenizer={run / 'tokenizer'}", *overrides]
     return vxl.load(run / "resolved.yaml", device="cpu", overrides=given)
@@ -158,7 +158,7 @@ def test_a_run_was_trained_for_its_own_longest_rows(run: Path) -> None:
 
 
 def test_a_kept_context_knows_how_long_it_may_get(run: Path, tmp_path: Path) -> None:
-    vxl.load(run, device="cpu").watch(CLIP).save(tmp_path / "kept")
+    vxl.save_context(vxl.load(run, device="cpu").watch(CLIP), tmp_path / "kept")
     loaded = vxl.load(run, device="cpu", overrides=["data.max_tokens=32", "llm.max_positions=64"])
     with pytest.raises(DataError, match="tokens to read, but the language model was trained for 64"):
         loaded.ask(vxl.load_context(tmp_path / "kept", loaded), "Who?")
@@ -166,13 +166,13 @@ def test_a_kept_context_knows_how_long_it_may_get(run: Path, tmp_path: Path) -> 
 
 def test_what_is_watched_is_what_training_sees(run: Path) -> None:
     """Prompt, frames and times of training and of `watch` are the same, so what was learned holds here."""
-    from vxl.config.option import build
-    from vxl.data.answer import format_question
-    from vxl.data.collate import collate
-    from vxl.data.examples import Examples
-    from vxl.data.prompt import turns_of
+    from vxl.data.batch.answer import format_question
+    from vxl.data.batch.collate import collate
+    from vxl.data.batch.examples import Examples
+    from vxl.data.batch.prompt import turns_of
     from vxl.data.sample import Loaded as LoadedSample
     from vxl.data.sample import Question, Sample, Visual
+    from vxl.option.build import build
     from vxl.video.probe import probe
 
     loaded = vxl.load(run, device="cpu")

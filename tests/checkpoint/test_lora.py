@@ -7,9 +7,10 @@ import torch
 from torch.distributed import checkpoint as dcp
 
 from tests.made import make_run
-from vxl.checkpoint.command import export_weights
-from vxl.checkpoint.folder import choose, read_weights
+from vxl.checkpoint.convert import export_weights
+from vxl.checkpoint.folder import choose
 from vxl.checkpoint.load import load
+from vxl.checkpoint.read import read_weights
 from vxl.checkpoint.trained import open_run
 from vxl.config.compose import compose
 from vxl.llm.lora import is_update

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 import vxl
-from tests.checkpoint.published import TOWER, config_json, publish, weights
-from vxl.checkpoint.command import export_weights, import_weights
-from vxl.checkpoint.family import HEAD
+from tests.checkpoint.published.folders import TOWER, config_json, publish, weights
+from vxl.checkpoint.convert import export_weights, import_weights
+from vxl.checkpoint.published.family import HEAD
 from vxl.errors import CheckpointError, ConfigError
 
 Change = Callable[[dict[str, Tensor]], None]

@@ -7,9 +7,9 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from tests.checkpoint.published import config_json, publish, weights
+from tests.checkpoint.published.folders import config_json, publish, weights
 from tests.golden import golden
-from vxl.checkpoint.command import import_weights
+from vxl.checkpoint.convert import import_weights
 from vxl.checkpoint.resolved import model_parts
 from vxl.checkpoint.source import open_weights
 from vxl.errors import CheckpointError

@@ -12,17 +12,18 @@ import yaml
 from torch import Tensor
 
 import vxl
-from tests.checkpoint.published import files, publish, same_bits, weights
+from tests.checkpoint.published.folders import files, publish, same_bits, weights
 from tests.made import CLIP, TEXTS, make_run
-from vxl.checkpoint.command import export_weights, import_weights
+from vxl.checkpoint.convert import export_weights, import_weights
 from vxl.checkpoint.fill import fill, skeleton
-from vxl.checkpoint.folder import read_weights
+from vxl.checkpoint.read import read_weights
 from vxl.checkpoint.resolved import model_parts, read_config
-from vxl.checkpoint.source import Weights, open_weights
-from vxl.checkpoint.stored import Stored
-from vxl.data.tokenizer import save_tokenizer, train_tokenizer
+from vxl.checkpoint.source import open_weights
+from vxl.checkpoint.weights import Weights
+from vxl.data.batch.tokenizer import save_tokenizer, train_tokenizer
 from vxl.errors import CheckpointError, ConfigError
 from vxl.model import build_model
+from vxl.weights.stored import Stored
 
 
 def with_tokenizer(source: Path) -> Path:
@@ -255,7 +256,7 @@ def test_a_run_from_published_weights_goes_back_into_their_files(source: Path, t
 def test_a_large_model_is_cut_into_shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import json
 
-    monkeypatch.setattr("vxl.checkpoint.write.SHARD_BYTES", 1_000_000)
+    monkeypatch.setattr("vxl.checkpoint.published.write.SHARD_BYTES", 1_000_000)
     run = make_run(tmp_path / "runs", "made", "compressor=dts_published", "compressor.grid=24", steps=(1,))
     export_weights(str(run), tmp_path / "out")
     held = files(tmp_path / "out")

@@ -65,7 +65,7 @@ class Place:
 
     def vxl(self, *words: str) -> str:
         """What `vxl WORDS` prints."""
-        command = [sys.executable, "-m", "vxl.cli", *words]
+        command = [sys.executable, "-m", "vxl.cli.main", *words]
         environment = {**self.slurm.environment, "PYTHONPATH": str(ROOT), "COLUMNS": "200"}
         done = subprocess.run(
             command, cwd=self.folder, capture_output=True, text=True, timeout=120, env=environment

@@ -9,8 +9,9 @@ import yaml
 
 from vxl.compressor.dts import DTSConfig, memory_view
 from vxl.compressor.synthesis import Halving, SpatialAttention, Synthesis, TemporalAttention
-from vxl.config.option import build, schema_of
 from vxl.errors import ConfigError
+from vxl.option.build import build
+from vxl.option.schema import schema_of
 
 CONF = Path(__file__).parents[2] / "conf/compressor"
 

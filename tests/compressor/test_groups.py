@@ -7,13 +7,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vxl.compressor.base import Compressor, CompressorConfig
+from vxl.compressor.base import Compressor, CompressorConfig, plan
 from vxl.compressor.dts import DTSConfig
 from vxl.compressor.none import UncompressedConfig
-from vxl.compressor.plan import plan
 from vxl.compressor.pool import PoolConfig
-from vxl.config.option import build
 from vxl.errors import DataError
+from vxl.option.build import build
 
 CONFIGS = [
     DTSConfig(ratio=16),

@@ -4,10 +4,10 @@ from dataclasses import astuple
 
 import pytest
 
-from vxl.compressor.base import CompressorConfig
+from vxl.compressor.base import CompressorConfig, plan
 from vxl.compressor.dts import DTSConfig
 from vxl.compressor.none import UncompressedConfig
-from vxl.compressor.plan import Plan, plan
+from vxl.compressor.plan import Plan
 from vxl.compressor.pool import PoolConfig
 from vxl.errors import ConfigError
 

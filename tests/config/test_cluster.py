@@ -8,13 +8,13 @@ import pytest
 from rich.console import Console
 
 from vxl.config.compose import _compose, checked
-from vxl.config.explain import CONF
 from vxl.config.sweep import expand, prepare
 from vxl.errors import ConfigError
-from vxl.train import slurm
-from vxl.train.cluster import Local, LocalConfig
-from vxl.train.dispatch import dispatch
-from vxl.train.slurm import SlurmConfig
+from vxl.option.files import CONF
+from vxl.train.launch import slurm
+from vxl.train.launch.cluster import Local, LocalConfig
+from vxl.train.launch.dispatch import dispatch
+from vxl.train.launch.slurm import SlurmConfig
 
 
 def prepared(words: list[str]) -> list[str]:
@@ -87,7 +87,7 @@ def test_dry_run_says_what_would_be_submitted_and_does_nothing(cluster, tmp_path
 
 
 def parameters(*words: str) -> dict:
-    from vxl.train.cluster import Order, Work
+    from vxl.train.launch.cluster import Order, Work
 
     made = config(["cluster=slurm", *words])
     order = Order(Path("train.py"), "n", Path("/runs/n/slurm"), Path("/r"), [Work("n", list(words), made)])
@@ -125,8 +125,8 @@ def test_what_is_wrong_with_some_members_alone_does_not_refuse_the_sweep(tmp_pat
 
 def test_finished_members_and_those_in_the_queue_are_left_out(tmp_path, monkeypatch):
     words = ["+sweep=seeds", "cluster=slurm", "trainer=cpu", "name=s", "dry_run=true"]
-    from vxl.config.rebuild import plain
-    from vxl.train.directory import write_resolved
+    from vxl.option.rebuild import plain
+    from vxl.run.directory import write_resolved
 
     done = tmp_path / "s" / "seed=0"
     write_resolved(done, plain(config([*members(words)[0], f"paths.runs={tmp_path}"])))

@@ -10,20 +10,21 @@ import pytest
 import yaml
 
 from tests.config.test_matrix import NEEDS
+from vxl.config.catalog import choices
 from vxl.config.compose import CONF, _compose, checked, compose
-from vxl.config.explain import choices
-from vxl.config.option import locate, meanings, schema_of
 from vxl.config.schema import SCHEMAS
 from vxl.config.sweep import prepare
+from vxl.option.build import locate
+from vxl.option.schema import meanings, schema_of
 
 FILES = sorted(CONF.glob("*/*.yaml"))
 OPTIONS = [file for file in FILES if "_target_" in (yaml.safe_load(file.read_text()) or {})]
 # Groups that are parts: GROUP=NAME is conf/GROUP/NAME.yaml, whose code is in vxl/GROUP/.
 PARTS = ("video", "data", "vision", "compressor", "selector", "llm", "prefill", "kv", "relevance")
 ELSEWHERE = {
-    "strategy": "vxl.train.strategy.",
+    "strategy": "vxl.train.parallel.strategy.",
     "cluster": "vxl.train.",
-    "logger": "vxl.train.logger.",
+    "logger": "vxl.train.report.logger.",
     "benchmark": "vxl.evaluate.",
 }
 

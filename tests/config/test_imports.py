@@ -57,7 +57,7 @@ def test_a_model_is_built_without_hydra_lightning_and_wandb() -> None:
     program = (
         "import sys\n"
         "for name in ('hydra', 'omegaconf', 'lightning', 'wandb'): sys.modules[name] = None\n"
-        "import vxl, vxl.model, vxl.generate, vxl.checkpoint.load, vxl.evaluate.run, vxl.cli\n"
+        "import vxl, vxl.model, vxl.generate, vxl.checkpoint.load, vxl.evaluate.run, vxl.cli.main\n"
         "import vxl.video.load, vxl.vision.siglip, vxl.compressor.dts, vxl.llm.decoder, vxl.kv.streaming\n"
         "print('built without')\n"
     )

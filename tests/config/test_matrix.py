@@ -4,9 +4,10 @@ import itertools
 
 import pytest
 
+from vxl.config.catalog import choices
 from vxl.config.compose import compose
-from vxl.config.explain import CONF, choices
 from vxl.errors import ConfigError
+from vxl.option.files import CONF
 
 # Without a value for these, an option is none.
 NEEDS = {

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from vxl.data.shards import Member, write_shards
+from vxl.data.write.shards import Member, write_shards
 from vxl.video.encode import write_video
 
 

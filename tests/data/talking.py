@@ -7,9 +7,9 @@ from typing import Any
 
 from vxl.compressor.dts import DTSConfig
 from vxl.compressor.plan import Plan
-from vxl.data.prompt import Prompt, PromptConfig
-from vxl.data.tokenizer import train_tokenizer
-from vxl.train.stage import StageConfig
+from vxl.data.batch.prompt import Prompt, PromptConfig
+from vxl.data.batch.tokenizer import train_tokenizer
+from vxl.train.step.stage import StageConfig
 from vxl.video.sample import FpsConfig
 from vxl.vision.siglip import SiglipConfig
 

@@ -1,88 +1,163 @@
-"""Writing shards."""
+"""The options for one's own samples, and their files in conf/data."""
 
-import os
-import tarfile
+import dataclasses
+from pathlib import Path
 
 import pytest
+import yaml
 
-from tests.data.media import image, talk, video, write, write_json
-from vxl.data.shards import Member, ShardWriter, members_of_folder, members_of_json, write_shards
-from vxl.errors import DataError
+from tests.data.media import talk, write, write_json
+from vxl.data.base import DataConfig
+from vxl.data.json import JsonConfig
+from vxl.data.mixture import MixtureConfig, SourceConfig
+from vxl.data.sample import Sample
+from vxl.data.shards import ShardsConfig
+from vxl.errors import ConfigError, DataError
+from vxl.option.build import build
+from vxl.option.rebuild import rebuild
+from vxl.option.schema import schema_of
 
-
-def names(path):
-    with tarfile.open(path) as tar:
-        return tar.getnames()
-
-
-def test_equal_members_give_equal_bytes(tmp_path):
-    first, second = write(tmp_path / "a", 5)[0], write(tmp_path / "b", 5)[0]
-    assert first.read_bytes() == second.read_bytes()
-    with tarfile.open(first) as tar:
-        assert {(info.mtime, info.uid, info.uname) for info in tar} == {(0, 0, "")}
+FILES = sorted((Path(__file__).parents[2] / "conf/data").glob("*.yaml"))
 
 
-def test_tars_stay_below_the_limit(tmp_path):
-    members = [Member(f"k{n}", {"txt": bytes(1000)}) for n in range(10)]
-    paths = write_shards(members, tmp_path, "t-{:02d}.tar", max_bytes=5000)
-    assert [path.name for path in paths] == [f"t-{n:02d}.tar" for n in range(4)]
-    assert [len(names(path)) for path in paths] == [3, 3, 3, 1]
-
-
-def test_a_tar_is_there_only_when_it_is_complete(tmp_path):
-    def broken():
-        yield Member("a", {"json": talk()})
-        assert not [name for name in os.listdir(tmp_path) if not name.startswith(".")]
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        write_shards(broken(), tmp_path)
-    assert os.listdir(tmp_path) == []
-
-
-def test_refuses_to_write_over_shards_and_replaces_them_when_told(tmp_path):
-    members = [Member(f"k{n}", {"txt": bytes(1000)}) for n in range(3)]
-    write_shards(members, tmp_path, max_bytes=1)
-    with pytest.raises(DataError, match=r"holds shards already, shard-000000\.tar first"):
-        write_shards(members, tmp_path)
-    write_shards(members, tmp_path, overwrite=True)
-    assert sorted(os.listdir(tmp_path)) == ["shard-000000.tar"]
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_a_file_has_every_key_with_its_default(path):
+    values = yaml.safe_load(path.read_text())
+    schema = schema_of(values["_target_"])
+    fields = {field.name: field for field in dataclasses.fields(schema)}
+    assert issubclass(schema, DataConfig)
+    assert values.keys() == fields.keys()
+    for name, field in fields.items():
+        if field.default is not dataclasses.MISSING:
+            assert values[name] == field.default
+        elif field.default_factory is not dataclasses.MISSING:
+            assert values[name] == field.default_factory()
+        else:
+            assert values[name] == "???"
 
 
 @pytest.mark.parametrize(
-    ("key", "words"), [("a.b", "without dots"), ("", "can't have the key ''"), ("k", "comes twice")]
+    ("key", "value"),
+    [("batch", 0), ("max_tokens", 0), ("bucket", 0), ("workers", -1), ("max_bad_fraction", 2.0)],
 )
-def test_keys_that_can_not_be(tmp_path, key, words):
-    with ShardWriter(tmp_path) as writer:
-        writer.write("k", {"txt": "x"})
-        with pytest.raises(DataError, match=words):
-            writer.write(key, {"txt": "x"})
+def test_numbers_that_make_no_sense(key, value):
+    with pytest.raises(ConfigError, match=f"{key}={value}"):
+        ShardsConfig(train=["a.tar"], **{key: value})
 
 
-def test_from_a_folder(tmp_path):
-    folder = tmp_path / "media"
-    (folder / "sub").mkdir(parents=True)
-    (folder / "my.clip.mp4").write_bytes(video())
-    (folder / "my.clip.txt").write_text("brighter")
-    for n in (0, 1):
-        (folder / "sub" / f"pair.{n}.jpg").write_bytes(image())
-    write_json(folder / "sub" / "pair.json", talk())
-    (folder / "readme.md").write_text("no member")
-    path = write_shards(members_of_folder(folder), tmp_path / "out")[0]
-    assert names(path) == ["my_clip.mp4", "my_clip.txt", "sub/pair.0.jpg", "sub/pair.1.jpg", "sub/pair.json"]
-    with pytest.raises(DataError, match="is no folder"):
-        list(members_of_folder(folder / "none"))
+def keys(source):
+    found = [source.record(n) for n in range(len(source))]
+    assert all(isinstance(sample, Sample) for sample in found)
+    return [sample.key for sample in found]
 
 
-def test_from_a_json_list(tmp_path):
-    (tmp_path / "v.mp4").write_bytes(video())
-    (tmp_path / "i.jpg").write_bytes(image())
-    items = [
-        {"id": "x.1", "video": "v.mp4", **talk()},
-        {"id": 2, "image": ["i.jpg", "i.jpg"], **talk()},
-        talk(),
-    ]
-    path = write_shards(members_of_json(write_json(tmp_path / "l.json", items), tmp_path), tmp_path / "out")[
-        0
-    ]
-    assert names(path) == ["x_1.mp4", "x_1.json", "2.0.jpg", "2.1.jpg", "2.json", "item-2.json"]
+def test_shards(tmp_path):
+    write(tmp_path, 6, shards=2)
+    write(tmp_path, 2, first="v")
+    config = ShardsConfig(train=[str(tmp_path / "s-*.tar")], val=[str(tmp_path / "v-*.tar")])
+    data = build(config, cache=tmp_path / "cache")
+    data.prepare()
+    assert sorted(keys(data.training(0).sources["shards"])) == [f"s{n:04d}" for n in range(6)]
+    assert keys(data.validation()) == ["v0000", "v0001"]
+    assert "What happens?" in set(data.texts())
+    assert data.pipes() == []
+
+
+def test_shards_that_match_nothing(tmp_path):
+    with pytest.raises(DataError, match="match nothing"):
+        build(ShardsConfig(train=[str(tmp_path / "*.tar")]), cache=tmp_path).prepare()
+
+
+def test_pipes_are_streamed(tmp_path):
+    paths = write(tmp_path, 6, shards=2)
+    data = build(ShardsConfig(train=[f"pipe:cat {path}" for path in paths]), cache=tmp_path)
+    data.prepare()
+    assert data.pipes() == [f"pipe:cat {path}" for path in paths]
+    assert list(data.texts()) == []
+    assert data.validation() is None
+
+
+def test_pipes_make_steps(tmp_path):
+    from tests.data.talking import settings
+    from vxl.train.step.data_module import DataModule
+
+    paths = write(tmp_path, 8, shards=2)
+    config = ShardsConfig(train=[f"pipe:cat {path}" for path in paths], batch=2, bucket=4, workers=0)
+    module = DataModule(settings(tmp_path, config))
+    first = next(iter(module.train_dataloader()))
+    module.consumed(first)
+    again = DataModule(settings(tmp_path, config))
+    again.load_state_dict(module.state_dict())
+    loader = iter(DataModule(settings(tmp_path, config)).train_dataloader())
+    next(loader)
+    assert [b.keys for b in next(iter(again.train_dataloader()))] == [b.keys for b in next(loader)]
+
+
+def test_pipes_and_files_do_not_mix():
+    with pytest.raises(ConfigError, match="either pipes or files"):
+        ShardsConfig(train=["pipe:cat a.tar", "b.tar"])
+    with pytest.raises(ConfigError, match="val holds a pipe"):
+        ShardsConfig(train=["b.tar"], val=["pipe:cat a.tar"])
+    with pytest.raises(ConfigError, match="can't hold pipes"):
+        SourceConfig(shards=["pipe:cat a.tar"])
+
+
+def test_json(tmp_path):
+    train = write_json(tmp_path / "t.json", [{"id": "a", **talk()}, {"id": "b", **talk()}])
+    val = write_json(tmp_path / "v.json", [{"id": "c", **talk()}])
+    config = JsonConfig(json=str(train), videos=str(tmp_path), val=str(val))
+    data = build(config, cache=tmp_path / "cache")
+    data.prepare()
+    assert keys(data.training(0).sources["json"]) == ["a", "b"]
+    assert keys(data.validation()) == ["c"]
+    assert list(data.texts()) == ["What happens?", "It gets brighter."] * 2
+
+
+def test_mixture(tmp_path):
+    write(tmp_path, 4)
+    listed = write_json(tmp_path / "t.json", [{"id": "a", **talk()}, {"id": "b", **talk()}])
+    config = rebuild(
+        DataConfig,
+        {
+            "_target_": "vxl.data.mixture.Mixed",
+            "sources": {
+                "films": {"shards": [str(tmp_path / "*.tar")], "weight": 3},
+                "own": {"json": str(listed), "videos": str(tmp_path), "weight": 1},
+            },
+        },
+    )
+    data = build(config, cache=tmp_path / "cache")
+    data.prepare()
+    names = [name for name, _ in data.training(0).span(0, 400)]
+    assert abs(names.count("films") - 300) <= 1
+    assert data.validation() is None
+    assert len(list(data.texts())) == 12
+
+
+def test_a_mixture_without_weights_takes_all_samples_alike(tmp_path):
+    write(tmp_path, 6)
+    write(tmp_path, 2, first="t")
+    config = MixtureConfig(
+        sources={name: SourceConfig(shards=[str(tmp_path / f"{name}-*.tar")]) for name in "st"}
+    )
+    names = [name for name, _ in build(config, cache=tmp_path / "cache").training(0).span(0, 80)]
+    assert abs(names.count("s") - 60) <= 1
+
+
+@pytest.mark.parametrize(
+    ("sources", "message"),
+    [
+        ({}, "sources is empty"),
+        (
+            {"a": {"shards": ["a.tar"], "weight": 1}, "b": {"shards": ["b.tar"]}},
+            r"data\.sources\.b\.weight=1",
+        ),
+        ({"a": {}}, "allowed: shards, or json and videos"),
+        ({"a": {"json": "a.json"}}, "allowed: shards, or json and videos"),
+        ({"a": {"shards": ["a.tar"], "weight": 0}}, "weight=0.0 is not positive"),
+        ({"a": {"shrads": ["a.tar"]}}, r"did you mean sources\.a\.shards"),
+    ],
+)
+def test_mixtures_that_make_no_sense(sources, message):
+    with pytest.raises(ConfigError, match=message):
+        rebuild(DataConfig, {"_target_": "vxl.data.mixture.Mixed", "sources": sources})

@@ -2,9 +2,10 @@ from pathlib import Path
 
 import pytest
 
-from vxl.config.option import build, schema_of
-from vxl.data.clips import ClipsConfig as ClipsData
+from vxl.data.clips.clips import ClipsConfig as ClipsData
 from vxl.evaluate.benchmark import ClipsConfig, numbers
+from vxl.option.build import build
+from vxl.option.schema import schema_of
 
 
 def test_the_option_names_its_own_schema() -> None:

@@ -10,7 +10,7 @@ from rich.console import Console
 from vxl.errors import ConfigError
 from vxl.evaluate.compare import against_first, compare
 from vxl.evaluate.comparison_table import show_comparison
-from vxl.runs import find_members
+from vxl.run.find import find_members
 
 
 def member(

@@ -9,11 +9,11 @@ import pytest
 from rich.console import Console
 
 from tests.made import CLIP, finish, make_run
-from vxl.config.option import ALLOWED
 from vxl.data.sample import BadSample, Loaded, Question, Sample, Visual
 from vxl.errors import CheckpointError, ConfigError, DataError
 from vxl.evaluate.benchmark import Benchmark, BenchmarkConfig, numbers
 from vxl.evaluate.run import run as evaluate
+from vxl.option.build import ALLOWED
 from vxl.video.probe import probe
 
 
@@ -116,7 +116,7 @@ def test_the_same_questions_get_the_same_answers(made: Path) -> None:
 
 
 def test_a_video_is_watched_once_for_all_its_questions(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from vxl.checkpoint.loaded import Loaded as LoadedModel
+    from vxl.generate.loaded import Loaded as LoadedModel
 
     watched = []
     original = LoadedModel.watch
@@ -160,9 +160,9 @@ def test_a_row_in_wandb_only_where_the_run_is_there(tmp_path: Path, monkeypatch:
             rows.append(exit_code)
 
     run = make_run(tmp_path, "logged", "logger=wandb", steps=(5,))
-    monkeypatch.setattr("vxl.train.logger.Wandb.__init__", Sink.__init__)
-    monkeypatch.setattr("vxl.train.logger.Wandb.log", Sink.log)
-    monkeypatch.setattr("vxl.train.logger.Wandb.finish", Sink.finish)
+    monkeypatch.setattr("vxl.train.report.logger.Wandb.__init__", Sink.__init__)
+    monkeypatch.setattr("vxl.train.report.logger.Wandb.log", Sink.log)
+    monkeypatch.setattr("vxl.train.report.logger.Wandb.finish", Sink.finish)
     evaluated(run)
     assert rows == []
     (run / "wandb_id.txt").write_text("logged-1234\n")

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from vxl.config.compose import compose
-from vxl.train.group import Group
+from vxl.train.launch.group import Group
 
 FOLDER = Path(__file__).parents[2] / "experiments" / "050_fsdp2_scaling"
 RESULTS = json.loads((FOLDER / "results.json").read_text())

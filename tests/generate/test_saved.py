@@ -12,7 +12,7 @@ import vxl
 from tests.generate.watched import watched
 from tests.small import IMAGE, frames, head, model, video
 from vxl.errors import CheckpointError
-from vxl.generate import Context, ask, ask_all, load_context, watch
+from vxl.generate import Context, ask, ask_all, load_context, save_context, watch
 from vxl.kv.bilevel import BilevelConfig
 from vxl.kv.snapkv import SnapKVConfig
 from vxl.kv.streaming import StreamingConfig
@@ -44,7 +44,7 @@ def test_a_saved_context_answers_alike(name: str, tmp_path: Path) -> None:
     m = model(**MODELS[name])
     given = [frames(20), frames(1, seed=1), frames(8, seed=2)]
     context = watch(m, head(video(5), IMAGE, video(2)), given, names=["a.mp4", "b.jpg", "c.mp4"])
-    context.save(tmp_path / "kept")
+    save_context(context, tmp_path / "kept")
     again = load_context(tmp_path / "kept", model(**MODELS[name]))
     assert answers(again) == answers(context)
     for fact in ("frames", "visual_tokens", "tokens", "names", "watch_ms"):
@@ -56,18 +56,18 @@ def test_a_saved_context_answers_alike(name: str, tmp_path: Path) -> None:
 
 def test_a_context_is_replaced_and_nothing_else_is(tmp_path: Path) -> None:
     m = model()
-    watched(m).save(tmp_path / "kept")
+    save_context(watched(m), tmp_path / "kept")
     other = watched(m, seed=1)
-    other.save(tmp_path / "kept")
+    save_context(other, tmp_path / "kept")
     assert answers(load_context(tmp_path / "kept", m)) == answers(other)
     (tmp_path / "notes").mkdir()
     with pytest.raises(CheckpointError, match="exists and is no saved context"):
-        other.save(tmp_path / "notes")
+        save_context(other, tmp_path / "notes")
 
 
 def test_policies_that_act_at_questions_share_a_context(tmp_path: Path) -> None:
     context = watched(model())
-    context.save(tmp_path / "kept")
+    save_context(context, tmp_path / "kept")
     two_levels = model(kv=BilevelConfig(keep=0.6, groups_per_chunk=1))
     assert answers(load_context(tmp_path / "kept", two_levels)) == answers(watched(two_levels))
     with pytest.raises(CheckpointError) as caught:
@@ -77,7 +77,7 @@ def test_policies_that_act_at_questions_share_a_context(tmp_path: Path) -> None:
 
 def test_a_context_of_another_model_is_refused(tmp_path: Path) -> None:
     m = model()
-    watched(m).save(tmp_path / "kept")
+    save_context(watched(m), tmp_path / "kept")
     other = model()
     with torch.no_grad():
         other.llm.causal_lm.model.layers[1].mlp.up_proj.weight.add_(1e-3)
@@ -90,7 +90,7 @@ def test_a_context_of_another_model_is_refused(tmp_path: Path) -> None:
 
 def test_damage_is_found(tmp_path: Path) -> None:
     m, kept = model(), tmp_path / "kept"
-    watched(m).save(kept)
+    save_context(watched(m), kept)
     whole = (kept / "layer-001.safetensors").read_bytes()
     (kept / "layer-001.safetensors").write_bytes(whole[:200])
     with pytest.raises(CheckpointError, match="kept is damaged"):

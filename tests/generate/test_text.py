@@ -6,7 +6,7 @@ import pytest
 
 from tests.generate.watched import watched
 from tests.small import model
-from vxl.data.tokenizer import train_tokenizer
+from vxl.data.batch.tokenizer import train_tokenizer
 from vxl.errors import DataError
 from vxl.generate import ask, ask_all
 from vxl.generate.text import Text

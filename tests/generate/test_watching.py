@@ -7,7 +7,7 @@ import torch
 
 from tests.generate.watched import CLIP, recomputed, watched
 from tests.small import IMAGE, frames, head, model, video
-from vxl.data.encoded import Item
+from vxl.data.batch.encoded import Item
 from vxl.errors import DataError
 from vxl.generate import ask, watch
 from vxl.generate.watching import pieces

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from tests.small import frames, head, video
-from vxl.data.encoded import Encoded
+from vxl.data.batch.encoded import Encoded
 from vxl.generate import Context, watch
 from vxl.generate.watching import layout_of
 

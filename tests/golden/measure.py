@@ -18,11 +18,11 @@ from tests.kv.published import levels
 from tests.selector import published as pro
 from tests.selector import test_golden as selector
 from tests.vision import test_golden as tower
-from vxl.data.layout import Kind, Layout
 from vxl.kv.full import Full, FullConfig
-from vxl.prefill.base import Piece
 from vxl.prefill.chunked import NOTHING, Chunked, ChunkedConfig
 from vxl.selector.rows import shorten
+from vxl.sequence.layout import Kind, Layout
+from vxl.sequence.piece import Piece
 
 Errors = dict[str, float]
 README = FOLDER / "README.md"

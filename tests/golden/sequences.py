@@ -8,8 +8,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from vxl.data.layout import Kind, Layout
 from vxl.llm.decoder import Decoder, DecoderConfig
+from vxl.sequence.layout import Kind, Layout
 
 FOLDER = Path(__file__).parent / "video_xl_2"
 PLACEHOLDER = 502

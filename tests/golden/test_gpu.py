@@ -14,8 +14,8 @@ from tests.selector import published as pro
 from tests.vision import test_golden as tower
 from vxl.generate import ask, watch
 from vxl.kv.full import Full, FullConfig
-from vxl.prefill.base import Piece
 from vxl.prefill.chunked import Chunked, ChunkedConfig
+from vxl.sequence.piece import Piece
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 dtypes = pytest.mark.parametrize("dtype", TOLERANCE, ids=str)

@@ -9,11 +9,13 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor
 
-from vxl.data.layout import Kind, Layout
 from vxl.kv.vst import VST, VSTConfig
 from vxl.llm.decoder import Decoder, DecoderConfig
-from vxl.prefill.base import Piece, Prefill
+from vxl.prefill.base import Prefill
 from vxl.prefill.full import Full, FullConfig
+from vxl.prefill.summarizing import around
+from vxl.sequence.layout import Kind, Layout
+from vxl.sequence.piece import Piece
 
 FOLDER = Path(__file__).parent / "video_xl"
 CASES: list[dict[str, Any]] = json.loads((FOLDER / "meta.json").read_text())["cases"]
@@ -52,7 +54,7 @@ def policy(case: int) -> tuple[VST, Prefill]:
             published_draw=True,
         )
     )
-    return vst, vst.around(Full(FullConfig()), seed=0)
+    return vst, around(Full(FullConfig()), vst, seed=0)
 
 
 def sequence(case: int, llm: Decoder) -> tuple[Tensor, Tensor, Layout]:

@@ -6,12 +6,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vxl.config.compose import compose
-from vxl.data.collate import Batch, Example, collate
-from vxl.data.drawn import COLOURS, draw_clips
-from vxl.data.encoded import Encoded, Item
-from vxl.data.layout import Kind
-from vxl.data.seeds import generator
+from vxl.data.batch.collate import Batch, Example, collate
+from vxl.data.batch.encoded import Encoded, Item
+from vxl.data.clips.drawn import COLOURS, draw_clips
 from vxl.model import VideoLanguageModel, build_model
+from vxl.seeds import generator
+from vxl.sequence.layout import Kind
 
 SIDE = 56
 FRAMES = 2

@@ -10,10 +10,10 @@ from torch import Tensor
 from tests.golden.sequences import golden_embeds, golden_layout, golden_llm, golden_sequence
 from vxl.kv.bilevel import Bilevel, BilevelConfig
 from vxl.kv.full import Full, FullConfig
-from vxl.prefill.base import Piece
 from vxl.prefill.chunked import Chunked, ChunkedConfig
 from vxl.relevance.base import Question
 from vxl.relevance.file import File, FileConfig
+from vxl.sequence.piece import Piece
 
 
 @torch.no_grad()

@@ -8,12 +8,12 @@ from tests.small import IMAGE, frames, head, model, video
 from vxl.errors import ConfigError
 from vxl.generate import Context, ask, ask_all, watch
 from vxl.kv.bilevel import Bilevel, BilevelConfig
-from vxl.kv.levels import saves, two_levels
 from vxl.llm.cache import Cache
+from vxl.llm.chunks import Chunks, chunks_of, saves, two_levels
 from vxl.model import VideoLanguageModel
 from vxl.prefill.chunked import ChunkedConfig
 from vxl.relevance.all import AllConfig
-from vxl.relevance.base import Chunks, Relevance, RelevanceConfig, chunks_of
+from vxl.relevance.base import Relevance, RelevanceConfig
 from vxl.relevance.uniform import UniformConfig
 
 QUESTIONS = [[5, 6], [8], list(range(30, 50))]
@@ -130,8 +130,8 @@ def test_whole_chunks_fill_the_budget(keep: float) -> None:
 
 def ask_cache(m: VideoLanguageModel, context: Context) -> Cache:
     """The cache that a question finds."""
-    from vxl.data.layout import Layout
     from vxl.relevance.base import Question
+    from vxl.sequence.layout import Layout
 
     embeds = m.llm.embed(torch.tensor([[5, 6]]))
     question = Question(embeds, Layout.text(1, 2), llm=m.llm, relevance=m.relevance, tokens=((5, 6),))

@@ -9,15 +9,16 @@ import yaml
 
 from tests.small import IMAGE, frames, head, model, video
 from vxl.compressor.dts import DTSConfig
-from vxl.config.explain import CONF
-from vxl.config.option import build, schema_of
-from vxl.data.layout import Layout
 from vxl.generate import Context, ask, ask_all, watch
 from vxl.llm.cache import Cache
 from vxl.model import VideoLanguageModel
-from vxl.prefill.base import Piece
+from vxl.option.build import build
+from vxl.option.files import CONF
+from vxl.option.schema import schema_of
 from vxl.prefill.chunked import ChunkedConfig
 from vxl.prefill.full import FullConfig
+from vxl.sequence.layout import Layout
+from vxl.sequence.piece import Piece
 
 POLICIES = sorted(file.stem for file in (CONF / "kv").glob("*.yaml"))
 # Small videos have small chunks, and an observing window of more than one token.

@@ -6,14 +6,14 @@ import pytest
 import torch
 
 from tests.llm.tiny import decoder, fed, reference, tokens
-from vxl.data.layout import Layout
 from vxl.errors import ConfigError
 from vxl.kv.snapkv import SnapKV, SnapKVConfig
 from vxl.llm.decoder import Decoder
-from vxl.prefill.base import Piece
 from vxl.prefill.full import Full, FullConfig
 from vxl.relevance.all import All, AllConfig
 from vxl.relevance.base import Question
+from vxl.sequence.layout import Layout
+from vxl.sequence.piece import Piece
 
 CONTEXT, ASKED = 40, 6
 

@@ -2,10 +2,10 @@ import pytest
 import torch
 
 from tests.llm.tiny import decoder, fed, plain, reference, tokens
-from vxl.data.layout import Layout
 from vxl.errors import ConfigError
 from vxl.kv.streaming import Streaming, StreamingConfig
-from vxl.prefill.base import Piece
+from vxl.sequence.layout import Layout
+from vxl.sequence.piece import Piece
 
 
 @pytest.fixture(autouse=True)

@@ -18,11 +18,11 @@ from vxl.kv.vst import VST, VSTConfig
 from vxl.llm import attention, fused, replay
 from vxl.llm import decoder as decoders
 from vxl.llm.decoder import Decoder, DecoderConfig
-from vxl.prefill.base import Piece
 from vxl.prefill.chunked import Chunked, ChunkedConfig
 from vxl.prefill.full import Full as Plain
 from vxl.prefill.full import FullConfig as PlainConfig
 from vxl.prefill.summarizing import Summarizing
+from vxl.sequence.piece import Piece
 from vxl.vision.clip import Clip, ClipConfig
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

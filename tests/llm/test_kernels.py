@@ -32,10 +32,10 @@ from vxl.llm.kernels.pointwise import place, rms_norm, silu_times, turned
 from vxl.llm.kernels.ranges import attend_ranges, tile
 from vxl.llm.replay import Tail
 from vxl.llm.rope import rotate
-from vxl.prefill.base import Piece
 from vxl.prefill.chunked import ChunkedConfig
 from vxl.prefill.full import Full, FullConfig
 from vxl.prefill.summarizing import Summarizing
+from vxl.sequence.piece import Piece
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 TYPE = torch.bfloat16 if DEVICE.type == "cuda" else torch.float32

@@ -9,7 +9,7 @@ from tests.llm.tiny import without_updates
 from vxl.errors import ConfigError
 from vxl.llm.decoder import Decoder, DecoderConfig
 from vxl.llm.lora import LAYERS, LoRAConfig, LoRALinear, is_update, updated
-from vxl.train.stage import StageConfig, freeze, part_of
+from vxl.train.step.stage import StageConfig, freeze, part_of
 
 SIZES = {"vocab": 97, "width": 48, "mlp": 64, "layers": 2}
 

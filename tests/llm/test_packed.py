@@ -10,14 +10,14 @@ from torch import nn
 
 from tests.small import example, model, settings, video
 from vxl.config.compose import compose
-from vxl.data.collate import collate
+from vxl.data.batch.collate import collate
 from vxl.errors import ConfigError
 from vxl.llm.lora import LoRAConfig, LoRALinear, is_update
 from vxl.llm.packed import PACKINGS, PackedLinear, hold_again, pack_adapted, packed
+from vxl.train.parallel.checkpoint_folders import weights
+from vxl.train.report.throughput import flops_of
 from vxl.train.run import parameters_of
-from vxl.train.saving import weights
-from vxl.train.stage import StageConfig, freeze, shrink_frozen, train_mode
-from vxl.train.throughput import flops_of
+from vxl.train.step.stage import StageConfig, freeze, shrink_frozen, train_mode
 
 STAGE = StageConfig(train=["projector", "llm"])
 BITS = {"int8": 8, "nf4": 4}

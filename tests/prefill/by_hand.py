@@ -6,9 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vxl.data.encoded import Encoded
-from vxl.data.layout import Kind
+from vxl.data.batch.encoded import Encoded
 from vxl.llm.decoder import Decoder
+from vxl.sequence.layout import Kind
 
 Memory = list[list[tuple[Tensor, Tensor]]]
 """For each layer the (un-rotated key, value) of each kept token, both [heads, width]."""

@@ -9,17 +9,17 @@ from torch import Tensor
 from tests.golden.sequences import golden_embeds, golden_layout, golden_llm, golden_sequence
 from tests.llm.tiny import decoder, reference
 from tests.small import IMAGE, example, frames, head, model, video
-from vxl.data.collate import collate
-from vxl.data.encoded import Encoded, Item
-from vxl.data.layout import Kind, Layout
+from vxl.data.batch.collate import collate
+from vxl.data.batch.encoded import Encoded, Item
 from vxl.errors import ConfigError
 from vxl.generate import ask, watch
 from vxl.generate.watching import layout_of
 from vxl.kv.full import Full, FullConfig
 from vxl.llm.decoder import Decoder
-from vxl.prefill.base import Piece
 from vxl.prefill.chunked import Chunked, ChunkedConfig
 from vxl.prefill.full import FullConfig as PlainConfig
+from vxl.sequence.layout import Kind, Layout
+from vxl.sequence.piece import Piece
 
 KEEP = Full(FullConfig())
 

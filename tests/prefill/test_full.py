@@ -2,12 +2,12 @@ import pytest
 import torch
 
 from tests.llm.tiny import decoder, plain, tokens
-from vxl.data.layout import Layout
 from vxl.errors import ConfigError
 from vxl.kv.full import Full as KeepAll
 from vxl.kv.full import FullConfig as KeepAllConfig
-from vxl.prefill.base import Piece
 from vxl.prefill.full import Full, FullConfig
+from vxl.sequence.layout import Layout
+from vxl.sequence.piece import Piece
 
 
 class Listening(KeepAll):

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from tests.prefill import by_hand
 from tests.small import IMAGE, example, frames, head, model, video
-from vxl.data.collate import collate
-from vxl.data.encoded import Encoded, Item
+from vxl.data.batch.collate import collate
+from vxl.data.batch.encoded import Encoded, Item
 from vxl.errors import ConfigError
 from vxl.generate.asking import ask, ask_all
 from vxl.generate.watching import layout_of, watch

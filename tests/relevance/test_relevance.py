@@ -9,16 +9,17 @@ import pytest
 import torch
 
 from tests.small import frames, head, model, video
-from vxl.data.layout import Layout
 from vxl.errors import ConfigError, DataError
 from vxl.generate import ask, watch
 from vxl.kv.bilevel import BilevelConfig
+from vxl.llm.chunks import Chunks, chunks_of
 from vxl.relevance.all import All, AllConfig
 from vxl.relevance.attention import Attention, AttentionConfig
-from vxl.relevance.base import Chunks, Question, Relevance, chunks_of
+from vxl.relevance.base import Question, Relevance
 from vxl.relevance.file import File, FileConfig, key_of
 from vxl.relevance.random import Random, RandomConfig
 from vxl.relevance.uniform import Uniform, UniformConfig
+from vxl.sequence.layout import Layout
 
 
 @pytest.fixture(autouse=True)

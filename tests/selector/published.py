@@ -9,15 +9,15 @@ from torch import Tensor, nn
 
 from tests.golden import FOLDER, golden
 from vxl.compressor.dts import DTS, DTSConfig
-from vxl.config.option import build
-from vxl.data.encoded import Encoded, Item
-from vxl.data.layout import Kind
+from vxl.data.batch.encoded import Encoded, Item
 from vxl.kv.full import FullConfig as KeepAllConfig
 from vxl.llm.decoder import Decoder, DecoderConfig
 from vxl.model import VideoLanguageModel
+from vxl.option.build import build
 from vxl.prefill.full import FullConfig
 from vxl.relevance.attention import AttentionConfig
 from vxl.selector.query import Query, QueryConfig
+from vxl.sequence.layout import Kind
 
 PLACEHOLDER = 502
 WIDTH = 96

@@ -8,11 +8,12 @@ from torch import Tensor
 
 from tests.golden import TOLERANCE, error, golden
 from tests.selector import published
-from vxl.data.layout import Kind
 from vxl.generate import ask, watch
 from vxl.model import VideoLanguageModel
 from vxl.selector.base import Selected
-from vxl.selector.rows import Rows, choose, query_of, shorten
+from vxl.selector.rows import choose, query_of, shorten
+from vxl.sequence.layout import Kind
+from vxl.sequence.rows import Rows
 
 cases = pytest.mark.parametrize("case", published.CASES, ids=lambda case: f"case{case['case']}")
 dtypes = pytest.mark.parametrize("dtype", [torch.float64, torch.float32])

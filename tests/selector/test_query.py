@@ -7,14 +7,15 @@ import torch
 from torch import Tensor
 
 from tests.small import IMAGE, example, frames, head, model, video
-from vxl.data.collate import collate
-from vxl.data.encoded import Encoded
-from vxl.data.layout import Kind
+from vxl.data.batch.collate import collate
+from vxl.data.batch.encoded import Encoded
 from vxl.errors import ConfigError
 from vxl.generate import ask, ask_all, watch
 from vxl.selector.attention import TimeToToken
 from vxl.selector.query import Query, QueryConfig
-from vxl.selector.rows import Rows, shorten
+from vxl.selector.rows import shorten
+from vxl.sequence.layout import Kind
+from vxl.sequence.rows import Rows
 
 WIDTH = 8
 TIME, VISUAL = int(Kind.TIME), int(Kind.VISUAL)
@@ -195,7 +196,7 @@ def test_the_state_has_the_published_layers() -> None:
 @torch.no_grad()
 def recomputed(m: Any, encoded: Encoded, frames_FCHW: Tensor, question: list[int], count: int) -> list[int]:
     """Greedy tokens where every step runs the whole sequence anew."""
-    from vxl.data.collate import Example
+    from vxl.data.batch.collate import Example
 
     said: list[int] = []
     for _ in range(count):

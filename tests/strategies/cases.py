@@ -14,25 +14,25 @@ from tests.small import example, frames, video
 from tests.train.fake import Debug
 from vxl.compressor.base import CompressorConfig
 from vxl.compressor.dts import DTSConfig
-from vxl.config.option import Option
-from vxl.data.collate import Batch, collate
+from vxl.data.batch.collate import Batch, collate
 from vxl.errors import CheckpointError
 from vxl.kv.full import FullConfig as KeepAllConfig
 from vxl.kv.policy import PolicyConfig
 from vxl.llm.decoder import DecoderConfig
+from vxl.option.option import Option
 from vxl.prefill.base import PrefillConfig
 from vxl.prefill.full import FullConfig
 from vxl.relevance.all import AllConfig
 from vxl.relevance.base import RelevanceConfig
+from vxl.run.metrics import MetricsFile
 from vxl.selector.base import SelectorConfig
 from vxl.selector.none import KeepAllConfig as NoSelectorConfig
 from vxl.train import run as training
-from vxl.train.logger import CsvConfig, LoggerConfig
-from vxl.train.metrics import MetricsFile
-from vxl.train.optimizer import OptimConfig
-from vxl.train.retention import RetentionConfig
-from vxl.train.stage import StageConfig
-from vxl.train.strategy import DDPConfig, FSDP2Config, HSDPConfig, SingleConfig, StrategyConfig
+from vxl.train.parallel.strategy import DDPConfig, FSDP2Config, HSDPConfig, SingleConfig, StrategyConfig
+from vxl.train.report.logger import CsvConfig, LoggerConfig
+from vxl.train.saving.retention import RetentionConfig
+from vxl.train.step.optimizer import OptimConfig
+from vxl.train.step.stage import StageConfig
 from vxl.train.trainer import TrainerConfig
 from vxl.vision.base import VisionConfig
 from vxl.vision.siglip import SiglipConfig
@@ -136,7 +136,7 @@ def batch(row: int, mixed: bool) -> Batch:
 
 
 class Rows(LightningDataModule):
-    """Optimizer steps from where the trainer stands; ranks take turns, as vxl.data.stream does it."""
+    """Optimizer steps from where the trainer stands; ranks take turns, as vxl.data.order.stream does it."""
 
     def __init__(self, config: Config, mixed: bool) -> None:
         super().__init__()
@@ -179,7 +179,8 @@ def train(folder: str, arguments: dict[str, Any], mixed: bool = False) -> dict[s
 
 def weights(config: Config, run: Path) -> dict[str, torch.Tensor]:
     """The weights of a run's last checkpoint."""
-    from vxl.checkpoint.folder import choose, read_weights
+    from vxl.checkpoint.folder import choose
+    from vxl.checkpoint.read import read_weights
     from vxl.model import build_model
 
     model = build_model(config, dtype=torch.float64)
@@ -203,7 +204,7 @@ def difference(one: dict[str, Any], other: dict[str, Any]) -> dict[str, float]:
 
 def train_in_bf16(folder: str, arguments: dict[str, Any]) -> dict[str, Any]:
     """One run under bf16-mixed; and in which precisions its gathered weights and summed gradients are."""
-    from vxl.train import lightning_strategies
+    from vxl.train.parallel import lightning_strategies
 
     apply, seen = lightning_strategies.apply_fsdp, {}
 
@@ -262,10 +263,10 @@ def loaded(folder: str, sharded: bool = False) -> dict[str, str]:
     from torch.distributed.tensor import DTensor
 
     from vxl.checkpoint.fill import fill, skeleton
-    from vxl.checkpoint.source import Weights
-    from vxl.checkpoint.stored import open_file
+    from vxl.checkpoint.weights import Weights
     from vxl.model import build_model
-    from vxl.train.sharding import Sharding, apply_fsdp, materialise
+    from vxl.train.parallel.sharding import Sharding, apply_fsdp, materialise
+    from vxl.weights.stored import open_file
 
     made = config(folder, "x", llm=dataclasses.replace(LLM, tied=True))
     file = Path(folder) / "model.safetensors"

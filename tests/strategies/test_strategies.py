@@ -11,7 +11,7 @@ import torch
 from tests.strategies import cases
 from tests.strategies.pool import Pool
 from vxl.checkpoint.folder import saved, step_of
-from vxl.train.retention import RetentionConfig
+from vxl.train.saving.retention import RetentionConfig
 
 STEPS = 20
 CLOSE = 1e-6

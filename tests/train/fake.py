@@ -10,16 +10,16 @@ import torch.nn.functional as F
 from lightning.pytorch import LightningDataModule
 from torch import Tensor, nn
 
-from vxl.config.option import Option
-from vxl.data.collate import Batch
-from vxl.data.encoded import Item
-from vxl.data.layout import Kind, Layout
+from vxl.data.batch.collate import Batch
+from vxl.data.batch.encoded import Item
 from vxl.kv.policy import Policy, PolicyConfig
-from vxl.train.logger import CsvConfig, LoggerConfig
-from vxl.train.optimizer import OptimConfig
-from vxl.train.retention import RetentionConfig
-from vxl.train.stage import StageConfig
-from vxl.train.strategy import SingleConfig, StrategyConfig
+from vxl.option.option import Option
+from vxl.sequence.layout import Kind, Layout
+from vxl.train.parallel.strategy import SingleConfig, StrategyConfig
+from vxl.train.report.logger import CsvConfig, LoggerConfig
+from vxl.train.saving.retention import RetentionConfig
+from vxl.train.step.optimizer import OptimConfig
+from vxl.train.step.stage import StageConfig
 from vxl.train.trainer import TrainerConfig
 
 VOCAB = 12

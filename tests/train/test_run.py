@@ -14,17 +14,18 @@ import pytest
 import torch
 from rich.console import Console
 
+from tests.run.test_changes import changed
 from tests.train import fake
 from tests.train.fake import Config, Paths
-from tests.train.test_changes import changed
-from vxl.checkpoint.folder import choose, read_weights, saved, step_of
+from vxl.checkpoint import step_files as folder
+from vxl.checkpoint.folder import choose, saved, step_of
+from vxl.checkpoint.read import read_weights
 from vxl.errors import CheckpointError, ConfigError
 from vxl.llm.lora import LoRAConfig, adapt
-from vxl.train import folder
-from vxl.train.checkpoints import Checkpoints
-from vxl.train.handover import Stopped
-from vxl.train.metrics import MetricsFile
-from vxl.train.module import DivergedError, VideoLanguageModule
+from vxl.run.metrics import MetricsFile
+from vxl.train.launch.handover import Stopped
+from vxl.train.saving.checkpoints import Checkpoints
+from vxl.train.step.module import DivergedError, VideoLanguageModule
 
 
 @pytest.fixture

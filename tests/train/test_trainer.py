@@ -1,12 +1,13 @@
 import pytest
 
-from vxl.config.option import build
 from vxl.errors import ConfigError
-from vxl.train.environment import Joined
-from vxl.train.group import Group
-from vxl.train.lightning_strategies import SingleStrategy
-from vxl.train.strategy import SingleConfig
-from vxl.train.trainer import TrainerConfig, accelerator_of, build_trainer
+from vxl.option.build import build
+from vxl.train.launch.environment import Joined
+from vxl.train.launch.group import Group
+from vxl.train.lightning_trainer import build_trainer
+from vxl.train.parallel.lightning_strategies import SingleStrategy
+from vxl.train.parallel.strategy import SingleConfig
+from vxl.train.trainer import TrainerConfig, accelerator_of
 
 
 @pytest.mark.parametrize(

@@ -18,9 +18,3 @@ def numbered(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
         return path if path.is_file() else write(path, **KINDS[kind])
 
     return make
-
-
-@pytest.fixture(scope="session")
-def clips() -> Path:
-    """The embedded clips."""
-    return Path(__file__).parents[2] / "examples" / "clips"

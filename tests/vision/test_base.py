@@ -10,8 +10,9 @@ import yaml
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from vxl.config.option import build, schema_of
 from vxl.errors import ConfigError, DataError
+from vxl.option.build import build
+from vxl.option.schema import schema_of
 from vxl.vision.base import VisionEncoder
 from vxl.vision.clip import ClipConfig
 from vxl.vision.dinov2 import Dinov2Config

@@ -1,26 +1,23 @@
 """From weights on disk to a model in memory: strictly, one tensor (or this rank's part of it) at a time."""
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
-from vxl.checkpoint.family import FAMILIES
-from vxl.checkpoint.published import lines
-from vxl.checkpoint.source import Weights
+from vxl.checkpoint.published.family import FAMILIES
+from vxl.checkpoint.published.folder import lines
+from vxl.checkpoint.weights import Weights
 from vxl.errors import CheckpointError
 from vxl.llm.lora import LoRALinear, is_update
-
-if TYPE_CHECKING:
-    from vxl.config.schema import ModelParts
-    from vxl.model import VideoLanguageModel
+from vxl.model import VideoLanguageModel, build_model
+from vxl.parts import ModelParts
 
 
-def skeleton(config: "ModelParts", **settings: Any) -> "VideoLanguageModel":
+def skeleton(config: ModelParts, **settings: Any) -> VideoLanguageModel:
     """The model that a config describes, with shapes and without memory."""
-    from vxl.model import build_model
-
     return build_model(config, device="meta", pretrained=False, **settings)
 
 
@@ -71,7 +68,7 @@ def compare(weights: Weights, model: nn.Module) -> None:
 
 
 def fill(
-    model: "VideoLanguageModel",
+    model: VideoLanguageModel,
     weights: Weights,
     device: torch.device | str = "cpu",
     dtype: torch.dtype | None = None,
@@ -136,7 +133,6 @@ def take_own(target: Tensor, part: Callable[[tuple[slice, ...]], Tensor]) -> Non
     if not hasattr(target, "placements"):  # a DTensor; its module takes a while to import
         target.copy_(part(tuple(slice(0, size) for size in target.shape)))
         return
-    from torch.distributed.tensor import DTensor
     from torch.distributed.tensor._utils import compute_local_shape_and_global_offset
 
     assert isinstance(target, DTensor)

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from vxl.checkpoint.folder import choose, step_of
 from vxl.errors import CheckpointError, ConfigError
 
 
@@ -14,7 +15,7 @@ def find(path: str | Path, runs: Path) -> Path:
         return given
     if is_weights(given) or (given.parent.name == "checkpoints" and (given / ".metadata").exists()):
         return given
-    from vxl.runs import find_run
+    from vxl.run.find import find_run
 
     return find_run(str(path), runs).path
 
@@ -24,7 +25,6 @@ def weights_of(place: Path, checkpoint: str | int = "last") -> tuple[Path, Path]
 
     A folder of weights is both.
     """
-    from vxl.checkpoint.folder import choose, step_of
     from vxl.checkpoint.source import is_weights
 
     if is_weights(place):

@@ -9,17 +9,27 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+import torch
+
+from vxl.checkpoint.fill import skeleton
 from vxl.checkpoint.find import find, named_weights, weights_of
-from vxl.checkpoint.loaded import Loaded
+from vxl.checkpoint.load_weights import fill_from, load_weights
+from vxl.checkpoint.read import read_weights
 from vxl.checkpoint.resolved import model_parts, read_config, refuse_part
+from vxl.checkpoint.source import is_vxl, is_weights
+from vxl.checkpoint.tokenizer import tokenizer_of
+from vxl.data.base import DataConfig
+from vxl.data.batch.tokenizer import load_tokenizer, tokenizer_in
 from vxl.errors import ConfigError
+from vxl.generate import Context
+from vxl.generate.loaded import Loaded
+from vxl.model import build_model
+from vxl.option.build import build
+from vxl.option.rebuild import rebuild
+from vxl.parts import ModelParts
 
 if TYPE_CHECKING:
-    import torch
     from transformers import PreTrainedTokenizerFast
-
-    from vxl.config.schema import ModelParts
-    from vxl.generate import Context
 
 
 def load(
@@ -29,7 +39,7 @@ def load(
     device: str = "auto",
     overrides: Sequence[str] = (),
     runs: str | Path = "runs",
-    dtype: "torch.dtype | None" = None,
+    dtype: torch.dtype | None = None,
 ) -> Loaded:
     """Loads a model to evaluate or to ask.
 
@@ -46,14 +56,10 @@ def load(
         ConfigError: There is no such run, or an override does not fit.
         CheckpointError: The run has no such checkpoint, or its weights don't fit the model.
     """
-    from vxl.checkpoint.source import is_vxl, is_weights
-
     place = find(path, Path(runs))
     if place.is_file() and place.name == "resolved.yaml" and is_vxl(place.parent):
         place = place.parent
     if is_weights(place):
-        from vxl.checkpoint.load_weights import load_weights
-
         return Loaded(*load_weights(place, pick_device(device), overrides, dtype), place)
     if place.is_file():
         return assemble(read_config(place, overrides), device, Path(runs), dtype=dtype)
@@ -61,8 +67,8 @@ def load(
     return assemble(read_config(run / "resolved.yaml", overrides), device, Path(runs), run, folder, dtype)
 
 
-def load_context(path: str | Path, loaded: Loaded) -> "Context":
-    """Reads a context that `Context.save` wrote; see `vxl.generate.saved.load_context`."""
+def load_context(path: str | Path, loaded: Loaded) -> Context:
+    """Reads a context that `vxl.save_context` wrote; see `vxl.generate.saved.load_context`."""
     from vxl.generate import load_context
 
     return replace(load_context(path, loaded.model), most=loaded.most)
@@ -74,7 +80,7 @@ def assemble(
     runs: Path,
     run: Path | None = None,
     folder: Path | None = None,
-    dtype: "torch.dtype | None" = None,
+    dtype: torch.dtype | None = None,
 ) -> Loaded:
     """Builds the model that a resolved config describes, in evaluation mode.
 
@@ -90,12 +96,6 @@ def assemble(
         ConfigError: The parts don't fit each other.
         CheckpointError: The weights are not there, or don't fit.
     """
-    import torch
-
-    from vxl.checkpoint.folder import read_weights
-    from vxl.checkpoint.source import is_weights
-    from vxl.model import build_model
-
     config = model_parts(values)
     if run is not None:
         refuse_part(values, run)
@@ -105,9 +105,6 @@ def assemble(
     tokenizer = _tokenizer(values, config, run)
     dtype = dtype or _precision(values, target)
     if folder is not None and is_weights(folder):
-        from vxl.checkpoint.fill import skeleton
-        from vxl.checkpoint.load_weights import fill_from
-
         model = skeleton(config, vocab_size=len(tokenizer))
         fill_from(folder, model, device=target, dtype=dtype or torch.get_default_dtype())
         return Loaded(model.eval(), tokenizer, config, values, folder)
@@ -120,14 +117,12 @@ def assemble(
     return Loaded(model.eval(), tokenizer, config, values, folder)
 
 
-def pick_device(device: str) -> "torch.device":
+def pick_device(device: str) -> torch.device:
     """A torch device out of "auto", "cpu", "cuda", "cuda:1".
 
     Raises:
         ConfigError: There is no such device here.
     """
-    import torch
-
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -140,18 +135,14 @@ def pick_device(device: str) -> "torch.device":
     return found
 
 
-def _precision(values: dict[str, Any], device: "torch.device") -> "torch.dtype | None":
+def _precision(values: dict[str, Any], device: torch.device) -> torch.dtype | None:
     """The parameters' type: on a GPU that of the training's arithmetic, on a CPU torch's default."""
-    import torch
-
     trained = str((values.get("trainer") or {}).get("precision", ""))
     return torch.bfloat16 if device.type == "cuda" and trained.startswith("bf16") else None
 
 
-def _tokenizer(values: dict[str, Any], config: "ModelParts", run: Path | None) -> "PreTrainedTokenizerFast":
+def _tokenizer(values: dict[str, Any], config: ModelParts, run: Path | None) -> "PreTrainedTokenizerFast":
     """The run's own tokenizer; without a run the one that its data and language model name."""
-    from vxl.data.tokenizer import load_tokenizer, tokenizer_in, tokenizer_of
-
     own = None if run is None else tokenizer_in(run)
     if own is not None:
         return load_tokenizer(own)
@@ -167,9 +158,6 @@ def _tokenizer(values: dict[str, Any], config: "ModelParts", run: Path | None) -
 
 def _texts(values: dict[str, Any], cache: Path) -> Any:
     """The data whose texts a small tokenizer is trained from, prepared only if they are wanted."""
-    from vxl.config.option import build
-    from vxl.config.rebuild import rebuild
-    from vxl.data.base import DataConfig
 
     def texts() -> Iterator[str]:
         data = build(rebuild(DataConfig, values["data"], "data"), cache=cache)

@@ -5,26 +5,28 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from vxl.checkpoint.fill import fill, skeleton
 from vxl.checkpoint.resolved import model_parts
-from vxl.checkpoint.source import Weights, open_weights
-from vxl.config.rebuild import plain
+from vxl.checkpoint.source import open_weights
+from vxl.checkpoint.weights import Weights
+from vxl.data.batch.tokenizer import load_tokenizer
+from vxl.model import VideoLanguageModel
+from vxl.option.rebuild import plain
+from vxl.parts import ModelParts
 
 if TYPE_CHECKING:
-    import torch
     from transformers import PreTrainedTokenizerFast
-
-    from vxl.config.schema import ModelParts
-    from vxl.model import VideoLanguageModel
 
 log = logging.getLogger(__name__)
 
 
 def load_weights(
     path: Path,
-    device: "torch.device",
+    device: torch.device,
     overrides: Sequence[str] = (),
-    dtype: "torch.dtype | None" = None,
+    dtype: torch.dtype | None = None,
 ) -> "tuple[VideoLanguageModel, PreTrainedTokenizerFast | None, ModelParts, dict[str, Any]]":
     """Model, tokenizer, settings and resolved config of a folder of weights.
 
@@ -38,8 +40,6 @@ def load_weights(
         CheckpointError: The weights are incomplete, not known, or don't fit.
         ConfigError: An override does not fit.
     """
-    from vxl.data.tokenizer import load_tokenizer
-
     weights = open_weights(path, overrides)
     config = model_parts(weights.values)
     named = config.prompt.tokenizer or weights.tokenizer
@@ -49,14 +49,12 @@ def load_weights(
     return model.eval(), tokenizer, config, weights.values
 
 
-def precision(weights: Weights, device: "torch.device") -> "torch.dtype":
+def precision(weights: Weights, device: torch.device) -> torch.dtype:
     """On a GPU the file's; on a CPU float32, in which it computes."""
-    import torch
-
     return torch.float32 if device.type == "cpu" else weights.dtype
 
 
-def fill_from(path: Path, model: "VideoLanguageModel", **where: Any) -> None:
+def fill_from(path: Path, model: VideoLanguageModel, **where: Any) -> None:
     """Fills a model that a config of its own describes with a folder's weights; all of them must fit.
 
     Says so where the config computes other numbers with these weights than they were trained for.
@@ -72,7 +70,7 @@ def fill_from(path: Path, model: "VideoLanguageModel", **where: Any) -> None:
         log.warning("%s: these weights were trained with %s=%s, not %s", path, key, trained, now)
 
 
-def differences(values: Mapping[str, Any], model: "VideoLanguageModel") -> list[tuple[str, Any, Any]]:
+def differences(values: Mapping[str, Any], model: VideoLanguageModel) -> list[tuple[str, Any, Any]]:
     """(key, as the weights were trained, as the model has it) of the settings that shapes don't show."""
     found = []
     for group in ("vision", "compressor", "selector"):

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from vxl.config.explain import CONF
-from vxl.config.plugins import load_plugins
-from vxl.config.rebuild import nearest, rebuild
 from vxl.errors import CheckpointError, ConfigError
+from vxl.option.files import CONF
+from vxl.option.moved import renewed
+from vxl.option.plugins import load_plugins
+from vxl.option.rebuild import nearest, rebuild
 
 if TYPE_CHECKING:
-    from vxl.config.schema import ModelParts
+    from vxl.parts import ModelParts
 
 
 def read_config(file: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
@@ -28,7 +29,7 @@ def read_config(file: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
             f"  expected: a directory that `python train.py` made, or a file that `dry_run=true` wrote"
         )
     try:
-        values = yaml.safe_load(file.read_text())
+        values = renewed(yaml.safe_load(file.read_text()))
     except yaml.YAMLError as error:
         raise ConfigError(f"{file} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(values, dict) or "compressor" not in values:
@@ -44,7 +45,7 @@ def model_parts(values: Mapping[str, Any]) -> "ModelParts":
     Raises:
         ConfigError: A key is unknown, missing or of the wrong type.
     """
-    from vxl.config.schema import ModelParts
+    from vxl.parts import ModelParts
 
     load_plugins(values.get("plugins") or [])
     names = {field.name for field in dataclasses.fields(ModelParts)}
@@ -96,7 +97,7 @@ def changed(values: dict[str, Any], override: str, also: Sequence[str] = ()) -> 
 
 def newer_parts(values: Mapping[str, Any]) -> set[str]:
     """Groups of parts that a config from before they came does not have."""
-    from vxl.config.schema import ModelParts
+    from vxl.parts import ModelParts
 
     optional = {
         field.name for field in dataclasses.fields(ModelParts) if field.default is dataclasses.MISSING

@@ -8,11 +8,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from vxl.checkpoint.published import lines
-from vxl.checkpoint.source import UNUSED
-from vxl.checkpoint.stored import PICKLES, Stored, open_file, write_safetensors
-from vxl.checkpoint.write import whole_folder
+from vxl.atomic import whole_folder
+from vxl.checkpoint.published.folder import lines
+from vxl.checkpoint.weights import UNUSED
 from vxl.errors import CheckpointError
+from vxl.weights.stored import PICKLES, Stored, open_file, write_safetensors
 
 _DTS = re.compile(r"(?:model\.)?(?:sae\.)?(temporal_encoding|encoder\..+)")
 _PROJECTOR = re.compile(r"(?:.*\.)?mm_projector\.(.+)")

@@ -9,14 +9,19 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.distributed import checkpoint as dcp
+from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 
 from vxl.checkpoint.folder import MODEL
+from vxl.checkpoint.published.read import written_out
 from vxl.checkpoint.resolved import model_parts, read_config, refuse_part
-from vxl.checkpoint.source import CONFIG, Weights, is_weights, open_weights, written_out
-from vxl.checkpoint.stored import Stored
-from vxl.data.tokenizer import tokenizer_in
+from vxl.checkpoint.source import is_weights, open_weights
+from vxl.checkpoint.weights import CONFIG, Weights
+from vxl.data.batch.tokenizer import tokenizer_in
 from vxl.errors import CheckpointError
+from vxl.llm.decoder import hugging_face_config
 from vxl.llm.lora import is_update, merged, updated
+from vxl.weights.stored import Stored
 
 
 def open_run(run: Path, folder: Path) -> Weights:
@@ -29,9 +34,6 @@ def open_run(run: Path, folder: Path) -> Weights:
     Raises:
         CheckpointError: The checkpoint is not complete.
     """
-    from torch.distributed import checkpoint as dcp
-    from torch.distributed.checkpoint.metadata import TensorStorageMetadata
-
     if not (folder / ".metadata").exists():
         raise CheckpointError(f"{folder} is no complete checkpoint: it has no .metadata file.")
     entries = dcp.FileSystemReader(folder).read_metadata().state_dict_metadata
@@ -61,8 +63,6 @@ def self_contained(values: dict[str, Any]) -> dict[str, Any]:
 
     A rotation that has no keys in the config (Llama 3's, say) still needs the name.
     """
-    from vxl.llm.decoder import hugging_face_config
-
     values = values | {"vision": values["vision"] | {"weights": "random"}}
     if values["llm"]["weights"] == "random":
         return values
@@ -124,8 +124,6 @@ def _as_its_origin(weights: Weights, origin: str | None) -> Weights:
 
 def _reader(folder: Path, name: str, dtype: torch.dtype, shape: tuple[int, ...]) -> Callable[[], Tensor]:
     def read() -> Tensor:
-        from torch.distributed import checkpoint as dcp
-
         tensor = torch.empty(shape, dtype=dtype)
         with warnings.catch_warnings():  # torch announces that one process reads alone, which is what we want
             warnings.filterwarnings("ignore", message="torch.distributed is disabled")

@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from vxl.compressor.plan import Plan
 from vxl.compressor.projector import Projector
-from vxl.config.option import Option
 from vxl.errors import ConfigError, DataError
+from vxl.option.build import locate
+from vxl.option.option import Option
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,3 +122,12 @@ class Compressor(nn.Module):
                 f"  expected: {self.tower_grid} x {self.tower_grid} = {expected} of width "
                 f"{self.vision_width}\n{hint}".rstrip()
             )
+
+
+def plan(config: "CompressorConfig", grid: int) -> Plan:
+    """The plan of a compressor behind a tower with `grid` x `grid` patches.
+
+    Raises:
+        ConfigError: The ratio does not fit the grid; the message lists those that do.
+    """
+    return locate(config._target_).plan(config, grid)

@@ -4,10 +4,8 @@ from dataclasses import dataclass
 from math import isqrt
 from typing import TYPE_CHECKING
 
-from vxl.config.option import locate
-
 if TYPE_CHECKING:
-    from vxl.compressor.base import CompressorConfig
+    pass
 
 
 @dataclass(frozen=True)
@@ -37,12 +35,3 @@ class Plan:
     def tokens(self, frames: int) -> int:
         """Visual tokens that `frames` frames make."""
         return self.groups(frames) * self.tokens_per_group
-
-
-def plan(config: "CompressorConfig", grid: int) -> Plan:
-    """The plan of a compressor behind a tower with `grid` x `grid` patches.
-
-    Raises:
-        ConfigError: The ratio does not fit the grid; the message lists those that do.
-    """
-    return locate(config._target_).plan(config, grid)

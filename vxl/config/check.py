@@ -9,7 +9,11 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from vxl.compressor.base import plan
+from vxl.compressor.dts import DTSConfig
 from vxl.errors import ConfigError
+from vxl.llm.packed import PACKINGS
+from vxl.relevance.siglip import SiglipConfig, needs_siglip
 
 Rule = Callable[[Any], Iterator[str]]
 
@@ -36,8 +40,6 @@ def frames_are_wanted(config: Any) -> Iterator[str]:
 def ratio_fits_grid(config: Any) -> Iterator[str]:
     """The ratio divides the grid (the plan raises its own error, with the ratios that fit)."""
     if hasattr(config, "compressor") and hasattr(config, "vision"):
-        from vxl.compressor.plan import plan
-
         plan(config.compressor, config.vision.grid)
     yield from ()
 
@@ -48,7 +50,6 @@ def video_fits_sequence(config: Any) -> Iterator[str]:
         return
     if config.video.max_frames < 1:
         return
-    from vxl.compressor.plan import plan
 
     try:
         shape = plan(config.compressor, config.vision.grid)
@@ -70,7 +71,6 @@ def levels_have_something_to_pool(config: Any) -> Iterator[str]:
     pool = getattr(getattr(config, "kv", None), "pool", 1)
     if pool == 1 or not (hasattr(config, "compressor") and hasattr(config, "vision")):
         return
-    from vxl.compressor.plan import plan
 
     try:
         tokens = plan(config.compressor, config.vision.grid).tokens_per_group
@@ -98,8 +98,6 @@ def relevance_has_its_layers(config: Any) -> Iterator[str]:
 
 def relevance_has_its_tower(config: Any) -> Iterator[str]:
     """SigLIP's relevance goes on from SigLIP's tower (it raises its own error)."""
-    from vxl.relevance.siglip import SiglipConfig, needs_siglip
-
     if isinstance(getattr(config, "relevance", None), SiglipConfig) and hasattr(config, "vision"):
         needs_siglip(config.vision)
     yield from ()
@@ -157,8 +155,6 @@ def windows_are_not_packed(config: Any) -> Iterator[str]:
 
 def packed_weights_have_updates(config: Any) -> Iterator[str]:
     """Weights are packed beside LoRA's updates, in processes that have all of them."""
-    from vxl.llm.packed import PACKINGS
-
     frozen = getattr(getattr(config, "trainer", None), "frozen", "same")
     if frozen not in PACKINGS:
         return
@@ -180,7 +176,6 @@ def reconstruction_has_a_network(config: Any) -> Iterator[str]:
     stage = getattr(config, "stage", None)
     if stage is None or stage.objective != "reconstruct":
         return
-    from vxl.compressor.dts import DTSConfig
 
     if not isinstance(config.compressor, DTSConfig):
         yield (

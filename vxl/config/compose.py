@@ -11,9 +11,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
+from vxl.config import recipe
 from vxl.errors import ConfigError, VxlError
-
-CONF = Path(__file__).parents[2] / "conf"
+from vxl.option.files import CONF
+from vxl.option.plugins import load_plugins
+from vxl.option.rebuild import rebuild
+from vxl.run.code import refuse_changed
 
 
 def command_line(name: str) -> Callable[[Callable[[Any, str], None]], Callable[[], None]]:
@@ -65,7 +68,6 @@ def checked(composed: Any, name: str) -> Any:
     from omegaconf.errors import OmegaConfBaseException
 
     from vxl.config.check import check
-    from vxl.config.rebuild import rebuild
     from vxl.config.schema import SCHEMAS
 
     try:
@@ -156,7 +158,7 @@ def _run(name: str, main: Callable[[Any, str], None]) -> int:
         message = translate(error, functools.partial(_compose, name), arguments, name)
         return _show(message, error, want_traceback)
     except OSError as error:  # of Hydra, which makes the folder of a sweep; those of jobs are kept above
-        from vxl.train.atomic import why_not
+        from vxl.atomic import why_not
 
         message = ConfigError(f"{error.filename} can't be written: {why_not(error)}")
         return _show(message, error, want_traceback)
@@ -176,7 +178,7 @@ def _hand_over(members: list[list[str]], compose: Callable[[list[str]], Any]) ->
     from omegaconf import OmegaConf
 
     from vxl.config import sweep
-    from vxl.train.dispatch import dispatch
+    from vxl.train.launch.dispatch import dispatch
 
     def failed(words: list[str], error: VxlError) -> None:
         member = sweep.Member.of(compose(words))
@@ -194,8 +196,7 @@ def _hand_over(members: list[list[str]], compose: Callable[[list[str]], Any]) ->
 
 def _refuse_other_code(config: Any) -> None:
     """Compares code and configs with those that were there when a cluster was given this run."""
-    from vxl.train.cluster import ANY_CODE, SUBMITTED
-    from vxl.train.code import refuse_changed
+    from vxl.train.launch.cluster import ANY_CODE, SUBMITTED
 
     record = os.environ[SUBMITTED]
     if record != ANY_CODE:
@@ -206,8 +207,6 @@ def _run_recipe(config: Any, name: str, main: Callable[[Any, str], None]) -> Non
     """Runs a recipe's stages one after the other; finished ones say so."""
     from hydra.core.hydra_config import HydraConfig
     from omegaconf import OmegaConf
-
-    from vxl.config import recipe
 
     words = list(HydraConfig.get().overrides.task)
     stages = list(recipe.expand(config, words, functools.partial(_compose, name)))
@@ -235,8 +234,6 @@ def _search_path(overrides: list[str]) -> list[str]:
 
 def _folders(overrides: list[str]) -> list[Path]:
     """The config folders: vxl's, and those of the plug-ins, which are imported."""
-    from vxl.config.plugins import load_plugins
-
     given = [o.partition("=")[2] for o in overrides if o.lstrip("+").startswith("plugins=")]
     names = [name.strip(" '\"") for name in given[-1].strip("[]").split(",") if name.strip()] if given else []
     return [CONF, *load_plugins(names)]

@@ -3,15 +3,13 @@
 import functools
 import re
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import Any, cast
 
 import yaml
 
-from vxl.config.rebuild import INTERNAL, nearest
 from vxl.errors import ConfigError
-
-_CONF = Path(__file__).parents[2] / "conf"
+from vxl.option.files import CONF
+from vxl.option.rebuild import INTERNAL, nearest, rebuild
 
 
 def translate(
@@ -131,7 +129,6 @@ def _of_schema(composed: Any, name: str) -> list[str]:
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    from vxl.config.rebuild import rebuild
     from vxl.config.schema import SCHEMAS
 
     try:
@@ -190,7 +187,7 @@ def _unknown(word: str, part: str, known: list[str], parent: str = "") -> str:
 
 def _options_with(group: str, key: str) -> list[str]:
     """The options of a group that have a key."""
-    files = sorted((_CONF / group).glob("*.yaml")) if group else []
+    files = sorted((CONF / group).glob("*.yaml")) if group else []
     return [file.stem for file in files if key in (yaml.safe_load(file.read_text()) or {})]
 
 

@@ -5,32 +5,10 @@ again passes over the finished ones and goes on in the one that is not.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
 from vxl.errors import ConfigError
-
-
-@dataclass(frozen=True, kw_only=True)
-class RecipeStage:
-    """One stage of a recipe."""
-
-    stage: str
-    """A choice of conf/stage."""
-    set: list[str] = field(default_factory=list)
-    """What else is set for this stage alone, as on the command line: `'data.train=[a/*.tar]'`."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class RecipeConfig:
-    """Stages that follow each other."""
-
-    stages: list[RecipeStage]
-    """In order; each starts from the weights of the one before."""
-
-    def __post_init__(self) -> None:
-        if not self.stages:
-            raise ConfigError("stages=[] is no recipe.\n  e.g.  recipe.stages=[{stage: align}]")
+from vxl.run.name import run_name
 
 
 def expand(config: Any, words: list[str], compose: Callable[[list[str]], Any]) -> Iterator[Any]:
@@ -44,8 +22,6 @@ def expand(config: Any, words: list[str], compose: Callable[[list[str]], Any]) -
     Raises:
         ConfigError: The command line chooses a stage, too.
     """
-    from vxl.train.directory import run_name
-
     chosen = [word for word in words if _key(word) == "stage"]
     if chosen:
         listed = ", ".join(stage.stage for stage in config.recipe.stages)

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-import re
+import os
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -13,6 +13,9 @@ from typing import Any
 import yaml
 
 from vxl.errors import ConfigError
+from vxl.run.failure import reason, write_failure
+from vxl.run.name import member_folder
+from vxl.units import percent
 
 # Hydra's flags that run nothing, and those that a value may follow.
 _ONLY_SHOW = {"--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i", "--version"}
@@ -141,8 +144,6 @@ def _params(options: list[str], folders: Sequence[Path]) -> dict[str, str]:
 
 def _refuse_idle_devices(config: Any, words: list[str]) -> None:
     """Several devices in a sweep without a launcher would re-run the whole sweep in every rank (P1)."""
-    import os
-
     devices = config.get("trainer", {}).get("devices", 1)
     launched = "LOCAL_RANK" in os.environ or "SLURM_PROCID" in os.environ
     many = isinstance(devices, int) and devices > 1
@@ -158,9 +159,7 @@ def _refuse_idle_devices(config: Any, words: list[str]) -> None:
 
 def is_here(composed: Any) -> bool:
     """Whether a config runs in this process: no cluster is chosen, or this is a cluster's process."""
-    import os
-
-    target = str((composed.get("cluster") or {}).get("_target_", "vxl.train.cluster.Here"))
+    target = str((composed.get("cluster") or {}).get("_target_", "vxl.train.launch.cluster.Here"))
     return target.endswith(".Here") or bool(os.environ.get("VXL_SUBMITTED"))
 
 
@@ -207,11 +206,6 @@ def _is_group(key: str, config: Any) -> bool:
     return "." not in key and (hasattr(config.get(key), "keys") or key in ("model", "size", "experiment"))
 
 
-def member_folder(member: str) -> str:
-    """A member's name as that of a folder: `train=[projector]` without brackets, quotes and slashes."""
-    return re.sub(r"[\s'\"\[\]{}]", "", member.replace("/", "_")) or "only"
-
-
 @dataclass
 class Member:
     """One run of a sweep, as the closing table shows it."""
@@ -234,11 +228,9 @@ class Member:
     def fail(self, error: BaseException) -> None:
         """Keeps the reason where `vxl compare` and `vxl runs` find it, if the run did not begin at all.
 
-        A run that began keeps its own (vxl.train.directory), and one that another process is at work on, or
+        A run that began keeps its own (vxl.run.directory), and one that another process is at work on, or
         that has another config, has not failed.
         """
-        from vxl.train.failure import reason, write_failure
-
         self.error = reason(error)
         if not any((self.directory / name).exists() for name in (".lock", "provenance.json")):
             write_failure(self.directory, error)
@@ -249,8 +241,6 @@ def report(members: list[Member]) -> int:
     """Prints the table of all members; exit status 1 if any failed."""
     from rich.console import Console
     from rich.table import Table
-
-    from vxl.runs import percent
 
     columns: dict[str, tuple[str, Callable[[float], str]]] = {
         "loss": ("loss_last", "{:.3f}".format),

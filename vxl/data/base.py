@@ -5,12 +5,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from vxl.config.option import Option, option
-from vxl.data.mixture import Mixture
-from vxl.data.prompt import turns_of
+from vxl.data.batch.prompt import turns_of
+from vxl.data.order.mixture import Mixture
 from vxl.data.sample import PLACEHOLDER
-from vxl.data.source import Source
+from vxl.data.source.source import Source
 from vxl.errors import ConfigError, DataError
+from vxl.option.option import Option, option
 
 
 @dataclass(frozen=True, kw_only=True)

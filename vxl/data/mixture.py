@@ -1,128 +1,106 @@
-"""Several sources in one order, by weight: sample i is a function of (seed, i)."""
+"""`data=mixture`: several sources by weight."""
 
-from collections.abc import Mapping
-from functools import lru_cache
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
 
-import numpy as np
-
-from vxl.data.seeds import permutation, seed_of
-from vxl.data.source import Source
+from vxl.data.base import Data, DataConfig, texts_of
+from vxl.data.order.mixture import Mixture
+from vxl.data.source.json_list import JsonSource
+from vxl.data.source.source import IndexedShards, Source
+from vxl.data.source.urls import is_pipe
 from vxl.errors import ConfigError
 
-# Arrivals are sorted a stretch at a time; a stretch holds about this many samples.
-STRETCH = 1024
 
+@dataclass(frozen=True, kw_only=True)
+class SourceConfig:
+    """One source of a mixture: shards, or a JSON list with its folder."""
 
-class Mixture:
-    """An endless order over several sources.
+    shards: list[str] = field(default_factory=list)
+    """Its shards, as in data=shards."""
+    json: str | None = None
+    """Its JSON list, as in data=json."""
+    videos: str | None = None
+    """The folder of the list's media."""
+    weight: float | None = None
+    """Its share of the samples, in any unit; null for all sources = by their lengths."""
 
-    The k-th sample of a source with the weight w arrives at the time (k + u_k) / w, u_k in [0, 1) by (seed,
-    source, k). Sample i is the i-th arrival of all sources: shares are exact to a sample at any point,
-    whatever the weights, and sample i is found without going through those before it. The k-th sample of a
-    source of n is element k mod n of a permutation of its own for the pass k // n: nothing comes twice within
-    a pass.
-
-    Args:
-        sources: By name.
-        weights: Share of each source, in any unit; None weights each source by its length (all samples
-            alike).
-        seed: The run's seed.
-    """
-
-    def __init__(
-        self, sources: Mapping[str, Source], weights: Mapping[str, float] | None = None, *, seed: int = 0
-    ) -> None:
-        self.sources, self.seed = dict(sources), seed
-        empty = [name for name, source in self.sources.items() if len(source) == 0]
-        if not self.sources or empty:
+    def __post_init__(self) -> None:
+        """One of both, with what it needs."""
+        if bool(self.shards) == bool(self.json) or bool(self.json) != bool(self.videos):
             raise ConfigError(
-                f"data has no samples: {', '.join(empty) or 'no source at all'}.\n"
-                "  name shards or a JSON list that hold at least one sample"
+                f"a source has shards={self.shards}, json={self.json}, videos={self.videos}.\n"
+                "  allowed: shards, or json and videos"
             )
-        shares = (
-            {name: float(len(source)) for name, source in self.sources.items()}
-            if weights is None
-            else weights
-        )
-        if set(shares) != set(self.sources) or any(not share > 0 for share in shares.values()):
+        if any(is_pipe(url) for url in self.shards):
             raise ConfigError(
-                f"data.weights={dict(shares)} does not fit the sources.\n"
-                f"  write a number above 0 for each of: {', '.join(self.sources)}"
+                "a mixture can't hold pipes, which have no fixed order.\n  name files or URLs, or type  "
+                "data=shards"
             )
-        total = sum(shares.values())
-        self.names = tuple(self.sources)
-        self.rates = np.array([shares[name] / total for name in self.names])
-        self._make_caches()
+        if self.weight is not None and self.weight <= 0:
+            raise ConfigError(f"weight={self.weight} is not positive.\n  allowed: above 0, or null")
 
-    def sample(self, number: int) -> tuple[str, int]:
-        """Sample `number` of the order: (source name, record of that source)."""
-        return self.span(number, number + 1)[0]
 
-    def span(self, start: int, stop: int) -> list[tuple[str, int]]:
-        """Samples [start, stop) of the order."""
-        found: list[tuple[str, int]] = []
-        stretch = max(start // STRETCH - 1, 0)
-        while self._arrived(stretch + 1) <= start:
-            stretch += 1
-        while len(found) < stop - start:
-            first = self._arrived(stretch)
-            found += self._stretch(stretch)[max(start - first, 0) : stop - first]
-            stretch += 1
+@dataclass(frozen=True, kw_only=True)
+class MixtureConfig(DataConfig):
+    """Several sources, by weight."""
+
+    _target_: str = "vxl.data.mixture.Mixed"
+    sources: dict[str, SourceConfig]
+    """By name: {films: {shards: [films/*.tar], weight: 2}, own: {json: a.json, videos: b, weight: 1}}"""
+    val: list[str] = field(default_factory=list)
+    """Held-out shards; empty for no validation."""
+
+    def __post_init__(self) -> None:
+        """At least one source; all have a weight, or none."""
+        super().__post_init__()
+        if not self.sources:
+            raise ConfigError(
+                "sources is empty.\n  type e.g.  'data.sources={films: {shards: [films/*.tar], weight: 2}, "
+                "own: {shards: [own/*.tar], weight: 1}}'"
+            )
+        without = [name for name, source in self.sources.items() if source.weight is None]
+        if without and len(without) != len(self.sources):
+            raise ConfigError(
+                f"sources: {', '.join(without)} has no weight, the others do.\n"
+                f"  type  data.sources.{without[0]}.weight=1  or take all weights out"
+            )
+
+
+class Mixed(Data):
+    """Samples of several sources."""
+
+    config: MixtureConfig
+
+    def __init__(self, config: MixtureConfig, *, cache: Path) -> None:
+        super().__init__(config, cache=cache)
+
+    def prepare(self) -> None:
+        """Writes the indexes."""
+        _ = self._train, self.validation()
+
+    def training(self, seed: int) -> Mixture:
+        """The samples to train on."""
+        weights = {name: source.weight for name, source in self.config.sources.items()}
+        known = {name: weight for name, weight in weights.items() if weight is not None}
+        return Mixture(self._train, known or None, seed=seed)
+
+    def validation(self) -> Source | None:
+        """The held-out samples."""
+        return IndexedShards(self.config.val, cache=self.cache) if self.config.val else None
+
+    def texts(self) -> Iterator[str]:
+        """Texts to train on, of all sources."""
+        for source in self._train.values():
+            yield from texts_of(source)
+
+    @cached_property
+    def _train(self) -> dict[str, Source]:
+        found: dict[str, Source] = {}
+        for name, source in self.config.sources.items():
+            if source.json is not None and source.videos is not None:
+                found[name] = JsonSource(Path(source.json), Path(source.videos), cache=self.cache)
+            else:
+                found[name] = IndexedShards(source.shards, cache=self.cache)
         return found
-
-    def _arrived(self, stretch: int) -> int:
-        """Samples of all sources that arrive before a stretch begins."""
-        return int(self._counts_S(stretch).sum())
-
-    def _counts_S(self, stretch: int) -> np.ndarray:
-        """Samples of each source that arrive before the time stretch * STRETCH."""
-        due_S = stretch * STRETCH * self.rates
-        whole_S = np.floor(due_S).astype(np.int64)
-        late = [
-            _jitter(self.seed, name, whole, whole + 1)[0]
-            for name, whole in zip(self.names, whole_S, strict=True)
-        ]
-        return whole_S + (np.array(late) < due_S - whole_S)
-
-    def _plan_stretch(self, stretch: int) -> list[tuple[str, int]]:
-        """The samples of a stretch, by time of arrival."""
-        starts_S, stops_S = self._counts_S(stretch), self._counts_S(stretch + 1)
-        times, owners, counts = [], [], []
-        for owner, (name, start, stop) in enumerate(zip(self.names, starts_S, stops_S, strict=True)):
-            k = np.arange(start, stop)
-            times.append((k + _jitter(self.seed, name, start, stop)) / self.rates[owner])
-            owners.append(np.full(len(k), owner))
-            counts.append(k)
-        order = np.argsort(np.concatenate(times), kind="stable")
-        owners_N, counts_N = np.concatenate(owners)[order], np.concatenate(counts)[order]
-        names = [self.names[owner] for owner in owners_N]
-        return [(name, self._record(name, int(k))) for name, k in zip(names, counts_N, strict=True)]
-
-    def _record(self, name: str, count: int) -> int:
-        turn, position = divmod(count, len(self.sources[name]))
-        return int(self._permutation(name, turn)[position])
-
-    def _make_caches(self) -> None:
-        self._stretch = lru_cache(maxsize=8)(self._plan_stretch)
-        self._permutation = lru_cache(maxsize=2 * len(self.names))(
-            lambda name, turn: permutation(len(self.sources[name]), self.seed, "pass", name, turn)
-        )
-
-    def __getstate__(self) -> dict[str, object]:
-        return {k: v for k, v in self.__dict__.items() if k not in ("_stretch", "_permutation")}
-
-    def __setstate__(self, state: dict[str, object]) -> None:
-        self.__dict__.update(state)
-        self._make_caches()
-
-
-def _jitter(seed: int, name: str, start: int, stop: int) -> np.ndarray:
-    """Uniform numbers in [0, 1) for the arrivals [start, stop) of a source, each a function of its own
-    number."""
-    key = np.uint64(seed_of(seed, "arrival", name))
-    with np.errstate(over="ignore"):
-        x = np.arange(start, stop, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15) + key
-        for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):  # splitmix64
-            x = (x ^ (x >> np.uint64(shift))) * np.uint64(factor)
-        x ^= x >> np.uint64(31)
-    return (x >> np.uint64(11)).astype(np.float64) / 2**53

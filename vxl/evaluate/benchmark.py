@@ -3,14 +3,15 @@
 import abc
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from vxl.config.option import Option
+from vxl.data.clips import clips
+from vxl.data.sample import Sample
+from vxl.data.source.source import Source
 from vxl.errors import DataError
-
-if TYPE_CHECKING:
-    from vxl.data.sample import Sample
-    from vxl.data.source import Source
+from vxl.option.build import build
+from vxl.option.option import Option
+from vxl.option.rebuild import rebuild
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,10 +44,10 @@ class Benchmark(abc.ABC):
         self.config, self.data, self.cache = config, data, cache
 
     @abc.abstractmethod
-    def source(self) -> "Source":
+    def source(self) -> Source:
         """The samples; those without a question are left out."""
 
-    def kind(self, sample: "Sample") -> str:
+    def kind(self, sample: Sample) -> str:
         """What sort of question it is; accuracy is reported for each."""
         return sample.source or "question"
 
@@ -59,19 +60,15 @@ class Clips(Benchmark):
     def __init__(self, config: ClipsConfig, *, data: dict[str, Any], cache: Path) -> None:
         super().__init__(config, data=data, cache=cache)
 
-    def source(self) -> "Source":
+    def source(self) -> Source:
         """The held-out samples, written on first use."""
-        from vxl.config.option import build
-        from vxl.config.rebuild import rebuild
-        from vxl.data import clips
-
         is_clips = self.data.get("_target_") == clips.ClipsConfig._target_
         found = build(rebuild(clips.ClipsConfig, self.data if is_clips else {}, "data"), cache=self.cache)
         found.prepare()
         return found.validation()
 
 
-def numbers(source: "Source", name: str, limit: int | None = None) -> list[int]:
+def numbers(source: Source, name: str, limit: int | None = None) -> list[int]:
     """Numbers of a source's samples that ask a question, at most `limit` of them.
 
     Raises:

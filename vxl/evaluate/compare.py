@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from vxl.config.explain import flatten, show
 from vxl.evaluate.members import Column, Row, columns_of
-from vxl.evaluate.statistics import Paired, Spread, paired, spread
-from vxl.runs import Run
+from vxl.option.words import flatten, show
+from vxl.run.find import Run
+from vxl.statistics import Paired, Spread, paired, spread
 
 # Keys that differ between the members of a sweep without being what it compares.
 _NOT_COMPARED = (

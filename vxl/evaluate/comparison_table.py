@@ -11,8 +11,8 @@ from rich.table import Table
 
 from vxl.evaluate.compare import Comparison, against_first, compare, last
 from vxl.evaluate.members import Column, Row
-from vxl.evaluate.statistics import Spread
-from vxl.runs import Run
+from vxl.run.find import Run
+from vxl.statistics import Spread
 
 
 def show_comparison(runs: Sequence[Run], title: str, json_path: Path | None, console: Console) -> Comparison:

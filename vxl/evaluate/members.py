@@ -4,7 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from vxl.runs import Run, human_size, percent
+from vxl.run.find import Run
+from vxl.units import human_size, percent
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from vxl.atomic import write_text
 from vxl.evaluate.cost import Cost
 from vxl.evaluate.scoring import Accuracy, Graded
-from vxl.runs import human_size
-from vxl.train.atomic import write_text
+from vxl.units import human_size
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,35 +4,35 @@ import logging
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from vxl.atomic import why_not
 from vxl.checkpoint.find import find, weights_of
 from vxl.checkpoint.load import assemble
-from vxl.checkpoint.loaded import Loaded, Look
 from vxl.checkpoint.resolved import read_config
-from vxl.config.option import build
-from vxl.data.answer import format_question, parse_letter
+from vxl.data.batch.answer import format_question, parse_letter
+from vxl.data.sample import Loaded as LoadedSample
+from vxl.data.sample import Sample
 from vxl.errors import CheckpointError
 from vxl.evaluate.benchmark import Benchmark, numbers
+from vxl.evaluate.config import EvaluateConfig
 from vxl.evaluate.cost import AnswerCost, PeakMemory, summarise
 from vxl.evaluate.report import Report, show, write_figure, write_json
 from vxl.evaluate.scoring import Graded, accuracy, by
-from vxl.runs import Run, find_run
-from vxl.train.atomic import why_not
-
-if TYPE_CHECKING:
-    from vxl.config.schema import EvaluateConfig
-    from vxl.data.sample import Loaded as LoadedSample
-    from vxl.data.sample import Sample
-    from vxl.generate import Answer, Context
+from vxl.generate import Answer, Context
+from vxl.generate.loaded import Loaded, Look
+from vxl.option.build import build
+from vxl.option.rebuild import rebuild
+from vxl.run.find import Run, find_run
+from vxl.train.report.logger import LoggerConfig
 
 log = logging.getLogger(__name__)
 
 
-def run(config: "EvaluateConfig", console: Console | None = None) -> Report:
+def run(config: EvaluateConfig, console: Console | None = None) -> Report:
     """Evaluates one checkpoint of a run: a table on the screen, JSON and a picture in the run, a row in W&B.
 
     Raises:
@@ -121,8 +121,8 @@ def answer_all(
 def answer_one(
     loaded: Loaded,
     benchmark: Benchmark,
-    context: "Context",
-    sample: "Sample",
+    context: Context,
+    sample: Sample,
     fresh: bool,
     max_new_tokens: int,
 ) -> tuple[Graded, AnswerCost]:
@@ -142,7 +142,7 @@ def answer_one(
     return graded, cost_of(context, answer, fresh)
 
 
-def cost_of(context: "Context", answer: "Answer", fresh: bool) -> AnswerCost:
+def cost_of(context: Context, answer: Answer, fresh: bool) -> AnswerCost:
     """What one answer cost; a video's prefill counts for each of its questions, as if it were asked alone."""
     return AnswerCost(
         watch_ms=context.watch_ms if fresh else 0.0,
@@ -155,7 +155,7 @@ def cost_of(context: "Context", answer: "Answer", fresh: bool) -> AnswerCost:
     )
 
 
-def looks(loaded: "LoadedSample") -> list[Look]:
+def looks(loaded: LoadedSample) -> list[Look]:
     """What a sample shows."""
     return [
         Look(media, visual.kind, visual.start, visual.end, visual.name)
@@ -182,9 +182,6 @@ def keep(report: Report, evaluated: Run, values: dict[str, Any], console: Consol
 
 def _to_wandb(report: Report, evaluated: Run, values: dict[str, Any]) -> None:
     """One more row in the run's W&B run, at its last step (W&B takes no earlier one)."""
-    from vxl.config.rebuild import rebuild
-    from vxl.train.logger import LoggerConfig
-
     sink = build(
         rebuild(LoggerConfig, values["logger"], "logger"),
         directory=evaluated.path,

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from vxl.evaluate.statistics import Interval, wilson
+from vxl.statistics import Interval, wilson
 
 
 @dataclass(frozen=True, kw_only=True)

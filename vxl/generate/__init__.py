@@ -4,7 +4,7 @@ fork."""
 from vxl.generate.asking import Answer, ask, ask_all
 from vxl.generate.context import Context
 from vxl.generate.sampling import Sampling
-from vxl.generate.saved import load_context
+from vxl.generate.saved import load_context, save_context
 from vxl.generate.watching import watch
 
-__all__ = ["Answer", "Context", "Sampling", "ask", "ask_all", "load_context", "watch"]
+__all__ = ["Answer", "Context", "Sampling", "ask", "ask_all", "load_context", "save_context", "watch"]

@@ -8,16 +8,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vxl.data.layout import Layout
 from vxl.errors import DataError
 from vxl.generate.context import Context, now
 from vxl.generate.decoding import decoding
 from vxl.generate.length import refuse_longer
 from vxl.generate.sampling import Chooser, Sampling
+from vxl.generate.selecting import prefill
 from vxl.generate.text import Text
 from vxl.llm.cache import Cache
 from vxl.relevance.base import Question
-from vxl.selector.asking import prefill
+from vxl.sequence.layout import Layout
 
 
 @dataclass(frozen=True)

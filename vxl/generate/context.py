@@ -3,24 +3,23 @@
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
+from vxl.generate.selecting import Waiting
 from vxl.llm.cache import Cache
+from vxl.llm.offload import mover
+from vxl.llm.state import moved
+from vxl.model import VideoLanguageModel
 from vxl.relevance.base import Seen
-from vxl.selector.asking import Waiting
-
-if TYPE_CHECKING:
-    from vxl.model import VideoLanguageModel
 
 
 @dataclass(frozen=True, eq=False)
 class Context:
     """What a model has watched; questions leave it as it is."""
 
-    model: "VideoLanguageModel"
+    model: VideoLanguageModel
     cache: Cache
     frames: int
     """Frames seen, the repeated ones that fill up groups included."""
@@ -51,23 +50,13 @@ class Context:
     def to(self, device: torch.device | str) -> "Context":
         """The context with its cache on another device: `to("cpu")` frees a GPU for other videos as soon as
         nobody holds the old one. Its questions still run where the model is; each takes a copy there."""
-        from vxl.checkpoint.tree import moved
-        from vxl.llm.offload import mover
-
         device = torch.device(device)
         with mover(device) as move:
             waiting, seen = moved((self.waiting, self.seen), move)
             return replace(self, cache=self.cache.to(device), waiting=waiting, seen=seen)
 
-    def save(self, path: str | Path) -> None:
-        """Writes the context into a folder, from which `vxl.load_context` reads it again; see
-        `vxl.generate.saved.save`."""
-        from vxl.generate.saved import save
 
-        save(self, path)
-
-
-def now(model: "VideoLanguageModel") -> float:
+def now(model: VideoLanguageModel) -> float:
     """Milliseconds on a clock, when the device has done what it was given."""
     if model.device.type == "cuda":
         torch.cuda.synchronize(model.device)

@@ -2,21 +2,18 @@
 
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 from torch import Tensor
 
 from vxl.kv.policy import Policy
 from vxl.llm import replay
 from vxl.llm.cache import Cache
-
-if TYPE_CHECKING:
-    from vxl.model import VideoLanguageModel
+from vxl.model import VideoLanguageModel
 
 
 @contextmanager
 def decoding(
-    model: "VideoLanguageModel", source: Cache, cache: Cache, tokens: int
+    model: VideoLanguageModel, source: Cache, cache: Cache, tokens: int
 ) -> Generator[Callable[[Tensor], Tensor]]:
     """A function from each row's next token [B] to the scores behind it, logits_BV.
 

@@ -6,24 +6,24 @@ import os
 import shutil
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from vxl.checkpoint.tree import flatten, unflatten
 from vxl.errors import CheckpointError
 from vxl.generate.context import Context
 from vxl.llm.block import Block
-
-if TYPE_CHECKING:
-    from vxl.model import VideoLanguageModel
+from vxl.llm.state import flatten, unflatten
+from vxl.model import VideoLanguageModel
 
 FORMAT = 1
 FACTS = ("frames", "visual_tokens", "tokens", "watch_ms", "prefill_ms", "names", "about")
 
 
-def save(context: Context, path: str | Path) -> None:
+def save_context(context: Context, path: str | Path) -> None:
     """Writes a context into a folder, which is there complete or not at all.
 
     Keys, values and where they stand are written, layer by layer; rotated keys are made anew when it is read.
@@ -48,8 +48,8 @@ def save(context: Context, path: str | Path) -> None:
         shutil.rmtree(old, ignore_errors=True)
 
 
-def load_context(path: str | Path, model: "VideoLanguageModel") -> Context:
-    """Reads a context that `save` wrote, onto the model's device.
+def load_context(path: str | Path, model: VideoLanguageModel) -> Context:
+    """Reads a context that `save_context` wrote, onto the model's device.
 
     Args:
         path: The folder.
@@ -72,7 +72,7 @@ def load_context(path: str | Path, model: "VideoLanguageModel") -> Context:
         raise CheckpointError(f"{folder} is damaged: {error}\n  watch the video again") from error
 
 
-def fingerprint(model: "VideoLanguageModel") -> str:
+def fingerprint(model: VideoLanguageModel) -> str:
     """Of a model's weights: names, shapes, precision, and sixteen values of every tensor."""
     found = hashlib.blake2b(digest_size=16)
     for name, parameter in model.named_parameters():
@@ -83,8 +83,6 @@ def fingerprint(model: "VideoLanguageModel") -> str:
 
 
 def _write(context: Context, folder: Path) -> None:
-    from safetensors.torch import save_file
-
     cache, tensors, names = context.cache, {}, {}
     places = [[[b.positions_BNS, b.index_BNS, b.valid_BNS] for b in blocks] for blocks in cache.layers]
     values = {
@@ -117,7 +115,7 @@ def _plain(tensor: Tensor) -> Tensor:
     return tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
 
 
-def _check(facts: dict[str, Any], folder: Path, model: "VideoLanguageModel") -> None:
+def _check(facts: dict[str, Any], folder: Path, model: VideoLanguageModel) -> None:
     """Raises where a context is of another format, model or policy."""
     if facts["format"] != FORMAT:
         raise CheckpointError(f"{folder} has format {facts['format']}; this release reads {FORMAT}.")
@@ -141,10 +139,7 @@ def _shown(kv: dict[str, Any]) -> str:
     return " ".join([f"kv={name}", *(f"kv.{k}={v}" for k, v in kv.items() if k != "_target_")])
 
 
-def _read(facts: dict[str, Any], folder: Path, model: "VideoLanguageModel") -> Context:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
+def _read(facts: dict[str, Any], folder: Path, model: VideoLanguageModel) -> Context:
     device = str(model.device)
     try:
         values = unflatten(facts["values"], load_file(folder / "places.safetensors", device=device))

@@ -2,30 +2,28 @@
 
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from vxl.data.layout import Kind, Layout
+from vxl.data.batch.encoded import Encoded, Item
 from vxl.errors import DataError
 from vxl.generate.ahead import ahead
 from vxl.generate.context import Context, now
 from vxl.generate.length import refuse_longer
+from vxl.generate.selecting import Waiting
 from vxl.kv.policy import SEED
-from vxl.prefill.base import Piece
+from vxl.model import VideoLanguageModel
 from vxl.relevance.base import Seen
-from vxl.selector.asking import Waiting
-
-if TYPE_CHECKING:
-    from vxl.data.encoded import Encoded, Item
-    from vxl.model import VideoLanguageModel
+from vxl.sequence.layout import Kind, Layout
+from vxl.sequence.piece import Piece
 
 
 @torch.no_grad()
 def watch(
-    model: "VideoLanguageModel",
-    head: "Encoded",
+    model: VideoLanguageModel,
+    head: Encoded,
     visuals: Sequence[Iterable[Tensor]] = (),
     *,
     names: Sequence[str] = (),
@@ -140,7 +138,7 @@ class Clock:
         return sum(a.elapsed_time(b) if self.cuda else 1000 * (b - a) for a, b in pairs)
 
 
-def pieces(head: "Encoded", groups: int) -> Iterator[tuple[int, int, int | None, int]]:
+def pieces(head: Encoded, groups: int) -> Iterator[tuple[int, int, int | None, int]]:
     """Cuts a head into text and pieces of at most `groups` groups of one visual: (start, stop, item,
     groups)."""
     start = 0
@@ -155,7 +153,7 @@ def pieces(head: "Encoded", groups: int) -> Iterator[tuple[int, int, int | None,
 
 
 def encode_stream(
-    model: "VideoLanguageModel", item: "Item", frames: Iterable[Tensor]
+    model: VideoLanguageModel, item: Item, frames: Iterable[Tensor]
 ) -> Generator[tuple[Tensor, Tensor | None]]:
     """visual_GKD of one visual in pieces of `prefill.groups` groups, and what relevance keeps of the frames,
     seen_GFE; the last group is filled up.
@@ -177,7 +175,7 @@ def encode_stream(
         ready.close()
 
 
-def whole_groups(item: "Item", frames: Iterable[Tensor], size: int, groups: int) -> Generator[Tensor]:
+def whole_groups(item: Item, frames: Iterable[Tensor], size: int, groups: int) -> Generator[Tensor]:
     """A visual's frames in pieces of `groups` groups of `size`; the last frame fills up the last group."""
     want = groups * size
     waiting: list[Tensor] = []
@@ -203,7 +201,7 @@ def whole_groups(item: "Item", frames: Iterable[Tensor], size: int, groups: int)
         yield torch.cat([rest, rest[-1:].expand(fill, *rest.shape[1:])])
 
 
-def wrong_number(frames: int, item: "Item", size: int) -> DataError:
+def wrong_number(frames: int, item: Item, size: int) -> DataError:
     """What to say where a visual's frames and its place in the prompt do not fit."""
     return DataError(
         f"a visual has {frames} frames, but its place in the prompt {item.groups} groups of {size}.\n"
@@ -211,7 +209,7 @@ def wrong_number(frames: int, item: "Item", size: int) -> DataError:
     )
 
 
-def layout_of(encoded: "Encoded") -> Layout:
+def layout_of(encoded: Encoded) -> Layout:
     """The layout of one row."""
     return Layout(
         kind_BT=torch.tensor([encoded.kind], dtype=torch.uint8),

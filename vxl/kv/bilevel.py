@@ -9,19 +9,16 @@ Letters: C chunks · S entries before · M entries after · P means of R entries
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from vxl.errors import ConfigError
 from vxl.kv.budget import BudgetConfig, budget, one_of
-from vxl.kv.levels import saves, two_levels
 from vxl.kv.policy import Policy
-from vxl.relevance.base import Chunks, Question, chunks_of
-
-if TYPE_CHECKING:
-    from vxl.llm.cache import Cache
+from vxl.llm.cache import Cache
+from vxl.llm.chunks import Chunks, chunks_of, saves, two_levels
+from vxl.relevance.base import Question
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +61,7 @@ class Bilevel(Policy):
         super().__init__(config)
         self.settings = config
 
-    def before_question(self, cache: "Cache", question: Question) -> None:
+    def before_question(self, cache: Cache, question: Question) -> None:
         """Pools the chunks that matter least to the question."""
         settings = self.settings
         held_B = cache.valid()[:, 0].sum(dim=-1)

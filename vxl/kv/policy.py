@@ -6,15 +6,12 @@ must remember goes into `cache.state`, so that one policy serves any number of r
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from vxl.config.option import Option
-
-if TYPE_CHECKING:
-    from vxl.llm.cache import Cache
-    from vxl.llm.decoder import Decoder
-    from vxl.prefill.base import Piece, Prefill
-    from vxl.relevance.base import Question
+from vxl.llm.cache import Cache
+from vxl.llm.decoder import Decoder
+from vxl.option.option import Option
+from vxl.relevance.base import Question
+from vxl.sequence.piece import Piece
 
 SEED = "seed"
 """Where a cache notes its request's seed, for policies that draw."""
@@ -28,6 +25,10 @@ class PolicyConfig(Option):
 class Policy:
     """Keeps everything; policies override the hooks that they need."""
 
+    summarizes = False
+    """Whether visual tokens run in windows with beacons among them (vxl.prefill.summarizing); such a policy
+    has the methods of vxl.kv.vst.VST that plan them."""
+
     def __init__(self, config: PolicyConfig) -> None:
         self.config = config
         self.observe_chunks = 0
@@ -39,17 +40,8 @@ class Policy:
         self.numbers: dict[str, float] = {}
         """What the latest training pass drew, for the log."""
 
-    def equip(self, llm: "Decoder") -> None:
+    def equip(self, llm: Decoder) -> None:
         """Called when the language model is made, before its weights are: may give it parameters."""
-
-    def around(self, prefill: "Prefill", seed: int) -> "Prefill":
-        """The prefill that the model runs with: the given one, or one in its place.
-
-        Args:
-            prefill: The one that was asked for.
-            seed: The model's, for what is drawn in training.
-        """
-        return prefill
 
     @property
     def acts_in_prefill(self) -> bool:
@@ -60,26 +52,26 @@ class Policy:
     @property
     def keeps_all_watched(self) -> bool:
         """Whether what was watched is in the cache as if there were no policy, until a question comes."""
-        return not self.acts_in_prefill and type(self).around is Policy.around
+        return not self.acts_in_prefill and not self.summarizes
 
     @property
     def stays_near(self) -> bool:
         """Whether no token sees another at a distance that grows with the video."""
         return False
 
-    def before_chunk(self, cache: "Cache", piece: "Piece") -> "Piece":
+    def before_chunk(self, cache: Cache, piece: Piece) -> Piece:
         """Called before a piece of the prefill goes in; may insert tokens."""
         return piece
 
-    def after_chunk(self, cache: "Cache", piece: "Piece") -> None:
+    def after_chunk(self, cache: Cache, piece: Piece) -> None:
         """Called when a piece of the prefill is in the cache."""
 
-    def before_question(self, cache: "Cache", question: "Question") -> None:
+    def before_question(self, cache: Cache, question: Question) -> None:
         """Called once per batch of questions, on their own fork, before their tokens go in."""
 
-    def after_question(self, cache: "Cache", question: "Question") -> None:
+    def after_question(self, cache: Cache, question: Question) -> None:
         """Called when the questions' tokens are in the cache."""
         self.after_decode(cache)
 
-    def after_decode(self, cache: "Cache") -> None:
+    def after_decode(self, cache: Cache) -> None:
         """Called when each token of the answer is in the cache, and in place of `after_question`."""

@@ -4,7 +4,7 @@ Letters: B rows · N key-value heads · S entries · Q observing tokens.
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -13,11 +13,9 @@ from torch import Tensor
 from vxl.errors import ConfigError
 from vxl.kv.budget import BudgetConfig, budget
 from vxl.kv.policy import Policy
-
-if TYPE_CHECKING:
-    from vxl.llm.cache import Cache
-    from vxl.prefill.base import Piece
-    from vxl.relevance.base import Question
+from vxl.llm.cache import Cache
+from vxl.relevance.base import Question
+from vxl.sequence.piece import Piece
 
 WATCHED = "kv.snapkv"
 """Where a cache notes how many tokens its rows have watched."""
@@ -72,7 +70,7 @@ class SnapKV(Policy):
         """Whether pieces of the prefill are to be single chunks."""
         return self.settings.at == "chunks"
 
-    def after_chunk(self, cache: "Cache", piece: "Piece") -> None:
+    def after_chunk(self, cache: Cache, piece: Piece) -> None:
         """Evicts down to the budget of what was watched so far."""
         if self.settings.at != "chunks":
             return
@@ -84,7 +82,7 @@ class SnapKV(Policy):
         own_B = cache.observed.real_BQ.sum(dim=1)
         self.evict(cache, room_B, last=cache.observed.tokens, stay_B=torch.minimum(own_B, room_B))
 
-    def after_question(self, cache: "Cache", question: "Question") -> None:
+    def after_question(self, cache: Cache, question: Question) -> None:
         """Evicts what was watched down to the budget; the question's own entries stay beside it."""
         if self.settings.at == "question":
             own_B = question.tokens_B
@@ -92,7 +90,7 @@ class SnapKV(Policy):
             room_B = budget(self.settings, watched_B) + own_B
             self.evict(cache, room_B, last=question.embeds_BTD.shape[1], stay_B=own_B)
 
-    def evict(self, cache: "Cache", room_B: Tensor, *, last: int, stay_B: Tensor) -> None:
+    def evict(self, cache: Cache, room_B: Tensor, *, last: int, stay_B: Tensor) -> None:
         """Drops the entries with the least attention.
 
         Args:
@@ -114,7 +112,7 @@ class SnapKV(Policy):
             keep.append(self.best(votes_BNS, valid_BNS, sure_BNS, room_B))
         cache.keep(keep)
 
-    def votes(self, cache: "Cache", layer: int, valid_BNS: Tensor, index_BNS: Tensor) -> Tensor:
+    def votes(self, cache: Cache, layer: int, valid_BNS: Tensor, index_BNS: Tensor) -> Tensor:
         """Attention of the observing tokens on every entry, summed, [B, N, S]."""
         observed = cache.observed
         assert observed is not None, "nobody observed the last pass"

@@ -1,17 +1,14 @@
 """Attention sinks and a window of recent tokens (StreamingLLM, arXiv 2309.17453, section 3)."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from vxl.errors import ConfigError
 from vxl.kv.policy import Policy, PolicyConfig
-
-if TYPE_CHECKING:
-    from vxl.llm.cache import Cache
-    from vxl.prefill.base import Piece
+from vxl.llm.cache import Cache
+from vxl.sequence.piece import Piece
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,15 +46,15 @@ class Streaming(Policy):
         """Whether the gap is closed: nothing is farther away than the budget then."""
         return self.compact
 
-    def after_chunk(self, cache: "Cache", piece: "Piece") -> None:
+    def after_chunk(self, cache: Cache, piece: Piece) -> None:
         """Evicts down to the budget."""
         self.evict(cache)
 
-    def after_decode(self, cache: "Cache") -> None:
+    def after_decode(self, cache: Cache) -> None:
         """Evicts down to the budget."""
         self.evict(cache)
 
-    def evict(self, cache: "Cache") -> None:
+    def evict(self, cache: Cache) -> None:
         """Drops what lies between the sinks and the window, row by row."""
         if cache.entries() <= self.tokens:
             return
@@ -69,7 +66,7 @@ class Streaming(Policy):
         if self.compact:
             cache.move(self.closed(cache))
 
-    def closed(self, cache: "Cache") -> Tensor:
+    def closed(self, cache: Cache) -> Tensor:
         """Positions with the gap closed.
 
         Only distances matter to rotary positions, so it is the few sinks that move up to the window.

@@ -8,21 +8,18 @@ window, the text and the answer read those. Text and time text stay as they are.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 
-from vxl.data.layout import Kind
-from vxl.data.seeds import generator
 from vxl.errors import ConfigError
 from vxl.kv.density import intervals
 from vxl.kv.policy import Policy, PolicyConfig
 from vxl.llm.beacon import PROJECTIONS, Letter
-
-if TYPE_CHECKING:
-    from vxl.llm.decoder import Decoder
-    from vxl.prefill.base import Prefill
+from vxl.llm.decoder import Decoder
+from vxl.seeds import generator
+from vxl.sequence.layout import Kind
 
 ROOM = 1024
 """Tokens of text that `draw=adapt` leaves room for."""
@@ -150,19 +147,15 @@ NOWHERE = np.empty(0, dtype=np.int64)
 class VST(Policy):
     """Says where windows end, which ratio each has, and where its beacons stand."""
 
+    summarizes = True
+
     def __init__(self, config: VSTConfig) -> None:
         super().__init__(config)
         self.settings = config
 
-    def equip(self, llm: "Decoder") -> None:
+    def equip(self, llm: Decoder) -> None:
         """Gives the language model its beacons."""
         llm.add_beacons(self.settings.projections, self.settings.token)
-
-    def around(self, prefill: "Prefill", seed: int) -> "Prefill":
-        """Windows take the place of whatever passes `prefill` would make."""
-        from vxl.prefill.summarizing import Summarizing
-
-        return Summarizing(prefill, self, seed)
 
     def segments(
         self,
@@ -180,7 +173,7 @@ class VST(Policy):
         """Cuts a row's next tokens into segments.
 
         Args:
-            kind_T: What each is, see vxl.data.layout.
+            kind_T: What each is, see vxl.sequence.layout.
             item_T: Its video or image; -1 at text.
             group_T: Its group.
             progress: Where the row is.

@@ -11,7 +11,7 @@ Letters: B rows · N key-value heads (1 where all heads agree) · S entries · H
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,9 +20,7 @@ from vxl.llm.block import Block, Choice, Places, Room, alone, at_end, choose, jo
 from vxl.llm.offload import mover
 from vxl.llm.rope import Rotary
 from vxl.llm.step import Observed, Step
-
-if TYPE_CHECKING:
-    from vxl.data.layout import Layout
+from vxl.sequence.layout import Layout
 
 
 class Cache:
@@ -95,7 +93,7 @@ class Cache:
         """Which fed token each entry of a layer comes from, int64 [B, N, S]."""
         return self._joined([block.index_BNS for block in self.layers[layer]], torch.int64)
 
-    def append(self, step: Step, layout: "Layout | None" = None) -> None:
+    def append(self, step: Step, layout: Layout | None = None) -> None:
         """Takes in what the layers left in `step.new`; a step can be appended once."""
         assert step.new is not None, "the step was made without a cache"
         tokens = step.positions_BT.shape[1]
@@ -260,7 +258,7 @@ class Cache:
         there."""
         if device.type == self.next_B.device.type and device.index in (None, self.next_B.device.index):
             return self
-        from vxl.checkpoint.tree import moved
+        from vxl.llm.state import moved
 
         copy = Cache(len(self.layers), self.rotary, device, rows=self.rows, memo=self.memo, room=self.room)
         copy.fed = self.fed

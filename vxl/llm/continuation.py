@@ -8,7 +8,6 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.nn.attention.bias import causal_lower_right
 
 # Elements of the largest mask that is made at once.
 MASK = 1 << 24
@@ -51,6 +50,8 @@ def attend_causal(
                 query, key, value, is_causal=True, scale=scaling, enable_gqa=True
             )
         if query.is_cuda and query.dtype in (torch.float16, torch.bfloat16):
+            from torch.nn.attention.bias import causal_lower_right  # imports torch._dynamo: 2 s
+
             bias = causal_lower_right(queries, keys)
             return F.scaled_dot_product_attention(
                 query, key, value, attn_mask=bias, scale=scaling, enable_gqa=True

@@ -3,13 +3,13 @@
 import logging
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from pickle import UnpicklingError
+from typing import Any, Literal
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from vxl.checkpoint.packaged import refuse_unfetched
-from vxl.config.option import Option, option
 from vxl.errors import CheckpointError, ConfigError
 from vxl.llm import fused
 from vxl.llm.attention import NAME, register
@@ -21,9 +21,9 @@ from vxl.llm.lora import LoRAConfig, adapt, is_update
 from vxl.llm.rope import Rotary, check_layout
 from vxl.llm.step import Slots, Step, documents
 from vxl.llm.windows import Windows
-
-if TYPE_CHECKING:
-    from vxl.data.layout import Layout
+from vxl.option.option import Option, option
+from vxl.sequence.layout import Layout
+from vxl.weights.fetched import refuse_unfetched
 
 log = logging.getLogger(__name__)
 
@@ -144,9 +144,7 @@ class Decoder(nn.Module):
         """
         if self.config.weights == "random":
             return
-        from pickle import UnpicklingError
 
-        from safetensors import SafetensorError
         from transformers import AutoModelForCausalLM
 
         try:
@@ -297,7 +295,7 @@ class Decoder(nn.Module):
         cache: Cache,
         *,
         valid_BT: Tensor | None = None,
-        layout: "Layout | None" = None,
+        layout: Layout | None = None,
         windows: Windows | None = None,
         beacons: Tensor | None = None,
         observe: int = 0,

@@ -9,8 +9,9 @@ At inference the whole body is run here. In training each layer is still called 
 is around a layer (activation checkpointing, sharding, compiling) stays as it is.
 """
 
+from collections.abc import Callable
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,9 +23,8 @@ from vxl.llm.lora import LoRALinear
 from vxl.llm.step import New, Step
 from vxl.precision import kind_of
 
-if TYPE_CHECKING:
-    from vxl.llm.replay import Tail
-
+Attend = Callable[[int, Tensor, Tensor, Tensor, Tensor, Tensor, float], Tensor]
+"""(layer, query, key, value, cosine, sine, scale) -> output [B, 1, query heads, H]."""
 KNOWN = ("Qwen2Model", "Qwen3Model", "LlamaModel")
 """Bodies whose layers are norm, attention, norm, gated SiLU."""
 
@@ -59,14 +59,15 @@ def plain(layer: Any) -> bool:
     )
 
 
-def run(body: Any, embeds_BTD: Tensor, step: Step, tail: "Tail | None" = None) -> Tensor:
+def run(body: Any, embeds_BTD: Tensor, step: Step, attend: Attend | None = None) -> Tensor:
     """hidden_BTD after the final norm; see `Decoder.forward`.
 
     Args:
         body: The model of transformers, without its output layer.
         embeds_BTD: What goes in.
         step: The pass.
-        tail: Where a captured step puts its token, instead of into `step.new`.
+        attend: Attention of a captured step, which keeps the new token itself; None = through the step, into
+            `step.new`.
     """
     from vxl.llm.kernels import pointwise
 
@@ -74,7 +75,7 @@ def run(body: Any, embeds_BTD: Tensor, step: Step, tail: "Tail | None" = None) -
     total, add = embeds_BTD, None
     angles = half_angles(step, embeds_BTD.dtype)
     for layer in body.layers:
-        total, add = through(layer, total, add, angles, step, pointwise, tail=tail)
+        total, add = through(layer, total, add, angles, step, pointwise, attend=attend)
     return pointwise.rms_norm(total, add, body.norm.weight, body.norm.variance_epsilon)[0]
 
 
@@ -123,7 +124,7 @@ def through(
     step: Step,
     kernels: Any,
     *,
-    tail: "Tail | None" = None,
+    attend: Attend | None = None,
     kind: torch.dtype | None = None,
 ) -> tuple[Tensor, Tensor]:
     """One layer: its input is the sum of two tensors, and so is its output.
@@ -135,7 +136,7 @@ def through(
         angles: Of `half_angles`.
         step: The pass.
         kernels: The module with the steps between the products: with gradients, or for inference.
-        tail: See `run`.
+        attend: See `run`.
         kind: Precision of the products; None = that of `total`.
     """
     norm, attention, mlp = layer.input_layernorm, layer.self_attn, layer.mlp
@@ -149,8 +150,8 @@ def through(
         query = kernels.rms_norm(query, None, attention.q_norm.weight, attention.q_norm.variance_epsilon)[0]
         key = kernels.rms_norm(key, None, attention.k_norm.weight, attention.k_norm.variance_epsilon)[0]
     query, key, value = (x.transpose(1, 2) for x in (query, key, value))
-    if tail is not None:
-        out = tail.attend(attention.layer_idx, query, key, value, cos, sin, attention.scaling)
+    if attend is not None:
+        out = attend(attention.layer_idx, query, key, value, cos, sin, attention.scaling)
     else:
         rotated = kernels.turned(key, cos, sin)
         if step.new is not None:

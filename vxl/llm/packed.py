@@ -117,3 +117,6 @@ def hold_again(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     """Packs what a checkpoint was read into: `state_dict` gave packed layers' weights as copies."""
     for name, layer in packed(model):
         layer.hold(tensors[f"{name}.weight"])
+
+
+Frozen = Literal["same", "bf16", Packing]

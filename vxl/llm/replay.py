@@ -7,7 +7,6 @@ are written into.
 """
 
 import threading
-from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 import torch
@@ -16,11 +15,9 @@ from torch import Tensor
 from vxl.llm import fused
 from vxl.llm.block import Block
 from vxl.llm.cache import Cache
+from vxl.llm.decoder import Decoder
 from vxl.llm.kernels import WIDTHS
 from vxl.llm.step import Step
-
-if TYPE_CHECKING:
-    from vxl.llm.decoder import Decoder
 
 TAIL = 512
 """Least room of a tail, in entries."""
@@ -33,7 +30,7 @@ ROWS = 8
 class Tail:
     """A captured step of decoding: its fixed tensors, and the graph."""
 
-    def __init__(self, llm: "Decoder", cache: Cache, room: int) -> None:
+    def __init__(self, llm: Decoder, cache: Cache, room: int) -> None:
         """Makes room for a cache's entries beside its largest blocks; `fill` puts them there."""
         from vxl.llm.kernels.ranges import Tiles
         from vxl.llm.kernels.steps import FEW, LEAST, PROGRAMS
@@ -125,7 +122,7 @@ class Tail:
         """One token a row through the model; counts on by itself."""
         cos_BTH, sin_BTH = self.llm.rotary.angles(self.positions_B1, torch.float32)
         step = Step(self.positions_B1, self.llm.rotary, cos_BTH, sin_BTH)
-        hidden_BTD = fused.run(self.llm.causal_lm.model, self.llm.embed(self.tokens_B1), step, self)
+        hidden_BTD = fused.run(self.llm.causal_lm.model, self.llm.embed(self.tokens_B1), step, self.attend)
         logits_BV = self.llm.logits(hidden_BTD[:, -1])
         self.tiles.bounds[:, :, 2:] += 1
         self.positions_B1 += 1
@@ -167,7 +164,7 @@ def main_block(blocks: tuple[Block, ...]) -> Block:
     return max(blocks, key=len)
 
 
-def suits(llm: "Decoder", cache: Cache, tokens: int) -> bool:
+def suits(llm: Decoder, cache: Cache, tokens: int) -> bool:
     """Whether decoding `tokens` more tokens a row can be a graph."""
     if cache.rows > ROWS or not all(cache.layers):
         return False
@@ -189,7 +186,7 @@ def suits(llm: "Decoder", cache: Cache, tokens: int) -> bool:
     )
 
 
-def tail_for(llm: "Decoder", source: Cache, cache: Cache, tokens: int) -> Tail:
+def tail_for(llm: Decoder, source: Cache, cache: Cache, tokens: int) -> Tail:
     """A filled tail for a fork of `source`; hold the lock of `TAILS[source]`.
 
     Args:

@@ -1,5 +1,6 @@
 """Rotary positions, applied by us: keys are stored un-rotated and turned to where a step says they stand."""
 
+import sys
 from typing import Any
 
 import torch
@@ -95,8 +96,6 @@ def check_layout(model: Any, rotary: Rotary) -> None:
 
     Compares both on one head; takes microseconds.
     """
-    import sys
-
     theirs = getattr(sys.modules[type(model).__module__], "apply_rotary_pos_emb", None)
     width = 2 * len(rotary.frequencies)
     with torch.device("cpu"):

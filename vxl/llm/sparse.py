@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vxl.llm.backends import flex_function
 from vxl.llm.step import Step
 
 BLOCK = 128
@@ -18,8 +19,6 @@ def attend_sparse(
     query: Tensor, key: Tensor, value: Tensor, scaling: float | None, step: Step, compiled: bool
 ) -> Tensor:
     """Attention of whole sequences with windows, [B, query heads, T, H]; differentiable on CUDA."""
-    from vxl.llm.backends import flex_function
-
     if "sparse" not in step.scratch:
         step.scratch["sparse"] = sparse_mask(len(query), query.shape[2], step, query.device)
     function = flex_function(compiled)

@@ -7,16 +7,14 @@ when the pass is over.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from vxl.llm.block import Block
 from vxl.llm.rope import Rotary
 from vxl.llm.windows import Windows
-
-if TYPE_CHECKING:
-    from vxl.llm.cache import Block
 
 
 class Span(NamedTuple):
@@ -43,7 +41,7 @@ class Step:
     backend: str = "sdpa"
     spans: tuple[Span, ...] | None = None
     """Documents of the batch; None = every row is one causal sequence (padding behind it harms nobody)."""
-    past: "tuple[tuple[Block, ...], ...] | None" = None
+    past: tuple[tuple[Block, ...], ...] | None = None
     """Blocks of the cache per layer, as they were when the step was made."""
     valid_BT: Tensor | None = None
     """Real tokens of a cached step; None = all."""

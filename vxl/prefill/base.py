@@ -7,18 +7,16 @@ piece.
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from vxl.config.option import Option
 from vxl.errors import ConfigError
-
-if TYPE_CHECKING:
-    from vxl.data.layout import Layout
-    from vxl.kv.policy import Policy
-    from vxl.llm.cache import Cache
-    from vxl.llm.decoder import Decoder
+from vxl.kv.policy import Policy
+from vxl.llm.cache import Cache
+from vxl.llm.decoder import Decoder
+from vxl.option.option import Option
+from vxl.sequence.layout import Layout
+from vxl.sequence.piece import Piece
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,33 +34,6 @@ class PrefillConfig(Option):
             )
 
 
-@dataclass(frozen=True, eq=False)
-class Piece:
-    """Consecutive tokens on their way into the model."""
-
-    embeds_BTD: Tensor
-    layout: "Layout"
-    valid_BT: Tensor | None = None
-    """Real tokens (padding stands on the right); None = all."""
-    host: "Layout | None" = None
-    """The layout in the host's memory, where somebody has it: reading it there makes nobody wait for a
-    device."""
-
-    @property
-    def on_host(self) -> "Layout":
-        """The layout in the host's memory."""
-        return self.layout.to("cpu") if self.host is None else self.host
-
-    def part(self, start: int, stop: int) -> "Piece":
-        """Columns [start, stop)."""
-        return Piece(
-            self.embeds_BTD[:, start:stop],
-            self.layout.slice(start, stop),
-            None if self.valid_BT is None else self.valid_BT[:, start:stop],
-            None if self.host is None else self.host.slice(start, stop),
-        )
-
-
 class Prefill(ABC):
     """Runs sequences through a language model."""
 
@@ -72,11 +43,11 @@ class Prefill(ABC):
     @abstractmethod
     def forward(
         self,
-        llm: "Decoder",
-        policy: "Policy",
+        llm: Decoder,
+        policy: Policy,
         embeds_BTD: Tensor,
         positions_BT: Tensor,
-        layout: "Layout",
+        layout: Layout,
         draw: int = 0,
     ) -> Tensor:
         """Runs whole sequences, with gradients, and keeps nothing.
@@ -93,13 +64,13 @@ class Prefill(ABC):
             hidden_BTD, the final hidden state of every token (of padding: anything).
         """
 
-    def begin(self, policy: "Policy", cache: "Cache", tokens: int) -> None:
+    def begin(self, policy: Policy, cache: Cache, tokens: int) -> None:
         """Called before the first piece of `tokens` tokens in all: makes room where all of them will stay."""
         if not policy.acts_in_prefill:
             cache.reserve = tokens
 
     @abstractmethod
-    def feed(self, llm: "Decoder", policy: "Policy", cache: "Cache", piece: Piece) -> Tensor:
+    def feed(self, llm: Decoder, policy: Policy, cache: Cache, piece: Piece) -> Tensor:
         """Runs the next piece of whole groups (or of text) behind what the cache has, and keeps what
         `policy` keeps.
 
@@ -107,6 +78,6 @@ class Prefill(ABC):
             hidden_BTD of the tokens that went through the model.
         """
 
-    def finish(self, llm: "Decoder", policy: "Policy", cache: "Cache") -> None:
+    def finish(self, llm: Decoder, policy: Policy, cache: Cache) -> None:
         """Called when everything before the question has been fed: runs what was held back."""
         return

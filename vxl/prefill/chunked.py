@@ -8,23 +8,21 @@ alone.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from vxl.data.layout import Kind
 from vxl.errors import ConfigError
+from vxl.kv.policy import Policy
+from vxl.llm.cache import Cache
+from vxl.llm.decoder import Decoder
 from vxl.llm.step import Span, documents, runs
 from vxl.llm.windows import Sight, Window, Windows
-from vxl.prefill.base import Piece, Prefill, PrefillConfig
-
-if TYPE_CHECKING:
-    from vxl.data.layout import Layout
-    from vxl.kv.policy import Policy
-    from vxl.llm.cache import Cache
-    from vxl.llm.decoder import Decoder
+from vxl.prefill.base import Prefill, PrefillConfig
+from vxl.sequence.layout import Kind, Layout
+from vxl.sequence.piece import Piece
 
 STATE = "prefill.chunked"
 """Where a cache notes what its rows have been fed."""
@@ -92,11 +90,11 @@ class Chunked(Prefill):
 
     def forward(
         self,
-        llm: "Decoder",
-        policy: "Policy",
+        llm: Decoder,
+        policy: Policy,
         embeds_BTD: Tensor,
         positions_BT: Tensor,
-        layout: "Layout",
+        layout: Layout,
         draw: int = 0,
     ) -> Tensor:
         """See `Prefill.forward`; all rows and documents in one pass."""
@@ -116,7 +114,7 @@ class Chunked(Prefill):
         )
         return llm(embeds_BTD, llm.step(positions_BT, windows=Windows(windows, 0)))
 
-    def feed(self, llm: "Decoder", policy: "Policy", cache: "Cache", piece: Piece) -> Tensor:
+    def feed(self, llm: Decoder, policy: Policy, cache: Cache, piece: Piece) -> Tensor:
         """See `Prefill.feed`; a piece may hold several chunks or begin inside one."""
         hidden = []
         for start, stop in self.passes(policy, cache, piece):
@@ -138,7 +136,7 @@ class Chunked(Prefill):
             policy.after_chunk(cache, part)
         return hidden[0] if len(hidden) == 1 else torch.cat(hidden, dim=1)
 
-    def passes(self, policy: "Policy", cache: "Cache", piece: Piece) -> Iterator[tuple[int, int]]:
+    def passes(self, policy: Policy, cache: Cache, piece: Piece) -> Iterator[tuple[int, int]]:
         """Cuts a piece into passes of whole texts and chunks (of any row): (start, stop)."""
         tokens = piece.embeds_BTD.shape[1]
         cuts = {0}
@@ -148,14 +146,14 @@ class Chunked(Prefill):
         starts = sorted(cuts)[:: 1 if policy.acts_in_prefill else self.chunks_per_pass]
         yield from zip(starts, [*starts[1:], tokens], strict=True)
 
-    def progress(self, cache: "Cache", piece: Piece) -> Sequence[Progress]:
+    def progress(self, cache: Cache, piece: Piece) -> Sequence[Progress]:
         """Of every row, or one for all of them while they are fed alike."""
         known: tuple[Progress, ...] = cache.state.get(STATE, (NOTHING,))
         if len(known) > 1 or alike(piece.on_host):
             return known
         return known * len(piece.embeds_BTD)
 
-    def chunks(self, progress: Progress, layout: "Layout", row: int) -> tuple[np.ndarray, Progress]:
+    def chunks(self, progress: Progress, layout: Layout, row: int) -> tuple[np.ndarray, Progress]:
         """Each column's chunk, counted through everything that the row was fed, -1 at text; and the progress,
         with the new chunks' starts counted from the first of these columns."""
         item_T, group_T = layout.item_BT[row].numpy(), layout.group_BT[row].numpy()
@@ -177,7 +175,7 @@ class Chunked(Prefill):
         return chunk_T, Progress(progress.always_A, starts_C, item, first_group, chunk)
 
     def look(
-        self, progress: Progress, layout: "Layout", row: int, first: int, document: bool = False
+        self, progress: Progress, layout: Layout, row: int, first: int, document: bool = False
     ) -> tuple[Window, Progress]:
         """What a row's new columns see, and the progress when they are in.
 
@@ -209,7 +207,7 @@ class Chunked(Prefill):
         )
 
 
-def alike(layout: "Layout") -> bool:
+def alike(layout: Layout) -> bool:
     """Whether all rows are of one layout."""
     same = (layout.kind_BT, layout.group_BT, layout.item_BT)
     return all(bool((tensor == tensor[:1]).all()) for tensor in same)

@@ -1,17 +1,15 @@
 """Every token sees every earlier token of its document."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from vxl.prefill.base import Piece, Prefill, PrefillConfig
-
-if TYPE_CHECKING:
-    from vxl.data.layout import Layout
-    from vxl.kv.policy import Policy
-    from vxl.llm.cache import Cache
-    from vxl.llm.decoder import Decoder
+from vxl.kv.policy import Policy
+from vxl.llm.cache import Cache
+from vxl.llm.decoder import Decoder
+from vxl.prefill.base import Prefill, PrefillConfig
+from vxl.sequence.layout import Layout
+from vxl.sequence.piece import Piece
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,17 +27,17 @@ class Full(Prefill):
 
     def forward(
         self,
-        llm: "Decoder",
-        policy: "Policy",
+        llm: Decoder,
+        policy: Policy,
         embeds_BTD: Tensor,
         positions_BT: Tensor,
-        layout: "Layout",
+        layout: Layout,
         draw: int = 0,
     ) -> Tensor:
         """See `Prefill.forward`."""
         return llm(embeds_BTD, llm.step(positions_BT, document_BT=layout.document_BT))
 
-    def feed(self, llm: "Decoder", policy: "Policy", cache: "Cache", piece: Piece) -> Tensor:
+    def feed(self, llm: Decoder, policy: Policy, cache: Cache, piece: Piece) -> Tensor:
         """See `Prefill.feed`."""
         piece = policy.before_chunk(cache, piece)
         hidden_BTD = llm.extend(

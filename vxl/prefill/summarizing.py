@@ -7,26 +7,24 @@ through the cache.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING
+from typing import cast
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vxl.agree import most
-from vxl.data.layout import Kind, Layout
+from vxl.distributed import most
 from vxl.errors import ConfigError
-from vxl.kv.policy import SEED
+from vxl.kv.policy import SEED, Policy
 from vxl.kv.vst import VST, Progress, Segment
 from vxl.llm.block import sent
-from vxl.prefill.base import Piece, Prefill
-from vxl.selector.rows import Rows, gather
-
-if TYPE_CHECKING:
-    from vxl.kv.policy import Policy
-    from vxl.llm.cache import Cache
-    from vxl.llm.decoder import Decoder
+from vxl.llm.cache import Cache
+from vxl.llm.decoder import Decoder
+from vxl.prefill.base import Prefill
+from vxl.sequence.layout import Kind, Layout
+from vxl.sequence.piece import Piece
+from vxl.sequence.rows import Rows, gather
 
 STATE = "prefill.summarizing"
 """Where a cache notes how far its rows are."""
@@ -56,6 +54,17 @@ class Round:
     """What of it stays in the cache."""
 
 
+def around(prefill: Prefill, policy: Policy, seed: int) -> Prefill:
+    """The prefill that a model runs with: in windows where its policy summarizes, else the given one.
+
+    Args:
+        prefill: The one that was asked for.
+        policy: The model's.
+        seed: The model's, for ratios that are drawn in training.
+    """
+    return Summarizing(prefill, cast(VST, policy), seed) if policy.summarizes else prefill
+
+
 class Summarizing(Prefill):
     """Runs sequences window by window.
 
@@ -72,8 +81,8 @@ class Summarizing(Prefill):
 
     def forward(
         self,
-        llm: "Decoder",
-        policy: "Policy",
+        llm: Decoder,
+        policy: Policy,
         embeds_BTD: Tensor,
         positions_BT: Tensor,
         layout: Layout,
@@ -114,19 +123,19 @@ class Summarizing(Prefill):
             hidden_ND = hidden_ND + 0.0 * self.pass_idly(llm, embeds_BTD).sum()
         return hidden_ND.view(rows, width, depth)
 
-    def begin(self, policy: "Policy", cache: "Cache", tokens: int) -> None:
+    def begin(self, policy: Policy, cache: Cache, tokens: int) -> None:
         """See `Prefill.begin`; makes no room, since few tokens stay."""
 
-    def feed(self, llm: "Decoder", policy: "Policy", cache: "Cache", piece: Piece) -> Tensor:
+    def feed(self, llm: Decoder, policy: Policy, cache: Cache, piece: Piece) -> Tensor:
         """See `Prefill.feed`. A window that may go on waits for the next piece, so that no number depends on
         where pieces end."""
         return self.go_on(llm, cache, piece, ended=False)
 
-    def finish(self, llm: "Decoder", policy: "Policy", cache: "Cache") -> None:
+    def finish(self, llm: Decoder, policy: Policy, cache: Cache) -> None:
         """Runs the window that waits."""
         self.go_on(llm, cache, None, ended=True)
 
-    def go_on(self, llm: "Decoder", cache: "Cache", piece: Piece | None, *, ended: bool) -> Tensor:
+    def go_on(self, llm: Decoder, cache: Cache, piece: Piece | None, *, ended: bool) -> Tensor:
         """Runs what waits and a piece, as far as windows are whole."""
         held: Held = cache.state.get(STATE, Held((Progress(),) * cache.rows))
         pieces = [part for part in (held.waiting, piece) if part is not None]
@@ -141,8 +150,8 @@ class Summarizing(Prefill):
 
     def plan(
         self,
-        llm: "Decoder",
-        cache: "Cache",
+        llm: Decoder,
+        cache: Cache,
         piece: Piece,
         progress: Sequence[Progress],
         draws: Sequence[int],
@@ -170,9 +179,7 @@ class Summarizing(Prefill):
             after.append(now)
         return plans, taken, after
 
-    def run(
-        self, llm: "Decoder", cache: "Cache", piece: Piece, round_: Round, *, layout: bool = False
-    ) -> Tensor:
+    def run(self, llm: Decoder, cache: Cache, piece: Piece, round_: Round, *, layout: bool = False) -> Tensor:
         """Makes one pass and drops what does not stay; hidden_BLD, the beacons' included."""
         assert llm.beacon is not None
         device, (rows, width, depth) = piece.embeds_BTD.device, piece.embeds_BTD.shape
@@ -200,7 +207,7 @@ class Summarizing(Prefill):
                 cache.join()
         return hidden_BLD
 
-    def pass_idly(self, llm: "Decoder", embeds_BTD: Tensor) -> Tensor:
+    def pass_idly(self, llm: Decoder, embeds_BTD: Tensor) -> Tensor:
         """A pass of one token that counts for nothing."""
         assert llm.beacon is not None
         nowhere = torch.empty(0, dtype=torch.int64, device=embeds_BTD.device)

@@ -1,15 +1,13 @@
 """Every chunk matters."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from vxl.relevance.base import Chunks, Question, Relevance, RelevanceConfig
-
-if TYPE_CHECKING:
-    from vxl.llm.cache import Cache
+from vxl.llm.cache import Cache
+from vxl.llm.chunks import Chunks
+from vxl.relevance.base import Question, Relevance, RelevanceConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +23,6 @@ class All(Relevance):
     def __init__(self, config: AllConfig) -> None:
         super().__init__(config)
 
-    def score(self, question: Question, chunks: Chunks, cache: "Cache") -> Tensor:
+    def score(self, question: Question, chunks: Chunks, cache: Cache) -> Tensor:
         """See `Relevance.score`."""
         return torch.full((cache.rows, chunks.count), torch.inf, device=chunks.chunk_BS.device)

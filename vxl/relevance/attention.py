@@ -1,17 +1,14 @@
 """The attention that the language model itself pays to each chunk when it reads the question."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from vxl.errors import ConfigError
-from vxl.kv.levels import two_levels
-from vxl.relevance.base import Chunks, Question, Relevance, RelevanceConfig, chunks_of
-
-if TYPE_CHECKING:
-    from vxl.llm.cache import Cache
+from vxl.llm.cache import Cache
+from vxl.llm.chunks import Chunks, chunks_of, two_levels
+from vxl.relevance.base import Question, Relevance, RelevanceConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +37,7 @@ class Attention(Relevance):
         self.layers = config.layers
         self.pool = config.pool
 
-    def score(self, question: Question, chunks: Chunks, cache: "Cache") -> Tensor:
+    def score(self, question: Question, chunks: Chunks, cache: Cache) -> Tensor:
         """See `Relevance.score`: the mean over layers, heads and the question's tokens of the attention on a
         chunk's visual tokens."""
         layers = self.chosen(question.llm.layers)

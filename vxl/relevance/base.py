@@ -8,19 +8,16 @@ Letters: C chunks · S entries of a cache.
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from vxl.config.option import Option
-from vxl.data.layout import Kind
-from vxl.prefill.base import Piece
-
-if TYPE_CHECKING:
-    from vxl.llm.cache import Cache
-    from vxl.llm.decoder import Decoder
-    from vxl.vision.base import VisionEncoder
+from vxl.llm.cache import Cache
+from vxl.llm.chunks import Chunks
+from vxl.llm.decoder import Decoder
+from vxl.option.option import Option
+from vxl.sequence.piece import Piece
+from vxl.vision.base import VisionEncoder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +43,7 @@ class Seen:
 class Question(Piece):
     """Questions on their way into the model, a row each."""
 
-    llm: "Decoder"
+    llm: Decoder
     relevance: "Relevance"
     tokens: tuple[tuple[int, ...], ...]
     """Each row's tokens."""
@@ -63,38 +60,13 @@ class Question(Piece):
         return torch.tensor([len(tokens) for tokens in self.tokens], device=self.embeds_BTD.device)
 
 
-@dataclass(frozen=True, eq=False)
-class Chunks:
-    """Consecutive groups of one visual, `groups` at a time: how a cache's entries fall into chunks."""
-
-    chunk_BS: Tensor
-    """Chunk of each entry, int64; -1 at text."""
-    visual_BS: Tensor
-    """Which entries are visual tokens."""
-    group_BS: Tensor
-    """Group of each entry, counted through all visuals; -1 at text."""
-    valid_BS: Tensor
-    """Entries that exist."""
-    of_group_G: Tensor
-    """Chunk of each group, int64."""
-    ends_C: Tensor
-    """Chunks that are a visual's first or last, bool."""
-    groups: int
-    """Groups of a chunk; a visual's last one may have fewer."""
-
-    @property
-    def count(self) -> int:
-        """C."""
-        return len(self.ends_C)
-
-
 class Relevance(ABC):
     """Scores chunks. `inf` makes sure of a chunk whatever the budget, `-inf` rules it out."""
 
     def __init__(self, config: RelevanceConfig) -> None:
         self.config = config
 
-    def equip(self, vision: "VisionEncoder") -> None:
+    def equip(self, vision: VisionEncoder) -> None:
         """Called once with the model's vision tower; raises ConfigError where it does not do."""
         return
 
@@ -112,7 +84,7 @@ class Relevance(ABC):
         return type(self).__name__
 
     @abstractmethod
-    def score(self, question: Question, chunks: Chunks, cache: "Cache") -> Tensor:
+    def score(self, question: Question, chunks: Chunks, cache: Cache) -> Tensor:
         """Scores of every chunk for every row, float [B, C]: the higher, the more it matters.
 
         Args:
@@ -120,35 +92,3 @@ class Relevance(ABC):
             chunks: The chunks of the cache's entries.
             cache: What was watched; it must not be changed.
         """
-
-
-def chunks_of(cache: "Cache", groups: int) -> Chunks:
-    """Cuts what a cache has into chunks of `groups` groups. Chunks never span two visuals."""
-    layouts, device = cache.layouts, cache.next_B.device
-    assert sum(layout.shape[1] for layout in layouts) == cache.fed, "what was fed is not known"
-
-    def columns(name: str) -> Tensor:
-        parts = [getattr(layout, name).expand(cache.rows, -1) for layout in layouts]
-        return torch.cat(parts, dim=1).to(device)
-
-    index_BS, valid_BS = cache.index()[:, 0], cache.valid()[:, 0]
-    kind_BS = columns("kind_BT").gather(1, index_BS)
-    group_BT, item_BT = columns("group_BT").long(), columns("item_BT").long()
-    count = int(group_BT.max()) + 1 if group_BT.numel() else 0
-    # Rows show the same visuals, though a selector may have dropped different groups of them.
-    item_G = torch.full((count + 1,), -1, device=device)
-    item_G = item_G.scatter_reduce(0, (group_BT % (count + 1)).flatten(), item_BT.flatten(), "amax")
-    item_G = item_G[:count].cummax(dim=0).values
-    first_G = item_G != torch.cat((item_G.new_full((1,), -2), item_G[:-1]))
-    number_G = torch.arange(count, device=device)
-    start_G = torch.where(first_G, number_G, 0).cummax(dim=0).values
-    begins_G = (number_G - start_G) % groups == 0
-    of_group_G = begins_G.long().cumsum(0) - 1
-    total = int(of_group_G[-1]) + 1 if count else 0
-    last_G = torch.cat((first_G[1:], first_G.new_ones(min(1, count))))
-    ends_C = torch.zeros(total, dtype=torch.bool, device=device)
-    ends_C[of_group_G[first_G | last_G]] = True
-    group_BS = group_BT.gather(1, index_BS)
-    chunk_BS = torch.where(group_BS < 0, -1, of_group_G[group_BS.clamp(min=0)] if count else -1)
-    visual_BS = (kind_BS == Kind.VISUAL) & valid_BS
-    return Chunks(chunk_BS, visual_BS, group_BS, valid_BS, of_group_G, ends_C, groups)

@@ -6,16 +6,15 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from vxl.errors import DataError
-from vxl.relevance.base import Chunks, Question, Relevance, RelevanceConfig
-
-if TYPE_CHECKING:
-    from vxl.llm.cache import Cache
+from vxl.llm.cache import Cache
+from vxl.llm.chunks import Chunks
+from vxl.relevance.base import Question, Relevance, RelevanceConfig
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +51,7 @@ class File(Relevance):
         self.settings = config
         self.units = read_selections(Path(config.file))
 
-    def score(self, question: Question, chunks: Chunks, cache: "Cache") -> Tensor:
+    def score(self, question: Question, chunks: Chunks, cache: Cache) -> Tensor:
         """See `Relevance.score`.
 
         Raises:

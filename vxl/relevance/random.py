@@ -2,15 +2,13 @@
 
 import zlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from vxl.relevance.base import Chunks, Question, Relevance, RelevanceConfig
-
-if TYPE_CHECKING:
-    from vxl.llm.cache import Cache
+from vxl.llm.cache import Cache
+from vxl.llm.chunks import Chunks
+from vxl.relevance.base import Question, Relevance, RelevanceConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +27,7 @@ class Random(Relevance):
         super().__init__(config)
         self.seed = config.seed
 
-    def score(self, question: Question, chunks: Chunks, cache: "Cache") -> Tensor:
+    def score(self, question: Question, chunks: Chunks, cache: Cache) -> Tensor:
         """See `Relevance.score`."""
         rows = []
         for tokens in question.tokens:

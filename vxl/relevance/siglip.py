@@ -10,21 +10,20 @@ Letters: E width of an embedding.
 
 from dataclasses import dataclass
 from threading import RLock
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from vxl.errors import ConfigError, DataError
-from vxl.relevance.base import Chunks, Question, Relevance, RelevanceConfig
+from vxl.llm.cache import Cache
+from vxl.llm.chunks import Chunks
+from vxl.relevance.base import Question, Relevance, RelevanceConfig
 from vxl.relevance.siglip_weights import KEY, Words, load_image, load_words
+from vxl.vision.base import VisionConfig, VisionEncoder
 from vxl.vision.siglip import ImageEmbedding
 from vxl.vision.siglip import SiglipConfig as TowerConfig
-
-if TYPE_CHECKING:
-    from vxl.llm.cache import Cache
-    from vxl.vision.base import VisionConfig, VisionEncoder
 
 LOADING = RLock()
 
@@ -55,7 +54,7 @@ class Siglip(Relevance):
         self.image: ImageEmbedding | None = None
         self.words: Words | None = None
 
-    def equip(self, vision: "VisionEncoder") -> None:
+    def equip(self, vision: VisionEncoder) -> None:
         """See `Relevance.equip`.
 
         Raises:
@@ -89,7 +88,7 @@ class Siglip(Relevance):
             parts = [image(part_FPV) for part_FPV in patches_FPV.split(self.tower.slice)]
         return F.normalize(torch.cat(parts), dim=-1)
 
-    def score(self, question: Question, chunks: Chunks, cache: "Cache") -> Tensor:
+    def score(self, question: Question, chunks: Chunks, cache: Cache) -> Tensor:
         """See `Relevance.score`: cosines, from -1 to 1.
 
         Raises:
@@ -121,7 +120,7 @@ class Siglip(Relevance):
         )
 
 
-def needs_siglip(vision: "VisionConfig") -> TowerConfig:
+def needs_siglip(vision: VisionConfig) -> TowerConfig:
     """The tower's config.
 
     Raises:

@@ -1,15 +1,13 @@
 """Chunks spread evenly over the video, whatever the question."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from vxl.relevance.base import Chunks, Question, Relevance, RelevanceConfig
-
-if TYPE_CHECKING:
-    from vxl.llm.cache import Cache
+from vxl.llm.cache import Cache
+from vxl.llm.chunks import Chunks
+from vxl.relevance.base import Question, Relevance, RelevanceConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +23,7 @@ class Uniform(Relevance):
     def __init__(self, config: UniformConfig) -> None:
         super().__init__(config)
 
-    def score(self, question: Question, chunks: Chunks, cache: "Cache") -> Tensor:
+    def score(self, question: Question, chunks: Chunks, cache: Cache) -> Tensor:
         """See `Relevance.score`."""
         scores_C = torch.tensor([-reversed_bits(chunk) for chunk in range(chunks.count)])
         return scores_C.to(chunks.chunk_BS.device).expand(cache.rows, -1)

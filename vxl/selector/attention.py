@@ -4,8 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vxl.data.layout import Kind
 from vxl.errors import ConfigError
+from vxl.sequence.layout import Kind
 
 
 class TimeToToken(nn.Module):

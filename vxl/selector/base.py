@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from vxl.config.option import Option
+from vxl.option.option import Option
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +45,7 @@ class Selector(nn.Module):
 
         Args:
             shown_SD: Its time text (embeddings) and visual tokens in order, of all its videos and images.
-            kind_S: Kind.TIME or Kind.VISUAL, see vxl.data.layout.
+            kind_S: Kind.TIME or Kind.VISUAL, see vxl.sequence.layout.
             group_S: The group of each, ascending.
             query_QD: Embeddings of the query's tokens, at least one.
             draw: Number of the forward pass, for random choices.

@@ -6,8 +6,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from vxl.data.layout import Kind
 from vxl.selector.base import Selected, Selector, SelectorConfig
+from vxl.sequence.layout import Kind
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,12 +11,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vxl.data.layout import Kind
-from vxl.data.seeds import generator
 from vxl.errors import ConfigError
+from vxl.seeds import generator
 from vxl.selector.attention import TimeToToken
 from vxl.selector.base import Selected, Selector, SelectorConfig
 from vxl.selector.rotary import rotate
+from vxl.sequence.layout import Kind
 
 MULTIPLE = 16
 PUBLISHED_KEEP = (0.7, 0.99)

@@ -6,6 +6,13 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from vxl.compressor.base import plan
+from vxl.option.rebuild import plain
+from vxl.run.directory import write_resolved
+from vxl.run.name import run_name
+from vxl.train.step.learner import build_learner
+from vxl.train.step.stage import freeze, part_of
+
 GIB = 2**30
 # Bytes of a trained parameter with its gradient and AdamW's two moments, each in the parameter's precision.
 TRAINED_BYTES = {"32-true": 16, "bf16-mixed": 16, "bf16-true": 8, "64-true": 32}
@@ -23,12 +30,6 @@ def preview(config: Any) -> dict[str, Any]:
     Returns:
         What was printed: name, directory, parameters by part, tokens of a video, memory in bytes.
     """
-    from vxl.compressor.plan import plan
-    from vxl.config.rebuild import plain
-    from vxl.train.directory import run_name, write_resolved
-    from vxl.train.learner import build_learner
-    from vxl.train.stage import freeze, part_of
-
     name = run_name(config)
     directory = Path(config.paths.runs) / name
     model = build_learner(config, device="meta")

@@ -14,27 +14,35 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from rich.console import Console
+from rich.logging import RichHandler
+from torch import nn
 
-from vxl.config.option import build
-from vxl.config.rebuild import plain
-from vxl.data.seeds import seed_of
+from vxl.atomic import why_not
+from vxl.checkpoint import step_files as folder
+from vxl.checkpoint.folder import step_of
+from vxl.distributed import once
 from vxl.errors import CheckpointError, LostError
-from vxl.train import folder
-from vxl.train.atomic import why_not
-from vxl.train.cluster import SUBMITTED
-from vxl.train.directory import RunDirectory, run_name
-from vxl.train.group import Group, once, processes
-from vxl.train.handover import Stopped
-from vxl.train.result import Result, from_metrics
+from vxl.llm.packed import packed
+from vxl.option.build import build
+from vxl.option.rebuild import plain
+from vxl.run.directory import RunDirectory
+from vxl.run.metrics import MetricsFile
+from vxl.run.name import run_name
+from vxl.run.result import Result, from_metrics
+from vxl.seeds import seed_of
+from vxl.train.launch.cluster import SUBMITTED
+from vxl.train.launch.group import Group, processes
+from vxl.train.launch.handover import Stopped
+from vxl.train.lightning_trainer import build_trainer
+from vxl.train.parallel.strategy import Launch
+from vxl.train.report.logger import Csv, CsvConfig, Sink
 from vxl.train.start import Start, start_of
-from vxl.train.trainer import accelerator_of
+from vxl.train.step.compiled import compile_blocks
+from vxl.train.step.micro_batch import with_micro_batch
+from vxl.train.trainer import accelerator_of, device_of
 
 if TYPE_CHECKING:
     from lightning.pytorch import Callback
-    from torch import nn
-
-    from vxl.train.logger import Sink
-    from vxl.train.strategy import Launch
 
 log = logging.getLogger(__name__)
 
@@ -75,25 +83,21 @@ def fit(
     config: Any,
     directory: RunDirectory,
     group: Group,
-    launch: "Launch",
+    launch: Launch,
     data: Any,
     start: Start,
     checkpoint: Path | None,
     console: Console,
 ) -> Result:
     """Trains a model on a data module in an opened run directory, up to RESULT.json."""
-    from vxl.train.checkpoints import Checkpoints
-    from vxl.train.compiled import compile_blocks
-    from vxl.train.interrupt import Interrupt
-    from vxl.train.metrics import MetricsFile
-    from vxl.train.micro_batch import with_micro_batch
-    from vxl.train.module import VideoLanguageModule
-    from vxl.train.profile import Profile
-    from vxl.train.progress import ProgressBar
-    from vxl.train.throughput import flops_of, peak_of
-    from vxl.train.trainer import build_trainer, device_of
-    from vxl.train.validation import Validation
-    from vxl.train.watch import Watch
+    from vxl.train.debug.profile import Profile
+    from vxl.train.report.progress import ProgressBar
+    from vxl.train.report.throughput import flops_of, peak_of
+    from vxl.train.report.validation import Validation
+    from vxl.train.report.watch import Watch
+    from vxl.train.saving.checkpoints import Checkpoints
+    from vxl.train.saving.interrupt import Interrupt
+    from vxl.train.step.module import VideoLanguageModule
 
     model, steps, frozen = start.model, config.trainer.max_steps, config.trainer.frozen
     module = VideoLanguageModule(model, config.stage, config.optim, steps, config.seed, frozen, start.fill)
@@ -175,10 +179,8 @@ def opened(config: Any, composed: str, group: Group) -> Generator[RunDirectory]:
         yield directory
 
 
-def parameters_of(model: "nn.Module") -> tuple[int, int]:
+def parameters_of(model: nn.Module) -> tuple[int, int]:
     """(all, trained) parameters; before the model is sharded."""
-    from vxl.llm.packed import packed
-
     counted = [(parameter.numel(), parameter.requires_grad) for parameter in model.parameters()]
     counted += [(layer.in_features * layer.out_features, False) for _, layer in packed(model)]
     return sum(number for number, _ in counted), sum(number for number, learns in counted if learns)
@@ -195,7 +197,7 @@ def seed_everything(seed: int, threads: int | None) -> None:
 
 def build_data(config: Any, directory: RunDirectory) -> Any:
     """The Lightning data module; its tokenizer is copied into the run."""
-    from vxl.data.module import DataModule
+    from vxl.train.step.data_module import DataModule
 
     data = DataModule(config)
 
@@ -214,11 +216,9 @@ def build_model(config: Any, data: Any, checkpoint: Path | None, group: Group, s
 
 
 @contextlib.contextmanager
-def logger(config: Any, directory: RunDirectory, group: Group) -> "Generator[Sink]":
+def logger(config: Any, directory: RunDirectory, group: Group) -> Generator[Sink]:
     """The logger of a run; ended whatever happens, so that the next run of this process has its own."""
     if not group.first:
-        from vxl.train.logger import Csv, CsvConfig
-
         yield Csv(CsvConfig())
         return
     sink = build(
@@ -310,8 +310,6 @@ def start_line(group: Group, config: Any, parameters: int, trained: int) -> str:
 
 def step_of_checkpoint(checkpoint: Path | None) -> int:
     """The step that a checkpoint was written after; -1 for none, which is before the validation of step 0."""
-    from vxl.checkpoint.folder import step_of
-
     return -1 if checkpoint is None else step_of(checkpoint)
 
 
@@ -329,8 +327,6 @@ def logged_to(file: Path, console: Console, group: Group) -> Generator[None]:
 
     Of other processes than the first only warnings are shown, and nothing is written.
     """
-    from rich.logging import RichHandler
-
     root = logging.getLogger("vxl")
     if not group.first:
         with _quiet():

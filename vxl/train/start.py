@@ -2,16 +2,18 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from vxl.checkpoint.find import named_weights
+from vxl.checkpoint.read import read_weights
 from vxl.llm.lora import is_update
-from vxl.train.group import Group
-
-if TYPE_CHECKING:
-    from vxl.train.sharding import Fill
+from vxl.train.launch.group import Group
+from vxl.train.parallel.sharding import Fill, deal
+from vxl.train.step.learner import build_learner
+from vxl.train.warm import start_from
 
 
 @dataclass(frozen=True)
@@ -19,7 +21,7 @@ class Start:
     """A model and how it gets its weights."""
 
     model: nn.Module
-    fill: "Fill | None" = None
+    fill: Fill | None = None
     """Gives an outlined model its weights when it is sharded; None: it has them, or a checkpoint will."""
 
 
@@ -38,7 +40,6 @@ def start_of(config: Any, data: Any, checkpoint: Path | None, group: Group, shar
     fresh = checkpoint is None
     if not sharded:
         return Start(whole_model(config, vocab, fresh))
-    from vxl.train.learner import build_learner
 
     outlined = build_learner(config, vocab_size=vocab, device="meta", pretrained=False)
     if not fresh:
@@ -49,8 +50,6 @@ def start_of(config: Any, data: Any, checkpoint: Path | None, group: Group, shar
         return Start(outlined, lambda model: fill_from_disk(config, model))
 
     def fill(model: nn.Module) -> None:
-        from vxl.train.sharding import deal
-
         values: dict[str, Tensor] | None = None
         if group.first:
             values = whole_model(config, vocab, fresh).state_dict()
@@ -67,9 +66,6 @@ def whole_model(config: Any, vocab: int, fresh: bool) -> nn.Module:
         vocab: Tokens of the tokenizer.
         fresh: Whether the run is new; a checkpoint fills a resumed one later.
     """
-    from vxl.train.learner import build_learner
-    from vxl.train.warm import start_from
-
     # Lightning's default precision may be another one here, in which the same seed draws other weights.
     pretrained = fresh and config.weights == "random"
     model = build_learner(config, vocab_size=vocab, dtype=torch.float32, pretrained=pretrained)
@@ -86,7 +82,4 @@ def whole_model(config: Any, vocab: int, fresh: bool) -> nn.Module:
 
 def fill_from_disk(config: Any, model: nn.Module) -> None:
     """Fills a model from `weights=FOLDER`; of a sharded one, each rank reads its own part."""
-    from vxl.checkpoint.find import named_weights
-    from vxl.checkpoint.folder import read_weights
-
     read_weights(named_weights(config.weights, Path(config.paths.runs))[1], model)

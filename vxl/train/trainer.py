@@ -1,20 +1,13 @@
 """The trainer: how long, on what, in which precision; and Lightning's Trainer made of it."""
 
-import logging
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Literal
 
-from vxl.config.option import option
+import torch
+
 from vxl.errors import ConfigError
-from vxl.train.stage import Frozen
-
-if TYPE_CHECKING:
-    import torch
-    from lightning.pytorch import Callback, Trainer
-
-    from vxl.train.group import Group
-    from vxl.train.strategy import Launch
+from vxl.llm.packed import Frozen
+from vxl.option.option import option
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,63 +61,12 @@ class TrainerConfig:
             raise ConfigError(f"threads={self.threads} is too small.\n  expected: null, or 1 or more")
 
 
-def build_trainer(
-    config: TrainerConfig,
-    launch: "Launch",
-    group: "Group",
-    callbacks: "list[Callback]",
-    directory: Path,
-) -> "Trainer":
-    """Lightning's Trainer; what vxl does itself (loggers, checkpoints, validation) is switched off.
-
-    Args:
-        config: How the run is carried out.
-        launch: The strategy.
-        group: The processes, which are there already.
-        callbacks: In the order in which they are called at the end of a step.
-        directory: The run directory.
-    """
-    from lightning.pytorch import Trainer
-
-    from vxl.train.environment import Joined, precision_of
-
-    for name in ("lightning.pytorch", "lightning.fabric"):  # what it says about itself is not about the run
-        logging.getLogger(name).setLevel(logging.ERROR)
-    accelerator = accelerator_of(config)
-    plugins: list[Any] = [Joined(group), precision_of(config.precision, accelerator)]
-    trainer = Trainer(
-        accelerator=accelerator,
-        devices=config.devices,
-        num_nodes=config.num_nodes,
-        strategy=launch.lightning(device_of(config, group.local), config),
-        max_steps=config.max_steps,
-        max_epochs=-1,
-        deterministic=config.deterministic,
-        callbacks=callbacks,
-        plugins=plugins,
-        default_root_dir=directory,
-        logger=False,
-        limit_val_batches=0,
-        num_sanity_val_steps=0,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        use_distributed_sampler=False,
-    )
-    # Batches are tokens and uint8 frames, of which the model makes what precision it needs; Lightning's
-    # conversion would rebuild them field by field.
-    trainer.precision_plugin.convert_input = lambda data: data  # type: ignore[method-assign]
-    return trainer
-
-
 def accelerator_of(config: TrainerConfig) -> Literal["cpu", "gpu"]:
     """What the run computes on.
 
     Raises:
         ConfigError: A GPU is asked for and there is none, or there are fewer than `devices`.
     """
-    import torch
-
     there = torch.cuda.device_count()
     if config.accelerator == "gpu" and not there:
         raise ConfigError(
@@ -142,8 +84,6 @@ def accelerator_of(config: TrainerConfig) -> Literal["cpu", "gpu"]:
     return "gpu"
 
 
-def device_of(config: TrainerConfig, local: int = 0) -> "torch.device":
+def device_of(config: TrainerConfig, local: int = 0) -> torch.device:
     """The device of the process that is number `local` on its machine."""
-    import torch
-
     return torch.device("cpu") if accelerator_of(config) == "cpu" else torch.device("cuda", local)

@@ -9,17 +9,17 @@ from typing import Any
 import torch
 from torch import nn
 
+from vxl.checkpoint import step_files as folder
 from vxl.checkpoint.fill import wanted
 from vxl.checkpoint.folder import MODEL, choose
 from vxl.checkpoint.source import is_weights, open_weights
 from vxl.checkpoint.stage_file import is_stage_file, open_stage_file
-from vxl.checkpoint.stored import Stored, open_file
 from vxl.checkpoint.trained import open_run
 from vxl.errors import CheckpointError
 from vxl.llm.decoder import Decoder
 from vxl.llm.lora import is_update
-from vxl.runs import find_run
-from vxl.train import folder
+from vxl.run.find import find_run
+from vxl.weights.stored import Stored, open_file
 
 log = logging.getLogger(__name__)
 

@@ -7,8 +7,8 @@ from typing import Literal
 
 import numpy as np
 
-from vxl.config.option import Option, option
 from vxl.errors import ConfigError, DataError
+from vxl.option.option import Option, option
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,9 +8,9 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from vxl.agree import most
-from vxl.config.option import Option, option
+from vxl.distributed import most
 from vxl.errors import ConfigError, DataError
+from vxl.option.option import Option, option
 from vxl.video.transform import PixelSpec, normalise
 
 

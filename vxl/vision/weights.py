@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vxl.checkpoint.packaged import refuse_unfetched
-from vxl.checkpoint.stored import open_file
 from vxl.errors import CheckpointError
+from vxl.weights.fetched import refuse_unfetched
+from vxl.weights.stored import open_file
 
 log = logging.getLogger(__name__)
 

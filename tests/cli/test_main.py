@@ -1,0 +1,130 @@
+import json
+import subprocess
+import sys
+import time
+from importlib.metadata import PackageNotFoundError
+from pathlib import Path
+
+import pytest
+import yaml
+
+from vxl.cli.main import main
+from vxl.cli.words import sort_words
+from vxl.errors import ConfigError
+
+HEAVY = ("torch", "lightning", "hydra", "omegaconf", "transformers", "wandb", "av", "numpy", "rich")
+
+
+def run(*words: str) -> int:
+    """The exit status of a command."""
+    try:
+        main(words)
+    except SystemExit as exit:
+        return int(exit.code or 0)
+    return 0
+
+
+def make_run(root: Path, name: str, **config: object) -> None:
+    (root / name).mkdir(parents=True)
+    (root / name / "resolved.yaml").write_text(
+        yaml.safe_dump({"seed": 0, "compressor": {"ratio": 16}} | config)
+    )
+    (root / name / "RESULT.json").write_text(json.dumps({"loss_last": 0.5}))
+
+
+def test_help_is_quick_since_it_imports_nothing_heavy() -> None:
+    code = (
+        "import sys\ntry:\n"
+        "    from vxl.cli.main import main\n    main(['--help'])\nexcept SystemExit as exit:\n"
+        f"    print([name for name in {HEAVY} if name in sys.modules], exit.code)"
+    )
+    start = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[] 0"
+    assert time.monotonic() - start < 1.0
+    for command in ("ask", "shards", "import", "export", "compare", "runs", "explain", "bench"):
+        assert f"  {command} " in done.stdout
+
+
+def test_a_checkout_that_is_not_installed_has_commands_too(monkeypatch, capsys) -> None:
+    def absent(name: str) -> str:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr("vxl.cli.main.version", absent)
+    assert run("--version") == 0
+    assert "(not installed)" in capsys.readouterr().out
+
+
+def test_the_package_alone_imports_nothing_heavy() -> None:
+    code = f"import sys, vxl; print([name for name in {HEAVY} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_words_are_settings_or_not_in_any_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a=b.mp4").write_bytes(b"")
+    words = sort_words(
+        ["clip.mp4", "run=x", "Is x=3 there?", "video.max_frames=64", "a=b.mp4", "options=a|b=c"]
+    )
+    assert words.rest == ["clip.mp4", "Is x=3 there?", "a=b.mp4"]
+    assert words.settings == {"run": "x", "video.max_frames": "64", "options": "a|b=c"}
+    with pytest.raises(ConfigError, match="run is given twice: a and b"):
+        sort_words(["run=a", "run=b"])
+
+
+def test_compare_prints_a_table_and_writes_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for ratio in (4, 16):
+        make_run(tmp_path, f"s/ratio={ratio}", compressor={"ratio": ratio})
+    assert run("compare", f"paths.runs={tmp_path}", "s", f"json={tmp_path}/out.json") == 0
+    assert "\n 16 " in capsys.readouterr().out
+    assert len(json.loads((tmp_path / "out.json").read_text())["members"]) == 2
+
+
+def test_runs_lists_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make_run(tmp_path, "tiny-1234")
+    assert run("runs", f"paths.runs={tmp_path}") == 0
+    out = capsys.readouterr().out
+    assert "tiny-1234" in out
+    assert "finished" in out
+    assert run("runs", f"paths.runs={tmp_path}/none") == 0
+    assert "no runs in" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["compare", "nothing"], "config error: there is no run 'nothing' in"),
+        (["compare"], "config error: vxl compare needs a sweep or runs."),
+        (["runs", "stauts=failed"], "did you mean status?\n  settings: status, paths.runs"),
+        (["explain", "compresor=dts"], "did you mean vxl explain compressor=dts?"),
+    ],
+)
+def test_mistakes_are_one_message_and_status_2(
+    words: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_run(tmp_path, "tiny-1234")
+    where = [] if words[0] == "explain" else [f"paths.runs={tmp_path}"]
+    assert run(*words, *where) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert "Traceback" not in error
+
+
+def test_debug_shows_where_a_mistake_was_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("compare", "nothing", f"paths.runs={tmp_path}", "debug=traceback") == 2
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_runs_folder_of_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from vxl.run.find import runs_folder
+
+    monkeypatch.setattr("vxl.run.find.CONF", tmp_path)
+    assert runs_folder() == Path("runs")
+    (tmp_path / "paths").mkdir()
+    (tmp_path / "paths" / "default.yaml").write_text("runs: somewhere\ncache: x\n")
+    assert runs_folder() == Path("somewhere")
+    (tmp_path / "local").mkdir()
+    (tmp_path / "local" / "default.yaml").write_text("# @package _global_\npaths:\n  runs: /big/disk\n")
+    assert runs_folder() == Path("/big/disk")
+    assert runs_folder("given") == Path("given")

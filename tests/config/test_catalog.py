@@ -1,0 +1,176 @@
+import io
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import pytest
+from rich.console import Console
+
+from vxl.cli.explain import explain
+from vxl.config import catalog as config_explain
+from vxl.config.catalog import choices, find, keys_of
+from vxl.errors import ConfigError
+from vxl.option.build import ALLOWED
+from vxl.option.option import Option
+from vxl.option.words import flatten, show
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoolConfig(Option):
+    """A part."""
+
+    _target_: str = f"{__name__}.Pool"
+    ratio: int = 16
+    """Patches in / tokens out,
+    over two lines."""
+    kind: Literal["mean", "max"] = "mean"
+    """How."""
+
+
+class Pool:
+    def __init__(self, config: PoolConfig) -> None:
+        self.config = config
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainerConfig:
+    max_steps: int = 100
+    """Optimizer steps."""
+    betas: tuple[float, float] = (0.9, 0.999)
+    """AdamW's two."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RootConfig:
+    model: str
+    """Which model."""
+    compressor: PoolConfig = field(default_factory=PoolConfig)
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    seed: int | None = 3
+    """Seed of all randomness."""
+
+
+@pytest.fixture
+def conf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    files = {
+        "train.yaml": "defaults:\n  - _self_\n  - compressor: pool\n  - trainer: default\n  - model: tiny\n",
+        "compressor/pool.yaml": "# Pools patches (a paper).\n"
+        f"_target_: {__name__}.Pool\nratio: 4\nkind: mean\n",
+        "trainer/default.yaml": "# How long.\nmax_steps: 50\n",
+        "model/tiny.yaml": "# @package _global_\n# python train.py model=tiny\n# A model in miniature.\n"
+        "defaults:\n  - big\n  - override /compressor: pool\n  - /size/tiny\ncompressor:\n  ratio: 8\n",
+        "hydra/default.yaml": "job: {}\n",
+        "zoo/own.yaml": "# Not in the defaults list.\nlegs: 4\n",
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    monkeypatch.setattr("vxl.cli.explain.CONF", tmp_path)
+    ALLOWED.add(f"{__name__}.")
+    yield tmp_path
+    ALLOWED.discard(f"{__name__}.")
+
+
+def test_groups_stand_in_flow_order_with_their_comments(conf: Path) -> None:
+    found = choices([conf])
+    assert list(found) == ["compressor", "trainer", "model", "zoo"]
+    tiny = found["model"]["tiny"]
+    assert (tiny.meaning, tiny.command) == ("A model in miniature.", "python train.py model=tiny")
+    assert tiny.overrides == ["model=big", "compressor=pool", "size=tiny"]
+    assert tiny.is_global
+    assert not found["compressor"]["pool"].is_global
+
+
+def test_keys_have_type_default_of_the_file_and_meaning(conf: Path) -> None:
+    ratio, kind = keys_of(choices([conf])["compressor"]["pool"], RootConfig)
+    assert (ratio.name, ratio.type, ratio.default) == ("ratio", "int", "4")
+    assert ratio.meaning == "Patches in / tokens out, over two lines."
+    assert (kind.type, kind.default) == ("mean | max", "mean")
+
+
+def test_a_group_without_a_target_is_typed_by_the_whole_config(conf: Path) -> None:
+    steps, betas = keys_of(choices([conf])["trainer"]["default"], RootConfig)
+    assert (steps.name, steps.default, steps.meaning) == ("max_steps", "50", "Optimizer steps.")
+    assert betas.default == "[0.9,0.999]"
+
+
+def test_a_file_that_chooses_shows_what_it_sets(conf: Path) -> None:
+    (key,) = keys_of(choices([conf])["model"]["tiny"], RootConfig)
+    assert (key.name, key.default) == ("compressor.ratio", "8")
+
+
+def test_find_knows_options_groups_and_keys(conf: Path) -> None:
+    assert find("compressor=pool", [conf], RootConfig)[0] == "option"
+    assert find("compressor", [conf], RootConfig)[0] == "group"
+    assert [key.default for key in find("seed", [conf], RootConfig)[1]] == ["3"]
+    assert [key.meaning for key in find("trainer.max_steps", [conf], RootConfig)[1]] == ["Optimizer steps."]
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        (
+            "compresor=pool",
+            "vxl explain compresor=pool: there is no group 'compresor'.\n"
+            "  did you mean vxl explain compressor=pool?\n"
+            "  there are: compressor, trainer, model, zoo",
+        ),
+        (
+            "compressor=pol",
+            "vxl explain compressor=pol: there is no option of compressor 'pol'.\n"
+            "  did you mean vxl explain compressor=pool?\n  there are: pool",
+        ),
+        (
+            "compressor.raito",
+            "vxl explain compressor.raito: there is no key of compressor 'raito'.\n"
+            "  did you mean vxl explain compressor.ratio?\n  there are: ratio, kind",
+        ),
+        ("sede", "did you mean vxl explain seed"),
+    ],
+)
+def test_what_does_not_exist_names_the_nearest(conf: Path, word: str, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        find(word, [conf], RootConfig)
+    assert message in str(caught.value)
+
+
+def test_printed_text_keeps_brackets(conf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rich reads [words] as colours; in defaults and meanings they are text."""
+    (conf / "zoo" / "list.yaml").write_text("# Takes [red] things.\nsizes: [red, blue]\n")
+    console = Console(width=120, record=True, file=io.StringIO())
+    explain(["zoo=list", "compressor", "seed"], root=RootConfig, console=console)
+    text = console.export_text()
+    assert "Takes [red] things." in text
+    assert "[red,blue]" in text
+    assert "Seed of all randomness." in text
+    explain([], root=RootConfig, console=console)
+    text = console.export_text()
+    assert "compressor=pool" in text
+    assert "Which model." in text
+
+
+def test_flatten_and_show() -> None:
+    assert flatten({"a": {"b": 1, "c": {}}, "d": [1]}) == {"a.b": 1, "a.c": {}, "d": [1]}
+    assert [show(value) for value in (None, True, 1e-5, "x", (1, "y"))] == [
+        "null",
+        "true",
+        "1e-05",
+        "x",
+        "[1,y]",
+    ]
+
+
+def test_own_conf_is_found() -> None:
+    assert (config_explain.CONF / "train.yaml").exists()
+    assert "model" in choices()
+
+
+def test_a_word_that_names_nothing_lists_groups_and_keys_of_the_run_on_one_screen() -> None:
+    with pytest.raises(ConfigError) as error:
+        explain(["compresor"])
+    text = str(error.value)
+    assert "did you mean vxl explain compressor" in text
+    there = text.partition("there are: ")[2].split(", ")
+    assert {"compressor", "seed"} <= set(there)
+    assert len(set(there)) == len(there) < 60
+    assert "sweep_name" not in there

@@ -1,0 +1,88 @@
+"""Writing shards."""
+
+import os
+import tarfile
+
+import pytest
+
+from tests.data.media import image, talk, video, write, write_json
+from vxl.data.write.shards import Member, ShardWriter, members_of_folder, members_of_json, write_shards
+from vxl.errors import DataError
+
+
+def names(path):
+    with tarfile.open(path) as tar:
+        return tar.getnames()
+
+
+def test_equal_members_give_equal_bytes(tmp_path):
+    first, second = write(tmp_path / "a", 5)[0], write(tmp_path / "b", 5)[0]
+    assert first.read_bytes() == second.read_bytes()
+    with tarfile.open(first) as tar:
+        assert {(info.mtime, info.uid, info.uname) for info in tar} == {(0, 0, "")}
+
+
+def test_tars_stay_below_the_limit(tmp_path):
+    members = [Member(f"k{n}", {"txt": bytes(1000)}) for n in range(10)]
+    paths = write_shards(members, tmp_path, "t-{:02d}.tar", max_bytes=5000)
+    assert [path.name for path in paths] == [f"t-{n:02d}.tar" for n in range(4)]
+    assert [len(names(path)) for path in paths] == [3, 3, 3, 1]
+
+
+def test_a_tar_is_there_only_when_it_is_complete(tmp_path):
+    def broken():
+        yield Member("a", {"json": talk()})
+        assert not [name for name in os.listdir(tmp_path) if not name.startswith(".")]
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_shards(broken(), tmp_path)
+    assert os.listdir(tmp_path) == []
+
+
+def test_refuses_to_write_over_shards_and_replaces_them_when_told(tmp_path):
+    members = [Member(f"k{n}", {"txt": bytes(1000)}) for n in range(3)]
+    write_shards(members, tmp_path, max_bytes=1)
+    with pytest.raises(DataError, match=r"holds shards already, shard-000000\.tar first"):
+        write_shards(members, tmp_path)
+    write_shards(members, tmp_path, overwrite=True)
+    assert sorted(os.listdir(tmp_path)) == ["shard-000000.tar"]
+
+
+@pytest.mark.parametrize(
+    ("key", "words"), [("a.b", "without dots"), ("", "can't have the key ''"), ("k", "comes twice")]
+)
+def test_keys_that_can_not_be(tmp_path, key, words):
+    with ShardWriter(tmp_path) as writer:
+        writer.write("k", {"txt": "x"})
+        with pytest.raises(DataError, match=words):
+            writer.write(key, {"txt": "x"})
+
+
+def test_from_a_folder(tmp_path):
+    folder = tmp_path / "media"
+    (folder / "sub").mkdir(parents=True)
+    (folder / "my.clip.mp4").write_bytes(video())
+    (folder / "my.clip.txt").write_text("brighter")
+    for n in (0, 1):
+        (folder / "sub" / f"pair.{n}.jpg").write_bytes(image())
+    write_json(folder / "sub" / "pair.json", talk())
+    (folder / "readme.md").write_text("no member")
+    path = write_shards(members_of_folder(folder), tmp_path / "out")[0]
+    assert names(path) == ["my_clip.mp4", "my_clip.txt", "sub/pair.0.jpg", "sub/pair.1.jpg", "sub/pair.json"]
+    with pytest.raises(DataError, match="is no folder"):
+        list(members_of_folder(folder / "none"))
+
+
+def test_from_a_json_list(tmp_path):
+    (tmp_path / "v.mp4").write_bytes(video())
+    (tmp_path / "i.jpg").write_bytes(image())
+    items = [
+        {"id": "x.1", "video": "v.mp4", **talk()},
+        {"id": 2, "image": ["i.jpg", "i.jpg"], **talk()},
+        talk(),
+    ]
+    path = write_shards(members_of_json(write_json(tmp_path / "l.json", items), tmp_path), tmp_path / "out")[
+        0
+    ]
+    assert names(path) == ["x_1.mp4", "x_1.json", "2.0.jpg", "2.1.jpg", "2.json", "item-2.json"]

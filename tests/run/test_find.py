@@ -1,0 +1,155 @@
+import io
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from rich.console import Console
+
+from vxl.cli.runs import show_runs
+from vxl.errors import ConfigError
+from vxl.run.find import Run, find_members, find_run, list_runs
+from vxl.units import human_age, human_size
+
+
+def make(root: Path, name: str, *, age: float = 0.0, **files: object) -> Path:
+    """A run directory with some of its files."""
+    run = root / name
+    run.mkdir(parents=True)
+    (run / "resolved.yaml").write_text(yaml.safe_dump({"seed": 0, "trainer": {"max_steps": 20}}))
+    for file, content in files.items():
+        path = run / {"result": "RESULT.json", "failed": "FAILED.json", "lock": ".lock"}.get(file, file)
+        path.write_text(content if isinstance(content, str) else json.dumps(content))
+    if files.get("metrics"):
+        (run / "metrics").rename(run / "metrics.csv")
+    for path in run.iterdir():
+        then = path.stat().st_mtime - age
+        os.utime(path, (then, then))
+    return run
+
+
+def dead_pid() -> int:
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
+
+
+METRICS = "step,loss,val/loss\n1,3.5,\n2,3.25,3.0\n3,3.125,\n"
+
+
+def test_status_of_every_kind(tmp_path: Path) -> None:
+    here = socket.gethostname()
+    make(tmp_path, "new")
+    make(tmp_path, "finished", result={"loss_last": 1.0}, metrics=METRICS)
+    make(tmp_path, "running", lock={"host": here, "pid": os.getpid()}, metrics=METRICS)
+    make(tmp_path, "elsewhere", lock={"host": "another-machine", "pid": 1})
+    make(tmp_path, "killed", lock={"host": here, "pid": dead_pid()}, metrics=METRICS)
+    make(tmp_path, "killed_unlocked", metrics=METRICS)
+    make(tmp_path, "killed_early", **{"provenance.json": {}})
+    make(tmp_path, "failed", failed={"error": "no frames", "type": "DataError"}, metrics=METRICS)
+    make(tmp_path, "again", failed={"error": "no frames"}, lock={"host": here, "pid": os.getpid()})
+    assert {run.name: run.status for run in list_runs(tmp_path)} == {
+        "new": "new",
+        "finished": "finished",
+        "running": "running",
+        "elsewhere": "running",
+        "killed": "killed",
+        "killed_unlocked": "killed",
+        "killed_early": "killed",
+        "failed": "failed",
+        "again": "running",
+    }
+
+
+def test_numbers_come_from_the_last_row_that_has_them(tmp_path: Path) -> None:
+    run = Run("a", make(tmp_path, "a", metrics=METRICS))
+    assert run.metrics == {"step": 3.0, "loss": 3.125, "val/loss": 3.0}
+    assert run.step == 3
+    assert run.steps == 20
+    assert run.size == sum(file.stat().st_size for file in run.path.iterdir())
+    checkpoint = run.path / "checkpoints" / "step-000007"
+    checkpoint.mkdir(parents=True)
+    assert run.step == 7
+
+
+def test_a_row_that_is_being_written_is_no_error(tmp_path: Path) -> None:
+    run = Run("a", make(tmp_path, "a", metrics=METRICS + "4,2."))
+    assert run.metrics["step"] == 4.0
+
+
+def test_list_is_the_most_recent_first_and_knows_sweeps(tmp_path: Path) -> None:
+    make(tmp_path, "old", age=500)
+    make(tmp_path, "sweep/ratio=16", age=100)
+    make(tmp_path, "sweep/ratio=4", age=10)
+    (tmp_path / "not a run").mkdir()
+    assert [run.name for run in list_runs(tmp_path)] == ["sweep/ratio=4", "sweep/ratio=16", "old"]
+
+
+def test_a_runs_own_folders_are_no_runs(tmp_path: Path) -> None:
+    run = make(tmp_path, "a")
+    make(run, "checkpoints/step-000001")
+    assert [found.name for found in list_runs(tmp_path)] == ["a"]
+
+
+def test_members_stand_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+    for ratio in (64, 4, 16):
+        make(tmp_path, f"sweep/ratio={ratio}")
+    assert [run.path.name for run in find_members("sweep", tmp_path)] == ["ratio=4", "ratio=16", "ratio=64"]
+    assert [run.name for run in find_members("sweep/ratio=4", tmp_path)] == ["sweep/ratio=4"]
+
+
+def test_find_by_name_and_by_path(tmp_path: Path) -> None:
+    path = make(tmp_path, "sweep/ratio=4")
+    assert find_run("sweep/ratio=4", tmp_path).path == path
+    assert find_run(str(path), tmp_path / "other").path == path
+
+
+def test_a_run_that_is_not_there_lists_the_nearest(tmp_path: Path) -> None:
+    make(tmp_path, "tiny-3f2a1c")
+    make(tmp_path, "sweep/ratio=4")
+    with pytest.raises(ConfigError) as caught:
+        find_run("tiny-3f2a1d", tmp_path)
+    assert str(caught.value) == (
+        f"there is no run 'tiny-3f2a1d' in {tmp_path}/.\n"
+        "  did you mean tiny-3f2a1c?\n"
+        f"  runs: {', '.join(run.name for run in list_runs(tmp_path))}, sweep\n"
+        "  another folder of runs: paths.runs=FOLDER"
+    )
+    with pytest.raises(ConfigError, match="no runs at all there"):
+        find_members("x", tmp_path / "empty")
+
+
+def test_table_shows_status_step_and_size(tmp_path: Path) -> None:
+    make(tmp_path, "a", metrics=METRICS)
+    make(tmp_path, "b", result={"loss_last": 1.0})
+    console = Console(width=100, record=True, file=io.StringIO())
+    show_runs(tmp_path, None, [], console)
+    text = console.export_text()
+    assert "killed" in text
+    assert "3/20" in text
+    show_runs(tmp_path, "finished", [], console)
+    text = console.export_text()
+    assert " b " in text
+    assert " a " not in text
+    with pytest.raises(ConfigError, match="status=done does not exist"):
+        show_runs(tmp_path, "done", [], console)
+    with pytest.raises(ConfigError, match="there is no run 'c'"):
+        show_runs(tmp_path, None, ["c"], console)
+
+
+@pytest.mark.parametrize(
+    ("size", "text"), [(0, "0 B"), (999, "999 B"), (1500, "1.5 kB"), (250e6, "250 MB"), (3.2e12, "3.2 TB")]
+)
+def test_human_size(size: float, text: str) -> None:
+    assert human_size(size) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(3, "3 s"), (150, "2 min"), (3 * 3600, "3 h"), (10 * 86400, "10 d")]
+)
+def test_human_age(seconds: float, text: str) -> None:
+    assert human_age(seconds) == text

@@ -1,0 +1,80 @@
+import itertools
+
+import pytest
+import torch
+
+from tests.train.fake import Model
+from vxl.errors import ConfigError
+from vxl.option.schema import schema_of
+from vxl.train.step.optimizer import OptimConfig, build_optimizer, factor, set_rates
+from vxl.train.step.stage import PartRates, StageConfig, freeze
+
+
+def test_the_rate_rises_falls_as_a_cosine_and_ends_at_its_floor():
+    config = OptimConfig(warmup=0.1, final=0.2)
+    rates = [factor(step, 100, config) for step in range(100)]
+    assert rates[:3] == [1 / 11, 2 / 11, 3 / 11]
+    assert rates[10] == 1.0
+    assert rates[-1] == pytest.approx(0.2)
+    middle = (10 + 99) / 2
+    assert (rates[int(middle)] + rates[int(middle) + 1]) / 2 == pytest.approx(0.6, abs=1e-3)
+    assert all(later < earlier for earlier, later in itertools.pairwise(rates[10:]))
+
+
+def test_other_schedules():
+    linear = OptimConfig(schedule="linear", warmup=0)
+    assert [factor(step, 5, linear) for step in range(5)] == [1, 0.75, 0.5, 0.25, 0]
+    constant = OptimConfig(schedule="constant", warmup=0)
+    assert {factor(step, 5, constant) for step in range(5)} == {1.0}
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3])
+def test_short_runs_train_at_every_step_but_the_last(steps):
+    assert all(factor(step, steps, OptimConfig()) > 0 for step in range(max(1, steps - 1)))
+
+
+def test_every_part_has_its_group_and_rate():
+    model = Model()
+    stage = StageConfig(train=["vision", "projector"], part_lr=PartRates(vision=0.1))
+    freeze(model, stage)
+    optimizer = build_optimizer(model, stage, OptimConfig(lr=0.01, warmup=0))
+    assert isinstance(optimizer, torch.optim.AdamW)
+    assert [(group["part"], group["peak"]) for group in optimizer.param_groups] == [
+        ("vision", 0.1),
+        ("projector", 0.01),
+    ]
+    assert {id(p) for group in optimizer.param_groups for p in group["params"]} == {
+        id(p) for name, p in model.named_parameters() if name.startswith(("vision.", "compressor.projector."))
+    }
+    assert set_rates(optimizer, 0, 10, OptimConfig(lr=0.01, warmup=0)) == {"vision": 0.1, "projector": 0.01}
+    rates = set_rates(optimizer, 5, 10, OptimConfig(lr=0.01, warmup=0))
+    assert optimizer.param_groups[0]["lr"] == rates["vision"] < 0.1
+
+
+def test_settings_reach_the_optimizer():
+    settings = schema_of("torch.optim.SGD")(_target_="torch.optim.SGD", momentum=0.5)
+    model = Model()
+    optimizer = build_optimizer(model, StageConfig(), OptimConfig(optimizer=settings))
+    assert {group["momentum"] for group in optimizer.param_groups} == {0.5}
+
+
+def test_a_rate_that_would_have_no_effect_is_refused():
+    settings = schema_of("torch.optim.AdamW")(_target_="torch.optim.AdamW", lr=0.5)
+    with pytest.raises(ConfigError, match=r"optim\.lr=VALUE"):
+        OptimConfig(optimizer=settings)
+
+
+@pytest.mark.parametrize(
+    "values", [{"lr": 0.0}, {"warmup": 1.0}, {"warmup": -0.1}, {"final": 2.0}, {"clip": -1.0}]
+)
+def test_impossible_values(values):
+    with pytest.raises(ConfigError, match=next(iter(values))):
+        OptimConfig(**values)
+
+
+def test_nothing_to_train():
+    model = Model()
+    for parameter in model.parameters():
+        parameter.requires_grad_(False)
+    with pytest.raises(ConfigError, match="leaves nothing to train"):
+        build_optimizer(model, StageConfig(train=["llm"]), OptimConfig())

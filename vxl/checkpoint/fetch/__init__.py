@@ -1,0 +1,1 @@
+"""`vxl fetch small`: Python packages downloaded, checked, unpacked and converted."""

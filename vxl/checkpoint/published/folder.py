@@ -1,0 +1,205 @@
+"""A folder of weights as it was published: its shards, their index, config.json."""
+
+import json
+import re
+import shutil
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vxl.errors import CheckpointError
+from vxl.weights.stored import Stored, open_file
+
+# In this order, as transformers looks for them; an index names the shards that hold each tensor.
+WHOLE = ("model.safetensors", "pytorch_model.bin")
+INDEX = {
+    "model.safetensors": "model.safetensors.index.json",
+    "pytorch_model.bin": "pytorch_model.bin.index.json",
+}
+_PART = re.compile(r"(.+)-(\d{5})-of-(\d{5})\.(safetensors|bin)")
+ADAPTERS = ("adapter_config.json", "adapter_model.safetensors", "adapter_model.bin")
+TOKENIZER = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "vocab.json",
+    "merges.txt",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template.jinja",
+    "tokenizer.model",
+)
+
+
+@dataclass(frozen=True)
+class PublishedFolder:
+    """What a published folder holds."""
+
+    path: Path
+    tensors: dict[str, Stored]
+    """Every tensor by its published name."""
+    shards: dict[str, list[str]]
+    """The names of the tensors in each file."""
+    index: dict[str, Any] | None
+    """`metadata` of the index; None where one file holds all."""
+    config: dict[str, Any]
+    """config.json; empty where there is none."""
+
+
+def is_published(path: Path) -> bool:
+    """Whether a path is a folder with weights under the names that published folders have."""
+    return path.is_dir() and bool(
+        any((path / name).exists() for name in (*WHOLE, *INDEX.values(), *ADAPTERS, "config.json"))
+        or any(_PART.fullmatch(file.name) for file in path.iterdir())
+    )
+
+
+def read_published(path: Path) -> PublishedFolder:
+    """Opens a published folder; no tensor is read yet.
+
+    Raises:
+        CheckpointError: A shard is missing, cut, or not what the index says; or it is an adapter alone.
+    """
+    listed, metadata = _listed(path)
+    shards = _shards(path, listed)
+    tensors: dict[str, Stored] = {}
+    held: dict[str, list[str]] = {}
+    for shard in shards:
+        found = open_file(path / shard)
+        again = tensors.keys() & found.keys()
+        if again:
+            first = min(again)
+            raise CheckpointError(f"{path / shard} holds {first}, and {_file(tensors[first])} does too.")
+        tensors |= found
+        held[shard] = list(found)
+    refuse_adapter(path, tensors)
+    if listed is not None:
+        _compare(path, listed, tensors)
+    return PublishedFolder(path, tensors, held, metadata, read_json(path / "config.json"))
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """A JSON file's object; empty where there is no file.
+
+    Raises:
+        CheckpointError: It is no JSON object.
+    """
+    if not file.exists():
+        return {}
+    try:
+        content = json.loads(file.read_text())
+    except ValueError as error:
+        raise CheckpointError(f"{file} is not JSON: {error}\n  copy or download it again") from error
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{file} holds a {type(content).__name__}.\n  expected: a JSON object")
+    return content
+
+
+def refuse_adapter(path: Path, names: Iterable[str] = ()) -> None:
+    """Raises for a LoRA adapter, which is no model."""
+    lora = [name for name in names if "lora_" in name]
+    if not lora and not any((path / file).exists() for file in ADAPTERS):
+        return
+    if not lora and any((path / file).exists() for file in (*WHOLE, *INDEX.values())):
+        return
+    base = read_json(path / "adapter_config.json").get("base_model_name_or_path")
+    count = f"{len(lora)} " if lora else ""
+    raise CheckpointError(
+        f"{path} is a LoRA adapter: {count}tensors that change a base model, and not the base itself.\n"
+        f"  its base: {base or 'adapter_config.json does not name it'}\n"
+        "  merge them with peft, save the result, and import that:\n"
+        f"    PeftModel.from_pretrained(base, '{path}').merge_and_unload().save_pretrained('MERGED')\n"
+        "    vxl import MERGED"
+    )
+
+
+def lines(names: Sequence[str], most: int = 8) -> str:
+    """Names one a line, the first few of them."""
+    more = [f"… and {len(names) - most} more"] if len(names) > most else []
+    return "\n  ".join([*names[:most], *more])
+
+
+def _listed(path: Path) -> tuple[dict[str, str] | None, dict[str, Any] | None]:
+    """({tensor: its shard}, metadata) of the index, if the folder has one that counts."""
+    for whole, index in INDEX.items():
+        if (path / whole).exists():
+            return None, None
+        if (path / index).exists():
+            content = read_json(path / index)
+            places = content.get("weight_map")
+            if not isinstance(places, dict) or not places:
+                raise CheckpointError(
+                    f"{path / index} has no weight_map.\n  expected: the shard of each tensor"
+                )
+            return places, dict(content.get("metadata") or {})
+    return None, None
+
+
+def _shards(path: Path, listed: dict[str, str] | None) -> list[str]:
+    """The names of the files that hold the weights, all of which are there."""
+    if not path.is_dir():
+        raise CheckpointError(f"{path} is no folder.\n  expected: a folder with config.json and weights")
+    if listed is not None:
+        wanted = sorted(set(listed.values()))
+        outside = [name for name in wanted if Path(name).name != name]
+        if outside:
+            raise CheckpointError(f"{path}: the index names {outside[0]!r}, which is outside the folder.")
+        return _all_there(path, wanted, "the index names")
+    for whole in WHOLE:
+        if (path / whole).exists():
+            return [whole]
+    parts = sorted(file.name for file in path.iterdir() if _PART.fullmatch(file.name))
+    if parts:  # shards that lost their index still say how many they were
+        match = _PART.fullmatch(parts[0])
+        assert match is not None
+        stem, _, count, ending = match.groups()
+        wanted = [f"{stem}-{number:05d}-of-{count}.{ending}" for number in range(1, int(count) + 1)]
+        return _all_there(path, wanted, "their names count")
+    refuse_adapter(path)
+    alone = sorted(file.name for file in path.glob("*.safetensors"))
+    if len(alone) == 1:
+        return alone
+    raise CheckpointError(
+        f"{path} holds no weights.\n"
+        f"  expected: {', '.join(WHOLE)}, or shards with {' or '.join(INDEX.values())}\n"
+        f"  it holds: {', '.join(sorted(file.name for file in path.iterdir())[:8]) or 'nothing'}"
+    )
+
+
+def _all_there(path: Path, wanted: list[str], who: str) -> list[str]:
+    missing = [name for name in wanted if not (path / name).exists()]
+    if missing:
+        listed = ", ".join(missing[:6]) + (", …" if len(missing) > 6 else "")
+        raise CheckpointError(
+            f"{path} lacks {len(missing)} of the {len(wanted)} shards that {who}: {listed}\n"
+            "  copy or download them too; a model is never loaded in part"
+        )
+    return wanted
+
+
+def _compare(path: Path, listed: dict[str, str], tensors: dict[str, Stored]) -> None:
+    """Raises where the index and the shards hold other tensors."""
+    problems = [
+        f"{name}: not in {shard}, as the index says"
+        for name, shard in listed.items()
+        if name not in tensors or _file(tensors[name]) != shard
+    ]
+    problems += [f"{name}: in {_file(tensors[name])}, not in the index" for name in tensors.keys() - listed]
+    if problems:
+        raise CheckpointError(
+            f"{path}: the index lists {len(listed)} tensors, the shards hold {len(tensors)}, and "
+            f"{len(problems)} differ.\n  {lines(problems)}\n  copy or download it again"
+        )
+
+
+def _file(tensor: Stored) -> str:
+    return tensor.file.name
+
+
+def _copy_tokenizer(source: Path | None, target: Path) -> None:
+    if source is None:
+        return
+    target.mkdir(exist_ok=True)
+    for name in TOKENIZER:
+        if (source / name).exists():
+            shutil.copyfile(source / name, target / name)

@@ -1,0 +1,5 @@
+"""`python -m vxl.cli`."""
+
+from vxl.cli.main import main
+
+main()

@@ -1,0 +1,292 @@
+"""`vxl ask`: a question about a video, from the command line."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from string import ascii_uppercase
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from vxl.checkpoint.find import find, weights_of
+from vxl.checkpoint.resolved import changed, read_config
+from vxl.cli.words import Words
+from vxl.config.compose import compose
+from vxl.data.batch.answer import format_question, parse_letter
+from vxl.data.sample import Question
+from vxl.errors import ConfigError, DataError
+from vxl.option.rebuild import nearest, plain
+from vxl.run.find import list_runs
+from vxl.units import human_size
+
+if TYPE_CHECKING:
+    from vxl.generate import Answer, Context
+    from vxl.generate.loaded import Loaded
+
+SETTINGS = (
+    "run",
+    "model",
+    "weights",
+    "checkpoint",
+    "device",
+    "max_new_tokens",
+    "temperature",
+    "stop",
+    "options",
+    "context",
+    "start",
+    "end",
+    "paths.runs",
+)
+EXAMPLE = 'vxl ask run=NAME VIDEO "What happens after the goal?"'
+
+
+def ask(words: Words, console: Console | None = None) -> list["Answer"]:
+    """Watches a video once and answers the questions about it, one after the other.
+
+    Args:
+        words: `run=NAME`, `weights=FOLDER`, or `model=NAME` and other choices as in training; the video; the
+            questions.
+        console: Where progress and facts go; the answers go to standard output.
+
+    Raises:
+        ConfigError: A word is missing, or a setting does not exist.
+        DataError: The video can't be read.
+        CheckpointError: The run has no weights.
+    """
+    from vxl.generate import Sampling
+
+    console = console or Console(stderr=True)
+    words.take("debug")
+    root = words.runs()
+    kept = words.take("context")
+    again = kept is not None and (Path(kept) / "context.json").is_file()
+    video, questions = _split(words.rest, words.settings, root, optional=again)
+    options = _options(words.take("options"))
+    max_new_tokens = _number(words.take("max_new_tokens", "64"), "max_new_tokens", int)
+    temperature = _number(words.take("temperature", "0"), "temperature", float)
+    stop = (words.take("stop") or "").split("|")
+    start, end = (_number(words.take(key), key, float) for key in ("start", "end"))
+    loaded = _loaded(words, root)
+    loaded.use_threads_of_training()
+    console.print(_who(loaded), markup=False, highlight=False)
+    if again:
+        context = _read(kept, loaded, video, start, end)
+    else:
+        context = watch(loaded, video, start, end, console)
+        if kept is not None:
+            from vxl.generate import save_context
+
+            save_context(replace(context, about=_about(loaded, video, start, end)), kept)
+            console.print(f"kept: {kept}", markup=False, highlight=False)
+    answers = []
+    for question in questions:
+        if len(questions) > 1:
+            console.print(f"\n{question}", style="bold", markup=False, highlight=False)
+        settings = {"max_new_tokens": max_new_tokens, "stop_text": stop, "sampling": Sampling(temperature)}
+        answer = _answer(loaded, context, question, options, settings)
+        console.print(_cost(context, answer), markup=False, highlight=False, style="dim")
+        answers.append(answer)
+    return answers
+
+
+def watch(
+    loaded: "Loaded", video: str, start: float | None, end: float | None, console: Console
+) -> "Context":
+    """Watches under a progress bar: decoding, vision, compression and prefill go hand in hand."""
+    from vxl.generate.loaded import IMAGES, Look
+
+    kind = "image" if Path(video).suffix.lower() in IMAGES else "video"
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        bar = progress.add_task("decoding", total=None)
+
+        def on_piece(done: int, total: int) -> None:
+            progress.update(bar, description="decoding and prefill, groups", completed=done, total=total)
+
+        return loaded.watch(Look(video, kind, start, end), on_piece=on_piece)
+
+
+def _about(loaded: "Loaded", video: str, start: float | None, end: float | None) -> dict[str, Any]:
+    """What a kept context is of."""
+    sampling = {f"video.{key}": value for key, value in asdict(loaded.config.video).items()}
+    size = Path(video).stat().st_size
+    return {"video": Path(video).name, "bytes": size, "start": start, "end": end, **sampling}
+
+
+def _read(
+    kept: str, loaded: "Loaded", video: str | None, start: float | None, end: float | None
+) -> "Context":
+    """A context that was kept.
+
+    Raises:
+        ConfigError: It is of something else than is asked for.
+        CheckpointError: It is of another model.
+    """
+    from vxl.checkpoint.load import load_context
+
+    context = load_context(kept, loaded)
+    if video is None:
+        return context
+    wanted = _about(loaded, video, start, end)
+    other = [key for key in wanted if context.about.get(key) != wanted[key]]
+    if other:
+        lines = [f"  {key}: {context.about.get(key)} there, {wanted[key]} here" for key in other]
+        raise ConfigError(
+            "\n".join(
+                [f"context={kept} is of something else.", *lines, "  name another folder, or remove it"]
+            )
+        )
+    return context
+
+
+def _answer(
+    loaded: "Loaded", context: "Context", question: str, options: tuple[str, ...], settings: dict[str, Any]
+) -> "Answer":
+    """Asks, and writes the answer to standard output as it comes."""
+    text = format_question(Question(question, options, "A")) if options else question
+    answer = loaded.ask(context, text, on_text=write, **settings)
+    if options:
+        letter = parse_letter(answer.text, options)
+        sys.stdout.write(f"  ({options[ascii_uppercase.index(letter)]})" if letter else "  (no option)")
+    sys.stdout.write("\n" if answer.stopped else " …\n")
+    sys.stdout.flush()
+    return answer
+
+
+def write(row: int, text: str) -> None:
+    """Writes a piece of an answer to standard output, at once."""
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
+def _loaded(words: Words, root: Path) -> "Loaded":
+    """The model: a run's, or one made of choices as in training."""
+    from vxl.checkpoint.load import assemble, load
+    from vxl.checkpoint.source import is_weights
+
+    run, device = words.take("run"), words.take("device") or "auto"
+    folder = Path(run or words.settings.get("weights", "random")).expanduser()
+    if is_weights(folder):
+        return _from_folder(words, folder, device)
+    if run is None:
+        if words.take("checkpoint") is not None:
+            raise ConfigError("checkpoint= chooses among a run's checkpoints; name the run:  run=NAME")
+        return assemble(_composed(words, root), device, root)
+    checkpoint = words.take("checkpoint") or "last"
+    overrides = [f"{key}={value}" for key, value in words.settings.items()]
+    place = find(run, root)
+    file = place if place.is_file() else weights_of(place, checkpoint)[0] / "resolved.yaml"
+    values = read_config(file)
+    for override in overrides:
+        values = changed(values, override, also=SETTINGS)  # says what a mistyped setting may have meant
+    return load(run, checkpoint=checkpoint, device=device, overrides=overrides, runs=root)
+
+
+def _from_folder(words: Words, folder: Path, device: str) -> "Loaded":
+    """The model of a folder of weights, which knows its own parts; settings change them.
+
+    Raises:
+        ConfigError: `model=` names another one.
+    """
+    from vxl.checkpoint.load import load
+    from vxl.checkpoint.source import open_weights
+
+    words.take("weights")
+    model, size = words.take("model"), words.take("size", "published")
+    overrides = [f"{key}={value}" for key, value in words.settings.items()]
+    holds = open_weights(folder, overrides).values["model"] if model else None
+    if size != "published":
+        raise ConfigError(f"size= makes a new model, but {folder} holds one.\n  leave out size= or weights=")
+    if model != holds:
+        raise ConfigError(f"{folder} holds {holds}, not {model}.\n  type  model={holds}  or leave it out")
+    return load(folder, device=device, overrides=overrides)
+
+
+def _composed(words: Words, root: Path) -> dict[str, Any]:
+    """The resolved config of choices as on the command line of training."""
+    overrides = [f"{key}={value}" for key, value in words.settings.items()]
+    return plain(compose("train", [*overrides, f"paths.runs={root}"]))
+
+
+def _split(
+    rest: Sequence[str], settings: dict[str, str], root: Path, *, optional: bool = False
+) -> tuple[Any, list[str]]:
+    """(the video, the questions) of the words that are no settings, in any order.
+
+    With `optional`, the video may be missing: None.
+
+    Raises:
+        ConfigError: One of them is missing.
+    """
+    if not {"run", "model", "weights"} & settings.keys():
+        close = [f"{near[0]}={settings[key]}" for key in settings if (near := nearest(key, ("run", "model")))]
+        hint = f"\n  did you mean {' or '.join(close)}?" if close else ""
+        runs = [run.name for run in list_runs(root) if run.status == "finished"][:3]
+        known = f"\n  finished runs: {', '.join(runs)}" if runs else ""
+        raise ConfigError(
+            f"vxl ask needs a model: run=NAME, weights=FOLDER or model=NAME.{hint}{known}\n  e.g.  {EXAMPLE}"
+        )
+    files = [word for word in rest if Path(word).is_file()]
+    looks_like = [word for word in rest if " " not in word and Path(word).suffix and not word.endswith("?")]
+    video = next(iter(files or looks_like), None)
+    questions = [word for word in rest if word != video]
+    if video is None and optional and questions:
+        return None, questions
+    if video is None:
+        raise ConfigError(
+            f"vxl ask needs a video.\n  got: {' '.join(map(repr, rest)) or 'none'}\n  e.g.  {EXAMPLE}"
+        )
+    if not Path(video).exists():
+        raise DataError(f"{video}: no such file.\n  check the path; folders are not searched")
+    if not questions:
+        raise ConfigError(f"vxl ask needs a question about {video}.\n  e.g.  {EXAMPLE}")
+    return video, questions
+
+
+def _options(text: str | None) -> tuple[str, ...]:
+    """`a|b|c|d` as options.
+
+    Raises:
+        ConfigError: There are fewer than two, or more than there are letters.
+    """
+    if text is None:
+        return ()
+    options = tuple(option.strip() for option in text.split("|") if option.strip())
+    if not 2 <= len(options) <= len(ascii_uppercase):
+        raise ConfigError(
+            f'options={text!r} holds {len(options)}.\n  expected: 2 to 26, as  options="red|green|blue"'
+        )
+    return options
+
+
+def _number(text: str | None, key: str, kind: type) -> Any:
+    if text is None:
+        return None
+    try:
+        value = kind(text)
+    except ValueError as error:
+        raise ConfigError(f"{key}={text} is no number.\n  e.g.  {key}=32") from error
+    if value < 0 or (kind is int and value < 1):
+        raise ConfigError(f"{key}={text} is too small.\n  e.g.  {key}=32")
+    return value
+
+
+def _who(loaded: "Loaded") -> str:
+    if loaded.checkpoint is None:
+        return f"{loaded.config.model} with random weights: it has learned nothing, its answers mean nothing"
+    if loaded.checkpoint.parent.name != "checkpoints":
+        return f"{loaded.checkpoint.name}, {loaded.config.model}, on {loaded.model.device}"
+    return f"{loaded.checkpoint.parents[1].name}, {loaded.checkpoint.name}, on {loaded.model.device}"
+
+
+def _cost(context: "Context", answer: "Answer") -> str:
+    tokens = len(answer.tokens) + answer.stopped
+    rate = f" · {1000 * (tokens - 1) / answer.decode_ms:.1f} tokens/s" if tokens > 1 else ""
+    seen = f"{context.frames} frames, {context.visual_tokens} visual tokens"
+    return (
+        f"{seen} · watched in {context.watch_ms:.0f} ms\n"
+        f"first token after {answer.prefill_ms:.0f} ms{rate} · cache {human_size(answer.cache_bytes)}"
+    )

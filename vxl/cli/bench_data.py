@@ -1,0 +1,282 @@
+"""`vxl bench data`: what the data side costs. Decoding, the stream on one thread, and all that is not
+decoding.
+
+Every rate stands beside that of PyAV reading the same files straight through, on one thread, with the same
+conversion and resize. Times are a core's own (process time), so that other work on the machine does not
+count. Heavy imports happen inside the functions.
+"""
+
+import argparse
+import itertools
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vxl.config.compose import compose
+from vxl.data.sample import Visual
+from vxl.option.build import build
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from vxl.data.batch.examples import Examples
+    from vxl.data.source.source import IndexedShards
+
+SECTIONS = ("decoding", "stream", "overhead")
+ASK = "What is shown?"
+
+
+@dataclass(frozen=True)
+class StreamRow:
+    """One case of the stream: samples from shards to examples, decoding and tokens included."""
+
+    case: str
+    samples: int
+    frames: int
+    samples_per_s: float
+    frames_per_s: float
+    pyav_frames_per_s: float
+    ratio: float
+
+
+@dataclass(frozen=True)
+class OverheadRow:
+    """What an optimizer step of the tiny model waits for besides decoding."""
+
+    case: str
+    data_ms: float
+    """Reading index and shards, costs, packing, tokens, collation."""
+    step_ms: float
+    """Forward, backward and optimizer of the same batches."""
+    share: float
+
+
+def register(commands: argparse._SubParsersAction) -> None:
+    """Adds `vxl bench data`."""
+    bench = commands.add_parser("bench", help="measure speed", description="Measure speed.")
+    kinds = bench.add_subparsers(dest="kind", required=True, metavar="KIND")
+    data = kinds.add_parser("data", help="the data side against PyAV", description=__doc__)
+    data.add_argument(
+        "--cache", type=Path, default=Path(".cache/vxl/bench"), help="for the files it makes (%(default)s)"
+    )
+    data.add_argument(
+        "--repeats", type=int, default=5, help="measurements of each side, in turns (%(default)s)"
+    )
+    data.add_argument("--only", choices=SECTIONS, action="append", help="a part of it; may be given again")
+    data.add_argument("--as-json", type=Path, metavar="FILE", help="also write the numbers there")
+    data.set_defaults(run=run)
+
+
+def run(parsed: argparse.Namespace) -> None:
+    """`vxl bench data`."""
+    from vxl.cli import bench_video as video
+
+    parsed.cache.mkdir(parents=True, exist_ok=True)
+    found: dict[str, list[Any]] = {}
+    if not parsed.only or "decoding" in parsed.only:
+        found["decoding"] = video.bench(parsed.cache, repeats=parsed.repeats)
+        print(video.table(found["decoding"]), flush=True)
+    if not parsed.only or "stream" in parsed.only:
+        found["stream"] = stream(parsed.cache, repeats=parsed.repeats)
+        print(table(found["stream"]), flush=True)
+    if not parsed.only or "overhead" in parsed.only:
+        found["overhead"] = overhead(parsed.cache)
+        print(table(found["overhead"]), flush=True)
+    if parsed.as_json:
+        numbers = {name: [asdict(row) for row in rows] for name, rows in found.items()}
+        parsed.as_json.write_text(json.dumps(numbers, indent=1) + "\n")
+
+
+def stream(cache: Path, *, repeats: int = 5) -> list[StreamRow]:
+    """The stream over the example clips and over five minutes with a key frame every 24 frames."""
+    from vxl.cli.bench_video import CLIPS, TOWERS, five_minutes
+    from vxl.video.sample import FpsConfig, UniformConfig
+
+    clips = sorted(CLIPS.glob("*.mp4"))
+    long_file = five_minutes(cache / "five_minutes_gop24.mp4")
+    cases = [
+        ("clips, at least every 2nd frame", clips, FpsConfig(fps=12, max_fps=None, max_frames=10_000)),
+        ("clips, 16 frames", clips, UniformConfig(max_frames=16)),
+        ("5 minutes, 32 frames", [long_file], UniformConfig(max_frames=32)),
+    ]
+    with one_thread(), tempfile.TemporaryDirectory(dir=cache) as folder:
+        return [
+            measure_stream(f"{name}, {size} px", files, config, size, Path(folder), repeats)
+            for size in TOWERS
+            for name, files, config in cases
+        ]
+
+
+def measure_stream(
+    case: str, files: Sequence[Path], video: Any, size: int, folder: Path, repeats: int
+) -> StreamRow:
+    """Both sides in turns, after making sure that they give the same frames."""
+    import torch
+
+    from vxl.cli.bench_video import read_straight
+    from vxl.data.order.mixture import Mixture
+    from vxl.data.order.rows import Order
+    from vxl.data.order.stream import Stream
+    from vxl.video.transform import PixelSpec
+
+    source = shards_of(files, folder / f"{files[0].stem}-{len(files)}")
+    sampler, pixels = build(video), PixelSpec(size, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+    examples = examples_of(
+        compose("train", ["logger=csv", "data.max_tokens=1000000"]), source, sampler, pixels
+    )
+    order = Order(Mixture({"files": source}, seed=0), examples.cost, seed=0, bucket=len(files))
+
+    def ours() -> "list[Tensor]":
+        made = Stream(order, examples.make, examples.masked, batch=1, stop_row=len(files))
+        frames = {example.key: example.frames_FCHW for micro in made for row in micro.rows for example in row}
+        return [frames[path.stem] for path in files]
+
+    def wanted(visual: Visual) -> Any:
+        return sampler.select(visual.frames, visual.fps).indices
+
+    indices = [wanted(source.record(number).visuals[0]) for number in range(len(files))]
+
+    def theirs() -> "list[Tensor]":
+        return [read_straight(path, wanted_F, pixels) for path, wanted_F in zip(files, indices, strict=True)]
+
+    for one, other in zip(ours(), theirs(), strict=True):
+        assert torch.equal(one[: len(other)], other), f"{case}: the frames differ"
+    ours_s, theirs_s = in_turns([ours, theirs], repeats)
+    frames = sum(map(len, indices))
+    return StreamRow(
+        case, len(files), frames, len(files) / ours_s, frames / ours_s, frames / theirs_s, theirs_s / ours_s
+    )
+
+
+def overhead(cache: Path, *, steps: int = 20) -> list[OverheadRow]:
+    """Planning, reading, tokens, packing and collation, against the step of the tiny model that they feed."""
+    import torch
+
+    from vxl.model import build_model
+    from vxl.train.step.data_module import DataModule
+    from vxl.train.step.optimizer import build_optimizer
+
+    rows = []
+    for case, words in (("one sample a row", []), ("packed", ["data.packing=true", "data.batch=2"])):
+        config = compose("train", ["logger=csv", "data.workers=0", f"paths.cache={cache}", *words])
+        with one_thread():
+            data = DataModule(config, rank=0, ranks=1)
+            data.prepare_data()
+            model = build_model(config, vocab_size=len(data.tokenizer))
+            optimizer = build_optimizer(model, config.stage, config.optim)
+
+            def train(batches: Any, model: Any = model, optimizer: Any = optimizer) -> None:
+                for batch in batches:
+                    model(batch).loss_sum.backward()
+                optimizer.step()
+                optimizer.zero_grad()
+
+            made = list(itertools.islice(data.train_dataloader(), steps))
+            train(made[0])
+            begin = time.process_time()
+            for batches in made:
+                train(batches)
+            step_s = (time.process_time() - begin) / steps
+            # Nothing is remembered from the pass before: a new module plans and tokenises again.
+            undecoded = DataModule(config, rank=0, ranks=1)
+            undecoded.__dict__["examples"] = without_decoding(undecoded.examples)
+            begin = time.process_time()
+            for _ in itertools.islice(undecoded.train_dataloader(), steps):
+                pass
+            data_s = (time.process_time() - begin) / steps
+        torch.manual_seed(0)
+        rows.append(OverheadRow(case, 1000 * data_s, 1000 * step_s, data_s / step_s))
+    return rows
+
+
+def without_decoding(examples: "Examples") -> "Examples":
+    """The same examples with black frames in the place of decoded ones."""
+    import torch
+
+    from vxl.data.batch.examples import Examples
+
+    class Black(Examples):
+        def _frames(self, visual: Visual, media: Any) -> "Tensor":
+            count = 1 if visual.kind == "image" else len(self._select(visual).indices)
+            count += -count % self.prompt.plan.frames_per_group
+            return torch.zeros(count, 3, self.pixels.size, self.pixels.size, dtype=torch.uint8)
+
+    return Black(examples.prompt, examples.sampler, examples.pixels)
+
+
+def examples_of(config: Any, source: "IndexedShards", sampler: Any, pixels: Any) -> "Examples":
+    """Examples for a source, with a tokenizer trained on its texts."""
+    from vxl.compressor.base import plan
+    from vxl.data.base import texts_of
+    from vxl.data.batch.examples import Examples
+    from vxl.data.batch.prompt import Prompt
+    from vxl.data.batch.tokenizer import train_tokenizer
+
+    tokenizer = train_tokenizer(texts_of(source))
+    shape = plan(config.compressor, config.vision.grid)
+    return Examples(Prompt(config.prompt, tokenizer, shape, config.data.max_tokens), sampler, pixels)
+
+
+def shards_of(files: Sequence[Path], folder: Path) -> "IndexedShards":
+    """The files as shards, each with a question about it."""
+    from vxl.data.source.source import IndexedShards
+    from vxl.data.write.shards import Member, write_shards
+
+    text = {"conversations": [{"role": "user", "content": ASK}, {"role": "assistant", "content": "A video."}]}
+    members = [Member(path.stem, {"mp4": path, "json": text}) for path in files]
+    write_shards(members, folder, overwrite=True)
+    return IndexedShards(str(folder), cache=folder)
+
+
+def in_turns(sides: Sequence[Callable[[], Any]], repeats: int) -> list[float]:
+    """Median seconds of a core that each side takes, measured in turns."""
+    taken: list[list[float]] = [[] for _ in sides]
+    for _ in range(repeats):
+        for side, times in zip(sides, taken, strict=True):
+            begin = time.process_time()
+            side()
+            times.append(time.process_time() - begin)
+    return [statistics.median(times) for times in taken]
+
+
+@contextmanager
+def one_thread() -> Generator[None]:
+    """Torch on one thread."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def table(rows: Sequence[StreamRow] | Sequence[OverheadRow]) -> str:
+    """Rows as text, widths aligned."""
+    heads = list(asdict(rows[0]))
+    cells = [heads, *([_cell(value) for value in asdict(row).values()] for row in rows)]
+    widths = [max(len(line[n]) for line in cells) for n in range(len(heads))]
+    lines = [
+        "  ".join(
+            c.ljust(w) if n == 0 else c.rjust(w) for n, (c, w) in enumerate(zip(line, widths, strict=True))
+        )
+        for line in cells
+    ]
+    return "\n".join(["", *lines])
+
+
+def _cell(value: Any) -> str:
+    return (
+        f"{value:.3f}"
+        if isinstance(value, float) and value < 10
+        else f"{value:.0f}"
+        if isinstance(value, float)
+        else str(value)
+    )

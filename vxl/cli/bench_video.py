@@ -1,0 +1,155 @@
+"""How fast frames come out of files, against PyAV reading straight through: `python -m vxl.cli.bench_video`.
+
+Both sides run on one thread and give the same numbers: RGB, then Pillow's bicubic resize.
+"""
+
+import argparse
+import itertools
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+import numpy as np
+import torch
+from torch import Tensor
+
+from vxl.video.decode import decode
+from vxl.video.encode import write_video
+from vxl.video.probe import probe
+from vxl.video.transform import PixelSpec, resize_FCHW
+
+CLIPS = Path(__file__).parents[2] / "examples" / "clips"
+
+TOWERS = (56, 384)
+"""Sizes to resize to: of `tiny` and of SigLIP."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One case: `wanted` of `frames` frames; the rates count wanted frames."""
+
+    case: str
+    frames: int
+    wanted: int
+    vxl_frames_per_s: float
+    pyav_frames_per_s: float
+    ratio: float
+
+
+def bench(
+    cache: str | os.PathLike[str], *, repeats: int = 3, towers: Sequence[int] = TOWERS, clips: Path = CLIPS
+) -> list[Row]:
+    """Measures all cases: dense and sparse reads of short clips, 32 frames of five minutes.
+
+    Args:
+        cache: Folder for the five-minute file.
+        repeats: Measurements of each side, taken in turns; the best of each counts.
+        towers: Sizes to resize to.
+        clips: Folder of the clips.
+    """
+    long_file = five_minutes(Path(cache) / "five_minutes_gop24.mp4", clips)
+    rows = []
+    for size in towers:
+        pixels = PixelSpec(size, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+        for path in sorted(clips.glob("*.mp4")):
+            frames = probe(path).frames
+            for case, wanted_F in {
+                "every frame": np.arange(frames),
+                "every 2nd frame": np.arange(0, frames, 2),
+                "first half": np.arange(frames // 2),
+                "16 frames": np.linspace(0, frames - 1, 16).astype(np.int64),
+            }.items():
+                rows.append(
+                    compare(f"{path.stem}, {case}, {size} px", path, frames, wanted_F, pixels, repeats)
+                )
+        frames = probe(long_file).frames
+        wanted_F = np.linspace(0, frames - 1, 32).astype(np.int64)
+        rows.append(compare(f"5 minutes, 32 frames, {size} px", long_file, frames, wanted_F, pixels, repeats))
+    return rows
+
+
+def compare(case: str, path: Path, frames: int, wanted_F: np.ndarray, pixels: PixelSpec, repeats: int) -> Row:
+    """Measures both sides in turns on one thread, after making sure that they give the same frames."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        sides: list[Callable[[], Tensor]] = [
+            lambda: decode(path, wanted_F, pixels=pixels),
+            lambda: read_straight(path, wanted_F, pixels),
+        ]
+        ours, theirs = (side() for side in sides)
+        assert torch.equal(ours, theirs), f"{case}: the frames differ"
+        taken: list[list[float]] = [[], []]
+        for _ in range(repeats):
+            for side, times in zip(sides, taken, strict=True):
+                begin = time.process_time()
+                side()
+                times.append(time.process_time() - begin)
+    finally:
+        torch.set_num_threads(threads)
+    vxl_s, pyav_s = (min(times) for times in taken)
+    wanted = len(wanted_F)
+    return Row(case, frames, wanted, wanted / vxl_s, wanted / pyav_s, pyav_s / vxl_s)
+
+
+def read_straight(path: Path, wanted_F: np.ndarray, pixels: PixelSpec) -> Tensor:
+    """What one writes without vxl: decode from the start, convert and resize what is wanted, then stop."""
+    wanted = set(wanted_F.tolist())
+    chosen = []
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        stream.codec_context.thread_count = 1
+        for index, frame in enumerate(container.decode(stream)):
+            if index in wanted:
+                frame_1CHW = torch.from_numpy(frame.to_ndarray(format="rgb24", threads=1)).permute(2, 0, 1)[
+                    None
+                ]
+                chosen.append(resize_FCHW(frame_1CHW, pixels)[0])
+                if len(chosen) == len(wanted):
+                    break
+    return torch.stack(chosen)
+
+
+def five_minutes(path: Path, clips: Path = CLIPS, *, seconds: int = 300, fps: int = 24) -> Path:
+    """Makes (once) five minutes with a key frame every 24 frames by looping the clips."""
+    if path.is_file():
+        return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    looped = itertools.cycle(sorted(clips.glob("*.mp4")))
+
+    def frames() -> Iterator[np.ndarray]:
+        for clip in looped:
+            with av.open(str(clip)) as container:
+                for frame in container.decode(video=0):
+                    yield frame.to_ndarray(format="rgb24", width=480, height=270)
+
+    write_video(path, itertools.islice(frames(), seconds * fps), fps, gop=24)
+    return path
+
+
+def table(rows: Sequence[Row]) -> str:
+    """The rows as text, widths aligned."""
+    lines = [f"{'case':44} {'frames':>7} {'wanted':>7} {'vxl /s':>9} {'PyAV /s':>9} {'ratio':>6}"]
+    lines += [
+        f"{row.case:44} {row.frames:7} {row.wanted:7} {row.vxl_frames_per_s:9.0f} "
+        f"{row.pyav_frames_per_s:9.0f} {row.ratio:6.2f}"
+        for row in rows
+    ]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--cache", default=str(Path(tempfile.gettempdir()) / "vxl-bench"))
+    parser.add_argument("--repeats", type=int, default=3)
+    arguments = parser.parse_args()
+    print(table(bench(arguments.cache, repeats=arguments.repeats)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,101 @@
+"""`vxl explain`: prints what vxl.config.catalog finds."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.padding import Padding
+from rich.table import Table
+
+from vxl.config.catalog import Choice, Key, choices, find, keys_of, schema_keys
+from vxl.option.files import CONF
+from vxl.option.plugins import load_plugins
+from vxl.option.rebuild import INTERNAL
+
+
+def explain(
+    words: Sequence[str],
+    plugins: Sequence[str] = (),
+    *,
+    root: type | None = None,
+    console: Console | None = None,
+) -> None:
+    """Prints the keys behind each word, or all groups and options where there is none.
+
+    Args:
+        words: `GROUP=NAME`, `GROUP`, or a key.
+        plugins: Packages whose options are listed too.
+        root: Dataclass of the whole config; that of training where none is given.
+        console: Where to print.
+
+    Raises:
+        ConfigError: A word names nothing; the message lists the nearest.
+    """
+    if root is None:
+        from vxl.train.config import TrainConfig as root  # noqa: N813 -- imports every part
+
+    console = console or Console()
+    folders = [CONF, *load_plugins(plugins)]
+    if not words:
+        _overview(folders, console)
+        console.print("\nkeys of the run", style="bold")
+        _keys([key for key in schema_keys(root) if "." not in key.name and key.name not in INTERNAL], console)
+        console.print("\nmore:  vxl explain GROUP   vxl explain GROUP=NAME   vxl explain KEY")
+    for word in words:
+        kind, found = find(word, folders, root)
+        if kind == "option":
+            _option(found, root, console)
+        elif kind == "group":
+            _group(word, found, console)
+        else:
+            _keys(found, console)
+
+
+def _overview(folders: list[Path], console: Console) -> None:
+    table = _table("option", "what it is")
+    for options in choices(folders).values():
+        for i, choice in enumerate(options.values()):
+            last = i == len(options) - 1
+            table.add_row(f"{choice.group}={choice.name}", escape(choice.meaning), end_section=last)
+    console.print(table)
+
+
+def _group(group: str, options: dict[str, Choice], console: Console) -> None:
+    table = _table("option", "what it is")
+    for name, choice in options.items():
+        table.add_row(f"{group}={name}", escape(choice.meaning))
+    console.print(table)
+    console.print(f"keys of one:  vxl explain {group}={next(iter(options))}")
+
+
+def _option(choice: Choice, root: type, console: Console) -> None:
+    console.print(f"[bold]{choice.group}={choice.name}[/]  {escape(choice.meaning)}", highlight=False)
+    if choice.command:
+        console.print(f"  {choice.command}", markup=False, highlight=False)
+    target = choice.values.get("_target_")
+    if target:
+        console.print(f"  code: {target}", highlight=False)
+    if choice.overrides:
+        console.print(f"  chooses: {' '.join(choice.overrides)}", markup=False, highlight=False)
+    keys = keys_of(choice, root)
+    if keys:
+        _keys(keys, console)
+
+
+def _keys(keys: list[Key], console: Console) -> None:
+    """Each key with its default and type, and what it means below: prose needs the width."""
+    for key in keys:
+        head = f"[bold cyan]{escape(key.name)}[/] = {escape(key.default)}"
+        console.print(f"{head}  [dim]{escape(key.type)}[/]", highlight=False, soft_wrap=True)
+        if key.meaning:
+            console.print(Padding(escape(key.meaning), (0, 0, 0, 4)), highlight=False)
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for i, column in enumerate(columns):
+        # The last column is prose and may wrap; names and types are typed from here, so they must not.
+        table.add_column(column, overflow="fold", no_wrap=i == 0)
+    return table

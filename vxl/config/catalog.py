@@ -1,0 +1,209 @@
+"""`vxl explain`: every group, option and key, from conf/ and from the dataclasses that type it."""
+
+import dataclasses
+import typing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from vxl.errors import ConfigError
+from vxl.option.files import CONF
+from vxl.option.option import Option
+from vxl.option.rebuild import INTERNAL, describe, nearest
+from vxl.option.schema import meanings, schema_of
+from vxl.option.words import flatten, show
+
+
+@dataclass(frozen=True)
+class Key:
+    """One key of an option, as a user reads it."""
+
+    name: str
+    type: str
+    default: str
+    meaning: str
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One option of a group: its file, what its first comment says, and what it sets."""
+
+    group: str
+    name: str
+    path: Path
+    meaning: str
+    command: str
+    """The command that the file's comment shows, if any."""
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """The file's keys, without its defaults list."""
+        loaded = yaml.safe_load(self.path.read_text()) or {}
+        return {key: value for key, value in loaded.items() if key != "defaults"}
+
+    @property
+    def is_global(self) -> bool:
+        """Whether the file chooses and sets parts of the whole config (model=tiny) and is no part itself."""
+        return "@package _global_" in self.path.read_text()
+
+    @property
+    def overrides(self) -> list[str]:
+        """The options of other groups that the file chooses, as one would type them."""
+        chosen = []
+        for entry in (yaml.safe_load(self.path.read_text()) or {}).get("defaults", []):
+            if isinstance(entry, dict):
+                for group, name in entry.items():
+                    chosen.append(f"{group.split()[-1].lstrip('/')}={name}")
+            elif entry != "_self_":
+                group, _, name = entry.lstrip("/").rpartition("/")
+                chosen.append(f"{group or self.group}={name}")
+        return chosen
+
+
+def choices(folders: list[Path] | None = None) -> dict[str, dict[str, Choice]]:
+    """Every option of every group: {group: {option: Choice}}, groups in the order in which a video flows.
+
+    Args:
+        folders: Config folders; vxl's own, then those of plug-ins.
+    """
+    folders = folders or [CONF]
+    found: dict[str, dict[str, Choice]] = {group: {} for group in _flow(folders[0])}
+    for folder in folders:
+        for path in sorted(folder.glob("*/*.yaml")):
+            group = path.parent.name
+            meaning, command = _comment(path)
+            found.setdefault(group, {})[path.stem] = Choice(group, path.stem, path, meaning, command)
+    return {group: options for group, options in found.items() if options and group != "hydra"}
+
+
+def keys_of(choice: Choice, root: type) -> list[Key]:
+    """The keys of an option with type, default (the file's, else the dataclass's) and meaning.
+
+    Args:
+        choice: An option that describes one part (not one that chooses parts, like model=tiny).
+        root: The dataclass of the whole config, which types groups without a `_target_`.
+    """
+    values = choice.values
+    if "_target_" in values:
+        return schema_keys(schema_of(values["_target_"]), values)
+    hint = typing.get_type_hints(root).get(choice.group)
+    if dataclasses.is_dataclass(hint) and not choice.is_global:
+        return schema_keys(typing.cast(type, hint), values)
+    return [Key(name, type(value).__name__, show(value), "") for name, value in flatten(values).items()]
+
+
+def schema_keys(schema: type, values: dict[str, Any] | None = None, prefix: str = "") -> list[Key]:
+    """The keys of a dataclass, nested ones by their dotted names."""
+    values = values or {}
+    hints, texts = typing.get_type_hints(schema), meanings(schema)
+    keys = []
+    for field in dataclasses.fields(typing.cast(Any, schema)):
+        if field.name == "_target_":
+            continue
+        default = values.get(field.name, _default(field))
+        inner = _nested(hints[field.name], default)
+        if inner is not None:
+            given = default if isinstance(default, dict) else {}
+            keys += schema_keys(inner, given, f"{prefix}{field.name}.")
+        else:
+            text, kind = " ".join(texts.get(field.name, "").split()), describe(hints[field.name])
+            if hints[field.name] is Any:  # a class of torch.optim: torch documents it
+                kind, text = type(default).__name__, text or f"As in {values.get('_target_', 'torch')}."
+            keys.append(Key(prefix + field.name, kind, show(default), text))
+    return keys
+
+
+def find(word: str, folders: list[Path], root: type) -> tuple[str, Any]:
+    """What a word of `vxl explain WORD` names.
+
+    Returns:
+        `("option", Choice)` for GROUP=NAME, `("group", {name: Choice})` for GROUP, `("keys", [Key])` for a
+        key of the run or a dotted key.
+
+    Raises:
+        ConfigError: Nothing of that name exists; the message lists the nearest.
+    """
+    known = choices(folders)
+    group, equals, name = word.partition("=")
+    if equals:
+        if group not in known:
+            raise ConfigError(_no("group", group, word, list(known), suffix=f"={name}"))
+        if name not in known[group]:
+            raise ConfigError(_no(f"option of {group}", name, word, list(known[group]), f"{group}="))
+        return "option", known[group][name]
+    if group in known:
+        return "group", known[group]
+    run_keys = {key.name: key for key in schema_keys(root)}
+    if word in run_keys:
+        return "keys", [run_keys[word]]
+    below = [key for name, key in run_keys.items() if name.startswith(f"{word}.")]
+    if below:
+        return "keys", below
+    head, dot, tail = word.partition(".")
+    if dot and head in known:
+        found = {
+            f"{head}={option}": key
+            for option, choice in known[head].items()
+            for key in keys_of(choice, root)
+            if key.name == tail
+        }
+        if found:
+            return "keys", [dataclasses.replace(key, name=f"{where} {tail}") for where, key in found.items()]
+        names = [key.name for choice in known[head].values() for key in keys_of(choice, root)]
+        raise ConfigError(_no(f"key of {head}", tail, word, list(dict.fromkeys(names)), f"{head}."))
+    plain = [key for key in run_keys if "." not in key and key not in INTERNAL]
+    raise ConfigError(_no("group or key", word, word, list(dict.fromkeys([*known, *plain]))))
+
+
+def _default(field: dataclasses.Field[Any]) -> Any:
+    if field.default_factory is not dataclasses.MISSING:
+        return field.default_factory()
+    return field.default
+
+
+def _nested(hint: Any, default: Any) -> type | None:
+    """The dataclass that a field holds, if any: an option's own class where a `_target_` names it."""
+    candidates = [hint, *typing.get_args(hint)]
+    schema = next((c for c in candidates if dataclasses.is_dataclass(c) and isinstance(c, type)), None)
+    if schema is None or default is None:
+        return None
+    if issubclass(schema, Option):
+        target = default.get("_target_") if isinstance(default, dict) else getattr(default, "_target_", None)
+        return schema_of(target) if target else schema
+    return schema
+
+
+def _flow(folder: Path) -> list[str]:
+    """Groups in the order of conf/train.yaml's defaults list."""
+    file = folder / "train.yaml"
+    entries = (yaml.safe_load(file.read_text()) or {}).get("defaults", []) if file.exists() else []
+    return [next(iter(entry)).split()[-1] for entry in entries if isinstance(entry, dict)]
+
+
+def _comment(path: Path) -> tuple[str, str]:
+    """What a config file's leading comment says: (its meaning, the command that it shows)."""
+    meaning, command = [], ""
+    for line in path.read_text().splitlines():
+        if not line.startswith("#"):
+            break
+        text = line.lstrip("# ").rstrip()
+        if text.startswith("@package"):
+            continue
+        if text.startswith("python ") or text.startswith("vxl "):
+            command = command or text
+        elif text:
+            meaning.append(text)
+    return " ".join(meaning), command
+
+
+def _no(kind: str, name: str, word: str, known: list[str], prefix: str = "", suffix: str = "") -> str:
+    lines = [f"vxl explain {word}: there is no {kind} {name!r}."]
+    close = nearest(name, known)
+    if close:
+        lines.append(
+            "  did you mean " + " or ".join(f"vxl explain {prefix}{other}{suffix}" for other in close) + "?"
+        )
+    lines.append("  there are: " + ", ".join(known))
+    return "\n".join(lines)

@@ -1,0 +1,119 @@
+"""From a sample to an example: choosing frames, decoding, resizing, writing the conversation down."""
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from vxl.data.batch.collate import Example
+from vxl.data.batch.encoded import IGNORE, Encoded, Shown
+from vxl.data.batch.prompt import Prompt
+from vxl.data.sample import BadSample, Loaded, Media, Sample, Visual
+from vxl.errors import DataError
+from vxl.video.decode import decode
+from vxl.video.load import load_image
+from vxl.video.sample import Sampler, Selection
+from vxl.video.tiles import cut, views_of
+from vxl.video.transform import PixelSpec
+
+
+class Examples:
+    """Makes examples of samples, in whatever process it is copied to.
+
+    Args:
+        prompt: The conversation's format.
+        sampler: Which frames of a video.
+        pixels: What the vision tower wants its pixels to be.
+    """
+
+    def __init__(self, prompt: Prompt, sampler: Sampler, pixels: PixelSpec) -> None:
+        self.prompt, self.sampler, self.pixels = prompt, sampler, pixels
+
+    def cost(self, sample: Sample) -> int:
+        """Tokens that the model will see, from the sample's record alone.
+
+        Raises:
+            DataError: The sample can't be used.
+        """
+        return len(self.prompt.training(sample, self.shown(sample)))
+
+    def make(self, loaded: Loaded, seed: int) -> Example:
+        """Decodes and encodes a sample.
+
+        Args:
+            loaded: The sample with its media.
+            seed: For random choices; this class makes none.
+
+        Raises:
+            DataError: The sample can't be used, or its media can't be read.
+        """
+        sample = loaded.sample
+        encoded = self.prompt.training(sample, self.shown(sample))
+        frames = [self._frames(v, media) for v, media in zip(sample.visuals, loaded.media, strict=True)]
+        question = sample.question
+        return Example(
+            encoded=encoded,
+            frames_FCHW=joined(frames) if frames else self._no_frames(),
+            key=sample.key,
+            question=question,
+            letters=tuple(self.prompt.letters(len(question.options))) if question else (),
+        )
+
+    def masked(self, bad: BadSample) -> Example:
+        """What stands in the place of a sample that can't be used: one token, nothing to learn."""
+        encoded = Encoded()
+        encoded.text([self.prompt.start])
+        return Example(encoded=encoded, frames_FCHW=self._no_frames(), key=bad.key, bad=bad)
+
+    def shown(self, sample: Sample) -> list[Shown]:
+        """The times of the frames that will be seen of each visual."""
+        return [
+            Shown("image", (0.0,) * self._views(visual))
+            if visual.kind == "image"
+            else Shown("video", tuple(self._select(visual).seconds))
+            for visual in sample.visuals
+        ]
+
+    def _views(self, visual: Visual) -> int:
+        try:
+            return views_of(visual.width, visual.height, self.pixels.size, self.prompt.config.images)
+        except DataError as error:
+            raise DataError(f"{visual.name}: {error}") from error
+
+    def _select(self, visual: Visual) -> Selection:
+        try:
+            return self.sampler.select(visual.frames, visual.fps, visual.start, visual.end)
+        except DataError as error:
+            raise DataError(f"{visual.name}: {error}") from error
+
+    def _frames(self, visual: Visual, media: Media) -> Tensor:
+        """uint8 frames_FCHW of whole groups."""
+        size = self.prompt.plan.frames_per_group
+        if visual.kind == "image":
+            image_CHW = load_image(media, None, name=visual.name)
+            return cut(image_CHW, self.pixels, self.prompt.config.images).repeat_interleave(size, dim=0)
+        frames_FCHW = decode(
+            media,
+            self._select(visual).indices,
+            pixels=self.pixels,
+            decoder=self.sampler.config.decoder,
+            name=visual.name,
+        )
+        missing = -len(frames_FCHW) % size
+        if not missing:  # copying a long video costs as much as resizing it
+            return frames_FCHW
+        return torch.cat([frames_FCHW, frames_FCHW[-1:].expand(missing, -1, -1, -1)])
+
+    def _no_frames(self) -> Tensor:
+        return torch.zeros(0, 3, self.pixels.size, self.pixels.size, dtype=torch.uint8)
+
+
+def joined(frames: list[Tensor]) -> Tensor:
+    """Frames of several visuals in one tensor; those of a single one are not copied."""
+    return frames[0] if len(frames) == 1 else torch.cat(frames)
+
+
+def without_labels(example: Example) -> Example:
+    """The same example with nothing supervised and nothing asked: it fills a place and counts for nothing."""
+    encoded = replace(example.encoded, labels=[IGNORE] * len(example.encoded), answer_at=None)
+    return replace(example, encoded=encoded, question=None, letters=(), padding=True)

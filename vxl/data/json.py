@@ -1,0 +1,59 @@
+"""`data=json`: a list in the family's format and a folder of videos and images."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from vxl.data.base import Data, DataConfig, texts_of
+from vxl.data.order.mixture import Mixture
+from vxl.data.source.json_list import JsonSource
+from vxl.data.source.source import Source
+
+
+@dataclass(frozen=True, kw_only=True)
+class JsonConfig(DataConfig):
+    """A JSON list in the family's format and a folder of media, without shards."""
+
+    _target_: str = "vxl.data.json.Json"
+    json: str
+    """The list to train on (.json, or .jsonl with one item a line)."""
+    videos: str
+    """Folder that the items' paths of videos and images start in."""
+    val: str | None = None
+    """A held-out list over the same folder; null for no validation."""
+
+
+class Json(Data):
+    """Samples of a JSON list."""
+
+    config: JsonConfig
+
+    def __init__(self, config: JsonConfig, *, cache: Path) -> None:
+        super().__init__(config, cache=cache)
+
+    def prepare(self) -> None:
+        """Asks the headers of the media and writes the indexes."""
+        _ = self._train, self._val
+
+    def training(self, seed: int) -> Mixture:
+        """The samples to train on."""
+        return Mixture({"json": self._train}, seed=seed)
+
+    def validation(self) -> Source | None:
+        """The held-out samples."""
+        return self._val
+
+    def texts(self) -> Iterator[str]:
+        """Texts to train on."""
+        return texts_of(self._train)
+
+    @cached_property
+    def _train(self) -> JsonSource:
+        return JsonSource(Path(self.config.json), Path(self.config.videos), cache=self.cache)
+
+    @cached_property
+    def _val(self) -> JsonSource | None:
+        if self.config.val is None:
+            return None
+        return JsonSource(Path(self.config.val), Path(self.config.videos), cache=self.cache)

@@ -1,0 +1,182 @@
+"""Shards that can only be read from beginning to end (`pipe:` commands): streamed through webdataset.
+
+Every worker of every rank has shards of its own and draws from them for ever. The order is a function of
+(seed, rank, worker) and of their numbers; resuming reads again, without decoding, what was read before.
+"""
+
+import logging
+import tarfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Generic, TypeVar
+
+from torch.utils.data import IterableDataset, get_worker_info
+from webdataset.shardlists import ResampledShards
+from webdataset.tariterators import tarfile_to_samples
+
+from vxl.data.order.rows import arrange
+from vxl.data.order.stream import MicroBatch, kind_of, schedule
+from vxl.data.sample import BadSample, Loaded, Sample
+from vxl.data.source.index import describe_member, samples_of
+from vxl.errors import DataError
+from vxl.seeds import seed_of
+
+log = logging.getLogger(__name__)
+
+E = TypeVar("E")
+TRIES = 3
+
+
+@dataclass(frozen=True)
+class Item:
+    """A sample that was read, or None; and what to report if it is bad."""
+
+    loaded: Loaded | None
+    bad: BadSample
+
+
+class PipeStream(IterableDataset, Generic[E]):
+    """As vxl.data.order.stream.Stream, over shards without an index.
+
+    Args:
+        urls: All shards, expanded.
+        cost: Tokens of a sample.
+        prepare: As Stream's.
+        masked: As Stream's.
+        seed: The run's seed.
+        batch: Rows a micro-batch.
+        bucket: Samples that a worker holds in memory, to sort or pack them.
+        max_tokens: Pack rows up to this many tokens; None for one sample a row.
+        rank: This process, of `ranks`.
+        ranks: Data-parallel processes.
+        workers: Data workers a rank, as the DataLoader has them.
+        start_row: Rows consumed so far by all ranks together.
+
+    Raises:
+        DataError: There are fewer shards than workers of all ranks.
+    """
+
+    def __init__(
+        self,
+        urls: Sequence[str],
+        cost: Callable[[Sample], int],
+        prepare: Callable[[Loaded, int], E],
+        masked: Callable[[BadSample], E],
+        *,
+        seed: int,
+        batch: int,
+        bucket: int,
+        max_tokens: int | None = None,
+        rank: int = 0,
+        ranks: int = 1,
+        workers: int = 0,
+        start_row: int = 0,
+    ) -> None:
+        super().__init__()
+        self.readers = ranks * max(workers, 1)
+        if len(urls) < self.readers:
+            most, fewer = len(urls) // ranks, " and fewer devices" if len(urls) < ranks else ""
+            raise DataError(
+                f"too few un-indexed shards: {len(urls)} for {self.readers} readers (ranks {ranks} x workers "
+                f"{max(workers, 1)}).\n"
+                f"  every reader needs a shard of its own:  data.workers={most}{fewer}\n"
+                f"  or write at least {self.readers} shards, or name files or URLs in the place of pipe:…"
+            )
+        self.urls, self.cost, self.prepare, self.masked = list(urls), cost, prepare, masked
+        self.seed, self.batch, self.bucket, self.max_tokens = seed, batch, bucket, max_tokens
+        self.rank, self.ranks, self.start_row = rank, ranks, start_row
+        log.warning(
+            "%d shards are pipes, without an index: the order repeats only with the same seed, ranks (%d) "
+            "and workers (%d), and resuming reads again what was read before",
+            *(len(urls), ranks, workers),
+        )
+
+    def __iter__(self) -> Iterator[MicroBatch[E]]:
+        info = get_worker_info()
+        worker, workers = (info.id, info.num_workers) if info else (0, 1)
+        before = self.start_row // (self.batch * self.ranks)  # of this rank's micro-batches
+        # A resumed loader begins with its worker 0; the next in turn was worker `before` mod workers.
+        reader = (worker + before) % workers
+        done = len(range(reader, before, workers))
+        rows = self._rows(self.rank * workers + reader)
+        for _ in range(done * self.batch):
+            next(rows)
+        turns = schedule(
+            self.start_row, self.batch, rank=self.rank, ranks=self.ranks, worker=worker, workers=workers
+        )
+        for first in turns:
+            made = [[self._example(*item) for item in next(rows)] for _ in range(self.batch)]
+            yield MicroBatch(first, made)
+
+    def _rows(self, reader: int) -> Iterator[list[tuple[Item, int]]]:
+        """Endless rows of one reader; each sample with its seed."""
+        samples = self._samples(reader)
+        window = number = 0
+        while True:
+            held = [next(samples) for _ in range(self.bucket)]
+            costs = [self._cost(item) for item in held]
+            for row in arrange(costs, self.max_tokens, self.batch, self.seed, "pipe", reader, window):
+                yield [(held[n], seed_of(self.seed, "pipe", reader, number + n)) for n in row]
+            window, number = window + 1, number + self.bucket
+
+    def _cost(self, item: Item) -> int:
+        try:
+            return self.cost(item.loaded.sample) if item.loaded else 1
+        except DataError:
+            return 1
+
+    def _samples(self, reader: int) -> Iterator[Item]:
+        # Without deterministic=True process ids and clocks would go into the seed.
+        shards = ResampledShards(
+            self.urls[reader :: self.readers],
+            seed=self.seed,
+            worker_seed=lambda: seed_of("reader", reader) & 0x7FFFFFFF,
+            deterministic=True,
+        )
+        broken = 0
+        for shard in shards:
+            # A tar at a time: after an error webdataset would join the rest of one tar with the next.
+            try:
+                for group in tarfile_to_samples()([shard]):
+                    broken = 0
+                    yield from samples_of_group(group)
+            except (OSError, EOFError, ValueError, tarfile.TarError) as error:
+                broken += 1
+                report_broken(shard["url"], error, broken)
+
+    def _example(self, item: Item, seed: int) -> E:
+        if item.loaded is None:
+            return self.masked(item.bad)
+        try:
+            return self.prepare(item.loaded, seed)
+        except DataError as error:
+            kind = kind_of(self.cost, item.loaded)
+            return self.masked(replace(item.bad, reason=str(error), kind=kind))
+
+
+def report_broken(url: str, error: Exception, in_a_row: int) -> None:
+    """Logs that a pipe broke off.
+
+    Raises:
+        DataError: Several in a row did, and gave nothing before.
+    """
+    reason = next(iter(error.args), type(error).__name__)  # webdataset appends where it was
+    if in_a_row >= TRIES:
+        raise DataError(
+            f"{in_a_row} pipes in a row gave no sample; the last: {url}\n  got: {reason}\n"
+            "  try the command by itself; it has to write a tar to its standard output"
+        ) from error
+    log.warning("%s broke off (%s); going on with another", url, reason)
+
+
+def samples_of_group(group: dict[str, Any]) -> list[Item]:
+    """The samples of webdataset's {"__key__": ..., "mp4": bytes, "json": bytes, ...}."""
+    shard, key = group["__url__"], group["__key__"]
+    files = {suffix: content for suffix, content in group.items() if not suffix.startswith("__")}
+    entry = describe_member(shard, key, files, files.__getitem__)
+    try:
+        samples = samples_of(entry, shard)
+    except DataError as error:
+        return [Item(None, BadSample(shard, key, str(error)))]
+    media = tuple(files[visual["name"][len(key) + 1 :]] for visual in entry["visuals"])
+    return [Item(Loaded(sample, media), BadSample(shard, sample.key, "")) for sample in samples]

@@ -1,0 +1,252 @@
+"""The sidecar index: what a tar (or a JSON list) holds, so that samples are found without reading it.
+
+`NAME.tar.index` is lines of JSON. The first one is about the whole: what it is the index of (size and time of
+change), the samples of each member and the length of each line that follows. Then a line a member: key, text,
+and for each visual its place and what its header says. It is written beside the tar, or into the cache where
+that can't be.
+"""
+
+import json
+import logging
+from collections.abc import Callable, Iterable
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from vxl.atomic import write_file
+from vxl.data.sample import EXAMPLE, Media, Sample, Visual, parse
+from vxl.data.source.headers import describe_media, kind_of
+from vxl.data.source.ranges import describe_file, is_url, local, open_range, read_range
+from vxl.data.source.tar import Group, read_contents
+from vxl.errors import DataError
+
+log = logging.getLogger(__name__)
+
+FORMAT = 1
+TEXTS = ("conversations", "caption", "questions")
+# What an index keeps of the JSON: other keys (img2dataset writes a dozen) say nothing to training.
+KEPT = (*TEXTS, "segments", "source", "scale", "start", "end")
+PLACE = ("offset", "bytes", "path")
+
+
+class Index:
+    """An index that was read: samples by number.
+
+    Args:
+        of: The tar or JSON list.
+        file: The index itself.
+        head: Its first line.
+        start: Where its second line begins.
+    """
+
+    def __init__(self, of: str, file: str, head: dict[str, Any], start: int) -> None:
+        self.of, self.file = of, file
+        self.cut_at: int | None = head["cut_at"]
+        self.bad: list[int] = head["bad"]
+        self.firsts = np.cumsum([0, *head["samples"]], dtype=np.int64)
+        self.offsets = np.cumsum([start, *head["lines"]], dtype=np.int64)
+
+    def __len__(self) -> int:
+        return int(self.firsts[-1])
+
+    def locate(self, number: int) -> tuple[int, int]:
+        """(member, sample of that member) of sample `number`."""
+        member = int(np.searchsorted(self.firsts, number, side="right")) - 1
+        return member, number - int(self.firsts[member])
+
+    def entry(self, member: int) -> dict[str, Any]:
+        """The line of a member."""
+        start, stop = int(self.offsets[member]), int(self.offsets[member + 1])
+        return json.loads(read_range(self.file, start, stop - start))
+
+
+def samples_of(entry: dict[str, Any], shard: str) -> list[Sample]:
+    """The samples of an index line.
+
+    Raises:
+        DataError: The text is wrong, or was found wrong when it was indexed.
+    """
+    if entry["bad"]:
+        raise DataError(entry["bad"])
+    visuals = [Visual(**{k: v for k, v in item.items() if k not in PLACE}) for item in entry["visuals"]]
+    return parse(entry["text"], visuals, shard=shard, key=entry["key"])
+
+
+def open_index(url: str, cache: Path) -> Index:
+    """The index of a tar: the one that is there if it fits the tar, else a new one.
+
+    Raises:
+        DataError: The tar is cut off (names the offset, the last whole member and the remedy), or can't be
+            read.
+    """
+    stamp = describe_file(url)
+    for file in places(url, cache):
+        index = read_index(url, file, stamp)
+        if index is not None:
+            if index.cut_at is not None:
+                log.warning("%s is cut off at byte %d; its whole members are used", url, index.cut_at)
+            return index
+    return write_index(url, cache)
+
+
+def write_index(url: str, cache: Path, *, keep_good: bool = False) -> Index:
+    """Indexes a tar.
+
+    Args:
+        url: The tar.
+        cache: `paths.cache`, for an index that can't be written beside the tar.
+        keep_good: Whether to go on with the whole members of a tar that is cut off, from now on.
+
+    Raises:
+        DataError: As `open_index`.
+    """
+    stamp = describe_file(url)
+    contents = read_contents(url)
+    if contents.cut_at is not None and not keep_good:
+        groups = contents.groups
+        whole = f"the last whole member is '{groups[-1].key}'" if groups else "no member is whole"
+        raise DataError(
+            f"{url} is cut off: it has {stamp[0]} bytes and breaks at byte {contents.cut_at}; {whole}.\n"
+            f"  copy it again, or use its {len(groups)} whole members:\n"
+            f"    vxl shards index --keep-good {url}"
+        )
+    entries = (describe_group(url, group) for group in contents.groups)
+    data = encode(entries, url, stamp, contents.cut_at)
+    files = places(url, cache)
+    for file in files:
+        try:
+            write_file(Path(file), data)
+        except OSError as error:
+            if file == files[-1]:
+                raise DataError(
+                    f"the index of {url} can't be written: {file}: {error.strerror}.\n"
+                    "  name a folder that can:  paths.cache=FOLDER"
+                ) from error
+            log.info("%s can't be written (%s); the index goes into the cache", file, error.strerror)
+            continue
+        index = read_index(url, file, stamp)
+        assert index is not None
+        return index
+    raise AssertionError("the last place either returns or raises")
+
+
+def places(url: str, cache: Path) -> list[str]:
+    """Where the index of a file may be: beside it, then in the cache."""
+    full = url if is_url(url) else str(Path(local(url)).absolute())
+    name = blake2b(full.encode(), digest_size=8).hexdigest()
+    cached = str(cache / "index" / f"{name}-{full.rsplit('/', 1)[-1][-80:]}.index")
+    return [cached] if is_url(url) else [f"{full}.index", cached]
+
+
+def read_index(url: str, file: str, stamp: tuple[int, str]) -> Index | None:
+    """The index in a file, or None where there is none, or it is not of this tar any more."""
+    try:
+        with open(file, "rb") as lines:
+            first = lines.readline()
+        head = json.loads(first)
+    except (OSError, json.JSONDecodeError):
+        return None
+    if head.get("format") != FORMAT or [head["bytes"], head["changed"]] != list(stamp):
+        return None
+    return Index(url, file, head, len(first))
+
+
+def encode(entries: Iterable[dict[str, Any]], url: str, stamp: tuple[int, str], cut_at: int | None) -> bytes:
+    """The bytes of an index."""
+    lines, samples, bad = [], [], []
+    for member, entry in enumerate(entries):
+        reason, count = entry["bad"], 1
+        if not reason:
+            try:
+                count = len(samples_of(entry, url))
+            except DataError as error:
+                reason = str(error)
+        samples.append(count)
+        if reason:
+            bad.append(member)
+        text = {name: value for name, value in entry["text"].items() if name in KEPT}
+        line = json.dumps({**entry, "bad": reason, "text": text}, ensure_ascii=False)
+        lines.append(line.encode() + b"\n")
+    head = {
+        "format": FORMAT,
+        "of": url.rsplit("/", 1)[-1],
+        "bytes": stamp[0],
+        "changed": stamp[1],
+        "cut_at": cut_at,
+        "bad": bad,
+        "samples": samples,
+        "lines": [len(line) for line in lines],
+    }
+    return json.dumps(head).encode() + b"\n" + b"".join(lines)
+
+
+def describe_group(url: str, group: Group) -> dict[str, Any]:
+    """The index line of a member of a tar."""
+
+    def read(suffix: str) -> bytes | BinaryIO:
+        return open_range(
+            url, *group.members[suffix], whole=1 << 20
+        )  # headers do not need all of a long video
+
+    entry = describe_member(url, group.key, group.members, read)
+    for visual in entry["visuals"]:
+        visual["offset"], visual["bytes"] = group.members[visual["name"][len(group.key) + 1 :]]
+    return entry
+
+
+def describe_member(
+    shard: str, key: str, suffixes: Iterable[str], read: Callable[[str], Media]
+) -> dict[str, Any]:
+    """What is known of a member: {key, text, visuals, bad: why it can't be used, or None}.
+
+    Args:
+        shard: Where it is, for messages.
+        key: Its name.
+        suffixes: Of its files.
+        read: Gives the content of a suffix.
+    """
+    entry: dict[str, Any] = {"key": key, "text": {}, "visuals": [], "bad": None}
+    try:
+        entry["text"] = _text(shard, key, set(suffixes), read)
+        for suffix in sorted(suffixes, key=_by_number):
+            kind, name = kind_of(suffix), f"{key}.{suffix}"
+            if kind is not None:
+                header = describe_media(read(suffix), kind, f"{shard}, member '{name}'")
+                entry["visuals"].append({"kind": kind, "name": name, **header})
+    except DataError as error:
+        entry["bad"] = str(error)
+    return entry
+
+
+def _text(shard: str, key: str, suffixes: set[str], read: Callable[[str], Media]) -> dict[str, Any]:
+    """The text of a member: KEY.json, and KEY.txt as a caption where the JSON has no text."""
+
+    def words(suffix: str) -> str:
+        content = read(suffix)
+        assert not isinstance(content, str), "only media are read from paths"
+        return (content if isinstance(content, bytes) else content.read()).decode("utf-8", errors="replace")
+
+    text: Any = {}
+    if "json" in suffixes:
+        try:
+            text = json.loads(words("json"))
+        except ValueError as error:
+            raise DataError(f"{shard}, member '{key}.json' is no JSON: {error}") from error
+        if not isinstance(text, dict):
+            got = type(text).__name__
+            raise DataError(
+                f"{shard}, member '{key}.json' is a {got}, not an object.\n  write e.g.  {EXAMPLE}"
+            )
+    if "txt" in suffixes and not any(text.get(name) for name in TEXTS):
+        text = {**text, "caption": words("txt").strip()}
+    if not suffixes & {"json", "txt"}:
+        raise DataError(f"{shard}, member '{key}' has no text.\n  add {key}.json or {key}.txt")
+    return text
+
+
+def _by_number(suffix: str) -> tuple[int, str]:
+    """Sorts 0.jpg, 2.jpg, 10.jpg, and plain suffixes first."""
+    first = suffix.partition(".")[0]
+    return (int(first) if first.isdigit() else -1), suffix

@@ -1,0 +1,157 @@
+"""Files: byte ranges of local files and URLs, and writing a file whole or not at all."""
+
+import io
+import os
+import sys
+import time
+from functools import lru_cache
+from typing import Any, BinaryIO
+
+from vxl.errors import DataError
+
+# Members up to this many bytes are read at once; longer ones are files that a decoder seeks in.
+WHOLE = 32 << 20
+TRIES = 3
+
+
+class GoneError(DataError):
+    """A whole file is not there any more: not one bad sample, but all of its samples."""
+
+
+def is_url(path: str) -> bool:
+    """Whether fsspec must read it (s3://, gs://, https://, hf://, ...)."""
+    return "://" in path and not path.startswith("file://")
+
+
+def local(path: str) -> str:
+    """A local path without `file://`."""
+    return path.removeprefix("file://")
+
+
+def describe_file(url: str) -> tuple[int, str]:
+    """(bytes, when it was last changed in whatever words the file system has), without reading it."""
+    try:
+        if not is_url(url):
+            status = os.stat(local(url))
+            return status.st_size, str(status.st_mtime_ns)
+        system, path = _remote(url)
+        info = system.info(path)
+    except _remote_errors() as error:
+        raise DataError(f"{url} can't be read: {error}") from error
+    if info.get("size") is None:
+        raise DataError(
+            f"{url}: the server does not tell its size, so parts of it can't be read.\n"
+            f"  stream it instead:  'pipe:curl -sL {url}'"
+        )
+    changed = next(
+        (info[k] for k in ("mtime", "LastModified", "last_modified", "ETag", "etag") if k in info), ""
+    )
+    return int(info["size"]), str(changed)
+
+
+def read_range(url: str, offset: int, size: int) -> bytes:
+    """Bytes [offset, offset + size) of a file or URL.
+
+    Raises:
+        DataError: It can't be read, or it ends before.
+    """
+    data = _read_remote(url, offset, size) if is_url(url) else _read_local(url, offset, size)
+    if len(data) > size:
+        raise DataError(
+            f"{url}: the server sends all of it where {size} bytes were asked for.\n"
+            f"  stream it instead:  'pipe:curl -sL {url}'"
+        )
+    if len(data) < size:
+        raise DataError(
+            f"{url} ends at byte {offset + len(data)}; {size} bytes from {offset} on were expected.\n"
+            f"  it changed since it was indexed, or it is cut off:  vxl shards index --again {url}"
+        )
+    return data
+
+
+def open_range(url: str, offset: int, size: int, whole: int = WHOLE) -> bytes | BinaryIO:
+    """What a decoder gets for bytes [offset, offset + size): a file to seek in for more than `whole` of
+    them."""
+    if size <= whole:
+        return read_range(url, offset, size)
+    return io.BufferedReader(Range(url, offset, size), buffer_size=1 << 20)
+
+
+class Range(io.RawIOBase):
+    """A part of a file as a read-only file of its own."""
+
+    def __init__(self, url: str, offset: int, size: int) -> None:
+        super().__init__()
+        self.url, self.offset, self.size, self.position = url, offset, size, 0
+
+    def readable(self) -> bool:  # noqa: D102 (io's)
+        return True
+
+    def seekable(self) -> bool:  # noqa: D102
+        return True
+
+    def tell(self) -> int:  # noqa: D102
+        return self.position
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:  # noqa: D102
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self.position, io.SEEK_END: self.size}[whence]
+        self.position = max(base + offset, 0)
+        return self.position
+
+    def readinto(self, buffer: Any, /) -> int:  # noqa: D102
+        count = min(len(buffer), max(self.size - self.position, 0))
+        if count:
+            buffer[:count] = read_range(self.url, self.offset + self.position, count)
+            self.position += count
+        return count
+
+
+@lru_cache(maxsize=64)
+def _descriptor(path: str, device: int, inode: int) -> io.FileIO:
+    # By device and inode too: a name may stand for another file by now. Reads give their own offset
+    # (pread), so a descriptor that a forked worker inherits is safe to use.
+    return open(path, "rb", buffering=0)
+
+
+def _read_local(url: str, offset: int, size: int) -> bytes:
+    try:
+        status = os.stat(local(url))
+        file = _descriptor(local(url), status.st_dev, status.st_ino).fileno()
+        data = os.pread(file, size, offset)
+        while 0 < len(data) < size and (more := os.pread(file, size - len(data), offset + len(data))):
+            data += more
+    except FileNotFoundError as error:
+        raise GoneError(f"{url} is not there any more.") from error
+    except OSError as error:
+        raise DataError(f"{url} can't be read: {error}") from error
+    return data
+
+
+def _read_remote(url: str, offset: int, size: int) -> bytes:
+    for attempt in range(TRIES):
+        try:
+            system, path = _remote(url)
+            return system.cat_file(path, start=offset, end=offset + size)
+        except _remote_errors() as error:
+            if isinstance(error, FileNotFoundError):
+                raise GoneError(f"{url} is not there any more.") from error
+            if attempt == TRIES - 1 or isinstance(error, PermissionError):
+                raise DataError(f"{url} can't be read at byte {offset}: {error}") from error
+            time.sleep(2.0**attempt)
+    raise AssertionError("unreachable")
+
+
+def _remote_errors() -> tuple[type[Exception], ...]:
+    """What reading a URL may raise. aiohttp's errors, which fsspec lets through, are no OSErrors."""
+    aiohttp = sys.modules.get("aiohttp")
+    return (OSError, TimeoutError, ValueError, *([aiohttp.ClientError] if aiohttp else []))
+
+
+def _remote(url: str):
+    # fsspec keeps one file system a process and makes a new one after a fork.
+    import fsspec
+
+    try:
+        return fsspec.core.url_to_fs(url)
+    except (ImportError, ValueError) as error:
+        raise DataError(f"{url}: {error}") from error

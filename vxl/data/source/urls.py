@@ -1,0 +1,97 @@
+"""From what a user writes for shards to the list of them: lists, braces, wildcards and folders."""
+
+import glob
+import os
+from collections.abc import Sequence
+
+from vxl.data.source.ranges import _remote, is_url, local
+from vxl.errors import DataError
+
+
+def is_pipe(url: str) -> bool:
+    """Whether a shard can only be read from its beginning to its end."""
+    return url.startswith("pipe:") or url == "-"
+
+
+def expand(urls: str | Sequence[str]) -> list[str]:
+    """All shards that the patterns name, in order, each once.
+
+    Args:
+        urls: `shard-{000000..000099}.tar`, `folder/*.tar`, a folder (its *.tar), a URL of fsspec's, or a list
+            of these.
+
+    Raises:
+        DataError: A pattern matches nothing; says what was looked for and what is there.
+    """
+    patterns = [urls] if isinstance(urls, str) else list(urls)
+    if not patterns:
+        raise DataError(
+            "the list of shards is empty.\n  write e.g.  'shards/train-{000000..000099}.tar' or shards/*.tar"
+        )
+    return list(dict.fromkeys(url for pattern in patterns for url in _expand_one(pattern)))
+
+
+def _expand_one(pattern: str) -> list[str]:
+    if is_pipe(pattern):
+        return _braces(pattern)
+    found: list[str] = []
+    missing: list[str] = []
+    for name in _braces(pattern):
+        if is_url(name):
+            hits = _remote_names(name)
+        elif os.path.isdir(local(name)):
+            hits = sorted(glob.glob(os.path.join(glob.escape(local(name)), "*.tar")))
+        elif glob.has_magic(name):
+            hits = sorted(glob.glob(local(name), recursive=True))
+        else:
+            hits = [local(name)] if os.path.exists(local(name)) else []
+        found += hits
+        if not hits:
+            missing.append(name)
+    if not found:
+        raise DataError(f"the shards {pattern!r} match nothing.\n  {_looked_for(missing[0])}")
+    if missing:
+        raise DataError(
+            f"{len(missing)} of the {len(missing) + len(found)} shards that {pattern!r} names do not exist.\n"
+            f"  the first: {missing[0]}\n  write only those that do, e.g. with a wildcard (*)"
+        )
+    return found
+
+
+def _braces(pattern: str) -> list[str]:
+    from braceexpand import UnbalancedBracesError, braceexpand  # ty: ignore
+
+    try:
+        return list(braceexpand(pattern))
+    except UnbalancedBracesError as error:
+        raise DataError(f"the shards {pattern!r} have a brace without its partner: {error}") from error
+
+
+def _remote_names(url: str) -> list[str]:
+    if not glob.has_magic(url.split("://", 1)[1].split("?")[0] if url.startswith("http") else url):
+        return [url]
+
+    system, path = _remote(url)
+    try:
+        return [system.unstrip_protocol(name) for name in sorted(system.glob(path))]
+    except (OSError, NotImplementedError) as error:
+        raise DataError(
+            f"{url}: its wildcard can't be looked up ({error}).\n  write braces: {{000000..000099}}"
+        ) from error
+
+
+def _looked_for(name: str) -> str:
+    """Where a name was looked for, and the nearest folder that exists with what it holds."""
+    if is_url(name):
+        return f"looked for {name}"
+    full = os.path.abspath(local(name))
+    folder = os.path.dirname(full)
+    while not os.path.isdir(folder):
+        folder = os.path.dirname(folder)
+    names = sorted(os.listdir(folder))
+    holds = (
+        ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
+        if names
+        else "nothing"
+    )
+    return f"looked for {full}\n  {folder} holds {holds}"

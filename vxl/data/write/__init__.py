@@ -1,0 +1,1 @@
+"""`vxl shards`: writing shards, and checking those that are there."""

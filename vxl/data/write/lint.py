@@ -1,0 +1,165 @@
+"""Checking and describing samples before training on them."""
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vxl.data.sample import BadSample, Media
+from vxl.data.source.headers import kind_of
+from vxl.data.source.index import describe_member, encode, open_index
+from vxl.data.source.json_list import JsonSource
+from vxl.data.source.ranges import describe_file
+from vxl.data.source.source import IndexedSource
+from vxl.data.source.urls import expand
+from vxl.data.write.shards import Content, Member, encoded
+from vxl.errors import DataError, one_line
+
+
+def sources(
+    urls: list[str], cache: Path, videos: Path | None
+) -> Iterator[tuple[str, IndexedSource | DataError]]:
+    """Each shard (or JSON list) that the arguments name, opened; or what is wrong with it as a whole."""
+    for url in [url for pattern in urls for url in expand(pattern)]:
+        try:
+            if url.endswith((".json", ".jsonl")):
+                yield url, JsonSource(Path(url), videos or Path(url).parent, cache=cache, some=False)
+            else:
+                yield url, IndexedSource(url, [open_index(url, cache)], some=False)
+        except DataError as error:
+            yield url, error
+
+
+def lint(urls: list[str], cache: Path, *, videos: Path | None = None, decode: bool = False) -> Iterator[str]:
+    """Everything that is wrong, a line each.
+
+    Args:
+        urls: Patterns of shards, or JSON lists.
+        cache: `paths.cache`.
+        videos: Where the paths of JSON lists start; by default the list's folder.
+        decode: Whether to decode the last frame of every video too, which finds files that break off.
+    """
+    for _, source in sources(urls, cache, videos):
+        if isinstance(source, DataError):
+            yield one_line(str(source))
+            continue
+        yield from (one_line(bad.reason) for bad in source.known_bad())
+        if decode:
+            yield from (one_line(bad.reason) for bad in undecodable(source))
+
+
+def undecodable(source: IndexedSource) -> Iterator[BadSample]:
+    """Samples whose header is right but whose last frame can't be decoded."""
+    from vxl.video.decode import decode
+
+    done = set()
+    for number in range(len(source)):
+        shard, key = source.where(number)
+        if key in done:
+            continue
+        done.add(key)
+        try:
+            loaded = source.load(number)
+        except DataError:
+            continue  # known_bad has it
+        for visual, media in zip(loaded.sample.visuals, loaded.media, strict=True):
+            if visual.kind == "video":
+                try:
+                    decode(media, [visual.frames - 1], name=f"{shard}, member '{visual.name}'")
+                except DataError as error:
+                    yield BadSample(shard, key, str(error), "media")
+
+
+def stats(urls: list[str], cache: Path, *, videos: Path | None = None) -> dict[str, Any]:
+    """Counts and sizes of samples, media and text; `vxl shards stats` prints it."""
+    totals: Counter[str] = Counter()
+    seconds: list[float] = []
+    fps: list[float] = []
+    words: list[int] = []
+    sizes: Counter[str] = Counter()
+    for url, source in sources(urls, cache, videos):
+        if isinstance(source, DataError):
+            raise source
+        totals.update(shards=1, bytes=describe_file(url)[0], samples=len(source))
+        done = set()
+        for number in range(len(source)):
+            try:
+                sample = source.record(number)
+            except DataError:
+                totals["bad"] += 1
+                continue
+            totals["questions"] += sample.question is not None
+            totals["text only"] += not sample.visuals
+            asked = [sample.question.question, *sample.question.options] if sample.question else []
+            words.append(sum(len(text.split()) for text in [*asked, *(turn.text for turn in sample.turns)]))
+            member = sample.key.partition("#")[0]
+            if member in done:
+                continue
+            done.add(member)
+            totals["members"] += 1
+            for visual in sample.visuals:
+                totals[visual.kind + "s"] += 1
+                sizes[f"{visual.width}x{visual.height}"] += 1
+                if visual.kind == "video":
+                    totals["frames"] += visual.frames
+                    seconds.append(visual.seconds)
+                    fps.append(visual.fps)
+    names = (
+        "shards",
+        "bytes",
+        "members",
+        "samples",
+        "questions",
+        "text only",
+        "videos",
+        "images",
+        "frames",
+        "bad",
+    )
+    return {
+        **{name: totals[name] for name in names},
+        "seconds": spread(seconds),
+        "fps": spread(fps, summed=False),
+        "words": spread(words),
+        "sizes": dict(sizes.most_common(5)),
+    }
+
+
+def spread(values: Sequence[float], *, summed: bool = True) -> dict[str, float]:
+    """Least, median, largest and, where it means something, sum."""
+    if not values:
+        return {}
+    array = np.array(values, float)
+    found = {"min": array.min(), "median": np.median(array), "max": array.max()}
+    if summed:
+        found["sum"] = array.sum()
+    return {name: round(float(value), 3) for name, value in found.items()}
+
+
+def wrong_members(members: list[Member], origin: str) -> dict[str, str]:
+    """What would make members of a folder or JSON list bad once written: {key: reason}."""
+    found = {}
+    for member in members:
+        entry = describe_member(
+            origin, member.key, member.files, lambda s, files=member.files: media_of(s, files[s])
+        )
+        head = json.loads(encode([entry], origin, (0, ""), None).split(b"\n", 2)[1])
+        if head["bad"]:
+            found[member.key] = head["bad"]
+    return found
+
+
+def media_of(suffix: str, content: Content) -> Media:
+    """What a member's content is read from: a path for media, else bytes."""
+    if not isinstance(content, Path):
+        return encoded(content)
+    try:
+        if kind_of(suffix) is None:
+            return content.read_bytes()
+        content.stat()
+        return str(content)
+    except OSError as error:
+        raise DataError(f"{content} can't be read: {error.strerror}") from error

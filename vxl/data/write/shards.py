@@ -1,0 +1,222 @@
+"""Writing shards: tars of a limited size, whole or not there, the same bytes for the same samples."""
+
+import io
+import json
+import os
+import tarfile
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from vxl.data.source.headers import kind_of
+from vxl.data.source.json_list import key_of, media_of, read_items
+from vxl.data.source.tar import BLOCK
+from vxl.errors import DataError
+
+PATTERN = "shard-{:06d}.tar"
+MAX_BYTES = 1 << 30
+
+Content = bytes | Path | Mapping[str, Any] | str
+"""Of a member: bytes, a file to copy, an object to write as JSON, or text."""
+
+
+@dataclass(frozen=True)
+class Member:
+    """What one sample of a shard is written from: its key, and its files by suffix (`mp4`, `0.jpg`,
+    `json`)."""
+
+    key: str
+    files: Mapping[str, Content]
+
+
+class ShardWriter:
+    """Writes members into tars.
+
+    A tar has a temporary name until it is complete. Times and owners are 0, so equal members give equal
+    bytes.
+
+    Args:
+        folder: Made if it is not there.
+        pattern: Names of the tars, with a place for the number.
+        max_bytes: A tar that would grow beyond is closed first. A member alone may be larger.
+        overwrite: Whether tars of that pattern may be there already; they are replaced, and surplus ones
+            removed.
+
+    Raises:
+        DataError: There are such tars already.
+    """
+
+    def __init__(
+        self, folder: Path, pattern: str = PATTERN, max_bytes: int = MAX_BYTES, *, overwrite: bool = False
+    ) -> None:
+        self.folder, self.pattern, self.max_bytes = folder, pattern, max_bytes
+        if pattern.format(0) == pattern.format(1):
+            raise DataError(f"the pattern {pattern!r} has no place for a number.\n  write e.g.  {PATTERN}")
+        self.before = existing(folder, pattern)
+        if self.before and not overwrite:
+            raise DataError(
+                f"{folder} holds shards already, {self.before[0].name} first.\n"
+                "  name another folder, or replace them:  --overwrite"
+            )
+        self.written: list[Path] = []
+        self._keys: set[str] = set()
+        self._tar: tarfile.TarFile | None = None
+
+    def write(self, key: str, files: Mapping[str, Content]) -> None:
+        """Adds a member.
+
+        Args:
+            key: Its name; may have folders (`a/b`), but no dot (what follows the first dot is the suffix).
+            files: Its files by suffix.
+
+        Raises:
+            DataError: The key can't be used, or a file can't be read.
+        """
+        if not key or "." in key.rpartition("/")[2] or key.startswith("/"):
+            raise DataError(
+                f"a shard can't have the key {key!r}.\n  write a name without dots, not starting with /"
+            )
+        if key in self._keys:
+            raise DataError(f"the key {key!r} comes twice.\n  give every sample a name of its own")
+        self._keys.add(key)
+        sizes = {suffix: size_of(content) for suffix, content in files.items()}
+        needed = sum(BLOCK + -(-size // BLOCK) * BLOCK for size in sizes.values())
+        if self._tar is not None and self._tar.offset > 0 and self._tar.offset + needed > self.max_bytes:
+            self._finish()
+        tar = self._tar or self._begin()
+        for suffix, content in files.items():
+            info = tarfile.TarInfo(f"{key}.{suffix}")
+            info.size = sizes[suffix]
+            with open_content(content) as file:
+                tar.addfile(info, file)
+
+    def close(self) -> list[Path]:
+        """Completes the last tar and returns all of them."""
+        self._finish()
+        for path in self.before:
+            if path not in self.written:
+                path.unlink()
+                path.with_name(path.name + ".index").unlink(missing_ok=True)
+        return self.written
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self.close()
+        elif self._tar is not None:
+            self._tar.close()
+            self._temporary().unlink(missing_ok=True)
+
+    def _path(self) -> Path:
+        return self.folder / self.pattern.format(len(self.written))
+
+    def _temporary(self) -> Path:
+        path = self._path()
+        return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+
+    def _begin(self) -> tarfile.TarFile:
+        self._path().parent.mkdir(parents=True, exist_ok=True)
+        self._tar = tarfile.open(self._temporary(), "w", format=tarfile.GNU_FORMAT)  # noqa: SIM115
+        return self._tar
+
+    def _finish(self) -> None:
+        if self._tar is None:
+            return
+        self._tar.close()
+        self._tar = None
+        path, temporary = self._path(), self._temporary()
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        self.written.append(path)
+
+
+def write_shards(
+    members: Iterable[Member],
+    folder: Path,
+    pattern: str = PATTERN,
+    max_bytes: int = MAX_BYTES,
+    *,
+    overwrite: bool = False,
+) -> list[Path]:
+    """Writes members into tars and returns these, see ShardWriter."""
+    with ShardWriter(folder, pattern, max_bytes, overwrite=overwrite) as writer:
+        for member in members:
+            writer.write(member.key, member.files)
+    return writer.written
+
+
+def existing(folder: Path, pattern: str) -> list[Path]:
+    """The tars of a pattern that are in a folder, from number 0 on."""
+    found: list[Path] = []
+    while (path := folder / pattern.format(len(found))).exists():
+        found.append(path)
+    return found
+
+
+def members_of_folder(folder: Path) -> Iterator[Member]:
+    """Members of the files below a folder that share a name: media, and .json or .txt.
+
+    Raises:
+        DataError: There is no such folder, or nothing to take.
+    """
+    if not folder.is_dir():
+        raise DataError(f"{folder} is no folder.\n  name one that holds KEY.mp4 and KEY.json files")
+    groups: dict[str, dict[str, Content]] = {}
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        suffix = path.suffix[1:].lower()
+        if kind_of(path.name) is not None or suffix in ("json", "txt"):
+            stem = path.relative_to(folder).with_suffix("")
+            base, dot, number = stem.name.rpartition(".")
+            # KEY.0.jpg and KEY.1.jpg are two visuals of KEY.
+            key, suffix = (base, f"{number}.{suffix}") if dot and number.isdigit() else (stem.name, suffix)
+            groups.setdefault(clean(str(stem.with_name(key))), {})[suffix] = path
+    if not groups:
+        raise DataError(f"{folder} holds no videos, images, .json or .txt files.\n  name another folder")
+    for key, files in groups.items():
+        yield Member(key, files)
+
+
+def members_of_json(file: Path, videos: Path) -> Iterator[Member]:
+    """Members of a JSON list in the family's format; the media are copied from the folder `videos`."""
+    for number, item in enumerate(read_items(file)):
+        paths = [path for path, _ in media_of(item)]
+        files: dict[str, Content] = {}
+        for place, path in enumerate(paths):
+            suffix = Path(path).suffix[1:].lower()
+            files[suffix if len(paths) == 1 else f"{place}.{suffix}"] = videos / path
+        text = {name: value for name, value in item.items() if name not in ("image", "video")}
+        yield Member(clean(key_of(item, number)), {**files, "json": text})
+
+
+def clean(key: str) -> str:
+    """A key without dots, which would end it."""
+    return key.replace(".", "_").lstrip("/")
+
+
+def size_of(content: Content) -> int:
+    """Bytes of a member's file."""
+    if not isinstance(content, Path):
+        return len(encoded(content))
+    try:
+        return content.stat().st_size
+    except OSError as error:
+        raise DataError(f"{content} can't be read: {error.strerror}") from error
+
+
+def open_content(content: Content) -> Any:
+    """A binary file with a member's content."""
+    return open(content, "rb") if isinstance(content, Path) else io.BytesIO(encoded(content))
+
+
+def encoded(content: bytes | Mapping[str, Any] | str) -> bytes:
+    """Content in bytes; objects as JSON in their own order of keys."""
+    if isinstance(content, bytes):
+        return content
+    return (content if isinstance(content, str) else json.dumps(content, ensure_ascii=False)).encode()

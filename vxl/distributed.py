@@ -1,0 +1,75 @@
+"""What the processes of a run settle together."""
+
+import sys
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import torch
+from torch import distributed as dist
+from torch import nn
+from torch.distributed.fsdp import FSDPModule
+
+T = TypeVar("T")
+
+
+def once(function: Callable[[], T], peers: Any = None) -> T:
+    """What `function` gives in the first process; the others wait for it and get a copy.
+
+    Args:
+        function: What one process does for all.
+        peers: A process group; None: all processes of the run.
+
+    Raises:
+        SystemExit: In the others, where it raised in the first, which says why.
+    """
+    if not dist.is_initialized() or dist.get_world_size(peers) == 1:
+        return function()
+    first = dist.get_rank() == 0
+    outcome: list[Any] = [None, False]
+    error: BaseException | None = None
+    if first:
+        try:
+            outcome[0] = function()
+        except BaseException as raised:  # whatever it is, an exit too: the others wait to hear of it
+            error, outcome[1] = raised, True
+    own = outcome[0]
+    dist.broadcast_object_list(outcome, src=0, group=peers)
+    if error is not None:
+        raise error
+    if outcome[1]:
+        sys.exit(2)
+    return own if first else outcome[0]
+
+
+def gathered(value: T) -> list[T]:
+    """Every rank's value, in the order of ranks; a small one."""
+    if not dist.is_initialized():
+        return [value]
+    found: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(found, value)
+    return found
+
+
+def most(calls: int, module: nn.Module) -> int:
+    """How often to call `module`: the most that any rank needs where it is sharded, else `calls`.
+
+    All ranks must ask together, in the forward pass of the model.
+
+    Args:
+        calls: What this rank needs.
+        module: What is called, or what holds it.
+    """
+    if not is_sharded(module):
+        return calls
+    device = "cpu" if "cpu:" in dist.get_backend_config() else "cuda"
+    most_of_all = torch.tensor(calls, device=device)
+    dist.all_reduce(most_of_all, op=dist.ReduceOp.MAX)
+    return int(most_of_all)
+
+
+def is_sharded(module: nn.Module) -> bool:
+    """Whether a module or one inside it is sharded over several processes."""
+    if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
+        return False
+
+    return any(isinstance(inner, FSDPModule) for inner in module.modules())

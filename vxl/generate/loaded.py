@@ -1,0 +1,190 @@
+"""A model with its tokenizer and config: it watches videos and images and answers questions about them."""
+
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+
+from vxl.compressor.base import plan
+from vxl.data.batch.encoded import Shown
+from vxl.data.batch.prompt import Prompt
+from vxl.errors import ConfigError
+from vxl.generate import Answer, Context, Sampling, ask_all, watch
+from vxl.model import VideoLanguageModel
+from vxl.option.build import build
+from vxl.parts import ModelParts
+from vxl.video.load import load_image, stream_video
+from vxl.video.tiles import cut
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+
+
+@dataclass(frozen=True)
+class Look:
+    """A video (or the part of it between two times) or an image to be watched."""
+
+    media: Any
+    """Path, bytes, or an open binary file."""
+    kind: Literal["video", "image"] = "video"
+    start: float | None = None
+    """Seconds at which the part begins; None for the file's start."""
+    end: float | None = None
+    """Seconds at which it ends; None for the file's end."""
+    name: str | None = None
+    """What to call it in messages, and what lists of selected chunks call it."""
+
+    @property
+    def title(self) -> str:
+        """What it is called: its name, or its file's name without the folder."""
+        named = self.name or (self.media if isinstance(self.media, str | Path) else "")
+        return Path(str(named)).name
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model that is ready to watch and answer."""
+
+    model: VideoLanguageModel
+    own_tokenizer: "PreTrainedTokenizerFast | None"
+    """None where weights came without one."""
+    config: ModelParts
+    """Its parts' settings, overrides included."""
+    values: dict[str, Any] = field(repr=False)
+    """The whole resolved config as plain values; for a run also its data, stage, trainer, ..."""
+    checkpoint: Path | None = None
+    """The folder that the weights came from; None for random weights."""
+
+    @property
+    def tokenizer(self) -> "PreTrainedTokenizerFast":
+        """The model's tokenizer.
+
+        Raises:
+            ConfigError: The weights came without one.
+        """
+        if self.own_tokenizer is None:
+            raise ConfigError(
+                f"{self.checkpoint} came without a tokenizer.\n"
+                "  type  prompt.tokenizer=FOLDER   or a hub name, such as "
+                "prompt.tokenizer=Qwen/Qwen2.5-7B-Instruct"
+            )
+        return self.own_tokenizer
+
+    @cached_property
+    def prompt(self) -> Prompt:
+        """How questions are written down for this model."""
+        return Prompt(
+            self.config.prompt, self.tokenizer, plan(self.config.compressor, self.config.vision.grid)
+        )
+
+    @property
+    def most(self) -> int | None:
+        """How long a sequence may get: as long as the language model was trained for, by whoever made its
+        weights or by the run; None for any length (`llm.extrapolate=true`)."""
+        if self.config.llm.extrapolate:
+            return None
+        trained = 0 if self.checkpoint is None else (self.values.get("data") or {}).get("max_tokens", 0)
+        return max(self.model.llm.max_positions, trained)
+
+    def use_threads_of_training(self) -> None:
+        """Computes with as many CPU threads as the run did: numbers depend on it, and so does the time."""
+        threads = (self.values.get("trainer") or {}).get("threads")
+        if threads is not None:
+            torch.set_num_threads(threads)
+
+    def watch(
+        self, *looks: "Look | str | Path", on_piece: Callable[[int, int], None] | None = None
+    ) -> Context:
+        """Watches videos and images once; any number of questions can then be asked about them.
+
+        Args:
+            looks: What to watch, in order: paths, or `Look`s for parts of videos, images and bytes.
+            on_piece: Called with the groups done and the groups of all of it.
+
+        Raises:
+            DataError: Something can't be read, or all of it is longer than `most`.
+        """
+        seen = [_look(look) for look in looks]
+        opened = [self._open(look) for look in seen]
+        head = self.prompt.head([shown for shown, _ in opened])
+        frames = [frames for _, frames in opened]
+        names = [look.title for look in seen]
+        return watch(self.model, head, frames, names=names, on_piece=on_piece, most=self.most)
+
+    def ask(
+        self,
+        context: Context,
+        question: str,
+        **settings: Any,
+    ) -> Answer:
+        """Answers a question about what was watched; see `ask_all`."""
+        return self.ask_all(context, [question], **settings)[0]
+
+    def ask_all(
+        self,
+        context: Context,
+        questions: Sequence[str],
+        *,
+        max_new_tokens: int = 32,
+        stop_text: Collection[str] = (),
+        sampling: Sampling | None = None,
+        on_token: Callable[[int, int], None] | None = None,
+        on_text: Callable[[int, str], None] | None = None,
+    ) -> list[Answer]:
+        """Answers questions about what was watched, all at once; the context stays as it is.
+
+        Args:
+            context: From `watch`.
+            questions: Of any lengths.
+            max_new_tokens: Longest answer.
+            stop_text: Strings that end an answer, beside the model's own end.
+            sampling: How tokens are chosen; None = the most likely.
+            on_token: Called with row and token as soon as a token is known.
+            on_text: Called with row and the next piece of its text, as soon as it is certain.
+
+        Raises:
+            DataError: A question is longer than what was watched leaves of `most`.
+        """
+        prompt = self.prompt
+        return ask_all(
+            context,
+            [prompt.tail(question, after_visual=context.frames > 0) for question in questions],
+            max_new_tokens=max_new_tokens,
+            stop=(prompt.end, prompt.pad),
+            stop_text=stop_text,
+            sampling=sampling,
+            tokenizer=self.tokenizer,
+            texts=questions,
+            on_token=on_token,
+            on_text=on_text,
+        )
+
+    def _open(self, look: Look) -> tuple[Shown, Iterable[torch.Tensor]]:
+        """When the frames are, and the frames, read when they are needed."""
+        pixels = self.config.vision.pixels
+        if look.kind == "image":
+            image_CHW = load_image(look.media, None, name=look.name)
+            views_FCHW = cut(image_CHW, pixels, self.config.prompt.images)
+            return Shown("image", (0.0,) * len(views_FCHW)), [views_FCHW]
+        piece = self.prompt.plan.frames_per_group * self.config.prefill.groups
+        stream = stream_video(
+            look.media,
+            build(self.config.video),
+            pixels,
+            piece=piece,
+            start=look.start,
+            end=look.end,
+            name=look.name,
+        )
+        return Shown("video", tuple(stream.seconds)), stream.pieces
+
+
+def _look(look: "Look | str | Path") -> Look:
+    if isinstance(look, Look):
+        return look
+    return Look(str(look), "image" if Path(look).suffix.lower() in IMAGES else "video")

@@ -1,0 +1,102 @@
+"""Nested values as JSON with tensors beside it, and back: what a context is saved as, without pickle.
+
+A tensor that stands in several places is written once and read as one.
+"""
+
+import dataclasses
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vxl.errors import CheckpointError
+from vxl.option.build import ALLOWED
+from vxl.option.moved import current
+
+
+def flatten(value: Any, tensors: dict[str, Tensor], names: dict[int, str] | None = None) -> Any:
+    """The JSON of a value of plain types, tuples, arrays, tensors and dataclasses.
+
+    Args:
+        value: What to write.
+        tensors: Gets the tensors and arrays, by name.
+        names: Names of tensors by identity, for several calls with the same `tensors`.
+    """
+    names = {} if names is None else names
+
+    def flat(value: Any) -> Any:
+        if value is None or isinstance(value, bool | int | float | str):
+            return value
+        if isinstance(value, list):
+            return [flat(inner) for inner in value]
+        if isinstance(value, tuple) and not hasattr(value, "_fields"):
+            return {"tuple": [flat(inner) for inner in value]}
+        if isinstance(value, dict):
+            return {"dict": [[flat(key), flat(inner)] for key, inner in value.items()]}
+        if isinstance(value, Tensor | np.ndarray):
+            name = names.get(id(value))
+            if name is None:
+                name = names[id(value)] = f"{'a' if isinstance(value, np.ndarray) else 't'}{len(tensors)}"
+                tensors[name] = torch.from_numpy(value) if isinstance(value, np.ndarray) else value
+            return {"array" if isinstance(value, np.ndarray) else "tensor": name}
+        kind = type(value)
+        known = getattr(kind, "_fields", None)  # of a named tuple
+        if dataclasses.is_dataclass(kind):
+            known = [field.name for field in dataclasses.fields(kind) if field.init]
+        if known is not None:
+            fields = {name: flat(getattr(value, name)) for name in known}
+            return {"dataclass": f"{kind.__module__}.{kind.__qualname__}", "fields": fields}
+        raise TypeError(f"a context can't be saved with a {type(value).__name__} in its state")
+
+    return flat(value)
+
+
+def unflatten(value: Any, tensors: dict[str, Tensor]) -> Any:
+    """The value that `flatten` wrote.
+
+    Raises:
+        CheckpointError: It names a class that is none of vxl's (or a plug-in's), or a tensor that is not
+            there.
+    """
+
+    def full(value: Any) -> Any:
+        if isinstance(value, list):
+            return [full(inner) for inner in value]
+        if not isinstance(value, dict):
+            return value
+        if "tuple" in value:
+            return tuple(full(inner) for inner in value["tuple"])
+        if "dict" in value:
+            return {full(key): full(inner) for key, inner in value["dict"]}
+        if "dataclass" in value:
+            fields = {name: full(inner) for name, inner in value["fields"].items()}
+            return kind_of(value["dataclass"])(**fields)
+        name = value.get("tensor", value.get("array"))
+        if name not in tensors:
+            raise CheckpointError(f"tensor {name} is missing.")
+        return tensors[name] if "tensor" in value else tensors[name].cpu().numpy()
+
+    return full(value)
+
+
+def kind_of(path: str) -> Callable[..., Any]:
+    """The dataclass or named tuple of an import path, if the allow-list has its prefix."""
+    path = current(path)
+    module, _, name = path.rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module), name) if path.startswith(tuple(ALLOWED)) else None
+    except (ImportError, AttributeError):
+        found = None
+    if not isinstance(found, type) or not (dataclasses.is_dataclass(found) or hasattr(found, "_fields")):
+        raise CheckpointError(f"{path} is no part of a context's state.")
+    return found
+
+
+def moved(value: Any, move: Callable[[Tensor], Tensor]) -> Any:
+    """A value with every tensor in it moved (arrays stay); one in several places is moved once."""
+    tensors: dict[str, Tensor] = {}
+    tree = flatten(value, tensors)
+    return unflatten(tree, {n: move(tensor) if n[0] == "t" else tensor for n, tensor in tensors.items()})

@@ -1,0 +1,56 @@
+"""Classes that moved: what runs, contexts and folders of weights name from before still means something.
+
+Whoever reads an import path out of a file looks it up through `current`.
+"""
+
+from typing import Any
+
+MOVED = {
+    "vxl.data.layout.": "vxl.sequence.layout.",
+    "vxl.data.options.Json": "vxl.data.json.Json",
+    "vxl.data.options.Mixed": "vxl.data.mixture.Mixed",
+    "vxl.data.options.Shards": "vxl.data.shards.Shards",
+    "vxl.prefill.base.Piece": "vxl.sequence.piece.Piece",
+    "vxl.selector.asking.": "vxl.generate.selecting.",
+    "vxl.train.cluster.": "vxl.train.launch.cluster.",
+    "vxl.train.logger.": "vxl.train.report.logger.",
+    "vxl.train.slurm.": "vxl.train.launch.slurm.",
+    "vxl.train.strategy.": "vxl.train.parallel.strategy.",
+}
+"""{how an import path began: how it begins now}."""
+
+
+def current(path: str) -> str:
+    """An import path as it is now.
+
+    Example:
+        >>> current("vxl.train.strategy.FSDP2")
+        'vxl.train.parallel.strategy.FSDP2'
+        >>> current("vxl.compressor.dts.DTS")
+        'vxl.compressor.dts.DTS'
+    """
+    return _begin_anew(path, MOVED)
+
+
+def first(path: str) -> str:
+    """An import path as it was before it ever moved: what names of runs are made from, so that they stay."""
+    return _begin_anew(path, {now: before for before, now in MOVED.items()})
+
+
+def renewed(values: Any) -> Any:
+    """A config that was written to a file, with every `_target_` as it is now."""
+    if isinstance(values, list):
+        return [renewed(value) for value in values]
+    if not isinstance(values, dict):
+        return values
+    return {
+        key: current(value) if key == "_target_" and isinstance(value, str) else renewed(value)
+        for key, value in values.items()
+    }
+
+
+def _begin_anew(path: str, beginnings: dict[str, str]) -> str:
+    for old, new in beginnings.items():
+        if path == old or (path.startswith(old) and old.endswith(".")):
+            return new + path.removeprefix(old)
+    return path

@@ -1,0 +1,31 @@
+"""Options: typed, frozen dataclasses beside the code they configure.
+
+`conf/GROUP/NAME.yaml` names a class by `_target_`; the annotation of that class's `config` argument is
+the schema of the file. So a part, its settings and their meaning stand in one file, and a plug-in's own
+classes are typed and explained like vxl's.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Option:
+    """One option of a config group: the class to build and its settings."""
+
+    _target_: str
+    """Import path of the class that this option builds."""
+
+
+def option(default: Any = dataclasses.MISSING, *, resumable: bool = False, **kwargs: Any) -> Any:
+    """A dataclass field with vxl's marks.
+
+    Args:
+        default: The field's default (immutable; use `default_factory=` for lists and dicts).
+        resumable: Whether a run may go on with another value of this key (it does not change the numbers).
+        **kwargs: Passed on to `dataclasses.field`.
+    """
+    if default is not dataclasses.MISSING:
+        kwargs["default"] = default
+    return dataclasses.field(metadata={"resumable": resumable}, **kwargs)

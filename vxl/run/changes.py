@@ -1,0 +1,123 @@
+"""What identifies a run, and whether a run may go on under another config."""
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from vxl.option.moved import first, renewed
+from vxl.option.option import Option
+from vxl.option.rebuild import plain
+
+# Keys that say where and how a run is started, not what it is.
+_PLACES = {"cluster", "name", "paths", "on_existing", "dry_run", "debug", "sweep_name", "sweep_member"}
+_ABSENT = "(absent)"
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One key with two values."""
+
+    key: str
+    old: Any
+    new: Any
+    resumable: bool
+    """Whether the run may go on all the same."""
+    reason: str = ""
+    """Why it may not, where that is not plain."""
+
+
+def identity(config: Any) -> dict[str, Any]:
+    """The part of a config that makes a run the run it is: no places, no resumable keys; flat."""
+    flat = {key: value for key, value, resumable in _flat(config) if not resumable}
+    return {key: first(value) if key.endswith("_target_") else value for key, value in flat.items()}
+
+
+def fingerprint(config: Any) -> str:
+    """Eight hex digits of what identifies a run."""
+    text = json.dumps(identity(config), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def differences(old: dict[str, Any], config: Any) -> list[Difference]:
+    """Every key in which a run's recorded config and a new one differ.
+
+    Args:
+        old: The recorded config, as `resolved.yaml` has it.
+        config: The new config, as dataclasses.
+    """
+    before, now = _leaves(renewed(old)), list(_flat(config))
+    free = {key for key, _, resumable in now if resumable}
+    known = {key for key, _, _ in now}
+    found = [
+        Difference(key, before.get(key, _ABSENT), value, resumable)
+        for key, value, resumable in now
+        if before.get(key, _ABSENT) != value
+    ]
+    for key in before.keys() - known:
+        group = key.rpartition(".")[0]
+        found.append(Difference(key, before[key], _ABSENT, f"{group}._target_" in free or _is_place(key)))
+    found = [difference for difference in found if not _is_place(difference.key)]
+    return sorted(_ruled(found, before, {key: value for key, value, _ in now}), key=lambda d: d.key)
+
+
+def _ruled(found: list[Difference], old: dict[str, Any], new: dict[str, Any]) -> list[Difference]:
+    """Differences after the rules that a mark on a key can't express."""
+    batch = ("data.batch", "trainer.accumulate", "trainer.devices", "trainer.num_nodes")
+    sizes = [_product([values.get(key, 1) for key in batch]) for values in (old, new)]
+    ruled = []
+    for difference in found:
+        reason = ""
+        if difference.key in batch and sizes[0] != sizes[1]:
+            reason = f"the global batch would change from {sizes[0]} to {sizes[1]} rows"
+        if difference.key == "trainer.max_steps" and difference.new < difference.old:
+            reason = "only a larger number lets the run go on"
+        if reason:
+            difference = dataclasses.replace(difference, resumable=False, reason=reason)
+        ruled.append(difference)
+    return ruled
+
+
+def _product(values: list[Any]) -> int:
+    product = 1
+    for value in values:
+        product *= value if isinstance(value, int) else 1
+    return product
+
+
+def _is_place(key: str) -> bool:
+    return key.partition(".")[0] in _PLACES
+
+
+def _flat(config: Any, prefix: str = "", free: bool = False) -> list[tuple[str, Any, bool]]:
+    """(dotted key, plain value, resumable) of every leaf."""
+    leaves: list[tuple[str, Any, bool]] = []
+    for field in dataclasses.fields(config):
+        key = prefix + field.name
+        value = getattr(config, field.name)
+        resumable = free or field.metadata.get("resumable", False) or (not prefix and field.name in _PLACES)
+        if dataclasses.is_dataclass(value):
+            whole = isinstance(value, Option) and _target_is_free(value)
+            leaves += _flat(value, f"{key}.", resumable or whole)
+        elif isinstance(value, dict):
+            leaves += [(k, v, resumable) for k, v in _leaves(plain(value), f"{key}.").items()]
+        else:
+            leaves.append((key, plain(value), resumable))
+    return leaves
+
+
+def _target_is_free(value: Option) -> bool:
+    """Whether a run may go on with another option of the group, and so with other keys."""
+    mark = next(field for field in dataclasses.fields(value) if field.name == "_target_")
+    return mark.metadata.get("resumable", False)
+
+
+def _leaves(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    leaves: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            leaves |= _leaves(value, f"{prefix}{key}.")
+        else:
+            leaves[f"{prefix}{key}"] = value
+    return leaves

@@ -1,0 +1,242 @@
+"""The run directory: one folder with a stable name in which a run begins, goes on, and says that it is done.
+
+runs/<name>/
+  config.yaml         as composed
+  resolved.yaml       as it runs
+  provenance.json     code, packages, hardware and command of every start
+  checkpoints/        step-000123/ …, and the small files `last` and `best`
+  metrics.csv         a row for every logged step
+  wandb_id.txt        the W&B run
+  train.log           what was said
+  RESULT.json         written last
+  FAILED.json         why there is no result, until the run is started again
+  .lock               who is at work
+"""
+
+import dataclasses
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from vxl.atomic import why_not, write_text
+from vxl.errors import ConfigError
+from vxl.option.rebuild import plain
+from vxl.run import provenance
+from vxl.run.changes import Difference, differences
+from vxl.run.failure import clear_failure, write_failure
+from vxl.run.find import Run
+from vxl.run.lock import Lock, is_held
+from vxl.run.name import run_name
+
+# What a folder may hold and still be nobody's work: leftovers of a start that was killed, of a preview, or
+# of a submission.
+_NOTHING_YET = {".lock", "config.yaml", "resolved.yaml", "FAILED.json", "train.log", "slurm", "local"}
+# Says that a removal has begun, and so that what is left of the run is not worth keeping.
+_REMOVING = ".removing"
+# What `on_existing=overwrite` removes; anything else in the folder is not ours.
+_OURS = [
+    "config.yaml",
+    "resolved.yaml",
+    "provenance.json",
+    "checkpoints",
+    "metrics.csv",
+    "wandb_id.txt",
+    "wandb",
+    "train.log",
+    "RESULT.json",
+    "FAILED.json",
+    "tokenizer",
+    "evaluate",
+    "predictions",
+    "profile",
+    "diverged",
+]
+
+
+def write_resolved(directory: Path, values: dict[str, Any]) -> None:
+    """Writes `resolved.yaml`, from which the run's model can be built; a run that exists keeps its own."""
+    if (directory / provenance.FILE).exists():
+        return
+    directory.mkdir(parents=True, exist_ok=True)
+    write_text(directory / "resolved.yaml", yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
+
+
+def status_of(config: Any) -> Literal["new", "resume", "finished", "running"]:
+    """What there is to do for a config's run, without opening its directory.
+
+    Raises:
+        ConfigError: Its run has another config, and is not to be overwritten.
+    """
+    path = Path(config.paths.runs) / run_name(config)
+    if is_held(path / ".lock"):
+        return "running"
+    if not (path / provenance.FILE).exists() or _failed_at_once(path):
+        return "new"
+    if config.on_existing == "overwrite":
+        return "resume"
+    return _status(path, _differences(path, config))
+
+
+@dataclass
+class RunDirectory:
+    """An opened run directory; use as a context manager, or `close` it, to give its lock back."""
+
+    path: Path
+    status: Literal["new", "resume", "finished"]
+    lock: Lock
+    changes: list[Difference] = dataclasses.field(default_factory=list)
+    """Resumable keys that have another value than in the run's last start."""
+
+    @classmethod
+    def open(cls, config: Any, composed: str) -> "RunDirectory":
+        """Opens the directory of a config's run and says what is to be done in it.
+
+        Args:
+            config: The checked config (a TrainConfig).
+            composed: The composed YAML, as the user's choices made it.
+
+        Raises:
+            ConfigError: Somebody is at work in it, it can't be written, it is no run's, or its run has
+                another config (the message lists every key that differs).
+        """
+        path = Path(config.paths.runs) / run_name(config)
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            lock = Lock(path / ".lock")
+            lock.acquire()
+        except OSError as error:
+            raise ConfigError(f"the run directory {path} can't be written: {why_not(error)}") from error
+        try:
+            return cls._opened(path, lock, config, composed)
+        except OSError as error:
+            lock.release()
+            raise ConfigError(f"the run directory {path} can't be written: {why_not(error)}") from error
+        except BaseException:  # Ctrl-C, too, must not leave the lock behind
+            lock.release()
+            raise
+
+    @classmethod
+    def _opened(cls, path: Path, lock: Lock, config: Any, composed: str) -> "RunDirectory":
+        exists = (path / provenance.FILE).exists()
+        if (path / _REMOVING).exists():  # killed while it was being removed: go on with that
+            _remove(path)
+            exists = False
+        if not exists and (foreign := {entry.name for entry in path.iterdir()} - _NOTHING_YET):
+            raise ConfigError(
+                f"{path} is no run directory: it holds {', '.join(sorted(foreign)[:5])}.\n"
+                f"  choose another name:  name=NAME"
+            )
+        if exists and config.on_existing == "fail":
+            raise ConfigError(
+                f"the run {path} exists.\n  go on with it:    on_existing=resume\n"
+                f"  start it anew:    on_existing=overwrite  (removes it)\n  another name:     name=NAME"
+            )
+        if exists and (config.on_existing == "overwrite" or _failed_at_once(path)):
+            _remove(path)
+            exists = False
+        directory = cls(path, "new", lock)
+        if not exists:
+            clear_failure(path)
+            (path / "checkpoints").mkdir(exist_ok=True)
+            write_text(path / "config.yaml", composed)
+            write_resolved(path, plain(config))
+            provenance.record(path, [])
+            return directory
+        directory.changes = _differences(path, config)
+        clear_failure(path)
+        directory.status = _status(path, directory.changes)
+        if directory.status == "resume":
+            directory.result.unlink(missing_ok=True)
+            if directory.changes:
+                _write_changed(path, config)
+            changed = [{"key": d.key, "old": d.old, "new": d.new} for d in directory.changes]
+            provenance.record(path, changed)
+        return directory
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of checkpoint folders."""
+        return self.path / "checkpoints"
+
+    @property
+    def metrics(self) -> Path:
+        """The file of all logged numbers."""
+        return self.path / "metrics.csv"
+
+    @property
+    def result(self) -> Path:
+        """The file that says that the run is finished."""
+        return self.path / "RESULT.json"
+
+    @property
+    def log(self) -> Path:
+        """What was said while it ran."""
+        return self.path / "train.log"
+
+    def close(self) -> None:
+        """Gives the lock back."""
+        self.lock.release()
+
+    def __enter__(self) -> "RunDirectory":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, Exception):  # an interrupted run (SystemExit) has not failed
+            write_failure(self.path, error)
+        self.close()
+
+
+def _failed_at_once(path: Path) -> bool:
+    """Whether a run failed before its first step: there is nothing to go on with, whatever its config was."""
+    run = Run(path.name, path)
+    return run.failure is not None and run.step == 0
+
+
+def _differences(path: Path, config: Any) -> list[Difference]:
+    """The keys in which a config differs from that of its run, if the run may go on all the same."""
+    return _allowed(path, differences(yaml.safe_load((path / "resolved.yaml").read_text()), config))
+
+
+def _status(path: Path, changes: list[Difference]) -> Literal["resume", "finished"]:
+    longer = any(change.key == "trainer.max_steps" for change in changes)
+    return "finished" if (path / "RESULT.json").exists() and not longer else "resume"
+
+
+def _allowed(path: Path, found: list[Difference]) -> list[Difference]:
+    """The differences, if all of them are resumable."""
+    refused = [difference for difference in found if not difference.resumable]
+    if refused:
+        width = max(len(difference.key) for difference in refused)
+        lines = [f"the run {path} has another config:"]
+        for difference in refused:
+            reason = f"  ({difference.reason})" if difference.reason else ""
+            lines.append(f"  {difference.key:<{width}}  {difference.old} -> {difference.new}{reason}")
+        lines += [
+            "  go on with it:          give these keys their first values",
+            "  a run of its own:       name=NAME",
+            "  start this one anew:    on_existing=overwrite  (removes it)",
+            f"  start from its weights: init_from={path} name=NAME",
+        ]
+        raise ConfigError("\n".join(lines))
+    return found
+
+
+def _write_changed(path: Path, config: Any) -> None:
+    """Keeps `resolved.yaml` what runs: the old values of resumable keys stand in provenance.json."""
+    text = yaml.safe_dump(plain(config), sort_keys=False, allow_unicode=True)
+    write_text(path / "resolved.yaml", text)
+
+
+def _remove(path: Path) -> None:
+    """Removes a run's files; a kill on the way leaves a mark to go on from."""
+    (path / _REMOVING).touch()
+    for name in _OURS:
+        entry = path / name
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink(missing_ok=True)
+    (path / _REMOVING).unlink()

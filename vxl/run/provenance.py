@@ -1,0 +1,110 @@
+"""Where a run's numbers come from: code, packages, hardware and command, once for every start of the run."""
+
+import importlib.metadata
+import json
+import os
+import platform
+import shlex
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from vxl.atomic import write_text
+
+FILE = "provenance.json"
+_LONGEST_DIFF = 2_000_000
+
+
+def record(directory: Path, changes: list[dict[str, Any]]) -> None:
+    """Adds this start of the run to `provenance.json`.
+
+    Args:
+        directory: The run directory.
+        changes: Resumable keys with other values than before: {"key", "old", "new"}.
+    """
+    sessions = read(directory)
+    now = session(changes)
+    if sessions and sessions[0]["git"] == now["git"]:
+        now["git"] = "as in the first session"
+    if sessions and sessions[0]["packages"] == now["packages"]:
+        now["packages"] = "as in the first session"
+    write_text(directory / FILE, json.dumps({"sessions": [*sessions, now]}, indent=1) + "\n")
+
+
+def read(directory: Path) -> list[dict[str, Any]]:
+    """The recorded starts of a run, oldest first."""
+    file = directory / FILE
+    return json.loads(file.read_text())["sessions"] if file.exists() else []
+
+
+def session(changes: list[dict[str, Any]]) -> dict[str, Any]:
+    """This process: when, where, what was typed, and with which code."""
+    return {
+        "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "command": shlex.join([sys.executable, *sys.argv]),
+        "folder": str(Path.cwd()),
+        "host": socket.gethostname(),
+        "job": os.environ.get("SLURM_JOB_ID"),
+        "changes": changes,
+        "hardware": hardware(),
+        "python": platform.python_version(),
+        "git": git(Path(__file__).parents[2]),
+        "packages": packages(),
+    }
+
+
+def git(folder: Path) -> dict[str, Any] | None:
+    """Commit, uncommitted changes and untracked files of vxl's source, or None outside a repository."""
+    commit = _git(folder, "rev-parse", "HEAD")
+    if commit is None:
+        return None
+    diff = _git(folder, "diff", "HEAD") or ""
+    if len(diff) > _LONGEST_DIFF:
+        diff = diff[:_LONGEST_DIFF] + f"\n… cut at {_LONGEST_DIFF} of {len(diff)} characters"
+    untracked = _git(folder, "ls-files", "--others", "--exclude-standard") or ""
+    return {"commit": commit.strip(), "diff": diff, "untracked": untracked.splitlines()[:200]}
+
+
+def packages() -> dict[str, str]:
+    """Every installed distribution with its version."""
+    found = {d.metadata["Name"]: d.version for d in importlib.metadata.distributions() if d.metadata["Name"]}
+    return dict(sorted(found.items(), key=lambda item: item[0].lower()))
+
+
+def hardware() -> dict[str, Any]:
+    """Processor, memory and GPUs of this machine."""
+    import torch
+
+    found: dict[str, Any] = {
+        "processor": _processor(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        "gpus": [],
+    }
+    if torch.cuda.is_available():
+        found["gpus"] = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+        found["cuda"] = torch.version.cuda
+    return found
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=20, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout

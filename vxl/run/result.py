@@ -1,0 +1,152 @@
+"""RESULT.json, which a run writes last, and the short table that it ends with."""
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from vxl.atomic import write_text
+from vxl.run.metrics import MetricsFile
+from vxl.units import percent
+
+# Share of the rows of metrics.csv over which the last training loss is taken: a single batch says little.
+_LAST = 0.1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """What came out of a run."""
+
+    name: str
+    directory: str
+    steps: int
+    samples: int
+    seconds: float
+    """Time spent in training steps, over all starts of the run."""
+    loss_first: float | None
+    """Training loss of the first step."""
+    loss_last: float | None
+    """Training loss, mean of the last tenth of the logged steps."""
+    train_accuracy: float | None
+    """Accuracy over the last questions of the training data, each asked before it was learned from."""
+    heldout_loss_first: float | None
+    """Held-out loss before the first step."""
+    heldout_loss: float | None
+    """Held-out loss after the last step."""
+    heldout_accuracy: float | None
+    heldout_interval: tuple[float, float] | None
+    """Wilson's 95 % interval of it."""
+    heldout_questions: int
+    chance: float | None
+    """Accuracy of guessing."""
+    visual_tokens_a_frame: float | None
+    parameters: int
+    trained_parameters: int
+    heldout_baseline: float | None = None
+    """Held-out loss of knowing nothing, where the objective has such a measure."""
+
+    def write(self, path: Path) -> None:
+        """Writes it as JSON, atomically."""
+        write_text(path, json.dumps(dataclasses.asdict(self), indent=1) + "\n")
+
+    @classmethod
+    def read(cls, path: Path) -> "Result":
+        """The result of a finished run."""
+        values = json.loads(path.read_text())
+        known = {field.name for field in dataclasses.fields(cls)}
+        kept = {key: value for key, value in values.items() if key in known}
+        if kept.get("heldout_interval") is not None:
+            kept["heldout_interval"] = tuple(kept["heldout_interval"])
+        return cls(**kept)
+
+    def show(self, console: Console, then: str = "") -> None:
+        """Prints the closing table and what to type next."""
+        table = Table(show_header=False, title=f"run {self.name}", title_justify="left")
+        table.add_row("training loss", f"{_number(self.loss_first)} -> {_number(self.loss_last)}")
+        if self.train_accuracy is not None:  # the data hold questions with options
+            table.add_row("training accuracy", _percent(self.train_accuracy))
+        if self.heldout_loss is not None:
+            first = _number(self.heldout_loss_first)
+            beside = "" if self.heldout_baseline is None else f" (baseline {_number(self.heldout_baseline)})"
+            table.add_row("held-out loss", f"{first} -> {_number(self.heldout_loss)}{beside}")
+        if self.heldout_accuracy is not None:
+            table.add_row("held-out accuracy", self._heldout())
+        if self.visual_tokens_a_frame is not None:
+            table.add_row("visual tokens a frame", _number(self.visual_tokens_a_frame, "{:.3g}"))
+        trained = f"{self.trained_parameters:,} of {self.parameters:,} parameters"
+        table.add_row("trained", f"{trained}, {self.steps} steps, {self.samples:,} samples")
+        table.add_row("seconds", f"{self.seconds:.0f}")
+        table.add_row("run directory", self.directory)
+        console.print(table)
+        console.print(then or f"next:  python evaluate.py run={self.name} benchmark=clips", markup=False)
+
+    def _heldout(self) -> str:
+        if self.heldout_accuracy is None or self.heldout_interval is None:
+            return "-"
+        low, high = self.heldout_interval
+        return (
+            f"{_percent(self.heldout_accuracy)} [{100 * low:.1f}, {100 * high:.1f}] "
+            f"of {self.heldout_questions} questions (chance {_percent(self.chance)})"
+        )
+
+
+def from_metrics(
+    metrics: MetricsFile,
+    *,
+    name: str,
+    directory: Path,
+    steps: int,
+    samples: int,
+    seconds: float,
+    visual_tokens_a_frame: float | None,
+    parameters: tuple[int, int],
+) -> Result:
+    """The result of a run whose numbers stand in metrics.csv.
+
+    Args:
+        metrics: The file: so a resumed run tells what an undisturbed one would.
+        name: Name of the run.
+        directory: Its directory.
+        steps: Optimizer steps taken.
+        samples: Samples trained on.
+        seconds: Time spent training.
+        visual_tokens_a_frame: Visual tokens by frames, over all samples.
+        parameters: (all, trained).
+    """
+    losses = [value for _, value in metrics.values("loss")]
+    late = losses[-max(1, round(_LAST * len(losses))) :]
+    accuracy = metrics.values("accuracy")
+    heldout = {name: metrics.values(f"val/{name}") for name in ("loss", "accuracy", "accuracy_low")}
+    high, chance = metrics.values("val/accuracy_high"), metrics.values("val/chance")
+    questions, baseline = metrics.values("val/questions"), metrics.values("val/baseline")
+    return Result(
+        name=name,
+        directory=str(directory),
+        steps=steps,
+        samples=samples,
+        seconds=seconds,
+        loss_first=losses[0] if losses else None,
+        loss_last=sum(late) / len(late) if losses else None,
+        train_accuracy=accuracy[-1][1] if accuracy else None,
+        heldout_loss_first=heldout["loss"][0][1] if heldout["loss"] else None,
+        heldout_loss=heldout["loss"][-1][1] if heldout["loss"] else None,
+        heldout_accuracy=heldout["accuracy"][-1][1] if heldout["accuracy"] else None,
+        heldout_interval=(heldout["accuracy_low"][-1][1], high[-1][1]) if high else None,
+        heldout_questions=int(questions[-1][1]) if questions else 0,
+        chance=chance[-1][1] if chance else None,
+        visual_tokens_a_frame=visual_tokens_a_frame,
+        parameters=parameters[0],
+        trained_parameters=parameters[1],
+        heldout_baseline=baseline[-1][1] if baseline else None,
+    )
+
+
+def _number(value: float | None, form: str = "{:.3f}") -> str:
+    return "-" if value is None else form.format(value)
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else percent(value)

@@ -1,0 +1,1 @@
+"""What to do when training goes wrong or slowly: `debug=replay`, `debug=profile`."""

@@ -1,0 +1,195 @@
+"""Where runs are carried out: `cluster=none` (here), `local` (processes), `slurm` (slurm.py)."""
+
+import abc
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from vxl.errors import ConfigError
+from vxl.option.option import Option, option
+from vxl.train.launch.local_tasks import Task, run_tasks
+
+SUBMITTED = "VXL_SUBMITTED"
+"""Set in the processes that a cluster starts, which submit nothing: the file of what was submitted."""
+ANY_CODE = "any"
+"""Its value where it does not matter with which code they run."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """One run that a cluster is to carry out."""
+
+    name: str
+    """The run's name below paths.runs."""
+    words: list[str]
+    """Its overrides, as on the command line."""
+    config: Any
+    """The checked TrainConfig."""
+
+    @property
+    def directory(self) -> Path:
+        """The run directory."""
+        return Path(self.config.paths.runs) / self.name
+
+
+@dataclass(frozen=True)
+class Order:
+    """What one command asks a cluster for."""
+
+    script: Path
+    """`train.py`."""
+    name: str
+    """The sweep's name, or the run's."""
+    folder: Path
+    """Where logs and records of the cluster go, below the sweep's folder or the run's."""
+    record: Path
+    """File of what was submitted, with which code (vxl.run.code)."""
+    works: list[Work]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClusterConfig(Option):
+    """Keys of every cluster (none so far)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HereConfig(ClusterConfig):
+    """Here and now, in this process."""
+
+    _target_: str = option("vxl.train.launch.cluster.Here", resumable=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AwayConfig(ClusterConfig):
+    """Keys of every cluster that starts processes of their own, now or later."""
+
+    same_code: bool = option(True, resumable=True)
+    """Refuse to start, or to go on, with other code or configs than those that were there on submission."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocalConfig(AwayConfig):
+    """Processes of this machine, several at once."""
+
+    _target_: str = option("vxl.train.launch.cluster.Local", resumable=True)
+    at_once: int | None = option(None, resumable=True)
+    """Runs at the same time; null: one for every trainer.devices GPUs, or without GPUs as many as there are
+    cores for trainer.threads."""
+
+    def __post_init__(self) -> None:
+        if self.at_once is not None and self.at_once < 1:
+            raise ConfigError(f"at_once={self.at_once} is too small.\n  expected: null, or 1 or more")
+
+
+class Cluster(abc.ABC):
+    """Carries out runs."""
+
+    here = False
+    """Whether this process itself does."""
+
+    @abc.abstractmethod
+    def preview(self, order: Order, console: Console) -> None:
+        """Says how it would carry them out."""
+
+    @abc.abstractmethod
+    def carry_out(self, order: Order, console: Console) -> int:
+        """Does so and returns an exit status."""
+
+    def at_work(self, order: Order) -> dict[str, str]:
+        """Runs that it already has from an earlier command: {name: how}."""
+        return {}
+
+
+class Here(Cluster):
+    """This process; `vxl.config.compose` need not ask it for anything."""
+
+    here = True
+
+    def __init__(self, config: HereConfig) -> None:
+        self.config = config
+
+    def preview(self, order: Order, console: Console) -> None:
+        """Nothing to say."""
+
+    def carry_out(self, order: Order, console: Console) -> int:
+        """Nothing to do."""
+        return 0
+
+
+class Local(Cluster):
+    """Processes of this machine, each with GPUs of its own; one that fails does not stop the others."""
+
+    def __init__(self, config: LocalConfig) -> None:
+        self.config = config
+
+    def slots(self, trainer: Any) -> list[dict[str, str]]:
+        """The variables of every place where a run may go: which GPUs it sees."""
+        gpus = _gpus() if trainer.accelerator != "cpu" else []
+        groups = [gpus[i : i + trainer.devices] for i in range(0, len(gpus), trainer.devices)]
+        groups = [group for group in groups if len(group) == trainer.devices]
+        if not groups:
+            cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+            count = self.config.at_once or max(1, cores // (trainer.devices * (trainer.threads or cores)))
+            return [{}] * count
+        count = self.config.at_once or len(groups)
+        return [{"CUDA_VISIBLE_DEVICES": ",".join(groups[i % len(groups)])} for i in range(count)]
+
+    def preview(self, order: Order, console: Console) -> None:
+        """How many at once, and on which GPUs."""
+        for i, slot in enumerate(self.slots(order.works[0].config.trainer)):
+            console.print(f"place {i}: {slot.get('CUDA_VISIBLE_DEVICES', 'CPU')}", markup=False)
+
+    def carry_out(self, order: Order, console: Console) -> int:
+        """Runs them and shows what became of each; Ctrl-C lets those that run save and stop."""
+        slots = self.slots(order.works[0].config.trainer)
+        console.print(f"{len(order.works)} runs, {min(len(slots), len(order.works))} at once", markup=False)
+        tasks = [
+            Task(
+                work.name,
+                [sys.executable, str(order.script), *work.words],
+                {SUBMITTED: str(order.record) if self.config.same_code else ANY_CODE},
+                log=order.folder / f"{work.directory.name}.log",
+            )
+            for work in order.works
+        ]
+
+        def ended(task: Task) -> None:
+            how = "done" if task.status == 0 else f"ended with status {task.status}, see {task.log}"
+            console.print(f"{task.name}: {how}", markup=False)
+
+        stopped = run_tasks(tasks, len(slots), slots=slots, ended=ended)
+        show_works(order.works, console)
+        if stopped is not None:
+            console.print("stopped; the same command goes on with what is not finished", markup=False)
+            return 128 + stopped
+        return 1 if any(task.status for task in tasks) else 0
+
+
+def show_works(works: Sequence[Work], console: Console, notes: dict[str, str] | None = None) -> None:
+    """A table of runs: what became of each, or what a cluster has to say about it."""
+    from vxl.run.find import Run
+
+    table = Table(title_justify="left")
+    for column in ("run", "status", "why" if notes is None else "job"):
+        table.add_column(column)
+    for work in works:
+        run = Run(work.name, work.directory)
+        why = (run.failure or "").partition("\n")[0] if notes is None else notes.get(work.name, "")
+        table.add_row(work.name, run.status, why)
+    console.print(table)
+
+
+def _gpus() -> list[str]:
+    """The GPUs that this process sees, by the names under which a process of its own would."""
+    import torch
+
+    seen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    names = [name for name in seen.split(",") if name] if seen is not None else None
+    count = torch.cuda.device_count()
+    return names[:count] if names is not None else [str(i) for i in range(count)]

@@ -1,0 +1,299 @@
+"""The processes of a run: who started them, which one this is, and what they settle together.
+
+Started as one plain `python train.py`, a run with several devices starts the others itself, with the same
+command line. Under torchrun or srun they are there already. Either way every process takes the same way
+through `vxl.train.run`, and what only one may do (take the lock, write files) the first one does.
+"""
+
+import contextlib
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Generator
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Literal
+
+import torch
+from torch import distributed as dist
+
+from vxl.errors import ConfigError, LostError, VxlError
+from vxl.train.trainer import TrainerConfig
+
+log = logging.getLogger(__name__)
+
+# Seconds that the first process has for an error message of its own after another one died.
+GRACE = 15.0
+_PARENT = "VXL_PARENT"
+# How the processes of an interrupted run end, which is no loss.
+_INTERRUPTED = {128 + n for n in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)}
+
+
+@dataclass(frozen=True)
+class Group:
+    """The processes of a run, seen by one of them."""
+
+    launcher: Literal["python", "torchrun", "SLURM"] = "python"
+    """Who started them."""
+    rank: int = 0
+    """This process, of `ranks`."""
+    ranks: int = 1
+    """Processes in all."""
+    local: int = 0
+    """This process, of those on its machine."""
+    node: int = 0
+    """The machine."""
+    nodes: int = 1
+    """Machines."""
+    job: str | None = None
+    """The SLURM job, as squeue names it."""
+
+    def __str__(self) -> str:
+        tasks = self.ranks // self.nodes
+        return (
+            f"launched by {self.launcher}{f', job {self.job}' if self.job else ''}: {self.nodes} "
+            f"node{'s' * (self.nodes > 1)} x {tasks} task{'s' * (tasks > 1)}"
+        )
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the process that writes and speaks."""
+        return self.rank == 0
+
+
+@contextlib.contextmanager
+def processes(config: TrainerConfig, cuda: bool, swept: bool = False) -> Generator[Group]:
+    """Joins the run's processes, after starting them if nobody else did.
+
+    Args:
+        config: Says how many there should be.
+        cuda: Whether they compute on GPUs.
+        swept: Whether this run is one of several that this process carries out.
+
+    Raises:
+        ConfigError: There are more or fewer than the config says, or they can't be started from here.
+        LostError: One of them ended before its time.
+    """
+    wanted = config.devices * config.num_nodes
+    group = group_of(os.environ)
+    if group is None:
+        _refuse_from_here(config, swept)
+        group = Group(ranks=wanted, job=_job(os.environ))
+        started = _start(wanted) if wanted > 1 else []
+    else:
+        started = []
+        if (group.ranks, group.nodes) != (wanted, config.num_nodes):
+            raise ConfigError(_otherwise(group, config))
+    if group.ranks == 1:
+        yield group
+        return
+    if config.threads is None and not os.environ.get("OMP_NUM_THREADS"):
+        torch.set_num_threads(max(1, torch.get_num_threads() // config.devices))
+    made = not dist.is_initialized()
+    if made:
+        _join(group, cuda)
+    guard = _Guard(started)
+    try:
+        yield group
+        guard.wait()
+    except Exception as error:
+        reason = guard.reason() or _silence(error)
+        if isinstance(error, VxlError) or reason is None:
+            raise
+        raise LostError(reason) from error
+    except SystemExit:  # an interrupted run: the others are about to end as well
+        guard.close(patience=60)
+        raise
+    finally:
+        guard.close(patience=2)
+        if made:
+            dist.destroy_process_group()
+
+
+def group_of(env: os._Environ[str] | dict[str, str]) -> Group | None:
+    """The group that whoever started this process made it part of; None for a plain `python`."""
+    if int(env.get("SLURM_STEP_NUM_TASKS", "1")) > 1 and "RANK" not in env:
+        return Group(
+            launcher="SLURM",
+            rank=int(env["SLURM_PROCID"]),
+            ranks=int(env["SLURM_STEP_NUM_TASKS"]),
+            local=int(env["SLURM_LOCALID"]),
+            node=int(env.get("SLURM_NODEID", "0")),
+            nodes=int(env.get("SLURM_STEP_NUM_NODES", "1")),
+            job=_job(env),
+        )
+    if "RANK" not in env or "WORLD_SIZE" not in env:
+        return None
+    return Group(
+        launcher="python" if _PARENT in env else "torchrun",
+        rank=int(env["RANK"]),
+        ranks=int(env["WORLD_SIZE"]),
+        local=int(env.get("LOCAL_RANK", env["RANK"])),
+        node=int(env.get("GROUP_RANK", "0")),
+        nodes=max(1, int(env["WORLD_SIZE"]) // int(env.get("LOCAL_WORLD_SIZE", env["WORLD_SIZE"]))),
+        job=_job(env),
+    )
+
+
+def _silence(error: Exception) -> str | None:
+    """What an error says of another process, if it is that one does not answer any more.
+
+    It is felt in the middle of whatever the processes were settling; of gloo's errors only the text tells.
+    """
+    if not isinstance(error, dist.DistError) and not (
+        isinstance(error, RuntimeError) and "gloo" in str(error)
+    ):
+        return None
+    return (
+        "another process of the run does not answer any more; what it printed may say why.\n"
+        f"  {str(error).strip().partition(chr(10))[0]}\n"
+        "  the last checkpoint is whole: the same command goes on from it"
+    )
+
+
+def _job(env: os._Environ[str] | dict[str, str]) -> str | None:
+    array, task = env.get("SLURM_ARRAY_JOB_ID"), env.get("SLURM_ARRAY_TASK_ID")
+    return f"{array}_{task}" if array and task else env.get("SLURM_JOB_ID")
+
+
+def _otherwise(group: Group, config: TrainerConfig) -> str:
+    """That there are other processes than the config says, with the commands that work."""
+    devices, nodes, tasks = config.devices, config.num_nodes, group.ranks // group.nodes
+    start = {
+        "torchrun": f"torchrun --nnodes {nodes} --nproc-per-node {devices} train.py …",
+        "SLURM": f"srun --nodes {nodes} --ntasks-per-node {devices} python train.py …, or cluster=slurm",
+    }.get(group.launcher, "python train.py …")
+    return (
+        f"{group}, but trainer.devices={devices} trainer.num_nodes={nodes}.\n"
+        f"  as it was launched:  trainer.devices={tasks} trainer.num_nodes={group.nodes}\n"
+        f"  as the config says:  {start}"
+    )
+
+
+def _refuse_from_here(config: TrainerConfig, swept: bool) -> None:
+    if config.num_nodes > 1:
+        raise ConfigError(
+            f"trainer.num_nodes={config.num_nodes} needs somebody who starts processes on other machines.\n"
+            f"  with SLURM:  python train.py … cluster=slurm\n  on each machine:  torchrun --nnodes="
+            f"{config.num_nodes} --nproc-per-node={config.devices} --rdzv-endpoint=HOST:29500 train.py …"
+        )
+    if config.devices > 1 and swept:
+        raise ConfigError(
+            f"trainer.devices={config.devices} in a sweep: its members run in this one process.\n"
+            "  one device a member:      trainer.devices=1\n"
+            "  a job for each member:    cluster=slurm"
+        )
+
+
+def _start(ranks: int) -> list[subprocess.Popen[bytes]]:
+    """Starts ranks 1, 2, … of this machine with this process's command line; sets the address for all."""
+    store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    _STORES.append(store)  # it serves as long as it lives
+    shared = {
+        "WORLD_SIZE": str(ranks),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(store.port),
+        _PARENT: str(os.getpid()),
+    }
+    command = [sys.executable, *sys.orig_argv[1:]]
+    return [
+        subprocess.Popen(command, env={**os.environ, **shared, "RANK": str(n), "LOCAL_RANK": str(n)})
+        for n in range(1, ranks)
+    ]
+
+
+_STORES: list[Any] = []
+
+
+def _join(group: Group, cuda: bool) -> None:
+    """Makes torch's process group: gloo for tensors on the CPU and objects, NCCL for those on GPUs."""
+    settings: dict[str, Any] = {"backend": "gloo", "timeout": timedelta(minutes=30)}
+    if cuda:
+        device = torch.device("cuda", group.local)
+        torch.cuda.set_device(device)
+        settings |= {"backend": "cpu:gloo,cuda:nccl", "device_id": device}
+    if group.launcher == "SLURM":
+        from lightning.pytorch.plugins.environments import SLURMEnvironment
+
+        # Lightning wants to see this where there are several tasks; `srun -n 2` does not set it.
+        os.environ.setdefault("SLURM_NTASKS_PER_NODE", str(group.ranks // group.nodes))
+        slurm = SLURMEnvironment(auto_requeue=False)
+        settings["init_method"] = f"tcp://{slurm.main_address}:{slurm.main_port}"
+    elif group.launcher == "python":
+        if group.first:
+            settings["store"] = _STORES[-1]
+        else:
+            address = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+            settings["store"] = dist.TCPStore(*address, is_master=False)
+    dist.init_process_group(rank=group.rank, world_size=group.ranks, **settings)
+
+
+class _Guard:
+    """Notices when another process of this machine dies, so that nobody waits for it for ever."""
+
+    def __init__(self, started: list[subprocess.Popen[bytes]]) -> None:
+        self.started = started
+        self.parent = int(os.environ.get(_PARENT, "0"))
+        self._done = threading.Event()
+        if started or self.parent:
+            threading.Thread(target=self._look, name="vxl-guard", daemon=True).start()
+
+    def reason(self) -> str | None:
+        """Which process is gone, if one is; waits a moment, since its end may be what was just felt."""
+        until = time.monotonic() + 3
+        while time.monotonic() < until and (self.started or self.parent):
+            found = self._found()
+            if found is not None:
+                return found
+            time.sleep(0.1)
+        return None
+
+    def wait(self) -> None:
+        """Waits until the others have ended, too.
+
+        Raises:
+            LostError: One of them failed.
+        """
+        for process in self.started:
+            process.wait()
+        found = self._found()
+        if found is not None and not self.parent:
+            raise LostError(found)
+
+    def close(self, patience: float) -> None:
+        """Ends what still runs after some seconds."""
+        self._done.set()
+        for process in self.started:
+            if process.poll() is None:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(patience)
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+
+    def _found(self) -> str | None:
+        if self.parent and os.getppid() != self.parent:
+            return "the first process of the run is gone."
+        for rank, process in enumerate(self.started, 1):
+            status = process.poll()
+            if status and status not in _INTERRUPTED:
+                how = f"by {signal.Signals(-status).name}" if status < 0 else f"with status {status}"
+                return (
+                    f"process {rank} of 0 to {len(self.started)} (pid {process.pid}) ended {how}.\n"
+                    "  the last checkpoint is whole: the same command goes on from it"
+                )
+        return None
+
+    def _look(self) -> None:
+        while not self._done.wait(1.0):
+            found = self._found()
+            if found is None or self._done.wait(GRACE):
+                continue
+            print(f"\nerror: {found}", file=sys.stderr, flush=True)
+            for process in self.started:
+                process.kill()
+            os._exit(1)

@@ -1,0 +1,63 @@
+"""Lightning's Trainer, made from `trainer=`."""
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vxl.train.launch.group import Group
+from vxl.train.parallel.strategy import Launch
+from vxl.train.trainer import TrainerConfig, accelerator_of, device_of
+
+if TYPE_CHECKING:
+    from lightning.pytorch import Callback
+if TYPE_CHECKING:
+    from lightning.pytorch import Trainer
+
+
+def build_trainer(
+    config: TrainerConfig,
+    launch: Launch,
+    group: Group,
+    callbacks: "list[Callback]",
+    directory: Path,
+) -> "Trainer":
+    """Lightning's Trainer; what vxl does itself (loggers, checkpoints, validation) is switched off.
+
+    Args:
+        config: How the run is carried out.
+        launch: The strategy.
+        group: The processes, which are there already.
+        callbacks: In the order in which they are called at the end of a step.
+        directory: The run directory.
+    """
+    from lightning.pytorch import Trainer
+
+    from vxl.train.launch.environment import Joined, precision_of
+
+    for name in ("lightning.pytorch", "lightning.fabric"):  # what it says about itself is not about the run
+        logging.getLogger(name).setLevel(logging.ERROR)
+    accelerator = accelerator_of(config)
+    plugins: list[Any] = [Joined(group), precision_of(config.precision, accelerator)]
+    trainer = Trainer(
+        accelerator=accelerator,
+        devices=config.devices,
+        num_nodes=config.num_nodes,
+        strategy=launch.lightning(device_of(config, group.local), config),
+        max_steps=config.max_steps,
+        max_epochs=-1,
+        deterministic=config.deterministic,
+        callbacks=callbacks,
+        plugins=plugins,
+        default_root_dir=directory,
+        logger=False,
+        limit_val_batches=0,
+        num_sanity_val_steps=0,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+    )
+    # Batches are tokens and uint8 frames, of which the model makes what precision it needs; Lightning's
+    # conversion would rebuild them field by field.
+    trainer.precision_plugin.convert_input = lambda data: data  # type: ignore[method-assign]
+    return trainer

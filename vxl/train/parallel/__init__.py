@@ -1,0 +1,1 @@
+"""`strategy=`: how one model trains on several processes, and how its checkpoints are written then."""

@@ -1,0 +1,190 @@
+"""Saving and loading vxl's checkpoint folders, for every Lightning strategy."""
+
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from lightning.pytorch.strategies import Strategy
+from torch import Tensor, nn
+from torch import distributed as dist
+from torch.distributed.checkpoint.staging import BlockingAsyncStager
+from torch.distributed.fsdp import FSDPModule
+from torch.optim import Optimizer
+
+from vxl.checkpoint import step_files as folder
+from vxl.errors import CheckpointError
+from vxl.llm.packed import hold_again
+from vxl.train.parallel.background import Background
+
+
+class CheckpointFolders(Strategy):
+    """Mixed into a Lightning strategy: one checkpoint format, whatever the strategy.
+
+    Tensors go by their names in the model (a sharded tensor saves its shards), so that another strategy, or
+    another number of processes, loads them. They are loaded in place, after the optimizer is built.
+    """
+
+    background = False
+    """Whether the next checkpoint is written while training goes on."""
+    saved: Callable[[Path], None] | None = None
+    """Called in the first process when the next checkpoint is complete."""
+
+    @cached_property
+    def writer(self) -> Background:
+        """Writes one checkpoint after the other."""
+        return Background()
+
+    @cached_property
+    def peers(self) -> Any:
+        """The process group of checkpoints, apart from that of training; None for a process alone."""
+        return dist.new_group(backend="gloo") if self.ranks > 1 else None
+
+    @property
+    def ranks(self) -> int:
+        """Processes."""
+        return getattr(self, "world_size", 1)
+
+    @property
+    def restore_checkpoint_after_setup(self) -> bool:
+        """Loading in place needs the model on its device, and the optimizer."""
+        return True
+
+    @property
+    def lightning_restore_optimizer(self) -> bool:
+        """Lightning need not: `load_checkpoint` has done it."""
+        return False
+
+    def lightning_module_state_dict(self) -> dict[str, Any]:
+        """Nothing: `save_checkpoint` takes the tensors from the model itself."""
+        return {}
+
+    def optimizer_state(self, optimizer: Optimizer) -> dict[str, Any]:
+        """Nothing, as above."""
+        return {}
+
+    def load_model_state_dict(self, checkpoint: Mapping[str, Any], strict: bool = True) -> None:
+        """Nothing: `load_checkpoint` has done it."""
+
+    def load_optimizer_state_dict(self, checkpoint: Mapping[str, Any]) -> None:
+        """Nothing, as above."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], filepath: Any, storage_options: Any = None) -> None:
+        """Writes one folder (vxl.checkpoint.step_files.write)."""
+        model = self._trained()
+        tensors, settings = optimizer_tensors(model, self.optimizers[0])
+        rest = {
+            key: value for key, value in checkpoint.items() if key not in ("state_dict", "optimizer_states")
+        }
+        held: dict[str, Any] = {"model": weights(model), "optim": tensors}
+        rest |= {"optimizer": settings}
+        self.writer.wait()
+        background, self.background = self.background, False
+        if background:
+            held = BlockingAsyncStager().stage(held)
+        peers, saved = self.peers, self.saved if self.is_global_zero else None
+        self.saved = None
+
+        def write() -> None:
+            folder.write(Path(filepath), held, rest, peers)
+            if saved is not None:
+                saved(Path(filepath))
+
+        if background:
+            self.writer.start(write)
+        else:
+            write()
+
+    def load_checkpoint(self, checkpoint_path: Any, weights_only: bool | None = None) -> dict[str, Any]:
+        """Fills the model and the optimizer from one folder and returns the rest."""
+        path = Path(checkpoint_path)
+        model, optimizer = self._trained(), self.optimizers[0]
+        rest = folder.read_rest(path)
+        wanted = {"model": weights(model), "optim": empty_state(path, model)}
+        folder.read_tensors(path, wanted, no_dist=self.ranks == 1)
+        hold_again(model, wanted["model"])
+        restore(model, optimizer, wanted["optim"], rest.pop("optimizer"))
+        return rest
+
+    def _trained(self) -> nn.Module:
+        assert self.lightning_module is not None
+        model = cast(nn.Module, self.lightning_module.model)
+        for module in model.modules():
+            # A forward pass without a backward pass (a validation) leaves sharded weights gathered.
+            if isinstance(module, FSDPModule):
+                module.reshard()
+        return model
+
+
+def weights(model: nn.Module) -> dict[str, Tensor]:
+    """The model's tensors by name; the names do not show whether parts are compiled."""
+    return {_plain(name): tensor for name, tensor in model.state_dict().items()}
+
+
+def optimizer_tensors(
+    model: nn.Module, optimizer: Optimizer
+) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
+    """The optimizer's state by parameter name: its tensors, and everything else."""
+    names: dict[Tensor, str] = {p: _plain(name) for name, p in model.named_parameters()}
+    tensors: dict[str, dict[str, Tensor]] = {}
+    plain: dict[str, dict[str, Any]] = {}
+    for parameter, state in optimizer.state.items():
+        for key, value in state.items():
+            kind: dict[str, dict[str, Any]] = tensors if isinstance(value, Tensor) else plain
+            kind.setdefault(names[parameter], {})[key] = value
+    groups = [
+        {key: value for key, value in group.items() if key != "params"}
+        | {"names": [names[parameter] for parameter in group["params"]]}
+        for group in optimizer.param_groups
+    ]
+    return tensors, {"state": plain, "groups": groups}
+
+
+def empty_state(path: Path, model: nn.Module) -> dict[str, dict[str, Tensor]]:
+    """Tensors to load a folder's optimizer state into: shaped like the parameter, or single numbers."""
+    parameters = {_plain(name): parameter for name, parameter in model.named_parameters()}
+    state: dict[str, dict[str, Tensor]] = {}
+    for key, like in folder.stored(path).items():
+        if not key.startswith("optim."):
+            continue
+        name, _, kind = key.removeprefix("optim.").rpartition(".")
+        if name not in parameters:
+            raise CheckpointError(f"{path} holds optimizer state of {name}, which the model does not have.")
+        parameter = parameters[name]
+        same = like.shape == parameter.shape and like.ndim > 0
+        made = (
+            torch.zeros_like(parameter, dtype=like.dtype)
+            if same
+            else torch.zeros(like.shape, dtype=like.dtype)
+        )
+        state.setdefault(name, {})[kind] = made.detach()
+    return state
+
+
+def restore(
+    model: nn.Module, optimizer: Optimizer, tensors: dict[str, dict[str, Tensor]], rest: dict[str, Any]
+) -> None:
+    """Gives the optimizer its saved state; a parameter that never had a gradient has none."""
+    parameters = {_plain(name): parameter for name, parameter in model.named_parameters()}
+    optimizer.state.clear()
+    for name in {**tensors, **rest["state"]}:
+        optimizer.state[parameters[name]] = {**tensors.get(name, {}), **rest["state"].get(name, {})}
+    saved = {tuple(group["names"]): group for group in rest["groups"]}
+    names = {parameter: name for name, parameter in parameters.items()}
+    for group in optimizer.param_groups:
+        found = saved.get(tuple(names[parameter] for parameter in group["params"]))
+        if found is None:
+            raise CheckpointError(
+                "the checkpoint's optimizer groups are not this run's: other parts are trained."
+            )
+        group.update({key: value for key, value in found.items() if key != "names"})
+        if group.get("fused") or group.get("capturable"):  # such kernels count steps where the weights are
+            for parameter in group["params"]:
+                state = optimizer.state.get(parameter, {})
+                if "step" in state:
+                    state["step"] = state["step"].to(parameter.device)
+
+
+def _plain(name: str) -> str:
+    return name.replace("_orig_mod.", "")

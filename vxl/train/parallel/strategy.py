@@ -1,0 +1,140 @@
+"""Strategies: how a run is spread over processes. All of them write the same checkpoint folders."""
+
+import abc
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+import torch
+
+from vxl.errors import ConfigError
+from vxl.option.option import Option, option
+from vxl.train.trainer import TrainerConfig
+
+if TYPE_CHECKING:
+    from lightning.pytorch.strategies import Strategy
+
+
+@dataclass(frozen=True, kw_only=True)
+class StrategyConfig(Option):
+    """Keys of every strategy (none so far): a run may go on under another one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SingleConfig(StrategyConfig):
+    """One process on one device."""
+
+    _target_: str = option("vxl.train.parallel.strategy.Single", resumable=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DDPConfig(StrategyConfig):
+    """A whole copy of the model in every process; gradients are averaged."""
+
+    _target_: str = option("vxl.train.parallel.strategy.DDP", resumable=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FSDP2Config(StrategyConfig):
+    """Weights, gradients and optimizer state spread over all processes."""
+
+    _target_: str = option("vxl.train.parallel.strategy.FSDP2", resumable=True)
+    reshard: bool = option(True, resumable=True)
+    """Give a block's weights back after its forward pass and gather them anew for its backward pass; false
+    keeps them in between: one gathering less, and the memory of a whole copy of the weights."""
+    offload: bool = option(False, resumable=True)
+    """Keep weights and optimizer state in the CPU's memory: slow, for models that don't fit otherwise."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HSDPConfig(FSDP2Config):
+    """Copies of the model, each spread over some processes (those of a machine, usually)."""
+
+    _target_: str = option("vxl.train.parallel.strategy.HSDP", resumable=True)
+    shard: int | None = option(None, resumable=True)
+    """Processes that share a copy of the model; null: those of a machine."""
+
+    def __post_init__(self) -> None:
+        if self.shard is not None and self.shard < 1:
+            raise ConfigError(f"shard={self.shard} is too small.\n  expected: null, or 1 or more")
+
+
+class Launch(abc.ABC):
+    """A strategy as chosen in the config; Lightning is imported only when its own object is asked for."""
+
+    sharded: ClassVar[bool] = False
+    """Whether no process has the whole model."""
+
+    @abc.abstractmethod
+    def lightning(self, device: torch.device, trainer: TrainerConfig) -> "Strategy":
+        """Lightning's strategy object.
+
+        Args:
+            device: Device of this process.
+            trainer: How many processes there are, and their precision.
+        """
+
+
+class Single(Launch):
+    """One process on one device."""
+
+    def __init__(self, config: SingleConfig) -> None:
+        self.config = config
+
+    def lightning(self, device: torch.device, trainer: TrainerConfig) -> "Strategy":
+        """Lightning's single-device strategy with vxl's checkpoint folders."""
+        from vxl.train.parallel.lightning_strategies import SingleStrategy
+
+        return SingleStrategy(device)
+
+
+class DDP(Launch):
+    """A whole copy of the model in every process."""
+
+    def __init__(self, config: DDPConfig) -> None:
+        self.config = config
+
+    def lightning(self, device: torch.device, trainer: TrainerConfig) -> "Strategy":
+        """Lightning's DDP with vxl's checkpoint folders."""
+        from vxl.train.parallel.lightning_strategies import ReplicatedStrategy
+
+        # A batch need not use every parameter (text alone has no frames for a plug-in's tower, say).
+        return ReplicatedStrategy(find_unused_parameters=True, gradient_as_bucket_view=True)
+
+
+class FSDP2(Launch):
+    """The model spread over all processes."""
+
+    sharded = True
+
+    def __init__(self, config: FSDP2Config) -> None:
+        self.config = config
+
+    def lightning(self, device: torch.device, trainer: TrainerConfig) -> "Strategy":
+        """FSDP2 through Lightning's ModelParallelStrategy, with an explicit mesh."""
+        from vxl.train.parallel.lightning_strategies import ShardedStrategy
+
+        return ShardedStrategy(
+            shape=self.shape(trainer),
+            precision=trainer.precision,
+            reshard=self.config.reshard,
+            offload=self.config.offload,
+        )
+
+    def shape(self, trainer: TrainerConfig) -> tuple[int, ...]:
+        """Sizes of the mesh: processes a copy, or (copies, processes a copy)."""
+        return (trainer.devices * trainer.num_nodes,)
+
+
+class HSDP(FSDP2):
+    """Copies of the model, each spread over some processes."""
+
+    config: HSDPConfig
+
+    def __init__(self, config: HSDPConfig) -> None:
+        super().__init__(config)
+
+    def shape(self, trainer: TrainerConfig) -> tuple[int, ...]:
+        """(copies, processes a copy)."""
+        ranks = trainer.devices * trainer.num_nodes
+        shard = self.config.shard or trainer.devices
+        return (ranks // shard, shard)

@@ -1,0 +1,219 @@
+"""Where a run's numbers go beside metrics.csv: `logger=wandb`, or `logger=csv` for nowhere else."""
+
+import abc
+import logging
+import netrc
+import os
+import re
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import urlparse
+
+from vxl.atomic import write_text
+from vxl.errors import ConfigError
+from vxl.option.option import Option, option
+from vxl.train.report.predictions import Prediction, strip
+
+log = logging.getLogger(__name__)
+
+PATIENCE = 60
+"""Seconds that W&B's server has for its first answer, then the run goes on offline; and at the end of a run
+for what it has not got by then: a job that was told to stop must not wait for a network that is down."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoggerConfig(Option):
+    """Keys of every logger (none so far): a run may go on under another one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CsvConfig(LoggerConfig):
+    """Only metrics.csv in the run directory, which every run has."""
+
+    _target_: str = option("vxl.train.report.logger.Csv", resumable=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WandbConfig(LoggerConfig):
+    """Weights & Biases beside metrics.csv; offline unless logged in, so that no account is needed."""
+
+    _target_: str = option("vxl.train.report.logger.Wandb", resumable=True)
+    project: str = option("vxl", resumable=True)
+    """W&B project."""
+    entity: str | None = option(None, resumable=True)
+    """W&B user or team; null: the account's default."""
+    mode: Literal["auto", "online", "offline"] = option("auto", resumable=True)
+    """auto: online if logged in (wandb login, WANDB_API_KEY), else offline. WANDB_MODE overrides it."""
+    tags: list[str] = field(default_factory=list, metadata={"resumable": True})
+    """Tags of the W&B run."""
+
+
+class Sink(abc.ABC):
+    """Takes a run's numbers as they come."""
+
+    @abc.abstractmethod
+    def log(self, numbers: dict[str, float], step: int) -> None:
+        """Takes the numbers of one step."""
+
+    @abc.abstractmethod
+    def table(self, predictions: list[Prediction], step: int) -> None:
+        """Takes some held-out questions with the model's answers."""
+
+    @abc.abstractmethod
+    def finish(self, exit_code: int) -> None:
+        """Says that no more come. Always called, or a second run of this process would share the first's."""
+
+
+class Csv(Sink):
+    """Nothing beside metrics.csv, which is always written."""
+
+    def __init__(self, config: CsvConfig, **run: Any) -> None:
+        self.config = config
+
+    def log(self, numbers: dict[str, float], step: int) -> None:
+        """Nothing to do."""
+
+    def table(self, predictions: list[Prediction], step: int) -> None:
+        """Nothing to do: the run directory has them."""
+
+    def finish(self, exit_code: int) -> None:
+        """Nothing to do."""
+
+
+class Wandb(Sink):
+    """A W&B run with one id across resumes.
+
+    Args:
+        config: Project and mode.
+        directory: The run directory; W&B's own files go there, too.
+        name: Name of the run.
+        group: Name of the sweep that the run is a member of, if any.
+        settings: The whole config as plain values.
+
+    Raises:
+        ConfigError: wandb is not installed.
+    """
+
+    def __init__(
+        self,
+        config: WandbConfig,
+        *,
+        directory: Path,
+        name: str,
+        group: str | None = None,
+        settings: dict[str, Any] | None = None,
+    ) -> None:
+        try:
+            import wandb
+        except ModuleNotFoundError as error:
+            raise ConfigError(
+                "logger=wandb needs wandb, which is not installed.\n"
+                "  without it:  logger=csv\n  install it:  pip install wandb"
+            ) from error
+        self._directory, self._stopped = directory, False
+        mode: Any = os.environ.get("WANDB_MODE") or config.mode
+        if mode == "auto":
+            mode = "online" if logged_in() else "offline"
+        settings_of_run: dict[str, Any] = {
+            "project": config.project,
+            "entity": config.entity,
+            "id": run_id(directory, name),
+            "name": name,
+            "group": group,
+            "job_type": "train",
+            "tags": config.tags,
+            "config": settings,
+            "dir": directory,
+            "resume": "allow",
+        }
+        quiet = wandb.Settings(
+            silent=True,
+            console="off",
+            init_timeout=PATIENCE,
+            finish_timeout=PATIENCE,
+            finish_timeout_raises=True,
+        )
+        try:
+            self._run = wandb.init(**settings_of_run, mode=mode, settings=quiet)
+        except wandb.errors.Error as error:  # unreachable, a wrong key: no reason to lose days of training
+            why = str(error).partition("\n")[0]
+            log.warning("W&B can't be used (%s): going on offline", why)
+            wandb.teardown()
+            mode = "offline"
+            self._run = wandb.init(**settings_of_run, mode=mode, settings=quiet)
+        if mode == "offline":
+            log.info("W&B is offline; to send this run:  wandb sync %s/wandb/offline-run-*", directory)
+
+    def log(self, numbers: dict[str, float], step: int) -> None:
+        """Sends the numbers of one step."""
+        self._tell(lambda: self._run.log(numbers, step=step))
+
+    def table(self, predictions: list[Prediction], step: int) -> None:
+        """Sends a table of questions, frames and answers."""
+        import wandb
+
+        columns: list[str | int] = [
+            "step",
+            "key",
+            "frames",
+            "question",
+            "answer",
+            "right",
+            "correct",
+            "probability",
+        ]
+        table = wandb.Table(columns=columns)
+        # Pictures by themselves, too: offline, W&B keeps those of a table outside the run's folder.
+        pictures = []
+        for shown in predictions:
+            picture = wandb.Image(strip(shown.frames_FCHW).numpy()) if len(shown.frames_FCHW) else None
+            if picture is not None:
+                verdict = "right" if shown.correct else f"wrong, {shown.right} is right"
+                caption = f"{shown.question} {shown.answer} ({verdict})"
+                pictures.append(wandb.Image(strip(shown.frames_FCHW).numpy(), caption=caption))
+            own = {**shown.numbers(), "step": step, "frames": picture}
+            table.add_data(*(own[str(column)] for column in columns))
+        self._tell(lambda: self._run.log({"val/predictions": table, "val/frames": pictures}, step=step))
+
+    def finish(self, exit_code: int) -> None:
+        """Ends the W&B run (an unfinished one can be gone on with)."""
+        self._tell(lambda: self._run.finish(exit_code=exit_code))
+
+    def _tell(self, call: Callable[[], object]) -> None:
+        """Calls W&B, until it fails: its server may be out of reach, its own process killed for memory. The
+        numbers are in metrics.csv, and that is no reason to lose days of training.
+        """
+        if self._stopped:
+            return
+        try:
+            call()
+        except Exception as error:  # of its own, of sockets, of time: whatever it meets
+            self._stopped = True
+            why = "no answer any more" if isinstance(error, TimeoutError) else str(error)
+            log.warning(
+                "W&B has stopped (%s); to send the rest:  wandb sync %s/wandb/*run-*", why, self._directory
+            )
+
+
+def run_id(directory: Path, name: str) -> str:
+    """The run's W&B id: made once and kept in the run directory, so that a resumed run goes on in it."""
+    file = directory / "wandb_id.txt"
+    if not file.exists():
+        slug = re.sub(r"[^A-Za-z0-9_-]+", "-", name)[-48:].strip("-")
+        write_text(file, f"{slug}-{secrets.token_hex(4)}\n")
+    return file.read_text().strip()
+
+
+def logged_in() -> bool:
+    """Whether an API key is at hand, in the environment or in ~/.netrc (where `wandb login` puts it)."""
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    server = urlparse(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""
+    try:
+        keys = netrc.netrc(os.environ.get("NETRC"))
+    except (OSError, netrc.NetrcParseError):
+        return False
+    return keys.authenticators(server) is not None and server in keys.hosts

@@ -1,0 +1,125 @@
+"""A few held-out questions with what the model answers, at every validation: to see what the numbers mean.
+
+    predictions/
+      step-000200.json     question, options' letters, answer, right answer, how sure
+      frames/KEY.png       some frames of each question's video, side by side
+
+The same rows go to the logger as a table with the frames as images.
+"""
+
+import json
+import re
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from vxl.atomic import write_text
+from vxl.data.batch.collate import Batch
+from vxl.data.batch.encoded import IGNORE
+
+# Frames of a question in its picture, and their side in pixels.
+SHOWN, SIDE = 4, 96
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One question as the model answers it."""
+
+    key: str
+    question: str
+    """What is asked, options included."""
+    answer: str
+    """The likeliest option's letter."""
+    right: str
+    """The right option's letter."""
+    probability: float
+    """Of the answer, among the options."""
+    frames_FCHW: Tensor = field(repr=False, compare=False)
+    """Some frames, uint8; none where the question has no visual."""
+
+    @property
+    def correct(self) -> bool:
+        """Whether it is right."""
+        return self.answer == self.right
+
+    def numbers(self) -> dict[str, Any]:
+        """Everything but the frames."""
+        own = {name: value for name, value in asdict(self).items() if name != "frames_FCHW"}
+        return own | {"correct": self.correct}
+
+
+def predictions(batch: Batch, output: Any, tokenizer: Any, most: int) -> list[Prediction]:
+    """The first `most` questions of a batch with the model's answers.
+
+    Args:
+        batch: A micro-batch.
+        output: What the model made of it.
+        tokenizer: Writes the questions down; None leaves them empty.
+        most: How many at most.
+    """
+    supervised = (batch.labels_BT != IGNORE).nonzero().tolist()
+    found = []
+    places = zip(batch.answer_at_Q.tolist(), output.logits_QV, strict=True)
+    asked = zip(places, batch.letters_Q, batch.answer_Q, batch.keys_Q, strict=True)
+    for (at, scores_V), letters, answer, key in list(asked)[:most]:
+        row, column = supervised[at]
+        scores = scores_V[letters].float().softmax(-1)
+        best = int(scores.argmax())
+        inside_T = batch.layout.document_BT[row] == batch.layout.document_BT[row, column]
+        found.append(
+            Prediction(
+                key=key,
+                question=_asked(batch, row, inside_T, tokenizer),
+                answer=chr(ord("A") + best),
+                right=chr(ord("A") + int(answer)),
+                probability=float(scores[best]),
+                frames_FCHW=_frames(batch, row, inside_T),
+            )
+        )
+    return found
+
+
+def strip(frames_FCHW: Tensor) -> Tensor:
+    """Frames side by side, small: uint8 picture_HWC."""
+    small = torch.nn.functional.interpolate(frames_FCHW.float(), size=(SIDE, SIDE), mode="area")
+    return small.round().to(torch.uint8).permute(2, 0, 3, 1).flatten(1, 2)
+
+
+def write(folder: Path, step: int, found: list[Prediction]) -> None:
+    """Writes the rows of a step, and each question's frames once."""
+    frames = folder / "frames"
+    frames.mkdir(parents=True, exist_ok=True)
+    for prediction in found:
+        picture = frames / f"{re.sub(r'[^A-Za-z0-9_.-]+', '-', prediction.key)}.png"
+        if len(prediction.frames_FCHW) and not picture.exists():
+            Image.fromarray(strip(prediction.frames_FCHW).numpy()).save(picture)
+    rows = [prediction.numbers() for prediction in found]
+    write_text(folder / f"step-{step:06d}.json", json.dumps(rows, indent=1, ensure_ascii=False) + "\n")
+
+
+def _asked(batch: Batch, row: int, inside_T: Tensor, tokenizer: Any) -> str:
+    if tokenizer is None:
+        return ""
+    tokens = batch.tokens_BT[row][inside_T & batch.layout.question_BT[row]]
+    said = str(tokenizer.decode(tokens.tolist(), skip_special_tokens=True)).strip()
+    return said.removesuffix("assistant").strip()  # the header of the answer, which is marked, too
+
+
+def _frames(batch: Batch, row: int, inside_T: Tensor) -> Tensor:
+    """Some frames of a document's visuals, spread over them."""
+    items = batch.layout.item_BT
+    before = sum(int(items[b].max()) + 1 for b in range(row))
+    own = sorted(before + n for n in set(items[row][inside_T].tolist()) if n >= 0)
+    starts = [0]
+    for item in batch.items:
+        starts.append(starts[-1] + item.frames)
+    of_item = [batch.frames_FCHW[starts[n] : starts[n + 1]] for n in own]
+    if not of_item:
+        return batch.frames_FCHW[:0]
+    frames_FCHW = torch.cat(of_item)
+    chosen = torch.linspace(0, len(frames_FCHW) - 1, min(SHOWN, len(frames_FCHW))).round().long()
+    return frames_FCHW[chosen].cpu()

@@ -1,0 +1,1 @@
+"""One step of training: the batch, the loss, what learns, the optimizer and its schedule."""

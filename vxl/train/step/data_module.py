@@ -1,0 +1,209 @@
+"""Loaders for Lightning: one item of the training loader is one optimizer step, as its micro-batches."""
+
+import os
+from collections.abc import Iterator
+from functools import cached_property, partial
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import lightning as L
+import torch
+from torch.utils.data import DataLoader, IterableDataset
+
+from vxl.checkpoint.tokenizer import tokenizer_of
+from vxl.compressor.base import plan
+from vxl.data.bad import BadCounter
+from vxl.data.base import Data
+from vxl.data.batch.collate import Batch, Example, collate
+from vxl.data.batch.examples import Examples
+from vxl.data.batch.prompt import Prompt
+from vxl.data.batch.visuals_alone import VisualsAlone
+from vxl.data.order.fixed import FixedList
+from vxl.data.order.rows import Order
+from vxl.data.order.stream import MicroBatch, Stream
+from vxl.data.order.worker import end_with_trainer, leave_signals_to_trainer
+from vxl.data.source.source import Source
+from vxl.option.build import build
+from vxl.seeds import seed_of
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+    from vxl.data.order.pipe import PipeStream
+
+# Micro-batches that each worker makes in advance.
+PREFETCH = 2
+
+
+class DataModule(L.LightningDataModule):
+    """The data of a run, from the row where the last run stopped.
+
+    Args:
+        config: A TrainConfig; of it: data, video, vision, compressor, llm, prompt, stage.objective, seed,
+            trainer.accumulate, paths.cache, init_from.
+        rank: This process, of `ranks`; None takes the attached trainer's, or 0 of 1.
+        ranks: Data-parallel processes.
+
+    Attributes:
+        rows: Rows of the global order that all ranks together have trained on.
+    """
+
+    def __init__(self, config: Any, *, rank: int | None = None, ranks: int | None = None) -> None:
+        super().__init__()
+        self.config = config
+        self.data: Data = build(config.data, cache=Path(config.paths.cache))
+        self.rows = 0
+        self._anchor = (0, 0)
+        self._bad = BadCounter(config.data.max_bad_fraction)
+        self._rank, self._ranks = rank, ranks
+
+    def prepare_data(self) -> None:
+        """Writes shards, indexes and the tokenizer, once, however many processes call it."""
+        self.data.prepare()
+        _ = self.tokenizer
+
+    @cached_property
+    def tokenizer(self) -> "PreTrainedTokenizerFast":
+        """The run's tokenizer."""
+        return tokenizer_of(self.config, self.data)
+
+    @cached_property
+    def examples(self) -> Examples:
+        """How a sample becomes an example."""
+        config = self.config
+        shape = plan(config.compressor, config.vision.grid)
+        written = Prompt if config.stage.objective == "language" else VisualsAlone
+        prompt = written(config.prompt, self.tokenizer, shape, config.data.max_tokens)
+        return Examples(prompt, build(config.video), config.vision.pixels)
+
+    def train_dataloader(self) -> "Steps":
+        """Endless optimizer steps, each a list of micro-batches, from `rows` on."""
+        return Steps(self)
+
+    def val_dataloader(self) -> DataLoader | None:
+        """The held-out samples in a fixed order, one micro-batch an item; None without any."""
+        source = self.data.validation()
+        return None if source is None else self.fixed_loader(source, self.config.data.held_out)
+
+    def fixed_loader(self, source: Source, most: int | None = None) -> DataLoader:
+        """Samples of a source, each once, one micro-batch an item; every rank gets as many."""
+        place = {"batch": self.config.data.batch, "rank": self.rank, "ranks": self.ranks}
+        return self._loader(FixedList(source, self.examples, most=most, **place), "fixed")
+
+    def stream_loader(self) -> DataLoader:
+        """This rank's endless micro-batches, from `rows` on."""
+        pipes = self.data.pipes()
+        return self._loader(self._piped(pipes) if pipes else self._indexed(), "stream")
+
+    def _indexed(self) -> Stream[Example]:
+        config, examples = self.config.data, self.examples
+        order = Order(
+            self.data.training(self.config.seed),
+            examples.cost,
+            seed=self.config.seed,
+            bucket=config.bucket,
+            group=self.global_batch,
+            max_tokens=config.max_tokens if config.packing else None,
+            anchor=self._anchor,
+        )
+        place = {"batch": config.batch, "rank": self.rank, "ranks": self.ranks, "start_row": self.rows}
+        return Stream(order, examples.make, examples.masked, **place)
+
+    def _piped(self, pipes: list[str]) -> "PipeStream[Example]":
+        from vxl.data.order.pipe import PipeStream  # webdataset takes a while to import
+
+        config, examples = self.config.data, self.examples
+        return PipeStream(
+            pipes,
+            examples.cost,
+            examples.make,
+            examples.masked,
+            seed=self.config.seed,
+            batch=config.batch,
+            bucket=config.bucket,
+            max_tokens=config.max_tokens if config.packing else None,
+            rank=self.rank,
+            ranks=self.ranks,
+            workers=config.workers,
+            start_row=self.rows,
+        )
+
+    @property
+    def rank(self) -> int:
+        """This process."""
+        trainer = self.trainer
+        return self._rank if self._rank is not None else trainer.global_rank if trainer else 0
+
+    @property
+    def ranks(self) -> int:
+        """Processes that share the rows out among themselves."""
+        trainer = self.trainer
+        return self._ranks if self._ranks is not None else trainer.world_size if trainer else 1
+
+    @property
+    def global_batch(self) -> int:
+        """Rows of an optimizer step."""
+        return self.config.data.batch * self.config.trainer.accumulate * self.ranks
+
+    def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Counts a training batch. Lightning calls this when a batch is used, not when it is fetched."""
+        if isinstance(batch, list):
+            self.consumed(batch)
+        return batch
+
+    def consumed(self, batches: list[Batch]) -> None:
+        """Counts one optimizer step.
+
+        Raises:
+            DataError: Too many samples were bad by now.
+        """
+        self.rows += self.global_batch
+        self._anchor = batches[-1].anchor
+        for batch in batches:
+            self._bad.add(len(batch.keys), batch.bad)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the stream is; nothing about ranks, workers or micro-batches, which may change."""
+        return {"rows": self.rows, "anchor": list(self._anchor), "bad": self._bad.state_dict()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Goes on behind the rows that a checkpoint had trained on."""
+        window, first_row = state_dict["anchor"]
+        self.rows, self._anchor = state_dict["rows"], (window, first_row)
+        self._bad.load_state_dict(state_dict["bad"])
+
+    def _loader(self, dataset: IterableDataset, name: str) -> DataLoader:
+        workers = self.config.data.workers
+        # Tokenizers warn when a process is forked that has used their threads (to train one, say).
+        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+        if workers:
+            end_with_trainer()
+        return DataLoader(
+            dataset,
+            batch_size=None,
+            num_workers=workers,
+            collate_fn=partial(join, pad=self.examples.prompt.pad),  # ty: ignore[invalid-argument-type]
+            prefetch_factor=PREFETCH if workers else None,
+            pin_memory=torch.cuda.is_available(),
+            worker_init_fn=leave_signals_to_trainer,
+            # Without one of its own the loader draws from torch's generator, whose state then depends on it.
+            generator=torch.Generator().manual_seed(seed_of(self.config.seed, "loader", name)),
+        )
+
+
+class Steps:
+    """Endless optimizer steps. A new iteration starts behind the rows consumed by then."""
+
+    def __init__(self, module: DataModule) -> None:
+        self.module = module
+
+    def __iter__(self) -> Iterator[list[Batch]]:
+        micro = iter(self.module.stream_loader())
+        while True:
+            yield list(islice(micro, self.module.config.trainer.accumulate))
+
+
+def join(micro: MicroBatch[Any], pad: int) -> Batch:
+    """A micro-batch's examples as tensors; runs where they were made."""
+    return collate(micro.rows, pad, first_row=micro.first_row, anchor=micro.anchor)

@@ -1,0 +1,163 @@
+"""`trainer.micro_batch=auto`: the largest micro-batch that fits into the GPU, at the same global batch.
+
+Tries forward and backward passes of rows as long as they may get, with room for the optimizer's moments, by
+bisection over the divisors of the rows that a rank has for a step. No weight is changed.
+"""
+
+import gc
+import logging
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vxl.compressor.base import plan
+from vxl.data.batch.collate import Batch, Example, collate
+from vxl.data.batch.encoded import Encoded, Item
+from vxl.distributed import gathered
+from vxl.errors import ConfigError
+from vxl.sequence.layout import Kind
+
+log = logging.getLogger(__name__)
+
+# Moments that the optimizer keeps of each trained weight (AdamW: two).
+MOMENTS = 2
+
+
+def with_micro_batch(config: Any, model: nn.Module, device: torch.device, limit: int | None = None) -> Any:
+    """The config with the largest `data.batch` that fits, and `trainer.accumulate` for the same global batch.
+
+    Args:
+        config: A TrainConfig with trainer.micro_batch=auto.
+        model: The model, its stage's parts frozen; it is moved to the device.
+        device: Where it will train.
+        limit: Bytes that activations may take; None: what the GPU has.
+
+    Raises:
+        ConfigError: Not even a single row fits, or there is neither a GPU nor a limit.
+    """
+    if device.type != "cuda" and limit is None:
+        raise ConfigError(
+            "trainer.micro_batch=auto tries what fits into a GPU, and this run has none.\n"
+            "  type  trainer.micro_batch=given data.batch=ROWS"
+        )
+    if any(parameter.is_meta for parameter in model.parameters()):
+        raise ConfigError(
+            "trainer.micro_batch=auto tries a whole model in one process, and this strategy shards it.\n"
+            "  type  trainer.micro_batch=given data.batch=ROWS"
+        )
+    model.to(device)
+    rows = config.data.batch * config.trainer.accumulate
+    tried: dict[int, bool] = {}
+
+    def fits(size: int) -> bool:
+        tried[size] = fits_in(model, longest(config, size), config.trainer.precision, device, limit)
+        return tried[size]
+
+    found = largest(divisors(rows), fits)
+    if found is None:
+        raise ConfigError(
+            f"trainer.micro_batch=auto: not even one row of data.max_tokens={config.data.max_tokens} tokens "
+            f"and video.max_frames={config.video.max_frames} frames fits.\n"
+            "  allowed: shorter rows, llm.checkpointing=true, stage=lora trainer.frozen=bf16, more GPUs"
+        )
+    found = min(gathered(found))  # the same for all ranks
+    log.info(
+        "micro-batch: %d rows, %d accumulated (global batch %d); tried %s",
+        found,
+        rows // found,
+        rows,
+        ", ".join(f"{size}: {'fits' if ok else 'too large'}" for size, ok in sorted(tried.items())),
+    )
+    return replace(
+        config,
+        data=replace(config.data, batch=found),
+        trainer=replace(config.trainer, accumulate=rows // found),
+    )
+
+
+def divisors(rows: int) -> list[int]:
+    """What divides a number, ascending."""
+    return [size for size in range(1, rows + 1) if rows % size == 0]
+
+
+def largest(sizes: Sequence[int], fits: Callable[[int], bool]) -> int | None:
+    """The largest of ascending sizes that fits, by bisection; None if none does."""
+    low, high = -1, len(sizes)
+    while high - low > 1:
+        middle = (low + high) // 2
+        if fits(sizes[middle]):
+            low = middle
+        else:
+            high = middle
+    return None if low < 0 else sizes[low]
+
+
+def longest(config: Any, rows: int) -> Batch:
+    """Rows as long as they may get: as many frames as fit, the rest supervised text."""
+    shape = plan(config.compressor, config.vision.grid)
+    groups = shape.groups(config.video.max_frames)
+    if config.data.packing:  # videos fill the row
+        groups = max(groups, (config.data.max_tokens - 2) // shape.tokens_per_group)
+    text = max(2, config.data.max_tokens - groups * shape.tokens_per_group)
+    encoded = Encoded()
+    for group in range(groups):
+        encoded.visual([0] * shape.tokens_per_group, Kind.VISUAL, group, float(group))
+    encoded.items.append(Item("video", groups * shape.frames_per_group, groups))
+    encoded.text([0])
+    encoded.question[-1] = True
+    encoded.text([0] * (text - 1), supervised=True)
+    size = config.vision.pixels.size
+    frames_FCHW = torch.zeros(groups * shape.frames_per_group, 3, size, size, dtype=torch.uint8)
+    return collate([[Example(encoded, frames_FCHW)] for _ in range(rows)], pad=0)
+
+
+def fits_in(
+    model: nn.Module, batch: Batch, precision: str, device: torch.device, limit: int | None = None
+) -> bool:
+    """Whether a step with this micro-batch has enough memory; leaves weights and generators as they were."""
+    counted = _Limit(limit) if limit is not None else nullcontext()
+    mixed = precision == "bf16-mixed"
+    held: list[Tensor] = []
+    try:
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            if limit is None:
+                learning = [p for p in model.parameters() if p.requires_grad]
+                held += [torch.empty_like(p) for _ in range(MOMENTS) for p in learning]
+            with torch.autocast(device.type, torch.bfloat16, enabled=mixed), counted:
+                loss = model(batch.to(device)).loss_sum
+            loss.backward()
+        return True
+    except torch.OutOfMemoryError:
+        return False
+    finally:
+        model.zero_grad(set_to_none=True)
+        held.clear()
+        gc.collect()
+        if device.type == "cuda":
+            torch.cuda.empty_cache()
+
+
+class _Limit(AbstractContextManager[None]):
+    """Counts what the forward pass keeps for the backward pass, and runs out of memory past a limit."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.held: dict[int, int] = {}
+        self._hooks = torch.autograd.graph.saved_tensors_hooks(self._keep, lambda tensor: tensor)
+
+    def _keep(self, tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        self.held[storage.data_ptr()] = storage.nbytes()
+        if sum(self.held.values()) > self.limit:
+            raise torch.OutOfMemoryError(f"more than {self.limit} bytes")
+        return tensor
+
+    def __enter__(self) -> None:
+        self._hooks.__enter__()
+
+    def __exit__(self, *error: Any) -> None:
+        self._hooks.__exit__(*error)

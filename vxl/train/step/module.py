@@ -1,0 +1,234 @@
+"""The model as Lightning trains it: one batch is one optimizer step, given as its micro-batches."""
+
+import logging
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from lightning.pytorch import LightningModule
+from lightning.pytorch.core.optimizer import LightningOptimizer
+from torch import nn
+
+from vxl.distributed import gathered
+from vxl.errors import VxlError
+from vxl.llm.packed import Frozen
+from vxl.seeds import seed_of
+from vxl.train.parallel.gradients import norms_of, scale
+from vxl.train.parallel.sharding import Fill
+from vxl.train.step import diverged
+from vxl.train.step.optimizer import OptimConfig, build_optimizer, set_rates
+from vxl.train.step.questions import answered
+from vxl.train.step.stage import StageConfig, freeze, ratios_at, shrink_frozen, train_mode
+
+log = logging.getLogger(__name__)
+
+
+class DivergedError(VxlError):
+    """The loss or the gradient is no number any more."""
+
+
+@dataclass
+class Step:
+    """What one optimizer step saw and did."""
+
+    loss: float = 0.0
+    """Mean over the supervised tokens of the global batch."""
+    grad_norm: float = 0.0
+    """Norm of the gradient of all parts together, before clipping."""
+    part_norms: dict[str, float] = field(default_factory=dict)
+    """The same of each part that learns."""
+    rates: dict[str, float] = field(default_factory=dict)
+    """Learning rate by part."""
+    samples: int = 0
+    tokens: int = 0
+    """Tokens of the sequences, visual ones too, padding not."""
+    visual_tokens: int = 0
+    frames: int = 0
+    pairs: int = 0
+    """Pairs of tokens of one document: what attention works on."""
+    supervised: int = 0
+    answers: list[bool] = field(default_factory=list)
+    """Whether each multiple-choice question in the batch was answered rightly (before the update)."""
+    drawn: dict[str, float] = field(default_factory=dict)
+    """What the model drew or measured in its forward passes (`Output.numbers`), summed over micro-batches."""
+    bad: list[Any] = field(default_factory=list)
+    """Samples that could not be read."""
+
+
+class VideoLanguageModule(LightningModule):
+    """Trains a VideoLanguageModel, or another learner (vxl.train.step.learner).
+
+    The loss is the sum over the supervised tokens of the global batch (all ranks, all micro-batches) by their
+    number, so that the same rows give the same step however they are dealt out. Randomness (dropout, …) is
+    seeded by (seed, step, micro-batch): a resumed run needs no generator state.
+
+    Args:
+        model: The model; its parameters outside the stage are frozen here.
+        stage: Which parts learn, and how fast.
+        optim: The optimizer and its schedule.
+        max_steps: Optimizer steps of the whole run.
+        seed: The run's seed.
+        frozen: Precision of the weights that do not learn (`trainer.frozen`).
+        fill: Gives a model that is only outlined its weights, once the strategy has sharded it.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        stage: StageConfig,
+        optim: OptimConfig,
+        max_steps: int,
+        seed: int,
+        frozen: Frozen = "same",
+        fill: Fill | None = None,
+    ) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.model = model
+        self.stage = stage
+        self.optim = optim
+        self.max_steps = max_steps
+        self.seed = seed
+        self.fill = fill
+        self.last = Step()
+        freeze(model, stage)
+        shrink_frozen(model, frozen)
+        train_mode(model, stage)
+
+    def configure_model(self) -> None:
+        """Lets a strategy that shards the model do so, before there is an optimizer."""
+        shard = getattr(self.trainer.strategy, "shard", None)
+        if shard is not None:
+            shard(self.model, self.fill)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """The optimizer over what learns, with a group for each part."""
+        return build_optimizer(self.model, self.stage, self.optim)
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """Leaves the micro-batches where they are: each is moved when its turn comes."""
+        return batch
+
+    def training_step(self, batches: Sequence[Any], batch_idx: int) -> None:
+        """One optimizer step.
+
+        Raises:
+            DivergedError: The loss or the gradient is not finite; the weights are as before the step.
+        """
+        step, ranks = self.trainer.global_step, self.trainer.world_size
+        seen = Step(supervised=sum(batch.supervised for batch in batches))
+        total = max(1, sum(gathered(seen.supervised)))
+        optimizer = cast(LightningOptimizer, self.optimizers())
+        seen.rates = set_rates(optimizer.optimizer, step, self.max_steps, self.optim)
+        loss = torch.zeros((), device=self.device, dtype=torch.float64 if self.device.type == "cpu" else None)
+        policy = getattr(self.model, "policy", None)  # which a model without language model does not have
+        if policy is not None:
+            policy.training_ratios = ratios_at(self.stage, step / self.max_steps)
+        for i, batch in enumerate(batches):
+            torch.manual_seed(seed_of(self.seed, "step", step, i * ranks + self.global_rank))
+            moved = batch.to(self.device)
+            with self._summed_up(last=i + 1 == len(batches)):
+                output = self.model(moved)
+                # Without several ranks there may be nothing to learn from: nothing is supervised.
+                if output.loss_sum.requires_grad or ranks > 1:
+                    # Strategies with several ranks average gradients over them; the loss is a sum.
+                    self.manual_backward(output.loss_sum * (ranks / total))
+            loss += output.loss_sum.detach()
+            seen.answers += answered(output, moved)
+            _count(seen, batch)
+            for name, value in getattr(output, "numbers", {}).items():
+                seen.drawn[name] = seen.drawn.get(name, 0.0) + value
+        seen.loss = float(loss)
+        seen = joined(gathered(seen))
+        seen.loss /= total
+        seen.grad_norm, seen.part_norms = self._clip(optimizer.optimizer)
+        self._refuse_non_finite(seen, step, batches)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        self.last = seen
+
+    def _summed_up(self, last: bool) -> AbstractContextManager[Any]:
+        """Leaves the sum over ranks to the last micro-batch, where every rank keeps whole gradients (ddp)."""
+        strategy: Any = self.trainer.strategy
+        whole = hasattr(strategy, "block_backward_sync") and not hasattr(strategy, "shard")
+        return strategy.block_backward_sync() if whole and not last else nullcontext()
+
+    def _clip(self, optimizer: torch.optim.Optimizer) -> tuple[float, dict[str, float]]:
+        """Scales the gradient down to the allowed norm; returns the norm it had, of all and by part."""
+        gradients = [
+            [p.grad for p in part["params"] if p.grad is not None] for part in optimizer.param_groups
+        ]
+        norms_M = norms_of(gradients, self.device)
+        total, *by_part = torch.cat([torch.linalg.vector_norm(norms_M)[None], norms_M]).tolist()
+        if self.optim.clip and total > self.optim.clip:
+            scale([gradient for part in gradients for gradient in part], self.optim.clip / total)
+        parts = [group["part"] for group in optimizer.param_groups]
+        return total, dict(zip(parts, by_part, strict=True))
+
+    def _refuse_non_finite(self, seen: Step, step: int, batches: Sequence[Any]) -> None:
+        wrong = [name for name in ("loss", "grad_norm") if not _is_finite(getattr(seen, name))]
+        if not wrong:
+            return
+        values = ", ".join(f"{name} is {getattr(seen, name)}" for name in wrong)
+        keys = [str(key) for batch in batches for key in batch.keys]
+        kept = self._keep(seen, step, list(batches))
+        raise DivergedError(
+            f"step {step + 1} of {self.max_steps}: {values}; expected a finite number.\n"
+            f"  samples of the step: {', '.join(keys[:6])}{', …' if len(keys) > 6 else ''}\n"
+            f"  {kept}\n"
+            f"  the last checkpoint is sound. Under a new name=NAME try a smaller\n"
+            f"  optim.lr (now {self.optim.lr:g}), a longer optim.warmup, or trainer.precision=32-true"
+        )
+
+    def _keep(self, seen: Step, step: int, batches: list[Any]) -> str:
+        """Writes what the step met for `debug=replay`, and says where; a full disk must not hide why."""
+        run = Path(self.trainer.default_root_dir)
+        folder = diverged.folder_of(run, step + 1)
+        told = {
+            "step": step,
+            "ranks": self.trainer.world_size,
+            "loss": seen.loss,
+            "grad_norm": seen.grad_norm,
+            "part_norms": seen.part_norms,
+        }
+        try:
+            diverged.write_batches(folder, self.global_rank, batches, told)
+            self.zero_grad(set_to_none=True)
+            self.trainer.save_checkpoint(folder / diverged.CHECKPOINT, weights_only=False)
+        except (OSError, VxlError) as error:
+            return f"the batch could not be kept: {error}"
+        name = run.name if run.is_absolute() else run
+        return (
+            f"batch and weights are in {folder}\n"
+            f"  which part began it:  python train.py debug=replay name={name}"
+        )
+
+
+def joined(steps: Sequence[Step]) -> Step:
+    """What all ranks saw in one step; its loss is still a sum."""
+    whole = replace(steps[0], answers=[], bad=[])
+    for name in ("loss", "samples", "tokens", "visual_tokens", "frames", "pairs", "supervised"):
+        setattr(whole, name, sum(getattr(step, name) for step in steps))
+    for step in steps:
+        whole.answers += step.answers
+        whole.bad += step.bad
+    whole.drawn = {name: sum(s.drawn[name] for s in steps) / len(steps) for name in steps[0].drawn}
+    return whole
+
+
+def _count(seen: Step, batch: Any) -> None:
+    seen.samples += len(batch.keys)
+    seen.tokens += batch.tokens
+    for document_T in batch.layout.document_BT:
+        lengths = torch.bincount(document_T[document_T >= 0].long())
+        seen.pairs += int((lengths**2).sum())
+    seen.visual_tokens += batch.visual_tokens
+    seen.frames += batch.frames
+    seen.bad += batch.bad
+
+
+def _is_finite(value: float) -> bool:
+    return value == value and abs(value) != float("inf")

@@ -1,0 +1,99 @@
+"""The optimizer: parameter groups by part, and the learning rate over the steps."""
+
+import dataclasses
+import math
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from torch import nn
+from torch.optim import Optimizer
+
+from vxl.errors import ConfigError
+from vxl.option.build import build
+from vxl.option.option import Option
+from vxl.option.schema import schema_of
+from vxl.train.step.stage import PARTS, StageConfig, part_of
+
+
+def _adamw() -> Option:
+    settings: dict[str, Any] = {"betas": [0.9, 0.999], "weight_decay": 0.0}
+    return schema_of("torch.optim.AdamW")(_target_="torch.optim.AdamW", **settings)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimConfig:
+    """How the trained parts are updated."""
+
+    optimizer: Option = field(default_factory=_adamw)
+    """The optimizer class and its settings (betas, weight_decay, …); its learning rate is optim.lr."""
+    lr: float = 1e-5
+    """Peak learning rate of every part without one of its own (stage.part_lr)."""
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    """How the rate falls after the warm-up."""
+    warmup: float = 0.03
+    """Share of the steps over which the rate rises from 0 to its peak."""
+    final: float = 0.0
+    """Rate at the last step, as a fraction of the peak."""
+    clip: float = 1.0
+    """Largest norm of the gradient of all parts together; 0: no clipping."""
+
+    def __post_init__(self) -> None:
+        if self.lr <= 0:
+            raise ConfigError(f"lr={self.lr} is not a learning rate.\n  expected: a number above 0")
+        if not 0 <= self.warmup < 1:
+            raise ConfigError(f"warmup={self.warmup} is no share of the steps.\n  expected: 0 <= warmup < 1")
+        if not 0 <= self.final <= 1:
+            raise ConfigError(f"final={self.final} is not a fraction of the peak.\n  expected: 0 to 1")
+        if self.clip < 0:
+            raise ConfigError(f"clip={self.clip} is not a norm.\n  expected: 0 (no clipping) or more")
+        default = {f.name: f.default for f in dataclasses.fields(schema_of(self.optimizer._target_))}.get(
+            "lr"
+        )
+        if getattr(self.optimizer, "lr", default) != default:
+            raise ConfigError(
+                "optimizer.lr has no effect: every part has its own rate.\n  type  optim.lr=VALUE"
+            )
+
+
+def factor(step: int, max_steps: int, config: OptimConfig) -> float:
+    """The learning rate of optimizer step `step` (0, 1, …) as a fraction of the peak.
+
+    A pure function of the step, so that a resumed run needs no scheduler state.
+    """
+    warm = math.ceil(config.warmup * max_steps)
+    if step < warm:
+        return (step + 1) / (warm + 1)
+    if config.schedule == "constant":
+        return 1.0
+    done = min(1.0, (step - warm) / max(1, max_steps - 1 - warm))
+    left = 1 - done if config.schedule == "linear" else 0.5 * (1 + math.cos(math.pi * done))
+    return config.final + (1 - config.final) * left
+
+
+def build_optimizer(model: nn.Module, stage: StageConfig, config: OptimConfig) -> Optimizer:
+    """The optimizer over the parameters that learn, one group a part, each with its peak rate as `peak`.
+
+    Raises:
+        ConfigError: None of the stage's parts has a parameter in this model.
+    """
+    groups = []
+    for part in PARTS:
+        own = [p for name, p in model.named_parameters() if p.requires_grad and part_of(name) == part]
+        if own:
+            own_rate = getattr(stage.part_lr, part)
+            rate = config.lr if own_rate is None else own_rate
+            groups.append({"params": own, "lr": rate, "peak": rate, "part": part})
+    if not groups:
+        raise ConfigError(
+            f"stage.train=[{','.join(stage.train)}] leaves nothing to train: this model has no "
+            "parameters there."
+        )
+    return build(config.optimizer, params=groups)
+
+
+def set_rates(optimizer: Optimizer, step: int, max_steps: int, config: OptimConfig) -> dict[str, float]:
+    """Sets every group's learning rate for `step` and returns them by part."""
+    share = factor(step, max_steps, config)
+    for group in optimizer.param_groups:
+        group["lr"] = share * group["peak"]
+    return {group["part"]: group["lr"] for group in optimizer.param_groups}
