@@ -1,6 +1,15 @@
-"""An import points down a floor or stays in its room; late imports and those for types count."""
+"""An import points down a floor or stays in its room, at the top of its file unless that costs something.
+
+Late imports, and those for types alone, count like others. An import may stand inside a function or under
+`TYPE_CHECKING` only if at the top of the file it would make importing that file need one more package: so a
+mistake in a command is answered without torch, and `vxl.load` needs neither Hydra nor Lightning. A late
+import for any other reason hides a circle or costs a reader's time.
+"""
 
 import ast
+import sys
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -97,3 +106,66 @@ def test_files_are_short_and_rooms_can_be_looked_over() -> None:
         options = {file.stem for file in (ROOT / "conf" / folder.name).glob("*.yaml")}  # each is a file here
         others = [file.stem for file in folder.glob("*.py") if file.stem not in options]
         assert len(others) <= (21 if folder.name == "llm" else 20), folder
+
+
+# Parts of torch that `import torch` leaves out, and that take as long as a package.
+PARTS_OF_TORCH = ("torch.nn.attention.", "torch.utils.flop", "torch._dynamo", "torch._inductor")
+
+
+def statements(
+    body: list[ast.stmt], late: bool = False
+) -> Iterator[tuple[ast.Import | ast.ImportFrom, bool]]:
+    """The imports of a file, and whether each waits: inside a function, or for types alone."""
+    for statement in body:
+        if isinstance(statement, ast.Import | ast.ImportFrom):
+            yield statement, late
+            continue
+        for_types = isinstance(statement, ast.If) and ast.unparse(statement.test) == "TYPE_CHECKING"
+        waits = late or for_types or isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef)
+        for field in ("body", "orelse", "finalbody"):
+            yield from statements(getattr(statement, field, []), waits)
+        for handler in getattr(statement, "handlers", []):
+            yield from statements(handler.body, waits)
+
+
+def imported(statement: ast.Import | ast.ImportFrom) -> tuple[set[str], set[str]]:
+    """The modules of vxl that a statement imports, with the packages they lie in, and all others."""
+    if isinstance(statement, ast.Import):
+        names = {alias.name for alias in statement.names}
+    else:
+        below = {f"{statement.module}.{alias.name}" for alias in statement.names}
+        names = {name if name in FILES else str(statement.module) for name in below}
+    own = {name for name in names if name in FILES}
+    parents = {name.rsplit(".", k)[0] for name in own for k in range(1, name.count(".") + 1)}
+    others = {name for name in names - own if name.split(".")[0] not in sys.stdlib_module_names | {"vxl"}}
+    return own | parents, {n if n.startswith(PARTS_OF_TORCH) else n.split(".")[0] for n in others}
+
+
+IMPORTS = {name: list(statements(ast.parse(file.read_text()).body)) for name, file in FILES.items()}
+
+
+@cache
+def packages(name: str) -> frozenset[str]:
+    """The packages that importing a module of vxl needs, through all that it imports at once."""
+    seen, to_read, needed = set(), [name], set()
+    while to_read:
+        module = to_read.pop()
+        if module in seen:
+            continue
+        seen.add(module)
+        for statement, late in IMPORTS[module]:
+            if not late:
+                own, others = imported(statement)
+                needed |= others
+                to_read += own
+    return frozenset(needed)
+
+
+def test_imports_that_cost_nothing_stand_at_the_top() -> None:
+    hidden = []
+    for name, file_imports in IMPORTS.items():
+        for statement, late in file_imports:
+            own, others = imported(statement)
+            if late and others.union(*map(packages, own)) <= packages(name):
+                hidden.append(f"{FILES[name].relative_to(ROOT)}:{statement.lineno} {ast.unparse(statement)}")
+    assert not hidden, "\n".join(["nothing is saved by importing these late:", *hidden])

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
+from torch.distributed.tensor._utils import compute_local_shape_and_global_offset
 
 from vxl.checkpoint.published.family import FAMILIES
 from vxl.checkpoint.published.folder import lines
@@ -130,13 +131,9 @@ def take_own(target: Tensor, part: Callable[[tuple[slice, ...]], Tensor]) -> Non
         target: On any device; of any precision.
         part: Gives the part of the stored tensor that slices name.
     """
-    if not hasattr(target, "placements"):  # a DTensor; its module takes a while to import
+    if not isinstance(target, DTensor):
         target.copy_(part(tuple(slice(0, size) for size in target.shape)))
         return
-    from torch.distributed.tensor._utils import compute_local_shape_and_global_offset
-
-    assert isinstance(target, DTensor)
-
     shape, offset = compute_local_shape_and_global_offset(target.shape, target.device_mesh, target.placements)
     if 0 not in shape:
         where = tuple(slice(start, start + size) for start, size in zip(offset, shape, strict=True))

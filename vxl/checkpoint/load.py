@@ -21,7 +21,7 @@ from vxl.checkpoint.tokenizer import tokenizer_of
 from vxl.data.base import DataConfig
 from vxl.data.batch.tokenizer import load_tokenizer, tokenizer_in
 from vxl.errors import ConfigError
-from vxl.generate import Context
+from vxl.generate import Context, saved
 from vxl.generate.loaded import Loaded
 from vxl.model import build_model
 from vxl.option.build import build
@@ -69,9 +69,7 @@ def load(
 
 def load_context(path: str | Path, loaded: Loaded) -> Context:
     """Reads a context that `vxl.save_context` wrote; see `vxl.generate.saved.load_context`."""
-    from vxl.generate import load_context
-
-    return replace(load_context(path, loaded.model), most=loaded.most)
+    return replace(saved.load_context(path, loaded.model), most=loaded.most)
 
 
 def assemble(

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from vxl.cli.bench_data import register as register_bench
 from vxl.cli.fetch import run_fetch
 from vxl.cli.shards import register as register_shards
 from vxl.cli.weights import register_export, register_import
@@ -127,8 +128,6 @@ def _module(commands: argparse._SubParsersAction, name: str, text: str, command:
     elif name in ("import", "export"):
         (register_import if name == "import" else register_export)(commands)
     else:
-        from vxl.cli.bench_data import register as register_bench
-
         register_bench(commands)
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
+from vxl.atomic import why_not
 from vxl.config import recipe
 from vxl.errors import ConfigError, VxlError
 from vxl.option.files import CONF
@@ -158,8 +159,6 @@ def _run(name: str, main: Callable[[Any, str], None]) -> int:
         message = translate(error, functools.partial(_compose, name), arguments, name)
         return _show(message, error, want_traceback)
     except OSError as error:  # of Hydra, which makes the folder of a sweep; those of jobs are kept above
-        from vxl.atomic import why_not
-
         message = ConfigError(f"{error.filename} can't be written: {why_not(error)}")
         return _show(message, error, want_traceback)
     except VxlError as error:

@@ -19,6 +19,7 @@ from torch import Tensor
 from vxl.llm.block import Block, Choice, Places, Room, alone, at_end, choose, joined, merged, places_of
 from vxl.llm.offload import mover
 from vxl.llm.rope import Rotary
+from vxl.llm.state import moved
 from vxl.llm.step import Observed, Step
 from vxl.sequence.layout import Layout
 
@@ -190,17 +191,17 @@ class Cache:
         same: dict[tuple[int, int], tuple[bool, Tensor]] = {}  # as in `keep`
         for layer, blocks in enumerate(self.layers):
             wanted = positions if isinstance(positions, Tensor) else positions[layer]
-            moved: list[Block] = []
+            moved_blocks: list[Block] = []
             start = 0
             for block in blocks:
                 part, start = wanted[..., start : start + len(block)], start + len(block)
                 key = (part.data_ptr(), id(block.positions_BNS))
                 if key not in same:
                     same[key] = bool((part == block.positions_BNS).all()), block.positions_BNS
-                moved.append(block if same[key][0] else block.at(part, self.rotary))
-            if moved and moved[-1] is not blocks[-1]:
+                moved_blocks.append(block if same[key][0] else block.at(part, self.rotary))
+            if moved_blocks and moved_blocks[-1] is not blocks[-1]:
                 self._rooms[layer] = None
-            self.layers[layer] = tuple(moved)
+            self.layers[layer] = tuple(moved_blocks)
 
     def detach(self) -> None:
         """Cuts all entries from the graph: gradients go no further back."""
@@ -258,8 +259,6 @@ class Cache:
         there."""
         if device.type == self.next_B.device.type and device.index in (None, self.next_B.device.index):
             return self
-        from vxl.llm.state import moved
-
         copy = Cache(len(self.layers), self.rotary, device, rows=self.rows, memo=self.memo, room=self.room)
         copy.fed = self.fed
         with mover(device) as move:
