@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from vxl.atomic import whole_folder
+from vxl.atomic import new_folder
 from vxl.checkpoint.published.folder import lines
 from vxl.checkpoint.weights import UNUSED
 from vxl.errors import CheckpointError
@@ -101,7 +101,7 @@ def open_stage_file(path: Path, part: str | None = None) -> StageFile:
 
 def write_part(stage: StageFile, out: Path) -> None:
     """Writes a part's folder, which `init_from=` takes."""
-    with whole_folder(out) as folder:
+    with new_folder(out) as folder:
         write_safetensors(folder / f"{stage.part}.safetensors", stage.tensors)
         if stage.unused:
             write_safetensors(folder / UNUSED, stage.unused)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import yaml
 
-from vxl.atomic import whole_folder
+from vxl.atomic import new_folder
 from vxl.checkpoint.published.folder import _copy_tokenizer
 from vxl.checkpoint.weights import CONFIG, PARTS, PUBLISHED, RECORD, UNUSED, Weights
 from vxl.weights.stored import write_safetensors
@@ -18,7 +18,7 @@ def write_vxl(weights: Weights, out: Path) -> None:
     Raises:
         CheckpointError: There is something at `out`, or it can't be written.
     """
-    with whole_folder(out) as folder:
+    with new_folder(out) as folder:
         for part in PARTS:
             tensors = {name: t for name, t in weights.tensors.items() if name.startswith(f"{part}.")}
             if tensors:

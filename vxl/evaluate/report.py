@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from vxl.atomic import write_text
+from vxl.atomic import whole_file, write_text
 from vxl.evaluate.cost import Cost
 from vxl.evaluate.scoring import Accuracy, Graded
 from vxl.units import human_size
@@ -85,9 +84,8 @@ def write_figure(report: Report, path: Path) -> None:
     axes.invert_yaxis()
     axes.set_xlabel("accuracy, 95 % interval; red: chance")
     axes.set_title(f"{report.run} · {report.benchmark}", fontsize="medium")
-    part = path.with_name(path.name + ".part")
-    figure.savefig(part, format="png", dpi=120)
-    os.replace(part, path)
+    with whole_file(path) as part:
+        figure.savefig(part, format="png", dpi=120)
 
 
 def show(report: Report, console: Console) -> None:

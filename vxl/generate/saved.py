@@ -2,8 +2,6 @@
 
 import hashlib
 import json
-import os
-import shutil
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from vxl.atomic import mend, whole_folder
 from vxl.errors import CheckpointError
 from vxl.generate.context import Context
 from vxl.llm.block import Block
@@ -34,18 +33,11 @@ def save_context(context: Context, path: str | Path) -> None:
     folder = Path(path)
     if folder.exists() and not (folder / "context.json").is_file():
         raise CheckpointError(f"{folder} exists and is no saved context.\n  name another folder")
-    part, old = (folder.with_name(f".{folder.name}.{os.getpid()}.{end}") for end in ("part", "old"))
     try:
-        part.mkdir(parents=True)
-        _write(context, part)
-        if folder.exists():
-            folder.replace(old)
-        part.replace(folder)
+        with whole_folder(folder, existing="replace") as part:
+            _write(context, part)
     except OSError as error:
         raise CheckpointError(f"{folder} can't be written: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
 
 
 def load_context(path: str | Path, model: VideoLanguageModel) -> Context:
@@ -60,6 +52,7 @@ def load_context(path: str | Path, model: VideoLanguageModel) -> Context:
         CheckpointError: It is no context, damaged, or of another model or policy.
     """
     folder = Path(path)
+    mend(folder)
     if not (folder / "context.json").is_file():
         raise CheckpointError(f"{folder} is no saved context: it has no context.json.")
     try:

@@ -11,6 +11,7 @@ import av
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
+from vxl.atomic import whole_file
 from vxl.errors import DataError
 
 
@@ -45,13 +46,8 @@ def write_video(
     if not isinstance(target, str | os.PathLike):
         return _encode(target, frames, fps, gop, crf, preset, bframes)
     path = Path(target)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        count = _encode(str(partial), frames, fps, gop, crf, preset, bframes)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
-    return count
+    with whole_file(path) as part:
+        return _encode(str(part), frames, fps, gop, crf, preset, bframes)
 
 
 def _encode(

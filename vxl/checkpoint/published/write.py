@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from vxl.atomic import whole_folder
+from vxl.atomic import new_folder
 from vxl.checkpoint.published.extra_row import joined
 from vxl.checkpoint.published.family import (
     FAMILIES,
@@ -56,7 +56,7 @@ def write_published(weights: Weights, out: Path) -> None:
     lost = [name for names in shards.values() for name in names if name not in tensors]
     if lost:
         raise CheckpointError(f"{weights.path} lacks {len(lost)} tensors of its published shards: {lost[0]}")
-    with whole_folder(out) as folder:
+    with new_folder(out) as folder:
         for shard, names in shards.items():
             write_safetensors(folder / shard, {name: tensors[name] for name in names}, metadata.get(shard))
         if index is not None:

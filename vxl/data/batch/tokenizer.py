@@ -1,12 +1,12 @@
 """Tokenizers: a small one trained from the texts of the data, or one that exists."""
 
 import json
-import os
 from collections.abc import Iterable
 from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from vxl.atomic import whole_folder
 from vxl.data.batch.answer import INSTRUCTION
 from vxl.data.batch.prompt import END, PAD, START, VISUAL
 from vxl.errors import ConfigError
@@ -76,16 +76,8 @@ def keep_tokenizer(texts: Iterable[str], cache: Path, vocabulary: int = VOCABULA
 
 def save_tokenizer(tokenizer: "PreTrainedTokenizerFast", folder: Path) -> None:
     """Writes a tokenizer's folder, whole or not at all; one that is there stays."""
-    partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
-    tokenizer.save_pretrained(partial)
-    try:
-        os.rename(partial, folder)
-    except OSError:
-        if not (folder / "tokenizer.json").exists():
-            raise
-        for file in partial.iterdir():
-            file.unlink()
-        partial.rmdir()
+    with whole_folder(folder, existing="keep") as part:
+        tokenizer.save_pretrained(part)
 
 
 def load_tokenizer(name: str | Path) -> "PreTrainedTokenizerFast":

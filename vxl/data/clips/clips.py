@@ -7,8 +7,6 @@ add what a tiny model can learn to see (drawn.py). Both are cut, encoded and wri
 import io
 import json
 import logging
-import os
-import shutil
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -21,7 +19,7 @@ from typing import Any
 import numpy as np
 import torch.nn.functional as F
 
-from vxl.atomic import locked
+from vxl.atomic import locked, whole_folder
 from vxl.data.base import Data, DataConfig, texts_of
 from vxl.data.clips import drawn, questions
 from vxl.data.order.mixture import Mixture
@@ -83,14 +81,9 @@ class Clips(Data):
             if (self.place / "train").is_dir():
                 return
             log.info("writing the example clips to %s (once)", self.place)
-            partial = self.place.with_name(f".{self.place.name}.{os.getpid()}.partial")
-            shutil.rmtree(partial, ignore_errors=True)
-            try:
+            with whole_folder(self.place) as folder:
                 for part, members in self._members().items():
-                    write_shards(members, partial / part, max_bytes=SHARD_BYTES)
-                os.rename(partial, self.place)
-            finally:
-                shutil.rmtree(partial, ignore_errors=True)
+                    write_shards(members, folder / part, max_bytes=SHARD_BYTES)
             for part in ("train", "held_out"):
                 self._source(part)  # writes the indexes, while nobody else can
         log.info("wrote them in %.1f s", time.monotonic() - started)
