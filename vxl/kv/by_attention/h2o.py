@@ -1,0 +1,91 @@
+"""Heavy hitters stay: entries that all tokens so far have attended to, and the newest."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from torch import Tensor
+
+from vxl.errors import ConfigError
+from vxl.kv.scored.attention import EVERY, attention
+from vxl.kv.scored.columns import Columns
+from vxl.kv.scored.followed import found, noted
+from vxl.kv.scored.held import Held
+from vxl.kv.scored.policy import Scored, ScoredConfig
+from vxl.kv.scored.ranking import newest
+
+if TYPE_CHECKING:
+    from vxl.llm.cache import Cache
+
+SUMS = "kv.h2o"
+"""Where a cache notes each layer's sums of attention."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class H2OConfig(ScoredConfig):
+    """The entries stay that have had most attention so far, and the newest, in every head its own."""
+
+    _target_: str = "vxl.kv.by_attention.h2o.H2O"
+    at: Literal["chunks"] = "chunks"
+    """After each piece of the prefill. As published: with decode_every=1, too."""
+    recent: float = 0.5
+    """Part of the places behind what is protected that the newest entries have."""
+    average: bool = False
+    """Whether an entry's attention is divided by the tokens that came since: sums favour old entries."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.recent <= 1:
+            raise ConfigError(f"recent={self.recent} is no part.\n  allowed: 0 to 1\n  e.g.  recent=0.5")
+
+
+class H2O(Scored):
+    """Score: a_e, the attention of all tokens so far on an entry, summed over them and over the query heads of
+    its key-value head; and the newest `recent` of the places are sure.
+
+    H2O (arXiv 2306.14048, section 4; FMInference/H2O, h2o_hf/utils_real_drop/modify_llama.py, whose class has
+    no grouped queries). A token's attention is over what was held when it came, softmax over all of it. With
+    average=true recent=0 it is kvpress' ObservedAttentionPress: mean over query heads, divided by the tokens
+    that came since, the entry itself included. Sums follow their entries through evictions.
+    """
+
+    observers = EVERY
+
+    def __init__(self, config: H2OConfig) -> None:
+        super().__init__(config)
+        self.recent = config.recent
+        self.average = config.average
+
+    def take_in(self, cache: "Cache", columns: Columns) -> None:
+        """See `Scored.take_in`: adds the attention of the newest pass."""
+        known = cache.state.get(SUMS)
+        sums = []
+        for layer in range(len(cache.layers)):
+            held = self.held(cache, layer, columns, columns.real_BF.sum(dim=1))
+            new_BNS = attention(held).sum(dim=2)
+            old_BNS = found(cache, layer, known and known[layer], new_BNS.shape[1], new_BNS.dtype)
+            sums.append(noted(cache, layer, old_BNS + new_BNS))
+        cache.state[SUMS] = tuple(sums)
+
+    def dropped(self, cache: "Cache") -> None:
+        """See `Scored.dropped`: lets go of the sums of what is gone."""
+        known = cache.state[SUMS]
+        cache.state[SUMS] = tuple(
+            noted(cache, n, found(cache, n, sums, sums.number_BNS.shape[1], sums.number_BNS.dtype))
+            for n, sums in enumerate(known)
+        )
+
+    def score(self, held: Held) -> Tensor:
+        """See `Scored.score`."""
+        known = held.cache.state[SUMS][held.layer]
+        heads, dtype = known.number_BNS.shape[1], known.number_BNS.dtype
+        sum_BNS = found(held.cache, held.layer, known, heads, dtype)
+        if not self.average:
+            return sum_BNS
+        rank_BF = held.columns.rank_BF
+        since_BF = rank_BF[:, -1:] - rank_BF + 1
+        queries = held.cache.observed.queries[held.layer].shape[1] if held.cache.observed else heads
+        return sum_BNS / (queries // heads) / held.of(since_BF)
+
+    def sure(self, held: Held) -> Tensor:
+        """See `Scored.sure`: the newest."""
+        return newest(held.open_BNS, (held.free_BN1 * self.recent).long())

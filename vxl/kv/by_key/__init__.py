@@ -1,0 +1,1 @@
+"""Policies whose score is computed from keys and values, without any query."""

@@ -1,0 +1,50 @@
+"""Of each new piece the entries with short keys stay; older ones stay as they are."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor
+
+from vxl.errors import ConfigError
+from vxl.kv.scored.held import Held
+from vxl.kv.scored.policy import Scored, ScoredConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuickConfig(ScoredConfig):
+    """Of each new piece the entries with the shortest keys stay, all heads together; older ones are kept."""
+
+    _target_: str = "vxl.kv.by_key.quick.Quick"
+    at: Literal["chunks"] = "chunks"
+    """After each piece of the prefill: the score is of the newest piece alone."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        given = next((name for name in ("tokens", "mib") if getattr(self, name) is not None), None)
+        if given is not None:
+            raise ConfigError(
+                f"{given}={getattr(self, given)} does not go with kv=quick: older entries always stay, so its cache\n"
+                "grows with the video.\n  allowed: kv.keep, a fraction\n"
+                f"  e.g.  kv.{given}=null kv.keep=0.25   or  kv=knorm kv.{given}={getattr(self, given)}"
+            )
+
+
+class Quick(Scored):
+    """Score: -sqrt(sum over heads of ||u_e,n||^2), one set for all heads of a layer.
+
+    QuickPrefill (arXiv 2505.16175, section 3; TIGER-AI-Lab/QuickVideo, lvu/utils.py). The published code keeps
+    int(T * top_p) of each group of frames, prunes the text in front together with the first group, evicts
+    between attention and MLP of a layer, and may leave the hidden states of evicted tokens out of the higher
+    layers (`prune_for_next_layer`), which is no matter of a cache and left out.
+    """
+
+    per_head = False
+
+    def score(self, held: Held) -> Tensor:
+        """See `Scored.score`."""
+        return -held.keys_BNSH.square().sum(dim=(1, 3))[:, None].sqrt()
+
+    def sure(self, held: Held) -> Tensor:
+        """See `Scored.sure`: everything that came before the newest piece."""
+        cache = held.cache
+        return held.index_BNS < cache.fed - cache.layouts[-1].shape[1]

@@ -1,0 +1,1 @@
+"""Policies whose score is where an entry stands: baselines that read neither keys nor queries."""

@@ -1,0 +1,70 @@
+"""Entries spread evenly over what was watched stay: a baseline."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from vxl.kv.scored.held import Held
+from vxl.kv.scored.policy import Scored, ScoredConfig
+from vxl.kv.scored.ranking import best, ranks
+
+BITS = 32
+
+
+@dataclass(frozen=True, kw_only=True)
+class UniformConfig(ScoredConfig):
+    """Visual tokens spread evenly over the video stay, in every layer and head the same."""
+
+    _target_: str = "vxl.kv.by_place.uniform.Uniform"
+    unit: Literal["token", "group"] = "token"
+    """What is spread: tokens, or whole groups while they fit the budget."""
+
+
+class Uniform(Scored):
+    """Score: minus the reversed 32 bits of r_e, the rank of an entry among all visual tokens fed.
+
+    Any number of smallest reversed ranks is spread evenly (2^-i of all: every 2^i-th token), and the sets for a
+    falling share are nested. So with `tokens` the result does not depend on the pieces that the video came in;
+    with `keep` the share grows behind the text in front, and what was evicted is gone. Where a group has a
+    multiple of 2^i tokens, every group keeps the same places; `unit=group` has no such stripes.
+    """
+
+    per_head = False
+    same_everywhere = True
+
+    def __init__(self, config: UniformConfig) -> None:
+        super().__init__(config)
+        self.unit = config.unit
+
+    def score(self, held: Held) -> Tensor:
+        """See `Scored.score`."""
+        if self.unit == "group":
+            return -reversed_bits(held.group_BNS.clamp(min=0)).double()
+        return -reversed_bits(self.rank(held).clamp(min=0)).double()
+
+    def rank(self, held: Held) -> Tensor:
+        """Of each entry among the visual tokens fed; among all tokens where text is not protected."""
+        return held.ordinal_BNS if self.settings.protect == "text" else held.of(held.columns.rank_BF)
+
+    def choose(self, held: Held) -> Tensor:
+        """See `Scored.choose`; with `unit=group` groups stay whole or not at all."""
+        if self.unit == "token":
+            return super().choose(held)
+        score_BNS, among_BNS = self.score(held), held.open_BNS
+        place_BNS = ranks(score_BNS.masked_fill(~among_BNS, -torch.inf))
+        group_BNS = held.group_BNS.clamp(min=0).masked_fill(~among_BNS, 0)
+        rows, heads, _ = group_BNS.shape
+        last_BNG = group_BNS.new_full((rows, heads, held.columns.sizes_BG.shape[1]), -1)
+        last_BNG = last_BNG.scatter_reduce(2, group_BNS, place_BNS.masked_fill(~among_BNS, -1), "amax")
+        fits_BNS = last_BNG.gather(2, group_BNS) < held.free_BN1
+        return best(score_BNS, among_BNS & fits_BNS, held.free_BN1)
+
+
+def reversed_bits(number: Tensor) -> Tensor:
+    """The 32 bits of numbers in reversed order, int64."""
+    found = torch.zeros_like(number)
+    for bit in range(BITS):
+        found |= ((number >> bit) & 1) << (BITS - 1 - bit)
+    return found

@@ -1,0 +1,65 @@
+"""Attention of observing tokens on what a layer holds, worked out anew in tiles: no kernel need return it."""
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from vxl.kv.scored.held import Held, at_least_single
+
+if TYPE_CHECKING:
+    from vxl.llm.cache import Cache
+
+EVERY = 2**31 - 1
+"""Observers: all tokens of a pass."""
+TILE = 2**24
+"""Numbers of the largest tile."""
+
+
+def observed_columns(cache: "Cache") -> tuple[Tensor, Tensor]:
+    """The observers of the last pass: the columns that they were fed as, and which of them exist, [B, Q]."""
+    observed = cache.observed
+    assert observed is not None, "the last pass was not observed"
+    return cache.fed - observed.tokens + observed.columns_BQ, observed.real_BQ
+
+
+def attention(held: Held, last: int | None = None) -> Tensor:
+    """Attention of the observers of the last pass on every entry, summed over them, [B, N, R, S].
+
+    An observer sees all entries held that were fed no later than itself, whatever window the prefill gave it.
+
+    Args:
+        held: A layer's entries.
+        last: Only so many last observers of each row; None = all.
+    """
+    observed = held.cache.observed
+    column_BQ, real_BQ = observed_columns(held.cache)
+    assert observed is not None
+    query = at_least_single(observed.queries[held.layer])
+    if last is not None and last < column_BQ.shape[1]:
+        query, column_BQ, real_BQ = query[:, :, -last:], column_BQ[:, -last:], real_BQ[:, -last:]
+    return attention_of(query, column_BQ, real_BQ, held)
+
+
+def attention_of(query_BMQH: Tensor, column_BQ: Tensor, real_BQ: Tensor, held: Held) -> Tensor:
+    """Attention of given rotated queries, summed over them, [B, N, R, S]; see `attention`."""
+    keys_BNSH = held.turned_BNSH
+    rows, heads, queries, width = query_BMQH.shape
+    kv_heads, entries = keys_BNSH.shape[1:3]
+    sharing = heads // kv_heads
+    query = query_BMQH.unflatten(1, (kv_heads, sharing)).to(keys_BNSH.dtype)
+    valid_BNS, index_BNS = held.valid_BNS, held.index_BNS
+    tile = max(1, TILE // max(1, rows * sharing * entries))
+    lowest = torch.finfo(keys_BNSH.dtype).min
+    sums = keys_BNSH.new_zeros(rows, kv_heads, sharing, entries)
+    for head in range(kv_heads):  # one by one, so that no tensor has heads x queries x entries
+        valid_BS = valid_BNS[:, min(head, valid_BNS.shape[1] - 1)]
+        index_BS = index_BNS[:, min(head, index_BNS.shape[1] - 1)]
+        for start in range(0, queries, tile):
+            part = slice(start, start + tile)
+            seen_BQS = valid_BS[:, None] & (index_BS[:, None] <= column_BQ[:, part, None])
+            score_BRQS = query[:, head, :, part] @ keys_BNSH[:, head, None].mT * width**-0.5
+            weight_BRQS = score_BRQS.masked_fill(~seen_BQS[:, None], lowest).softmax(dim=-1)
+            counts_BQS = seen_BQS & real_BQ[:, part, None]
+            sums[:, head] += (weight_BRQS * counts_BQS[:, None]).sum(dim=2)
+    return sums

@@ -1,0 +1,283 @@
+"""The frame of every policy that scores entries: score, what is sure, room, moment."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from vxl.data.layout import Kind
+from vxl.errors import ConfigError
+from vxl.kv.budget import BudgetConfig, one_of
+from vxl.kv.policy import Policy
+from vxl.kv.scored.closing import close_up
+from vxl.kv.scored.columns import Columns, columns_of, note_real
+from vxl.kv.scored.held import Held, per_entry
+from vxl.kv.scored.ranking import chosen
+from vxl.kv.scored.room import rooms_of
+
+if TYPE_CHECKING:
+    from vxl.llm.cache import Cache
+    from vxl.llm.decoder import Decoder
+    from vxl.prefill.base import Piece
+    from vxl.relevance.base import Question
+
+ASKED = "kv.scored.asked"
+"""Where a fork notes the column that its question begins at."""
+ANSWERED = "kv.scored.answered"
+"""Where a fork notes the column that its answer begins at."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoredConfig(BudgetConfig):
+    """What every policy has that scores entries and keeps the best."""
+
+    budgets: ClassVar[tuple[str, ...]] = ("keep", "tokens", "mib", "layers")
+
+    mib: float | None = None
+    """Budget in mebibytes of the cache of what was watched, all layers and heads together."""
+    layers: dict[int, float] | None = None
+    """Budget of each layer by itself, as a fraction of the watched tokens: {0: 0.5, 1: 0.25}."""
+    of: Literal["all", "visual"] = "all"
+    """What `keep` is a fraction of: everything watched, what is protected included; or the visual tokens, and
+    what is protected stays beside them."""
+    protect: Literal["text", "sinks", "none"] = "text"
+    """What stays in any case, within the budget: text and time text; the first `sinks` tokens; or nothing."""
+    sinks: int = 4
+    """First tokens of a sequence, which attention often falls on whatever they say."""
+    compact: bool = False
+    """Whether positions count the entries that stayed. Otherwise every entry keeps its own position."""
+    decode_every: int | None = None
+    """Evict again after so many tokens of the answer, down to the budget of everything up to there; the
+    question and the answer are protected like text. null: what was watched is not touched while answering."""
+    at: Literal["chunks", "question", "finish"] = "chunks"
+    """When: after each piece of the prefill; at the question, on its own fork, so that the next question
+    chooses anew; or once, when watching ends."""
+
+    def __post_init__(self) -> None:
+        one_of(self, self.budgets)
+        if self.keep is not None or self.tokens is not None:
+            super().__post_init__()
+        if self.mib is not None and self.mib <= 0:
+            raise ConfigError(f"mib={self.mib} keeps nothing.\n  allowed: more than 0\n  e.g.  mib=512")
+        for layer, keep in (self.layers or {}).items():
+            if not 0 < keep <= 1:
+                raise ConfigError(
+                    f"layers={self.layers}: {keep} is no fraction (layer {layer}).\n  allowed: 0 < keep <= 1"
+                )
+        if self.sinks < 0:
+            raise ConfigError(f"sinks={self.sinks} is no number of tokens.\n  allowed: 0 or more")
+        if self.decode_every is not None and self.decode_every < 1:
+            raise ConfigError(
+                f"decode_every={self.decode_every} is no number of tokens.\n"
+                "  allowed: 1 or more, or null\n  e.g.  decode_every=16"
+            )
+
+
+class Scored(Policy):
+    """Scores entries, keeps the best of every head, and everything that is protected.
+
+    A subclass gives `score` and, where it has any, `sure`; and says of itself with the class attributes below
+    what it reads and whether its heads and layers agree.
+    """
+
+    observers: int = 0
+    """Of how many last tokens of a piece (or of a question) the score reads the queries."""
+    per_head: bool = True
+    """Whether heads keep entries of their own. Otherwise `score` has one head for all: [B, 1, S]."""
+    same_everywhere: bool = False
+    """Whether all layers keep the same."""
+
+    def __init__(self, config: ScoredConfig) -> None:
+        super().__init__(config)
+        self.settings = config
+        decodes = config.decode_every is not None
+        self.observe_chunks = self.observers if config.at == "chunks" else 0
+        self.observe_question = self.observers if config.at == "question" or decodes else 0
+        self.observe_answer = self.observers if decodes else 0
+
+    def equip(self, llm: "Decoder") -> None:
+        """Checks that the layers that have budgets are the model's."""
+        layers = self.settings.layers
+        if layers is None or sorted(layers) == list(range(llm.layers)):
+            return
+        unknown = sorted(set(layers) - set(range(llm.layers)))
+        missing = sorted(set(range(llm.layers)) - set(layers))
+        what = f"has no layer {unknown[0]}" if unknown else f"has a layer {missing[0]}, too"
+        raise ConfigError(
+            f"kv.layers={layers}: the language model {what}.\n"
+            f"  allowed: a fraction for each of the layers 0 to {llm.layers - 1}\n"
+            f"  e.g.  kv.layers={{{', '.join(f'{n}: 0.5' for n in range(min(2, llm.layers)))}, ...}}"
+        )
+
+    @property
+    def acts_in_prefill(self) -> bool:
+        """Whether pieces of the prefill are to be single chunks."""
+        return self.settings.at == "chunks"
+
+    @property
+    def keeps_all_watched(self) -> bool:
+        """Whether the context holds everything until a question comes."""
+        return self.settings.at == "question"
+
+    @property
+    def acts_in_decoding(self) -> bool:
+        """Whether entries are evicted while an answer is decoded."""
+        return self.settings.decode_every is not None
+
+    @property
+    def stays_near(self) -> bool:
+        """Whether positions stay within the budget."""
+        bounded = self.settings.tokens is not None or self.settings.mib is not None
+        return self.settings.compact and bounded and self.settings.at == "chunks"
+
+    def score(self, held: Held) -> Tensor:
+        """How much each entry of a layer is worth, float [B, N or 1, S]: the best of those that are neither
+        protected nor sure stay."""
+        raise NotImplementedError
+
+    def sure(self, held: Held) -> Tensor | None:
+        """Entries that stay before any others, bool [B, N or 1, S]; None = none. They fill places of the
+        budget; where there are more than places, the newest."""
+        return None
+
+    def take_in(self, cache: "Cache", columns: Columns) -> None:
+        """Called when a piece or a token of the answer is in the cache, before anything is evicted: for
+        statistics, which go into `cache.state`."""
+
+    def dropped(self, cache: "Cache") -> None:
+        """Called when entries have been evicted, with those that are left."""
+
+    def rooms(self, cache: "Cache", columns: Columns, until: int) -> list[Tensor]:
+        """Entries that each layer's heads may hold of the first `until` columns, int64 [B] a layer."""
+        return rooms_of(self.settings, cache, columns, until, per_head=self.per_head)
+
+    def choose(self, held: Held) -> Tensor:
+        """Which of the entries that are not protected stay, bool [B, N or 1, S]."""
+        sure_BNS = self.sure(held)
+        score_BNS = self.score(held)
+        among_BNS = held.open_BNS.expand_as(score_BNS) if self.per_head else held.open_BNS
+        if sure_BNS is None:
+            sure_BNS = torch.zeros_like(among_BNS)
+        return chosen(score_BNS, among_BNS, sure_BNS.expand_as(among_BNS), held.free_BN1)
+
+    def after_chunk(self, cache: "Cache", piece: "Piece") -> None:
+        """Notes what is padding, and evicts down to the budget of what was watched so far."""
+        note_real(cache, piece)
+        if self.settings.at == "chunks":
+            columns = columns_of(cache)
+            self.take_in(cache, columns)
+            self.evict(cache, columns, self.rooms(cache, columns, cache.fed))
+
+    def after_watch(self, cache: "Cache") -> None:
+        """Evicts once, where `at=finish`; and says so where what is protected is more than the budget."""
+        columns = columns_of(cache)
+        rooms = self.rooms(cache, columns, cache.fed)
+        if self.settings.at == "finish":
+            self.evict(cache, columns, rooms)
+        if self.settings.at != "question":
+            self.refuse_small(cache, columns, rooms)
+
+    def before_question(self, cache: "Cache", question: "Question") -> None:
+        """Notes where the question begins."""
+        cache.state[ASKED] = cache.fed
+
+    def after_question(self, cache: "Cache", question: "Question") -> None:
+        """Evicts what was watched down to its budget, where `at=question`; the question stays beside it."""
+        cache.state[ANSWERED] = cache.fed
+        if self.settings.at != "question":
+            if self.acts_in_decoding:
+                self.take_in(cache, columns_of(cache))
+            return
+        columns = columns_of(cache)
+        own_B = question.tokens_B
+        first = cache.fed - question.embeds_BTD.shape[1]
+        rooms = [room_B + own_B for room_B in self.rooms(cache, columns, first)]
+        self.evict(cache, columns, rooms, first)
+
+    def after_decode(self, cache: "Cache") -> None:
+        """Evicts every `decode_every` tokens of an answer."""
+        every, began = self.settings.decode_every, cache.state.get(ANSWERED)
+        if every is None or began is None:
+            return
+        columns = columns_of(cache)
+        self.take_in(cache, columns)
+        if (cache.fed - began) % every == 0:
+            rooms = self.rooms(cache, columns, cache.fed)
+            self.evict(cache, columns, rooms, cache.state.get(ASKED))
+
+    def evict(
+        self, cache: "Cache", columns: Columns, rooms: list[Tensor], first_asked: int | None = None
+    ) -> None:
+        """Evicts down to each layer's room.
+
+        Args:
+            cache: Whose last pass was observed, where the score reads queries.
+            columns: What it was fed.
+            rooms: Entries that each layer's heads may hold, int64 [B] a layer.
+            first_asked: The column that a question begins at; what follows is protected.
+
+        Raises:
+            ConfigError: `tokens` or `mib` is less than what is protected.
+        """
+        layers = range(len(cache.layers))
+        fits = [(cache.valid(n).sum(dim=-1) <= rooms[n][:, None]).all() for n in layers]
+        if bool(torch.stack(fits).all()):
+            return
+        if self.settings.tokens is not None or self.settings.mib is not None:
+            self.refuse_small(cache, columns, rooms, first_asked)
+        if self.per_head or cache.rows > 1:
+            cache.join()  # heads and rows keep different numbers of a block's entries, but as many of all
+        keep: list[Tensor] = []
+        for layer in layers:
+            if layer and self.same_everywhere and torch.equal(rooms[layer], rooms[0]):
+                keep.append(keep[0])
+                continue
+            held = self.held(cache, layer, columns, rooms[layer], first_asked)
+            keep.append(held.protected_BNS | self.choose(held))
+        cache.keep(keep)
+        self.dropped(cache)
+        if self.settings.compact:
+            close_up(cache)
+
+    def held(
+        self, cache: "Cache", layer: int, columns: Columns, room_B: Tensor, first_asked: int | None = None
+    ) -> Held:
+        """A layer's entries and how many of them may stay."""
+        protected_BF = self.protected(columns, first_asked)
+        protected_BNS = cache.valid(layer) & per_entry(protected_BF, cache.index(layer))
+        return Held(cache, layer, columns, room_B, protected_BNS)
+
+    def protected(self, columns: Columns, first_asked: int | None = None) -> Tensor:
+        """Columns whose entries stay whatever their score, bool [B, F]."""
+        column_F = torch.arange(columns.kind_BF.shape[1], device=columns.kind_BF.device)
+        if self.settings.protect == "text":
+            protected_BF = columns.kind_BF != Kind.VISUAL
+        else:
+            sinks = self.settings.sinks if self.settings.protect == "sinks" else 0
+            protected_BF = (column_F < sinks).expand_as(columns.kind_BF)
+        if first_asked is not None:
+            protected_BF = protected_BF | (column_F >= first_asked)
+        return protected_BF & columns.real_BF
+
+    def refuse_small(
+        self, cache: "Cache", columns: Columns, rooms: list[Tensor], first_asked: int | None = None
+    ) -> None:
+        """Raises where a row's protected entries are more than its room.
+
+        Raises:
+            ConfigError: They are, and something else was watched that would be lost whole.
+        """
+        protected_B = self.protected(columns, first_asked).sum(dim=1)
+        some_B = columns.visual_BF.any(dim=1) | (self.settings.protect != "text")
+        least_B = torch.stack(rooms).amin(dim=0)
+        if bool(((protected_B <= least_B) | ~some_B).all()):
+            return
+        most, room = int(protected_B.max()), int(least_B.min())
+        given = next(name for name in self.settings.budgets if getattr(self.settings, name) is not None)
+        raise ConfigError(
+            f"kv.{given}={getattr(self.settings, given)} is room for {room} entries, but "
+            f"kv.protect={self.settings.protect} keeps {most} in any case: no visual token would stay.\n"
+            f"  allowed: more than {most} entries, of {cache.fed} tokens watched\n"
+            "  type one of  a larger budget   kv.protect=none   kv.of=visual (with kv.keep)"
+        )
