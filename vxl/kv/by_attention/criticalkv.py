@@ -1,0 +1,97 @@
+"""An observing window first, then entries whose values move the output most."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from vxl.errors import ConfigError
+from vxl.kv.scored.held import Held, at_least_single
+from vxl.kv.scored.policy import ScoredConfig
+from vxl.kv.scored.ranking import best, chosen, shared
+from vxl.kv.scored.window import Shared, SharedConfig, WindowConfig, Windowed
+from vxl.llm.decoder import Decoder
+from vxl.llm.projection import output_weights
+
+TILE = 4096
+"""Entries whose projected values exist at once."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CriticalConfig(SharedConfig):
+    """What the two stages of CriticalKV have."""
+
+    eps: float = 1e-4
+    """Added to a score before it is multiplied with what the value does to the output."""
+    first: float = 0.5
+    """Part of the places that go by the score alone."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.first <= 1 or self.eps < 0:
+            raise ConfigError(
+                f"first={self.first} eps={self.eps} are no stages.\n"
+                "  allowed: 0 <= first <= 1, eps of 0 or more\n  e.g.  first=0.5 eps=0.0001"
+            )
+
+
+class Critical(Shared):
+    """Two stages over a score b that has no norm of values in it: the best `first` of the places by b, the rest
+    by (b + eps) * o_e, with o_e = mean over the query heads h of ||W_o,h v_e||_1."""
+
+    def __init__(self, config: CriticalConfig) -> None:
+        super().__init__(config)
+        self.eps, self.first = config.eps, config.first
+        self.llm: Decoder | None = None
+
+    def equip(self, llm: Decoder) -> None:
+        """Keeps the language model at hand for its output projections."""
+        super().equip(llm)
+        self.llm = llm
+
+    def choose(self, held: Held) -> Tensor:
+        """See `Scored.choose`."""
+        score_BNS, sure_BNS = self.score(held), self.sure(held)
+        open_BNS = held.open_BNS.expand_as(score_BNS)
+        sure_BNS = torch.zeros_like(open_BNS) if sure_BNS is None else sure_BNS.expand_as(open_BNS)
+        places_BN1 = held.free_BN1.expand(-1, open_BNS.shape[1], -1)
+        if self.adaptive:
+            found_BNS = shared(score_BNS, open_BNS, sure_BNS, held.free_BN1, self.least)
+            places_BN1 = found_BNS.sum(dim=-1, keepdim=True)
+        least_BN1 = sure_BNS.sum(dim=-1, keepdim=True).clamp(min=1)
+        count_BN1 = torch.minimum(places_BN1, torch.maximum((places_BN1 * self.first).long(), least_BN1))
+        first_BNS = chosen(score_BNS, open_BNS, sure_BNS, count_BN1)
+        left_BN1 = places_BN1 - first_BNS.sum(dim=-1, keepdim=True)
+        second_BNS = (score_BNS + self.eps) * self.weight(held)
+        return first_BNS | best(second_BNS, open_BNS & ~first_BNS, left_BN1)
+
+    def weight(self, held: Held) -> Tensor:
+        """What each entry's value does to the output, [B, N, S]."""
+        assert self.llm is not None, "the policy was not equipped with a language model"
+        value_BNSH = held.values_BNSH
+        heads = value_BNSH.shape[1]
+        weight_MHD = at_least_single(output_weights(self.llm, held.layer)).to(value_BNSH.dtype)
+        sharing = len(weight_MHD) // heads
+        norm_BNS = value_BNSH.new_zeros(value_BNSH.shape[:3])
+        for m, weight_HD in enumerate(weight_MHD):
+            parts = [(part @ weight_HD).abs().sum(dim=-1) for part in value_BNSH[:, m // sharing].split(TILE, 1)]
+            norm_BNS[:, m // sharing] += torch.cat(parts, dim=1)
+        return norm_BNS / sharing
+
+
+@dataclass(frozen=True, kw_only=True)
+class CriticalKVConfig(CriticalConfig, WindowConfig):
+    """Half of the places by the attention of the question's last tokens, half by what it moves in the output."""
+
+    _target_: str = "vxl.kv.by_attention.criticalkv.CriticalKV"
+
+
+class CriticalKV(Critical, Windowed):
+    """CriticalKV (arXiv 2502.03805, section 4) over the attention of an observing window, with `adaptive` over
+    heads that share a budget: their shares come from the attention alone, as in kvpress' CriticalAdaKVPress.
+
+    `eps` matters, since attention scores are near 1e-3. An act costs S * H * D for each query head.
+    """
+
+    def __init__(self, config: CriticalKVConfig) -> None:
+        super().__init__(config)

@@ -1,0 +1,138 @@
+"""Entries stay that queries yet to come are expected to attend to."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from vxl.errors import ConfigError
+from vxl.kv.scored.attention import EVERY, observed_columns
+from vxl.kv.scored.columns import Columns
+from vxl.kv.scored.held import Held
+from vxl.kv.scored.policy import Scored, ScoredConfig
+
+if TYPE_CHECKING:
+    from vxl.llm.cache import Cache
+    from vxl.llm.rope import Rotary
+
+QUERIES = "kv.expected"
+"""Where a cache notes the moments of the queries of what was watched."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExpectedConfig(ScoredConfig):
+    """The entries stay that later queries are expected to attend to most, weighted with the values' norms."""
+
+    _target_: str = "vxl.kv.by_attention.expected.Expected"
+    at: Literal["chunks"] = "chunks"
+    """After each piece of the prefill."""
+    future: int = 512
+    """Next positions over which the rotation of the expected query is averaged."""
+    covariance: bool = True
+    """Whether the spread of the queries counts, beside their mean."""
+    vnorm: bool = True
+    """Whether scores are multiplied by the norm of the value."""
+    eps: float = 0.0
+    """Added to the expected attention before that."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.future < 1 or self.eps < 0:
+            raise ConfigError(
+                f"future={self.future} eps={self.eps} expect nothing.\n"
+                "  allowed: 1 or more positions, eps of 0 or more\n  e.g.  future=512 eps=0"
+            )
+
+
+class Moments(NamedTuple):
+    """What is known of the un-rotated queries of one layer's query heads (M), float64."""
+
+    count_B: Tensor
+    sum_BMH: Tensor
+    squares_BMHH: Tensor
+    """Sum of the outer products."""
+
+
+class Expected(Scored):
+    """Score: (softmax_e(x_e) + eps) * ||v_e||, the softmax meaned over query heads, with
+    x_e = k_e . M mu / sqrt(H) + k_e^T M C M^T k_e / (2 H).
+
+    Expected attention (arXiv 2510.00636, section 3). mu and C are mean and covariance of the un-rotated queries
+    of all tokens so far but the first `sinks`; M is the mean of the rotations to the next `future` positions
+    (the mean matrix on both sides, not the mean of the products). The first `sinks` tokens are sure. Moments are
+    kept exactly, so they do not depend on the pieces; the softmax is over what is held at the time. kvpress
+    (ExpectedAttentionPress) has eps 0 by default; the paper's experiments may have another.
+    """
+
+    observers = EVERY
+
+    def __init__(self, config: ExpectedConfig) -> None:
+        super().__init__(config)
+        self.future, self.covariance = config.future, config.covariance
+        self.vnorm, self.eps = config.vnorm, config.eps
+
+    def take_in(self, cache: "Cache", columns: Columns) -> None:
+        """See `Scored.take_in`: adds the queries of the newest pass."""
+        observed = cache.observed
+        assert observed is not None, "the last pass was not observed"
+        column_BQ, real_BQ = observed_columns(cache)
+        counts_BQ = real_BQ & (column_BQ >= self.settings.sinks)
+        # The pass began at next - its own tokens; of a row without any, nothing counts.
+        own_B = observed.columns_BQ[:, -1] + 1
+        position_BQ = (cache.next_B - own_B)[:, None] + observed.columns_BQ
+        known = cache.state.get(QUERIES)
+        moments = []
+        for layer, query_BMQH in enumerate(observed.queries):
+            query = cache.rotary.turn(query_BMQH.double(), -position_BQ[:, None])
+            query = query * counts_BQ[:, None, :, None]
+            found = Moments(counts_BQ.sum(dim=1), query.sum(dim=2), query.mT @ query)
+            if known is not None:
+                found = Moments(*(a + b for a, b in zip(known[layer], found, strict=True)))
+            moments.append(found)
+        cache.state[QUERIES] = tuple(moments)
+
+    def score(self, held: Held) -> Tensor:
+        """See `Scored.score`."""
+        cache, key_BNSH = held.cache, held.turned_BNSH
+        rows, heads, _, width = key_BNSH.shape
+        moments: Moments = cache.state[QUERIES][held.layer]
+        count_B = moments.count_B.clamp(min=1)
+        mean_BMH = moments.sum_BMH / count_B[:, None, None]
+        cos_BH, sin_BH = mean_rotation(cache.rotary, cache.next_B, self.future)
+        ahead_BMH = turned(mean_BMH, cos_BH[:, None], sin_BH[:, None])
+        sharing = mean_BMH.shape[1] // heads
+        seen_BNS = held.valid_BNS & (held.index_BNS >= self.settings.sinks)
+        found = key_BNSH.new_zeros(rows, heads, key_BNSH.shape[2])
+        for m in range(mean_BMH.shape[1]):
+            n = m // sharing
+            key_BSH = key_BNSH[:, n]
+            x_BS = (key_BSH @ ahead_BMH[:, m, :, None].to(key_BSH.dtype))[..., 0] * width**-0.5
+            if self.covariance:
+                spread_BHH = moments.squares_BMHH[:, m] / count_B[:, None, None]
+                spread_BHH = spread_BHH - mean_BMH[:, m, :, None] * mean_BMH[:, m, None]
+                half = turned(spread_BHH, cos_BH[:, None], sin_BH[:, None])  # C M^T, row by row
+                both = turned(half.mT, cos_BH[:, None], sin_BH[:, None]).to(key_BSH.dtype)
+                x_BS = x_BS + ((key_BSH @ both) * key_BSH).sum(dim=-1) / width / 2
+            seen_BS = seen_BNS[:, min(n, seen_BNS.shape[1] - 1)]
+            lowest = torch.finfo(x_BS.dtype).min
+            found[:, n] += x_BS.masked_fill(~seen_BS, lowest).softmax(dim=-1) * seen_BS
+        found = found / sharing + self.eps
+        return found * held.values_BNSH.norm(dim=-1) if self.vnorm else found
+
+    def sure(self, held: Held) -> Tensor:
+        """See `Scored.sure`: the first tokens."""
+        return held.index_BNS < self.settings.sinks
+
+
+def mean_rotation(rotary: "Rotary", next_B: Tensor, future: int) -> tuple[Tensor, Tensor]:
+    """Mean cosine and sine over the next positions, [B, H], float64."""
+    position_BF = next_B[:, None] + torch.arange(future, device=next_B.device)
+    cos_BFH, sin_BFH = rotary.angles(position_BF, torch.float64)
+    return cos_BFH.mean(dim=1), sin_BFH.mean(dim=1)
+
+
+def turned(vector: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """A mean rotation applied to vectors of the last axis."""
+    first, second = vector.chunk(2, dim=-1)
+    return vector * cos + torch.cat((-second, first), dim=-1) * sin
