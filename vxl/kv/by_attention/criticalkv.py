@@ -7,7 +7,6 @@ from torch import Tensor
 
 from vxl.errors import ConfigError
 from vxl.kv.scored.held import Held, at_least_single
-from vxl.kv.scored.policy import ScoredConfig
 from vxl.kv.scored.ranking import best, chosen, shared
 from vxl.kv.scored.window import Shared, SharedConfig, WindowConfig, Windowed
 from vxl.llm.decoder import Decoder
@@ -36,12 +35,12 @@ class CriticalConfig(SharedConfig):
 
 
 class Critical(Shared):
-    """Two stages over a score b that has no norm of values in it: the best `first` of the places by b, the rest
-    by (b + eps) * o_e, with o_e = mean over the query heads h of ||W_o,h v_e||_1."""
+    """Two stages over a score b that has no norm of values in it: the best `first` of the places by b, the
+    rest by (b + eps) * o_e, with o_e = mean over the query heads h of ||W_o,h v_e||_1."""
 
     def __init__(self, config: CriticalConfig) -> None:
         super().__init__(config)
-        self.eps, self.first = config.eps, config.first
+        self.floor, self.first = config.eps, config.first
         self.llm: Decoder | None = None
 
     def equip(self, llm: Decoder) -> None:
@@ -62,7 +61,7 @@ class Critical(Shared):
         count_BN1 = torch.minimum(places_BN1, torch.maximum((places_BN1 * self.first).long(), least_BN1))
         first_BNS = chosen(score_BNS, open_BNS, sure_BNS, count_BN1)
         left_BN1 = places_BN1 - first_BNS.sum(dim=-1, keepdim=True)
-        second_BNS = (score_BNS + self.eps) * self.weight(held)
+        second_BNS = (score_BNS + self.floor) * self.weight(held)
         return first_BNS | best(second_BNS, open_BNS & ~first_BNS, left_BN1)
 
     def weight(self, held: Held) -> Tensor:
@@ -74,21 +73,25 @@ class Critical(Shared):
         sharing = len(weight_MHD) // heads
         norm_BNS = value_BNSH.new_zeros(value_BNSH.shape[:3])
         for m, weight_HD in enumerate(weight_MHD):
-            parts = [(part @ weight_HD).abs().sum(dim=-1) for part in value_BNSH[:, m // sharing].split(TILE, 1)]
+            parts = [
+                (part @ weight_HD).abs().sum(dim=-1) for part in value_BNSH[:, m // sharing].split(TILE, 1)
+            ]
             norm_BNS[:, m // sharing] += torch.cat(parts, dim=1)
         return norm_BNS / sharing
 
 
 @dataclass(frozen=True, kw_only=True)
-class CriticalKVConfig(CriticalConfig, WindowConfig):
-    """Half of the places by the attention of the question's last tokens, half by what it moves in the output."""
+class CriticalKVConfig(WindowConfig, CriticalConfig):
+    """Half of the places by the attention of the question's last tokens, half by what it moves in the
+    output."""
 
     _target_: str = "vxl.kv.by_attention.criticalkv.CriticalKV"
 
 
 class CriticalKV(Critical, Windowed):
-    """CriticalKV (arXiv 2502.03805, section 4) over the attention of an observing window, with `adaptive` over
-    heads that share a budget: their shares come from the attention alone, as in kvpress' CriticalAdaKVPress.
+    """CriticalKV (arXiv 2502.03805, section 4) over the attention of an observing window, with `adaptive`
+    over heads that share a budget: their shares come from the attention alone, as in kvpress'
+    CriticalAdaKVPress.
 
     `eps` matters, since attention scores are near 1e-3. An act costs S * H * D for each query head.
     """

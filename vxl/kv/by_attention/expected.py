@@ -58,11 +58,11 @@ class Expected(Scored):
     """Score: (softmax_e(x_e) + eps) * ||v_e||, the softmax meaned over query heads, with
     x_e = k_e . M mu / sqrt(H) + k_e^T M C M^T k_e / (2 H).
 
-    Expected attention (arXiv 2510.00636, section 3). mu and C are mean and covariance of the un-rotated queries
-    of all tokens so far but the first `sinks`; M is the mean of the rotations to the next `future` positions
-    (the mean matrix on both sides, not the mean of the products). The first `sinks` tokens are sure. Moments are
-    kept exactly, so they do not depend on the pieces; the softmax is over what is held at the time. kvpress
-    (ExpectedAttentionPress) has eps 0 by default; the paper's experiments may have another.
+    Expected attention (arXiv 2510.00636, section 3). mu and C are mean and covariance of the un-rotated
+    queries of all tokens so far but the first `sinks`; M is the mean of the rotations to the next `future`
+    positions (the mean matrix on both sides, not the mean of the products). The first `sinks` tokens are
+    sure. Moments are kept exactly, so they do not depend on the pieces; the softmax is over what is held at
+    the time. kvpress (ExpectedAttentionPress) has eps 0 by default; the paper's experiments may have another.
     """
 
     observers = EVERY

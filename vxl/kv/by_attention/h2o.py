@@ -39,8 +39,8 @@ class H2OConfig(ScoredConfig):
 
 
 class H2O(Scored):
-    """Score: a_e, the attention of all tokens so far on an entry, summed over them and over the query heads of
-    its key-value head; and the newest `recent` of the places are sure.
+    """Score: a_e, the attention of all tokens so far on an entry, summed over them and over the query heads
+    of its key-value head; and the newest `recent` of the places are sure.
 
     H2O (arXiv 2306.14048, section 4; FMInference/H2O, h2o_hf/utils_real_drop/modify_llama.py, whose class has
     no grouped queries). A token's attention is over what was held when it came, softmax over all of it. With

@@ -25,7 +25,9 @@ class PyramidConfig(WindowConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.beta < 1:
-            raise ConfigError(f"beta={self.beta} turns the pyramid over.\n  allowed: 1 or more\n  e.g.  beta=20")
+            raise ConfigError(
+                f"beta={self.beta} turns the pyramid over.\n  allowed: 1 or more\n  e.g.  beta=20"
+            )
         if self.layers is not None:
             raise ConfigError(
                 f"layers={self.layers} does not go with kv=pyramid, which gives each layer its budget.\n"
@@ -34,14 +36,15 @@ class PyramidConfig(WindowConfig):
 
 
 class Pyramid(Windowed):
-    """The score of an observing window (see vxl.kv.scored.window), with budgets that fall linearly with the layer.
+    """The score of an observing window (see vxl.kv.scored.window), with budgets that fall linearly with the
+    layer.
 
     PyramidKV (arXiv 2406.02069, section 3.2; kvpress' PyramidKVPress). Of q watched tokens with a = q * keep:
     the highest layer has lo = a / beta, the lowest hi = 2a - lo; where hi would exceed q - window, hi = q -
     window and lo = 2a - hi; where the window does not fit into lo, all layers have a. The authors' code
-    (Zefan-Cai/PyramidKV, pyramidkv_utils.py) floors its divisions, keeps the window beside the budget and falls
-    back at q < 2a, which is not done here. With `at=chunks` a layer's room may fall as the video grows, where
-    the rule of equal rooms ends.
+    (Zefan-Cai/PyramidKV, pyramidkv_utils.py) floors its divisions, keeps the window beside the budget and
+    falls back at q < 2a, which is not done here. With `at=chunks` a layer's room may fall as the video grows,
+    where the rule of equal rooms ends.
     """
 
     def __init__(self, config: PyramidConfig) -> None:

@@ -16,15 +16,15 @@ class TOVAConfig(ScoredConfig):
 
     _target_: str = "vxl.kv.by_attention.tova.TOVA"
     at: Literal["chunks", "question"] = "chunks"
-    """When: after each piece of the prefill, by its last token (of a video, a visual one); or at the question,
-    by the question's last token. As published: chunks, with decode_every=1."""
+    """When: after each piece of the prefill, by its last token (of a video, a visual one); or at the
+    question, by the question's last token. As published: chunks, with decode_every=1."""
 
 
 class TOVA(Scored):
     """Score: mean over all query heads of the attention of the last token; one set for all heads of a layer.
 
-    TOVA (arXiv 2401.06104, section 4; schwartz-lab-NLP/TOVA, src/tova_cache.py). The last token is sure, as in
-    kvpress; the authors' code may evict it.
+    TOVA (arXiv 2401.06104, section 4; schwartz-lab-NLP/TOVA, src/tova_cache.py). The last token is sure, as
+    in kvpress; the authors' code may evict it.
     """
 
     observers = 1

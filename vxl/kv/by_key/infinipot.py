@@ -13,8 +13,8 @@ from vxl.kv.scored.ranking import best
 
 @dataclass(frozen=True, kw_only=True)
 class InfiniPotConfig(ScoredConfig):
-    """Half of the places for entries that differ most from the newest groups at the same place, half for those
-    with the longest values, in every head its own."""
+    """Half of the places for entries that differ most from the newest groups at the same place, half for
+    those with the longest values, in every head its own."""
 
     _target_: str = "vxl.kv.by_key.infinipot.InfiniPot"
     tar: float = 0.5
@@ -32,17 +32,18 @@ class InfiniPotConfig(ScoredConfig):
 
 
 class InfiniPot(Scored):
-    """Stays: the newest groups and the entries least like them at their own place (t_e), then the largest ||v_e||.
+    """Stays: the newest groups and the entries least like them at their own place (t_e), then the largest
+    ||v_e||.
 
-    InfiniPot-V (arXiv 2506.15745, section 3; aiha-lab/InfiniPot-V, kvcache_utils.py). Of `free` places
-    tar = free - round(free * (1 - tar)) go by t_e = -k_e . r_j / ||k_e||, with r_j the mean of k / ||k|| of the
-    n newest groups at the entry's place j; n = recent * held / K, at least 1 and at most tar / K. If the n
+    InfiniPot-V (arXiv 2506.15745, section 3; aiha-lab/InfiniPot-V, kvcache_utils.py). Of `free` places tar =
+    free - round(free * (1 - tar)) go by t_e = -k_e . r_j / ||k_e||, with r_j the mean of k / ||k|| of the n
+    newest groups at the entry's place j; n = recent * held / K, at least 1 and at most tar / K. If the n
     groups fit into tar, they are sure.
 
     After its first eviction the published code cuts what is left into "frames" of K consecutive survivors, so
-    that "the same place" is no longer true, and it pools value norms over that grid in the lower layers; here j
-    is the true place, and norms are not pooled. The published code raises where the cache holds less than half
-    of what comes; here there is no such limit.
+    that "the same place" is no longer true, and it pools value norms over that grid in the lower layers; here
+    j is the true place, and norms are not pooled. The published code raises where the cache holds less than
+    half of what comes; here there is no such limit.
     """
 
     def __init__(self, config: InfiniPotConfig) -> None:

@@ -54,12 +54,13 @@ class Scores(NamedTuple):
 
 class LagKV(Scored):
     """Score, of a token in partition i: mean over keys (at their positions) and values of softmax within the
-    partition of std_H((x - min) / (max - min)), with minimum and maximum of each channel over partition i + 1.
+    partition of std_H((x - min) / (max - min)), with minimum and maximum of each channel over partition i +
+    1.
 
-    LagKV (arXiv 2504.04704, section 3; kvpress' LagKVPress). `cross=false` takes the rank within the partition
-    divided by `lag`, so that ties between partitions are the rule and the older token stays. Sinks, the last
-    whole partition and what follows score 1; of fewer than `sinks` + 2 `lag` tokens, the newest stay. Where a
-    channel does not vary, kvpress has NaN and this has 0.
+    LagKV (arXiv 2504.04704, section 3; kvpress' LagKVPress). `cross=false` takes the rank within the
+    partition divided by `lag`, so that ties between partitions are the rule and the older token stays. Sinks,
+    the last whole partition and what follows score 1; of fewer than `sinks` + 2 `lag` tokens, the newest
+    stay. Where a channel does not vary, kvpress has NaN and this has 0.
 
     Partitions count the tokens fed that are not protected. Each is scored once, when the next is whole, and
     keeps its scores. With `keep`, partitions get as short as half of the free places while those are few.
@@ -103,7 +104,12 @@ class LagKV(Scored):
                 ordinal_NS = ordinal_NS.expand(len(keys_NSH), -1)
                 for head in range(len(keys_NSH)):
                     self.score_partitions(
-                        scored[layer][row, head], ordinal_NS[head], keys_NSH[head], values_NSH[head], starts, lag
+                        scored[layer][row, head],
+                        ordinal_NS[head],
+                        keys_NSH[head],
+                        values_NSH[head],
+                        starts,
+                        lag,
                     )
             done_B[row] += lag * len(starts)
         cache.state[STATE] = Scores(
@@ -133,8 +139,9 @@ class LagKV(Scored):
         tokens, least = self.settings.tokens, int(free_B.min())
         if tokens is not None and least < 2 * self.lag:
             raise ConfigError(
-                f"kv.tokens={tokens} leaves {least} entries beside what is protected, less than two partitions of "
-                f"kv.lag={self.lag}.\n  allowed: kv.tokens of {tokens + 2 * self.lag - least} or more\n"
+                f"kv.tokens={tokens} leaves {least} entries beside what is protected, less than "
+                f"two partitions of kv.lag={self.lag}.\n"
+                f"  allowed: kv.tokens of {tokens + 2 * self.lag - least} or more\n"
                 f"  e.g.  kv.tokens={2 * (tokens + 2 * self.lag - least)}   or  kv.lag={max(2, least // 4)}"
             )
 

@@ -23,8 +23,8 @@ class QuickConfig(ScoredConfig):
         given = next((name for name in ("tokens", "mib") if getattr(self, name) is not None), None)
         if given is not None:
             raise ConfigError(
-                f"{given}={getattr(self, given)} does not go with kv=quick: older entries always stay, so its cache\n"
-                "grows with the video.\n  allowed: kv.keep, a fraction\n"
+                f"{given}={getattr(self, given)} does not go with kv=quick: older entries always stay, "
+                "so its cache\ngrows with the video.\n  allowed: kv.keep, a fraction\n"
                 f"  e.g.  kv.{given}=null kv.keep=0.25   or  kv=knorm kv.{given}={getattr(self, given)}"
             )
 
@@ -32,8 +32,8 @@ class QuickConfig(ScoredConfig):
 class Quick(Scored):
     """Score: -sqrt(sum over heads of ||u_e,n||^2), one set for all heads of a layer.
 
-    QuickPrefill (arXiv 2505.16175, section 3; TIGER-AI-Lab/QuickVideo, lvu/utils.py). The published code keeps
-    int(T * top_p) of each group of frames, prunes the text in front together with the first group, evicts
+    QuickPrefill (arXiv 2505.16175, section 3; TIGER-AI-Lab/QuickVideo, lvu/utils.py). The published code
+    keeps int(T * top_p) of each group of frames, prunes the text in front with the first group, evicts
     between attention and MLP of a layer, and may leave the hidden states of evicted tokens out of the higher
     layers (`prune_for_next_layer`), which is no matter of a cache and left out.
     """

@@ -41,9 +41,7 @@ class Random(Scored):
         heads = held.keys_BNSH.shape[1]
         salts = [1 + held.layer * heads + head for head in range(heads)]
         index_BNS = held.index_BNS.expand(-1, heads, -1)
-        parts = [
-            drawn(rank_BF, seed, salt).gather(1, index_BNS[:, head]) for head, salt in enumerate(salts)
-        ]
+        parts = [drawn(rank_BF, seed, salt).gather(1, index_BNS[:, head]) for head, salt in enumerate(salts)]
         return torch.stack(parts, dim=1)
 
 

@@ -34,9 +34,9 @@ class RecentConfig(ScoredConfig):
 class Recent(Scored):
     """Score: the column f_e that an entry was fed as.
 
-    After SimpleStream (arXiv 2604.02317; EvolvingLMMs-Lab/SimpleStream, recent_window_eval.py, windows of 4 and
-    8 frames). Its baseline never shows the language model older frames. A policy of the cache can't undo that
-    the entries that stay have read them; not showing them at all is a matter of which frames are fed.
+    After SimpleStream (arXiv 2604.02317; EvolvingLMMs-Lab/SimpleStream, recent_window_eval.py, windows of 4
+    and 8 frames). Its baseline never shows the language model older frames. A policy of the cache can't undo
+    that the entries that stay have read them; not showing them at all is a matter of which frames are fed.
     """
 
     per_head = False

@@ -25,10 +25,10 @@ class UniformConfig(ScoredConfig):
 class Uniform(Scored):
     """Score: minus the reversed 32 bits of r_e, the rank of an entry among all visual tokens fed.
 
-    Any number of smallest reversed ranks is spread evenly (2^-i of all: every 2^i-th token), and the sets for a
-    falling share are nested. So with `tokens` the result does not depend on the pieces that the video came in;
-    with `keep` the share grows behind the text in front, and what was evicted is gone. Where a group has a
-    multiple of 2^i tokens, every group keeps the same places; `unit=group` has no such stripes.
+    Any number of smallest reversed ranks is spread evenly (2^-i of all: every 2^i-th token), and the sets for
+    a falling share are nested. So with `tokens` the result does not depend on the pieces that the video came
+    in; with `keep` the share grows behind the text in front, and what was evicted is gone. Where a group has
+    a multiple of 2^i tokens, every group keeps the same places; `unit=group` has no such stripes.
     """
 
     per_head = False

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 class Held:
     """The entries of one layer, and how many of them may stay.
 
-    Axis N of what says where entries stand is 1 where all heads hold the same; keys and values have all heads.
+    Axis N of what says where entries stand is 1 where all heads hold the same; keys and values have all
+    heads.
     """
 
     cache: "Cache"

@@ -31,9 +31,7 @@ def chosen(score_BNS: Tensor, among_BNS: Tensor, sure_BNS: Tensor, free_BN1: Ten
     return sure_BNS | best(score_BNS, among_BNS & ~sure_BNS, left_BN1)
 
 
-def shared(
-    score_BNS: Tensor, among_BNS: Tensor, sure_BNS: Tensor, free_BN1: Tensor, least: float
-) -> Tensor:
+def shared(score_BNS: Tensor, among_BNS: Tensor, sure_BNS: Tensor, free_BN1: Tensor, least: float) -> Tensor:
     """Entries that fill the places of all heads of a layer together (Ada-KV, arXiv 2407.11550, section 4).
 
     Args:
