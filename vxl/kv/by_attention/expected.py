@@ -9,8 +9,9 @@ from torch import Tensor
 from vxl.errors import ConfigError
 from vxl.kv.scored.attention import EVERY, observed_columns
 from vxl.kv.scored.columns import Columns
+from vxl.kv.scored.config import ScoredConfig
 from vxl.kv.scored.held import Held
-from vxl.kv.scored.policy import Scored, ScoredConfig
+from vxl.kv.scored.policy import Scored
 
 if TYPE_CHECKING:
     from vxl.llm.cache import Cache

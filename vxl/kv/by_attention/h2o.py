@@ -8,9 +8,10 @@ from torch import Tensor
 from vxl.errors import ConfigError
 from vxl.kv.scored.attention import EVERY, attention
 from vxl.kv.scored.columns import Columns
+from vxl.kv.scored.config import ScoredConfig
 from vxl.kv.scored.followed import found, noted
 from vxl.kv.scored.held import Held
-from vxl.kv.scored.policy import Scored, ScoredConfig
+from vxl.kv.scored.policy import Scored
 from vxl.kv.scored.ranking import newest
 
 if TYPE_CHECKING:

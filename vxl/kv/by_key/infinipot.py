@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from vxl.errors import ConfigError
+from vxl.kv.scored.config import ScoredConfig
 from vxl.kv.scored.held import Held, unit
-from vxl.kv.scored.policy import Scored, ScoredConfig
+from vxl.kv.scored.policy import Scored
 from vxl.kv.scored.ranking import best
 
 

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from vxl.kv.scored.config import ScoredConfig
 from vxl.kv.scored.held import Held, unit
-from vxl.kv.scored.policy import Scored, ScoredConfig
+from vxl.kv.scored.policy import Scored
 
 
 @dataclass(frozen=True, kw_only=True)

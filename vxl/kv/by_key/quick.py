@@ -6,8 +6,9 @@ from typing import Literal
 from torch import Tensor
 
 from vxl.errors import ConfigError
+from vxl.kv.scored.config import ScoredConfig
 from vxl.kv.scored.held import Held
-from vxl.kv.scored.policy import Scored, ScoredConfig
+from vxl.kv.scored.policy import Scored
 
 
 @dataclass(frozen=True, kw_only=True)

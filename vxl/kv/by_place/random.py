@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from vxl.kv.policy import SEED
+from vxl.kv.scored.config import ScoredConfig
 from vxl.kv.scored.held import Held
-from vxl.kv.scored.policy import Scored, ScoredConfig
+from vxl.kv.scored.policy import Scored
 
 
 @dataclass(frozen=True, kw_only=True)

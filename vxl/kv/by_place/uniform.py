@@ -6,8 +6,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from vxl.kv.scored.config import ScoredConfig
 from vxl.kv.scored.held import Held
-from vxl.kv.scored.policy import Scored, ScoredConfig
+from vxl.kv.scored.policy import Scored
 from vxl.kv.scored.ranking import best, ranks
 
 BITS = 32

@@ -1,17 +1,16 @@
 """The frame of every policy that scores entries: score, what is sure, room, moment."""
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from vxl.data.layout import Kind
 from vxl.errors import ConfigError
-from vxl.kv.budget import BudgetConfig, one_of
 from vxl.kv.policy import Policy
 from vxl.kv.scored.closing import close_up
 from vxl.kv.scored.columns import Columns, columns_of, note_real
+from vxl.kv.scored.config import ScoredConfig
 from vxl.kv.scored.held import Held, per_entry
 from vxl.kv.scored.ranking import chosen
 from vxl.kv.scored.room import rooms_of
@@ -26,52 +25,6 @@ ASKED = "kv.scored.asked"
 """Where a fork notes the column that its question begins at."""
 ANSWERED = "kv.scored.answered"
 """Where a fork notes the column that its answer begins at."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ScoredConfig(BudgetConfig):
-    """What every policy has that scores entries and keeps the best."""
-
-    budgets: ClassVar[tuple[str, ...]] = ("keep", "tokens", "mib", "layers")
-
-    mib: float | None = None
-    """Budget in mebibytes of the cache of what was watched, all layers and heads together."""
-    layers: dict[int, float] | None = None
-    """Budget of each layer by itself, as a fraction of the watched tokens: {0: 0.5, 1: 0.25}."""
-    of: Literal["all", "visual"] = "all"
-    """What `keep` is a fraction of: everything watched, what is protected included; or the visual tokens, and
-    what is protected stays beside them."""
-    protect: Literal["text", "sinks", "none"] = "text"
-    """What stays in any case, within the budget: text and time text; the first `sinks` tokens; or nothing."""
-    sinks: int = 4
-    """First tokens of a sequence, which attention often falls on whatever they say."""
-    compact: bool = False
-    """Whether positions count the entries that stayed. Otherwise every entry keeps its own position."""
-    decode_every: int | None = None
-    """Evict again after so many tokens of the answer, down to the budget of everything up to there; the
-    question and the answer are protected like text. null: what was watched is not touched while answering."""
-    at: Literal["chunks", "question", "finish"] = "chunks"
-    """When: after each piece of the prefill; at the question, on its own fork, so that the next question
-    chooses anew; or once, when watching ends."""
-
-    def __post_init__(self) -> None:
-        one_of(self, self.budgets)
-        if self.keep is not None or self.tokens is not None:
-            super().__post_init__()
-        if self.mib is not None and self.mib <= 0:
-            raise ConfigError(f"mib={self.mib} keeps nothing.\n  allowed: more than 0\n  e.g.  mib=512")
-        for layer, keep in (self.layers or {}).items():
-            if not 0 < keep <= 1:
-                raise ConfigError(
-                    f"layers={self.layers}: {keep} is no fraction (layer {layer}).\n  allowed: 0 < keep <= 1"
-                )
-        if self.sinks < 0:
-            raise ConfigError(f"sinks={self.sinks} is no number of tokens.\n  allowed: 0 or more")
-        if self.decode_every is not None and self.decode_every < 1:
-            raise ConfigError(
-                f"decode_every={self.decode_every} is no number of tokens.\n"
-                "  allowed: 1 or more, or null\n  e.g.  decode_every=16"
-            )
 
 
 class Scored(Policy):
@@ -154,12 +107,7 @@ class Scored(Policy):
 
     def choose(self, held: Held) -> Tensor:
         """Which of the entries that are not protected stay, bool [B, N or 1, S]."""
-        sure_BNS = self.sure(held)
-        score_BNS = self.score(held)
-        among_BNS = held.open_BNS.expand_as(score_BNS) if self.per_head else held.open_BNS
-        if sure_BNS is None:
-            sure_BNS = torch.zeros_like(among_BNS)
-        return chosen(score_BNS, among_BNS, sure_BNS.expand_as(among_BNS), held.free_BN1)
+        return picked(held, self.score(held), self.sure(held))
 
     def after_chunk(self, cache: "Cache", piece: "Piece") -> None:
         """Notes what is padding, and evicts down to the budget of what was watched so far."""
@@ -228,17 +176,23 @@ class Scored(Policy):
             self.refuse_small(cache, columns, rooms, first_asked)
         if self.per_head or cache.rows > 1:
             cache.join()  # heads and rows keep different numbers of a block's entries, but as many of all
+        cache.keep(self.kept(cache, columns, rooms, first_asked))
+        self.dropped(cache)
+        if self.settings.compact:
+            close_up(cache)
+
+    def kept(
+        self, cache: "Cache", columns: Columns, rooms: list[Tensor], first_asked: int | None
+    ) -> list[Tensor]:
+        """Which entries of each layer stay, bool [B, N or 1, S] a layer; see `evict`."""
         keep: list[Tensor] = []
-        for layer in layers:
+        for layer in range(len(cache.layers)):
             if layer and self.same_everywhere and torch.equal(rooms[layer], rooms[0]):
                 keep.append(keep[0])
                 continue
             held = self.held(cache, layer, columns, rooms[layer], first_asked)
             keep.append(held.protected_BNS | self.choose(held))
-        cache.keep(keep)
-        self.dropped(cache)
-        if self.settings.compact:
-            close_up(cache)
+        return keep
 
     def held(
         self, cache: "Cache", layer: int, columns: Columns, room_B: Tensor, first_asked: int | None = None
@@ -281,3 +235,11 @@ class Scored(Policy):
             f"  allowed: more than {most} entries, of {cache.fed} tokens watched\n"
             "  type one of  a larger budget   kv.protect=none   kv.of=visual (with kv.keep)"
         )
+
+
+def picked(held: Held, score_BNS: Tensor, sure_BNS: Tensor | None = None) -> Tensor:
+    """The entries with the best scores that fill a layer's free places, the sure ones before them."""
+    heads = max(score_BNS.shape[1], held.open_BNS.shape[1])
+    score_BNS, open_BNS = score_BNS.expand(-1, heads, -1), held.open_BNS.expand(-1, heads, -1)
+    sure_BNS = torch.zeros_like(open_BNS) if sure_BNS is None else sure_BNS.expand_as(open_BNS)
+    return chosen(score_BNS, open_BNS, sure_BNS, held.free_BN1)

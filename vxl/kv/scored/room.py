@@ -9,7 +9,7 @@ from vxl.kv.budget import budget
 from vxl.kv.scored.columns import Columns
 
 if TYPE_CHECKING:
-    from vxl.kv.scored.policy import ScoredConfig
+    from vxl.kv.scored.config import ScoredConfig
     from vxl.llm.cache import Cache
 
 MIB = 2**20

@@ -9,8 +9,9 @@ from torch import Tensor
 
 from vxl.errors import ConfigError
 from vxl.kv.scored.attention import attention, observed_columns
+from vxl.kv.scored.config import ScoredConfig
 from vxl.kv.scored.held import Held
-from vxl.kv.scored.policy import ASKED, Scored, ScoredConfig
+from vxl.kv.scored.policy import ASKED, Scored
 from vxl.kv.scored.ranking import shared
 
 

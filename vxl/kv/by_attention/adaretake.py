@@ -1,0 +1,147 @@
+"""Of each new piece the entries stay that a proxy question attends to, more in layers where it finds more."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from torch import Tensor
+
+from vxl.errors import ConfigError
+from vxl.kv.scored.columns import Columns
+from vxl.kv.scored.config import ScoredConfig
+from vxl.kv.scored.held import Held, at_least_single
+from vxl.kv.scored.ranking import best
+from vxl.kv.scored.words import Speaking, Words
+from vxl.data.layout import Layout
+
+if TYPE_CHECKING:
+    from vxl.llm.cache import Cache
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdaReTaKeConfig(ScoredConfig):
+    """Of each new piece the entries stay that a proxy question attends to; layers share the budget."""
+
+    _target_: str = "vxl.kv.by_attention.adaretake.AdaReTaKe"
+    at: Literal["chunks"] = "chunks"
+    """After each piece of the prefill: older entries are kept as they are."""
+    question: Words = "Describe the video in detail."
+    """What is asked behind each piece: a text, or its tokens. The published code asks the real question, which
+    is not known while a video is watched once for many."""
+    time: float = 4.0
+    """How much a layer's share follows how much of the piece is attended to (the square root of `time` times
+    that part, 1/2 to 2); 0 leaves it out."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        given = next((n for n in ("tokens", "mib", "layers") if getattr(self, n) is not None), None)
+        if given is not None:
+            raise ConfigError(
+                f"{given}={getattr(self, given)} does not go with kv=adaretake: older entries always stay, and "
+                f"layers share one budget.\n  allowed: kv.keep, a fraction\n"
+                f"  e.g.  kv.{given}=null kv.keep=0.25"
+            )
+        if not self.question or self.time < 0:
+            raise ConfigError(
+                f'question="{self.question}" time={self.time}: nothing is asked, or no factor.\n'
+                "  allowed: a text or tokens, time of 0 or more"
+            )
+
+
+class AdaReTaKe(Speaking):
+    """Score: mean over query heads of the sum over the question's tokens of softmax_e over the piece alone.
+
+    AdaReTaKe (arXiv 2503.12559, section 3; SCZwangxiao/video-FlexReduc, retake/longvideo_cache.py). Of a piece of
+    C entries in L layers with room for a part a: the int(max(1, a C) L) best scores of all layers are counted by
+    layer, share_l = (1 + count_l) / sum * L a; times clamp(sqrt(time * part of s > 0.01 max s), 1/2, 2). The
+    published shares are not scaled again, so that the budget is not held; here they are, and what all layers
+    hold together is exactly L times the room. Positions are not compressed.
+    """
+
+    per_head = False
+
+    def kept(
+        self, cache: "Cache", columns: Columns, rooms: list[Tensor], first_asked: int | None
+    ) -> list[Tensor]:
+        """See `Scored.kept`."""
+        held = [self.held(cache, n, columns, room, first_asked) for n, room in enumerate(rooms)]
+        first_new = cache.fed - cache.layouts[-1].shape[1]
+        new = [h.open_BNS & (h.index_BNS >= first_new) for h in held]
+        old = [h.open_BNS & ~mask for h, mask in zip(held, new, strict=True)]
+        scores = self.scores(cache, columns, held, new)
+        counts_LB = torch.stack([mask[:, 0].sum(dim=-1) for mask in new])
+        older_LB = torch.stack([mask[:, 0].sum(dim=-1) for mask in old])
+        free_LB = torch.stack([h.free_BN1[:, 0, 0] for h in held]) - older_LB
+        rooms_LB = torch.zeros_like(counts_LB)
+        for row in range(cache.rows):
+            count = int(counts_LB[0, row])
+            free = min(max(0, int(free_LB[:, row].sum())), count * len(held))
+            own_LC = torch.stack([s[row, 0][mask[row, 0]] for s, mask in zip(scores, new, strict=True)])
+            if count:
+                share_L = layer_shares(own_LC, free / (count * len(held)), self.config.time)
+                rooms_LB[:, row] = whole_shares(share_L, free, count)
+        return [
+            h.protected_BNS | old_BNS | best(score_B1S, new_BNS, room_B[:, None, None])
+            for h, old_BNS, new_BNS, score_B1S, room_B in zip(held, old, new, scores, rooms_LB, strict=True)
+        ]
+
+    def scores(
+        self, cache: "Cache", columns: Columns, held: list[Held], new: list[Tensor]
+    ) -> list[Tensor]:
+        """Each layer's scores, [B, 1, S]; of entries of the new piece alone."""
+        llm, rows = self.reader, cache.rows
+        tokens = self.tokens_of("adaretake", "question")
+        fork = cache.fork()
+        embeds_QD = llm.embed(torch.tensor(tokens, device=cache.next_B.device))
+        layout = Layout.text(rows, len(tokens), cache.next_B.device)
+        llm.extend(embeds_QD.expand(rows, -1, -1), fork, layout=layout, observe=len(tokens))
+        assert fork.observed is not None
+        found = []
+        for h, mask_BNS in zip(held, new, strict=True):
+            keys_BNSH = h.turned_BNSH
+            query = at_least_single(fork.observed.queries[h.layer]).unflatten(1, (keys_BNSH.shape[1], -1))
+            lowest = torch.finfo(query.dtype).min
+            score_BS = query.new_zeros(rows, keys_BNSH.shape[2])
+            for n in range(keys_BNSH.shape[1]):
+                logit_BRQS = query[:, n] @ keys_BNSH[:, n, None].mT * query.shape[-1] ** -0.5
+                weight = logit_BRQS.masked_fill(~mask_BNS[:, :1, None], lowest).softmax(dim=-1)
+                score_BS += (weight * mask_BNS[:, :1, None]).sum(dim=(1, 2))
+            found.append(score_BS[:, None] / (query.shape[1] * query.shape[2]))
+        return found
+
+
+def layer_shares(score_LC: Tensor, keep: float, time: float) -> Tensor:
+    """Which part of a piece each layer keeps, as published: [L].
+
+    Args:
+        score_LC: Scores of the piece's C entries in all layers.
+        keep: The part that layers keep on average.
+        time: See `AdaReTaKeConfig.time`.
+    """
+    layers, count = score_LC.shape
+    best_K = score_LC.flatten().topk(min(int(max(1, keep * count) * layers), layers * count)).indices // count
+    counts_L = 1 + torch.bincount(best_K, minlength=layers).double()
+    share_L = counts_L / counts_L.sum() * layers * keep
+    if time:
+        seen_L = (score_LC > 0.01 * score_LC.amax(dim=1, keepdim=True)).double().mean(dim=1)
+        share_L = share_L * (time * seen_L).sqrt().clamp(0.5, 2.0)
+    return share_L.clamp(max=1.0)
+
+
+def whole_shares(share_L: Tensor, total: int, most: int) -> Tensor:
+    """Entries of each layer, int64 [L]: in proportion to the shares, `most` at most, `total` together."""
+    wish_L = share_L.double().clamp(min=1e-9)
+    room_L = torch.zeros_like(wish_L)
+    full_L = torch.zeros_like(wish_L, dtype=torch.bool)
+    for _ in range(len(wish_L)):  # what the full layers can't take goes to the others
+        rest = total - most * int(full_L.sum())
+        room_L = torch.where(full_L, float(most), wish_L / wish_L[~full_L].sum().clamp(min=1e-9) * rest)
+        over_L = ~full_L & (room_L > most)
+        if not bool(over_L.any()):
+            break
+        full_L = full_L | over_L
+    whole_L = room_L.floor().clamp(max=most)
+    missing = total - int(whole_L.sum())
+    order_L = (room_L - whole_L).masked_fill(whole_L >= most, -1.0).argsort(descending=True, stable=True)
+    whole_L[order_L[:missing]] += 1
+    return whole_L.long()
