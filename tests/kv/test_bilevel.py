@@ -8,6 +8,7 @@ from tests.small import IMAGE, frames, head, model, video
 from vxl.errors import ConfigError
 from vxl.generate import Context, ask, ask_all, watch
 from vxl.kv.bilevel import Bilevel, BilevelConfig
+from vxl.kv.budget import budget
 from vxl.llm.cache import Cache
 from vxl.llm.chunks import Chunks, chunks_of, saves, two_levels
 from vxl.model import VideoLanguageModel
@@ -147,7 +148,7 @@ def test_scores_choose_and_infinities_decide() -> None:
     low, high = float("-inf"), float("inf")
 
     def chosen(config: BilevelConfig, *scores: float) -> list[int]:
-        dense_BC = Bilevel(config).choose(chunks, torch.tensor([scores]).float(), held)
+        dense_BC = Bilevel(config).choose(chunks, torch.tensor([scores]).float(), held, budget(config, held))
         return dense_BC[0].nonzero()[:, 0].tolist()
 
     two = BilevelConfig(keep=None, chunks=2, groups_per_chunk=2)

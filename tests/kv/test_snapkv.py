@@ -42,7 +42,9 @@ def votes(llm: Decoder, ids: torch.Tensor, window: int) -> list[torch.Tensor]:
 @pytest.mark.parametrize("window", [4, 32])
 def test_each_head_keeps_what_the_question_looks_at(window: int, kernel: int, pooling: Any) -> None:
     llm, ids = decoder(attention="sdpa").double(), tokens(1, CONTEXT + ASKED)
-    policy = SnapKV(SnapKVConfig(keep=None, tokens=10, window=window, kernel=kernel, pooling=pooling))
+    policy = SnapKV(
+        SnapKVConfig(protect="none", keep=None, tokens=10, window=window, kernel=kernel, pooling=pooling)
+    )
     cache = llm.new_cache()
     fed(llm, cache, ids[:, :CONTEXT])
     question = asked(llm, ids)
@@ -65,7 +67,9 @@ def test_each_head_keeps_what_the_question_looks_at(window: int, kernel: int, po
 
 def test_heads_share_a_layers_budget() -> None:
     llm, ids = decoder().double(), tokens(1, CONTEXT + ASKED)
-    policy = SnapKV(SnapKVConfig(keep=None, tokens=10, window=4, kernel=1, adaptive=True, least=0.3))
+    policy = SnapKV(
+        SnapKVConfig(protect="none", keep=None, tokens=10, window=4, kernel=1, adaptive=True, least=0.3)
+    )
     cache = llm.new_cache()
     fed(llm, cache, ids[:, :CONTEXT])
     question = asked(llm, ids)
@@ -89,7 +93,7 @@ def test_heads_share_a_layers_budget() -> None:
 
 def test_by_chunks_memory_follows_the_budget() -> None:
     llm = decoder()
-    policy = SnapKV(SnapKVConfig(keep=None, tokens=24, window=4, at="chunks"))
+    policy = SnapKV(SnapKVConfig(protect="none", keep=None, tokens=24, window=4, at="chunks"))
     cache, sizes = llm.new_cache(), []
     for number in range(6):
         piece = Piece(llm.embed(tokens(1, 30, seed=number)), Layout.text(1, 30))

@@ -33,7 +33,7 @@ def test_memory_is_the_budget_and_not_the_length() -> None:
     cache = llm.new_cache()
     for _ in range(6):
         fed(llm, cache, tokens(1, 50))
-        policy.evict(cache)
+        policy.after_decode(cache)
         sizes.append(cache.bytes())
     assert len(set(sizes[1:])) == 1
 
@@ -44,7 +44,7 @@ def test_a_budget_that_is_never_reached_changes_no_bit() -> None:
     for width in (40, 30, 1, 1, 5):
         ids = tokens(1, width)
         assert torch.equal(fed(llm, with_policy, ids), fed(llm, without, ids))
-        policy.evict(with_policy)
+        policy.after_decode(with_policy)
 
 
 def test_it_is_the_mask_of_sinks_and_window() -> None:
@@ -55,7 +55,7 @@ def test_it_is_the_mask_of_sinks_and_window() -> None:
     for width in (7, 11, 20, *[1] * 22):
         stop = start + width
         got.append(fed(llm, cache, ids[:, start:stop]))
-        policy.evict(cache)
+        policy.after_decode(cache)
         for row in range(start, stop):
             mask[row, [*kept, *range(start, row + 1)]] = True
         kept = [*kept, *range(start, stop)]
@@ -74,7 +74,7 @@ def test_closing_the_gap_is_counting_what_stayed() -> None:
     fed(llm, counted, tokens(1, 50))
     keep = torch.arange(50)
     for number in range(6):
-        policy.evict(cache)
+        policy.after_decode(cache)
         held = counted.entries()
         keep = (torch.arange(held) < 3) | (torch.arange(held) >= held - 13)
         counted.keep(keep[None, None])
@@ -86,8 +86,8 @@ def test_closing_the_gap_is_counting_what_stayed() -> None:
     gap = Streaming(StreamingConfig(tokens=16, sinks=3, compact=False))
     other = llm.new_cache()
     fed(llm, other, tokens(1, 50))
-    gap.evict(other)
-    policy.evict(cache)
+    gap.after_decode(other)
+    policy.after_decode(cache)
     assert other.positions().flatten().tolist()[:4] == [0, 1, 2, 37]
     assert cache.positions().flatten().tolist()[:4] == [40, 41, 42, 43]
 
@@ -104,11 +104,11 @@ def test_rows_of_a_batch_are_rows_alone(compact: bool) -> None:
     for row, single in enumerate(alone):
         fed(llm, single, ids[row : row + 1, : lengths[row]])
     for number in range(20):
-        policy.evict(cache)
+        policy.after_decode(cache)
         more = tokens(3, 1, seed=number)
         got = fed(llm, cache, more)
         for row, single in enumerate(alone):
-            policy.evict(single)
+            policy.after_decode(single)
             expected = fed(llm, single, more[row : row + 1])
             torch.testing.assert_close(got[row : row + 1], expected, rtol=1e-4, atol=1e-4)
     assert cache.valid().sum(-1).flatten().tolist() == [17, 17, 17]

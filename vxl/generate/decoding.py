@@ -5,7 +5,6 @@ from contextlib import contextmanager
 
 from torch import Tensor
 
-from vxl.kv.policy import Policy
 from vxl.llm import replay
 from vxl.llm.cache import Cache
 from vxl.model import VideoLanguageModel
@@ -25,12 +24,12 @@ def decoding(
     """
 
     def step(next_B: Tensor) -> Tensor:
-        hidden_BTD = model.llm.extend(model.llm.embed(next_B[:, None]), cache)
+        embeds_BTD = model.llm.embed(next_B[:, None])
+        hidden_BTD = model.llm.extend(embeds_BTD, cache, observe=model.policy.observe_answer)
         model.policy.after_decode(cache)
         return model.llm.logits(hidden_BTD[:, -1])
 
-    still = type(model.policy).after_decode is Policy.after_decode
-    if tokens < 2 or not still or not replay.suits(model.llm, cache, tokens):
+    if tokens < 2 or model.policy.acts_in_decoding or not replay.suits(model.llm, cache, tokens):
         yield step
         return
     tails = replay.TAILS.setdefault(source, replay.Tails())

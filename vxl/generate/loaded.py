@@ -60,6 +60,10 @@ class Loaded:
     checkpoint: Path | None = None
     """The folder that the weights came from; None for random weights."""
 
+    def __post_init__(self) -> None:
+        if self.own_tokenizer is not None:
+            self.model.policy.prepare(self.own_tokenizer)
+
     @property
     def tokenizer(self) -> "PreTrainedTokenizerFast":
         """The model's tokenizer.

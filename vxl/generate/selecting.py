@@ -48,6 +48,7 @@ def prefill(
         piece = Piece(rows.embeds_BTD, rows.layout, None if whole else valid_BT)
         model.prefill.feed(model.llm, model.policy, cache, piece)
     model.prefill.finish(model.llm, model.policy, cache)
+    model.policy.after_watch(cache)
     return cache
 
 

@@ -90,6 +90,7 @@ def watch(
         for stream in encoded:
             next(stream, None)  # a stream that was taken whole ends; one with more frames says so
         model.prefill.finish(model.llm, model.policy, cache)
+        model.policy.after_watch(cache)
     finally:
         for stream in encoded:
             stream.close()

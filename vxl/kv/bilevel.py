@@ -9,12 +9,13 @@ Letters: C chunks · S entries before · M entries after · P means of R entries
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from vxl.errors import ConfigError
-from vxl.kv.budget import BudgetConfig, budget, one_of
+from vxl.kv.budget import BudgetConfig, budget, entry_bytes
 from vxl.kv.policy import Policy
 from vxl.llm.cache import Cache
 from vxl.llm.chunks import Chunks, chunks_of, saves, two_levels
@@ -29,6 +30,8 @@ class BilevelConfig(BudgetConfig):
     always stay in full, and no chunk gets shorter than its pooled form.
     """
 
+    budgets: ClassVar[tuple[str, ...]] = (*BudgetConfig.budgets, "chunks")
+
     _target_: str = "vxl.kv.bilevel.Bilevel"
     chunks: int | None = None
     """Budget in chunks beside each visual's first and last."""
@@ -42,10 +45,8 @@ class BilevelConfig(BudgetConfig):
     positions, and a pooled one stands in the middle of those it is made of."""
 
     def __post_init__(self) -> None:
-        one_of(self, ("keep", "tokens", "chunks"))
-        if self.chunks is None:
-            super().__post_init__()
-        elif self.chunks < 0:
+        super().__post_init__()
+        if self.chunks is not None and self.chunks < 0:
             raise ConfigError(f"chunks={self.chunks} is no number of chunks.\n  allowed: 0 or more")
         if self.groups_per_chunk < 1 or self.pool < 1:
             raise ConfigError(
@@ -65,16 +66,17 @@ class Bilevel(Policy):
         """Pools the chunks that matter least to the question."""
         settings = self.settings
         held_B = cache.valid()[:, 0].sum(dim=-1)
-        if settings.chunks is None and bool((budget(settings, held_B) >= held_B).all()):
+        room_B = budget(settings, held_B, 0 if settings.mib is None else entry_bytes(cache, per_head=False))
+        if settings.chunks is None and bool((room_B >= held_B).all()):
             return
         chunks = chunks_of(cache, settings.groups_per_chunk)
         if not chunks.count:
             return
-        dense_BC = self.choose(chunks, question.relevance.score(question, chunks, cache), held_B)
+        dense_BC = self.choose(chunks, question.relevance.score(question, chunks, cache), held_B, room_B)
         if not bool(dense_BC.all()):
             two_levels(cache, chunks, dense_BC, settings.pool, compact=settings.compact)
 
-    def choose(self, chunks: Chunks, scores_BC: Tensor, held_B: Tensor) -> Tensor:
+    def choose(self, chunks: Chunks, scores_BC: Tensor, held_B: Tensor, room_B: Tensor) -> Tensor:
         """Which chunks stay in full, bool [B, C]."""
         settings = self.settings
         saved_BC = saves(chunks, settings.pool)
@@ -86,5 +88,5 @@ class Bilevel(Policy):
         else:
             least_B1 = (held_B - (saved_BC * ~sure_BC).sum(dim=1))[:, None]
             costs_BC = (saved_BC * may_BC).gather(1, order_BC).cumsum(dim=1)
-            fits_BC = least_B1 + costs_BC <= budget(settings, held_B)[:, None]
+            fits_BC = least_B1 + costs_BC <= room_B[:, None]
         return sure_BC | (may_BC & torch.zeros_like(sure_BC).scatter(1, order_BC, fits_BC.expand_as(sure_BC)))

@@ -3,12 +3,14 @@ entries (`kv.tokens`)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from vxl.errors import ConfigError
 from vxl.kv.policy import PolicyConfig
+from vxl.llm.cache import Cache
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,20 +18,27 @@ class BudgetConfig(PolicyConfig):
     """How many of the watched tokens stay in every layer (of a policy that differs by head: in every head on
     average). A question and its answer stay beside them."""
 
+    budgets: ClassVar[tuple[str, ...]] = ("keep", "tokens", "mib")
+    """Keys of which exactly one has a value."""
+
     keep: float | None = 0.5
     """Budget as a fraction of the watched tokens, text included. Either this or another budget; the others
     are null."""
     tokens: int | None = None
     """Budget in entries of every layer."""
+    mib: float | None = None
+    """Budget in mebibytes of the cache of what was watched, all layers and heads together."""
 
     def __post_init__(self) -> None:
-        one_of(self, ("keep", "tokens"))
+        one_of(self, self.budgets)
         if self.keep is not None and not 0 < self.keep <= 1:
             raise ConfigError(f"keep={self.keep} is no fraction.\n  allowed: 0 < keep <= 1\n  e.g.  keep=0.5")
         if self.tokens is not None and self.tokens < 1:
             raise ConfigError(
                 f"tokens={self.tokens} keeps nothing.\n  allowed: 1 or more entries\n  e.g.  tokens=4096"
             )
+        if self.mib is not None and self.mib <= 0:
+            raise ConfigError(f"mib={self.mib} keeps nothing.\n  allowed: more than 0\n  e.g.  mib=512")
 
 
 def one_of(config: PolicyConfig, names: Sequence[str]) -> None:
@@ -43,10 +52,41 @@ def one_of(config: PolicyConfig, names: Sequence[str]) -> None:
         )
 
 
-def budget(config: BudgetConfig, watched_B: Tensor) -> Tensor:
-    """Entries that each row may hold, int64, of so many watched tokens."""
+MIB = 2**20
+
+
+def budget(config: BudgetConfig, watched_B: Tensor, entry_bytes: int = 0) -> Tensor:
+    """Entries that each row may hold in every layer, int64, of so many watched tokens.
+
+    Args:
+        config: The settings.
+        watched_B: Tokens that were watched.
+        entry_bytes: What one token takes in all layers together, for a budget in mebibytes.
+    """
+    if config.mib is not None:
+        return torch.full_like(watched_B, int(config.mib * MIB) // max(1, entry_bytes))
     if config.tokens is not None:
         return torch.full_like(watched_B, config.tokens)
     if config.keep is None:
         return torch.full_like(watched_B, torch.iinfo(torch.int64).max)
-    return (watched_B.double() * config.keep + 0.5).floor().long()
+    return share(watched_B, config.keep)
+
+
+def share(count_B: Tensor, keep: float) -> Tensor:
+    """So much of a count, rounded half up."""
+    return (count_B.double() * keep + 0.5).floor().long()
+
+
+def entry_bytes(cache: Cache, *, per_head: bool) -> int:
+    """Bytes of the entries that one token has in all layers, where they stand included.
+
+    Of the newest block of every layer; positions count for each head where heads keep entries of their own.
+    """
+    total = 0
+    for blocks in cache.layers:
+        block = blocks[-1]
+        heads = block.keys_BNSH.shape[1] if per_head else 1
+        wide = [block.keys_BNSH, block.values_BNSH, block.rotated_BNSH]
+        total += sum(x.shape[1] * x.shape[3] * x.element_size() for x in wide if x is not None)
+        total += heads * (block.positions_BNS.element_size() + block.index_BNS.element_size() + 1)
+    return total

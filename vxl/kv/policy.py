@@ -6,6 +6,7 @@ must remember goes into `cache.state`, so that one policy serves any number of r
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 from vxl.llm.cache import Cache
 from vxl.llm.decoder import Decoder
@@ -35,6 +36,8 @@ class Policy:
         """Of how many tokens at the end of each piece the policy wants the queries (`Cache.observed`)."""
         self.observe_question = 0
         """Of how many tokens at the end of each question."""
+        self.observe_answer = 0
+        """Of how many tokens of each step of an answer: 1, or none."""
         self.training_ratios: tuple[int, ...] = ()
         """Ratios that training draws from at this step (`stage.ratios`); () = what the config says."""
         self.numbers: dict[str, float] = {}
@@ -43,11 +46,19 @@ class Policy:
     def equip(self, llm: Decoder) -> None:
         """Called when the language model is made, before its weights are: may give it parameters."""
 
+    def prepare(self, tokenizer: Any) -> None:
+        """Called once with the model's tokenizer, where it has one: for policies with words of their own."""
+
     @property
     def acts_in_prefill(self) -> bool:
         """Whether the policy does something around pieces of the prefill: they are single chunks then."""
         own = type(self)
         return own.before_chunk is not Policy.before_chunk or own.after_chunk is not Policy.after_chunk
+
+    @property
+    def acts_in_decoding(self) -> bool:
+        """Whether the policy does something at tokens of an answer: they are decoded one by one then."""
+        return type(self).after_decode is not Policy.after_decode
 
     @property
     def keeps_all_watched(self) -> bool:
@@ -65,6 +76,9 @@ class Policy:
 
     def after_chunk(self, cache: Cache, piece: Piece) -> None:
         """Called when a piece of the prefill is in the cache."""
+
+    def after_watch(self, cache: Cache) -> None:
+        """Called once when everything before the question has been fed, after `Prefill.finish`."""
 
     def before_question(self, cache: Cache, question: Question) -> None:
         """Called once per batch of questions, on their own fork, before their tokens go in."""

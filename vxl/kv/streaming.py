@@ -1,81 +1,95 @@
 """Attention sinks and a window of recent tokens (StreamingLLM, arXiv 2309.17453, section 3)."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from vxl.errors import ConfigError
-from vxl.kv.policy import Policy, PolicyConfig
+from vxl.kv.scored.columns import Columns, columns_of
+from vxl.kv.scored.config import ScoredConfig
+from vxl.kv.scored.held import Held
+from vxl.kv.scored.policy import ANSWERED, Scored
 from vxl.llm.cache import Cache
-from vxl.sequence.piece import Piece
+from vxl.relevance.base import Question
 
 
 @dataclass(frozen=True, kw_only=True)
-class StreamingConfig(PolicyConfig):
+class StreamingConfig(ScoredConfig):
     """The first tokens (attention sinks) and a window of the most recent ones stay."""
 
     _target_: str = "vxl.kv.streaming.Streaming"
-    tokens: int = 4096
+    keep: float | None = None
+    """Budget as a fraction of everything up to the newest token."""
+    tokens: int | None = 4096
     """Budget: entries of every layer that stay, sinks included."""
-    sinks: int = 4
-    """First tokens that always stay."""
+    protect: Literal["sinks"] = "sinks"
+    """What stays in any case: the first `sinks` tokens, as published."""
+    layers: None = None
+    """All layers have the same budget."""
     compact: bool = True
     """Whether the gap between sinks and window is closed, as published: positions count the tokens that
     stayed. Otherwise every token keeps its own position."""
+    decode_every: int | None = 1
+    """Evict again after so many tokens of the answer: the window slides over the question and the answer."""
+    at: Literal["chunks"] = "chunks"
+    """After each piece of the prefill, and while answering."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.sinks < self.tokens:
+        super().__post_init__()
+        if self.tokens is not None and not 0 <= self.sinks < self.tokens:
             raise ConfigError(
                 f"tokens={self.tokens} leaves no window behind sinks={self.sinks}.\n"
                 f"  allowed: 0 <= sinks < tokens\n  e.g.  tokens={max(1024, 2 * self.sinks)}"
             )
 
 
-class Streaming(Policy):
-    """Keeps sinks and a recent window, after every piece and every token."""
+class Streaming(Scored):
+    """Score: the column that an entry was fed as; the sinks are protected.
+
+    The window slides over the question and the answer, too: nothing but the sinks is older than the budget.
+    With `compact` the sinks move up to the window, since only distances matter to rotary positions.
+    """
+
+    per_head = False
+    same_everywhere = True
 
     def __init__(self, config: StreamingConfig) -> None:
         super().__init__(config)
-        self.tokens = config.tokens
-        self.sinks = config.sinks
-        self.compact = config.compact
 
     @property
     def stays_near(self) -> bool:
         """Whether the gap is closed: nothing is farther away than the budget then."""
-        return self.compact
+        return self.settings.compact and self.settings.keep is None
 
-    def after_chunk(self, cache: Cache, piece: Piece) -> None:
-        """Evicts down to the budget."""
-        self.evict(cache)
+    def score(self, held: Held) -> Tensor:
+        """See `Scored.score`."""
+        return held.index_BNS.double()
+
+    def after_question(self, cache: Cache, question: Question) -> None:
+        """Evicts as after a piece: the question is in the window."""
+        cache.state[ANSWERED] = cache.fed
+        self.slide(cache)
 
     def after_decode(self, cache: Cache) -> None:
-        """Evicts down to the budget."""
-        self.evict(cache)
+        """Evicts every `decode_every` tokens of an answer."""
+        every = self.settings.decode_every
+        if every is not None and (cache.fed - cache.state.get(ANSWERED, 0)) % every == 0:
+            self.slide(cache)
 
-    def evict(self, cache: Cache) -> None:
-        """Drops what lies between the sinks and the window, row by row."""
-        if cache.entries() <= self.tokens:
-            return
-        valid_BNS = cache.valid()
-        rank_BNS = valid_BNS.cumsum(dim=-1) - 1
-        held_BN1 = valid_BNS.sum(dim=-1, keepdim=True)
-        recent_BNS = rank_BNS >= held_BN1 - (self.tokens - self.sinks)
-        cache.keep(valid_BNS & ((rank_BNS < self.sinks) | recent_BNS))
-        if self.compact:
-            cache.move(self.closed(cache))
+    def slide(self, cache: Cache) -> None:
+        """Evicts down to the budget of everything up to here."""
+        columns = columns_of(cache)
+        self.evict(cache, columns, self.rooms(cache, columns, cache.fed))
 
-    def closed(self, cache: Cache) -> Tensor:
-        """Positions with the gap closed.
-
-        Only distances matter to rotary positions, so it is the few sinks that move up to the window.
-        """
-        positions_BNS, valid_BNS = cache.positions(), cache.valid()
-        rank_BNS = valid_BNS.cumsum(dim=-1) - 1
-        window_BNS = valid_BNS & (rank_BNS >= self.sinks)
+    def close(self, cache: Cache, columns: Columns) -> None:
+        """Moves the sinks up to the window, so that it is they that change and not the many."""
+        held = self.held(cache, 0, columns, cache.next_B)
+        valid_BNS, positions_BNS = held.valid_BNS, cache.positions()
+        window_BNS = valid_BNS & ~held.protected_BNS
+        count_BN1 = held.protected_BNS.sum(dim=-1, keepdim=True)
         first_BN1 = torch.where(window_BNS, positions_BNS, positions_BNS.max()).amin(dim=-1, keepdim=True)
-        first_BN1 = torch.where(
-            window_BNS.any(dim=-1, keepdim=True), first_BN1, self.sinks
-        )  # too short for a gap
-        return torch.where(rank_BNS < self.sinks, first_BN1 - self.sinks + rank_BNS, positions_BNS)
+        first_BN1 = torch.where(window_BNS.any(dim=-1, keepdim=True), first_BN1, count_BN1)
+        rank_BNS = valid_BNS.long().cumsum(dim=-1) - 1
+        cache.move(torch.where(held.protected_BNS, first_BN1 - count_BN1 + rank_BNS, positions_BNS))

@@ -1,14 +1,10 @@
 """Attention of observing tokens on what a layer holds, worked out anew in tiles: no kernel need return it."""
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor
 
 from vxl.kv.scored.held import Held, at_least_single
-
-if TYPE_CHECKING:
-    from vxl.llm.cache import Cache
+from vxl.llm.cache import Cache
 
 EVERY = 2**31 - 1
 """Observers: all tokens of a pass."""
@@ -16,7 +12,7 @@ TILE = 2**24
 """Numbers of the largest tile."""
 
 
-def observed_columns(cache: "Cache") -> tuple[Tensor, Tensor]:
+def observed_columns(cache: Cache) -> tuple[Tensor, Tensor]:
     """The observers of the last pass: the columns that they were fed as, and which of them exist, [B, Q]."""
     observed = cache.observed
     assert observed is not None, "the last pass was not observed"

@@ -1,14 +1,11 @@
 """Positions that count what stayed."""
 
-from typing import TYPE_CHECKING
-
 import torch
 
-if TYPE_CHECKING:
-    from vxl.llm.cache import Cache
+from vxl.llm.cache import Cache
 
 
-def close_up(cache: "Cache") -> None:
+def close_up(cache: Cache) -> None:
     """Moves what each head holds together at its recent end, and the next position behind the longest head.
 
     The i-th of a head's n entries goes to `next - n + i`: heads and layers of other lengths differ at the old

@@ -2,16 +2,13 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from vxl.data.layout import Kind
-
-if TYPE_CHECKING:
-    from vxl.llm.cache import Cache
-    from vxl.prefill.base import Piece
+from vxl.llm.cache import Cache
+from vxl.sequence.layout import Kind
+from vxl.sequence.piece import Piece
 
 REAL = "kv.scored.real"
 """Where a cache notes which of its columns were tokens and not padding, bool [B, F]."""
@@ -69,9 +66,9 @@ class Columns:
         return first_BG.scatter_reduce(1, column_BF, self.ordinal_BF, "amin")[:, :groups]
 
 
-def note_real(cache: "Cache", piece: "Piece") -> None:
+def note_real(cache: Cache, piece: Piece) -> None:
     """Notes which columns of a piece that has just been fed are tokens."""
-    rows, tokens = piece.embeds_BTD.shape[:2]
+    rows, tokens = cache.rows, piece.layout.shape[1]
     real_BT = piece.valid_BT
     if real_BT is None:
         real_BT = torch.ones(rows, tokens, dtype=torch.bool, device=cache.next_B.device)
@@ -81,7 +78,7 @@ def note_real(cache: "Cache", piece: "Piece") -> None:
     cache.state[REAL] = real_BT
 
 
-def columns_of(cache: "Cache") -> Columns:
+def columns_of(cache: Cache) -> Columns:
     """Everything that a cache was fed.
 
     What was noted while it was watched counts; later columns (a question and its answer) are all held, so the

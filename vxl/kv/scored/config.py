@@ -4,17 +4,15 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from vxl.errors import ConfigError
-from vxl.kv.budget import BudgetConfig, one_of
+from vxl.kv.budget import BudgetConfig
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScoredConfig(BudgetConfig):
     """What every policy has that scores entries and keeps the best."""
 
-    budgets: ClassVar[tuple[str, ...]] = ("keep", "tokens", "mib", "layers")
+    budgets: ClassVar[tuple[str, ...]] = (*BudgetConfig.budgets, "layers")
 
-    mib: float | None = None
-    """Budget in mebibytes of the cache of what was watched, all layers and heads together."""
     layers: dict[int, float] | None = None
     """Budget of each layer by itself, as a fraction of the watched tokens: {0: 0.5, 1: 0.25}."""
     of: Literal["all", "visual"] = "all"
@@ -34,11 +32,7 @@ class ScoredConfig(BudgetConfig):
     chooses anew; or once, when watching ends."""
 
     def __post_init__(self) -> None:
-        one_of(self, self.budgets)
-        if self.keep is not None or self.tokens is not None:
-            super().__post_init__()
-        if self.mib is not None and self.mib <= 0:
-            raise ConfigError(f"mib={self.mib} keeps nothing.\n  allowed: more than 0\n  e.g.  mib=512")
+        super().__post_init__()
         for layer, keep in (self.layers or {}).items():
             if not 0 < keep <= 1:
                 raise ConfigError(

@@ -1,12 +1,11 @@
 """Numbers that belong to entries and follow them through evictions, forks and saved contexts."""
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from vxl.llm.cache import Cache
+from vxl.llm.cache import Cache
 
 
 class Followed(NamedTuple):
@@ -17,13 +16,13 @@ class Followed(NamedTuple):
     number_BNS: Tensor
 
 
-def noted(cache: "Cache", layer: int, number_BNS: Tensor) -> Followed:
+def noted(cache: Cache, layer: int, number_BNS: Tensor) -> Followed:
     """The numbers of what a layer holds now."""
     index_BNS = cache.index(layer).masked_fill(~cache.valid(layer), -1)
     return Followed(index_BNS.expand_as(number_BNS).contiguous(), number_BNS)
 
 
-def found(cache: "Cache", layer: int, known: Followed | None, heads: int, dtype: torch.dtype) -> Tensor:
+def found(cache: Cache, layer: int, known: Followed | None, heads: int, dtype: torch.dtype) -> Tensor:
     """The numbers of what a layer holds now, [B, heads, S]: those noted before, 0 for newer entries."""
     index_BNS = cache.index(layer).expand(-1, heads, -1)
     if known is None:

@@ -2,15 +2,12 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from vxl.kv.scored.columns import Columns
-
-if TYPE_CHECKING:
-    from vxl.llm.cache import Cache
+from vxl.llm.cache import Cache
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,7 +18,7 @@ class Held:
     heads.
     """
 
-    cache: "Cache"
+    cache: Cache
     layer: int
     columns: Columns
     """What was fed."""

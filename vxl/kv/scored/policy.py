@@ -1,11 +1,8 @@
 """The frame of every policy that scores entries: score, what is sure, room, moment."""
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor
 
-from vxl.data.layout import Kind
 from vxl.errors import ConfigError
 from vxl.kv.policy import Policy
 from vxl.kv.scored.closing import close_up
@@ -14,12 +11,11 @@ from vxl.kv.scored.config import ScoredConfig
 from vxl.kv.scored.held import Held, per_entry
 from vxl.kv.scored.ranking import chosen
 from vxl.kv.scored.room import rooms_of
-
-if TYPE_CHECKING:
-    from vxl.llm.cache import Cache
-    from vxl.llm.decoder import Decoder
-    from vxl.prefill.base import Piece
-    from vxl.relevance.base import Question
+from vxl.llm.cache import Cache
+from vxl.llm.decoder import Decoder
+from vxl.relevance.base import Question
+from vxl.sequence.layout import Kind
+from vxl.sequence.piece import Piece
 
 ASKED = "kv.scored.asked"
 """Where a fork notes the column that its question begins at."""
@@ -49,7 +45,7 @@ class Scored(Policy):
         self.observe_question = self.observers if config.at == "question" or decodes else 0
         self.observe_answer = self.observers if decodes else 0
 
-    def equip(self, llm: "Decoder") -> None:
+    def equip(self, llm: Decoder) -> None:
         """Checks that the layers that have budgets are the model's."""
         layers = self.settings.layers
         if layers is None or sorted(layers) == list(range(llm.layers)):
@@ -94,14 +90,14 @@ class Scored(Policy):
         budget; where there are more than places, the newest."""
         return None
 
-    def take_in(self, cache: "Cache", columns: Columns) -> None:
+    def take_in(self, cache: Cache, columns: Columns) -> None:
         """Called when a piece or a token of the answer is in the cache, before anything is evicted: for
         statistics, which go into `cache.state`."""
 
-    def dropped(self, cache: "Cache") -> None:
+    def dropped(self, cache: Cache) -> None:
         """Called when entries have been evicted, with those that are left."""
 
-    def rooms(self, cache: "Cache", columns: Columns, until: int) -> list[Tensor]:
+    def rooms(self, cache: Cache, columns: Columns, until: int) -> list[Tensor]:
         """Entries that each layer's heads may hold of the first `until` columns, int64 [B] a layer."""
         return rooms_of(self.settings, cache, columns, until, per_head=self.per_head)
 
@@ -109,7 +105,7 @@ class Scored(Policy):
         """Which of the entries that are not protected stay, bool [B, N or 1, S]."""
         return picked(held, self.score(held), self.sure(held))
 
-    def after_chunk(self, cache: "Cache", piece: "Piece") -> None:
+    def after_chunk(self, cache: Cache, piece: Piece) -> None:
         """Notes what is padding, and evicts down to the budget of what was watched so far."""
         note_real(cache, piece)
         if self.settings.at == "chunks":
@@ -117,7 +113,7 @@ class Scored(Policy):
             self.take_in(cache, columns)
             self.evict(cache, columns, self.rooms(cache, columns, cache.fed))
 
-    def after_watch(self, cache: "Cache") -> None:
+    def after_watch(self, cache: Cache) -> None:
         """Evicts once, where `at=finish`; and says so where what is protected is more than the budget."""
         columns = columns_of(cache)
         rooms = self.rooms(cache, columns, cache.fed)
@@ -126,24 +122,20 @@ class Scored(Policy):
         if self.settings.at != "question":
             self.refuse_small(cache, columns, rooms)
 
-    def before_question(self, cache: "Cache", question: "Question") -> None:
-        """Notes where the question begins."""
-        cache.state[ASKED] = cache.fed
-
-    def after_question(self, cache: "Cache", question: "Question") -> None:
+    def after_question(self, cache: Cache, question: Question) -> None:
         """Evicts what was watched down to its budget, where `at=question`; the question stays beside it."""
-        cache.state[ANSWERED] = cache.fed
+        first = cache.fed - question.embeds_BTD.shape[1]
+        cache.state[ASKED], cache.state[ANSWERED] = first, cache.fed
         if self.settings.at != "question":
             if self.acts_in_decoding:
                 self.take_in(cache, columns_of(cache))
             return
         columns = columns_of(cache)
         own_B = question.tokens_B
-        first = cache.fed - question.embeds_BTD.shape[1]
         rooms = [room_B + own_B for room_B in self.rooms(cache, columns, first)]
         self.evict(cache, columns, rooms, first)
 
-    def after_decode(self, cache: "Cache") -> None:
+    def after_decode(self, cache: Cache) -> None:
         """Evicts every `decode_every` tokens of an answer."""
         every, began = self.settings.decode_every, cache.state.get(ANSWERED)
         if every is None or began is None:
@@ -155,7 +147,7 @@ class Scored(Policy):
             self.evict(cache, columns, rooms, cache.state.get(ASKED))
 
     def evict(
-        self, cache: "Cache", columns: Columns, rooms: list[Tensor], first_asked: int | None = None
+        self, cache: Cache, columns: Columns, rooms: list[Tensor], first_asked: int | None = None
     ) -> None:
         """Evicts down to each layer's room.
 
@@ -179,10 +171,14 @@ class Scored(Policy):
         cache.keep(self.kept(cache, columns, rooms, first_asked))
         self.dropped(cache)
         if self.settings.compact:
-            close_up(cache)
+            self.close(cache, columns)
+
+    def close(self, cache: Cache, columns: Columns) -> None:
+        """Gives what is left positions that count it (`compact`)."""
+        close_up(cache)
 
     def kept(
-        self, cache: "Cache", columns: Columns, rooms: list[Tensor], first_asked: int | None
+        self, cache: Cache, columns: Columns, rooms: list[Tensor], first_asked: int | None
     ) -> list[Tensor]:
         """Which entries of each layer stay, bool [B, N or 1, S] a layer; see `evict`."""
         keep: list[Tensor] = []
@@ -195,7 +191,7 @@ class Scored(Policy):
         return keep
 
     def held(
-        self, cache: "Cache", layer: int, columns: Columns, room_B: Tensor, first_asked: int | None = None
+        self, cache: Cache, layer: int, columns: Columns, room_B: Tensor, first_asked: int | None = None
     ) -> Held:
         """A layer's entries and how many of them may stay."""
         protected_BF = self.protected(columns, first_asked)
@@ -204,18 +200,17 @@ class Scored(Policy):
 
     def protected(self, columns: Columns, first_asked: int | None = None) -> Tensor:
         """Columns whose entries stay whatever their score, bool [B, F]."""
-        column_F = torch.arange(columns.kind_BF.shape[1], device=columns.kind_BF.device)
         if self.settings.protect == "text":
             protected_BF = columns.kind_BF != Kind.VISUAL
         else:
-            sinks = self.settings.sinks if self.settings.protect == "sinks" else 0
-            protected_BF = (column_F < sinks).expand_as(columns.kind_BF)
+            protected_BF = columns.rank_BF < (self.settings.sinks if self.settings.protect == "sinks" else 0)
         if first_asked is not None:
+            column_F = torch.arange(columns.kind_BF.shape[1], device=columns.kind_BF.device)
             protected_BF = protected_BF | (column_F >= first_asked)
         return protected_BF & columns.real_BF
 
     def refuse_small(
-        self, cache: "Cache", columns: Columns, rooms: list[Tensor], first_asked: int | None = None
+        self, cache: Cache, columns: Columns, rooms: list[Tensor], first_asked: int | None = None
     ) -> None:
         """Raises where a row's protected entries are more than its room.
 

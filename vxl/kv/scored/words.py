@@ -1,22 +1,20 @@
 """Words that a policy lets the language model read on a fork: a proxy for questions that are yet to come."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from vxl.data.layout import Layout
 from vxl.errors import ConfigError
 from vxl.kv.scored.attention import attention
 from vxl.kv.scored.columns import Columns
 from vxl.kv.scored.config import ScoredConfig
 from vxl.kv.scored.held import Held
 from vxl.kv.scored.policy import Scored
-
-if TYPE_CHECKING:
-    from vxl.llm.cache import Cache
-    from vxl.llm.decoder import Decoder
+from vxl.llm.cache import Cache
+from vxl.llm.decoder import Decoder
+from vxl.sequence.layout import Layout
 
 Words = str | list[int]
 """A text, or its tokens."""
@@ -30,7 +28,7 @@ class Speaking(Scored):
         self.llm: Decoder | None = None
         self.tokenizer: Any = None
 
-    def equip(self, llm: "Decoder") -> None:
+    def equip(self, llm: Decoder) -> None:
         """Keeps the language model at hand."""
         super().equip(llm)
         self.llm = llm
@@ -40,7 +38,7 @@ class Speaking(Scored):
         self.tokenizer = tokenizer
 
     @property
-    def reader(self) -> "Decoder":
+    def reader(self) -> Decoder:
         """The language model."""
         assert self.llm is not None, "the policy was not equipped with a language model"
         return self.llm
@@ -70,12 +68,11 @@ class Speaking(Scored):
         return found
 
 
-def attention_of_words(cache: "Cache", llm: "Decoder", tokens: Sequence[int], columns: Columns) -> list[Tensor]:
+def attention_of_words(cache: Cache, llm: Decoder, tokens: Sequence[int], columns: Columns) -> list[Tensor]:
     """Mean attention of words behind what is held on every entry, each layer's [B, 1, S].
 
-    Mean over query heads and tokens; the softmax is over everything, the words included. The cache stays as it
-    is: the words are read on a fork, which copies nothing of the past.
-    """
+    Mean over query heads and tokens; the softmax is over everything, the words included. The cache stays as
+    it is: the words are read on a fork, which copies nothing of the past."""
     rows, count = cache.rows, len(tokens)
     fork = cache.fork()
     embeds_QD = llm.embed(torch.tensor(tokens, device=cache.next_B.device))

@@ -1,7 +1,7 @@
 """Of each new piece the entries stay that a proxy question attends to, more in layers where it finds more."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -10,24 +10,22 @@ from vxl.errors import ConfigError
 from vxl.kv.scored.columns import Columns
 from vxl.kv.scored.config import ScoredConfig
 from vxl.kv.scored.held import Held, at_least_single
-from vxl.kv.scored.ranking import best
+from vxl.kv.scored.ranking import best, newest
 from vxl.kv.scored.words import Speaking, Words
-from vxl.data.layout import Layout
-
-if TYPE_CHECKING:
-    from vxl.llm.cache import Cache
+from vxl.llm.cache import Cache
+from vxl.sequence.layout import Layout
 
 
 @dataclass(frozen=True, kw_only=True)
 class AdaReTaKeConfig(ScoredConfig):
     """Of each new piece the entries stay that a proxy question attends to; layers share the budget."""
 
-    _target_: str = "vxl.kv.by_attention.adaretake.AdaReTaKe"
+    _target_: str = "vxl.kv.adaretake.AdaReTaKe"
     at: Literal["chunks"] = "chunks"
     """After each piece of the prefill: older entries are kept as they are."""
     question: Words = "Describe the video in detail."
-    """What is asked behind each piece: a text, or its tokens. The published code asks the real question, which
-    is not known while a video is watched once for many."""
+    """What is asked behind each piece: a text, or its tokens. The published code asks the real question,
+    which is not known while a video is watched once for many."""
     time: float = 4.0
     """How much a layer's share follows how much of the piece is attended to (the square root of `time` times
     that part, 1/2 to 2); 0 leaves it out."""
@@ -37,8 +35,8 @@ class AdaReTaKeConfig(ScoredConfig):
         given = next((n for n in ("tokens", "mib", "layers") if getattr(self, n) is not None), None)
         if given is not None:
             raise ConfigError(
-                f"{given}={getattr(self, given)} does not go with kv=adaretake: older entries always stay, and "
-                f"layers share one budget.\n  allowed: kv.keep, a fraction\n"
+                f"{given}={getattr(self, given)} does not go with kv=adaretake: older entries always stay, "
+                f"and layers share one budget.\n  allowed: kv.keep, a fraction\n"
                 f"  e.g.  kv.{given}=null kv.keep=0.25"
             )
         if not self.question or self.time < 0:
@@ -51,17 +49,20 @@ class AdaReTaKeConfig(ScoredConfig):
 class AdaReTaKe(Speaking):
     """Score: mean over query heads of the sum over the question's tokens of softmax_e over the piece alone.
 
-    AdaReTaKe (arXiv 2503.12559, section 3; SCZwangxiao/video-FlexReduc, retake/longvideo_cache.py). Of a piece of
-    C entries in L layers with room for a part a: the int(max(1, a C) L) best scores of all layers are counted by
-    layer, share_l = (1 + count_l) / sum * L a; times clamp(sqrt(time * part of s > 0.01 max s), 1/2, 2). The
-    published shares are not scaled again, so that the budget is not held; here they are, and what all layers
-    hold together is exactly L times the room. Positions are not compressed.
-    """
+    AdaReTaKe (arXiv 2503.12559, section 3; SCZwangxiao/video-FlexReduc, retake/longvideo_cache.py). Of a
+    piece of C entries in L layers with room for a part a: the int(max(1, a C) L) best scores of all layers
+    are counted by layer, share_l = (1 + count_l) / sum * L a; times clamp(sqrt(time * part of s > 0.01 max
+    s), 1/2, 2). The published shares are not scaled again, so that the budget is not held; here they are, and
+    what all layers hold together is exactly L times the room. Positions are not compressed."""
 
     per_head = False
 
+    def __init__(self, config: AdaReTaKeConfig) -> None:
+        super().__init__(config)
+        self.time = config.time
+
     def kept(
-        self, cache: "Cache", columns: Columns, rooms: list[Tensor], first_asked: int | None
+        self, cache: Cache, columns: Columns, rooms: list[Tensor], first_asked: int | None
     ) -> list[Tensor]:
         """See `Scored.kept`."""
         held = [self.held(cache, n, columns, room, first_asked) for n, room in enumerate(rooms)]
@@ -73,21 +74,25 @@ class AdaReTaKe(Speaking):
         older_LB = torch.stack([mask[:, 0].sum(dim=-1) for mask in old])
         free_LB = torch.stack([h.free_BN1[:, 0, 0] for h in held]) - older_LB
         rooms_LB = torch.zeros_like(counts_LB)
+        kept_LB = older_LB.clone()
         for row in range(cache.rows):
-            count = int(counts_LB[0, row])
-            free = min(max(0, int(free_LB[:, row].sum())), count * len(held))
+            count, free = int(counts_LB[0, row]), int(free_LB[:, row].sum())
+            if free < 0:  # text that came since has taken their places
+                older_L = older_LB[:, row]
+                kept_LB[:, row] = whole_shares(older_L, max(0, int(older_L.sum()) + free), int(older_L.max()))
+            free = min(max(0, free), count * len(held))
             own_LC = torch.stack([s[row, 0][mask[row, 0]] for s, mask in zip(scores, new, strict=True)])
             if count:
-                share_L = layer_shares(own_LC, free / (count * len(held)), self.config.time)
+                share_L = layer_shares(own_LC, free / (count * len(held)), self.time)
                 rooms_LB[:, row] = whole_shares(share_L, free, count)
         return [
-            h.protected_BNS | old_BNS | best(score_B1S, new_BNS, room_B[:, None, None])
-            for h, old_BNS, new_BNS, score_B1S, room_B in zip(held, old, new, scores, rooms_LB, strict=True)
+            h.protected_BNS
+            | newest(old[n], kept_LB[n][:, None, None])
+            | best(scores[n], new[n], rooms_LB[n][:, None, None])
+            for n, h in enumerate(held)
         ]
 
-    def scores(
-        self, cache: "Cache", columns: Columns, held: list[Held], new: list[Tensor]
-    ) -> list[Tensor]:
+    def scores(self, cache: Cache, columns: Columns, held: list[Held], new: list[Tensor]) -> list[Tensor]:
         """Each layer's scores, [B, 1, S]; of entries of the new piece alone."""
         llm, rows = self.reader, cache.rows
         tokens = self.tokens_of("adaretake", "question")

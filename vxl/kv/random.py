@@ -15,7 +15,7 @@ from vxl.kv.scored.policy import Scored
 class RandomConfig(ScoredConfig):
     """Visual tokens drawn at random stay; the seed is the request's."""
 
-    _target_: str = "vxl.kv.by_place.random.Random"
+    _target_: str = "vxl.kv.random.Random"
     per_head: bool = False
     """Whether every layer and head draws for itself. Otherwise all keep the same."""
 

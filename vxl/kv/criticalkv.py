@@ -9,8 +9,8 @@ from vxl.errors import ConfigError
 from vxl.kv.scored.held import Held, at_least_single
 from vxl.kv.scored.ranking import best, chosen, shared
 from vxl.kv.scored.window import Shared, SharedConfig, WindowConfig, Windowed
+from vxl.llm.attention import output_weights
 from vxl.llm.decoder import Decoder
-from vxl.llm.projection import output_weights
 
 TILE = 4096
 """Entries whose projected values exist at once."""
@@ -69,7 +69,7 @@ class Critical(Shared):
         assert self.llm is not None, "the policy was not equipped with a language model"
         value_BNSH = held.values_BNSH
         heads = value_BNSH.shape[1]
-        weight_MHD = at_least_single(output_weights(self.llm, held.layer)).to(value_BNSH.dtype)
+        weight_MHD = at_least_single(output_weights(self.llm.causal_lm, held.layer)).to(value_BNSH.dtype)
         sharing = len(weight_MHD) // heads
         norm_BNS = value_BNSH.new_zeros(value_BNSH.shape[:3])
         for m, weight_HD in enumerate(weight_MHD):
@@ -85,7 +85,7 @@ class CriticalKVConfig(WindowConfig, CriticalConfig):
     """Half of the places by the attention of the question's last tokens, half by what it moves in the
     output."""
 
-    _target_: str = "vxl.kv.by_attention.criticalkv.CriticalKV"
+    _target_: str = "vxl.kv.criticalkv.CriticalKV"
 
 
 class CriticalKV(Critical, Windowed):

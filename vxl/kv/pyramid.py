@@ -1,7 +1,6 @@
 """An observing window whose lower layers keep more than the higher ones."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -9,16 +8,14 @@ from torch import Tensor
 from vxl.errors import ConfigError
 from vxl.kv.scored.columns import Columns
 from vxl.kv.scored.window import WindowConfig, Windowed
-
-if TYPE_CHECKING:
-    from vxl.llm.cache import Cache
+from vxl.llm.cache import Cache
 
 
 @dataclass(frozen=True, kw_only=True)
 class PyramidConfig(WindowConfig):
     """The entries stay that the question's last tokens attend to most; lower layers keep more of them."""
 
-    _target_: str = "vxl.kv.by_attention.pyramid.Pyramid"
+    _target_: str = "vxl.kv.pyramid.Pyramid"
     beta: float = 20.0
     """The highest layer has 1/beta of the mean budget, as long as that is no less than the window."""
 
@@ -51,7 +48,7 @@ class Pyramid(Windowed):
         super().__init__(config)
         self.beta = config.beta
 
-    def rooms(self, cache: "Cache", columns: Columns, until: int) -> list[Tensor]:
+    def rooms(self, cache: Cache, columns: Columns, until: int) -> list[Tensor]:
         """See `Scored.rooms`."""
         watched_B = columns.real_BF[:, :until].sum(dim=1)
         if self.settings.keep is not None and self.settings.of == "all":

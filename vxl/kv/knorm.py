@@ -1,7 +1,6 @@
 """Entries whose keys are short stay."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from torch import Tensor
 
@@ -10,16 +9,14 @@ from vxl.kv.scored.columns import Columns
 from vxl.kv.scored.config import ScoredConfig
 from vxl.kv.scored.held import Held
 from vxl.kv.scored.policy import Scored
-
-if TYPE_CHECKING:
-    from vxl.llm.cache import Cache
+from vxl.llm.cache import Cache
 
 
 @dataclass(frozen=True, kw_only=True)
 class KnormConfig(ScoredConfig):
     """The entries with the shortest keys stay, in every head its own."""
 
-    _target_: str = "vxl.kv.by_key.knorm.Knorm"
+    _target_: str = "vxl.kv.knorm.Knorm"
     skip_layers: int = 0
     """First layers that keep everything: the paper leaves layers 0 and 1 alone, kvpress none."""
 
@@ -44,7 +41,7 @@ class Knorm(Scored):
         """See `Scored.score`."""
         return -held.keys_BNSH.norm(dim=-1)
 
-    def rooms(self, cache: "Cache", columns: Columns, until: int) -> list[Tensor]:
+    def rooms(self, cache: Cache, columns: Columns, until: int) -> list[Tensor]:
         """See `Scored.rooms`; the first layers have room for all."""
         rooms = super().rooms(cache, columns, until)
         all_B = columns.real_BF.sum(dim=1)

@@ -15,7 +15,7 @@ from vxl.kv.scored.policy import Scored
 class QuickConfig(ScoredConfig):
     """Of each new piece the entries with the shortest keys stay, all heads together; older ones are kept."""
 
-    _target_: str = "vxl.kv.by_key.quick.Quick"
+    _target_: str = "vxl.kv.quick.Quick"
     at: Literal["chunks"] = "chunks"
     """After each piece of the prefill: the score is of the newest piece alone."""
 
@@ -40,6 +40,9 @@ class Quick(Scored):
     """
 
     per_head = False
+
+    def __init__(self, config: QuickConfig) -> None:
+        super().__init__(config)
 
     def score(self, held: Held) -> Tensor:
         """See `Scored.score`."""

@@ -13,7 +13,7 @@ from vxl.kv.scored.policy import Scored
 class KeyDiffConfig(ScoredConfig):
     """The entries stay whose keys are least like the mean key, in every head its own."""
 
-    _target_: str = "vxl.kv.by_key.keydiff.KeyDiff"
+    _target_: str = "vxl.kv.keydiff.KeyDiff"
     rotated: bool = True
     """Whether keys are compared at their positions, as in kvpress; otherwise un-rotated."""
 

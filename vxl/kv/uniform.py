@@ -18,7 +18,7 @@ BITS = 32
 class UniformConfig(ScoredConfig):
     """Visual tokens spread evenly over the video stay, in every layer and head the same."""
 
-    _target_: str = "vxl.kv.by_place.uniform.Uniform"
+    _target_: str = "vxl.kv.uniform.Uniform"
     unit: Literal["token", "group"] = "token"
     """What is spread: tokens, or whole groups while they fit the budget."""
 

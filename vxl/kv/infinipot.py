@@ -17,7 +17,7 @@ class InfiniPotConfig(ScoredConfig):
     """Half of the places for entries that differ most from the newest groups at the same place, half for
     those with the longest values, in every head its own."""
 
-    _target_: str = "vxl.kv.by_key.infinipot.InfiniPot"
+    _target_: str = "vxl.kv.infinipot.InfiniPot"
     tar: float = 0.5
     """Part of the places that temporal redundancy fills; value norms fill the rest."""
     recent: float = 0.25

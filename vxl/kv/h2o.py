@@ -1,7 +1,7 @@
 """Heavy hitters stay: entries that all tokens so far have attended to, and the newest."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from torch import Tensor
 
@@ -13,9 +13,7 @@ from vxl.kv.scored.followed import found, noted
 from vxl.kv.scored.held import Held
 from vxl.kv.scored.policy import Scored
 from vxl.kv.scored.ranking import newest
-
-if TYPE_CHECKING:
-    from vxl.llm.cache import Cache
+from vxl.llm.cache import Cache
 
 SUMS = "kv.h2o"
 """Where a cache notes each layer's sums of attention."""
@@ -25,7 +23,7 @@ SUMS = "kv.h2o"
 class H2OConfig(ScoredConfig):
     """The entries stay that have had most attention so far, and the newest, in every head its own."""
 
-    _target_: str = "vxl.kv.by_attention.h2o.H2O"
+    _target_: str = "vxl.kv.h2o.H2O"
     at: Literal["chunks"] = "chunks"
     """After each piece of the prefill. As published: with decode_every=1, too."""
     recent: float = 0.5
@@ -56,7 +54,7 @@ class H2O(Scored):
         self.recent = config.recent
         self.average = config.average
 
-    def take_in(self, cache: "Cache", columns: Columns) -> None:
+    def take_in(self, cache: Cache, columns: Columns) -> None:
         """See `Scored.take_in`: adds the attention of the newest pass."""
         known = cache.state.get(SUMS)
         sums = []
@@ -67,7 +65,7 @@ class H2O(Scored):
             sums.append(noted(cache, layer, old_BNS + new_BNS))
         cache.state[SUMS] = tuple(sums)
 
-    def dropped(self, cache: "Cache") -> None:
+    def dropped(self, cache: Cache) -> None:
         """See `Scored.dropped`: lets go of the sums of what is gone."""
         known = cache.state[SUMS]
         cache.state[SUMS] = tuple(

@@ -15,7 +15,7 @@ from vxl.kv.scored.policy import Scored
 class TOVAConfig(ScoredConfig):
     """The entries stay that the last token attends to most, all heads of a layer together."""
 
-    _target_: str = "vxl.kv.by_attention.tova.TOVA"
+    _target_: str = "vxl.kv.tova.TOVA"
     at: Literal["chunks", "question"] = "chunks"
     """When: after each piece of the prefill, by its last token (of a video, a visual one); or at the
     question, by the question's last token. As published: chunks, with decode_every=1."""
@@ -30,6 +30,9 @@ class TOVA(Scored):
 
     observers = 1
     per_head = False
+
+    def __init__(self, config: TOVAConfig) -> None:
+        super().__init__(config)
 
     def score(self, held: Held) -> Tensor:
         """See `Scored.score`."""

@@ -1,7 +1,7 @@
 """The newest entries stay: the baseline that no table may lack."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -11,9 +11,7 @@ from vxl.kv.scored.columns import Columns
 from vxl.kv.scored.config import ScoredConfig
 from vxl.kv.scored.held import Held
 from vxl.kv.scored.policy import Scored
-
-if TYPE_CHECKING:
-    from vxl.llm.cache import Cache
+from vxl.llm.cache import Cache
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +20,7 @@ class RecentConfig(ScoredConfig):
 
     budgets: ClassVar[tuple[str, ...]] = (*ScoredConfig.budgets, "groups")
 
-    _target_: str = "vxl.kv.by_place.recent.Recent"
+    _target_: str = "vxl.kv.recent.Recent"
     groups: int | None = None
     """Budget in whole groups: the last ones stay, and what is protected stays beside them."""
 
@@ -51,7 +49,7 @@ class Recent(Scored):
         """See `Scored.score`."""
         return held.index_BNS.double()
 
-    def rooms(self, cache: "Cache", columns: Columns, until: int) -> list[Tensor]:
+    def rooms(self, cache: Cache, columns: Columns, until: int) -> list[Tensor]:
         """See `Scored.rooms`; with `groups`, what is protected and the last groups' tokens."""
         if self.groups is None:
             return super().rooms(cache, columns, until)

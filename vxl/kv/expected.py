@@ -1,7 +1,7 @@
 """Entries stay that queries yet to come are expected to attend to."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -12,10 +12,8 @@ from vxl.kv.scored.columns import Columns
 from vxl.kv.scored.config import ScoredConfig
 from vxl.kv.scored.held import Held
 from vxl.kv.scored.policy import Scored
-
-if TYPE_CHECKING:
-    from vxl.llm.cache import Cache
-    from vxl.llm.rope import Rotary
+from vxl.llm.cache import Cache
+from vxl.llm.rope import Rotary
 
 QUERIES = "kv.expected"
 """Where a cache notes the moments of the queries of what was watched."""
@@ -25,7 +23,7 @@ QUERIES = "kv.expected"
 class ExpectedConfig(ScoredConfig):
     """The entries stay that later queries are expected to attend to most, weighted with the values' norms."""
 
-    _target_: str = "vxl.kv.by_attention.expected.Expected"
+    _target_: str = "vxl.kv.expected.Expected"
     at: Literal["chunks"] = "chunks"
     """After each piece of the prefill."""
     future: int = 512
@@ -73,12 +71,13 @@ class Expected(Scored):
         self.future, self.covariance = config.future, config.covariance
         self.vnorm, self.eps = config.vnorm, config.eps
 
-    def take_in(self, cache: "Cache", columns: Columns) -> None:
+    def take_in(self, cache: Cache, columns: Columns) -> None:
         """See `Scored.take_in`: adds the queries of the newest pass."""
         observed = cache.observed
         assert observed is not None, "the last pass was not observed"
         column_BQ, real_BQ = observed_columns(cache)
-        counts_BQ = real_BQ & (column_BQ >= self.settings.sinks)
+        rank_BQ = columns.rank_BF.gather(1, column_BQ.clamp(min=0))
+        counts_BQ = real_BQ & (rank_BQ >= self.settings.sinks)
         # The pass began at next - its own tokens; of a row without any, nothing counts.
         own_B = observed.columns_BQ[:, -1] + 1
         position_BQ = (cache.next_B - own_B)[:, None] + observed.columns_BQ
@@ -103,7 +102,7 @@ class Expected(Scored):
         cos_BH, sin_BH = mean_rotation(cache.rotary, cache.next_B, self.future)
         ahead_BMH = turned(mean_BMH, cos_BH[:, None], sin_BH[:, None])
         sharing = mean_BMH.shape[1] // heads
-        seen_BNS = held.valid_BNS & (held.index_BNS >= self.settings.sinks)
+        seen_BNS = held.valid_BNS & (held.of(held.columns.rank_BF) >= self.settings.sinks)
         found = key_BNSH.new_zeros(rows, heads, key_BNSH.shape[2])
         for m in range(mean_BMH.shape[1]):
             n = m // sharing
@@ -123,10 +122,10 @@ class Expected(Scored):
 
     def sure(self, held: Held) -> Tensor:
         """See `Scored.sure`: the first tokens."""
-        return held.index_BNS < self.settings.sinks
+        return held.of(held.columns.rank_BF) < self.settings.sinks
 
 
-def mean_rotation(rotary: "Rotary", next_B: Tensor, future: int) -> tuple[Tensor, Tensor]:
+def mean_rotation(rotary: Rotary, next_B: Tensor, future: int) -> tuple[Tensor, Tensor]:
     """Mean cosine and sine over the next positions, [B, H], float64."""
     position_BF = next_B[:, None] + torch.arange(future, device=next_B.device)
     cos_BFH, sin_BFH = rotary.angles(position_BF, torch.float64)

@@ -1,7 +1,6 @@
 """Entries stay that given words attend to, read behind each piece: a question before there is one."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from torch import Tensor
 
@@ -10,23 +9,23 @@ from vxl.kv.scored.columns import Columns
 from vxl.kv.scored.config import ScoredConfig
 from vxl.kv.scored.policy import picked
 from vxl.kv.scored.words import Speaking, Words, attention_of_words
-
-if TYPE_CHECKING:
-    from vxl.llm.cache import Cache
+from vxl.llm.cache import Cache
 
 
 @dataclass(frozen=True, kw_only=True)
 class ProxyConfig(ScoredConfig):
     """The entries stay that given words attend to, all heads of a layer together."""
 
-    _target_: str = "vxl.kv.by_attention.proxy.Proxy"
+    _target_: str = "vxl.kv.proxy.Proxy"
     words: Words = "<|im_end|>\n<|im_start|>assistant\n"
     """The words, or their tokens: by default what follows the user's turn in Qwen2's chat template."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.words:
-            raise ConfigError('words="" ask nothing.\n  allowed: a text, or tokens\n  e.g.  words="What happens?"')
+            raise ConfigError(
+                'words="" ask nothing.\n  allowed: a text, or tokens\n  e.g.  words="What happens?"'
+            )
         if self.at == "question":
             raise ConfigError(
                 "at=question does not go with kv=proxy, which stands in for a question.\n"
@@ -35,7 +34,8 @@ class ProxyConfig(ScoredConfig):
 
 
 class Proxy(Speaking):
-    """Score: mean over query heads and the words' tokens of their attention; one set for all heads of a layer.
+    """Score: mean over query heads and the words' tokens of their attention; one set for all heads of a
+    layer.
 
     The idea of StreamMem (arXiv 2508.15717), whose code was not found: the words are the tokens of the chat
     template that follow the user's text. Its merging of like frames and its prototype of each frame are not
@@ -44,8 +44,11 @@ class Proxy(Speaking):
 
     per_head = False
 
+    def __init__(self, config: ProxyConfig) -> None:
+        super().__init__(config)
+
     def kept(
-        self, cache: "Cache", columns: Columns, rooms: list[Tensor], first_asked: int | None
+        self, cache: Cache, columns: Columns, rooms: list[Tensor], first_asked: int | None
     ) -> list[Tensor]:
         """See `Scored.kept`."""
         scores = attention_of_words(cache, self.reader, self.tokens_of("proxy", "words"), columns)

@@ -1,7 +1,6 @@
 """Attention of proxy questions and recency, mixed by layer: short memory below, long memory above."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -12,9 +11,7 @@ from vxl.kv.scored.columns import Columns
 from vxl.kv.scored.config import ScoredConfig
 from vxl.kv.scored.policy import picked
 from vxl.kv.scored.words import Speaking, Words, attention_of_words
-
-if TYPE_CHECKING:
-    from vxl.llm.cache import Cache
+from vxl.llm.cache import Cache
 
 STEEP, FLAT = 20.0, 0.5
 """How fast weights fall with age: in the short layers, and above the highest of the layers between."""
@@ -26,16 +23,17 @@ FROM_ABOVE = (0.1, 0.3, 0.4)
 
 @dataclass(frozen=True, kw_only=True)
 class HermesConfig(ScoredConfig):
-    """The newest entries stay in the lower layers, those that a proxy question attends to in the higher ones."""
+    """The newest entries stay in the lower layers, those that a proxy question attends to in the higher
+    ones."""
 
-    _target_: str = "vxl.kv.by_attention.hermes.Hermes"
+    _target_: str = "vxl.kv.hermes.Hermes"
     short: float = 0.3
     """Part of the layers, the lowest ones, that go by recency alone."""
     long: float = 0.3
     """Part of the layers, the highest ones, that go by attention alone."""
     local_question: Words = (
-        "Describe the current scene in detail, focusing on specific objects, fine-grained actions, and spatial "
-        "relationships."
+        "Describe the current scene in detail, focusing on specific objects, fine-grained actions, and "
+        "spatial relationships."
     )
     """What is asked about the present scene, in the layers between too: a text, or its tokens."""
     global_question: Words = (
@@ -54,7 +52,9 @@ class HermesConfig(ScoredConfig):
                 "  allowed: 0 or more each, 1 together at most\n  e.g.  short=0.3 long=0.3"
             )
         if not self.local_question or not self.global_question:
-            raise ConfigError("kv=hermes needs a local_question and a global_question.\n  give a text, or tokens")
+            raise ConfigError(
+                "kv=hermes needs a local_question and a global_question.\n  give a text, or tokens"
+            )
         if self.at == "question":
             raise ConfigError(
                 "at=question does not go with kv=hermes, which stands in for a question.\n"
@@ -63,22 +63,26 @@ class HermesConfig(ScoredConfig):
 
 
 class Hermes(Speaking):
-    """Score: (1 - alpha_l) * attention + alpha_l * exp(-k_l * age), both stretched to 0..1 in each layer; then
-    from the second highest layer down s_l = (1 - g_l) s_l + g_l s_(l+1). One set for all heads of a layer.
+    """Score: (1 - alpha_l) * attention + alpha_l * exp(-k_l * age), both stretched to 0..1 in each layer;
+    then from the second highest layer down s_l = (1 - g_l) s_l + g_l s_(l+1). One set for all heads of a
+    layer.
 
-    HERMES (arXiv 2601.14724, section 3; haowei-freesky/HERMES, inference/llavaov_online_official.py). With the
-    published code's sdpa or flash attention the proxy questions never run through the layers: each layer's
-    queries come from the embeddings, without a mask among them. Here they are the true ones. From the second
-    question on the published proxies name the last question and answer; here they do not, so that an answer
-    does not depend on what was asked before. The mean of what is dropped, which the published code leaves in the
-    long layers as one entry, is left out, and so is moving positions only near the model's limit (`compact`
-    moves them at every act).
-    """
+    HERMES (arXiv 2601.14724, section 3; haowei-freesky/HERMES, inference/llavaov_online_official.py). With
+    the published code's sdpa or flash attention the proxy questions never run through the layers: each
+    layer's queries come from the embeddings, without a mask among them. Here they are the true ones. From the
+    second question on the published proxies name the last question and answer; here they do not, so that an
+    answer does not depend on what was asked before. The mean of what is dropped, which the published code
+    leaves in the long layers as one entry, is left out, and so is moving positions only near the model's
+    limit (`compact` moves them at every act)."""
 
     per_head = False
 
+    def __init__(self, config: HermesConfig) -> None:
+        super().__init__(config)
+        self.short, self.long = config.short, config.long
+
     def kept(
-        self, cache: "Cache", columns: Columns, rooms: list[Tensor], first_asked: int | None
+        self, cache: Cache, columns: Columns, rooms: list[Tensor], first_asked: int | None
     ) -> list[Tensor]:
         """See `Scored.kept`."""
         local, whole, mixed = (
@@ -90,7 +94,7 @@ class Hermes(Speaking):
             )
         )
         layers = len(rooms)
-        below, above = borders(layers, self.config.short, self.config.long)
+        below, above = borders(layers, self.short, self.long)
         read = [local[n] if n < below else whole[n] if n >= above else mixed[n] for n in range(layers)]
         held = [self.held(cache, n, columns, room, first_asked) for n, room in enumerate(rooms)]
         scores = [torch.zeros_like(attention_B1S) for attention_B1S in read]

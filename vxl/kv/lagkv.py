@@ -1,7 +1,7 @@
 """Entries stay that stand out against the partition that follows theirs."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -12,9 +12,7 @@ from vxl.kv.scored.config import ScoredConfig
 from vxl.kv.scored.followed import Followed, found, noted
 from vxl.kv.scored.held import Held
 from vxl.kv.scored.policy import Scored
-
-if TYPE_CHECKING:
-    from vxl.llm.cache import Cache
+from vxl.llm.cache import Cache
 
 STATE = "kv.lagkv"
 """Where a cache notes its partitions' scores."""
@@ -24,7 +22,7 @@ STATE = "kv.lagkv"
 class LagKVConfig(ScoredConfig):
     """Tokens are scored in partitions of `lag`, each against the next one's range; the best stay."""
 
-    _target_: str = "vxl.kv.by_key.lagkv.LagKV"
+    _target_: str = "vxl.kv.lagkv.LagKV"
     at: Literal["chunks"] = "chunks"
     """After each piece of the prefill."""
     lag: int = 128
@@ -73,10 +71,10 @@ class LagKV(Scored):
 
     def counted(self, columns: Columns) -> Tensor:
         """Columns that belong to partitions, bool [B, F]."""
-        column_F = torch.arange(columns.kind_BF.shape[1], device=columns.kind_BF.device)
-        return columns.real_BF & ~self.protected(columns) & (column_F >= self.settings.sinks)
+        later_BF = columns.rank_BF >= self.settings.sinks
+        return columns.real_BF & ~self.protected(columns) & later_BF
 
-    def take_in(self, cache: "Cache", columns: Columns) -> None:
+    def take_in(self, cache: Cache, columns: Columns) -> None:
         """See `Scored.take_in`: scores partitions whose next is whole."""
         rooms = self.rooms(cache, columns, cache.fed)
         protected_B = self.protected(columns).sum(dim=1)
@@ -146,7 +144,7 @@ class LagKV(Scored):
                 f"  e.g.  kv.tokens={2 * (tokens + 2 * self.lag - least)}   or  kv.lag={max(2, least // 4)}"
             )
 
-    def dropped(self, cache: "Cache") -> None:
+    def dropped(self, cache: Cache) -> None:
         """See `Scored.dropped`: lets go of the scores of what is gone."""
         known: Scores = cache.state[STATE]
         kept = (
@@ -163,9 +161,9 @@ class LagKV(Scored):
         score_BNS = found(held.cache, held.layer, layer, heads, dtype)
         score_BNS = torch.where(score_BNS > 0, score_BNS - 1, 1.0)
         # Nothing scored yet: the newest stay.
-        age_BNS = held.index_BNS.to(dtype) / max(1, held.cache.fed)
+        age_BNS = held.of(held.columns.rank_BF).to(dtype) / max(1, held.cache.fed)
         early_B = known.done_B == 0
-        first_BNS = held.index_BNS < self.settings.sinks
+        first_BNS = held.of(held.columns.rank_BF) < self.settings.sinks
         age_BNS = age_BNS.masked_fill(first_BNS, 1.0).expand_as(score_BNS)
         return torch.where(early_B[:, None, None], age_BNS, score_BNS)
 

@@ -1,1 +1,0 @@
-"""Policies whose score is computed from keys and values, without any query."""

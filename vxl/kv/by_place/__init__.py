@@ -1,1 +1,0 @@
-"""Policies whose score is where an entry stands: baselines that read neither keys nor queries."""
