@@ -129,7 +129,9 @@ def _check(facts: dict[str, Any], folder: Path, model: VideoLanguageModel) -> No
 
 def _shown(kv: dict[str, Any]) -> str:
     name = kv["_target_"].split(".")[-2]
-    return " ".join([f"kv={name}", *(f"kv.{k}={v}" for k, v in kv.items() if k != "_target_")])
+    return " ".join(
+        [f"kv={name}", *(f"kv.{k}={v}" for k, v in kv.items() if k != "_target_" and v is not None)]
+    )
 
 
 def _read(facts: dict[str, Any], folder: Path, model: VideoLanguageModel) -> Context:
