@@ -14,7 +14,7 @@ BIN := .venv/bin
 SPREAD := -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
 READY := .venv/ready
 
-.PHONY: train small test test-slow test-all test-kills test-grid test-slurm test-lowest lint format bench clean
+.PHONY: train small test test-slow test-all test-kills test-grid test-slurm test-lowest test-mutants tree lint format bench clean
 
 train: $(READY)  ## train model=tiny on the embedded clips (minutes on a CPU)
 	$(BIN)/python train.py $(ARGS)
@@ -39,8 +39,15 @@ test-kills: $(READY)  ## twenty random kills of one run, for 0 and 2 data worker
 
 test-slurm: $(READY)  ## cluster=slurm, against a SLURM in a temporary folder (needs slurm-wlm and munge)
 	VXL_TEST_SLURM=1 $(BIN)/python -m pytest tests/cluster $(ARGS)
+
 test-grid: $(READY)  ## every strategy resumed under every other; differences go into experiments/
 	VXL_GRID=experiments/051_strategies/results.json $(BIN)/python -m pytest -m grid -s $(ARGS)
+
+test-mutants: $(READY)  ## break one line at a time, and see whether the quick tests of its room fail (hours)
+	$(BIN)/python -m tests.mutants.run $(ARGS)
+
+tree: $(READY)  ## write the floors and the tree of files into docs/architecture.md
+	$(BIN)/python -m tests.test_architecture
 
 lint: $(READY)
 	$(BIN)/ruff check .
