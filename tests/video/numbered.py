@@ -64,6 +64,37 @@ def write(
     return path
 
 
+def squares_of(frames_FCHW: Tensor) -> list[int]:
+    """What numbers the frames of `tests/video/files` spell: 14 squares of 10 pixels, the lowest bit first."""
+    squares_FB = torch.stack(
+        [
+            frames_FCHW[:, :, 10:22, 10 + 10 * bit : 16 + 10 * bit].float().mean((1, 2, 3))
+            for bit in range(14)
+        ],
+        dim=1,
+    )
+    return ((squares_FB > 128).long() * 2 ** torch.arange(14)).sum(dim=1).tolist()
+
+
+def remux(source: Path, target: Path, keep: Callable[[int, av.Packet], bool]) -> Path:
+    """Copies the packets of a video for which `keep(number, packet)` holds, without encoding them again."""
+    with av.open(str(source)) as container, av.open(str(target), "w") as copy:
+        stream = copy.add_stream_from_template(container.streams.video[0])
+        for number, packet in enumerate(container.demux(video=0)):
+            if packet.size and keep(number, packet):
+                packet.stream = stream
+                copy.mux(packet)
+    return target
+
+
+def without_rate(path: Path) -> Path:
+    """Takes the frame rate out of a webm, as browsers write it: its element becomes one that says nothing."""
+    data = path.read_bytes()
+    element = data.index(b"\x23\xe3\x83\x84")
+    path.write_bytes(data[:element] + b"\xec\x86" + bytes(6) + data[element + 8 :])
+    return path
+
+
 def hidden(packet: av.Packet) -> Iterator[av.Packet]:
     """A copy of a VP8 key frame that is decoded but not shown, as its alternate reference frames are."""
     if packet.is_keyframe and packet.pts:

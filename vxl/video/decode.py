@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from vxl.errors import ConfigError, DataError
+from vxl.video.container import Source
 from vxl.video.decoder_opencv import OpenCVReader
 from vxl.video.decoder_pyav import PyAVReader
 from vxl.video.decoder_torchcodec import TorchcodecReader
-from vxl.video.probe import Source, VideoInfo
+from vxl.video.probe import VideoInfo
 from vxl.video.transform import PixelSpec, resize_FCHW
 
 

@@ -15,16 +15,10 @@ from av.video.reformatter import VideoReformatter
 from torch import Tensor
 
 from vxl.errors import DataError
-from vxl.video.probe import (
-    FrameIndex,
-    Source,
-    VideoInfo,
-    describe,
-    header_frames,
-    index_frames,
-    opened,
-    packets_of,
-)
+from vxl.video.container import Source, opened, packets_of
+from vxl.video.frame_index import FrameIndex, header_index, index_frames
+from vxl.video.orientation import Orientation, orientation_of
+from vxl.video.probe import VideoInfo, describe
 
 log = logging.getLogger(__name__)
 
@@ -53,13 +47,16 @@ class PyAVReader:
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> "PyAVReader":
-        context = opened(self._source, name=self._given_name, threads=self._threads)
-        self._container, self._stream, self.name = self._stack.enter_context(context)
-        self._index: FrameIndex | None = None
-        self._fresh = True  # at the start of the file, nothing read yet
+        self._open()
+        self._walked = False  # whether the index comes from all packets, so that it leads to key frames
         try:
-            frames = header_frames(self._container, self._stream) or self._numbered().frames
-            self.info = describe(self._stream, frames, self.name)
+            index = header_index(self._container, self._stream)
+            if index is None:
+                self._index = self._numbered()
+            else:
+                self._fresh = False  # its first packets have been read
+                self._index = index
+            self.info = describe(self._container, self._stream, self._index, self.name)
         except BaseException:
             self._stack.close()
             raise
@@ -73,16 +70,24 @@ class PyAVReader:
     def frames(self, indices: Sequence[int] | np.ndarray) -> Iterator[Tensor]:
         """Decodes frames one by one, holding no more than the decoder does.
 
+        A frame is told by its time stamp wherever the file has them, so that a number is the same picture
+        however it is reached, also behind damage.
+
         Args:
-            indices: Strictly ascending, as a straight read counts them.
+            indices: Strictly ascending numbers of frames, in the order in which they are shown.
 
         Yields:
             uint8 RGB [1, C, H, W] with the channels last in memory, upright.
 
         Raises:
-            DataError: The file ends or breaks off before the last of them.
+            DataError: The file ends or is damaged where one of them should be.
         """
-        to_rgb = _Converter()
+        to_rgb = RgbConverter()
+        for picture in self.pictures(indices):
+            yield to_rgb(picture)
+
+    def pictures(self, indices: Sequence[int] | np.ndarray) -> Iterator[av.video.frame.VideoFrame]:
+        """Like `frames`, but FFmpeg's own pictures, as they are stored."""
         wanted = [int(index) for index in indices]
         done = 0
         if self._worth_jumping(wanted):
@@ -90,24 +95,58 @@ class PyAVReader:
             if index.seekable and wanted[-1] < index.frames:
                 try:
                     for frame in self._jump(wanted, index):
-                        yield to_rgb(frame)
+                        yield frame
                         done += 1
                 except (_LostError, av.FFmpegError) as reason:
                     log.debug("%s: reading straight on, seeking failed: %s", self.name, reason)
-        if done < len(wanted):
-            for frame in self._straight(wanted[done:]):
-                yield to_rgb(frame)
+        while done < len(wanted):
+            try:
+                for frame in self._straight(wanted[done:]):
+                    yield frame
+                    done += 1
+            except _LostError as reason:  # the table in the header is not what the packets are
+                index = self._numbered()
+                if index.frames != self.info.frames:
+                    raise DataError(
+                        f"{self.name}: {self.info.frames} frames by its header, {index.frames} in it "
+                        f"({reason}).\n"
+                        "  the file is damaged: copy it again, or leave it out"
+                    ) from reason
+
+    @property
+    def stream(self) -> av.video.stream.VideoStream:
+        """The file's video as FFmpeg describes it."""
+        return self._stream
+
+    def stamp(self, number: int) -> float | None:
+        """The time stamp of a frame in seconds, as the container has it; None where it has none."""
+        if not self._index.stamped:
+            return None
+        return float(int(self._index.pts_N[number]) * (self._stream.time_base or 0))
+
+    def _open(self) -> None:
+        context = opened(self._source, name=self._given_name, threads=self._threads)
+        self._container, self._stream, self.name = self._stack.enter_context(context)
+        self._fresh = True  # at the start of the file, nothing read yet
+
+    def _at_start(self) -> None:
+        """Seeking back to the very start is not exact in every container; opening is."""
+        if not self._fresh:
+            self._stack.close()
+            self._open()
+        self._fresh = False
 
     def _worth_jumping(self, wanted: list[int]) -> bool:
         """Whether the gaps between wanted frames could save more than numbering the packets costs."""
         gaps_F = np.diff(np.array([-1, *wanted]))
         spared = int(np.maximum(gaps_F - 1 - JUMP, 0).sum())
-        return spared > (0.0 if self._index else NUMBERING * self.info.frames)
+        return spared > (0.0 if self._walked else NUMBERING * self.info.frames)
 
     def _numbered(self) -> FrameIndex:
-        if self._index is None:
-            self._fresh = False
-            self._index = index_frames(self._container, self._stream, self.name)
+        if not self._walked:
+            self._at_start()
+            self._index = index_frames(self._container, self._stream, self.name, self._source)
+            self._walked = True
         return self._index
 
     def _jump(self, wanted: list[int], index: FrameIndex) -> Iterator[av.video.frame.VideoFrame]:
@@ -153,48 +192,65 @@ class PyAVReader:
         raise _LostError(f"no key frame at time stamp {pts}")
 
     def _straight(self, wanted: list[int]) -> Iterator[av.video.frame.VideoFrame]:
-        """Decodes from the file's first frame, counting."""
-        if not self._fresh:  # seeking back to the very start is not exact in every container; opening is
-            self._stack.close()
-            context = opened(self._source, name=self._given_name, threads=self._threads)
-            self._container, self._stream, self.name = self._stack.enter_context(context)
-        self._fresh = False
-        remaining = iter(wanted)
+        """Decodes from the file's first frame, telling frames by their stamps or, without them, counting."""
+        self._at_start()
+        index, remaining = self._index, iter(wanted)
         target = next(remaining)
         count = 0
-        failure = None
+        failure: av.FFmpegError | None = None
         try:
-            for packet in packets_of(self._container, self._stream):
-                for frame in packet.decode():
-                    if count == target:
-                        yield frame
-                        following = next(remaining, None)
-                        if following is None:
-                            return
-                        target = following
-                    count += 1
+            for frame in self._shown():
+                position: int | None = count
+                if index.stamped:
+                    position = index.position(frame.pts)
+                    if position is None:
+                        if not self._walked:
+                            raise _LostError(f"no frame was to come at time stamp {frame.pts}")
+                        continue  # shown again, or out of the damaged
+                count += 1
+                if position < target:
+                    continue
+                if position > target:
+                    break
+                yield frame
+                following = next(remaining, None)
+                if following is None:
+                    return
+                target = following
         except av.FFmpegError as error:
             failure = error
         reason = f" ({failure.strerror})" if failure is not None else ""
         raise DataError(
-            f"{self.name}: frame {target} of {self.info.frames} is wanted, but only {count} can be decoded"
-            f"{reason}.\n  the file is truncated or damaged: copy it again, or leave it out"
+            f"{self.name}: frame {target} of {self.info.frames} is wanted, but it can't be decoded{reason}; "
+            f"{count} frames could.\n  the file is truncated or damaged: copy it again, or leave it out"
         ) from failure
 
+    def _shown(self) -> Iterator[av.video.frame.VideoFrame]:
+        """All frames from where the container stands."""
+        for packet in packets_of(self._container, self._stream):
+            try:
+                frames = packet.decode()
+            except av.InvalidDataError:
+                if not self._index.stamped:
+                    raise
+                continue  # the frames behind the damage still say which they are
+            yield from frames
 
-class _Converter:
+
+class RgbConverter:
     """Turns FFmpeg's frames into RGB tensors; keeps the scaler, which costs as much to make as to use."""
 
     def __init__(self) -> None:
         self._scaler = VideoReformatter()
 
     def __call__(self, frame: av.video.frame.VideoFrame) -> Tensor:
+        """uint8 RGB [1, C, H, W] of a picture, upright."""
         # A data worker has one core: more threads than that make the conversion half as fast.
         rgb = self._scaler.reformat(frame, format="rgb24", threads=1)
         plane, height, width = rgb.planes[0], rgb.height, rgb.width
         lines_HL = torch.frombuffer(plane, dtype=torch.uint8).view(-1, plane.line_size)
         pixels_HWC = lines_HL[:height, : 3 * width].reshape(height, width, 3)
-        turns = round(frame.rotation / 90) % 4  # a phone held upright writes turned frames and says so
-        if turns:
-            pixels_HWC = torch.rot90(pixels_HWC, turns, dims=(0, 1)).contiguous()
+        orientation = orientation_of(frame)
+        if orientation != Orientation():
+            pixels_HWC = orientation.upright(pixels_HWC).contiguous()
         return pixels_HWC.permute(2, 0, 1)[None]

@@ -7,14 +7,23 @@ import numpy as np
 from torch import Tensor
 
 from vxl.errors import ConfigError, DataError
-from vxl.video.probe import Source, VideoInfo, as_readable, probe, source_name
+from vxl.video.container import Source, as_readable
+from vxl.video.decoder_pyav import PyAVReader
+from vxl.video.orientation import Orientation, orientation_of
+from vxl.video.probe import VideoInfo
 
 # Frames decoded by one call: as many as are in memory at once.
 CALL = 16
 
+# Seconds by which a time stamp that torchcodec gives may differ from the frame's: it counts in floats.
+SAME_TIME = 1e-4
+
 
 class TorchcodecReader:
-    """One video, opened; see `vxl.video.decoder_pyav.PyAVReader`."""
+    """One video, opened; see `vxl.video.decoder_pyav.PyAVReader`.
+
+    Frames are numbered by PyAV's index and asked for by their time stamps, since torchcodec counts packets.
+    """
 
     name: str
     info: VideoInfo
@@ -34,15 +43,24 @@ class TorchcodecReader:
                 '  type  pip install "vxl[torchcodec]"  (and install FFmpeg), or use decoder=pyav'
             ) from error
         self._decoder_class = VideoDecoder
-        self._source, self.name, self._threads = source, name or source_name(source), threads
+        self._source, self._threads = source, threads
+        self._reference = PyAVReader(source, name=name)
 
     def __enter__(self) -> "TorchcodecReader":
-        self.info = probe(self._source, name=self.name)
+        self._reference.__enter__()
+        self.name, self.info = self._reference.name, self._reference.info
+        readable = as_readable(self._source)
+        if isinstance(readable, str) and ":" in readable:  # FFmpeg would take it for an address
+            readable = f"file:{readable}"
         try:
             self._decoder = self._decoder_class(
-                as_readable(self._source), seek_mode="exact", num_ffmpeg_threads=self._threads
+                readable,
+                stream_index=self._reference.stream.index,
+                seek_mode="exact",
+                num_ffmpeg_threads=self._threads,
             )
         except (RuntimeError, ValueError) as error:
+            self._reference.__exit__(None, None, None)
             raise DataError(f"{self.name}: torchcodec can't read it as a video: {error}") from error
         return self
 
@@ -50,20 +68,42 @@ class TorchcodecReader:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         del self._decoder
+        self._reference.__exit__(kind, error, trace)
 
     def frames(self, indices: Sequence[int] | np.ndarray) -> Iterator[Tensor]:
-        """Decodes strictly ascending frames; yields uint8 RGB [1, C, H, W].
+        """Decodes strictly ascending frames; yields uint8 RGB [1, C, H, W], upright.
 
         Raises:
-            DataError: The file ends or breaks off before the last of them.
+            DataError: The file ends or is damaged where one of them should be.
         """
         wanted = [int(index) for index in indices]
+        stored = next(self._reference.pictures(wanted[:1]))
+        orientation, turns = orientation_of(stored), round(stored.rotation / 90) % 4
         for some in (wanted[at : at + CALL] for at in range(0, len(wanted), CALL)):
-            try:
-                frames_FCHW = self._decoder.get_frames_at(indices=some).data
-            except (RuntimeError, IndexError, ValueError) as error:
+            for frame_1CHW in self._decoded(some).split(1):
+                yield _upright(frame_1CHW, orientation, turns) if orientation.mirrored else frame_1CHW
+
+    def _decoded(self, some: list[int]) -> Tensor:
+        """frames_FCHW of a few numbers."""
+        stamps = [stamp for number in some if (stamp := self._reference.stamp(number)) is not None]
+        try:
+            if len(stamps) < len(some):
+                return self._decoder.get_frames_at(indices=some).data
+            batch = self._decoder.get_frames_played_at(seconds=[stamp + SAME_TIME for stamp in stamps])
+        except (RuntimeError, IndexError, ValueError) as error:
+            raise DataError(
+                f"{self.name}: frames {some[0]} to {some[-1]} of {self.info.frames} can't be decoded: {error}"
+            ) from error
+        for number, stamp, got in zip(some, stamps, batch.pts_seconds.tolist(), strict=True):
+            if abs(got - stamp) > SAME_TIME:
                 raise DataError(
-                    f"{self.name}: frames {some[0]} to {some[-1]} of {self.info.frames} can't be decoded: "
-                    f"{error}"
-                ) from error
-            yield from frames_FCHW.split(1)
+                    f"{self.name}: frame {number} of {self.info.frames} is wanted, but torchcodec can't "
+                    "decode it.\n  the file is truncated or damaged: copy it again, or leave it out"
+                )
+        return batch.data
+
+
+def _upright(turned_1CHW: Tensor, orientation: Orientation, turns: int) -> Tensor:
+    """A mirrored picture that torchcodec has turned: turned back, then mirrored."""
+    stored_HWC = turned_1CHW[0].permute(1, 2, 0).rot90(-turns, dims=(0, 1))
+    return orientation.upright(stored_HWC).contiguous().permute(2, 0, 1)[None]

@@ -9,8 +9,9 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from vxl.errors import DataError
+from vxl.video.container import Source, as_readable, source_name
 from vxl.video.decode import Reader, open_video, read, read_on
-from vxl.video.probe import Source, VideoInfo, as_readable, source_name
+from vxl.video.probe import VideoInfo
 from vxl.video.sample import Sampler, Selection
 from vxl.video.transform import PixelSpec, resize_FCHW
 
@@ -104,7 +105,8 @@ def stream_video(
 
 def _select(sampler: Sampler, reader: Reader, start: float | None, end: float | None) -> Selection:
     try:
-        return sampler.select(reader.info.frames, reader.info.fps, start, end)
+        info = reader.info
+        return sampler.select(info.frames, info.fps, start, end, begins=info.begins, times_F=info.times_F)
     except DataError as error:
         raise DataError(f"{reader.name}: {error}") from error
 

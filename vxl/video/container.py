@@ -1,0 +1,135 @@
+"""Opening a video file: local paths only, the right stream of it, and words for what can't be read."""
+
+import io
+import os
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from typing import BinaryIO
+
+import av
+import av.container
+import av.packet
+import av.stream
+import av.video.stream
+
+from vxl.errors import DataError
+
+Source = str | os.PathLike[str] | bytes | BinaryIO
+"""Where a video (or an image) is: a local path, the bytes themselves, or an open binary file."""
+
+PICTURES = av.stream.Disposition.attached_pic | av.stream.Disposition.timed_thumbnails
+"""Marks of streams that hold a cover or thumbnails instead of a video."""
+
+
+@contextmanager
+def opened(
+    source: Source,
+    *,
+    name: str | None = None,
+    threads: int = 1,
+    options: dict[str, str] | None = None,
+) -> Generator[tuple[av.container.InputContainer, av.video.stream.VideoStream, str]]:
+    """Opens a video for one use and closes it after: (container, its video stream, its name in messages).
+
+    FFmpeg's errors inside the block become DataErrors that name the video.
+
+    Args:
+        source: Path, bytes, or open file.
+        name: What to call the video in messages, by default its path.
+        threads: Threads of the decoder; 0 for as many as there are cores.
+        options: Of FFmpeg's decoder.
+
+    Raises:
+        DataError: Absent, unreadable, or without a video stream.
+    """
+    name = name or source_name(source)
+    container = None
+    try:
+        container = av.open(ffmpeg_source(source), mode="r", metadata_errors="replace")
+        stream = video_stream(container, name)
+        if stream.codec_context is None:
+            raise DataError(f"{name}: this build of FFmpeg has no decoder for the file's video codec.")
+        stream.codec_context.thread_count = threads
+        stream.codec_context.thread_type = "SLICE" if threads == 1 else "AUTO"
+        if options:
+            stream.codec_context.options = options
+        yield container, stream, name
+    except FileNotFoundError as error:
+        raise DataError(f"{name}: no such file.\n  check the path, or the folder of the videos") from error
+    except (av.FFmpegError, PermissionError, IsADirectoryError) as error:
+        raise DataError(unreadable(source, name, error)) from error
+    finally:
+        if container is not None:
+            container.close()
+
+
+def video_stream(container: av.container.InputContainer, name: str) -> av.video.stream.VideoStream:
+    """The stream that players show: the default one, or FFmpeg's choice; never a cover.
+
+    Raises:
+        DataError: The file holds no video.
+    """
+    videos = [stream for stream in container.streams.video if not stream.disposition & PICTURES]
+    if not videos:
+        found = {stream.type for stream in container.streams if stream not in container.streams.video}
+        found |= {"a cover picture"} if container.streams.video else set()
+        kinds = ", ".join(sorted(found)) or "nothing"
+        raise DataError(f"{name}: no video in this file.\n  got: {kinds}\n  expected: a video stream")
+    best = container.streams.best("video")
+    return next((stream for stream in videos if best is not None and stream.index == best.index), videos[0])
+
+
+def packets_of(
+    container: av.container.InputContainer, stream: av.video.stream.VideoStream
+) -> Iterator[av.packet.Packet]:
+    """A video stream's packets, from where the container stands."""
+    try:
+        yield from container.demux(stream)
+    except IndexError as error:  # PyAV, where a packet names a stream that the header does not
+        raise av.InvalidDataError(0, "damaged packets") from error
+
+
+def unreadable(source: Source, name: str, error: Exception) -> str:
+    """Words for a file that FFmpeg gives up on."""
+    reason = getattr(error, "strerror", None) or str(error)
+    size = source_bytes(source)
+    got = "" if size is None else f"\n  got: {size:,} bytes"
+    return (
+        f"{name}: can't be read as a video: {reason}.{got}\n"
+        "  expected: a whole mp4, mkv, webm or other video; if truncated: copy it again, or leave it out"
+    )
+
+
+def source_name(source: Source) -> str:
+    """What to call a source in messages."""
+    if isinstance(source, bytes | bytearray | memoryview):
+        return f"<{len(source):,} bytes>"
+    if isinstance(source, str | os.PathLike):
+        return os.fspath(source)
+    return str(getattr(source, "name", "<file>"))
+
+
+def source_bytes(source: Source) -> int | None:
+    """Size of a source, where it is cheap to know."""
+    if isinstance(source, bytes | bytearray | memoryview):
+        return len(source)
+    path = source if isinstance(source, str | os.PathLike) else getattr(source, "name", None)
+    return os.path.getsize(path) if isinstance(path, str | os.PathLike) and os.path.isfile(path) else None
+
+
+def as_readable(source: Source) -> str | BinaryIO:
+    """What Pillow and others open: a path, or a file at its start that can seek."""
+    if isinstance(source, bytes | bytearray | memoryview):
+        return io.BytesIO(source)
+    if isinstance(source, str | os.PathLike):
+        return os.fspath(source)
+    if not source.seekable():
+        return io.BytesIO(source.read())
+    source.seek(0)
+    return source
+
+
+def ffmpeg_source(source: Source) -> str | BinaryIO:
+    """What FFmpeg opens: `file:PATH`, so that a colon in a path names no protocol, or an open file."""
+    readable = as_readable(source)
+    return f"file:{readable}" if isinstance(readable, str) else readable
