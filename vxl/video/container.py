@@ -89,6 +89,16 @@ def packets_of(
         raise av.InvalidDataError(0, "damaged packets") from error
 
 
+def tagged_seconds(stream: av.video.stream.VideoStream) -> float | None:
+    """When the video ends by its tag, which mkv and webm have instead of a table of frames."""
+    parts = stream.metadata.get("DURATION", "").split(":")
+    try:
+        hours, minutes, seconds = (float(part) for part in parts)
+    except ValueError:
+        return None
+    return 3600 * hours + 60 * minutes + seconds
+
+
 def unreadable(source: Source, name: str, error: Exception) -> str:
     """Words for a file that FFmpeg gives up on."""
     reason = getattr(error, "strerror", None) or str(error)

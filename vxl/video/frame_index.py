@@ -14,7 +14,7 @@ import av.video.stream
 import numpy as np
 
 from vxl.errors import DataError
-from vxl.video.container import Source, packets_of
+from vxl.video.container import Source, packets_of, tagged_seconds
 from vxl.video.shown_frames import count_shown, is_hidden, shown_stamps
 
 # In these codecs a packet of data is one shown frame, or its first bytes say that it is none.
@@ -280,7 +280,7 @@ def _refuse_truncated(
     Raises:
         DataError: The file ends before.
     """
-    promised = _tagged_seconds(stream) if "matroska" in container.format.name else None
+    promised = tagged_seconds(stream) if "matroska" in container.format.name else None
     if promised is None or not index.stamped:
         return
     gaps_N = np.diff(index.pts_N)
@@ -292,13 +292,3 @@ def _refuse_truncated(
             f"{held:.1f} s ({index.frames} frames).\n  got: {container.size:,} bytes\n"
             "  copy the file again, or leave it out"
         )
-
-
-def _tagged_seconds(stream: av.video.stream.VideoStream) -> float | None:
-    """When the video ends by its tag, which mkv and webm have instead of a table of frames."""
-    parts = stream.metadata.get("DURATION", "").split(":")
-    try:
-        hours, minutes, seconds = (float(part) for part in parts)
-    except ValueError:
-        return None
-    return 3600 * hours + 60 * minutes + seconds
