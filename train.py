@@ -1,6 +1,6 @@
 """Train a model: `python train.py model=videoxl2 size=tiny`, or a sweep of it: `… +sweep=compression`.
 
-What happens, in order, is `vxl.train.run.run`; every option is listed by `vxl explain`.
+What happens, in order, is `vxl.train.run.train_or_resume`; every option is listed by `vxl explain`.
 """
 
 from typing import TYPE_CHECKING
@@ -25,9 +25,9 @@ def main(config: "TrainConfig", composed: str) -> None:
 
         replay(config, Console())
     else:
-        from vxl.train.run import run
+        from vxl.train.run import train_or_resume
 
-        run(config, composed)
+        train_or_resume(config, composed)
 
 
 if __name__ == "__main__":

@@ -45,7 +45,7 @@ def files() -> dict[str, Path]:
 
 
 FILES = files()
-TO_SPLIT = {"vxl.llm.cache", "vxl.llm.decoder", "vxl.prefill.summarizing", "vxl.train.run", "vxl.kv.vst"}
+TO_SPLIT = {"vxl.llm.cache", "vxl.llm.decoder", "vxl.prefill.summarizing", "vxl.kv.vst"}
 
 
 def imports(file: Path) -> set[str]:

@@ -50,7 +50,7 @@ def gathered(value: T) -> list[T]:
     return found
 
 
-def most(calls: int, module: nn.Module) -> int:
+def calls_on_every_rank(calls: int, module: nn.Module) -> int:
     """How often to call `module`: the most that any rank needs where it is sharded, else `calls`.
 
     All ranks must ask together, in the forward pass of the model.

@@ -70,7 +70,7 @@ class Parts(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class Output:
+class TrainOutput:
     """What a batch gives. S counts its supervised tokens, row after row."""
 
     loss_sum: Tensor
@@ -160,7 +160,7 @@ class VideoLanguageModel(nn.Module):
             return embeds_BTD
         return embeds_BTD.masked_scatter(layout.visual_BT[..., None], visual_GKD.to(embeds_BTD.dtype))
 
-    def forward(self, batch: Batch) -> Output:
+    def forward(self, batch: Batch) -> TrainOutput:
         """The loss of a batch; only supervised positions go through the output layer."""
         shows = len(batch.frames_FCHW) > 0
         visual_GKD = self.encode(batch.frames_FCHW) if shows else None
@@ -185,7 +185,7 @@ class VideoLanguageModel(nn.Module):
         logits_QV = hidden_SD.new_zeros(0, self.llm.vocab)
         if len(batch.answer_at_Q):
             logits_QV = self.llm.logits(hidden_SD.detach()[batch.answer_at_Q]).detach()
-        return Output(loss, len(labels_S), hidden_SD, logits_QV, labels_S, numbers=numbers)
+        return TrainOutput(loss, len(labels_S), hidden_SD, logits_QV, labels_S, numbers=numbers)
 
     def _nothing_seen(self) -> Tensor:
         """A zero that a black group leads to: in a batch of text alone it keeps every parameter in the graph

@@ -39,7 +39,7 @@ from vxl.relevance.uniform import UniformConfig
 from vxl.run.provenance import git
 from vxl.selector.none import KeepAllConfig
 from vxl.sequence.layout import Kind
-from vxl.train.step.stage import StageConfig, freeze, shrink_frozen, train_mode
+from vxl.train.step.stage import StageConfig, cast_frozen, freeze, train_mode
 from vxl.vision.clip import ClipConfig
 
 GIB = 1 << 30
@@ -199,7 +199,7 @@ class Training:
         stage = StageConfig(train=["projector", "llm"])
         freeze(model, stage)
         if not machine.tiny:
-            shrink_frozen(model, "bf16")
+            cast_frozen(model, "bf16")
         train_mode(model, stage)
         self.learns = [parameter for parameter in model.parameters() if parameter.requires_grad]
         for parameter in self.learns:

@@ -29,11 +29,11 @@ from vxl.option.build import build
 from vxl.run.metrics import MetricsFile
 from vxl.run.provenance import git
 from vxl.train.debug.profile import Profile
-from vxl.train.launch.group import processes
+from vxl.train.launch.processes import join_processes
 from vxl.train.lightning_trainer import build_trainer
 from vxl.train.report.logger import Csv, CsvConfig
+from vxl.train.report.meter import StepMeter
 from vxl.train.report.throughput import flops_of, peak_of
-from vxl.train.report.watch import Watch
 from vxl.train.step.compiled import blocks, compile_blocks
 from vxl.train.step.data_module import DataModule
 from vxl.train.step.micro_batch import with_micro_batch
@@ -155,19 +155,25 @@ def fitted(words: list[str], model: torch.nn.Module) -> Any:
 class Record(Callback):
     """What each step saw and when it ended."""
 
-    def __init__(self, watch: Watch, steps: int) -> None:
-        self.watch, self.steps = watch, steps
+    def __init__(self, meter: StepMeter, steps: int) -> None:
+        self.meter, self.steps = meter, steps
         self.ended: list[float] = []
         self.seen: list[Any] = []
         self.waited: list[float] = []
+        self.numbers: dict[str, float] = {}
 
-    def on_train_batch_end(self, trainer: Any, pl_module: Any, *_: Any) -> None:
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        self.meter.start(trainer, pl_module.device)
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, *_: Any) -> None:
         now = time.perf_counter()
+        self.numbers = self.meter.measure(outputs["step"], trainer).numbers
+        self.meter.restart_clock()
         self.ended.append(now)
-        self.seen.append(pl_module.last)
-        self.waited.append(self.watch.numbers["data_wait"])
+        self.seen.append(outputs["step"])
+        self.waited.append(self.numbers["data_wait"])
         if len(self.ended) <= 3 or len(self.ended) % 10 == 0:
-            loss, rate = (self.watch.numbers[name] for name in ("loss", "tokens_per_s"))
+            loss, rate = (self.numbers[name] for name in ("loss", "tokens_per_s"))
             say(f"step {len(self.ended)}: loss {loss:.3f}, {rate:,.0f} tokens/s")
 
 
@@ -185,15 +191,15 @@ def measure(
     for block in blocks(model):  # as before another variant compiled it
         block._compiled_call_impl = None
     compile_blocks(model, VARIANTS[variant])
-    watch = Watch(MetricsFile(folder / "metrics.csv"), Csv(CsvConfig()), 1, flops)
-    record = Record(watch, steps)
+    meter = StepMeter(MetricsFile(folder / "metrics.csv"), Csv(CsvConfig()), 1, flops)
+    record = Record(meter, steps)
     profile = Profile(folder / "profile", 3, warm=warm + steps)
-    callbacks: list[Callback] = [profile.first, watch, record, profile]
+    callbacks: list[Callback] = [profile.first, meter, record, profile]
     if device.type == "cuda":
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
-    with processes(config.trainer, device.type == "cuda") as group:
-        trainer = build_trainer(config.trainer, build(config.strategy), group, callbacks, folder)
+    with join_processes(config.trainer, device.type == "cuda") as processes:
+        trainer = build_trainer(config.trainer, build(config.strategy), processes, callbacks, folder)
         trainer.fit(module, datamodule=DataModule(config, rank=0, ranks=1))
     profile.show(Console(width=110))
     window = slice(warm, warm + steps)
@@ -217,7 +223,7 @@ def measure(
         "tokens_per_s": tokens / seconds,
         "frames_per_s": frames / seconds,
         "data_wait": sum(record.waited[window]) / len(seen),
-        "peak_memory_gib": watch.numbers["peak_memory_bytes"] / 2**30,
+        "peak_memory_gib": record.numbers["peak_memory_bytes"] / 2**30,
         "tokens_a_step": tokens / len(seen),
         "visual_tokens_a_step": sum(step.visual_tokens for step in seen) / len(seen),
         "frames_a_step": frames / len(seen),

@@ -42,9 +42,9 @@ from vxl.model import build_model
 from vxl.option.build import build
 from vxl.run.provenance import git
 from vxl.sequence.layout import Kind
-from vxl.train.launch.group import Group, processes
+from vxl.train.launch.processes import Processes, join_processes
 from vxl.train.lightning_trainer import build_trainer
-from vxl.train.parallel.sharding import deal, materialise
+from vxl.train.parallel.sharding import materialise, scatter
 from vxl.train.report.throughput import flops_of, peak_of
 from vxl.train.step.compiled import compile_blocks
 from vxl.train.step.module import VideoLanguageModule
@@ -159,7 +159,7 @@ def work(given: argparse.Namespace) -> None:
     words = [*(TINY if given.tiny else TRUE), f"trainer.devices={gpus}"]
     strategy = "single" if gpus == 1 else "ddp"
     some = compose("train", [*words, f"strategy={strategy}"]).trainer
-    with processes(some, cuda=not given.tiny) as group:
+    with join_processes(some, cuda=not given.tiny) as group:
         for row in given.rows.split(","):
             if any(gathered(given.until is not None and time.time() > given.until)):
                 if group.first:
@@ -184,7 +184,7 @@ def work(given: argparse.Namespace) -> None:
                 say(json.dumps({"row": row, "gpus": gpus, **found, **spent}))
 
 
-def measure(given: argparse.Namespace, group: Group, words: list[str], row: str) -> dict[str, Any]:
+def measure(given: argparse.Namespace, group: Processes, words: list[str], row: str) -> dict[str, Any]:
     """Trains some steps under one strategy and returns their numbers."""
     strategy, kind, size, *more = row.split("/")
     same, save = "same" in more, "save" in more
@@ -220,7 +220,7 @@ def measure(given: argparse.Namespace, group: Group, words: list[str], row: str)
 class Run:
     """What the trainings of one row share."""
 
-    def __init__(self, config: Any, group: Group, tokens: int, folder: Path) -> None:
+    def __init__(self, config: Any, group: Processes, tokens: int, folder: Path) -> None:
         self.config, self.group, self.tokens, self.folder = config, group, tokens, folder
         self.device, self.launch = device_of(config.trainer, group.local), build(config.strategy)
 
@@ -251,7 +251,9 @@ class Run:
         return trainer, flops
 
 
-def made(config: Any, group: Group, device: torch.device, sharded: bool, same: bool) -> tuple[nn.Module, Any]:
+def made(
+    config: Any, group: Processes, device: torch.device, sharded: bool, same: bool
+) -> tuple[nn.Module, Any]:
     """The model, and what fills it once it is sharded: random weights; the same ones where numbers count."""
     dtype = torch.bfloat16 if config.trainer.precision == "bf16-true" else torch.float32
     if same and not sharded:
@@ -261,7 +263,7 @@ def made(config: Any, group: Group, device: torch.device, sharded: bool, same: b
 
         def fill(model: nn.Module) -> None:
             whole = build_model(config, dtype=dtype, pretrained=False).state_dict() if group.first else None
-            deal(whole, model)
+            scatter(whole, model)
 
         return outline, fill
     if not sharded:
@@ -288,7 +290,7 @@ class Rows(LightningDataModule):
         batches: Two steps, in turn the even and the odd ones.
     """
 
-    def __init__(self, config: Any, tokens: int, accumulate: int, group: Group) -> None:
+    def __init__(self, config: Any, tokens: int, accumulate: int, group: Processes) -> None:
         super().__init__()
         from vxl.compressor.base import plan
 
@@ -358,11 +360,11 @@ class Record(Callback):
             self.profiler = torch.profiler.profile(activities=kinds, schedule=schedule)
             self.profiler.start()
 
-    def on_train_batch_end(self, trainer: Any, pl_module: Any, *_: Any) -> None:
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, *_: Any) -> None:
         if self.device.type == "cuda":
             torch.cuda.synchronize()
         self.ended.append(time.perf_counter())
-        self.seen.append(pl_module.last)
+        self.seen.append(outputs["step"])
         if self.profiler is not None and len(self.ended) == self.steps + 1:
             self.profiler.step()
         elif self.profiler is not None:
@@ -371,7 +373,7 @@ class Record(Callback):
             self.profiler = None
         if trainer.is_global_zero and (len(self.ended) <= 2 or len(self.ended) % 5 == 0):
             spent = self.ended[-1] - self.ended[-2] if len(self.ended) > 1 else 0.0
-            say(f"  step {len(self.ended)}: loss {pl_module.last.loss:.5f}, {spent:.2f} s")
+            say(f"  step {len(self.ended)}: loss {self.seen[-1].loss:.5f}, {spent:.2f} s")
 
 
 def shares(events: Any) -> dict[str, Any]:
@@ -422,7 +424,7 @@ def length(spans: list[tuple[float, float]]) -> float:
     return sum(end - start for start, end in spans)
 
 
-def numbers(record: Record, flops: Any, steps: int, group: Group, device: torch.device) -> dict[str, Any]:
+def numbers(record: Record, flops: Any, steps: int, group: Processes, device: torch.device) -> dict[str, Any]:
     """A row's numbers, without the first two steps and those of the trace."""
     seen, ended = record.seen[2:steps], record.ended[1:steps]
     each = [b - a for a, b in itertools.pairwise(ended)]
@@ -453,7 +455,7 @@ def numbers(record: Record, flops: Any, steps: int, group: Group, device: torch.
     }
 
 
-def checkpoints(trainer: Any, group: Group, folder: Path) -> dict[str, Any]:
+def checkpoints(trainer: Any, group: Processes, folder: Path) -> dict[str, Any]:
     """Seconds to save and to load all state, each rank its part."""
     folder = Path(gathered(str(folder))[0]) / "checkpoints" / "step-000001"
     seconds = []

@@ -12,7 +12,7 @@ from tests.data.media import image, talk, video
 from vxl.checkpoint import step_files as folder
 from vxl.checkpoint.folder import choose
 from vxl.config.compose import compose
-from vxl.train.run import run
+from vxl.train.run import train_or_resume
 
 SHORT = ["size=tiny", "logger=csv", "data.workers=0", "data.batch=4", "data=json"]
 
@@ -59,7 +59,7 @@ def test_the_next_stage_starts_from_what_was_reconstructed_with(tmp_path: Path, 
 
     words = ["model=videoxl_pro", *SHORT, *own, "name=align", "stage=align", "trainer.max_steps=1"]
     place = [f"paths.runs={tmp_path}/runs", f"paths.cache={tmp_path}/.cache/vxl"]
-    aligned = run(compose("train", [*words, f"init_from={dts}", *place]), "")
+    aligned = train_or_resume(compose("train", [*words, f"init_from={dts}", *place]), "")
     assert aligned.loss_last is not None
     assert math.isfinite(aligned.loss_last)
     network = tensors(dts, "model.compressor.dts.")

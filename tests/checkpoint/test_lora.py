@@ -15,7 +15,7 @@ from vxl.checkpoint.trained import open_run
 from vxl.config.compose import compose
 from vxl.llm.lora import is_update
 from vxl.model import build_model
-from vxl.train.warm import start_from
+from vxl.train.warm import warm_start
 
 pytestmark = pytest.mark.slow
 
@@ -67,6 +67,6 @@ def test_weights_without_updates_start_a_run_with_them(run, tmp_path):
 def test_a_warm_start_loses_no_update(run, rank):
     words = ["model=tiny", *(["stage=lora", f"llm.lora.rank={rank}"] if rank else [])]
     started = build_model(compose("train", words), seed=5)
-    report = start_from(str(run), started, run.parent)
+    report = warm_start(str(run), started, run.parent)
     assert not report.ignored
     torch.testing.assert_close(logits(started), logits(load(run).model), rtol=1e-4, atol=1e-4)

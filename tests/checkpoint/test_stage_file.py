@@ -14,7 +14,7 @@ from vxl.checkpoint.resolved import model_parts
 from vxl.checkpoint.source import open_weights
 from vxl.errors import CheckpointError
 from vxl.model import VideoLanguageModel, build_model
-from vxl.train.warm import start_from
+from vxl.train.warm import warm_start
 
 
 def dts_pth(folder: Path) -> tuple[Path, dict[str, Tensor]]:
@@ -46,7 +46,7 @@ def test_a_dts_becomes_a_folder_that_starts_a_model(tmp_path: Path, part: str | 
     model = random_model(tmp_path / "published")
     for start in (file, tmp_path / "dts"):
         fresh = random_model(tmp_path / f"for-{start.name}")
-        report = start_from(str(start), fresh, tmp_path)
+        report = warm_start(str(start), fresh, tmp_path)
         assert sorted(report.loaded) == sorted(written)
         assert all(torch.equal(fresh.state_dict()[name], value) for name, value in written.items())
         projector = fresh.compressor.projector.state_dict()
@@ -62,7 +62,7 @@ def test_a_projector_whatever_stands_before_its_name(tmp_path: Path, prefix: str
     assert len(written) == len(held) == 4
     assert torch.equal(written["compressor.projector.2.bias"], held["model.mm_projector.2.bias"])
     model = random_model(tmp_path / "published")
-    assert sorted(start_from(str(tmp_path / "out"), model, tmp_path).loaded) == sorted(written)
+    assert sorted(warm_start(str(tmp_path / "out"), model, tmp_path).loaded) == sorted(written)
 
 
 def test_a_whole_model_starts_another_from_either_kind_of_folder(tmp_path: Path) -> None:
@@ -70,7 +70,7 @@ def test_a_whole_model_starts_another_from_either_kind_of_folder(tmp_path: Path)
     import_weights(source, tmp_path / "vxl")
     for start in (source, tmp_path / "vxl"):
         model = random_model(tmp_path / f"for-{start.name}")
-        report = start_from(str(start), model, tmp_path)
+        report = warm_start(str(start), model, tmp_path)
         assert not report.new
         assert not report.ignored
         assert torch.equal(model.compressor.projector[0].weight, weights()["model.mm_projector.0.weight"])
@@ -80,7 +80,7 @@ def test_a_tied_head_is_not_said_to_be_new(tmp_path: Path) -> None:
     tensors = {name: value for name, value in weights().items() if name != "lm_head.weight"}
     source = publish(tmp_path / "in", tensors, config=config_json(tie_word_embeddings=True))
     model = build_model(model_parts(open_weights(source).values), seed=3)
-    report = start_from(str(source), model, tmp_path)
+    report = warm_start(str(source), model, tmp_path)
     assert not report.new
     assert torch.equal(model.llm.causal_lm.lm_head.weight, tensors["model.embed_tokens.weight"])
 
@@ -93,7 +93,7 @@ def test_a_part_that_does_not_fit_is_not_loaded_in_part(tmp_path: Path) -> None:
     model = random_model(tmp_path / "published")
     before = {name: value.clone() for name, value in model.state_dict().items()}
     with pytest.raises(CheckpointError) as caught:
-        start_from(str(file), model, tmp_path)
+        warm_start(str(file), model, tmp_path)
     assert "compressor.dts.encoder.4.qkv.bias [191] -> [192]" in str(caught.value)
     assert f"{len(held) - 2} of its {len(held) - 1} tensors fit" in str(caught.value)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
@@ -127,7 +127,7 @@ def test_the_dts_of_a_file_gives_the_published_numbers(tmp_path: Path) -> None:
 
     model = random_model(tmp_path / "published").double()
     for file, _ in (dts_pth(tmp_path), projector_bin(tmp_path)):
-        start_from(str(file), model, tmp_path)
+        warm_start(str(file), model, tmp_path)
     recorded = golden("video_xl_2/stages")
     visual_GKD = model.compressor(recorded["hidden_int8"].double() / 32)
     assert error(visual_GKD, recorded["visual_features"]) <= TOLERANCE[torch.float64]

@@ -87,11 +87,12 @@ def test_dry_run_says_what_would_be_submitted_and_does_nothing(cluster, tmp_path
 
 
 def parameters(*words: str) -> dict:
-    from vxl.train.launch.cluster import Order, Work
+    from vxl.train.launch.cluster import RunRequest, Submission
 
     made = config(["cluster=slurm", *words])
-    order = Order(Path("train.py"), "n", Path("/runs/n/slurm"), Path("/r"), [Work("n", list(words), made)])
-    return slurm.Slurm(made.cluster).parameters(order)
+    request = RunRequest("n", list(words), Path("/runs/n"), made.trainer, made.data.workers)
+    submission = Submission(Path("train.py"), "n", Path("/runs/n/slurm"), Path("/r"), [request])
+    return slurm.Slurm(made.cluster).parameters(submission)
 
 
 def test_slurm_creates_as_many_tasks_as_devices():

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from vxl.config.compose import compose
-from vxl.train.launch.group import Group
+from vxl.train.launch.processes import Processes
 
 FOLDER = Path(__file__).parents[2] / "experiments" / "050_fsdp2_scaling"
 RESULTS = json.loads((FOLDER / "results.json").read_text())
@@ -23,7 +23,8 @@ def scaling() -> SimpleNamespace:
 def test_rows_hold_the_tokens_that_they_are_asked_for(scaling, tokens):
     config = compose("train", scaling.TRUE)
     first, other = (
-        scaling.Rows(config, tokens, accumulate=1, group=Group(rank=rank, ranks=2)).batches for rank in (0, 1)
+        scaling.Rows(config, tokens, accumulate=1, group=Processes(rank=rank, ranks=2)).batches
+        for rank in (0, 1)
     )
     for (batch,) in [*first, *other]:
         assert batch.tokens == batch.tokens_BT.numel() == tokens

@@ -17,7 +17,7 @@ from vxl.llm.packed import PACKINGS, PackedLinear, hold_again, pack_adapted, pac
 from vxl.train.parallel.checkpoint_folders import weights
 from vxl.train.report.throughput import flops_of
 from vxl.train.run import parameters_of
-from vxl.train.step.stage import StageConfig, freeze, shrink_frozen, train_mode
+from vxl.train.step.stage import StageConfig, cast_frozen, freeze, train_mode
 
 STAGE = StageConfig(train=["projector", "llm"])
 BITS = {"int8": 8, "nf4": 4}
@@ -37,7 +37,7 @@ def adapted(frozen: str):
     torch.manual_seed(0)
     built = model(llm=settings().llm.__class__(vocab=97, width=64, mlp=64, layers=2, lora=LoRAConfig(rank=2)))
     freeze(built, STAGE)
-    shrink_frozen(built, frozen)  # ty: ignore[invalid-argument-type]
+    cast_frozen(built, frozen)  # ty: ignore[invalid-argument-type]
     train_mode(built, STAGE)
     return built
 

@@ -72,11 +72,11 @@ def test_a_context_of_then_is_asked() -> None:
 
 @pytest.mark.slow
 def test_a_run_of_then_goes_on(tmp_path: Path) -> None:
-    from vxl.train.run import run
+    from vxl.train.run import train_or_resume
 
     shutil.copytree(FOLDER / "runs", tmp_path / "runs")
     command = [*COMMAND, "trainer.max_steps=4", f"paths.runs={tmp_path}/runs"]
-    run(compose("train", command), "")
+    train_or_resume(compose("train", command), "")
     found = find_run("before", tmp_path / "runs")
     assert found.status == "finished"
     assert found.step == 4

@@ -27,9 +27,9 @@ from vxl.relevance.base import RelevanceConfig
 from vxl.run.metrics import MetricsFile
 from vxl.selector.base import SelectorConfig
 from vxl.selector.none import KeepAllConfig as NoSelectorConfig
-from vxl.train import run as training
 from vxl.train.parallel.strategy import DDPConfig, FSDP2Config, HSDPConfig, SingleConfig, StrategyConfig
 from vxl.train.report.logger import CsvConfig, LoggerConfig
+from vxl.train.run import train_or_resume
 from vxl.train.saving.retention import RetentionConfig
 from vxl.train.step.optimizer import OptimConfig
 from vxl.train.step.stage import StageConfig
@@ -52,6 +52,7 @@ class DataConfig(Option):
     _target_: str = "tests.Rows"
     batch: int = dataclasses.field(default=1, metadata={"resumable": True})
     workers: int = dataclasses.field(default=0, metadata={"resumable": True})
+    max_tokens: int = 128
 
 
 VISION = SiglipConfig(size=56, width=64, mlp=96, heads=4, layers=2, slice=8)
@@ -165,12 +166,8 @@ class Steps:
 
 def train(folder: str, arguments: dict[str, Any], mixed: bool = False) -> dict[str, Any]:
     """One run (see `config`), and what came out of it: loss and gradient norm by step, and the weights."""
-    made, kept = config(folder, **arguments), training.build_data
-    training.build_data = lambda config, directory: Rows(config, mixed)
-    try:
-        training.run(made, "model: small\n")
-    finally:
-        training.build_data = kept
+    made = config(folder, **arguments)
+    train_or_resume(made, "model: small\n", data_of=lambda config, directory: Rows(config, mixed))
     run = Path(folder) / arguments["name"]
     metrics = MetricsFile(run / "metrics.csv")
     numbers = {name: dict(metrics.values(name)) for name in ("loss", "grad_norm")}

@@ -17,10 +17,13 @@ from vxl.option.option import Option
 from vxl.sequence.layout import Kind, Layout
 from vxl.train.parallel.strategy import SingleConfig, StrategyConfig
 from vxl.train.report.logger import CsvConfig, LoggerConfig
+from vxl.train.run import train_or_resume
 from vxl.train.saving.retention import RetentionConfig
+from vxl.train.start import Start
 from vxl.train.step.optimizer import OptimConfig
 from vxl.train.step.stage import StageConfig
 from vxl.train.trainer import TrainerConfig
+from vxl.train.warm import warm_start
 
 VOCAB = 12
 LETTERS = [2, 3, 4, 5]
@@ -41,6 +44,8 @@ class Output:
     logits_QV: Tensor
     hidden_SD: Tensor
     labels_S: Tensor
+    baseline_sum: Tensor | None = None
+    numbers: dict[str, float] = field(default_factory=dict)
 
 
 class Compressor(nn.Module):
@@ -129,11 +134,19 @@ class Rows(torch.utils.data.IterableDataset):
             step += stride
 
 
+class Tokenizer:
+    def __len__(self) -> int:
+        return VOCAB
+
+    def decode(self, tokens: list[int], skip_special_tokens: bool = False) -> str:
+        return ""
+
+
 class Data(LightningDataModule):
     def __init__(self, config: Any, poison: int | None = None) -> None:
         super().__init__()
         self.config, self.poison = config, poison
-        self.tokenizer = None
+        self.tokenizer = Tokenizer()
 
     def train_dataloader(self) -> Any:
         rows = Rows(self.config, self.trainer.global_step, self.poison)
@@ -149,6 +162,7 @@ class DataConfig(Option):
     batch: int = field(default=4, metadata={"resumable": True})
     workers: int = field(default=0, metadata={"resumable": True})
     scale: float = 1.0
+    max_tokens: int = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,23 +204,18 @@ def model(config: Config) -> Model:
 
 
 def train(config: Config, console: Any = None, poison: int | None = None) -> Any:
-    """vxl.train.run.run with the small model and data."""
-    from vxl.train import run
-    from vxl.train.start import Start
-
-    kept = run.build_data, run.build_model
-    run.build_data = lambda config, directory: Data(config, poison)
-    run.build_model = lambda config, data, checkpoint, *_: Start(_started(config, checkpoint))
-    try:
-        return run.run(config, "model: fake\n", console)
-    finally:
-        run.build_data, run.build_model = kept
+    """Trains the small model on the small data."""
+    return train_or_resume(
+        config,
+        "model: fake\n",
+        console,
+        data_of=lambda config, directory: Data(config, poison),
+        start_of=lambda config, vocab, checkpoint, *_: Start(_started(config, checkpoint)),
+    )
 
 
 def _started(config: Config, checkpoint: Path | None) -> Model:
     made = model(config)
     if config.init_from is not None and checkpoint is None:
-        from vxl.train.warm import start_from
-
-        start_from(config.init_from, made, Path(config.paths.runs))
+        warm_start(config.init_from, made, Path(config.paths.runs))
     return made

@@ -2,8 +2,8 @@ import pytest
 
 from vxl.errors import ConfigError
 from vxl.option.build import build
-from vxl.train.launch.environment import Joined
-from vxl.train.launch.group import Group
+from vxl.train.launch.environment import StartedProcesses
+from vxl.train.launch.processes import Processes
 from vxl.train.lightning_trainer import build_trainer
 from vxl.train.parallel.lightning_strategies import SingleStrategy
 from vxl.train.parallel.strategy import SingleConfig
@@ -36,7 +36,7 @@ def test_a_gpu_that_is_not_there(monkeypatch):
 
 def test_lightning_does_nothing_that_vxl_does(tmp_path):
     config = TrainerConfig(max_steps=7, accelerator="cpu", precision="32-true")
-    trainer = build_trainer(config, build(SingleConfig()), Group(), [], tmp_path)
+    trainer = build_trainer(config, build(SingleConfig()), Processes(), [], tmp_path)
     assert isinstance(trainer.strategy, SingleStrategy)
     assert (trainer.max_steps, trainer.max_epochs) == (7, -1)
     assert trainer.loggers == []
@@ -57,5 +57,5 @@ def test_under_slurm_lightning_requeues_nothing(tmp_path, monkeypatch):
     }.items():
         monkeypatch.setenv(name, value)
     config = TrainerConfig(accelerator="cpu", precision="32-true")
-    trainer = build_trainer(config, build(SingleConfig()), Group(), [], tmp_path)
-    assert isinstance(trainer._accelerator_connector.cluster_environment, Joined)
+    trainer = build_trainer(config, build(SingleConfig()), Processes(), [], tmp_path)
+    assert isinstance(trainer._accelerator_connector.cluster_environment, StartedProcesses)

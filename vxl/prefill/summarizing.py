@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vxl.distributed import most
+from vxl.distributed import calls_on_every_rank
 from vxl.errors import ConfigError
 from vxl.kv.policy import SEED, Policy
 from vxl.kv.vst import VST, Progress, Segment
@@ -102,7 +102,7 @@ class Summarizing(Prefill):
         piece = Piece(embeds_BTD, layout, layout.real_BT)
         draws = [draw + row for row in range(rows)]
         rounds = joint(self.plan(llm, cache, piece, [Progress()] * rows, draws, ended=True)[0])
-        idle = most(len(rounds), llm) - len(rounds)
+        idle = calls_on_every_rank(len(rounds), llm) - len(rounds)
         beacons = sum(int(round_.beacon_BL.sum()) for round_ in rounds)
         self.vst.numbers = {"vst_ratio": int(layout.visual_BT.sum()) / beacons} if beacons else {}
         hidden, places, windows = [], [], 0

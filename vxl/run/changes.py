@@ -4,11 +4,15 @@ import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vxl.option.moved import first, renewed
 from vxl.option.option import Option
 from vxl.option.rebuild import plain
+from vxl.run.config import RunConfig
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 # Keys that say where and how a run is started, not what it is.
 _PLACES = {"cluster", "name", "paths", "on_existing", "dry_run", "debug", "sweep_name", "sweep_member"}
@@ -28,19 +32,19 @@ class Difference:
     """Why it may not, where that is not plain."""
 
 
-def identity(config: Any) -> dict[str, Any]:
+def identity(config: RunConfig) -> dict[str, Any]:
     """The part of a config that makes a run the run it is: no places, no resumable keys; flat."""
     flat = {key: value for key, value, resumable in _flat(config) if not resumable}
     return {key: first(value) if key.endswith("_target_") else value for key, value in flat.items()}
 
 
-def fingerprint(config: Any) -> str:
+def fingerprint(config: RunConfig) -> str:
     """Eight hex digits of what identifies a run."""
     text = json.dumps(identity(config), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
-def differences(old: dict[str, Any], config: Any) -> list[Difference]:
+def differences(old: dict[str, Any], config: RunConfig) -> list[Difference]:
     """Every key in which a run's recorded config and a new one differ.
 
     Args:
@@ -90,7 +94,7 @@ def _is_place(key: str) -> bool:
     return key.partition(".")[0] in _PLACES
 
 
-def _flat(config: Any, prefix: str = "", free: bool = False) -> list[tuple[str, Any, bool]]:
+def _flat(config: "DataclassInstance", prefix: str = "", free: bool = False) -> list[tuple[str, Any, bool]]:
     """(dotted key, plain value, resumable) of every leaf."""
     leaves: list[tuple[str, Any, bool]] = []
     for field in dataclasses.fields(config):

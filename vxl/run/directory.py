@@ -26,6 +26,7 @@ from vxl.errors import ConfigError
 from vxl.option.rebuild import plain
 from vxl.run import provenance
 from vxl.run.changes import Difference, differences
+from vxl.run.config import RunConfig
 from vxl.run.failure import clear_failure, write_failure
 from vxl.run.find import Run
 from vxl.run.lock import Lock, is_held
@@ -64,7 +65,7 @@ def write_resolved(directory: Path, values: dict[str, Any]) -> None:
     write_text(directory / "resolved.yaml", yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
 
 
-def status_of(config: Any) -> Literal["new", "resume", "finished", "running"]:
+def status_of(config: RunConfig) -> Literal["new", "resume", "finished", "running"]:
     """What there is to do for a config's run, without opening its directory.
 
     Raises:
@@ -91,11 +92,11 @@ class RunDirectory:
     """Resumable keys that have another value than in the run's last start."""
 
     @classmethod
-    def open(cls, config: Any, composed: str) -> "RunDirectory":
+    def open(cls, config: RunConfig, composed: str) -> "RunDirectory":
         """Opens the directory of a config's run and says what is to be done in it.
 
         Args:
-            config: The checked config (a TrainConfig).
+            config: The checked config.
             composed: The composed YAML, as the user's choices made it.
 
         Raises:
@@ -119,7 +120,7 @@ class RunDirectory:
             raise
 
     @classmethod
-    def _opened(cls, path: Path, lock: Lock, config: Any, composed: str) -> "RunDirectory":
+    def _opened(cls, path: Path, lock: Lock, config: RunConfig, composed: str) -> "RunDirectory":
         exists = (path / provenance.FILE).exists()
         if (path / _REMOVING).exists():  # killed while it was being removed: go on with that
             _remove(path)
@@ -195,7 +196,7 @@ def _failed_at_once(path: Path) -> bool:
     return run.failure is not None and run.step == 0
 
 
-def _differences(path: Path, config: Any) -> list[Difference]:
+def _differences(path: Path, config: RunConfig) -> list[Difference]:
     """The keys in which a config differs from that of its run, if the run may go on all the same."""
     return _allowed(path, differences(yaml.safe_load((path / "resolved.yaml").read_text()), config))
 
@@ -224,7 +225,7 @@ def _allowed(path: Path, found: list[Difference]) -> list[Difference]:
     return found
 
 
-def _write_changed(path: Path, config: Any) -> None:
+def _write_changed(path: Path, config: RunConfig) -> None:
     """Keeps `resolved.yaml` what runs: the old values of resumable keys stand in provenance.json."""
     text = yaml.safe_dump(plain(config), sort_keys=False, allow_unicode=True)
     write_text(path / "resolved.yaml", text)

@@ -1,9 +1,9 @@
 """What a run is called."""
 
 import re
-from typing import Any
 
 from vxl.run.changes import fingerprint
+from vxl.run.config import RunConfig
 
 
 def member_folder(member: str) -> str:
@@ -11,7 +11,7 @@ def member_folder(member: str) -> str:
     return re.sub(r"[\s'\"\[\]{}]", "", member.replace("/", "_")) or "only"
 
 
-def run_name(config: Any) -> str:
+def run_name(config: RunConfig) -> str:
     """The run's name below paths.runs: `name`, a sweep's member, or `<model>-<hash of its identity>`."""
     if config.sweep_name:
         return f"{config.sweep_name}/{member_folder(str(config.sweep_member))}"

@@ -1,13 +1,12 @@
 """The config of `python train.py`, and of recipes."""
 
 from dataclasses import dataclass, field
-from typing import Literal
 
 from vxl.data.base import DataConfig
 from vxl.errors import ConfigError
 from vxl.option.option import option
 from vxl.parts import ModelParts
-from vxl.run.config import DebugConfig, PathsConfig
+from vxl.run.config import DebugConfig, RunConfig
 from vxl.train.launch.cluster import ClusterConfig, HereConfig
 from vxl.train.parallel.strategy import StrategyConfig
 from vxl.train.report.logger import LoggerConfig
@@ -40,7 +39,7 @@ class RecipeConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainConfig(ModelParts):
+class TrainConfig(ModelParts, RunConfig):
     """`python train.py`."""
 
     data: DataConfig
@@ -51,19 +50,10 @@ class TrainConfig(ModelParts):
     cluster: ClusterConfig = field(default_factory=HereConfig)
     checkpoint: RetentionConfig
     logger: LoggerConfig
-    paths: PathsConfig
     debug: DebugConfig
     recipe: RecipeConfig | None = None
     """Stages to run in order, each in `<name>/<stage>`; null: the one stage."""
-    name: str | None = option(None, resumable=True)
-    """Name of the run and its directory; by default <model>-<hash of what identifies it>."""
     init_from: str | None = None
     """A run or folder of weights to start from (a warm start, not a resume)."""
-    on_existing: Literal["resume", "fail", "overwrite"] = option("resume", resumable=True)
-    """What to do when the run exists."""
     dry_run: bool = option(False, resumable=True)
     """Only say what would run: names, sizes, tokens, memory."""
-    sweep_name: str | None = option(None, resumable=True)
-    """Set by the command line of a sweep: its name."""
-    sweep_member: str | None = option(None, resumable=True)
-    """Set by the command line of a sweep: the member's name."""

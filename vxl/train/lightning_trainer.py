@@ -4,20 +4,18 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vxl.train.launch.group import Group
+from vxl.train.launch.processes import Processes
 from vxl.train.parallel.strategy import Launch
 from vxl.train.trainer import TrainerConfig, accelerator_of, device_of
 
 if TYPE_CHECKING:
-    from lightning.pytorch import Callback
-if TYPE_CHECKING:
-    from lightning.pytorch import Trainer
+    from lightning.pytorch import Callback, Trainer
 
 
 def build_trainer(
     config: TrainerConfig,
     launch: Launch,
-    group: Group,
+    processes: Processes,
     callbacks: "list[Callback]",
     directory: Path,
 ) -> "Trainer":
@@ -26,23 +24,23 @@ def build_trainer(
     Args:
         config: How the run is carried out.
         launch: The strategy.
-        group: The processes, which are there already.
-        callbacks: In the order in which they are called at the end of a step.
+        processes: The processes, which are there already.
+        callbacks: Lightning calls them in this order; at the end of a step `StepEnd` says what comes when.
         directory: The run directory.
     """
-    from lightning.pytorch import Trainer
+    from lightning.pytorch import Trainer  # takes seconds to import
 
-    from vxl.train.launch.environment import Joined, precision_of
+    from vxl.train.launch.environment import StartedProcesses, precision_of
 
     for name in ("lightning.pytorch", "lightning.fabric"):  # what it says about itself is not about the run
         logging.getLogger(name).setLevel(logging.ERROR)
     accelerator = accelerator_of(config)
-    plugins: list[Any] = [Joined(group), precision_of(config.precision, accelerator)]
-    trainer = Trainer(
+    plugins: list[Any] = [StartedProcesses(processes), precision_of(config.precision, accelerator)]
+    return Trainer(
         accelerator=accelerator,
         devices=config.devices,
         num_nodes=config.num_nodes,
-        strategy=launch.lightning(device_of(config, group.local), config),
+        strategy=launch.lightning(device_of(config, processes.local), config),
         max_steps=config.max_steps,
         max_epochs=-1,
         deterministic=config.deterministic,
@@ -57,7 +55,3 @@ def build_trainer(
         enable_model_summary=False,
         use_distributed_sampler=False,
     )
-    # Batches are tokens and uint8 frames, of which the model makes what precision it needs; Lightning's
-    # conversion would rebuild them field by field.
-    trainer.precision_plugin.convert_input = lambda data: data  # type: ignore[method-assign]
-    return trainer

@@ -10,6 +10,7 @@ from vxl.compressor.base import plan
 from vxl.option.rebuild import plain
 from vxl.run.directory import write_resolved
 from vxl.run.name import run_name
+from vxl.train.config import TrainConfig
 from vxl.train.step.learner import build_learner
 from vxl.train.step.stage import freeze, part_of
 
@@ -19,13 +20,13 @@ TRAINED_BYTES = {"32-true": 16, "bf16-mixed": 16, "bf16-true": 8, "64-true": 32}
 FROZEN_BYTES = {"32-true": 4, "bf16-mixed": 4, "bf16-true": 2, "64-true": 8}
 
 
-def preview(config: Any) -> dict[str, Any]:
+def preview(config: TrainConfig) -> dict[str, Any]:
     """Prints one screen about a training and writes `resolved.yaml` where the run would be.
 
     The model is built on the meta device, so a true-size model previews on a laptop.
 
     Args:
-        config: A TrainConfig.
+        config: A checked config.
 
     Returns:
         What was printed: name, directory, parameters by part, tokens of a video, memory in bytes.

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -10,10 +9,11 @@ from torch import Tensor, nn
 from vxl.checkpoint.find import named_weights
 from vxl.checkpoint.read import read_weights
 from vxl.llm.lora import is_update
-from vxl.train.launch.group import Group
-from vxl.train.parallel.sharding import Fill, deal
+from vxl.train.config import TrainConfig
+from vxl.train.launch.processes import Processes
+from vxl.train.parallel.sharding import Fill, scatter
 from vxl.train.step.learner import build_learner
-from vxl.train.warm import start_from
+from vxl.train.warm import warm_start
 
 
 @dataclass(frozen=True)
@@ -25,18 +25,19 @@ class Start:
     """Gives an outlined model its weights when it is sharded; None: it has them, or a checkpoint will."""
 
 
-def start_of(config: Any, data: Any, checkpoint: Path | None, group: Group, sharded: bool) -> Start:
+def build_start(
+    config: TrainConfig, vocab: int, checkpoint: Path | None, processes: Processes, sharded: bool
+) -> Start:
     """Makes the model.
 
     Args:
-        config: A checked TrainConfig.
-        data: The data module: its tokenizer must fit the model.
+        config: A checked config.
+        vocab: Tokens of the tokenizer, all of which the model must have.
         checkpoint: What a resumed run goes on from; it is loaded later.
-        group: The processes. Of a sharded model only the first one ever holds a whole copy, in the memory of
-            the CPU, and not even that where the weights lie in safetensors.
+        processes: Of a sharded model only the first one ever holds a whole copy, in the memory of the CPU,
+            and not even that where the weights lie in safetensors.
         sharded: Whether every process is to hold a part.
     """
-    vocab = len(data.tokenizer)
     fresh = checkpoint is None
     if not sharded:
         return Start(whole_model(config, vocab, fresh))
@@ -51,18 +52,18 @@ def start_of(config: Any, data: Any, checkpoint: Path | None, group: Group, shar
 
     def fill(model: nn.Module) -> None:
         values: dict[str, Tensor] | None = None
-        if group.first:
+        if processes.first:
             values = whole_model(config, vocab, fresh).state_dict()
-        deal(values, model)
+        scatter(values, model)
 
     return Start(outlined, fill)
 
 
-def whole_model(config: Any, vocab: int, fresh: bool) -> nn.Module:
+def whole_model(config: TrainConfig, vocab: int, fresh: bool) -> nn.Module:
     """The model in this process's memory, with the weights that a new run starts from.
 
     Args:
-        config: A checked TrainConfig.
+        config: A checked config.
         vocab: Tokens of the tokenizer.
         fresh: Whether the run is new; a checkpoint fills a resumed one later.
     """
@@ -76,10 +77,10 @@ def whole_model(config: Any, vocab: int, fresh: bool) -> nn.Module:
         else:  # of the whole model's weights, those that are here
             starts.insert(0, config.weights)
     for source in starts:
-        start_from(source, model, Path(config.paths.runs))
+        warm_start(source, model, Path(config.paths.runs))
     return model
 
 
-def fill_from_disk(config: Any, model: nn.Module) -> None:
+def fill_from_disk(config: TrainConfig, model: nn.Module) -> None:
     """Fills a model from `weights=FOLDER`; of a sharded one, each rank reads its own part."""
     read_weights(named_weights(config.weights, Path(config.paths.runs))[1], model)

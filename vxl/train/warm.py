@@ -9,15 +9,15 @@ from typing import Any
 import torch
 from torch import nn
 
-from vxl.checkpoint import step_files as folder
+from vxl.checkpoint import step_files
 from vxl.checkpoint.fill import wanted
 from vxl.checkpoint.folder import MODEL, choose
 from vxl.checkpoint.source import is_weights, open_weights
 from vxl.checkpoint.stage_file import is_stage_file, open_stage_file
 from vxl.checkpoint.trained import open_run
 from vxl.errors import CheckpointError
-from vxl.llm.decoder import Decoder
 from vxl.llm.lora import is_update
+from vxl.model import VideoLanguageModel
 from vxl.run.find import find_run
 from vxl.weights.stored import Stored, open_file
 
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Report:
+class WarmStart:
     """What became of the tensors of a warm start."""
 
     source: Path
@@ -48,7 +48,7 @@ class Report:
         return text
 
 
-def start_from(source: str, model: nn.Module, runs: Path) -> Report:
+def warm_start(source: str, model: nn.Module, runs: Path) -> WarmStart:
     """Fills a model with other weights, as far as they fit.
 
     Args:
@@ -70,7 +70,7 @@ def start_from(source: str, model: nn.Module, runs: Path) -> Report:
         place = path if (path / ".metadata").exists() else choose(find_run(source, runs).path, "last")
         theirs = {
             name.removeprefix(MODEL): like
-            for name, like in folder.stored(place).items()
+            for name, like in step_files.stored(place).items()
             if name.startswith(MODEL)
         }
     ours = {name: tensor.detach() for name, tensor in wanted(model).items()}
@@ -80,7 +80,7 @@ def start_from(source: str, model: nn.Module, runs: Path) -> Report:
         theirs = files = open_run(place.parents[1], place).tensors
     shared = [name for name in ours if name in theirs]
     fit = [name for name in shared if ours[name].shape == theirs[name].shape]
-    report = Report(
+    report = WarmStart(
         source=place,
         loaded=fit,
         new=[name for name in ours if name not in theirs],
@@ -102,10 +102,10 @@ def start_from(source: str, model: nn.Module, runs: Path) -> Report:
                 ours[name].copy_(files[name].read())
     else:
         into: dict[str, Any] = {MODEL.rstrip("."): {name: ours[name] for name in fit}}
-        folder.read_tensors(place, into)
-    llm = getattr(model, "llm", None)
-    if isinstance(llm, Decoder):  # beacons that the source lacks start from the ordinary weights it has
-        llm.start_beacons([name.removeprefix("llm.") for name in report.new])
+        step_files.read_tensors(place, into)
+    if isinstance(model, VideoLanguageModel):
+        # Beacons that the source lacks start from the ordinary weights it has.
+        model.llm.start_beacons([name.removeprefix("llm.") for name in report.new])
     for line in report.lines():
         log.info("%s", line)
     return report

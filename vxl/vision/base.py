@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from vxl.distributed import most
+from vxl.distributed import calls_on_every_rank
 from vxl.errors import ConfigError, DataError
 from vxl.option.option import Option, option
 from vxl.video.transform import PixelSpec, normalise
@@ -103,7 +103,7 @@ class VisionEncoder(nn.Module):
         slices = list(frames_FCHW.split(self.config.slice))
         # Where the tower is sharded, all ranks encode as many slices: blank frames, which are cut off again.
         blank = frames_FCHW.new_zeros(1, *frames_FCHW.shape[1:])
-        slices += [blank] * (most(len(slices), self) - len(slices))
+        slices += [blank] * (calls_on_every_rank(len(slices), self) - len(slices))
         encoded = (self.encode(normalise(part.to(place.device), self.pixels, place.dtype)) for part in slices)
         if len(slices) == 1:
             return next(encoded)

@@ -15,7 +15,7 @@ from tests.train.test_run import path_of
 from vxl.data.batch.collate import collate
 from vxl.errors import CheckpointError
 from vxl.llm.decoder import DecoderConfig
-from vxl.train.debug.replay import examine, load, verdict
+from vxl.train.debug.replay import examine, load_failed_weights, verdict
 from vxl.train.step import diverged
 from vxl.train.step.module import DivergedError
 
@@ -51,7 +51,7 @@ def test_the_batch_and_the_weights_of_the_step_are_kept(config):
     assert torch.equal(batches[1].layout.document_BT, wanted.layout.document_BT)
     assert batches[1].items == wanted.items
     model = fake.Model()
-    load(kept / diverged.CHECKPOINT, model)
+    load_failed_weights(kept / diverged.CHECKPOINT, model)
     _, found = examine(model, batches[0])
     assert (found.where, found.name, found.part) == ("batch", "frames_FCHW", "batch")
     assert verdict([None, found]).startswith("first: batch, batch: frames_FCHW\n  look at that sample")

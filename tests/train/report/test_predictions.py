@@ -15,7 +15,7 @@ from tests.train.test_run import path_of
 from vxl.data.batch.collate import Example, collate
 from vxl.data.sample import Question
 from vxl.train.report.logger import Wandb, WandbConfig
-from vxl.train.report.predictions import SIDE, predictions, strip, write
+from vxl.train.report.predictions import SIDE, predictions, strip, write_predictions
 
 LETTERS = (30, 31, 32, 33)
 
@@ -72,7 +72,7 @@ def test_a_strip_shows_frames_side_by_side():
 
 def test_frames_are_written_once_as_pictures(packed, tmp_path):
     for step in (0, 5):
-        write(tmp_path, step, packed[1])
+        write_predictions(tmp_path, step, packed[1])
     with Image.open(tmp_path / "frames" / "two.png") as picture:
         assert picture.size == (4 * SIDE, SIDE)
     assert len(list((tmp_path / "frames").iterdir())) == 3

@@ -7,10 +7,10 @@ from tests import small
 from vxl.llm.decoder import DecoderConfig
 from vxl.llm.lora import LoRAConfig
 from vxl.train.report.throughput import Flops, flops_of, peak_of
-from vxl.train.step.module import Step
+from vxl.train.step.module import TrainStep
 from vxl.train.step.stage import StageConfig, freeze
 
-STEP = Step(tokens=100, visual_tokens=8, frames=3, pairs=5000, supervised=6)
+STEP = TrainStep(tokens=100, visual_tokens=8, frames=3, pairs=5000, supervised=6)
 LLM = DecoderConfig(vocab=97, width=48, mlp=64, layers=2)
 # A group of the small model: 4 frames of 4 x 4 patches of width 64, synthesised to one, pooled to 2 x 2.
 P, V, D = 16, 64, 48

@@ -23,7 +23,7 @@ from vxl.model import VideoLanguageModel
 from vxl.train.parallel.sharding import units
 from vxl.train.report.throughput import flops_of
 from vxl.train.step.learner import Reconstruction, build_learner
-from vxl.train.step.micro_batch import fits_in, longest
+from vxl.train.step.micro_batch import fits_in_memory, longest_rows
 from vxl.train.step.stage import StageConfig, freeze, part_of, train_mode
 
 STAGE = StageConfig(train=["compressor"], objective="reconstruct")
@@ -103,8 +103,8 @@ def test_whoever_trains_finds_its_parts() -> None:
         data=SimpleNamespace(packing=False, max_tokens=32),
     )
     cpu = torch.device("cpu")
-    assert fits_in(built, longest(config, 2), "32-true", cpu, limit=10**9)
-    assert not fits_in(built, longest(config, 2), "32-true", cpu, limit=1000)
+    assert fits_in_memory(built, longest_rows(config, 2), "32-true", cpu, limit=10**9)
+    assert not fits_in_memory(built, longest_rows(config, 2), "32-true", cpu, limit=1000)
 
 
 def test_a_compressor_without_a_network_and_other_parts_are_refused() -> None:

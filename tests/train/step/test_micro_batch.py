@@ -6,7 +6,13 @@ import torch
 from vxl.config.compose import compose
 from vxl.errors import ConfigError
 from vxl.model import build_model
-from vxl.train.step.micro_batch import divisors, fits_in, largest, longest, with_micro_batch
+from vxl.train.step.micro_batch import (
+    divisors,
+    fits_in_memory,
+    largest_that_fits,
+    longest_rows,
+    with_micro_batch,
+)
 from vxl.train.step.stage import freeze
 
 CPU = torch.device("cpu")
@@ -28,7 +34,7 @@ def model(config):
 @pytest.mark.parametrize(("most", "found"), [(0, None), (1, 1), (5, 4), (6, 6), (11, 6), (99, 12)])
 def test_bisection_finds_the_largest(most, found):
     tried = []
-    assert largest(divisors(12), lambda size: (tried.append(size), size <= most)[1]) == found
+    assert largest_that_fits(divisors(12), lambda size: (tried.append(size), size <= most)[1]) == found
     assert len(tried) == len(set(tried)) <= 3
 
 
@@ -37,7 +43,7 @@ def test_the_longest_rows_fill_what_is_allowed(config, packing):
     import dataclasses
 
     config = dataclasses.replace(config, data=dataclasses.replace(config.data, packing=packing))
-    batch = longest(config, 3)
+    batch = longest_rows(config, 3)
     assert batch.tokens_BT.shape == (3, 128)
     frames = 124 if packing else config.video.max_frames
     assert batch.frames == 3 * frames
@@ -47,10 +53,10 @@ def test_the_longest_rows_fill_what_is_allowed(config, packing):
 def activations(model, config, rows):
     """The fewest bytes with which so many rows fit."""
     low, high = 0, 1 << 30
-    batch = longest(config, rows)
+    batch = longest_rows(config, rows)
     while high - low > 100_000:
         middle = (low + high) // 2
-        low, high = (low, middle) if fits_in(model, batch, "32-true", CPU, middle) else (middle, high)
+        low, high = (low, middle) if fits_in_memory(model, batch, "32-true", CPU, middle) else (middle, high)
     return high
 
 

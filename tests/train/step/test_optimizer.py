@@ -6,13 +6,13 @@ import torch
 from tests.train.fake import Model
 from vxl.errors import ConfigError
 from vxl.option.schema import schema_of
-from vxl.train.step.optimizer import OptimConfig, build_optimizer, factor, set_rates
+from vxl.train.step.optimizer import OptimConfig, build_optimizer, lr_factor, set_rates
 from vxl.train.step.stage import PartRates, StageConfig, freeze
 
 
 def test_the_rate_rises_falls_as_a_cosine_and_ends_at_its_floor():
     config = OptimConfig(warmup=0.1, final=0.2)
-    rates = [factor(step, 100, config) for step in range(100)]
+    rates = [lr_factor(step, 100, config) for step in range(100)]
     assert rates[:3] == [1 / 11, 2 / 11, 3 / 11]
     assert rates[10] == 1.0
     assert rates[-1] == pytest.approx(0.2)
@@ -23,14 +23,14 @@ def test_the_rate_rises_falls_as_a_cosine_and_ends_at_its_floor():
 
 def test_other_schedules():
     linear = OptimConfig(schedule="linear", warmup=0)
-    assert [factor(step, 5, linear) for step in range(5)] == [1, 0.75, 0.5, 0.25, 0]
+    assert [lr_factor(step, 5, linear) for step in range(5)] == [1, 0.75, 0.5, 0.25, 0]
     constant = OptimConfig(schedule="constant", warmup=0)
-    assert {factor(step, 5, constant) for step in range(5)} == {1.0}
+    assert {lr_factor(step, 5, constant) for step in range(5)} == {1.0}
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3])
 def test_short_runs_train_at_every_step_but_the_last(steps):
-    assert all(factor(step, steps, OptimConfig()) > 0 for step in range(max(1, steps - 1)))
+    assert all(lr_factor(step, steps, OptimConfig()) > 0 for step in range(max(1, steps - 1)))
 
 
 def test_every_part_has_its_group_and_rate():

@@ -16,10 +16,11 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 from torch.profiler import ProfilerActivity
+from typing_extensions import override
 
 from vxl.atomic import write_text
 
-# Steps that nobody looks at: kernels are chosen, memory is taken, blocks compiled.
+# Steps that are not timed: kernels are chosen, memory is taken, blocks compiled.
 WARM = 3
 # Sections in the order in which a step meets them.
 DATA, VISION, COMPRESSOR, LLM = "data wait", "vision", "compressor", "language model"
@@ -72,8 +73,9 @@ class Profile(Callback):
         self.seconds[self._section] += now - self._since
         self._section, self._since = section, now
 
+    @override
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Marks the parts of the model."""
+        # Marks the parts of the model.
         self._device = pl_module.device
         model = pl_module.get_submodule("model")
         marked = {"vision": VISION, "compressor": COMPRESSOR, "llm": LLM}
@@ -82,22 +84,26 @@ class Profile(Callback):
             if name in marked:
                 self._mark(part, marked[name])
 
+    @override
     def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Any) -> None:
-        """Forward is over."""
+        # Forward is over.
         self.switch(BACKWARD)
 
+    @override
     def on_after_backward(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Backward is over."""
+        # Backward is over.
         self.switch(BETWEEN)
 
+    @override
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Any) -> None:
-        """The gradient is there."""
+        # The gradient is there.
         self.switch(OPTIMIZER)
 
+    @override
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """The step is over: what comes next is waiting for data."""
+        # The step is over: what comes next is waiting for data.
         self.switch(DATA)
         self._seen += 1
         if self._seen == self.warm:
@@ -183,16 +189,18 @@ class _First(Callback):
     def __init__(self, profile: Profile) -> None:
         self.profile = profile
 
+    @override
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """The data is there."""
+        # The data is there.
         self.profile.switch(BETWEEN)
 
+    @override
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """The optimizer is done."""
+        # The optimizer is done.
         self.profile.switch(NUMBERS)
 
 

@@ -12,8 +12,9 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
-from vxl.checkpoint import step_files as folder
+from vxl.checkpoint import step_files
 from vxl.checkpoint.resolved import read_config
+from vxl.data.batch.collate import Batch
 from vxl.llm.packed import hold_again
 from vxl.option.rebuild import rebuild
 from vxl.run.find import find_run
@@ -27,7 +28,7 @@ from vxl.train.trainer import device_of
 
 
 @dataclass
-class Found:
+class NonFinite:
     """Where something that is no number showed up first."""
 
     where: str
@@ -47,11 +48,11 @@ class Found:
             return "model"
 
 
-def replay(config: Any, console: Console) -> list[Found | None]:
+def replay(config: TrainConfig, console: Console) -> list[NonFinite | None]:
     """Reruns the latest failure of a run on this machine, in one process, and prints what it finds.
 
     Args:
-        config: A TrainConfig that names the run; the run's own resolved.yaml says what it trained.
+        config: Names the run; the run's own resolved.yaml says what it trained.
         console: Where to print.
 
     Returns:
@@ -73,35 +74,35 @@ def replay(config: Any, console: Console) -> list[Found | None]:
     kinds = {"bf16-true": torch.bfloat16, "64-true": torch.float64}
     if own.trainer.precision in kinds:
         module.to(kinds[own.trainer.precision])
-    load(kept / diverged.CHECKPOINT, model)
+    load_failed_weights(kept / diverged.CHECKPOINT, model)
     module.to(device)
     mixed = own.trainer.precision == "bf16-mixed"
     table = Table(title=f"replay of {kept}", title_justify="left")
     for column in ("rank", "micro-batch", "loss", "first that is no number"):
         table.add_column(column)
-    results: list[Found | None] = []
+    results: list[NonFinite | None] = []
     for rank, (seen, batches) in enumerate(diverged.read_batches(kept)):
         for i, batch in enumerate(batches):
             torch.manual_seed(seed_of(own.seed, "step", seen["step"], i * seen["ranks"] + rank))
             with torch.autocast(device.type, torch.bfloat16, enabled=mixed):
                 loss, found = examine(model, batch.to(device))
             results.append(found)
-            table.add_row(str(rank), str(i), f"{loss:.4g}", describe(found))
+            table.add_row(str(rank), str(i), f"{loss:.4g}", in_words(found))
     console.print(table)
     console.print(verdict(results), markup=False)
     return results
 
 
-def load(checkpoint: Path, model: nn.Module) -> None:
+def load_failed_weights(checkpoint: Path, model: nn.Module) -> None:
     """Fills a model with the weights that the failing step met."""
     from vxl.train.parallel.checkpoint_folders import weights
 
     wanted = weights(model)
-    folder.read_tensors(checkpoint, {"model": wanted})
+    step_files.read_tensors(checkpoint, {"model": wanted})
     hold_again(model, wanted)
 
 
-def examine(model: nn.Module, batch: Any) -> tuple[float, Found | None]:
+def examine(model: nn.Module, batch: Batch) -> tuple[float, NonFinite | None]:
     """Runs a micro-batch forward and backward, and finds the first thing that is no number.
 
     Args:
@@ -113,26 +114,28 @@ def examine(model: nn.Module, batch: Any) -> tuple[float, Found | None]:
     """
     broken = [name for name, value in model.named_parameters() if not _finite(value)]
     if broken:
-        return math.nan, Found("weights", broken[0], f"and {len(broken) - 1} more" if broken[1:] else "")
+        return math.nan, NonFinite("weights", broken[0], f"and {len(broken) - 1} more" if broken[1:] else "")
     fields = diverged.non_finite(batch)
-    found = [Found("batch", fields[0])] if fields else []
+    found = [NonFinite("batch", fields[0])] if fields else []
     model.zero_grad(set_to_none=True)
-    with watched(model, found):
+    with noting_non_finite(model, found):
         output = model(batch)
         loss = output.loss_sum
         if not found and not _finite(loss):
-            found.append(Found("loss", "cross entropy", f"largest hidden state {_largest(output.hidden_SD)}"))
+            found.append(
+                NonFinite("loss", "cross entropy", f"largest hidden state {_largest(output.hidden_SD)}")
+            )
         if loss.requires_grad:
             loss.backward()
     for name, parameter in model.named_parameters():
         if not found and parameter.grad is not None and not _finite(parameter.grad):
-            found.append(Found("gradient", name))
+            found.append(NonFinite("gradient", name))
     model.zero_grad(set_to_none=True)
     return float(loss.detach()) / max(1, output.supervised), found[0] if found else None
 
 
 @contextlib.contextmanager
-def watched(model: nn.Module, found: list[Found]) -> Generator[None]:
+def noting_non_finite(model: nn.Module, found: list[NonFinite]) -> Generator[None]:
     """Notes the first module whose output, or the first output whose gradient, is no number."""
     handles: list[Any] = []
 
@@ -140,7 +143,7 @@ def watched(model: nn.Module, found: list[Found]) -> Generator[None]:
         def check(module: nn.Module, given: tuple[Any, ...]) -> None:
             if not found and not all(_finite(t) for t in _tensors(given)):
                 outer = name.rpartition(".")[0] or "the model itself"
-                found.append(Found("forward", outer, f"before its {name.rpartition('.')[2]}"))
+                found.append(NonFinite("forward", outer, f"before its {name.rpartition('.')[2]}"))
 
         return check
 
@@ -149,7 +152,7 @@ def watched(model: nn.Module, found: list[Found]) -> Generator[None]:
             for tensor in _tensors(made):
                 if not found and not _finite(tensor):
                     inputs = ", ".join(_largest(t) for t in _tensors(given)) or "none"
-                    found.append(Found("forward", name, f"largest input {inputs}"))
+                    found.append(NonFinite("forward", name, f"largest input {inputs}"))
                 if tensor.requires_grad:
                     tensor.register_hook(behind(name))
 
@@ -158,7 +161,7 @@ def watched(model: nn.Module, found: list[Found]) -> Generator[None]:
     def behind(name: str) -> Any:
         def check(gradient: Tensor) -> None:
             if not found and not _finite(gradient):
-                found.append(Found("backward", name, "in the gradient that reaches its output"))
+                found.append(NonFinite("backward", name, "in the gradient that reaches its output"))
 
         return check
 
@@ -175,7 +178,7 @@ def watched(model: nn.Module, found: list[Found]) -> Generator[None]:
             handle.remove()
 
 
-def describe(found: Found | None) -> str:
+def in_words(found: NonFinite | None) -> str:
     """One finding in words."""
     if found is None:
         return "-"
@@ -183,7 +186,7 @@ def describe(found: Found | None) -> str:
     return f"{found.where}: {found.name}{detail}"
 
 
-def verdict(results: list[Found | None]) -> str:
+def verdict(results: list[NonFinite | None]) -> str:
     """What to make of the findings."""
     first = next((found for found in results if found is not None), None)
     if first is None:
@@ -198,7 +201,7 @@ def verdict(results: list[Found | None]) -> str:
         first.where,
         "a smaller optim.lr, a longer optim.warmup, or trainer.precision=32-true, under a new name",
     )
-    return f"first: {first.part}, {describe(first)}\n  {advice}"
+    return f"first: {first.part}, {in_words(first)}\n  {advice}"
 
 
 def _finite(value: Tensor) -> bool:

@@ -6,14 +6,15 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from typing_extensions import override
 
 from vxl.errors import ConfigError
 from vxl.option.option import Option, option
 from vxl.train.launch.local_tasks import Task, run_tasks
+from vxl.train.trainer import TrainerConfig
 
 SUBMITTED = "VXL_SUBMITTED"
 """Set in the processes that a cluster starts, which submit nothing: the file of what was submitted."""
@@ -21,25 +22,29 @@ ANY_CODE = "any"
 """Its value where it does not matter with which code they run."""
 
 
+def is_submitted() -> bool:
+    """Whether a cluster has started this process."""
+    return SUBMITTED in os.environ
+
+
 @dataclass(frozen=True)
-class Work:
+class RunRequest:
     """One run that a cluster is to carry out."""
 
     name: str
     """The run's name below paths.runs."""
     words: list[str]
     """Its overrides, as on the command line."""
-    config: Any
-    """The checked TrainConfig."""
-
-    @property
-    def directory(self) -> Path:
-        """The run directory."""
-        return Path(self.config.paths.runs) / self.name
+    directory: Path
+    """The run directory."""
+    trainer: TrainerConfig
+    """On how many processes of how many machines, with which devices."""
+    workers: int
+    """Data workers of each process."""
 
 
 @dataclass(frozen=True)
-class Order:
+class Submission:
     """What one command asks a cluster for."""
 
     script: Path
@@ -50,7 +55,7 @@ class Order:
     """Where logs and records of the cluster go, below the sweep's folder or the run's."""
     record: Path
     """File of what was submitted, with which code (vxl.run.code)."""
-    works: list[Work]
+    requests: list[RunRequest]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,14 +99,14 @@ class Cluster(abc.ABC):
     """Whether this process itself does."""
 
     @abc.abstractmethod
-    def preview(self, order: Order, console: Console) -> None:
+    def preview(self, submission: Submission, console: Console) -> None:
         """Says how it would carry them out."""
 
     @abc.abstractmethod
-    def carry_out(self, order: Order, console: Console) -> int:
+    def carry_out(self, submission: Submission, console: Console) -> int:
         """Does so and returns an exit status."""
 
-    def at_work(self, order: Order) -> dict[str, str]:
+    def at_work(self, submission: Submission) -> dict[str, str]:
         """Runs that it already has from an earlier command: {name: how}."""
         return {}
 
@@ -114,11 +119,12 @@ class Here(Cluster):
     def __init__(self, config: HereConfig) -> None:
         self.config = config
 
-    def preview(self, order: Order, console: Console) -> None:
-        """Nothing to say."""
+    @override
+    def preview(self, submission: Submission, console: Console) -> None:
+        pass
 
-    def carry_out(self, order: Order, console: Console) -> int:
-        """Nothing to do."""
+    @override
+    def carry_out(self, submission: Submission, console: Console) -> int:
         return 0
 
 
@@ -128,7 +134,7 @@ class Local(Cluster):
     def __init__(self, config: LocalConfig) -> None:
         self.config = config
 
-    def slots(self, trainer: Any) -> list[dict[str, str]]:
+    def slots(self, trainer: TrainerConfig) -> list[dict[str, str]]:
         """The variables of every place where a run may go: which GPUs it sees."""
         gpus = _gpus() if trainer.accelerator != "cpu" else []
         groups = [gpus[i : i + trainer.devices] for i in range(0, len(gpus), trainer.devices)]
@@ -140,23 +146,28 @@ class Local(Cluster):
         count = self.config.at_once or len(groups)
         return [{"CUDA_VISIBLE_DEVICES": ",".join(groups[i % len(groups)])} for i in range(count)]
 
-    def preview(self, order: Order, console: Console) -> None:
+    @override
+    def preview(self, submission: Submission, console: Console) -> None:
         """How many at once, and on which GPUs."""
-        for i, slot in enumerate(self.slots(order.works[0].config.trainer)):
+        for i, slot in enumerate(self.slots(submission.requests[0].trainer)):
             console.print(f"place {i}: {slot.get('CUDA_VISIBLE_DEVICES', 'CPU')}", markup=False)
 
-    def carry_out(self, order: Order, console: Console) -> int:
+    @override
+    def carry_out(self, submission: Submission, console: Console) -> int:
         """Runs them and shows what became of each; Ctrl-C lets those that run save and stop."""
-        slots = self.slots(order.works[0].config.trainer)
-        console.print(f"{len(order.works)} runs, {min(len(slots), len(order.works))} at once", markup=False)
+        slots = self.slots(submission.requests[0].trainer)
+        console.print(
+            f"{len(submission.requests)} runs, {min(len(slots), len(submission.requests))} at once",
+            markup=False,
+        )
         tasks = [
             Task(
-                work.name,
-                [sys.executable, str(order.script), *work.words],
-                {SUBMITTED: str(order.record) if self.config.same_code else ANY_CODE},
-                log=order.folder / f"{work.directory.name}.log",
+                request.name,
+                [sys.executable, str(submission.script), *request.words],
+                {SUBMITTED: str(submission.record) if self.config.same_code else ANY_CODE},
+                log=submission.folder / f"{request.directory.name}.log",
             )
-            for work in order.works
+            for request in submission.requests
         ]
 
         def ended(task: Task) -> None:
@@ -164,24 +175,26 @@ class Local(Cluster):
             console.print(f"{task.name}: {how}", markup=False)
 
         stopped = run_tasks(tasks, len(slots), slots=slots, ended=ended)
-        show_works(order.works, console)
+        show_requests(submission.requests, console)
         if stopped is not None:
             console.print("stopped; the same command goes on with what is not finished", markup=False)
             return 128 + stopped
         return 1 if any(task.status for task in tasks) else 0
 
 
-def show_works(works: Sequence[Work], console: Console, notes: dict[str, str] | None = None) -> None:
+def show_requests(
+    requests: Sequence[RunRequest], console: Console, notes: dict[str, str] | None = None
+) -> None:
     """A table of runs: what became of each, or what a cluster has to say about it."""
     from vxl.run.find import Run
 
     table = Table(title_justify="left")
     for column in ("run", "status", "why" if notes is None else "job"):
         table.add_column(column)
-    for work in works:
-        run = Run(work.name, work.directory)
-        why = (run.failure or "").partition("\n")[0] if notes is None else notes.get(work.name, "")
-        table.add_row(work.name, run.status, why)
+    for request in requests:
+        run = Run(request.name, request.directory)
+        why = (run.failure or "").partition("\n")[0] if notes is None else notes.get(request.name, "")
+        table.add_row(request.name, run.status, why)
     console.print(table)
 
 

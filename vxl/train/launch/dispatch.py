@@ -2,8 +2,8 @@
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
@@ -13,12 +13,13 @@ from vxl.option.rebuild import plain
 from vxl.run.code import Code
 from vxl.run.directory import RunDirectory, status_of, write_resolved
 from vxl.run.name import run_name
-from vxl.train.launch.cluster import Cluster, Order, Work
+from vxl.train.config import TrainConfig
+from vxl.train.launch.cluster import Cluster, RunRequest, Submission
 
 
 def dispatch(
     members: Sequence[list[str]],
-    compose: Callable[[list[str]], Any],
+    compose: Callable[[list[str]], TrainConfig],
     composed: Callable[[list[str]], str],
     script: Path,
     failed: Callable[[list[str], VxlError], None],
@@ -31,7 +32,7 @@ def dispatch(
         compose: Makes a checked config of overrides.
         composed: The YAML of the same.
         script: `train.py`.
-        failed: Told of a run whose config is wrong; the others go on.
+        failed: Called for a run whose config is wrong; the others go on.
         console: Where to say so.
 
     Returns:
@@ -41,7 +42,8 @@ def dispatch(
         ConfigError: The cluster can't be used, or the only run has a wrong config.
     """
     console = console or Console()
-    works: dict[str, Work] = {}
+    configs: dict[str, TrainConfig] = {}
+    requests: dict[str, RunRequest] = {}
     states: dict[str, str] = {}
     wrong = 0
     for words in members:
@@ -55,54 +57,67 @@ def dispatch(
             failed(words, error)
             wrong += 1
             continue
-        works[name] = Work(name, words, config)
-    if not works:
+        configs[name] = config
+        requests[name] = RunRequest(
+            name, words, Path(config.paths.runs) / name, config.trainer, config.data.workers
+        )
+    if not requests:
         return 1
-    first = next(iter(works.values())).config
+    first = next(iter(configs.values()))
     cluster: Cluster = build(first.cluster)
-    states |= cluster.at_work(_order(first, script, list(works.values())))
-    left = [kept for work in works.values() if (kept := _left(work, states[work.name], composed, console))]
+    states |= cluster.at_work(_submission(first, script, list(requests.values())))
+    left = [
+        kept
+        for name, request in requests.items()
+        if (kept := _left(request, configs[name], states[name], composed, console))
+    ]
     if not left:
         console.print("nothing to do", markup=False)
         return 1 if wrong else 0
-    order = _order(first, script, left)
+    submission = _submission(first, script, left)
     if first.dry_run:
-        for work in left:
-            console.print(f"would run {work.name}", markup=False, soft_wrap=True)
-        cluster.preview(order, console)
+        for request in left:
+            console.print(f"would run {request.name}", markup=False, soft_wrap=True)
+        cluster.preview(submission, console)
         return 1 if wrong else 0
-    for work in left:
-        write_resolved(work.directory, plain(work.config))
-    Code.now(first.plugins).write(order.record, words=[work.words for work in left])
-    status = cluster.carry_out(order, console)
+    for request in left:
+        write_resolved(request.directory, plain(configs[request.name]))
+    Code.now(first.plugins).write(submission.record, words=[request.words for request in left])
+    status = cluster.carry_out(submission, console)
     return status or (1 if wrong else 0)
 
 
-def _order(config: Any, script: Path, works: list[Work]) -> Order:
-    name = config.sweep_name or works[0].name
-    folder = (Path(config.paths.runs) / name / _kind(config)).absolute()
+def _submission(config: TrainConfig, script: Path, requests: list[RunRequest]) -> Submission:
+    name = config.sweep_name or requests[0].name
+    folder = (Path(config.paths.runs) / name / _cluster_name(config)).absolute()
     stamp = time.strftime("%Y%m%d-%H%M%S")
-    return Order(script.absolute(), name, folder, folder / f"submitted-{stamp}.json", works)
+    return Submission(script.absolute(), name, folder, folder / f"submitted-{stamp}.json", requests)
 
 
-def _kind(config: Any) -> str:
+def _cluster_name(config: TrainConfig) -> str:
     return config.cluster._target_.rpartition(".")[2].lower()
 
 
-def _left(work: Work, state: str, composed: Callable[[list[str]], str], console: Console) -> Work | None:
+def _left(
+    request: RunRequest,
+    config: TrainConfig,
+    state: str,
+    composed: Callable[[list[str]], str],
+    console: Console,
+) -> RunRequest | None:
     """A run, if it is neither finished nor at work; what is to be removed first is removed here.
 
     A job that is requeued runs its command again: `on_existing` must have had its say by then.
     """
-    how = work.config.on_existing
+    how = config.on_existing
     if state == "running":
         state = "another process is at work on it"
     if state not in ("new", "resume") and not (state == "finished" and how == "fail"):
-        console.print(f"{work.name}: {state}", markup=False)
+        console.print(f"{request.name}: {state}", markup=False)
         return None
     if how == "fail" and state != "new":
-        raise ConfigError(f"the run {work.directory} exists.\n  go on with it:    on_existing=resume")
-    if how == "overwrite" and state != "new" and not work.config.dry_run:
-        RunDirectory.open(work.config, composed(work.words)).close()
-    words = [word for word in work.words if word.partition("=")[0] != "on_existing"]
-    return Work(work.name, words, work.config)
+        raise ConfigError(f"the run {request.directory} exists.\n  go on with it:    on_existing=resume")
+    if how == "overwrite" and state != "new" and not config.dry_run:
+        RunDirectory.open(config, composed(request.words)).close()
+    words = [word for word in request.words if word.partition("=")[0] != "on_existing"]
+    return replace(request, words=words)

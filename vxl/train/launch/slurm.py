@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
+from typing_extensions import override
 
 from vxl.atomic import write_text
 from vxl.errors import ConfigError
 from vxl.option.option import option
-from vxl.train.launch.cluster import ANY_CODE, SUBMITTED, AwayConfig, Cluster, Order, show_works
+from vxl.train.launch.cluster import ANY_CODE, SUBMITTED, AwayConfig, Cluster, Submission, show_requests
 from vxl.train.launch.handover import GIVEN_UP, Stopped, hand_over
 
 if TYPE_CHECKING:
@@ -108,18 +109,18 @@ class Slurm(Cluster):
     def __init__(self, config: SlurmConfig) -> None:
         self.config = config
 
-    def parameters(self, order: Order) -> dict[str, Any]:
-        """What submitit is told: sbatch's options by its names for them."""
-        config, run = self.config, order.works[0].config
-        trainer = run.trainer
-        cpus = config.cpus_per_task or 1 + getattr(run.data, "workers", 0)
+    def parameters(self, submission: Submission) -> dict[str, Any]:
+        """Parameters for submitit: sbatch's options by its names for them."""
+        config, request = self.config, submission.requests[0]
+        trainer = request.trainer
+        cpus = config.cpus_per_task or 1 + request.workers
         gpus = config.gpus_per_node
         if gpus is None:
             gpus = 0 if trainer.accelerator == "cpu" else trainer.devices
-        failures = shlex.quote(str(order.folder)) + "/$SLURM_JOB_ID.failures"
+        failures = shlex.quote(str(submission.folder)) + "/$SLURM_JOB_ID.failures"
         final = " && ".join(f"[ $status -ne {status} ]" for status in _FINAL)
         found = {
-            "job_name": order.name,
+            "job_name": submission.name,
             "time": config.minutes,
             "nodes": trainer.num_nodes,
             "ntasks_per_node": trainer.devices,
@@ -153,19 +154,21 @@ class Slurm(Cluster):
         }
         return {key: value for key, value in found.items() if value is not None}
 
-    def preview(self, order: Order, console: Console) -> None:
+    @override
+    def preview(self, submission: Submission, console: Console) -> None:
         """The batch script."""
         submitit_slurm = _submitit().slurm.slurm
-        count = len(order.works)
+        count = len(submission.requests)
         text = submitit_slurm._make_sbatch_string(
-            command=f"{sys.executable} -u -m submitit.core._submit {order.folder}",
-            folder=order.folder,
+            command=f"{sys.executable} -u -m submitit.core._submit {submission.folder}",
+            folder=submission.folder,
             map_count=count if count > 1 else None,
-            **{"wckey": None, **self.parameters(order)},
+            **{"wckey": None, **self.parameters(submission)},
         )
         console.print(text, markup=False, highlight=False, soft_wrap=True)
 
-    def carry_out(self, order: Order, console: Console) -> int:
+    @override
+    def carry_out(self, submission: Submission, console: Console) -> int:
         """Submits one job, or one array, and says how to watch it; does not wait."""
         submitit = _submitit()
         if shutil.which("sbatch") is None:
@@ -174,33 +177,40 @@ class Slurm(Cluster):
                 "  type it where SLURM is (a login node); dry_run=true shows what would be submitted\n"
                 "  on a machine without SLURM:  cluster=local"
             )
-        order.folder.mkdir(parents=True, exist_ok=True)
-        executor = submitit.SlurmExecutor(order.folder, max_num_timeout=self.config.timeouts)
-        executor.update_parameters(**self.parameters(order))
-        record = str(order.record) if self.config.same_code else ANY_CODE
-        jobs = [Job(order.script, work.words, Path.cwd(), record) for work in order.works]
+        submission.folder.mkdir(parents=True, exist_ok=True)
+        executor = submitit.SlurmExecutor(submission.folder, max_num_timeout=self.config.timeouts)
+        executor.update_parameters(**self.parameters(submission))
+        record = str(submission.record) if self.config.same_code else ANY_CODE
+        jobs = [Job(submission.script, request.words, Path.cwd(), record) for request in submission.requests]
         try:
             with executor.batch():
                 submitted = [executor.submit(job) for job in jobs]
         except (submitit.core.utils.FailedJobError, subprocess.SubprocessError) as error:
             said = str(error).strip().splitlines()
             raise ConfigError(f"sbatch refused it: {said[-1] if said else error}") from error
-        ids = {work.name: job.job_id for work, job in zip(order.works, submitted, strict=True)}
-        write_text(order.folder / _JOBS, json.dumps({**_known(order.folder), **ids}, indent=1) + "\n")
-        show_works(order.works, console, ids)
+        ids = {request.name: job.job_id for request, job in zip(submission.requests, submitted, strict=True)}
+        write_text(
+            submission.folder / _JOBS, json.dumps({**_known(submission.folder), **ids}, indent=1) + "\n"
+        )
+        show_requests(submission.requests, console, ids)
         first = next(iter(ids.values())).partition("_")[0]
-        compared = f"vxl compare {order.name}" if len(order.works) > 1 else f"vxl runs {order.name}"
+        compared = (
+            f"vxl compare {submission.name}"
+            if len(submission.requests) > 1
+            else f"vxl runs {submission.name}"
+        )
         console.print(
             f"submitted.  {compared}  ·  squeue -j {first}  ·  scancel {first}\n"
-            f"output: {order.folder}/JOB_0_log.out",
+            f"output: {submission.folder}/JOB_0_log.out",
             markup=False,
             soft_wrap=True,
         )
         return 0
 
-    def at_work(self, order: Order) -> dict[str, str]:
+    @override
+    def at_work(self, submission: Submission) -> dict[str, str]:
         """Runs whose jobs are still in the queue."""
-        known = _known(order.folder)
+        known = _known(submission.folder)
         states = queued(list(known.values()))
         return {name: f"job {job}, {states[job]}" for name, job in known.items() if job in states}
 

@@ -1,6 +1,7 @@
 """Saving and loading vxl's checkpoint folders, for every Lightning strategy."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
@@ -12,11 +13,22 @@ from torch import distributed as dist
 from torch.distributed.checkpoint.staging import BlockingAsyncStager
 from torch.distributed.fsdp import FSDPModule
 from torch.optim import Optimizer
+from typing_extensions import override
 
-from vxl.checkpoint import step_files as folder
+from vxl.checkpoint import step_files
 from vxl.errors import CheckpointError
 from vxl.llm.packed import hold_again
 from vxl.train.parallel.background import Background
+
+
+@dataclass(frozen=True)
+class SaveOptions:
+    """How a checkpoint is written: the `storage_options` of Lightning's `Trainer.save_checkpoint`."""
+
+    background: bool = False
+    """Whether it is written while training goes on."""
+    when_complete: Callable[[Path], None] | None = None
+    """Called in the first process, with the folder."""
 
 
 class CheckpointFolders(Strategy):
@@ -25,11 +37,6 @@ class CheckpointFolders(Strategy):
     Tensors go by their names in the model (a sharded tensor saves its shards), so that another strategy, or
     another number of processes, loads them. They are loaded in place, after the optimizer is built.
     """
-
-    background = False
-    """Whether the next checkpoint is written while training goes on."""
-    saved: Callable[[Path], None] | None = None
-    """Called in the first process when the next checkpoint is complete."""
 
     @cached_property
     def writer(self) -> Background:
@@ -47,31 +54,42 @@ class CheckpointFolders(Strategy):
         return getattr(self, "world_size", 1)
 
     @property
+    @override
     def restore_checkpoint_after_setup(self) -> bool:
-        """Loading in place needs the model on its device, and the optimizer."""
-        return True
+        return True  # loading in place needs the model on its device, and the optimizer
 
+    # `save_checkpoint` and `load_checkpoint` treat the model's and the optimizer's tensors themselves.
     @property
+    @override
     def lightning_restore_optimizer(self) -> bool:
-        """Lightning need not: `load_checkpoint` has done it."""
         return False
 
+    @override
     def lightning_module_state_dict(self) -> dict[str, Any]:
-        """Nothing: `save_checkpoint` takes the tensors from the model itself."""
         return {}
 
+    @override
     def optimizer_state(self, optimizer: Optimizer) -> dict[str, Any]:
-        """Nothing, as above."""
         return {}
 
+    @override
     def load_model_state_dict(self, checkpoint: Mapping[str, Any], strict: bool = True) -> None:
-        """Nothing: `load_checkpoint` has done it."""
+        pass
 
+    @override
     def load_optimizer_state_dict(self, checkpoint: Mapping[str, Any]) -> None:
-        """Nothing, as above."""
+        pass
 
+    @override
     def save_checkpoint(self, checkpoint: dict[str, Any], filepath: Any, storage_options: Any = None) -> None:
-        """Writes one folder (vxl.checkpoint.step_files.write)."""
+        """Writes one folder (vxl.checkpoint.step_files.write).
+
+        Args:
+            checkpoint: What Lightning keeps beside the tensors.
+            filepath: The folder.
+            storage_options: SaveOptions, or None for their defaults.
+        """
+        how: SaveOptions = storage_options or SaveOptions()
         model = self._trained()
         tensors, settings = optimizer_tensors(model, self.optimizers[0])
         rest = {
@@ -80,29 +98,28 @@ class CheckpointFolders(Strategy):
         held: dict[str, Any] = {"model": weights(model), "optim": tensors}
         rest |= {"optimizer": settings}
         self.writer.wait()
-        background, self.background = self.background, False
-        if background:
+        if how.background:
             held = BlockingAsyncStager().stage(held)
-        peers, saved = self.peers, self.saved if self.is_global_zero else None
-        self.saved = None
+        peers = self.peers
 
         def write() -> None:
-            folder.write(Path(filepath), held, rest, peers)
-            if saved is not None:
-                saved(Path(filepath))
+            step_files.write(Path(filepath), held, rest, peers)
+            if how.when_complete is not None and self.is_global_zero:
+                how.when_complete(Path(filepath))
 
-        if background:
+        if how.background:
             self.writer.start(write)
         else:
             write()
 
+    @override
     def load_checkpoint(self, checkpoint_path: Any, weights_only: bool | None = None) -> dict[str, Any]:
         """Fills the model and the optimizer from one folder and returns the rest."""
         path = Path(checkpoint_path)
         model, optimizer = self._trained(), self.optimizers[0]
-        rest = folder.read_rest(path)
+        rest = step_files.read_rest(path)
         wanted = {"model": weights(model), "optim": empty_state(path, model)}
-        folder.read_tensors(path, wanted, no_dist=self.ranks == 1)
+        step_files.read_tensors(path, wanted, no_dist=self.ranks == 1)
         hold_again(model, wanted["model"])
         restore(model, optimizer, wanted["optim"], rest.pop("optimizer"))
         return rest
@@ -145,7 +162,7 @@ def empty_state(path: Path, model: nn.Module) -> dict[str, dict[str, Tensor]]:
     """Tensors to load a folder's optimizer state into: shaped like the parameter, or single numbers."""
     parameters = {_plain(name): parameter for name, parameter in model.named_parameters()}
     state: dict[str, dict[str, Tensor]] = {}
-    for key, like in folder.stored(path).items():
+    for key, like in step_files.stored(path).items():
         if not key.startswith("optim."):
             continue
         name, _, kind = key.removeprefix("optim.").rpartition(".")

@@ -23,7 +23,9 @@ def norms_of(parts: Sequence[Sequence[Tensor]], device: torch.device) -> Tensor:
     found = []
     for gradients in parts:
         kind = torch.promote_types(gradients[0].dtype, torch.float32) if gradients else torch.float32
-        own = [part for part in map(held, gradients) if part.numel()]  # a rank may hold nothing of a tensor
+        own = [
+            part for part in map(local_shard, gradients) if part.numel()
+        ]  # a rank may hold nothing of a tensor
         norms = torch._foreach_norm(own, 2, kind) if own else [torch.zeros((), dtype=kind)]
         found.append(torch.linalg.vector_norm(torch.stack(norms).to(device)))
     norms_M = torch.stack(found)
@@ -40,11 +42,11 @@ def norms_of(parts: Sequence[Sequence[Tensor]], device: torch.device) -> Tensor:
 @torch.no_grad()
 def scale(gradients: Sequence[Tensor], factor: float) -> None:
     """Multiplies gradients in place."""
-    own = [part for part in map(held, gradients) if part.numel()]
+    own = [part for part in map(local_shard, gradients) if part.numel()]
     if own:
         torch._foreach_mul_(own, factor)
 
 
-def held(tensor: Tensor) -> Tensor:
+def local_shard(tensor: Tensor) -> Tensor:
     """What this rank holds of a tensor."""
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor

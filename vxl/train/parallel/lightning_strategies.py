@@ -1,12 +1,10 @@
 """Lightning's strategies as vxl uses them: the processes are there, and checkpoints are vxl's folders."""
 
-from typing import Any
-
 import torch
-from lightning.pytorch import Trainer
 from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, SingleDeviceStrategy
 from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
+from typing_extensions import override
 
 from vxl.train.parallel.checkpoint_folders import CheckpointFolders
 from vxl.train.parallel.sharding import Fill, Sharding, apply_fsdp, materialise
@@ -67,14 +65,6 @@ class ShardedStrategy(CheckpointFolders, ModelParallelStrategy):
         if fill is not None:
             fill(model)
 
-    def setup(self, trainer: Trainer) -> None:
-        """Lightning's, without its conversion of the model, which `shard` has done."""
-        plugin: Any = self.precision_plugin
-        convert, plugin.convert_module = plugin.convert_module, lambda module: module
-        try:
-            super().setup(trainer)
-        finally:
-            plugin.convert_module = convert
-
+    @override
     def model_to_device(self) -> None:
-        """It is where it belongs."""
+        pass  # `shard` has done it

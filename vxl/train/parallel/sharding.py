@@ -8,7 +8,7 @@ tensor.
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,15 @@ from vxl.checkpoint.fill import put, tied
 
 Fill = Callable[[nn.Module], None]
 """Gives an outlined and sharded model its weights; called by all ranks together."""
+
+
+@runtime_checkable
+class ResetsBuffers(Protocol):
+    """A part with buffers that no checkpoint holds (tables of positions, say)."""
+
+    def reset_buffers(self) -> None:
+        """Makes them anew, on the device where they are."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -60,7 +69,7 @@ def apply_fsdp(model: nn.Module, how: Sharding) -> None:
         model: A VideoLanguageModel.
         how: On which processes, in which precision.
     """
-    # Some units return views. Newer releases warn not to change those in place, which nobody does.
+    # Some units return views. Newer releases warn not to change those in place, which no unit does.
     warnings.filterwarnings("ignore", "FSDP2-wrapped module .* returned a view tensor", UserWarning)
     # Inputs are left alone: they travel in dataclasses, and frames are uint8; autocast does the rest.
     precision = MixedPrecisionPolicy(how.compute, how.reduce, cast_forward_inputs=False)
@@ -80,13 +89,12 @@ def materialise(model: nn.Module, device: torch.device) -> None:
     for name, first in again.items():
         put(model, name, model.get_parameter(first))
     for part in model.children():
-        reset = getattr(part, "reset_buffers", None)
-        if reset is not None:
-            reset()
+        if isinstance(part, ResetsBuffers):
+            part.reset_buffers()
 
 
-def deal(values: dict[str, Tensor] | None, model: nn.Module) -> None:
-    """Deals whole tensors out from the first rank, one at a time, to the sharded model of every rank.
+def scatter(values: dict[str, Tensor] | None, model: nn.Module) -> None:
+    """Scatters whole tensors from the first rank, one at a time, to the sharded model of every rank.
 
     Args:
         values: In the first rank: the tensors by name. In the others: None.

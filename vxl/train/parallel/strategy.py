@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
+from typing_extensions import override
 
 from vxl.errors import ConfigError
 from vxl.option.option import Option, option
@@ -80,8 +81,8 @@ class Single(Launch):
     def __init__(self, config: SingleConfig) -> None:
         self.config = config
 
+    @override
     def lightning(self, device: torch.device, trainer: TrainerConfig) -> "Strategy":
-        """Lightning's single-device strategy with vxl's checkpoint folders."""
         from vxl.train.parallel.lightning_strategies import SingleStrategy
 
         return SingleStrategy(device)
@@ -93,8 +94,8 @@ class DDP(Launch):
     def __init__(self, config: DDPConfig) -> None:
         self.config = config
 
+    @override
     def lightning(self, device: torch.device, trainer: TrainerConfig) -> "Strategy":
-        """Lightning's DDP with vxl's checkpoint folders."""
         from vxl.train.parallel.lightning_strategies import ReplicatedStrategy
 
         # A batch need not use every parameter (text alone has no frames for a plug-in's tower, say).
@@ -109,8 +110,8 @@ class FSDP2(Launch):
     def __init__(self, config: FSDP2Config) -> None:
         self.config = config
 
+    @override
     def lightning(self, device: torch.device, trainer: TrainerConfig) -> "Strategy":
-        """FSDP2 through Lightning's ModelParallelStrategy, with an explicit mesh."""
         from vxl.train.parallel.lightning_strategies import ShardedStrategy
 
         return ShardedStrategy(
@@ -133,8 +134,8 @@ class HSDP(FSDP2):
     def __init__(self, config: HSDPConfig) -> None:
         super().__init__(config)
 
+    @override
     def shape(self, trainer: TrainerConfig) -> tuple[int, ...]:
-        """(copies, processes a copy)."""
         ranks = trainer.devices * trainer.num_nodes
         shard = self.config.shard or trainer.devices
         return (ranks // shard, shard)

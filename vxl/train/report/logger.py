@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlparse
 
+from typing_extensions import override
+
 from vxl.atomic import write_text
 from vxl.errors import ConfigError
 from vxl.option.option import Option, option
@@ -21,7 +23,7 @@ log = logging.getLogger(__name__)
 
 PATIENCE = 60
 """Seconds that W&B's server has for its first answer, then the run goes on offline; and at the end of a run
-for what it has not got by then: a job that was told to stop must not wait for a network that is down."""
+for what it has not got by then: a job that is to stop must not wait for a network that is down."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,14 +75,17 @@ class Csv(Sink):
     def __init__(self, config: CsvConfig, **run: Any) -> None:
         self.config = config
 
+    @override
     def log(self, numbers: dict[str, float], step: int) -> None:
-        """Nothing to do."""
+        pass
 
+    @override
     def table(self, predictions: list[Prediction], step: int) -> None:
-        """Nothing to do: the run directory has them."""
+        pass
 
+    @override
     def finish(self, exit_code: int) -> None:
-        """Nothing to do."""
+        pass
 
 
 class Wandb(Sink):
@@ -147,10 +152,11 @@ class Wandb(Sink):
         if mode == "offline":
             log.info("W&B is offline; to send this run:  wandb sync %s/wandb/offline-run-*", directory)
 
+    @override
     def log(self, numbers: dict[str, float], step: int) -> None:
-        """Sends the numbers of one step."""
-        self._tell(lambda: self._run.log(numbers, step=step))
+        self._call(lambda: self._run.log(numbers, step=step))
 
+    @override
     def table(self, predictions: list[Prediction], step: int) -> None:
         """Sends a table of questions, frames and answers."""
         import wandb
@@ -176,13 +182,14 @@ class Wandb(Sink):
                 pictures.append(wandb.Image(strip(shown.frames_FCHW).numpy(), caption=caption))
             own = {**shown.numbers(), "step": step, "frames": picture}
             table.add_data(*(own[str(column)] for column in columns))
-        self._tell(lambda: self._run.log({"val/predictions": table, "val/frames": pictures}, step=step))
+        self._call(lambda: self._run.log({"val/predictions": table, "val/frames": pictures}, step=step))
 
+    @override
     def finish(self, exit_code: int) -> None:
         """Ends the W&B run (an unfinished one can be gone on with)."""
-        self._tell(lambda: self._run.finish(exit_code=exit_code))
+        self._call(lambda: self._run.finish(exit_code=exit_code))
 
-    def _tell(self, call: Callable[[], object]) -> None:
+    def _call(self, call: Callable[[], object]) -> None:
         """Calls W&B, until it fails: its server may be out of reach, its own process killed for memory. The
         numbers are in metrics.csv, and that is no reason to lose days of training.
         """

@@ -89,7 +89,7 @@ def strip(frames_FCHW: Tensor) -> Tensor:
     return small.round().to(torch.uint8).permute(2, 0, 3, 1).flatten(1, 2)
 
 
-def write(folder: Path, step: int, found: list[Prediction]) -> None:
+def write_predictions(folder: Path, step: int, found: list[Prediction]) -> None:
     """Writes the rows of a step, and each question's frames once."""
     frames = folder / "frames"
     frames.mkdir(parents=True, exist_ok=True)

@@ -14,6 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from vxl.llm.beacon import is_of_beacon
 from vxl.llm.packed import packed
+from vxl.train.step.module import TrainStep
 from vxl.train.step.stage import PARTS, Part, part_of
 
 # Dense bf16 peaks in operations a second, from the vendors' data sheets.
@@ -21,7 +22,7 @@ PEAKS = {"H200": 989e12, "H100": 989e12, "B200": 2250e12, "A100": 312e12, "L40S"
 
 
 @dataclass(frozen=True)
-class Work:
+class PartFlops:
     """Operations of one part for one unit of what goes through it (a frame, a token, a pair of tokens)."""
 
     weights: float = 0.0
@@ -61,22 +62,22 @@ class Flops:
         peak: Operations a second that the device can do.
     """
 
-    frame: dict[str, Work]
-    visual: Work
-    token: Work
-    pair: Work
-    head: Work
+    frame: dict[str, PartFlops]
+    visual: PartFlops
+    token: PartFlops
+    pair: PartFlops
+    head: PartFlops
     peak: float
 
-    def of(self, step: Any) -> float:
+    def of(self, step: TrainStep) -> float:
         """Operations of one step.
 
         Args:
-            step: What the step saw (a Step): tokens, visual tokens, frames, pairs, supervised.
+            step: What the step saw: tokens, visual tokens, frames, pairs, supervised.
         """
         return sum(self.by_part(step).values())
 
-    def by_part(self, step: Any) -> dict[str, float]:
+    def by_part(self, step: TrainStep) -> dict[str, float]:
         """Operations of one step by part."""
         return {
             **{part: work.step * step.frames for part, work in self.frame.items()},
@@ -121,19 +122,19 @@ def flops_of(model: nn.Module, peak: float) -> Flops:
     for part in PARTS:
         upstream |= any(p.requires_grad for name, p in model.named_parameters() if part_of(name) == part)
         flows[part] = upstream
-    frame: dict[str, Work] = {}
+    frame: dict[str, PartFlops] = {}
     for part, (weights, attention) in _of_a_frame(model).items():
         share = learns[part] / counts[part] if counts[part] else 0.0
-        frame[part] = Work(weights, weights * share, attention, flows[part])
+        frame[part] = PartFlops(weights, weights * share, attention, flows[part])
     llm = getattr(model, "llm", None)
     width = int(getattr(llm, "layers", 0)) * int(getattr(llm, "width", 0))
     size = 2.0 * (head or table)
     return Flops(
         frame=frame,
-        visual=Work(counts["selector"], learns["selector"], 0.0, flows["selector"]),
-        token=Work(counts["llm"], learns["llm"], 0.0, flows["llm"]),
-        pair=Work(attention=2.0 * width, flows=flows["llm"]),
-        head=Work(size, size * head_learns, 0.0, flows["llm"]),
+        visual=PartFlops(counts["selector"], learns["selector"], 0.0, flows["selector"]),
+        token=PartFlops(counts["llm"], learns["llm"], 0.0, flows["llm"]),
+        pair=PartFlops(attention=2.0 * width, flows=flows["llm"]),
+        head=PartFlops(size, size * head_learns, 0.0, flows["llm"]),
         peak=peak,
     )
 

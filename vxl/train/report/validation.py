@@ -4,23 +4,35 @@ import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import torch
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import Trainer
 
+from vxl.data.batch.collate import Batch
 from vxl.statistics import wilson
-from vxl.train.report.predictions import Prediction, predictions, write
-from vxl.train.report.watch import Watch
+from vxl.train.report.logger import Sink
+from vxl.train.report.predictions import Prediction, predictions, write_predictions
 from vxl.train.step.module import VideoLanguageModule
-from vxl.train.step.questions import answered
+from vxl.train.step.questions import right_answers
 from vxl.train.step.stage import train_mode
 
 log = logging.getLogger(__name__)
 
 
+class HeldOutData(Protocol):
+    """What validation asks of Lightning's data module."""
+
+    tokenizer: Any
+    """Writes questions down; None leaves them empty."""
+
+    def val_dataloader(self) -> Iterable[Batch] | None:
+        """The held-out batches in a fixed order; None without any."""
+        ...
+
+
 @dataclass(frozen=True)
-class Validated:
+class HeldOutScores:
     """One validation in numbers."""
 
     loss: float
@@ -33,8 +45,8 @@ class Validated:
     baseline: float | None = None
     """The loss that knowing nothing would have, where the objective has such a measure."""
 
-    def numbers(self) -> dict[str, float]:
-        """As metrics."""
+    def metrics(self) -> dict[str, float]:
+        """By their names in metrics.csv; accuracies with Wilson's 95 % interval."""
         found = {"val/loss": self.loss}
         if self.baseline is not None:
             found["val/baseline"] = self.baseline
@@ -50,77 +62,62 @@ class Validated:
         return found
 
 
-class Validation(Callback):
-    """Validates at step boundaries, before the checkpoint of the same step is written.
+class Validation:
+    """Measures the held-out loss and accuracy, and shows some questions with the model's answers.
 
-    Lightning's own validation loop would run after that checkpoint, or leave it up to its restart logic
-    whether it ran; here a checkpoint of step n always comes after the validation of step n, so that none is
-    lost or done twice.
+    Lightning's own validation loop would run after the checkpoint of the same step, or leave it up to its
+    restart logic whether it ran; vxl.train.step_end validates before, so that none is lost or done twice.
 
     Args:
-        watch: Logs the numbers.
+        sink: The logger, which gets the questions.
         every: Steps between validations; 0: only before the first and after the last step.
         folder: Where predictions are written; None for none.
         show: How many questions are shown with their answers.
     """
 
-    def __init__(self, watch: Watch, every: int, folder: Path | None = None, show: int = 0) -> None:
-        self.watch = watch
+    def __init__(self, sink: Sink, every: int, folder: Path | None = None, show: int = 0) -> None:
+        self.sink = sink
         self.every = every
         self.folder = folder
         self.show = show
-        self.latest: dict[str, float] = {}
-        """Metrics of the latest step, if it was validated."""
-        self._loader: Iterable[Any] | None = None
+        self._loader: Iterable[Batch] | None = None
 
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Measures where the run starts from."""
-        if trainer.global_step == 0:
-            self._run(trainer, pl_module)
+    def is_due(self, step: int, steps: int) -> bool:
+        """Whether to validate after a step, of so many."""
+        return bool(self.every and step % self.every == 0) or step == steps
 
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """Validates if it is time."""
-        step = trainer.global_step
-        self.latest = {}
-        if (self.every and step % self.every == 0) or step == trainer.max_steps:
-            self._run(trainer, pl_module)
-
-    def _run(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def validate(self, trainer: Trainer, module: VideoLanguageModule) -> dict[str, float]:
+        """Validates the model as it is now; the metrics, or none without held-out samples."""
+        data = cast(HeldOutData, cast(Any, trainer).datamodule)
         if self._loader is None:
-            self._loader = cast(Any, trainer).datamodule.val_dataloader()
+            self._loader = data.val_dataloader()
         if self._loader is None:
-            return
-        tokenizer = getattr(cast(Any, trainer).datamodule, "tokenizer", None)
+            return {}
         shown: list[Prediction] = []
-        found = validate(
-            trainer, cast(VideoLanguageModule, pl_module), self._loader, shown, self.show, tokenizer
-        )
-        self.latest = found.numbers()
-        self.watch.record(trainer.global_step, self.latest)
+        scores = validate(trainer, module, self._loader, shown, self.show, data.tokenizer)
+        metrics = scores.metrics()
         if shown and self.folder is not None and trainer.is_global_zero:
-            write(self.folder, trainer.global_step, shown)
-            self.watch.sink.table(shown, trainer.global_step)
-        accuracy = self.latest.get("val/accuracy")
+            write_predictions(self.folder, trainer.global_step, shown)
+            self.sink.table(shown, trainer.global_step)
+        accuracy = metrics.get("val/accuracy")
         log.info(
             "step %d: held-out loss %.4f%s%s",
             trainer.global_step,
-            found.loss,
-            "" if found.baseline is None else f" (baseline {found.baseline:.4f})",
-            "" if accuracy is None else f", accuracy {accuracy:.3f} of {found.questions} questions",
+            scores.loss,
+            "" if scores.baseline is None else f" (baseline {scores.baseline:.4f})",
+            "" if accuracy is None else f", accuracy {accuracy:.3f} of {scores.questions} questions",
         )
-        self.watch.pause()
+        return metrics
 
 
 def validate(
     trainer: Trainer,
     module: VideoLanguageModule,
-    loader: Iterable[Any],
+    loader: Iterable[Batch],
     shown: list[Prediction] | None = None,
     show: int = 0,
     tokenizer: Any = None,
-) -> Validated:
+) -> HeldOutScores:
     """Loss and accuracy over a loader's batches, over all ranks; leaves the model and torch as they were.
 
     Args:
@@ -140,11 +137,11 @@ def validate(
         for batch in loader:
             moved = batch.to(device)
             output = model(moved)
-            answers = answered(output, moved)
+            answers = right_answers(output, moved)
             if shown is not None and len(shown) < show:
                 shown += predictions(batch, output, tokenizer, show - len(shown))
             guessed = sum(1 / len(letters) for letters in batch.letters_Q)
-            baseline = getattr(output, "baseline_sum", None)
+            baseline = output.baseline_sum
             measured = measured or baseline is not None
             seen = [float(output.loss_sum), batch.supervised, sum(answers), len(answers), guessed]
             seen.append(0.0 if baseline is None else float(baseline))
@@ -155,4 +152,4 @@ def validate(
     loss, supervised, right, questions, guessed, nothing = sums.tolist()
     tokens = max(1.0, supervised)
     baseline = nothing / tokens if measured else None
-    return Validated(loss / tokens, int(right), int(questions), guessed / max(1.0, questions), baseline)
+    return HeldOutScores(loss / tokens, int(right), int(questions), guessed / max(1.0, questions), baseline)

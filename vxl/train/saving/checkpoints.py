@@ -6,14 +6,13 @@ from pathlib import Path
 from typing import Any, cast
 
 from lightning.pytorch import Callback, LightningModule, Trainer
+from typing_extensions import override
 
-from vxl.checkpoint import step_files as folder
+from vxl.checkpoint import step_files
 from vxl.checkpoint.folder import saved, step_of
-from vxl.train.parallel.checkpoint_folders import CheckpointFolders
-from vxl.train.report.validation import Validation
-from vxl.train.report.watch import Watch
-from vxl.train.saving.interrupt import Interrupt
-from vxl.train.saving.retention import RetentionConfig, best, kept
+from vxl.train.parallel.checkpoint_folders import CheckpointFolders, SaveOptions
+from vxl.train.report.meter import StepReport
+from vxl.train.saving.retention import RetentionConfig, best_step, steps_to_keep
 
 log = logging.getLogger(__name__)
 
@@ -24,83 +23,70 @@ class Checkpoints(Callback):
     Args:
         parent: The run's `checkpoints` folder.
         config: When to save and what to keep.
-        validation: Has the metric by which the best is chosen.
-        interrupt: Knows whether the run is to stop.
-        watch: Its clock leaves out the time of saving.
     """
 
-    def __init__(
-        self,
-        parent: Path,
-        config: RetentionConfig,
-        validation: Validation,
-        interrupt: Interrupt,
-        watch: Watch,
-    ) -> None:
+    def __init__(self, parent: Path, config: RetentionConfig) -> None:
         self.parent = parent
         self.config = config
-        self.validation = validation
-        self.interrupt = interrupt
-        self.watch = watch
         self.scores: dict[int, float] = {}
 
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """Saves if it is time."""
-        step = trainer.global_step
-        value = {**self.watch.numbers, **self.validation.latest}.get(self.config.best or "")
-        if value is not None:
-            self.scores[step] = value
-        stop = self.interrupt.agreed(trainer)
+    def after_step(self, trainer: Trainer, report: StepReport, stop: bool) -> None:
+        """Saves if it is time.
+
+        Args:
+            trainer: Has just taken the step.
+            report: The step, after its validation: of its metrics `checkpoint.best` chooses.
+            stop: Whether the run is interrupted.
+        """
+        step, score = report.step, report.metric(self.config.best)
+        if score is not None:
+            self.scores[step] = score
         due = self.config.every and step % self.config.every == 0
         if due or stop or step == trainer.max_steps:
             self.save(trainer)
-            self.watch.pause()
         else:
             self.scores.pop(step, None)
-        if stop:
-            trainer.should_stop = True
 
     def save(self, trainer: Trainer) -> None:
         """Writes the checkpoint of this step; when it is complete, points to it and removes what need not
         stay.
         """
-        strategy = cast(CheckpointFolders, trainer.strategy)
-        strategy.background = self.config.background
-        strategy.saved = partial(self.settle, dict(self.scores))
-        trainer.save_checkpoint(folder.folder_of(self.parent, trainer.global_step), weights_only=False)
+        how = SaveOptions(self.config.background, partial(self.prune, dict(self.scores)))
+        target = step_files.folder_of(self.parent, trainer.global_step)
+        trainer.save_checkpoint(target, weights_only=False, storage_options=how)
 
-    def settle(self, scores: dict[int, float], target: Path) -> None:
-        """Keeps house after a checkpoint; in the first process.
+    def prune(self, scores: dict[int, float], target: Path) -> None:
+        """Points `last` and `best` to their checkpoints and removes those that need not stay; in the first
+        process.
 
         Args:
             scores: The scores of the checkpoints, when this one was begun.
             target: The checkpoint, complete.
         """
-        folder.point(self.parent, "last", target)
+        step_files.point(self.parent, "last", target)
         folders = {step_of(path): path for path in saved(self.parent.parent)}
-        found = best(list(folders), scores, self.config)
-        if found is not None:
-            folder.point(self.parent, "best", folders[found])
-        for step in folders.keys() - kept(list(folders), scores, self.config):
-            folder.remove(folders[step])
+        best = best_step(list(folders), scores, self.config)
+        if best is not None:
+            step_files.point(self.parent, "best", folders[best])
+        for step in folders.keys() - steps_to_keep(list(folders), scores, self.config):
+            step_files.remove(folders[step])
 
+    @override
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Waits for the last one."""
         cast(CheckpointFolders, trainer.strategy).writer.wait()
 
+    @override
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Waits for one that is being written: the run directory is about to be somebody else's to tidy."""
+        # One that is being written is waited for: the next owner of the run directory will tidy it.
         try:
             cast(CheckpointFolders, trainer.strategy).writer.wait()
-        except (Exception, SystemExit) as error:  # what ends the run is told; this comes on top of it
+        except (Exception, SystemExit) as error:  # `exception` is what ends the run; this comes on top of it
             log.warning("%s", error)
 
+    @override
     def state_dict(self) -> dict[str, Any]:
-        """The scores of the checkpoints, this one's too."""
-        return {"scores": dict(self.scores)}
+        return {"scores": dict(self.scores)}  # of the checkpoints, this one's too
 
+    @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Goes on comparing."""
         self.scores = dict(state_dict["scores"])

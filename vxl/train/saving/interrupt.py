@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
+from typing_extensions import override
 
 # In the order of their weight: where several come, or one rank hears this and another that, the last counts.
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
@@ -19,26 +20,27 @@ class Interrupt(Callback):
 
     def __init__(self) -> None:
         self.requested: signal.Signals | None = None
-        """What this process was told."""
+        """The signal that this process got."""
         self.stopped: signal.Signals | None = None
         """What all ranks agreed to stop for."""
         self._owner = os.getpid()
         self._before: dict[signal.Signals, Any] = {}
 
+    @override
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Takes the signals (after Lightning took SIGTERM, which it would answer in the middle of a step)."""
+        # After Lightning took SIGTERM, which it would answer in the middle of a step.
         self._before = {number: signal.signal(number, self._note) for number in _SIGNALS}
 
+    @override
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Gives the signals back."""
         self._restore()
 
+    @override
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Gives the signals back."""
         self._restore()
 
     def agreed(self, trainer: Trainer) -> bool:
-        """Whether to stop after this step: a rank that was told to stops all of them, for the same reason."""
+        """Whether to stop after this step: a rank that got a signal stops all of them."""
         said = -1 if self.requested is None else _SIGNALS.index(self.requested)
         if trainer.world_size > 1:
             mine = torch.tensor(said, device=trainer.strategy.root_device)

@@ -32,7 +32,7 @@ class RetentionConfig:
             )
 
 
-def kept(steps: list[int], scores: dict[int, float], config: RetentionConfig) -> set[int]:
+def steps_to_keep(steps: list[int], scores: dict[int, float], config: RetentionConfig) -> set[int]:
     """The steps whose checkpoints stay.
 
     Args:
@@ -41,10 +41,10 @@ def kept(steps: list[int], scores: dict[int, float], config: RetentionConfig) ->
         config: The rule.
     """
     newest = sorted(steps)[-config.keep_last :]
-    return {*newest, *([found] if (found := best(steps, scores, config)) is not None else [])}
+    return {*newest, *([found] if (found := best_step(steps, scores, config)) is not None else [])}
 
 
-def best(steps: list[int], scores: dict[int, float], config: RetentionConfig) -> int | None:
+def best_step(steps: list[int], scores: dict[int, float], config: RetentionConfig) -> int | None:
     """The step with the best score (the earliest of equals), or None if none of them was measured."""
     measured = sorted(step for step in steps if step in scores)
     if config.best is None or not measured:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import lightning as L
 import torch
 from torch.utils.data import DataLoader, IterableDataset
+from typing_extensions import override
 
 from vxl.checkpoint.tokenizer import tokenizer_of
 from vxl.compressor.base import plan
@@ -26,6 +27,7 @@ from vxl.data.order.worker import end_with_trainer, leave_signals_to_trainer
 from vxl.data.source.source import Source
 from vxl.option.build import build
 from vxl.seeds import seed_of
+from vxl.train.config import TrainConfig
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -40,8 +42,9 @@ class DataModule(L.LightningDataModule):
     """The data of a run, from the row where the last run stopped.
 
     Args:
-        config: A TrainConfig; of it: data, video, vision, compressor, llm, prompt, stage.objective, seed,
-            trainer.accumulate, paths.cache, init_from.
+        config: Names data, batch size (`data.batch`), gradient accumulation and what a sample is made of.
+        data: Prepared data; None: built from the config.
+        tokenizer: The run's tokenizer; None: found or trained when it is first asked for.
         rank: This process, of `ranks`; None takes the attached trainer's, or 0 of 1.
         ranks: Data-parallel processes.
 
@@ -49,24 +52,38 @@ class DataModule(L.LightningDataModule):
         rows: Rows of the global order that all ranks together have trained on.
     """
 
-    def __init__(self, config: Any, *, rank: int | None = None, ranks: int | None = None) -> None:
+    def __init__(
+        self,
+        config: TrainConfig,
+        data: Data | None = None,
+        tokenizer: "PreTrainedTokenizerFast | None" = None,
+        *,
+        rank: int | None = None,
+        ranks: int | None = None,
+    ) -> None:
         super().__init__()
         self.config = config
-        self.data: Data = build(config.data, cache=Path(config.paths.cache))
+        self.data: Data = data or build(config.data, cache=Path(config.paths.cache))
+        self._tokenizer = tokenizer
         self.rows = 0
         self._anchor = (0, 0)
         self._bad = BadCounter(config.data.max_bad_fraction)
         self._rank, self._ranks = rank, ranks
 
+    def rebatched(self, config: TrainConfig) -> "DataModule":
+        """The same data under a config with another micro-batch."""
+        return DataModule(config, self.data, self.tokenizer, rank=self._rank, ranks=self._ranks)
+
+    @override
     def prepare_data(self) -> None:
-        """Writes shards, indexes and the tokenizer, once, however many processes call it."""
+        # Writes shards, indexes and the tokenizer, once, however many processes call it.
         self.data.prepare()
         _ = self.tokenizer
 
     @cached_property
     def tokenizer(self) -> "PreTrainedTokenizerFast":
         """The run's tokenizer."""
-        return tokenizer_of(self.config, self.data)
+        return self._tokenizer or tokenizer_of(self.config, self.data)
 
     @cached_property
     def examples(self) -> Examples:
@@ -77,10 +94,12 @@ class DataModule(L.LightningDataModule):
         prompt = written(config.prompt, self.tokenizer, shape, config.data.max_tokens)
         return Examples(prompt, build(config.video), config.vision.pixels)
 
+    @override
     def train_dataloader(self) -> "Steps":
         """Endless optimizer steps, each a list of micro-batches, from `rows` on."""
         return Steps(self)
 
+    @override
     def val_dataloader(self) -> DataLoader | None:
         """The held-out samples in a fixed order, one micro-batch an item; None without any."""
         source = self.data.validation()
@@ -143,11 +162,12 @@ class DataModule(L.LightningDataModule):
 
     @property
     def global_batch(self) -> int:
-        """Rows of an optimizer step."""
+        """The global batch size: rows of an optimizer step."""
         return self.config.data.batch * self.config.trainer.accumulate * self.ranks
 
+    @override
     def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        """Counts a training batch. Lightning calls this when a batch is used, not when it is fetched."""
+        # Lightning calls this when a batch is used, not when it is fetched.
         if isinstance(batch, list):
             self.consumed(batch)
         return batch
@@ -163,12 +183,13 @@ class DataModule(L.LightningDataModule):
         for batch in batches:
             self._bad.add(len(batch.keys), batch.bad)
 
+    @override
     def state_dict(self) -> dict[str, Any]:
-        """Where the stream is; nothing about ranks, workers or micro-batches, which may change."""
+        # Where the stream is; nothing about ranks, workers or micro-batches, which may change.
         return {"rows": self.rows, "anchor": list(self._anchor), "bad": self._bad.state_dict()}
 
+    @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Goes on behind the rows that a checkpoint had trained on."""
         window, first_row = state_dict["anchor"]
         self.rows, self._anchor = state_dict["rows"], (window, first_row)
         self._bad.load_state_dict(state_dict["bad"])
@@ -183,7 +204,7 @@ class DataModule(L.LightningDataModule):
             dataset,
             batch_size=None,
             num_workers=workers,
-            collate_fn=partial(join, pad=self.examples.prompt.pad),  # ty: ignore[invalid-argument-type]
+            collate_fn=partial(collate_micro_batch, pad=self.examples.prompt.pad),  # ty: ignore[invalid-argument-type]
             prefetch_factor=PREFETCH if workers else None,
             pin_memory=torch.cuda.is_available(),
             worker_init_fn=leave_signals_to_trainer,
@@ -204,6 +225,6 @@ class Steps:
             yield list(islice(micro, self.module.config.trainer.accumulate))
 
 
-def join(micro: MicroBatch[Any], pad: int) -> Batch:
+def collate_micro_batch(micro: MicroBatch[Any], pad: int) -> Batch:
     """A micro-batch's examples as tensors; runs where they were made."""
     return collate(micro.rows, pad, first_row=micro.first_row, anchor=micro.anchor)

@@ -1,19 +1,19 @@
 """What a stage trains: the whole model, or the compressor alone, behind its tower, by reconstruction.
 
-Whoever trains takes any module whose children are called as parts are (`vxl.train.step.stage.PARTS`) and that
-makes an `Output` of a batch: a sum, to be divided by what is supervised in the whole global batch.
+What trains is any module whose children are called as parts are (`vxl.train.step.stage.PARTS`) and that makes
+a `TrainOutput` of a batch: a sum, to be divided by the supervised tokens of the whole global batch.
 """
-
-from typing import Any
 
 import torch
 from torch import nn
 
+from vxl.compressor.dts import DTSConfig
 from vxl.compressor.reconstruct import Reconstruct
 from vxl.data.batch.collate import Batch
 from vxl.data.batch.encoded import IGNORE
-from vxl.model import Output, build_model, building
+from vxl.model import TrainOutput, build_model, building
 from vxl.option.build import build
+from vxl.train.config import TrainConfig
 from vxl.vision.base import VisionEncoder
 
 
@@ -30,7 +30,7 @@ class Reconstruction(nn.Module):
         self.vision = vision
         self.compressor = compressor
 
-    def forward(self, batch: Batch) -> Output:
+    def forward(self, batch: Batch) -> TrainOutput:
         """The loss: the mean error of each group, counted at each of its supervised visual positions."""
         frames_FCHW = batch.frames_FCHW
         labels_GK = batch.labels_BT[batch.layout.visual_BT].view(-1, self.compressor.tokens_per_group)
@@ -40,7 +40,7 @@ class Reconstruction(nn.Module):
             counted_G = counted_G.new_zeros(1)
         errors_G2 = self.compressor(self.vision(frames_FCHW))
         loss, baseline = (errors_G2 * counted_G.unsqueeze(-1)).sum(0)
-        return Output(
+        return TrainOutput(
             loss,
             batch.supervised,
             hidden_SD=errors_G2.detach(),
@@ -51,7 +51,7 @@ class Reconstruction(nn.Module):
 
 
 def build_learner(
-    config: Any,
+    config: TrainConfig,
     *,
     vocab_size: int | None = None,
     device: torch.device | str = "cpu",
@@ -61,14 +61,15 @@ def build_learner(
     """Builds what a stage trains; arguments and errors are those of `build_model`.
 
     Args:
-        config: A TrainConfig.
-        vocab_size: As there.
-        device: As there.
-        dtype: As there.
-        pretrained: As there.
+        config: Its stage's objective says which of the two is built.
+        vocab_size: Tokens of the tokenizer, all of which the language model must have; None: not checked.
+        device: Where it is built; `meta` for shapes without memory.
+        dtype: Precision of the parameters; None: torch's default.
+        pretrained: Whether parts that name pretrained weights are filled with them.
     """
     if config.stage.objective == "language":
         return build_model(config, vocab_size=vocab_size, device=device, dtype=dtype, pretrained=pretrained)
+    assert isinstance(config.compressor, DTSConfig)  # vxl.config.check has seen to it
     device = torch.device(device)
     with building("vision", config.seed, device, dtype):
         vision: VisionEncoder = build(config.vision)

@@ -20,6 +20,7 @@ from vxl.data.batch.encoded import Encoded, Item
 from vxl.distributed import gathered
 from vxl.errors import ConfigError
 from vxl.sequence.layout import Kind
+from vxl.train.config import TrainConfig
 
 log = logging.getLogger(__name__)
 
@@ -27,11 +28,13 @@ log = logging.getLogger(__name__)
 MOMENTS = 2
 
 
-def with_micro_batch(config: Any, model: nn.Module, device: torch.device, limit: int | None = None) -> Any:
+def with_micro_batch(
+    config: TrainConfig, model: nn.Module, device: torch.device, limit: int | None = None
+) -> TrainConfig:
     """The config with the largest `data.batch` that fits, and `trainer.accumulate` for the same global batch.
 
     Args:
-        config: A TrainConfig with trainer.micro_batch=auto.
+        config: With trainer.micro_batch=auto.
         model: The model, its stage's parts frozen; it is moved to the device.
         device: Where it will train.
         limit: Bytes that activations may take; None: what the GPU has.
@@ -54,10 +57,12 @@ def with_micro_batch(config: Any, model: nn.Module, device: torch.device, limit:
     tried: dict[int, bool] = {}
 
     def fits(size: int) -> bool:
-        tried[size] = fits_in(model, longest(config, size), config.trainer.precision, device, limit)
+        tried[size] = fits_in_memory(
+            model, longest_rows(config, size), config.trainer.precision, device, limit
+        )
         return tried[size]
 
-    found = largest(divisors(rows), fits)
+    found = largest_that_fits(divisors(rows), fits)
     if found is None:
         raise ConfigError(
             f"trainer.micro_batch=auto: not even one row of data.max_tokens={config.data.max_tokens} tokens "
@@ -84,7 +89,7 @@ def divisors(rows: int) -> list[int]:
     return [size for size in range(1, rows + 1) if rows % size == 0]
 
 
-def largest(sizes: Sequence[int], fits: Callable[[int], bool]) -> int | None:
+def largest_that_fits(sizes: Sequence[int], fits: Callable[[int], bool]) -> int | None:
     """The largest of ascending sizes that fits, by bisection; None if none does."""
     low, high = -1, len(sizes)
     while high - low > 1:
@@ -96,7 +101,7 @@ def largest(sizes: Sequence[int], fits: Callable[[int], bool]) -> int | None:
     return None if low < 0 else sizes[low]
 
 
-def longest(config: Any, rows: int) -> Batch:
+def longest_rows(config: TrainConfig, rows: int) -> Batch:
     """Rows as long as they may get: as many frames as fit, the rest supervised text."""
     shape = plan(config.compressor, config.vision.grid)
     groups = shape.groups(config.video.max_frames)
@@ -115,7 +120,7 @@ def longest(config: Any, rows: int) -> Batch:
     return collate([[Example(encoded, frames_FCHW)] for _ in range(rows)], pad=0)
 
 
-def fits_in(
+def fits_in_memory(
     model: nn.Module, batch: Batch, precision: str, device: torch.device, limit: int | None = None
 ) -> bool:
     """Whether a step with this micro-batch has enough memory; leaves weights and generators as they were."""

@@ -11,17 +11,22 @@ import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import nn
+from typing_extensions import override
 
+from vxl.data.batch.collate import Batch
+from vxl.data.sample import BadSample
 from vxl.distributed import gathered
 from vxl.errors import VxlError
 from vxl.llm.packed import Frozen
+from vxl.model import VideoLanguageModel
 from vxl.seeds import seed_of
 from vxl.train.parallel.gradients import norms_of, scale
+from vxl.train.parallel.lightning_strategies import ReplicatedStrategy, ShardedStrategy
 from vxl.train.parallel.sharding import Fill
 from vxl.train.step import diverged
 from vxl.train.step.optimizer import OptimConfig, build_optimizer, set_rates
-from vxl.train.step.questions import answered
-from vxl.train.step.stage import StageConfig, freeze, ratios_at, shrink_frozen, train_mode
+from vxl.train.step.questions import right_answers
+from vxl.train.step.stage import StageConfig, cast_frozen, freeze, ratios_at, train_mode
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +36,7 @@ class DivergedError(VxlError):
 
 
 @dataclass
-class Step:
+class TrainStep:
     """What one optimizer step saw and did."""
 
     loss: float = 0.0
@@ -53,9 +58,11 @@ class Step:
     answers: list[bool] = field(default_factory=list)
     """Whether each multiple-choice question in the batch was answered rightly (before the update)."""
     drawn: dict[str, float] = field(default_factory=dict)
-    """What the model drew or measured in its forward passes (`Output.numbers`), summed over micro-batches."""
-    bad: list[Any] = field(default_factory=list)
+    """What the model drew or measured (`TrainOutput.numbers`), summed over micro-batches."""
+    bad: list[BadSample] = field(default_factory=list)
     """Samples that could not be read."""
+    micro_batches: int = 0
+    """Micro-batches of a rank: the gradient accumulation."""
 
 
 class VideoLanguageModule(LightningModule):
@@ -93,40 +100,41 @@ class VideoLanguageModule(LightningModule):
         self.max_steps = max_steps
         self.seed = seed
         self.fill = fill
-        self.last = Step()
         freeze(model, stage)
-        shrink_frozen(model, frozen)
+        cast_frozen(model, frozen)
         train_mode(model, stage)
 
+    @override
     def configure_model(self) -> None:
-        """Lets a strategy that shards the model do so, before there is an optimizer."""
-        shard = getattr(self.trainer.strategy, "shard", None)
-        if shard is not None:
-            shard(self.model, self.fill)
+        if isinstance(self.trainer.strategy, ShardedStrategy):  # before there is an optimizer
+            self.trainer.strategy.shard(self.model, self.fill)
 
+    @override
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """The optimizer over what learns, with a group for each part."""
         return build_optimizer(self.model, self.stage, self.optim)
 
+    @override
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
-        """Leaves the micro-batches where they are: each is moved when its turn comes."""
-        return batch
+        return batch  # each micro-batch is moved when its turn comes
 
-    def training_step(self, batches: Sequence[Any], batch_idx: int) -> None:
-        """One optimizer step.
+    @override
+    def training_step(self, batches: Sequence[Batch], batch_idx: int) -> dict[str, TrainStep]:
+        """One optimizer step: gradient accumulation, gradient clipping, the update.
+
+        Returns:
+            {"step": what it saw and did}, which Lightning hands to the callbacks.
 
         Raises:
             DivergedError: The loss or the gradient is not finite; the weights are as before the step.
         """
         step, ranks = self.trainer.global_step, self.trainer.world_size
-        seen = Step(supervised=sum(batch.supervised for batch in batches))
+        seen = TrainStep(supervised=sum(batch.supervised for batch in batches), micro_batches=len(batches))
         total = max(1, sum(gathered(seen.supervised)))
         optimizer = cast(LightningOptimizer, self.optimizers())
         seen.rates = set_rates(optimizer.optimizer, step, self.max_steps, self.optim)
         loss = torch.zeros((), device=self.device, dtype=torch.float64 if self.device.type == "cpu" else None)
-        policy = getattr(self.model, "policy", None)  # which a model without language model does not have
-        if policy is not None:
-            policy.training_ratios = ratios_at(self.stage, step / self.max_steps)
+        if isinstance(self.model, VideoLanguageModel):
+            self.model.policy.training_ratios = ratios_at(self.stage, step / self.max_steps)
         for i, batch in enumerate(batches):
             torch.manual_seed(seed_of(self.seed, "step", step, i * ranks + self.global_rank))
             moved = batch.to(self.device)
@@ -137,27 +145,31 @@ class VideoLanguageModule(LightningModule):
                     # Strategies with several ranks average gradients over them; the loss is a sum.
                     self.manual_backward(output.loss_sum * (ranks / total))
             loss += output.loss_sum.detach()
-            seen.answers += answered(output, moved)
+            seen.answers += right_answers(output, moved)
             _count(seen, batch)
-            for name, value in getattr(output, "numbers", {}).items():
+            for name, value in output.numbers.items():
                 seen.drawn[name] = seen.drawn.get(name, 0.0) + value
         seen.loss = float(loss)
-        seen = joined(gathered(seen))
+        seen = over_all_ranks(gathered(seen))
         seen.loss /= total
         seen.grad_norm, seen.part_norms = self._clip(optimizer.optimizer)
         self._refuse_non_finite(seen, step, batches)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        self.last = seen
+        return {"step": seen}
 
     def _summed_up(self, last: bool) -> AbstractContextManager[Any]:
         """Leaves the sum over ranks to the last micro-batch, where every rank keeps whole gradients (ddp)."""
-        strategy: Any = self.trainer.strategy
-        whole = hasattr(strategy, "block_backward_sync") and not hasattr(strategy, "shard")
+        strategy = self.trainer.strategy
+        whole = isinstance(strategy, ReplicatedStrategy)
         return strategy.block_backward_sync() if whole and not last else nullcontext()
 
     def _clip(self, optimizer: torch.optim.Optimizer) -> tuple[float, dict[str, float]]:
-        """Scales the gradient down to the allowed norm; returns the norm it had, of all and by part."""
+        """Gradient clipping: scales the gradient down to the norm `optim.clip`, of all parts together.
+
+        Returns:
+            The norm it had, of all parts and of each.
+        """
         gradients = [
             [p.grad for p in part["params"] if p.grad is not None] for part in optimizer.param_groups
         ]
@@ -168,7 +180,7 @@ class VideoLanguageModule(LightningModule):
         parts = [group["part"] for group in optimizer.param_groups]
         return total, dict(zip(parts, by_part, strict=True))
 
-    def _refuse_non_finite(self, seen: Step, step: int, batches: Sequence[Any]) -> None:
+    def _refuse_non_finite(self, seen: TrainStep, step: int, batches: Sequence[Batch]) -> None:
         wrong = [name for name in ("loss", "grad_norm") if not _is_finite(getattr(seen, name))]
         if not wrong:
             return
@@ -183,11 +195,11 @@ class VideoLanguageModule(LightningModule):
             f"  optim.lr (now {self.optim.lr:g}), a longer optim.warmup, or trainer.precision=32-true"
         )
 
-    def _keep(self, seen: Step, step: int, batches: list[Any]) -> str:
+    def _keep(self, seen: TrainStep, step: int, batches: list[Batch]) -> str:
         """Writes what the step met for `debug=replay`, and says where; a full disk must not hide why."""
         run = Path(self.trainer.default_root_dir)
         folder = diverged.folder_of(run, step + 1)
-        told = {
+        numbers = {
             "step": step,
             "ranks": self.trainer.world_size,
             "loss": seen.loss,
@@ -195,7 +207,7 @@ class VideoLanguageModule(LightningModule):
             "part_norms": seen.part_norms,
         }
         try:
-            diverged.write_batches(folder, self.global_rank, batches, told)
+            diverged.write_batches(folder, self.global_rank, batches, numbers)
             self.zero_grad(set_to_none=True)
             self.trainer.save_checkpoint(folder / diverged.CHECKPOINT, weights_only=False)
         except (OSError, VxlError) as error:
@@ -207,8 +219,12 @@ class VideoLanguageModule(LightningModule):
         )
 
 
-def joined(steps: Sequence[Step]) -> Step:
-    """What all ranks saw in one step; its loss is still a sum."""
+def over_all_ranks(steps: Sequence[TrainStep]) -> TrainStep:
+    """What all ranks together saw in one step; its loss is still a sum.
+
+    Args:
+        steps: What each rank saw.
+    """
     whole = replace(steps[0], answers=[], bad=[])
     for name in ("loss", "samples", "tokens", "visual_tokens", "frames", "pairs", "supervised"):
         setattr(whole, name, sum(getattr(step, name) for step in steps))
@@ -219,7 +235,7 @@ def joined(steps: Sequence[Step]) -> Step:
     return whole
 
 
-def _count(seen: Step, batch: Any) -> None:
+def _count(seen: TrainStep, batch: Batch) -> None:
     seen.samples += len(batch.keys)
     seen.tokens += batch.tokens
     for document_T in batch.layout.document_BT:

@@ -1,4 +1,4 @@
-"""The optimizer: parameter groups by part, and the learning rate over the steps."""
+"""The optimizer: parameter groups by part, and the learning-rate schedule."""
 
 import dataclasses
 import math
@@ -35,7 +35,7 @@ class OptimConfig:
     final: float = 0.0
     """Rate at the last step, as a fraction of the peak."""
     clip: float = 1.0
-    """Largest norm of the gradient of all parts together; 0: no clipping."""
+    """Gradient clipping: the largest norm of the gradient of all parts together; 0: none."""
 
     def __post_init__(self) -> None:
         if self.lr <= 0:
@@ -55,8 +55,8 @@ class OptimConfig:
             )
 
 
-def factor(step: int, max_steps: int, config: OptimConfig) -> float:
-    """The learning rate of optimizer step `step` (0, 1, …) as a fraction of the peak.
+def lr_factor(step: int, max_steps: int, config: OptimConfig) -> float:
+    """The learning-rate schedule: the rate of optimizer step `step` (0, 1, …) as a fraction of the peak.
 
     A pure function of the step, so that a resumed run needs no scheduler state.
     """
@@ -93,7 +93,7 @@ def build_optimizer(model: nn.Module, stage: StageConfig, config: OptimConfig) -
 
 def set_rates(optimizer: Optimizer, step: int, max_steps: int, config: OptimConfig) -> dict[str, float]:
     """Sets every group's learning rate for `step` and returns them by part."""
-    share = factor(step, max_steps, config)
+    share = lr_factor(step, max_steps, config)
     for group in optimizer.param_groups:
         group["lr"] = share * group["peak"]
     return {group["part"]: group["lr"] for group in optimizer.param_groups}

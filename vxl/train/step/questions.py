@@ -1,9 +1,10 @@
 """Multiple choice inside a batch: which option's letter the model finds likeliest."""
 
-from typing import Any
+from vxl.data.batch.collate import Batch
+from vxl.model import TrainOutput
 
 
-def answered(output: Any, batch: Any) -> list[bool]:
+def right_answers(output: TrainOutput, batch: Batch) -> list[bool]:
     """Whether each question of a batch is answered rightly: argmax over its options' letters.
 
     Args:

@@ -39,7 +39,7 @@ class StageConfig:
     train: list[Part] = field(default_factory=lambda: list(PARTS))
     """Parts that learn: vision, compressor, projector, selector, llm. The others are frozen."""
     lr: float = 1e-5
-    """Peak learning rate that this stage was published with; optim.lr takes it unless told otherwise."""
+    """Peak learning rate that this stage was published with; optim.lr takes it unless it is set itself."""
     part_lr: PartRates = PartRates()
     """Learning rates of single parts."""
     ratios: list[int] = field(default_factory=list)
@@ -111,7 +111,7 @@ def freeze(model: nn.Module, stage: StageConfig) -> None:
         parameter.requires_grad_(trains(stage, part) and not base)
 
 
-def shrink_frozen(model: nn.Module, frozen: Frozen) -> None:
+def cast_frozen(model: nn.Module, frozen: Frozen) -> None:
     """Gives parameters that do not learn the precision of `trainer.frozen`; after `freeze`.
 
     With int8 and nf4 weights beside LoRA's updates are packed, and the others get bf16.

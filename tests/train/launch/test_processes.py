@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from vxl.errors import ConfigError, LostError
-from vxl.train.launch.group import Group, _silence, group_of, processes
+from vxl.train.launch.processes import Processes, _silence, join_processes, launched_processes
 from vxl.train.trainer import TrainerConfig
 
 TORCHRUN = {"RANK": "5", "LOCAL_RANK": "1", "WORLD_SIZE": "8", "LOCAL_WORLD_SIZE": "4", "GROUP_RANK": "1"}
@@ -24,17 +24,25 @@ BATCH = {"SLURM_JOB_ID": "7", "SLURM_PROCID": "0", "SLURM_NTASKS": "4"}
     [
         ({}, None, ""),
         (BATCH, None, ""),  # a job's batch script is no task
-        (TORCHRUN, Group("torchrun", 5, 8, 1, 1, 2), "launched by torchrun: 2 nodes x 4 tasks"),
-        (SRUN, Group("SLURM", 3, 4, 1, 1, 2, "7"), "launched by SLURM, job 7: 2 nodes x 2 tasks"),
-        (SRUN | ARRAY, Group("SLURM", 3, 4, 1, 1, 2, "6_2"), "launched by SLURM, job 6_2: 2 nodes x 2 tasks"),
-        (SRUN | TORCHRUN, Group("torchrun", 5, 8, 1, 1, 2, "7"), "launched by torchrun, job 7: 2 nodes x 4"),
+        (TORCHRUN, Processes("torchrun", 5, 8, 1, 1, 2), "launched by torchrun: 2 nodes x 4 tasks"),
+        (SRUN, Processes("SLURM", 3, 4, 1, 1, 2, "7"), "launched by SLURM, job 7: 2 nodes x 2 tasks"),
+        (
+            SRUN | ARRAY,
+            Processes("SLURM", 3, 4, 1, 1, 2, "6_2"),
+            "launched by SLURM, job 6_2: 2 nodes x 2 tasks",
+        ),
+        (
+            SRUN | TORCHRUN,
+            Processes("torchrun", 5, 8, 1, 1, 2, "7"),
+            "launched by torchrun, job 7: 2 nodes x 4",
+        ),
     ],
     ids=["python", "a batch script", "torchrun", "srun", "an array", "torchrun in a job"],
 )
 def test_who_launched_it(environment, group, said):
-    assert group_of(environment) == group
+    assert launched_processes(environment) == group
     assert group is None or str(group).startswith(said)
-    assert str(Group()) == "launched by python: 1 node x 1 task"
+    assert str(Processes()) == "launched by python: 1 node x 1 task"
 
 
 @pytest.mark.parametrize(
@@ -58,7 +66,7 @@ def test_who_launched_it(environment, group, said):
 def test_other_processes_than_the_config_says_are_refused(environment, devices, nodes, words, monkeypatch):
     monkeypatch.setattr("os.environ", environment)
     config = TrainerConfig(devices=devices, num_nodes=nodes)
-    with pytest.raises(ConfigError) as error, processes(config, cuda=False):
+    with pytest.raises(ConfigError) as error, join_processes(config, cuda=False):
         pass
     for word in words:
         assert word in str(error.value)

@@ -34,7 +34,7 @@ _INTERRUPTED = {128 + n for n in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1,
 
 
 @dataclass(frozen=True)
-class Group:
+class Processes:
     """The processes of a run, seen by one of them."""
 
     launcher: Literal["python", "torchrun", "SLURM"] = "python"
@@ -66,8 +66,8 @@ class Group:
 
 
 @contextlib.contextmanager
-def processes(config: TrainerConfig, cuda: bool, swept: bool = False) -> Generator[Group]:
-    """Joins the run's processes, after starting them if nobody else did.
+def join_processes(config: TrainerConfig, cuda: bool, swept: bool = False) -> Generator[Processes]:
+    """Joins the run's processes, after starting them if nothing else did.
 
     Args:
         config: Says how many there should be.
@@ -79,26 +79,26 @@ def processes(config: TrainerConfig, cuda: bool, swept: bool = False) -> Generat
         LostError: One of them ended before its time.
     """
     wanted = config.devices * config.num_nodes
-    group = group_of(os.environ)
-    if group is None:
+    processes = launched_processes(os.environ)
+    if processes is None:
         _refuse_from_here(config, swept)
-        group = Group(ranks=wanted, job=_job(os.environ))
+        processes = Processes(ranks=wanted, job=_job(os.environ))
         started = _start(wanted) if wanted > 1 else []
     else:
         started = []
-        if (group.ranks, group.nodes) != (wanted, config.num_nodes):
-            raise ConfigError(_otherwise(group, config))
-    if group.ranks == 1:
-        yield group
+        if (processes.ranks, processes.nodes) != (wanted, config.num_nodes):
+            raise ConfigError(_otherwise(processes, config))
+    if processes.ranks == 1:
+        yield processes
         return
     if config.threads is None and not os.environ.get("OMP_NUM_THREADS"):
         torch.set_num_threads(max(1, torch.get_num_threads() // config.devices))
     made = not dist.is_initialized()
     if made:
-        _join(group, cuda)
+        _join(processes, cuda)
     guard = _Guard(started)
     try:
-        yield group
+        yield processes
         guard.wait()
     except Exception as error:
         reason = guard.reason() or _silence(error)
@@ -114,10 +114,10 @@ def processes(config: TrainerConfig, cuda: bool, swept: bool = False) -> Generat
             dist.destroy_process_group()
 
 
-def group_of(env: os._Environ[str] | dict[str, str]) -> Group | None:
-    """The group that whoever started this process made it part of; None for a plain `python`."""
+def launched_processes(env: os._Environ[str] | dict[str, str]) -> Processes | None:
+    """The processes that whoever started this process made it part of; None for a plain `python`."""
     if int(env.get("SLURM_STEP_NUM_TASKS", "1")) > 1 and "RANK" not in env:
-        return Group(
+        return Processes(
             launcher="SLURM",
             rank=int(env["SLURM_PROCID"]),
             ranks=int(env["SLURM_STEP_NUM_TASKS"]),
@@ -128,7 +128,7 @@ def group_of(env: os._Environ[str] | dict[str, str]) -> Group | None:
         )
     if "RANK" not in env or "WORLD_SIZE" not in env:
         return None
-    return Group(
+    return Processes(
         launcher="python" if _PARENT in env else "torchrun",
         rank=int(env["RANK"]),
         ranks=int(env["WORLD_SIZE"]),
@@ -160,16 +160,16 @@ def _job(env: os._Environ[str] | dict[str, str]) -> str | None:
     return f"{array}_{task}" if array and task else env.get("SLURM_JOB_ID")
 
 
-def _otherwise(group: Group, config: TrainerConfig) -> str:
-    """That there are other processes than the config says, with the commands that work."""
-    devices, nodes, tasks = config.devices, config.num_nodes, group.ranks // group.nodes
+def _otherwise(processes: Processes, config: TrainerConfig) -> str:
+    """Says that there are other processes than the config asks for, with the commands that work."""
+    devices, nodes, tasks = config.devices, config.num_nodes, processes.ranks // processes.nodes
     start = {
         "torchrun": f"torchrun --nnodes {nodes} --nproc-per-node {devices} train.py …",
         "SLURM": f"srun --nodes {nodes} --ntasks-per-node {devices} python train.py …, or cluster=slurm",
-    }.get(group.launcher, "python train.py …")
+    }.get(processes.launcher, "python train.py …")
     return (
-        f"{group}, but trainer.devices={devices} trainer.num_nodes={nodes}.\n"
-        f"  as it was launched:  trainer.devices={tasks} trainer.num_nodes={group.nodes}\n"
+        f"{processes}, but trainer.devices={devices} trainer.num_nodes={nodes}.\n"
+        f"  as it was launched:  trainer.devices={tasks} trainer.num_nodes={processes.nodes}\n"
         f"  as the config says:  {start}"
     )
 
@@ -177,7 +177,7 @@ def _otherwise(group: Group, config: TrainerConfig) -> str:
 def _refuse_from_here(config: TrainerConfig, swept: bool) -> None:
     if config.num_nodes > 1:
         raise ConfigError(
-            f"trainer.num_nodes={config.num_nodes} needs somebody who starts processes on other machines.\n"
+            f"trainer.num_nodes={config.num_nodes} needs a launcher that reaches the other machines.\n"
             f"  with SLURM:  python train.py … cluster=slurm\n  on each machine:  torchrun --nnodes="
             f"{config.num_nodes} --nproc-per-node={config.devices} --rdzv-endpoint=HOST:29500 train.py …"
         )
@@ -209,31 +209,31 @@ def _start(ranks: int) -> list[subprocess.Popen[bytes]]:
 _STORES: list[Any] = []
 
 
-def _join(group: Group, cuda: bool) -> None:
+def _join(processes: Processes, cuda: bool) -> None:
     """Makes torch's process group: gloo for tensors on the CPU and objects, NCCL for those on GPUs."""
     settings: dict[str, Any] = {"backend": "gloo", "timeout": timedelta(minutes=30)}
     if cuda:
-        device = torch.device("cuda", group.local)
+        device = torch.device("cuda", processes.local)
         torch.cuda.set_device(device)
         settings |= {"backend": "cpu:gloo,cuda:nccl", "device_id": device}
-    if group.launcher == "SLURM":
+    if processes.launcher == "SLURM":
         from lightning.pytorch.plugins.environments import SLURMEnvironment
 
         # Lightning wants to see this where there are several tasks; `srun -n 2` does not set it.
-        os.environ.setdefault("SLURM_NTASKS_PER_NODE", str(group.ranks // group.nodes))
+        os.environ.setdefault("SLURM_NTASKS_PER_NODE", str(processes.ranks // processes.nodes))
         slurm = SLURMEnvironment(auto_requeue=False)
         settings["init_method"] = f"tcp://{slurm.main_address}:{slurm.main_port}"
-    elif group.launcher == "python":
-        if group.first:
+    elif processes.launcher == "python":
+        if processes.first:
             settings["store"] = _STORES[-1]
         else:
             address = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
             settings["store"] = dist.TCPStore(*address, is_master=False)
-    dist.init_process_group(rank=group.rank, world_size=group.ranks, **settings)
+    dist.init_process_group(rank=processes.rank, world_size=processes.ranks, **settings)
 
 
 class _Guard:
-    """Notices when another process of this machine dies, so that nobody waits for it for ever."""
+    """Notices when another process of this machine dies, so that the others do not wait for it for ever."""
 
     def __init__(self, started: list[subprocess.Popen[bytes]]) -> None:
         self.started = started

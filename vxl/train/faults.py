@@ -1,0 +1,39 @@
+"""Errors of PyTorch and the operating system in a user's words: what happened, and what to do."""
+
+import contextlib
+import errno
+from collections.abc import Generator
+from pathlib import Path
+
+from vxl.atomic import why_not
+from vxl.errors import CheckpointError, LostError
+
+
+@contextlib.contextmanager
+def name_a_lost_worker() -> Generator[None]:
+    """Raises a LostError for a data worker that died: PyTorch raises it wherever the main thread is."""
+    try:
+        yield
+    except RuntimeError as error:
+        text = str(error).partition("\n")[0]
+        if not text.startswith("DataLoader worker"):
+            raise
+        raise LostError(
+            f"a data worker is gone: {text}\n"
+            "  if it was killed, memory may have run out:  fewer data.workers, a smaller data.batch\n"
+            "  then the same command goes on from the last checkpoint"
+        ) from error
+
+
+@contextlib.contextmanager
+def name_a_full_disk(path: Path) -> Generator[None]:
+    """Raises a CheckpointError where a disk is full or read-only, whichever file met it first."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+            raise
+        raise CheckpointError(
+            f"{error.filename or path} can't be written: {why_not(error)}\n"
+            f"  the last checkpoint is whole; then the same command goes on from there."
+        ) from error

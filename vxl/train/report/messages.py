@@ -1,0 +1,89 @@
+"""What a run prints around its training: new or resumed, what runs where, and what to type next."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from vxl.checkpoint.folder import step_of
+from vxl.run.directory import RunDirectory
+from vxl.run.name import run_name
+from vxl.run.result import Result
+from vxl.train.config import TrainConfig
+from vxl.train.launch.processes import Processes
+
+if TYPE_CHECKING:  # imports Lightning
+    from vxl.train.debug.profile import Profile
+
+
+def announce(directory: RunDirectory, checkpoint: Path | None, console: Console) -> None:
+    """Prints whether the run is new or goes on, and with which changes of its config."""
+    if checkpoint is not None:
+        console.print(f"{directory.path}: goes on after step {step_of(checkpoint)}", markup=False)
+    elif directory.status == "resume":
+        console.print(f"{directory.path}: had no checkpoint yet, begins anew", markup=False)
+    else:
+        console.print(f"{directory.path}: a new run", markup=False)
+    for change in directory.changes:
+        console.print(f"  {change.key}: {change.old} -> {change.new}", markup=False)
+
+
+def start_line(processes: Processes, config: TrainConfig, parameters: int, trained: int) -> str:
+    """One line of what runs where: who launched it, strategy, global batch size, what learns, tokens a step.
+
+    Args:
+        processes: The processes of the run.
+        config: Its config.
+        parameters: All parameters of the model.
+        trained: Those that learn.
+    """
+    strategy = config.strategy._target_.rpartition(".")[2].lower()
+    batch = (config.data.batch, config.trainer.accumulate, processes.ranks)
+    rows = batch[0] * batch[1] * batch[2]
+    parts = [
+        str(processes),
+        f"strategy {strategy}",
+        f"global batch {rows} rows ({' x '.join(map(str, batch))})",
+        f"{trained:,} of {parameters:,} parameters trained",
+        f"at most {rows * config.data.max_tokens:,} tokens a step",
+    ]
+    return " · ".join(parts)
+
+
+def say_finished(directory: RunDirectory, config: TrainConfig, console: Console) -> Result:
+    """Shows the result of a run that is finished, and how to train longer or anew."""
+    result = Result.read(directory.result)
+    result.show(console, next_command(config))
+    console.print(
+        f"{directory.path} is finished ({result.steps} steps); nothing to do.\n"
+        f"  train it longer:   trainer.max_steps={2 * config.trainer.max_steps}\n"
+        f"  start it anew:     on_existing=overwrite  (removes it)\n"
+        f"  another name:      name=NAME",
+        markup=False,
+    )
+    return result
+
+
+def next_command(config: TrainConfig) -> str:
+    """What to type when a run is finished; empty for its evaluation."""
+    if config.stage.objective == "language":
+        return ""
+    return (
+        "baseline: a group's mean patch in every place\n"
+        f"next:  python train.py model={config.model} init_from={run_name(config)} stage=align"
+    )
+
+
+def show_stopped(step: int, config: TrainConfig, console: Console) -> None:
+    """Prints that a run was interrupted, and how to go on."""
+    console.print(
+        f"stopped after step {step} of {config.trainer.max_steps}; checkpoint saved.\n"
+        "go on:  the same command again",
+        markup=False,
+    )
+
+
+def show_profile(profile: "Profile", console: Console) -> None:
+    """Prints a profile's summary and where its trace lies."""
+    profile.show(console)
+    console.print(f"trace:  {profile.folder}/trace.json  (chrome://tracing, ui.perfetto.dev)", markup=False)

@@ -1,0 +1,50 @@
+"""train.log: messages of vxl go to the run's file and to the screen."""
+
+import contextlib
+import logging
+import warnings
+from collections.abc import Generator
+from pathlib import Path
+
+from rich.console import Console
+from rich.logging import RichHandler
+
+
+@contextlib.contextmanager
+def logged_to(file: Path, console: Console, first: bool) -> Generator[None]:
+    """Messages of vxl go to the run's train.log and the screen; Lightning's are left out.
+
+    Args:
+        file: The run's train.log.
+        console: The screen.
+        first: Whether this is the first process; of the others only warnings are shown, nothing is written.
+    """
+    root = logging.getLogger("vxl")
+    if not first:
+        with _without_lightnings_warnings():
+            yield
+        return
+    to_file = logging.FileHandler(file)
+    to_file.handleError = lambda record: None  # a full disk stops the run where it matters, at the checkpoint
+    to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    to_screen = RichHandler(console=console, show_time=False, show_path=False, show_level=False)
+    handlers: list[logging.Handler] = [to_file, to_screen]
+    before = root.level
+    root.setLevel(logging.INFO)
+    for handler in handlers:
+        root.addHandler(handler)
+    try:
+        with _without_lightnings_warnings():
+            yield
+    finally:
+        root.setLevel(before)
+        for handler in handlers:
+            root.removeHandler(handler)
+            handler.close()
+
+
+@contextlib.contextmanager
+def _without_lightnings_warnings() -> Generator[None]:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"lightning\..*")
+        yield
