@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from rich.console import Console
 from rich.table import Table
 from typing_extensions import override
@@ -200,8 +201,6 @@ def show_requests(
 
 def _gpus() -> list[str]:
     """The GPUs that this process sees, by the names under which a process of its own would."""
-    import torch
-
     seen = os.environ.get("CUDA_VISIBLE_DEVICES")
     names = [name for name in seen.split(",") if name] if seen is not None else None
     count = torch.cuda.device_count()
