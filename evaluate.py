@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from vxl.config.compose import command_line
+from vxl.config.command import command_line
 
 if TYPE_CHECKING:  # the schemas import torch, and --help should not wait for it
     from vxl.evaluate.config import EvaluateConfig

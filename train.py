@@ -5,7 +5,7 @@ What happens, in order, is `vxl.train.run.train_or_resume`; every option is list
 
 from typing import TYPE_CHECKING
 
-from vxl.config.compose import command_line
+from vxl.config.command import command_line
 
 if TYPE_CHECKING:  # the schemas import torch, and --help should not wait for it
     from vxl.train.config import TrainConfig

@@ -7,10 +7,10 @@ import pytest
 from rich.console import Console
 
 from vxl.cli.explain import explain
-from vxl.config import catalog as config_explain
-from vxl.config.catalog import choices, find, keys_of
+from vxl.config.catalog import keys_of, look_up, options_by_group
 from vxl.errors import ConfigError
 from vxl.option.build import ALLOWED
+from vxl.option.files import CONF
 from vxl.option.option import Option
 from vxl.option.words import flatten, show
 
@@ -72,7 +72,7 @@ def conf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_groups_stand_in_flow_order_with_their_comments(conf: Path) -> None:
-    found = choices([conf])
+    found = options_by_group([conf])
     assert list(found) == ["compressor", "trainer", "model", "zoo"]
     tiny = found["model"]["tiny"]
     assert (tiny.meaning, tiny.command) == ("A model in miniature.", "python train.py model=tiny")
@@ -82,28 +82,30 @@ def test_groups_stand_in_flow_order_with_their_comments(conf: Path) -> None:
 
 
 def test_keys_have_type_default_of_the_file_and_meaning(conf: Path) -> None:
-    ratio, kind = keys_of(choices([conf])["compressor"]["pool"], RootConfig)
+    ratio, kind = keys_of(options_by_group([conf])["compressor"]["pool"], RootConfig)
     assert (ratio.name, ratio.type, ratio.default) == ("ratio", "int", "4")
     assert ratio.meaning == "Patches in / tokens out, over two lines."
     assert (kind.type, kind.default) == ("mean | max", "mean")
 
 
 def test_a_group_without_a_target_is_typed_by_the_whole_config(conf: Path) -> None:
-    steps, betas = keys_of(choices([conf])["trainer"]["default"], RootConfig)
+    steps, betas = keys_of(options_by_group([conf])["trainer"]["default"], RootConfig)
     assert (steps.name, steps.default, steps.meaning) == ("max_steps", "50", "Optimizer steps.")
     assert betas.default == "[0.9,0.999]"
 
 
 def test_a_file_that_chooses_shows_what_it_sets(conf: Path) -> None:
-    (key,) = keys_of(choices([conf])["model"]["tiny"], RootConfig)
+    (key,) = keys_of(options_by_group([conf])["model"]["tiny"], RootConfig)
     assert (key.name, key.default) == ("compressor.ratio", "8")
 
 
 def test_find_knows_options_groups_and_keys(conf: Path) -> None:
-    assert find("compressor=pool", [conf], RootConfig)[0] == "option"
-    assert find("compressor", [conf], RootConfig)[0] == "group"
-    assert [key.default for key in find("seed", [conf], RootConfig)[1]] == ["3"]
-    assert [key.meaning for key in find("trainer.max_steps", [conf], RootConfig)[1]] == ["Optimizer steps."]
+    assert look_up("compressor=pool", [conf], RootConfig)[0] == "option"
+    assert look_up("compressor", [conf], RootConfig)[0] == "group"
+    assert [key.default for key in look_up("seed", [conf], RootConfig)[1]] == ["3"]
+    assert [key.meaning for key in look_up("trainer.max_steps", [conf], RootConfig)[1]] == [
+        "Optimizer steps."
+    ]
 
 
 @pytest.mark.parametrize(
@@ -130,7 +132,7 @@ def test_find_knows_options_groups_and_keys(conf: Path) -> None:
 )
 def test_what_does_not_exist_names_the_nearest(conf: Path, word: str, message: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        find(word, [conf], RootConfig)
+        look_up(word, [conf], RootConfig)
     assert message in str(caught.value)
 
 
@@ -161,8 +163,8 @@ def test_flatten_and_show() -> None:
 
 
 def test_own_conf_is_found() -> None:
-    assert (config_explain.CONF / "train.yaml").exists()
-    assert "model" in choices()
+    assert (CONF / "train.yaml").exists()
+    assert "model" in options_by_group()
 
 
 def test_a_word_that_names_nothing_lists_groups_and_keys_of_the_run_on_one_screen() -> None:

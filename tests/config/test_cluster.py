@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from vxl.config.compose import _compose, checked
-from vxl.config.sweep import expand, prepare
+from vxl.config.compose import checked, compose_yaml
+from vxl.config.sweep import Sweep, plan_sweep
 from vxl.errors import ConfigError
 from vxl.option.files import CONF
 from vxl.train.launch import slurm
@@ -17,16 +17,18 @@ from vxl.train.launch.dispatch import dispatch
 from vxl.train.launch.slurm import SlurmConfig
 
 
-def prepared(words: list[str]) -> list[str]:
-    return prepare(words, lambda w: _compose("train", w), lambda c: checked(c, "train"), [CONF])
+def planned(words: list[str]) -> Sweep:
+    sweep = plan_sweep(words, False, [CONF])
+    assert sweep is not None
+    return sweep
 
 
 def members(words: list[str]) -> list[list[str]]:
-    return expand(prepared(words), [CONF])
+    return planned(words).members
 
 
 def config(words: list[str]):
-    return checked(_compose("train", words), "train")
+    return checked(compose_yaml("train", words), "train")
 
 
 def handed_over(
@@ -121,7 +123,7 @@ def test_what_is_wrong_with_some_members_alone_does_not_refuse_the_sweep(tmp_pat
     assert said.count("would run") == 2
     assert [member[0] for member in wrong] == ["compressor.ratio=4"]
     with pytest.raises(ConfigError, match=r"video\.max_frames=0 asks for no frame"):
-        prepared([*words, "video.max_frames=0"])
+        planned([*words, "video.max_frames=0"])
 
 
 def test_finished_members_and_those_in_the_queue_are_left_out(tmp_path, monkeypatch):
@@ -145,7 +147,7 @@ def test_finished_members_and_those_in_the_queue_are_left_out(tmp_path, monkeypa
 
 def test_several_devices_in_a_sweep_need_a_cluster():
     with pytest.raises(ConfigError) as error:
-        prepared(["+sweep=seeds", "trainer.devices=2"])
+        planned(["+sweep=seeds", "trainer.devices=2"])
     assert "python train.py +sweep=seeds trainer.devices=1" in str(error.value)
     assert "python train.py +sweep=seeds trainer.devices=2 cluster=slurm" in str(error.value)
 

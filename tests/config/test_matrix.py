@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from vxl.config.catalog import choices
+from vxl.config.catalog import options_by_group
 from vxl.config.compose import compose
 from vxl.errors import ConfigError
 from vxl.option.files import CONF
@@ -55,7 +55,7 @@ SWITCHES = ("model", "size", "sweep", "benchmark")  # evaluation has benchmarks,
 
 def variants() -> list[list[str]]:
     """Lists of choices in which every option of every group comes up."""
-    found = choices([CONF])
+    found = options_by_group([CONF])
     rows = [[f"{group}={option}"] for group in ALONE for option in found[group]]
     rest = [
         [f"{group}={option}" for option in options]
@@ -66,11 +66,11 @@ def variants() -> list[list[str]]:
 
 
 # In miniature in the quick suite, at the true size with the slow ones: a minute each.
-SIZES = [pytest.param(s, marks=[pytest.mark.slow] * (s != "tiny")) for s in choices([CONF])["size"]]
+SIZES = [pytest.param(s, marks=[pytest.mark.slow] * (s != "tiny")) for s in options_by_group([CONF])["size"]]
 
 
 @pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("model", list(choices([CONF])["model"]))
+@pytest.mark.parametrize("model", list(options_by_group([CONF])["model"]))
 def test_every_option_composes_with_every_model_and_size(model: str, size: str) -> None:
     for words in variants():
         more = [word for choice in words for word in NEEDS.get(choice, [])]
@@ -96,6 +96,6 @@ def test_an_option_says_what_it_needs() -> None:
     )
 
 
-@pytest.mark.parametrize("option", list(choices([CONF])["benchmark"]))
+@pytest.mark.parametrize("option", list(options_by_group([CONF])["benchmark"]))
 def test_every_benchmark_composes(option: str) -> None:
     assert compose("evaluate", ["run=x", f"benchmark={option}"]).benchmark

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from vxl.config.compose import _compose, checked, compose
+from vxl.config.compose import checked, compose, compose_yaml
 from vxl.config.recipe import expand, folders
 from vxl.errors import ConfigError
 
@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 def stages(*words):
     words = ["logger=csv", *words]
     config = compose("train", words)
-    return [checked(made, "train") for made in expand(config, words, lambda w: _compose("train", w))]
+    return [checked(made, "train") for made in expand(config, words, lambda w: compose_yaml("train", w))]
 
 
 def test_stages_follow_each_other_with_their_own_settings():

@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.padding import Padding
 from rich.table import Table
 
-from vxl.config.catalog import Choice, Key, choices, find, keys_of, schema_keys
+from vxl.config.catalog import Choice, Key, keys_of, look_up, options_by_group, schema_keys
 from vxl.option.files import CONF
 from vxl.option.plugins import load_plugins
 from vxl.option.rebuild import INTERNAL
@@ -44,7 +44,7 @@ def explain(
         _keys([key for key in schema_keys(root) if "." not in key.name and key.name not in INTERNAL], console)
         console.print("\nmore:  vxl explain GROUP   vxl explain GROUP=NAME   vxl explain KEY")
     for word in words:
-        kind, found = find(word, folders, root)
+        kind, found = look_up(word, folders, root)
         if kind == "option":
             _option(found, root, console)
         elif kind == "group":
@@ -55,7 +55,7 @@ def explain(
 
 def _overview(folders: list[Path], console: Console) -> None:
     table = _table("option", "what it is")
-    for options in choices(folders).values():
+    for options in options_by_group(folders).values():
         for i, choice in enumerate(options.values()):
             last = i == len(options) - 1
             table.add_row(f"{choice.group}={choice.name}", escape(choice.meaning), end_section=last)

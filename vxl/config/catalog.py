@@ -62,7 +62,7 @@ class Choice:
         return chosen
 
 
-def choices(folders: list[Path] | None = None) -> dict[str, dict[str, Choice]]:
+def options_by_group(folders: list[Path] | None = None) -> dict[str, dict[str, Choice]]:
     """Every option of every group: {group: {option: Choice}}, groups in the order in which a video flows.
 
     Args:
@@ -115,7 +115,7 @@ def schema_keys(schema: type, values: dict[str, Any] | None = None, prefix: str 
     return keys
 
 
-def find(word: str, folders: list[Path], root: type) -> tuple[str, Any]:
+def look_up(word: str, folders: list[Path], root: type) -> tuple[str, Any]:
     """What a word of `vxl explain WORD` names.
 
     Returns:
@@ -125,7 +125,7 @@ def find(word: str, folders: list[Path], root: type) -> tuple[str, Any]:
     Raises:
         ConfigError: Nothing of that name exists; the message lists the nearest.
     """
-    known = choices(folders)
+    known = options_by_group(folders)
     group, equals, name = word.partition("=")
     if equals:
         if group not in known:

@@ -1,25 +1,36 @@
 """Rules that span several keys, collected and reported together.
 
-A rule is a function from the whole config to its problems; each names what was got, what is allowed and a
-command that works. Rules look only at keys their config has, so that training and evaluation share them.
+A rule is a function from the config of a training to its problems; each names what was got, what is allowed
+and a command that works.
 """
 
 import math
 import re
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING
 
 from vxl.compressor.base import plan
 from vxl.compressor.dts import DTSConfig
 from vxl.errors import ConfigError
+from vxl.kv.bilevel import BilevelConfig
+from vxl.kv.vst import VSTConfig
 from vxl.llm.packed import PACKINGS
+from vxl.relevance.attention import AttentionConfig
 from vxl.relevance.siglip import SiglipConfig, needs_siglip
+from vxl.train.parallel.strategy import HSDPConfig
 
-Rule = Callable[[Any], Iterator[str]]
+if TYPE_CHECKING:
+    from vxl.train.config import TrainConfig
+
+Rule = Callable[["TrainConfig"], Iterator[str]]
 
 
-def check(config: Any) -> None:
-    """Raises one ConfigError with every problem that the rules find in `config`."""
+def check_config(config: "TrainConfig") -> None:
+    """Applies every rule.
+
+    Raises:
+        ConfigError: All the problems that the rules found, one below the other.
+    """
     problems: list[str] = []
     for rule in RULES:
         try:
@@ -30,26 +41,23 @@ def check(config: Any) -> None:
         raise ConfigError("\n\n".join(dict.fromkeys(problems)))
 
 
-def frames_are_wanted(config: Any) -> Iterator[str]:
+def frames_are_wanted(config: "TrainConfig") -> Iterator[str]:
     """A video model needs at least one frame."""
-    frames = getattr(getattr(config, "video", None), "max_frames", 1)
+    frames = config.video.max_frames
     if frames < 1:
         yield f"video.max_frames={frames} asks for no frame.\n  allowed: 1 or more"
 
 
-def ratio_fits_grid(config: Any) -> Iterator[str]:
+def ratio_fits_grid(config: "TrainConfig") -> Iterator[str]:
     """The ratio divides the grid (the plan raises its own error, with the ratios that fit)."""
-    if hasattr(config, "compressor") and hasattr(config, "vision"):
-        plan(config.compressor, config.vision.grid)
+    plan(config.compressor, config.vision.grid)
     yield from ()
 
 
-def video_fits_sequence(config: Any) -> Iterator[str]:
+def video_fits_sequence(config: "TrainConfig") -> Iterator[str]:
     """A video of the most frames fits `data.max_tokens`, with room for the text."""
-    if not all(hasattr(config, part) for part in ("data", "compressor", "vision", "video")):
-        return
     if config.video.max_frames < 1:
-        return
+        return  # reported by frames_are_wanted
 
     try:
         shape = plan(config.compressor, config.vision.grid)
@@ -66,27 +74,28 @@ def video_fits_sequence(config: Any) -> Iterator[str]:
         )
 
 
-def levels_have_something_to_pool(config: Any) -> Iterator[str]:
+def levels_have_something_to_pool(config: "TrainConfig") -> Iterator[str]:
     """A pooled entry is made of at most a group's visual tokens."""
-    pool = getattr(getattr(config, "kv", None), "pool", 1)
-    if pool == 1 or not (hasattr(config, "compressor") and hasattr(config, "vision")):
+    if not isinstance(config.kv, BilevelConfig) or config.kv.pool == 1:
         return
 
     try:
         tokens = plan(config.compressor, config.vision.grid).tokens_per_group
     except ConfigError:
         return  # reported by ratio_fits_grid
-    if pool > tokens:
+    if config.kv.pool > tokens:
         yield (
-            f"kv.pool={pool} is more than the visual tokens of a group ({tokens}): nothing would be pooled.\n"
+            f"kv.pool={config.kv.pool} is more than the visual tokens of a group ({tokens}): "
+            "nothing would be pooled.\n"
             f"  allowed: 1 to {tokens}\n  e.g.  kv.pool={tokens}   or a lower compressor.ratio"
         )
 
 
-def relevance_has_its_layers(config: Any) -> Iterator[str]:
+def relevance_has_its_layers(config: "TrainConfig") -> Iterator[str]:
     """Layers whose attention counts exist (of pretrained weights, their own sizes count)."""
-    llm, layers = getattr(config, "llm", None), getattr(getattr(config, "relevance", None), "layers", None)
-    if not layers or llm is None or llm.weights != "random":
+    llm = config.llm
+    layers = config.relevance.layers if isinstance(config.relevance, AttentionConfig) else None
+    if not layers or llm.weights != "random":
         return
     wrong = [layer for layer in layers if not 0 <= layer < llm.layers]
     if wrong:
@@ -96,19 +105,17 @@ def relevance_has_its_layers(config: Any) -> Iterator[str]:
         )
 
 
-def relevance_has_its_tower(config: Any) -> Iterator[str]:
+def relevance_has_its_tower(config: "TrainConfig") -> Iterator[str]:
     """SigLIP's relevance goes on from SigLIP's tower (it raises its own error)."""
-    if isinstance(getattr(config, "relevance", None), SiglipConfig) and hasattr(config, "vision"):
+    if isinstance(config.relevance, SiglipConfig):
         needs_siglip(config.vision)
     yield from ()
 
 
-def devices_have_a_strategy(config: Any) -> Iterator[str]:
+def devices_have_a_strategy(config: "TrainConfig") -> Iterator[str]:
     """Several devices need a strategy that uses them, and the other way round."""
-    if not hasattr(config, "strategy"):
-        return
     devices, nodes = config.trainer.devices, config.trainer.num_nodes
-    name, ranks = _strategy(config), devices * nodes
+    name, ranks = _strategy_name(config), devices * nodes
     got = f"got trainer.devices={devices} trainer.num_nodes={nodes}"
     if name == "single" and ranks > 1:
         yield (
@@ -123,12 +130,12 @@ def devices_have_a_strategy(config: Any) -> Iterator[str]:
             f"  allowed: 2 or more in all\n  e.g.  strategy={name} trainer.devices=2\n"
             "        strategy=single             (on one)"
         )
-    if name in ("fsdp2", "hsdp") and getattr(config.trainer, "micro_batch", "given") == "auto":
+    if name in ("fsdp2", "hsdp") and config.trainer.micro_batch == "auto":
         yield (
             f"trainer.micro_batch=auto tries the whole model on one device; strategy={name} spreads it.\n"
             "  type  trainer.micro_batch=given data.batch=ROWS"
         )
-    shard = getattr(config.strategy, "shard", None) or devices
+    shard = (config.strategy.shard if isinstance(config.strategy, HSDPConfig) else None) or devices
     if name == "hsdp" and ranks > 1 and (ranks % shard or shard == ranks):
         sizes = [n for n in range(1, ranks) if ranks % n == 0 and n > 1] or [1]
         yield (
@@ -138,24 +145,23 @@ def devices_have_a_strategy(config: Any) -> Iterator[str]:
         )
 
 
-def _strategy(config: Any) -> str:
+def _strategy_name(config: "TrainConfig") -> str:
     """What the class of the strategy is called, in small letters."""
     return config.strategy._target_.rpartition(".")[2].lower()
 
 
-def windows_are_not_packed(config: Any) -> Iterator[str]:
+def windows_are_not_packed(config: "TrainConfig") -> Iterator[str]:
     """Windows of visual tokens run row by row, a sample each."""
-    packing = getattr(getattr(config, "data", None), "packing", False)
-    if packing and config.kv._target_ == "vxl.kv.vst.VST":
+    if config.data.packing and isinstance(config.kv, VSTConfig):
         yield (
             "data.packing=true does not go with kv=vst: windows of packed samples would share a memory.\n"
             "  allowed: data.packing=false, or another kv\n  e.g.  data.packing=false"
         )
 
 
-def packed_weights_have_updates(config: Any) -> Iterator[str]:
+def packed_weights_have_updates(config: "TrainConfig") -> Iterator[str]:
     """Weights are packed beside LoRA's updates, in processes that have all of them."""
-    frozen = getattr(getattr(config, "trainer", None), "frozen", "same")
+    frozen = config.trainer.frozen
     if frozen not in PACKINGS:
         return
     if not config.llm.lora.rank:
@@ -163,7 +169,7 @@ def packed_weights_have_updates(config: Any) -> Iterator[str]:
             f"trainer.frozen={frozen} packs weights beside LoRA's updates, and llm.lora.rank=0 has none.\n"
             f"  e.g.  stage=lora trainer.frozen={frozen}\n        trainer.frozen=bf16"
         )
-    strategy = _strategy(config)
+    strategy = _strategy_name(config)
     if strategy not in ("single", "ddp"):
         yield (
             f"trainer.frozen={frozen} does not go with strategy={strategy}, which shards whole weights.\n"
@@ -171,10 +177,9 @@ def packed_weights_have_updates(config: Any) -> Iterator[str]:
         )
 
 
-def reconstruction_has_a_network(config: Any) -> Iterator[str]:
+def reconstruction_has_a_network(config: "TrainConfig") -> Iterator[str]:
     """What learns by reconstruction is the network of compressor=dts."""
-    stage = getattr(config, "stage", None)
-    if stage is None or stage.objective != "reconstruct":
+    if config.stage.objective != "reconstruct":
         return
 
     if not isinstance(config.compressor, DTSConfig):
@@ -186,9 +191,9 @@ def reconstruction_has_a_network(config: Any) -> Iterator[str]:
         )
 
 
-def name_is_a_folder(config: Any) -> Iterator[str]:
+def name_is_a_folder(config: "TrainConfig") -> Iterator[str]:
     """Names become folders below paths.runs."""
-    name = getattr(config, "sweep_name", None) or getattr(config, "name", None)
+    name = config.sweep_name or config.name
     if name and not all(re.fullmatch(r"[\w][\w.=,+@-]*", part) for part in name.split("/")):
         yield (
             f"name={name} is no folder name.\n"

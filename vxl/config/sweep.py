@@ -1,126 +1,141 @@
-"""Sweeps: `+sweep=NAME` or `key=a,b` on the command line becomes one run a member, each with its own name."""
+"""Sweeps: `+sweep=NAME` or `key=a,b` on the command line becomes one run a member, each with its own name.
+
+Hydra parses the values; which runs they make, what the sweep is called and where it lies is decided here.
+"""
 
 import hashlib
+import itertools
 import json
 import os
 import sys
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from vxl.config.compose import checked, compose_yaml, translated, typed
 from vxl.errors import ConfigError
-from vxl.run.failure import reason, write_failure
-from vxl.run.name import member_folder
-from vxl.units import percent
+from vxl.run.changes import identity
 
-# Hydra's flags that run nothing, and those that a value may follow.
-_ONLY_SHOW = {"--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i", "--version"}
-_WITH_VALUE = {"--cfg", "-c", "--info", "-i", "--package", "-p", "--config-path", "-cp"}
-_WITH_VALUE |= {"--config-name", "-cn", "--config-dir", "-cd"}
-# Overrides that don't change what a sweep is: the same sweep resumes whatever they say.
-_NOT_IDENTITY = ("hydra", "paths", "logger", "debug", "dry_run", "on_existing", "cluster", "strategy", "name")
+if TYPE_CHECKING:  # Hydra is imported where words are parsed, for `vxl --help` should not wait for it
+    from hydra.core.override_parser.types import Override
+
+# Overrides that were no part of a sweep's name when it was made of the command's text.
+_NOT_IN_TEXT = ("hydra", "paths", "logger", "debug", "dry_run", "on_existing", "cluster", "strategy", "name")
 
 
-def prepare(
-    arguments: list[str],
-    compose: Callable[[list[str]], Any],
-    check: Callable[[Any], object],
-    folders: Sequence[Path],
-) -> list[str]:
-    """The command line as Hydra should see it.
+@dataclass(frozen=True)
+class Sweep:
+    """The runs that one command asks for."""
 
-    Where it asks for a sweep, adds `--multirun` (nobody has to type it), the sweep's name, and the members'
-    naming pattern as an interpolation, so that any launcher's jobs agree on them.
+    name: str
+    """Folder below paths.runs."""
+    folder: Path
+    """The same with paths.runs."""
+    members: list[list[str]]
+    """The overrides of each member, as one would type them for it alone."""
+
+
+def plan_sweep(words: list[str], multirun: bool, folders: Sequence[Path]) -> Sweep | None:
+    """The sweep that overrides ask for; None where they ask for one run.
 
     Args:
-        arguments: `sys.argv[1:]`.
-        compose: Composes a config from overrides.
-        check: Raises ConfigError for a composed config that can't run.
+        words: The overrides of the command line.
+        multirun: Whether `--multirun` is given, so that a single value is a sweep of one member.
         folders: The config folders.
 
     Raises:
-        ConfigError: The sweep doesn't exist, its members need processes that nobody would start, or something
-            is wrong with all of them.
+        ConfigError: The sweep doesn't exist, its members need processes that no launcher would start, or the
+            same is wrong with its first and its last member.
     """
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.core.override_parser.types import Override
-    from hydra.errors import HydraException
-
-    flags, words = _flags_first(arguments)
-    words = ["+" + word if word.startswith("sweep=") else word for word in words]
-    if set(flags) & _ONLY_SHOW:
-        return flags + words
-    try:
-        overrides: list[Override] = OverridesParser.create().parse_overrides(words)
-    except HydraException:  # Hydra meets it again, and it is put in words then
-        return flags + words
-    options = [v for o in overrides if o.key_or_group == "sweep" for v in _listed(o.value())]
-    swept = {o.key_or_group: o for o in overrides if o.is_sweep_override() and o.key_or_group != "sweep"}
-    multirun = any(flag in ("-m", "--multirun") for flag in flags)
+    overrides = _parsed(words)
+    if overrides is None:
+        return None
+    options = [value for o in overrides if o.key_or_group == "sweep" for value in _listed(o.value())]
+    swept = {o.key_or_group for o in overrides if o.is_sweep_override() and o.key_or_group != "sweep"}
     if not options and not swept and not multirun:
-        return flags + words
+        return None
+    fixed = {o.key_or_group: o.input_line for o in overrides if o.key_or_group not in swept}
     params = _params(options, folders)
-    fixed = {o.key_or_group: w for o, w in zip(overrides, words, strict=True) if o.key_or_group not in swept}
     for key in params.keys() & fixed.keys():
         print(
             f"{fixed[key]} on the command line replaces the sweep's {key}={params[key]}: it varies no more.",
             file=sys.stderr,
         )
+    typed_keys = {o.key_or_group for o in overrides}
+    given = [f"{key}={value}" for key, value in params.items() if key not in typed_keys]
+    kept = [o.input_line for o in overrides if o.key_or_group not in ("sweep", "name")]
+    values = _values([*given, *kept], folders)
     # What a sweep file gives one value is the same for all members, and no part of their names.
-    keys = list(dict.fromkeys([*(key for key, value in params.items() if "," in str(value)), *swept]))
-    base = [
-        w
-        for o, w in zip(overrides, words, strict=True)
-        if not o.is_sweep_override() or o.key_or_group == "sweep"
-    ]
-    config = compose([w for w in base if not w.startswith("+sweep=")])
-    if "sweep_name" not in config:
-        raise ConfigError(
-            f"{' '.join([*swept] or flags)} asks for several runs; only python train.py does that.\n"
-            "  type one command for each"
-        )
+    keys = [key for key, listed in values.items() if len(listed) > 1 or _bare(key) in swept]
+    base = [word for key, listed in values.items() if key not in keys for word in listed]
+    bare_keys = list(map(_bare, keys))
+    combined = [list(member) for member in itertools.product(*values.values())]
+    config = _first_that_composes([base, *combined])
     _refuse_idle_devices(config, words)
-    name = fixed.get("name", "=").partition("=")[2] or _name(options, keys, words)
-    words = [w for w in words if not w.startswith("name=")]
-    words += [f"sweep_name='{name}'", f"sweep_member='{_pattern(keys, config)}'"]
-    if not any(_is_group(key, config) for key in keys):
-        lists = {key: str(value).split(",") for key, value in params.items()}
-        lists |= {key: list(override.sweep_string_iterator()) for key, override in swept.items()}
-        ends = [
-            [f"{key}={values[at]}" for key, values in lists.items() if key not in fixed] for at in (0, -1)
-        ]
-        _refuse_for_all(ends, [w for w in base if not w.startswith("+sweep=")], name, compose, check)
-    return [flag for flag in flags if flag not in ("-m", "--multirun")] + ["--multirun", *words]
+    label = "+".join(options) or "+".join(key.rpartition(".")[2] for key in bare_keys) or "sweep"
+    runs = Path(config.paths.runs)
+    name = fixed.get("name", "=").partition("=")[2].strip("'\"")
+    if not name:
+        name = _name(label, _digest(bare_keys, [config, *combined]), words, runs)
+    members = [[*m, f"sweep_name='{name}'", f"sweep_member='{_label(m, keys, folders)}'"] for m in combined]
+    _refuse_for_all(members)
+    return Sweep(name, runs / name, members)
 
 
-def expand(arguments: Sequence[str], folders: Sequence[Path]) -> list[list[str]]:
-    """The overrides of each member of a prepared sweep, as one would type them for it alone."""
-    from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+def _parsed(words: Sequence[str]) -> "list[Override] | None":
+    """The overrides; None where one can't be read (composing meets it again, and it is put in words then)."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
 
-    _, words = _flags_first(list(arguments))
-    parser = OverridesParser.create()
-    overrides = parser.parse_overrides(words)
-    options = [v for o in overrides if o.key_or_group == "sweep" for v in _listed(o.value())]
-    kept = [w for o, w in zip(overrides, words, strict=True) if o.key_or_group != "sweep"]
-    typed = {o.key_or_group for o in overrides}
-    given = [f"{key}={value}" for key, value in _params(options, folders).items() if key not in typed]
-    (batch,) = BasicSweeper.split_arguments(parser.parse_overrides([*given, *kept]), max_batch_size=None)
-    return [list(member) for member in batch]
+    words = ["+" + word if word.startswith("sweep=") else word for word in words]
+    try:
+        return OverridesParser.create().parse_overrides(list(words))
+    except HydraException:
+        return None
 
 
-def _flags_first(arguments: list[str]) -> tuple[list[str], list[str]]:
-    """Hydra's flags with their values, and the overrides: its parser does not take them mixed."""
-    flags: list[str] = []
-    words: list[str] = []
-    for argument in arguments:
-        value = bool(flags) and flags[-1] in _WITH_VALUE and "=" not in argument
-        (flags if value or argument.startswith("-") else words).append(argument)
-    return flags, words
+def _values(words: Sequence[str], folders: Sequence[Path]) -> dict[str, list[str]]:
+    """The overrides that each key is given, one for each value of a sweep; of a key given twice, the last."""
+    found: dict[str, list[str]] = {}
+    for override in _parsed(words) or []:
+        key, line = override.get_key_element(), override.input_line
+        if not override.is_sweep_override():
+            found[key] = [str(line)]
+        elif override.is_discrete_sweep():
+            found[key] = [f"{key}={value}" for value in _of_sweep(override, folders)]
+        else:
+            raise ConfigError(
+                f"{line} names no values: a sweep runs every combination of values that are listed.\n"
+                f"  forms: {key}=a,b   '{key}=range(1,5)'   '{key}=choice(a,b)'   '{key}=glob(*)'\n"
+                "  a search (Optuna, …) starts python train.py for each trial, and reads RESULT.json"
+            )
+    return found
+
+
+def _of_sweep(override: "Override", folders: Sequence[Path]) -> list[str]:
+    """The values of a discrete sweep; those of `glob(…)` are a group's options."""
+    from hydra.core.override_parser.types import Glob
+
+    pattern = override.value()
+    if not isinstance(pattern, Glob):
+        return list(override.sweep_string_iterator())
+    group = override.key_or_group
+    options = sorted({file.stem for folder in folders for file in (folder / group).glob("*.yaml")})
+    matching = pattern.filter(options)
+    if not matching:
+        raise ConfigError(
+            f"{override.input_line} matches no option of {group}.\n  options of {group}: {', '.join(options)}"
+            if options
+            else f"{override.input_line}: {group} is no group of options.\n  list the values:  {group}=a,b"
+        )
+    return matching
+
+
+def _bare(key: str) -> str:
+    return key.lstrip("+~")
 
 
 def _listed(value: Any) -> list[str]:
@@ -142,12 +157,29 @@ def _params(options: list[str], folders: Sequence[Path]) -> dict[str, str]:
     return params
 
 
+def _composed(words: list[str]) -> Any:
+    with translated("train", words):
+        return compose_yaml("train", words)
+
+
+def _first_that_composes(candidates: Sequence[list[str]]) -> Any:
+    """The config of the first overrides that make one: a base may need what is swept over (kv.keep)."""
+    errors: list[ConfigError] = []
+    for words in candidates:
+        try:
+            return _composed(words)
+        except ConfigError as error:
+            errors.append(error)
+    raise errors[-1]
+
+
 def _refuse_idle_devices(config: Any, words: list[str]) -> None:
-    """Several devices in a sweep without a launcher would re-run the whole sweep in every rank (P1)."""
-    devices = config.get("trainer", {}).get("devices", 1)
+    """Several devices in a sweep without a launcher would re-run the whole sweep in every rank."""
+    devices = config.trainer.get("devices", 1)
     launched = "LOCAL_RANK" in os.environ or "SLURM_PROCID" in os.environ
     many = isinstance(devices, int) and devices > 1
     if many and not launched and is_here(config):
+        words = ["+" + word if word.startswith("sweep=") else word for word in words]
         rest = " ".join(w for w in words if not w.startswith(("trainer.devices=", "cluster=")))
         raise ConfigError(
             f"a sweep with trainer.devices={devices} needs a launcher of {devices} processes a member.\n"
@@ -163,18 +195,12 @@ def is_here(composed: Any) -> bool:
     return target.endswith(".Here") or bool(os.environ.get("VXL_SUBMITTED"))
 
 
-def _refuse_for_all(
-    ends: list[list[str]],
-    base: list[str],
-    name: str,
-    compose: Callable[[list[str]], Any],
-    check: Callable[[Any], object],
-) -> None:
+def _refuse_for_all(members: Sequence[list[str]]) -> None:
     """Refuses the sweep where the same is wrong with its first and its last member: it is with all."""
     errors: list[ConfigError] = []
-    for number, values in enumerate(ends):
+    for words in (members[0], members[-1]):
         try:
-            check(compose([*base, *values, f"sweep_name='{name}'", f"sweep_member={number}"]))
+            checked(_composed(words), "train")
         except ConfigError as error:
             errors.append(error)
         else:
@@ -183,93 +209,52 @@ def _refuse_for_all(
         raise errors[0]
 
 
-def _name(options: list[str], keys: list[str], words: list[str]) -> str:
-    """`<option>-<hash of the overrides>`: the same command is the same sweep."""
-    kept = sorted(w for w in words if w.lstrip("+").partition("=")[0].partition(".")[0] not in _NOT_IDENTITY)
-    digest = hashlib.sha256("\n".join(kept).encode()).hexdigest()[:6]
-    label = "+".join(options) or "+".join(key.rpartition(".")[2] for key in keys) or "sweep"
-    return f"{label}-{digest}"
+def _name(label: str, digest: str | None, words: Sequence[str], runs: Path) -> str:
+    """`<label>-<digest>`: of what is swept over and what identifies the rest, however many members there are.
+
+    A sweep that is there already keeps the name that it has: with another label (`+sweep=compression`, or
+    `compressor.ratio=4,8` typed), or from when names were made of the command's text.
+    """
+    before = f"{label}-{_text_digest(words)}"
+    if (runs / before).is_dir():
+        return before
+    digest = digest or _text_digest(words)
+    there = sorted(folder.name for folder in runs.glob(f"*-{digest}") if folder.is_dir())
+    return there[0] if there else f"{label}-{digest}"
 
 
-def _pattern(keys: list[str], config: Any) -> str:
-    """`ratio=${compressor.ratio},kv=${hydra:runtime.choices.kv}`: resolved in each member's own config."""
+def _digest(keys: list[str], candidates: Sequence[Any]) -> str | None:
+    """Six hex digits of the identity of a sweep; None where none of its configs can be made.
+
+    Args:
+        keys: What is swept over.
+        candidates: The composed base, and the overrides of the members in case the base lacks something.
+    """
+    for candidate in candidates:
+        try:
+            composed = _composed(candidate) if isinstance(candidate, list) else candidate
+            rest = identity(typed(composed, "train"))
+        except ConfigError:
+            continue  # without a swept key (data.json=a,b) the base may be none
+        same = {key: v for key, v in rest.items() if not any(f"{key}.".startswith(f"{k}.") for k in keys)}
+        text = json.dumps([sorted(keys), same], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:6]
+    return None
+
+
+def _text_digest(words: Sequence[str]) -> str:
+    """What sweeps were named by before: the words of the command."""
+    words = ["+" + word if word.startswith("sweep=") else word for word in words]
+    kept = sorted(w for w in words if w.lstrip("+").partition("=")[0].partition(".")[0] not in _NOT_IN_TEXT)
+    return hashlib.sha256("\n".join(kept).encode()).hexdigest()[:6]
+
+
+def _label(member: Sequence[str], keys: Sequence[str], folders: Sequence[Path]) -> str:
+    """`ratio=${compressor.ratio},kv=snapkv`: values read as the member's own config has them."""
     parts = []
-    for key in keys:
+    for key in map(_bare, keys):
         short = key.rpartition(".")[2]
-        group = _is_group(key, config)
-        parts.append(f"{short}=${{hydra:runtime.choices.{key}}}" if group else f"{short}=${{{key}}}")
+        is_group = any((folder / key).is_dir() for folder in folders)
+        option = next(word.partition("=")[2] for word in member if _bare(word).startswith(f"{key}="))
+        parts.append(f"{short}={option}" if is_group else f"{short}=${{{key}}}")
     return ",".join(parts) or "only"
-
-
-def _is_group(key: str, config: Any) -> bool:
-    """Whether a key chooses an option of a group."""
-    return "." not in key and (hasattr(config.get(key), "keys") or key in ("model", "size", "experiment"))
-
-
-@dataclass
-class Member:
-    """One run of a sweep, as the closing table shows it."""
-
-    sweep: str
-    name: str
-    directory: Path
-    error: str | None = None
-    seconds: float = 0.0
-    started: float = field(default_factory=time.monotonic)
-
-    @classmethod
-    def of(cls, composed: Any) -> "Member | None":
-        """The member that a composed config is, or None for a single run."""
-        if not composed.get("sweep_name"):
-            return None
-        name = member_folder(str(composed.sweep_member))
-        return cls(str(composed.sweep_name), name, Path(composed.paths.runs) / composed.sweep_name / name)
-
-    def fail(self, error: BaseException) -> None:
-        """Keeps the reason where `vxl compare` and `vxl runs` find it, if the run did not begin at all.
-
-        A run that began keeps its own (vxl.run.directory), and one that another process is at work on, or
-        that has another config, has not failed.
-        """
-        self.error = reason(error)
-        if not any((self.directory / name).exists() for name in (".lock", "provenance.json")):
-            write_failure(self.directory, error)
-        print(f"\nmember {self.name} failed: {self.error}\n", file=sys.stderr)
-
-
-def report(members: list[Member]) -> int:
-    """Prints the table of all members; exit status 1 if any failed."""
-    from rich.console import Console
-    from rich.table import Table
-
-    columns: dict[str, tuple[str, Callable[[float], str]]] = {
-        "loss": ("loss_last", "{:.3f}".format),
-        "held-out acc": ("heldout_accuracy", percent),
-        "seconds": ("seconds", "{:,.0f}".format),
-    }
-    table = Table(title=f"sweep {members[0].sweep}", title_justify="left")
-    table.add_column("member")
-    table.add_column("status")
-    for column in columns:
-        table.add_column(column, justify="right")
-    for member in members:
-        result = member.directory / "RESULT.json"
-        numbers = json.loads(result.read_text()) if result.exists() and member.error is None else {}
-        status = (
-            "failed: " + member.error.splitlines()[0]
-            if member.error
-            else "finished"
-            if numbers
-            else "previewed"
-        )
-        found = [(numbers.get(key), write) for key, write in columns.values()]
-        shown = ["-" if value is None else write(value) for value, write in found]
-        table.add_row(member.name, status, *shown)
-    console = Console()
-    console.print(table)
-    failed = sum(member.error is not None for member in members)
-    if failed:
-        console.print(f"{failed} of {len(members)} members failed; the same command runs only those again.")
-    else:
-        console.print(f"compare:  vxl compare {members[0].sweep}")
-    return 1 if failed else 0

@@ -98,7 +98,7 @@ def _note_beacons(attention: nn.Module, args: Any, kwargs: dict[str, Any]) -> No
 
     Activation checkpointing runs it again, as it would not run hooks of the block itself.
     """
-    note(kwargs["step"].beacons)
+    _note_untraced(kwargs["step"].beacons)
 
 
 def _put_beacons(layer: nn.Linear, args: tuple[Tensor], out: Tensor) -> Tensor:
@@ -112,13 +112,16 @@ def _put_beacons(layer: nn.Linear, args: tuple[Tensor], out: Tensor) -> Tensor:
     return put(0, places, own).view_as(out)
 
 
-# torch.compile knows no context variables: it calls these as they are.
-@torch.compiler.disable
 def note(places: Tensor | None) -> None:
-    """Says where the beacons stand of the layers that run next."""
+    """Says where the beacons stand of the layers that run next; not to be called in a compiled block."""
     _BEACONS.set(places)
 
 
-@torch.compiler.disable
+# torch.compile knows no context variables: a compiled block calls these as they are. `torch.compiler.disable`
+# would import torch._dynamo here, 2 s before any answer of any command; torch's own does at its first call.
+_note_untraced = torch._disable_dynamo(note)
+
+
+@torch._disable_dynamo
 def _noted() -> Tensor | None:
     return _BEACONS.get()

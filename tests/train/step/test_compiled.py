@@ -5,6 +5,7 @@ import torch
 
 from tests import small
 from vxl.data.batch.collate import collate
+from vxl.kv.vst import VSTConfig
 from vxl.llm.decoder import DecoderConfig
 from vxl.llm.lora import LoRAConfig
 from vxl.train.step.compiled import blocks, compile_blocks
@@ -15,9 +16,9 @@ def batch():
     return collate(rows, pad=0)
 
 
-def loss_and_gradients(model):
+def loss_and_gradients(model, rows=None):
     model.train()
-    loss = model(batch()).loss_sum
+    loss = model(rows or batch()).loss_sum
     loss.backward()
     return loss.detach(), {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
 
@@ -44,3 +45,18 @@ def test_compiled_blocks_change_neither_numbers_nor_names(checkpointing):
         atol = 1e-5 * max(1.0, float(gradient.abs().max()))
         torch.testing.assert_close(got[name], gradient, rtol=1e-4, atol=atol, msg=name)
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] > 0
+
+
+@pytest.mark.slow
+def test_a_compiled_block_with_beacons_gives_the_same_numbers():
+    parts = {"kv": VSTConfig(ratio=2, groups=1), "llm": DecoderConfig(vocab=97, width=48, mlp=64, layers=1)}
+    plain, compiled = small.model(**parts), small.model(**parts)
+    assert compile_blocks(compiled, "aot_eager") == 9
+    rows = collate([[small.example(small.video(2))], [small.example(small.IMAGE)]], pad=0)
+    (loss, wanted), (found, got) = loss_and_gradients(plain, rows), loss_and_gradients(compiled, rows)
+    torch.testing.assert_close(found, loss)
+    assert got.keys() == wanted.keys()
+    for name, gradient in wanted.items():
+        atol = 1e-5 * max(1.0, float(gradient.abs().max()))
+        torch.testing.assert_close(got[name], gradient, rtol=1e-4, atol=atol, msg=name)
+    assert any(".beacon." in name for name in got)

@@ -1,0 +1,35 @@
+"""Hydra's flags and settings: shown, meant, or refused with what to type."""
+
+import pytest
+
+from vxl.config.hydra_words import refuse_hydra_settings, split_flags
+from vxl.errors import ConfigError
+
+
+def test_flags_keep_their_values() -> None:
+    words = ["model=tiny", "--cfg", "job", "seed=1", "-m"]
+    assert split_flags(words) == (["--cfg", "job", "-m"], ["model=tiny", "seed=1"])
+
+
+@pytest.mark.parametrize(
+    ("word", "instead"),
+    [
+        ("hydra.run.dir=/tmp", "type  paths.runs=FOLDER name=NAME"),
+        ("hydra.sweep.dir=/tmp", "type  paths.runs=FOLDER name=NAME"),
+        ("hydra/sweeper=optuna", "RESULT.json"),
+        ("+hydra/launcher=joblib", "type  cluster=slurm or cluster=local"),
+        ("hydra.verbose=true", "debug=traceback"),
+        ("hydra.mode=MULTIRUN", "Hydra only composes the config."),
+    ],
+)
+def test_a_setting_of_hydra_says_what_to_type(word: str, instead: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        refuse_hydra_settings([], ["seed=1", word])
+    assert str(error.value).startswith(f"{word} has no effect here: ")
+    assert instead in str(error.value)
+
+
+def test_what_has_a_meaning_passes() -> None:
+    refuse_hydra_settings(["-m"], ["hydra.searchpath=[file:///x]", "seed=1"])
+    with pytest.raises(ConfigError, match="--config-dir has no effect here"):
+        refuse_hydra_settings(["--config-dir", "x"], [])

@@ -1,0 +1,88 @@
+"""What runs a command makes, and what the sweep of them is called."""
+
+import pytest
+
+from vxl.config.sweep import Sweep, plan_sweep
+from vxl.errors import ConfigError
+from vxl.option.files import CONF
+
+
+@pytest.fixture
+def plan(tmp_path):
+    def planned(*words: str) -> Sweep:
+        sweep = plan_sweep([*words, f"paths.runs={tmp_path}", "logger=csv"], False, [CONF])
+        assert sweep is not None
+        return sweep
+
+    return planned
+
+
+def test_one_value_each_is_no_sweep():
+    assert plan_sweep(["seed=1", "model=tiny"], False, [CONF]) is None
+    alone = plan_sweep(["seed=1"], True, [CONF])
+    assert alone is not None
+    assert alone.members[0][-1] == "sweep_member='only'"
+
+
+def test_a_sweep_is_what_it_varies_and_what_identifies_the_rest(plan):
+    first = plan("+sweep=compression", "data.workers=1", "trainer.max_steps=30")
+    same = [
+        plan("+sweep=compression", "data.workers=2", "trainer.max_steps=60"),  # as of a single run
+        plan("sweep=compression", "trainer=default", "checkpoint.every=7"),
+        plan("+sweep=compression", "compressor.ratio=4,16"),  # a member less
+        plan("+sweep=compression", "compressor.ratio=4,8,16,64"),  # and one more
+        plan("+sweep=compression", "strategy=ddp", "cluster=slurm", "trainer.devices=2"),
+    ]
+    assert {sweep.name for sweep in same} == {first.name}
+    other = [
+        plan("+sweep=compression", "optim.lr=1e-3"),
+        plan("+sweep=compression", "seed=3"),
+        plan("+sweep=[compression,seeds]"),
+        plan("+sweep=compression", "data.batch=8"),
+    ]
+    assert len({sweep.name for sweep in [first, *other]}) == 5
+
+
+def test_a_member_that_is_added_joins_under_whatever_label(plan):
+    first = plan("+sweep=compression")
+    first.folder.mkdir(parents=True)
+    assert plan("compressor.ratio=4,8").name == first.name
+
+
+def test_a_sweep_that_was_named_by_its_text_keeps_its_name(plan, tmp_path):
+    """The digest is of the command's words, as it was before identities."""
+    (tmp_path / "compression-d5e849").mkdir()
+    assert plan("+sweep=compression").name == "compression-d5e849"
+    assert plan("+sweep=compression", "data.workers=2").name != "compression-d5e849"
+
+
+def test_what_a_base_lacks_without_a_swept_key_is_taken_from_a_member(plan):
+    first = plan("kv=streaming,snapkv", "kv.keep=0.5")
+    assert [member[:2] for member in first.members] == [
+        ["kv=streaming", "kv.keep=0.5"],
+        ["kv=snapkv", "kv.keep=0.5"],
+    ]
+    assert plan("kv=snapkv,streaming", "kv.keep=0.5", "data.workers=3").name == first.name
+
+
+def test_glob_chooses_among_a_groups_options(plan):
+    sweep = plan("compressor=glob(p*)")
+    assert [member[0] for member in sweep.members] == ["compressor=pool"]
+    assert "sweep_member='compressor=pool'" in sweep.members[0]
+    with pytest.raises(ConfigError, match=r"matches no option of compressor\.\n  options of compressor: dts"):
+        plan("compressor=glob(x*)")
+
+
+def test_range_and_choice_list_values(plan):
+    assert [member[0] for member in plan("seed=range(1,4)").members] == ["seed=1", "seed=2", "seed=3"]
+    assert [member[0] for member in plan("seed=choice(5,7)").members] == ["seed=5", "seed=7"]
+
+
+def test_an_interval_has_no_values():
+    with pytest.raises(ConfigError, match=r"optim.lr=interval\(0,1\) names no values"):
+        plan_sweep(["optim.lr=interval(0,1)"], False, [CONF])
+
+
+def test_a_sweep_that_does_not_exist():
+    with pytest.raises(ConfigError, match=r"sweep=nothing does not exist\.\n  sweeps: compression, seeds"):
+        plan_sweep(["+sweep=nothing"], False, [CONF])

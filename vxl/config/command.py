@@ -1,0 +1,175 @@
+"""The command lines of train.py and evaluate.py: `command_line` makes an entry point of a function.
+
+Hydra composes, and answers `--help`, `--cfg`, `--info` and the shell's completion; the runs of a command, one
+or those of a sweep or a recipe, are carried out here.
+"""
+
+import functools
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from vxl.atomic import why_not
+from vxl.config import recipe
+from vxl.config.compose import checked, compose_yaml, config_folders, quoted, translated, with_plugins
+from vxl.config.hydra_words import ONLY_SHOW, refuse_hydra_settings, split_flags
+from vxl.config.member import Member, Outcome, report
+from vxl.config.sweep import Sweep, is_here, plan_sweep
+from vxl.errors import ConfigError, VxlError
+from vxl.option.files import CONF
+from vxl.run.code import refuse_changed
+
+Main = Callable[[Any, str], None]
+"""`main(config, composed)`: carries out one run of a checked config; `composed` is the same as YAML."""
+
+
+def command_line(name: str) -> Callable[[Main], Callable[[], None]]:
+    """Decorates `main(config, composed)` so that it can be called as a script.
+
+    `main` gets the config as dataclasses, checked, and the composed YAML text. A user's errors are printed on
+    one screen (exit status 2); a sweep runs all its members, ends with a table of them, and exits with 1 if
+    any failed. Ctrl-C outside of the training loop ends with a line and status 130.
+
+    Args:
+        name: Config file in conf/ without its ending; its schema is vxl.config.schema.SCHEMAS[name].
+    """
+
+    def decorate(main: Main) -> Callable[[], None]:
+        @functools.wraps(main)
+        def script() -> None:
+            sys.exit(run_command(name, main, sys.argv[1:]))
+
+        return script
+
+    return decorate
+
+
+def run_command(name: str, main: Main, arguments: Sequence[str]) -> int:
+    """Carries out a command line; returns its exit status."""
+    try:
+        return _run(name, main, [quoted(word) for word in arguments])
+    except VxlError as error:
+        if "debug=traceback" in arguments:
+            traceback.print_exception(error)
+        kind = {"ConfigError": "config ", "DataError": "data ", "CheckpointError": "checkpoint "}
+        print(f"\n{kind.get(type(error).__name__, '')}error: {error}", file=sys.stderr)
+        return error.status
+    except KeyboardInterrupt:
+        if os.environ.get("RANK", "0") == "0":
+            print("\nstopped; the same command goes on from the last checkpoint", file=sys.stderr)
+        return 130
+
+
+def _run(name: str, main: Main, arguments: list[str]) -> int:
+    flags, words = split_flags(arguments)
+    words = with_plugins(words)
+    if set(flags) & ONLY_SHOW or any(flag.startswith("--shell_completion") for flag in flags):
+        return _show_with_hydra(name, [*flags, *words])
+    refuse_hydra_settings(flags, words)
+    sweep = plan_sweep(words, bool(flags), config_folders(words)) if name == "train" else None
+    if sweep is not None:
+        return _run_sweep(sweep, main)
+    with translated(name, words):
+        composed = compose_yaml(name, words)
+    if name == "train" and not is_here(composed):
+        checked(composed, name)
+        return _hand_over([words])
+    try:
+        _run_one(name, main, words, composed)
+    except Exception as error:
+        member = Member.of(composed) if name == "train" else None
+        if member is not None:  # a cluster's process carries out one member
+            member.failed(error)
+        raise
+    return 0
+
+
+def _run_sweep(sweep: Sweep, main: Main) -> int:
+    """Carries out all members, whichever fail, and shows what became of them."""
+    first = compose_yaml("train", sweep.members[0])
+    if not is_here(first):
+        return _hand_over(sweep.members)
+    if not first.get("dry_run"):
+        try:
+            sweep.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(f"{sweep.folder} can't be written: {why_not(error)}") from error
+    outcomes: list[Outcome] = []
+    for words in sweep.members:
+        outcomes.append(_run_member(main, words, outcomes, len(sweep.members)))
+    return report(outcomes)
+
+
+def _run_member(main: Main, words: list[str], before: Sequence[Outcome], members: int) -> Outcome:
+    composed = compose_yaml("train", words)
+    member = Member.of(composed)
+    assert member is not None, words
+    start = time.monotonic()
+    try:
+        _run_one("train", main, words, composed)
+    except Exception as error:  # kept and shown: the other members go on
+        if not isinstance(error, VxlError) or "debug=traceback" in words:
+            traceback.print_exc()
+        return member.failed(error)
+    return Outcome(member, seconds=time.monotonic() - start)
+
+
+def _run_one(name: str, main: Main, words: list[str], composed: Any) -> None:
+    """Carries out one run, or the stages of a recipe one after the other."""
+    from omegaconf import OmegaConf
+
+    config = checked(composed, name)
+    if name == "train" and os.environ.get("VXL_SUBMITTED"):
+        _refuse_other_code(config.plugins)
+    if name != "train" or config.recipe is None:
+        main(config, OmegaConf.to_yaml(composed, sort_keys=False))
+        return
+    stages = list(recipe.expand(config, words, functools.partial(compose_yaml, name)))
+    ready = [checked(stage, name) for stage in stages]  # a mistake in a late stage is met at once
+    for number, (stage, yaml) in enumerate(zip(ready, stages, strict=True), 1):
+        print(f"recipe: stage {number} of {len(ready)}, {stage.name}", flush=True)
+        main(stage, OmegaConf.to_yaml(yaml, sort_keys=False))
+
+
+def _hand_over(members: list[list[str]]) -> int:
+    """Gives the runs of this command to the cluster that their config names."""
+    from omegaconf import OmegaConf
+
+    from vxl.train.launch.dispatch import dispatch
+
+    def failed(words: list[str], error: VxlError) -> None:
+        member = Member.of(compose_yaml("train", words))
+        if member is not None:
+            member.failed(error)
+
+    return dispatch(
+        members,
+        compose=lambda words: checked(compose_yaml("train", words), "train"),
+        composed=lambda words: OmegaConf.to_yaml(compose_yaml("train", words), sort_keys=False),
+        script=Path(sys.argv[0]),
+        failed=failed,
+    )
+
+
+def _refuse_other_code(plugins: list[str]) -> None:
+    """Compares code and configs with those that were there when a cluster was given this run."""
+    from vxl.train.launch.cluster import ANY_CODE, SUBMITTED  # late: imports torch
+
+    record = os.environ[SUBMITTED]
+    if record != ANY_CODE:
+        refuse_changed(Path(record), plugins)
+
+
+def _show_with_hydra(name: str, arguments: list[str]) -> int:
+    """Lets Hydra answer a flag that runs nothing."""
+    import hydra
+
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to us as they are, and we print them
+    sys.argv[1:] = ["+" + word if word.startswith("sweep=") else word for word in arguments]
+    with translated(name, [word for word in arguments if not word.startswith("-")]):
+        hydra.main(version_base="1.3", config_path=str(CONF), config_name=name)(lambda composed: None)()
+    return 0

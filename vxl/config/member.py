@@ -1,0 +1,89 @@
+"""One run of a sweep, and the table that a sweep ends with."""
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vxl.run.failure import reason, write_failure
+from vxl.run.name import member_folder
+from vxl.units import percent
+
+
+@dataclass(frozen=True)
+class Member:
+    """One run of a sweep."""
+
+    sweep: str
+    name: str
+    directory: Path
+
+    @classmethod
+    def of(cls, composed: Any) -> "Member | None":
+        """The member that a composed config is, or None for a single run."""
+        if not composed.get("sweep_name"):
+            return None
+        name = member_folder(str(composed.sweep_member))
+        return cls(str(composed.sweep_name), name, Path(composed.paths.runs) / composed.sweep_name / name)
+
+    def failed(self, error: BaseException) -> "Outcome":
+        """Says why on the screen, and keeps it where `vxl compare` and `vxl runs` find it.
+
+        A run that began has its own record (vxl.run.directory), and one that another process is at work on,
+        or that has another config, has not failed.
+        """
+        text = reason(error)
+        if not any((self.directory / name).exists() for name in (".lock", "provenance.json")):
+            write_failure(self.directory, error)
+        print(f"\nmember {self.name} failed: {text}\n", file=sys.stderr)
+        return Outcome(self, text)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a member."""
+
+    member: Member
+    error: str | None = None
+    seconds: float = 0.0
+
+
+def report(outcomes: Sequence[Outcome]) -> int:
+    """Prints the table of all members; exit status 1 if any failed."""
+    from rich.console import Console
+    from rich.table import Table
+
+    sweep = outcomes[0].member.sweep
+    columns: dict[str, tuple[str, Callable[[float], str]]] = {
+        "loss": ("loss_last", "{:.3f}".format),
+        "held-out acc": ("heldout_accuracy", percent),
+        "seconds": ("seconds", "{:,.0f}".format),
+    }
+    table = Table(title=f"sweep {sweep}", title_justify="left")
+    table.add_column("member")
+    table.add_column("status")
+    for column in columns:
+        table.add_column(column, justify="right")
+    for outcome in outcomes:
+        result = outcome.member.directory / "RESULT.json"
+        numbers = json.loads(result.read_text()) if result.exists() and outcome.error is None else {}
+        status = (
+            "failed: " + outcome.error.splitlines()[0]
+            if outcome.error
+            else "finished"
+            if numbers
+            else "previewed"
+        )
+        values = [(numbers.get(key), write) for key, write in columns.values()]
+        cells = ["-" if value is None else write(value) for value, write in values]
+        table.add_row(outcome.member.name, status, *cells)
+    console = Console()
+    console.print(table)
+    failed = sum(outcome.error is not None for outcome in outcomes)
+    if failed:
+        console.print(f"{failed} of {len(outcomes)} members failed; the same command runs only those again.")
+    else:
+        console.print(f"compare:  vxl compare {sweep}")
+    return 1 if failed else 0
