@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from vxl.checkpoint.load import load, load_context
-    from vxl.generate.loaded import Look
+    from vxl.generate.loaded import Clip
     from vxl.generate.saved import save_context
 
-__all__ = ["Look", "load", "load_context", "save_context"]
+__all__ = ["Clip", "load", "load_context", "save_context"]
 
 
 def __getattr__(name: str) -> Any:
@@ -27,5 +27,5 @@ def __getattr__(name: str) -> Any:
         from vxl.checkpoint import load
         from vxl.generate import loaded, saved
 
-        return getattr({"Look": loaded, "save_context": saved}.get(name, load), name)
+        return getattr({"Clip": loaded, "save_context": saved}.get(name, load), name)
     raise AttributeError(f"module 'vxl' has no attribute {name!r}")

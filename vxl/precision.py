@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 
-def kind_of(tensor: Tensor) -> torch.dtype:
+def product_dtype(tensor: Tensor) -> torch.dtype:
     """The precision in which a matrix product reads a tensor: autocast's, where that is on."""
     device = tensor.device.type
     lower = device != "meta" and torch.is_autocast_enabled(device)  # which refuses to say of outlines

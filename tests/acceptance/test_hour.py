@@ -21,10 +21,10 @@ video, out = sys.argv[1:]
 hour.loop("examples/clips/bunny.mp4", video, 3600)
 
 from vxl import cli
-from vxl.checkpoint.loaded import Loaded
+from vxl.checkpoint.loaded import LoadedModel
 from vxl.llm.decoder import Decoder
 
-caches, marks, watch, new_cache = [], [], Loaded.watch, Decoder.new_cache
+caches, marks, watch, new_cache = [], [], LoadedModel.watch, Decoder.new_cache
 Decoder.new_cache = lambda *a, **k: caches.append(new_cache(*a, **k)) or caches[-1]
 
 def resident():
@@ -37,7 +37,7 @@ def watched(self, *looks, on_piece=None):
         on_piece(done, total)
     return watch(self, *looks, on_piece=mark)
 
-Loaded.watch = watched
+LoadedModel.watch = watched
 cli.main([
     "ask", "model=tiny", "prefill=chunked", "video.fps=0.2", "video.max_fps=1", "video.max_frames=720",
     "max_new_tokens=4", video, "What happens?",

@@ -11,7 +11,7 @@ from tests.made import CLIP, make_run
 from vxl.checkpoint.load import pick_device
 from vxl.checkpoint.resolved import changed, read_config
 from vxl.errors import CheckpointError, ConfigError, DataError
-from vxl.generate.loaded import Look
+from vxl.generate.loaded import Clip
 from vxl.model import build_model
 
 
@@ -94,7 +94,7 @@ def test_watch_once_ask_often_about_videos_parts_images_and_nothing(run: Path, t
     first = loaded.ask(whole, "What is shown in the video?", max_new_tokens=4)
     loaded.ask(whole, "Something else entirely?", max_new_tokens=4)
     assert loaded.ask(whole, "What is shown in the video?", max_new_tokens=4).tokens == first.tokens
-    assert loaded.watch(Look(CLIP.read_bytes(), start=1.0, end=2.0)).frames == 4
+    assert loaded.watch(Clip(CLIP.read_bytes(), start=1.0, end=2.0)).frames == 4
     Image.new("RGB", (64, 48), "red").save(tmp_path / "red.png")
     views = views_of(64, 48, 56, loaded.config.prompt.images)
     assert views > 1
@@ -106,7 +106,7 @@ def test_watch_once_ask_often_about_videos_parts_images_and_nothing(run: Path, t
     assert len(loaded.ask(nothing, "Hello?", max_new_tokens=3).tokens) <= 3
 
 
-def untrained(run: Path, *overrides: str) -> vxl.generate.loaded.Loaded:
+def untrained(run: Path, *overrides: str) -> vxl.generate.loaded.LoadedModel:
     """The run's model with other parts, which its weights do not have."""
     given = ["weights=random", f"prompt.tokenizer={run / 'tokenizer'}", *overrides]
     return vxl.load(run / "resolved.yaml", device="cpu", overrides=given)

@@ -66,7 +66,7 @@ def test_options_are_lettered_and_the_letter_is_read(
 
         return Answer("B", (1,), True, 1.0, 1.0, 1.0, 1, None)
 
-    monkeypatch.setattr("vxl.generate.loaded.Loaded.ask", answer)
+    monkeypatch.setattr("vxl.generate.loaded.LoadedModel.ask", answer)
     asked(root, "run=made", str(CLIP), "What is shown?", "options=A beach | Skyscrapers")
     assert seen[0].startswith("What is shown?\nA. A beach\nB. Skyscrapers\n")
     assert capsys.readouterr().out == "B  (Skyscrapers)\n"

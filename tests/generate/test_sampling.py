@@ -1,11 +1,11 @@
 import torch
 
-from vxl.generate.sampling import Chooser, Sampling
+from vxl.generate.sampling import Sampling, TokenChooser
 
 
 def test_draws_have_the_right_frequencies() -> None:
     logits = torch.tensor([0.5, 0.3, 0.2]).log().expand(4000, 3)
-    drawn = Chooser(Sampling(temperature=1.0), 4000)(logits)
+    drawn = TokenChooser(Sampling(temperature=1.0), 4000)(logits)
     assert torch.allclose(drawn.bincount(minlength=3) / 4000, torch.tensor([0.5, 0.3, 0.2]), atol=0.03)
-    cut = Chooser(Sampling(temperature=1.0, top_p=0.7), 4000)(logits)
+    cut = TokenChooser(Sampling(temperature=1.0, top_p=0.7), 4000)(logits)
     assert torch.allclose(cut.bincount(minlength=3) / 4000, torch.tensor([0.625, 0.375, 0.0]), atol=0.03)

@@ -9,15 +9,15 @@ from tests.small import model
 from vxl.data.batch.tokenizer import train_tokenizer
 from vxl.errors import DataError
 from vxl.generate import ask, ask_all
-from vxl.generate.text import Text
+from vxl.generate.text import StreamedText
 
 TOKENIZER = train_tokenizer(["abc"] * 4, 260)
 """A byte a token, nearly."""
 
 
-def told(text: str, *stop: str) -> tuple[list[str], Text]:
+def told(text: str, *stop: str) -> tuple[list[str], StreamedText]:
     shown: list[str] = []
-    grows = Text(TOKENIZER, stop, shown.append)
+    grows = StreamedText(TOKENIZER, stop, shown.append)
     for token in TOKENIZER.encode(text, add_special_tokens=False):
         if grows.add(token):
             break

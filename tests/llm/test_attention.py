@@ -14,11 +14,11 @@ from transformers import AttentionInterface
 
 from tests.llm.tiny import FAMILIES, decoder, fed, plain, reference, tokens
 from vxl.errors import ConfigError
-from vxl.llm.attention import attend, register
+from vxl.llm.attention.function import attend, register
+from vxl.llm.attention.step import Span, documents
+from vxl.llm.attention.windows import Sight, Window, Windows
 from vxl.llm.decoder import Decoder
 from vxl.llm.rope import rotate
-from vxl.llm.step import Span, documents
-from vxl.llm.windows import Sight, Window, Windows
 
 CLOSE: dict[str, Any] = {"rtol": 1e-5, "atol": 1e-5}
 

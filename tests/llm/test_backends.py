@@ -5,8 +5,8 @@ import torch
 
 from tests.llm.tiny import decoder, plain, tokens
 from vxl.errors import ConfigError
-from vxl.llm.backends import flash
-from vxl.llm.step import Span, runs
+from vxl.llm.attention.backends import flash
+from vxl.llm.attention.step import Span, runs
 
 
 @pytest.mark.skipif(importlib.util.find_spec("flash_attn") is not None, reason="flash-attn is installed")

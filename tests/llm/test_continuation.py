@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from vxl.llm import continuation
-from vxl.llm.continuation import attend_causal, attend_few
+from vxl.llm.attention import continuation
+from vxl.llm.attention.continuation import attend_causal, attend_few
 
 
 def written_out(query: Tensor, key: Tensor, value: Tensor, visible_QS: Tensor) -> Tensor:

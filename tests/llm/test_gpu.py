@@ -15,15 +15,16 @@ from vxl.generate.decoding import decoding
 from vxl.generate.watching import layout_of
 from vxl.kv.full import Full, FullConfig
 from vxl.kv.vst import VST, VSTConfig
-from vxl.llm import attention, fused, replay
 from vxl.llm import decoder as decoders
+from vxl.llm import fused, replay
+from vxl.llm.attention import function as attention
 from vxl.llm.decoder import Decoder, DecoderConfig
 from vxl.prefill.chunked import Chunked, ChunkedConfig
 from vxl.prefill.full import Full as Plain
 from vxl.prefill.full import FullConfig as PlainConfig
 from vxl.prefill.summarizing import Summarizing
 from vxl.sequence.piece import Piece
-from vxl.vision.clip import Clip, ClipConfig
+from vxl.vision.clip import ClipConfig, ClipTower
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
@@ -90,7 +91,7 @@ def test_decoding_by_a_graph(rows: int, monkeypatch: Any) -> None:
     by_graph = [scores(context, questions, said) for _ in range(2)]
     assert built == [1]  # the second question finds it
     torch.testing.assert_close(by_graph[0], by_graph[1], rtol=0, atol=0)
-    monkeypatch.setattr(replay, "suits", lambda *_: False)
+    monkeypatch.setattr(replay, "can_replay", lambda *_: False)
     step_by_step = scores(context, questions, said)
     for row in range(rows):
         assert off(by_graph[0][:, row], step_by_step[:, row]) < 3e-2
@@ -147,7 +148,7 @@ def test_summary_tokens_through_the_fused_layers(rows: int, letters: Any, monkey
             windows.feed(llm, vst, cache, Piece(embeds[:, start:stop], part.to("cuda"), host=part))
         windows.finish(llm, vst, cache)
         last = llm.extend(embeds[:, :30], cache)
-        keys = torch.cat([block.turned(llm.rotary) for block in cache.layers[-1]], 2)
+        keys = torch.cat([block.rotated(llm.rotary) for block in cache.layers[-1]], 2)
         return torch.cat([keys.flatten(), last.flatten()])
 
     exact = memory(embeds)
@@ -162,7 +163,7 @@ def test_summary_tokens_through_the_fused_layers(rows: int, letters: Any, monkey
 
 @torch.no_grad()
 def test_a_tower_with_the_quick_gelu() -> None:
-    tower = Clip(ClipConfig(size=56, width=64, mlp=256, heads=4, layers=4)).cuda()
+    tower = ClipTower(ClipConfig(size=56, width=64, mlp=256, heads=4, layers=4)).cuda()
     for parameter in tower.parameters():
         parameter.add_(0.1 * torch.randn(parameter.shape, device="cuda"))
     shown = frames(5).cuda()

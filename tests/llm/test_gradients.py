@@ -18,7 +18,7 @@ if not torch.cuda.is_available() and os.environ.get("TRITON_INTERPRET") != "1":
 from tests.llm.tiny import decoder
 from vxl.llm import fused
 from vxl.llm.kernels import gradients
-from vxl.llm.kernels.gradients import rms_norm, silu_times, turned
+from vxl.llm.kernels.gradients import rms_norm, rotated, silu_times
 from vxl.llm.lora import LoRAConfig
 from vxl.llm.rope import rotate
 
@@ -73,7 +73,7 @@ def test_gates_and_rotations() -> None:
     x = rand(2, 5, 3, 64)
     angle = torch.arange(10.0, device=DEVICE).view(2, 5, 1) * torch.rand(32, device=DEVICE)
     cos, sin = (torch.cat((t, t), -1)[:, None].double() for t in (angle.cos(), angle.sin()))
-    got = turned(x.transpose(1, 2), angle.cos(), angle.sin())
+    got = rotated(x.transpose(1, 2), angle.cos(), angle.sin())
     same((got,), (rotate(x.double().transpose(1, 2), cos, sin),), x)
 
 

@@ -24,11 +24,12 @@ from vxl.generate.asking import feed_questions
 from vxl.generate.decoding import decoding
 from vxl.generate.watching import layout_of
 from vxl.kv.vst import VST, VSTConfig
-from vxl.llm import attention, fused
 from vxl.llm import decoder as decoders
+from vxl.llm import fused
+from vxl.llm.attention import function as attention
 from vxl.llm.decoder import DecoderConfig
 from vxl.llm.kernels import steps
-from vxl.llm.kernels.pointwise import place, rms_norm, silu_times, turned
+from vxl.llm.kernels.pointwise import place, rms_norm, rotated, silu_times
 from vxl.llm.kernels.ranges import attend_ranges, tile
 from vxl.llm.replay import Tail
 from vxl.llm.rope import rotate
@@ -107,9 +108,9 @@ def test_rotation_takes_any_strides() -> None:
     x = rand(2, 5, 3, H).transpose(1, 2)
     cos, sin = half(torch.arange(10).view(2, 5))
     expected = rotate(x.float(), *(torch.cat((t, t), -1)[:, None].float() for t in (cos, sin)))
-    close(turned(x, cos, sin), expected)
+    close(rotated(x, cos, sin), expected)
     into = torch.zeros(2, 3, 9, H, dtype=TYPE, device=DEVICE)
-    turned(x, cos, sin, into[:, :, 2:7])
+    rotated(x, cos, sin, into[:, :, 2:7])
     close(into[:, :, 2:7], expected)
     assert not into[:, :, 7:].any()
 
@@ -186,7 +187,7 @@ def test_summary_tokens_through_the_kernels(letters: Any, longest: int, monkeypa
         windows.finish(llm, vst, cache)
         assert len(cache.layers[0]) < 9
         last = llm.extend(embeds[:, :20], cache)
-        keys = torch.cat([block.turned(llm.rotary) for block in cache.layers[-1]], 2)
+        keys = torch.cat([block.rotated(llm.rotary) for block in cache.layers[-1]], 2)
         return torch.cat([keys.flatten(), last.flatten()])
 
     ran: list[int] = []

@@ -5,7 +5,7 @@ import torch
 
 from tests.llm.tiny import decoder, fed, tokens
 from vxl.errors import ConfigError
-from vxl.llm.attention import NAME
+from vxl.llm.attention.function import NAME
 from vxl.llm.decoder import Decoder, DecoderConfig
 from vxl.llm.rope import Rotary, check_layout
 

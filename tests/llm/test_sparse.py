@@ -5,8 +5,8 @@ import torch
 import torch.nn.functional as F
 
 from tests.llm.tiny import decoder
-from vxl.llm.sparse import BLOCK, attend_sparse, sparse_mask
-from vxl.llm.windows import Sight, Window, Windows
+from vxl.llm.attention.sparse import BLOCK, attend_sparse, sparse_mask
+from vxl.llm.attention.windows import Sight, Window, Windows
 
 TOKENS = 700
 

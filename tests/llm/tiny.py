@@ -7,7 +7,7 @@ from torch import Tensor
 
 from vxl.llm.cache import Cache
 from vxl.llm.decoder import Decoder, DecoderConfig, hugging_face_config
-from vxl.llm.lora import is_update, merged, updated
+from vxl.llm.lora import is_update, merged_weight, updated
 
 FAMILIES = ("qwen2", "llama", "qwen3")
 
@@ -40,7 +40,7 @@ def without_updates(llm: Decoder, scale: float) -> dict[str, Tensor]:
     base = {name: value for name, value in state.items() if not is_update(name)}
     for name in updated(state):
         layer = name.removesuffix("weight")
-        base[name] = merged(state[name], state[f"{layer}lora_A"], state[f"{layer}lora_B"], scale)
+        base[name] = merged_weight(state[name], state[f"{layer}lora_A"], state[f"{layer}lora_B"], scale)
     return base
 
 

@@ -16,7 +16,7 @@ from vxl.llm.chunks import chunks_of
 from vxl.model import VideoLanguageModel
 from vxl.relevance.attention import AttentionConfig
 from vxl.relevance.base import Question
-from vxl.relevance.siglip import SiglipConfig
+from vxl.relevance.siglip import SiglipRelevanceConfig
 from vxl.selector.query import QueryConfig
 from vxl.video.transform import normalise
 from vxl.vision.clip import ClipConfig
@@ -66,7 +66,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def built(weights: str | Path, layers: int = 2, **changes: Any) -> VideoLanguageModel:
     vision = TowerConfig(**TOWER, layers=layers, weights=str(weights))
-    return model(**({"vision": vision, "relevance": SiglipConfig(), "kv": KV} | changes))
+    return model(**({"vision": vision, "relevance": SiglipRelevanceConfig(), "kv": KV} | changes))
 
 
 def scores(m: Any, context: Any, *texts: str) -> Tensor:
@@ -92,7 +92,7 @@ def test_scores_are_those_of_the_whole_siglip(published: Path, layers: int, pool
     """Wherever the tower stops, and though the video comes in pieces with its last group filled up."""
     whole = transformers.SiglipModel.from_pretrained(published).eval()
     tokenizer: Any = transformers.AutoTokenizer.from_pretrained(published)
-    m = built(published, layers, relevance=SiglipConfig(pool=pool))
+    m = built(published, layers, relevance=SiglipRelevanceConfig(pool=pool))
     shown, picture = frames(18), frames(1, seed=1)
     context = watch(m, head(video(5), IMAGE), [shown.split(5), picture])
     every = torch.cat([shown, shown[-1:].expand(2, -1, -1, -1), picture.expand(4, -1, -1, -1)])
@@ -150,7 +150,7 @@ def test_what_others_watched_is_refused(published: Path, tmp_path: Path) -> None
     save_context(plain, tmp_path / "kept")
     with pytest.raises(DataError, match="they were watched with another relevance"):
         ask(load_context(tmp_path / "kept", built(published)), [5, 6], texts=["Who?"])
-    m = built(published, relevance=SiglipConfig(weights="random"))
+    m = built(published, relevance=SiglipRelevanceConfig(weights="random"))
     save_context(watch(m, head(video(9)), [frames(36)]), tmp_path / "kept")
     with pytest.raises(DataError, match=r"watched with relevance=siglip relevance\.weights=random"):
         ask(load_context(tmp_path / "kept", built(published)), [5, 6], texts=["Who?"])
@@ -165,14 +165,16 @@ def test_text_alone_asks_nothing_of_siglip(published: Path) -> None:
 
 def test_another_tower_is_refused() -> None:
     with pytest.raises(ConfigError) as caught:
-        model(relevance=SiglipConfig(), vision=ClipConfig(size=56, width=64, mlp=96, heads=4, layers=1))
+        model(
+            relevance=SiglipRelevanceConfig(), vision=ClipConfig(size=56, width=64, mlp=96, heads=4, layers=1)
+        )
     assert str(caught.value).startswith("relevance=siglip goes on from the output of SigLIP's tower; ")
     assert "vision=siglip_so400m" in str(caught.value)
 
 
 def test_other_checkpoints_are_refused(published: Path, tmp_path: Path) -> None:
     def watching(weights: Path | str, layers: int = 2) -> None:
-        m = built("random", layers, relevance=SiglipConfig(weights=str(weights)))
+        m = built("random", layers, relevance=SiglipRelevanceConfig(weights=str(weights)))
         context = watch(m, head(video(9)), [frames(36)])
         ask(context, [5, 6], texts=["Who?"])
 

@@ -296,7 +296,7 @@ def in_context(ranks: int) -> dict[str, torch.Tensor]:
     from torch import distributed as dist
 
     from vxl.llm import context
-    from vxl.llm.backends import BACKENDS
+    from vxl.llm.attention.backends import BACKENDS
     from vxl.llm.decoder import Decoder
 
     torch.manual_seed(0)

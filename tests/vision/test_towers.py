@@ -10,7 +10,7 @@ from torch import Tensor
 
 from vxl.errors import CheckpointError
 from vxl.video.transform import normalise
-from vxl.vision.clip import Clip, ClipConfig
+from vxl.vision.clip import ClipConfig, ClipTower
 from vxl.vision.dinov2 import Dinov2, Dinov2Config
 from vxl.vision.siglip import Siglip, SiglipConfig
 
@@ -74,7 +74,7 @@ def test_clip_gives_the_selected_layer(tmp_path: Path, layers: int, keep_class: 
     theirs = clip()
     theirs.save_pretrained(tmp_path)
     sizes = OURS | {"layers": layers}
-    tower = Clip(ClipConfig(**sizes, mlp=128, keep_class=keep_class, weights=str(tmp_path)))
+    tower = ClipTower(ClipConfig(**sizes, mlp=128, keep_class=keep_class, weights=str(tmp_path)))
     tower.load_pretrained()
     expected = hidden_states(theirs, normalise(frames(), tower.pixels))[layers - 1]
     patches_FPV = tower(frames())

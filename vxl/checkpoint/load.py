@@ -22,7 +22,7 @@ from vxl.data.base import DataConfig
 from vxl.data.batch.tokenizer import load_tokenizer, tokenizer_in
 from vxl.errors import ConfigError
 from vxl.generate import Context, saved
-from vxl.generate.loaded import Loaded
+from vxl.generate.loaded import LoadedModel
 from vxl.model import build_model
 from vxl.option.build import build
 from vxl.option.rebuild import rebuild
@@ -40,7 +40,7 @@ def load(
     overrides: Sequence[str] = (),
     runs: str | Path = "runs",
     dtype: torch.dtype | None = None,
-) -> Loaded:
+) -> LoadedModel:
     """Loads a model to evaluate or to ask.
 
     Args:
@@ -60,14 +60,14 @@ def load(
     if place.is_file() and place.name == "resolved.yaml" and is_vxl(place.parent):
         place = place.parent
     if is_weights(place):
-        return Loaded(*load_weights(place, pick_device(device), overrides, dtype), place)
+        return LoadedModel(*load_weights(place, pick_device(device), overrides, dtype), place)
     if place.is_file():
         return assemble(read_config(place, overrides), device, Path(runs), dtype=dtype)
     run, folder = weights_of(place, checkpoint)
     return assemble(read_config(run / "resolved.yaml", overrides), device, Path(runs), run, folder, dtype)
 
 
-def load_context(path: str | Path, loaded: Loaded) -> Context:
+def load_context(path: str | Path, loaded: LoadedModel) -> Context:
     """Reads a context that `vxl.save_context` wrote; see `vxl.generate.saved.load_context`."""
     return replace(saved.load_context(path, loaded.model), most=loaded.most)
 
@@ -79,7 +79,7 @@ def assemble(
     run: Path | None = None,
     folder: Path | None = None,
     dtype: torch.dtype | None = None,
-) -> Loaded:
+) -> LoadedModel:
     """Builds the model that a resolved config describes, in evaluation mode.
 
     Args:
@@ -105,14 +105,14 @@ def assemble(
     if folder is not None and is_weights(folder):
         model = skeleton(config, vocab_size=len(tokenizer))
         fill_from(folder, model, device=target, dtype=dtype or torch.get_default_dtype())
-        return Loaded(model.eval(), tokenizer, config, values, folder)
+        return LoadedModel(model.eval(), tokenizer, config, values, folder)
     # A checkpoint holds every tensor, so there is nothing to fetch from elsewhere first.
     model = build_model(
         config, vocab_size=len(tokenizer), device=target, dtype=dtype, pretrained=folder is None
     )
     if folder is not None:
         read_weights(folder, model)
-    return Loaded(model.eval(), tokenizer, config, values, folder)
+    return LoadedModel(model.eval(), tokenizer, config, values, folder)
 
 
 def pick_device(device: str) -> torch.device:

@@ -20,7 +20,7 @@ from vxl.checkpoint.weights import CONFIG, Weights
 from vxl.data.batch.tokenizer import tokenizer_in
 from vxl.errors import CheckpointError
 from vxl.llm.decoder import hugging_face_config
-from vxl.llm.lora import is_update, merged, updated
+from vxl.llm.lora import is_update, merged_weight, updated
 from vxl.weights.stored import Stored
 
 
@@ -104,7 +104,7 @@ def _without_updates(
 
 
 def _merged(parts: Sequence[Stored], scale: float) -> Tensor:
-    return merged(*(part.read() for part in parts), scale=scale)
+    return merged_weight(*(part.read() for part in parts), scale=scale)
 
 
 def _as_its_origin(weights: Weights, origin: str | None) -> Weights:

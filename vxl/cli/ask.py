@@ -23,7 +23,7 @@ from vxl.units import human_size
 
 if TYPE_CHECKING:
     from vxl.generate import Answer, Context
-    from vxl.generate.loaded import Loaded
+    from vxl.generate.loaded import LoadedModel
 
 SETTINGS = (
     "run",
@@ -93,10 +93,10 @@ def ask(words: Words, console: Console | None = None) -> list["Answer"]:
 
 
 def watch(
-    loaded: "Loaded", video: str, start: float | None, end: float | None, console: Console
+    loaded: "LoadedModel", video: str, start: float | None, end: float | None, console: Console
 ) -> "Context":
     """Watches under a progress bar: decoding, vision, compression and prefill go hand in hand."""
-    from vxl.generate.loaded import IMAGES, Look
+    from vxl.generate.loaded import IMAGES, Clip
 
     kind = "image" if Path(video).suffix.lower() in IMAGES else "video"
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -106,10 +106,10 @@ def watch(
         def on_piece(done: int, total: int) -> None:
             progress.update(bar, description="decoding and prefill, groups", completed=done, total=total)
 
-        return loaded.watch(Look(video, kind, start, end), on_piece=on_piece)
+        return loaded.watch(Clip(video, kind, start, end), on_piece=on_piece)
 
 
-def _about(loaded: "Loaded", video: str, start: float | None, end: float | None) -> dict[str, Any]:
+def _about(loaded: "LoadedModel", video: str, start: float | None, end: float | None) -> dict[str, Any]:
     """What a kept context is of."""
     sampling = {f"video.{key}": value for key, value in asdict(loaded.config.video).items()}
     size = Path(video).stat().st_size
@@ -117,7 +117,7 @@ def _about(loaded: "Loaded", video: str, start: float | None, end: float | None)
 
 
 def _read(
-    kept: str, loaded: "Loaded", video: str | None, start: float | None, end: float | None
+    kept: str, loaded: "LoadedModel", video: str | None, start: float | None, end: float | None
 ) -> "Context":
     """A context that was kept.
 
@@ -143,7 +143,11 @@ def _read(
 
 
 def _answer(
-    loaded: "Loaded", context: "Context", question: str, options: tuple[str, ...], settings: dict[str, Any]
+    loaded: "LoadedModel",
+    context: "Context",
+    question: str,
+    options: tuple[str, ...],
+    settings: dict[str, Any],
 ) -> "Answer":
     """Asks, and writes the answer to standard output as it comes."""
     text = format_question(Question(question, options, "A")) if options else question
@@ -162,7 +166,7 @@ def write(row: int, text: str) -> None:
     sys.stdout.flush()
 
 
-def _loaded(words: Words, root: Path) -> "Loaded":
+def _loaded(words: Words, root: Path) -> "LoadedModel":
     """The model: a run's, or one made of choices as in training."""
     from vxl.checkpoint.load import assemble, load
     from vxl.checkpoint.source import is_weights
@@ -185,7 +189,7 @@ def _loaded(words: Words, root: Path) -> "Loaded":
     return load(run, checkpoint=checkpoint, device=device, overrides=overrides, runs=root)
 
 
-def _from_folder(words: Words, folder: Path, device: str) -> "Loaded":
+def _from_folder(words: Words, folder: Path, device: str) -> "LoadedModel":
     """The model of a folder of weights, which knows its own parts; settings change them.
 
     Raises:
@@ -274,7 +278,7 @@ def _number(text: str | None, key: str, kind: type) -> Any:
     return value
 
 
-def _who(loaded: "Loaded") -> str:
+def _who(loaded: "LoadedModel") -> str:
     if loaded.checkpoint is None:
         return f"{loaded.config.model} with random weights: it has learned nothing, its answers mean nothing"
     if loaded.checkpoint.parent.name != "checkpoints":

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vxl.precision import kind_of
+from vxl.precision import product_dtype
 
 EPS = 1e-6
 
@@ -33,7 +33,7 @@ class GroupNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """x [N, S, ..., V], normalised per N and ... over S; in the precision of the products behind it."""
         if torch.is_grad_enabled() and x.numel() and not torch.compiler.is_compiling():
-            return _Normed.apply(x, self.weight, self.bias, self.groups, kind_of(x))
+            return _Normed.apply(x, self.weight, self.bias, self.groups, product_dtype(x))
         columns = x.movedim(1, -1)
         normed = F.group_norm(columns.flatten(0, -3), self.groups, self.weight, self.bias, EPS)
         return normed.view(columns.shape).movedim(-1, 1).contiguous()  # once, not in each product behind it

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from vxl.compressor.group_norm import GroupNorm
 from vxl.errors import ConfigError
-from vxl.precision import kind_of
+from vxl.precision import product_dtype
 
 NORM_GROUPS = 32
 MAX_DISTANCE = 64
@@ -150,7 +150,7 @@ class Halving(nn.Module):
 
     def forward(self, x_GFPV: Tensor) -> Tensor:
         """Half as many frames."""
-        x_GFPV = x_GFPV.to(kind_of(x_GFPV))  # once, and before it is copied
+        x_GFPV = x_GFPV.to(product_dtype(x_GFPV))  # once, and before it is copied
         # Padded by concatenation: the gradient of F.pad's replication is not deterministic on CUDA.
         x_GFHWV = torch.cat([x_GFPV[:, :1], x_GFPV], 1).unflatten(2, (self.side, self.side))
         for axis in (2, 3):

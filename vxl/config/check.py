@@ -16,7 +16,7 @@ from vxl.kv.bilevel import BilevelConfig
 from vxl.kv.vst import VSTConfig
 from vxl.llm.packed import PACKINGS
 from vxl.relevance.attention import AttentionConfig
-from vxl.relevance.siglip import SiglipConfig, needs_siglip
+from vxl.relevance.siglip import SiglipRelevanceConfig, needs_siglip
 from vxl.train.parallel.strategy import HSDPConfig
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def relevance_has_its_layers(config: "TrainConfig") -> Iterator[str]:
 
 def relevance_has_its_tower(config: "TrainConfig") -> Iterator[str]:
     """SigLIP's relevance goes on from SigLIP's tower (it raises its own error)."""
-    if isinstance(config.relevance, SiglipConfig):
+    if isinstance(config.relevance, SiglipRelevanceConfig):
         needs_siglip(config.vision)
     yield from ()
 

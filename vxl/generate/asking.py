@@ -12,9 +12,9 @@ from vxl.errors import DataError
 from vxl.generate.context import Context, now
 from vxl.generate.decoding import decoding
 from vxl.generate.length import refuse_longer
-from vxl.generate.sampling import Chooser, Sampling
+from vxl.generate.sampling import Sampling, TokenChooser
 from vxl.generate.selecting import prefill
-from vxl.generate.text import Text
+from vxl.generate.text import StreamedText
 from vxl.llm.cache import Cache
 from vxl.relevance.base import Question
 from vxl.sequence.layout import Layout
@@ -86,7 +86,7 @@ def ask_all(
             "stop_text and on_text are about text.\n  give a tokenizer=, such as Loaded.tokenizer"
         )
     model, rows = context.model, len(questions)
-    choose = Chooser(sampling or Sampling(), rows)
+    choose = TokenChooser(sampling or Sampling(), rows)
     began = now(model)
     source = context.cache
     if context.waiting is None:
@@ -102,7 +102,7 @@ def ask_all(
     hidden_BD = feed_questions(context, cache, questions, texts)
     said: list[list[int]] = [[] for _ in range(rows)]
     shows = [None if on_text is None else partial(on_text, row) for row in range(rows)]
-    written = [] if tokenizer is None else [Text(tokenizer, stop_text, show) for show in shows]
+    written = [] if tokenizer is None else [StreamedText(tokenizer, stop_text, show) for show in shows]
     stopped = [False] * rows
     first = last = began
     logits_BV = model.llm.logits(hidden_BD)

@@ -9,8 +9,7 @@ import torch
 
 from vxl.generate.selecting import Waiting
 from vxl.llm.cache import Cache
-from vxl.llm.offload import mover
-from vxl.llm.state import moved
+from vxl.llm.cache.offload import map_tensors, mover
 from vxl.model import VideoLanguageModel
 from vxl.relevance.base import Seen
 
@@ -52,7 +51,7 @@ class Context:
         nobody holds the old one. Its questions still run where the model is; each takes a copy there."""
         device = torch.device(device)
         with mover(device) as move:
-            waiting, seen = moved((self.waiting, self.seen), move)
+            waiting, seen = map_tensors((self.waiting, self.seen), move)
             return replace(self, cache=self.cache.to(device), waiting=waiting, seen=seen)
 
 

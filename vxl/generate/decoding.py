@@ -29,14 +29,13 @@ def decoding(
         model.policy.after_decode(cache)
         return model.llm.logits(hidden_BTD[:, -1])
 
-    if tokens < 2 or model.policy.acts_in_decoding or not replay.suits(model.llm, cache, tokens):
+    if tokens < 2 or model.policy.acts_in_decoding or not replay.can_replay(model.llm, cache, tokens):
         yield step
         return
-    tails = replay.TAILS.setdefault(source, replay.Tails())
-    if not tails.lock.acquire(blocking=False):
+    if not source.graph_slot.lock.acquire(blocking=False):
         yield step
         return
     try:
         yield replay.tail_for(model.llm, source, cache, tokens)
     finally:
-        tails.lock.release()
+        source.graph_slot.lock.release()

@@ -26,7 +26,7 @@ IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 
 
 @dataclass(frozen=True)
-class Look:
+class Clip:
     """A video (or the part of it between two times) or an image to be watched."""
 
     media: Any
@@ -47,7 +47,7 @@ class Look:
 
 
 @dataclass(frozen=True)
-class Loaded:
+class LoadedModel:
     """A model that is ready to watch and answer."""
 
     model: VideoLanguageModel
@@ -102,12 +102,12 @@ class Loaded:
             torch.set_num_threads(threads)
 
     def watch(
-        self, *looks: "Look | str | Path", on_piece: Callable[[int, int], None] | None = None
+        self, *looks: "Clip | str | Path", on_piece: Callable[[int, int], None] | None = None
     ) -> Context:
         """Watches videos and images once; any number of questions can then be asked about them.
 
         Args:
-            looks: What to watch, in order: paths, or `Look`s for parts of videos, images and bytes.
+            looks: What to watch, in order: paths, or `Clip`s for parts of videos, images and bytes.
             on_piece: Called with the groups done and the groups of all of it.
 
         Raises:
@@ -168,7 +168,7 @@ class Loaded:
             on_text=on_text,
         )
 
-    def _open(self, look: Look) -> tuple[Shown, Iterable[torch.Tensor]]:
+    def _open(self, look: Clip) -> tuple[Shown, Iterable[torch.Tensor]]:
         """When the frames are, and the frames, read when they are needed."""
         pixels = self.config.vision.pixels
         if look.kind == "image":
@@ -188,7 +188,10 @@ class Loaded:
         return Shown("video", tuple(stream.seconds)), stream.pieces
 
 
-def _look(look: "Look | str | Path") -> Look:
-    if isinstance(look, Look):
+def _look(look: "Clip | str | Path") -> Clip:
+    if isinstance(look, Clip):
         return look
-    return Look(str(look), "image" if Path(look).suffix.lower() in IMAGES else "video")
+    return Clip(str(look), "image" if Path(look).suffix.lower() in IMAGES else "video")
+
+
+Look, Loaded = Clip, LoadedModel  # their names before

@@ -18,7 +18,7 @@ class Sampling:
     """Of the draws; row r of a batch draws like a single question with seed + r."""
 
 
-class Chooser:
+class TokenChooser:
     """Chooses each row's next token; every row draws from a generator of its own."""
 
     def __init__(self, sampling: Sampling, rows: int) -> None:

@@ -14,8 +14,8 @@ from torch import Tensor
 from vxl.atomic import mend, whole_folder
 from vxl.errors import CheckpointError
 from vxl.generate.context import Context
+from vxl.generate.json_tree import from_json, to_json
 from vxl.llm.block import Block
-from vxl.llm.state import flatten, unflatten
 from vxl.model import VideoLanguageModel
 
 FORMAT = 1
@@ -69,14 +69,14 @@ def fingerprint(model: VideoLanguageModel) -> str:
     """Of a model's weights: names, shapes, precision, and sixteen values of every tensor."""
     found = hashlib.blake2b(digest_size=16)
     for name, parameter in model.named_parameters():
-        flat = parameter.detach().flatten()
+        flat = parameter.detach().to_json()
         sample = flat[:: max(1, len(flat) // 16)][:16].double().tolist()
         found.update(repr((name, tuple(parameter.shape), str(parameter.dtype), sample)).encode())
     return found.hexdigest()
 
 
 def _write(context: Context, folder: Path) -> None:
-    cache, tensors, names = context.cache, {}, {}
+    cache, tensors = context.cache, {}
     places = [[[b.positions_BNS, b.index_BNS, b.valid_BNS] for b in blocks] for blocks in cache.layers]
     values = {
         "places": places,
@@ -92,8 +92,8 @@ def _write(context: Context, folder: Path) -> None:
         "kv": asdict(context.model.policy.config),
         "only_at_questions": context.model.policy.keeps_all_watched,
         "fed": cache.fed,
-        "facts": {name: flatten(getattr(context, name), {}) for name in FACTS},
-        "values": flatten(values, tensors, names),
+        "facts": {name: to_json(getattr(context, name), {}) for name in FACTS},
+        "values": to_json(values, tensors),
     }
     save_file({name: _plain(tensor) for name, tensor in tensors.items()}, folder / "places.safetensors")
     for layer, blocks in enumerate(cache.layers):
@@ -137,7 +137,7 @@ def _shown(kv: dict[str, Any]) -> str:
 def _read(facts: dict[str, Any], folder: Path, model: VideoLanguageModel) -> Context:
     device = str(model.device)
     try:
-        values = unflatten(facts["values"], load_file(folder / "places.safetensors", device=device))
+        values = from_json(facts["values"], load_file(folder / "places.safetensors", device=device))
         cache = model.llm.new_cache(rows=len(values["next_B"]))
         if len(values["places"]) != len(cache.layers):
             raise CheckpointError(f"{folder} has {len(values['places'])} layers of {len(cache.layers)}.")
@@ -153,6 +153,6 @@ def _read(facts: dict[str, Any], folder: Path, model: VideoLanguageModel) -> Con
         raise CheckpointError(f"{folder} is damaged: {error}\n  watch the video again") from error
     cache.next_B, cache.fed = values["next_B"], facts["fed"]
     cache.layouts, cache.state = values["layouts"], values["state"]
-    known = {name: unflatten(facts["facts"][name], {}) for name in FACTS}
+    known = {name: from_json(facts["facts"][name], {}) for name in FACTS}
     seen = values.get("seen")  # earlier releases kept none
     return Context(model=model, cache=cache, waiting=values["waiting"], seen=seen, **known)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection
 from typing import Any
 
 
-class Text:
+class StreamedText:
     """Decodes tokens as they come.
 
     Shown text is final: half a character (a token may end inside one) and what may turn out to be the

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from vxl.data.batch.encoded import Encoded, Item
 from vxl.errors import DataError
-from vxl.generate.ahead import ahead
 from vxl.generate.context import Context, now
 from vxl.generate.length import refuse_longer
+from vxl.generate.prefetch import prefetch
 from vxl.generate.selecting import Waiting
 from vxl.kv.policy import SEED
 from vxl.model import VideoLanguageModel
@@ -164,7 +164,7 @@ def encode_stream(
     """
     filled = whole_groups(item, frames, model.compressor.frames_per_group, model.prefill.groups)
     in_memory = isinstance(frames, Tensor | list | tuple)
-    ready = filled if in_memory else ahead(filled, model.device)
+    ready = filled if in_memory else prefetch(filled, model.device)
     try:
         for piece_FCHW in ready:
             patches_FPV = model.vision(piece_FCHW)

@@ -75,45 +75,11 @@ class Block:
         tensors = {field.name: getattr(self, field.name) for field in fields(self)}
         return replace(self, **{name: move(value) for name, value in tensors.items() if value is not None})
 
-    def turned(self, rotary: Rotary) -> Tensor:
+    def rotated(self, rotary: Rotary) -> Tensor:
         """The keys at their positions."""
         if self.rotated_BNSH is not None:
             return self.rotated_BNSH
         return rotary.turn(self.keys_BNSH, self.positions_BNS)
-
-
-class Room:
-    """Storage for a layer's next tokens. Only the cache that made it writes into it: forks open their own."""
-
-    def __init__(self, like: Block, size: int) -> None:
-        def empty(tensor: Tensor) -> Tensor:
-            rows, heads, _, width = tensor.shape
-            return tensor.new_empty(rows, heads, size, width)
-
-        self.size = size
-        self.used = 0
-        self.keys = empty(like.keys_BNSH)
-        self.values = empty(like.values_BNSH)
-        self.rotated = None if like.rotated_BNSH is None else empty(like.rotated_BNSH)
-
-    def fits(self, block: Block) -> bool:
-        """Whether a block's entries still fit."""
-        return self.used + len(block) <= self.size
-
-    def add(self, block: Block, positions_BNS: Tensor, index_BNS: Tensor) -> Block:
-        """Writes a block's entries behind those it has.
-
-        Returns:
-            The block of all entries of the room, with the given positions and indexes.
-        """
-        start, self.used = self.used, self.used + len(block)
-        self.keys[:, :, start : self.used] = block.keys_BNSH
-        self.values[:, :, start : self.used] = block.values_BNSH
-        if self.rotated is not None and block.rotated_BNSH is not None:
-            self.rotated[:, :, start : self.used] = block.rotated_BNSH
-        rotated = None if self.rotated is None else self.rotated[:, :, : self.used]
-        keys, values = self.keys[:, :, : self.used], self.values[:, :, : self.used]
-        return Block(keys, values, positions_BNS, index_BNS, None, rotated)
 
 
 def choose(block: Block, keep_BNS: Tensor) -> Choice | None:
@@ -186,7 +152,7 @@ def places_of(blocks: Sequence[Block]) -> Places:
     return Places(wide([b.positions_BNS for b in blocks]), wide([b.index_BNS for b in blocks]), valid)
 
 
-def joined(blocks: Sequence[Block], places: Places) -> Block:
+def joined_block(blocks: Sequence[Block], places: Places) -> Block:
     """One block of the entries of several; `places` are theirs."""
     rotated = [block.rotated_BNSH for block in blocks if block.rotated_BNSH is not None]
     return Block(
@@ -197,7 +163,7 @@ def joined(blocks: Sequence[Block], places: Places) -> Block:
     )
 
 
-def merged(
+def merged_block(
     blocks: Sequence[Block],
     members_BPR: Tensor,
     order_BM: Tensor,

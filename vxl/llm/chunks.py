@@ -106,13 +106,13 @@ def two_levels(cache: Cache, chunks: "Chunks", dense_BC: Tensor, pool: int, *, c
     # Means of every chunk that any row pools, made once where the rows share what was watched.
     shared = all(len(block.keys_BNSH) == 1 for block in cache.layers[0])
     wanted_BS = mean_BS.any(dim=0, keepdim=True) if shared else mean_BS
-    first_BP, _ = packed(wanted_BS)
+    first_BP, _ = columns_where(wanted_BS)
     members_BPR = first_BP[..., None] + torch.arange(pool, device=first_BP.device)
     members_BPR = members_BPR.clamp(max=entries - 1)  # of padding only
     number_BS = (wanted_BS.long().cumsum(dim=1) - 1 + entries).expand(rows, -1)
     if shared and bool((stays_BS == stays_BS[:1]).all() & (mean_BS == mean_BS[:1]).all()):
         mean_BS, stays_BS, number_BS = mean_BS[:1], stays_BS[:1], number_BS[:1]  # one row for all
-    order_BM, valid_BM = packed(stays_BS)
+    order_BM, valid_BM = columns_where(stays_BS)
     ids_BS = torch.where(mean_BS, number_BS, torch.arange(entries, device=mean_BS.device))
     if compact:
         cache.next_B = stays_BS.sum(dim=1).expand(rows).clone()
@@ -124,7 +124,7 @@ def two_levels(cache: Cache, chunks: "Chunks", dense_BC: Tensor, pool: int, *, c
     cache.merge(members_BPR, ids_BS.gather(1, order_BM), positions_BM, valid_BM)
 
 
-def packed(mask_BS: Tensor) -> tuple[Tensor, Tensor | None]:
+def columns_where(mask_BS: Tensor) -> tuple[Tensor, Tensor | None]:
     """(columns [B, M] where a mask is true, in order; which of them exist: None = all)."""
     counts_B = mask_BS.sum(dim=1)
     least, most = int(counts_B.min()), int(counts_B.max())

@@ -18,8 +18,8 @@ from torch import Tensor
 from torch import distributed as dist
 
 from vxl.errors import ConfigError
-from vxl.llm.continuation import attend_causal
-from vxl.llm.step import Step
+from vxl.llm.attention.continuation import attend_causal
+from vxl.llm.attention.step import Step
 
 
 def places(tokens: int, rank: int, ranks: int) -> Tensor:
@@ -41,7 +41,7 @@ def places(tokens: int, rank: int, ranks: int) -> Tensor:
     return torch.cat((stretches[rank], stretches[2 * ranks - 1 - rank]))
 
 
-def attend(
+def attend_across_ranks(
     query: Tensor, key: Tensor, value: Tensor, scaling: float | None, group: dist.ProcessGroup | None = None
 ) -> Tensor:
     """Causal attention of this process's tokens over the whole sequence.
@@ -57,7 +57,7 @@ def attend(
         [B, query heads, T / ranks, H].
     """
     rank, ranks = dist.get_rank(group), dist.get_world_size(group)
-    keys, values = (in_order(Gather.apply(x, group), ranks) for x in (key, value))
+    keys, values = (in_order(GatherRanks.apply(x, group), ranks) for x in (key, value))
     stretch = query.shape[2] // 2
     out = []
     for number, number_of in ((0, rank), (1, 2 * ranks - 1 - rank)):
@@ -73,7 +73,7 @@ def in_order(gathered_RBNTH: Tensor, ranks: int) -> Tensor:
     return torch.cat([*front.unbind(), *back.flip(0).unbind()], dim=2)
 
 
-class Gather(torch.autograd.Function):
+class GatherRanks(torch.autograd.Function):
     """Everybody's tensor, [R, ...]; backward sums up what everybody's use of this one's asks for."""
 
     @staticmethod
@@ -94,7 +94,7 @@ class Gather(torch.autograd.Function):
 
 
 def backend(query: Tensor, key: Tensor, value: Tensor, scaling: float | None, step: Step) -> Tensor:
-    """As one of `vxl.llm.backends`: every row is one sequence, of which this process has its `places`."""
+    """An attention backend, see `vxl.llm.attention.backends`: this process has its `places` of each row."""
     if step.spans is not None:
         raise ConfigError("context parallelism can't train on packed samples.\n  type  data.packing=false")
-    return attend(query, key, value, scaling)
+    return attend_across_ranks(query, key, value, scaling)

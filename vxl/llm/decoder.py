@@ -1,10 +1,8 @@
 """The language model: any decoder of transformers, run through vxl's attention and cache."""
 
-import logging
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
 from pickle import UnpicklingError
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -12,86 +10,17 @@ from torch import Tensor, nn
 
 from vxl.errors import CheckpointError, ConfigError
 from vxl.llm import fused
-from vxl.llm.attention import NAME, register
-from vxl.llm.backends import check_backend
+from vxl.llm.attention.backends import check_backend
+from vxl.llm.attention.function import NAME, register
+from vxl.llm.attention.step import Slots, Step, documents
+from vxl.llm.attention.windows import Windows
 from vxl.llm.beacon import Letter, give_beacons, is_of_beacon, with_beacons
 from vxl.llm.cache import Cache
+from vxl.llm.config import DecoderConfig, hugging_face_config, unreadable_weights
 from vxl.llm.kernels import usable
-from vxl.llm.lora import LoRAConfig, adapt, is_update
+from vxl.llm.lora import adapt, is_update
 from vxl.llm.rope import Rotary, check_layout
-from vxl.llm.step import Slots, Step, documents
-from vxl.llm.windows import Windows
-from vxl.option.option import Option, option
 from vxl.sequence.layout import Layout
-from vxl.weights.fetched import refuse_unfetched
-
-log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True)
-class DecoderConfig(Option):
-    """A decoder of transformers: a checkpoint, or an architecture and its sizes."""
-
-    _target_: str = "vxl.llm.decoder.Decoder"
-    weights: str = "random"
-    """`random`, for the sizes below; or a transformers checkpoint (a hub name or the path of a folder),
-    whose own architecture and sizes then count instead."""
-    model_type: str = "qwen2"
-    """Architecture, as transformers names it: qwen2, qwen3, llama, ..."""
-    vocab: int = 1024
-    """Rows of the embedding table; a tokenizer may have fewer."""
-    width: int = 128
-    """Width of a token's hidden state (D)."""
-    mlp: int = 384
-    """Inner width of each block's MLP."""
-    layers: int = 4
-    """Blocks."""
-    heads: int = 4
-    """Query heads of each block."""
-    kv_heads: int = 2
-    """Key and value heads, shared by groups of query heads."""
-    head_width: int | None = None
-    """Width of a head; null = width / heads."""
-    rope_theta: float = 1e6
-    """Base of the rotary positions."""
-    norm_eps: float = 1e-6
-    """Epsilon of the RMS norms."""
-    tied: bool = False
-    """Whether the output layer shares the embedding table."""
-    init_std: float = 0.02
-    """Standard deviation of random weights; narrow models learn sooner from larger ones."""
-    max_positions: int = 32768
-    """Tokens of the longest sequence that the model was trained for."""
-    extrapolate: bool = False
-    """Answer about longer sequences, too, at positions that the model was not trained for: Video-XL-2's
-    10,000 frames, say. Otherwise they are refused. In training `data.max_tokens` is the limit."""
-    attention: Literal["sdpa", "flex", "varlen", "flash"] = "sdpa"
-    """Kernels: PyTorch's (sdpa), its flex_attention (flex), its kernel for packed sequences (varlen,
-    CUDA), or the flash-attn package (flash)."""
-    checkpointing: bool = False
-    """Recompute blocks in the backward pass: slower, far less memory for activations."""
-    recomputed: float = option(1.0, resumable=True)
-    """Share of the blocks that checkpointing recomputes, the first ones; the rest keep their activations."""
-    loss_chunk: int = 2048
-    """Supervised tokens whose scores over the vocabulary exist at once; more of them are scored in chunks."""
-    lora: LoRAConfig = field(default_factory=LoRAConfig)
-    """Low-rank updates that learn in the place of the language model's own weights (stage=lora)."""
-
-    def __post_init__(self) -> None:
-        if self.loss_chunk < 1:
-            raise ConfigError(f"loss_chunk={self.loss_chunk} is too small.\n  expected: 1 or more")
-        if not 0 <= self.recomputed <= 1:
-            raise ConfigError(f"recomputed={self.recomputed} is no share of the blocks.\n  expected: 0 to 1")
-        if self.kv_heads < 1 or self.heads % self.kv_heads:
-            allowed = ", ".join(str(n) for n in range(1, self.heads + 1) if self.heads % n == 0)
-            raise ConfigError(
-                f"kv_heads={self.kv_heads} does not divide heads={self.heads}.\n  allowed: {allowed}"
-            )
-        if self.head_width is None and self.width % self.heads:
-            raise ConfigError(
-                f"heads={self.heads} does not divide width={self.width}.\n"
-                f"  type  width={-(-self.width // self.heads) * self.heads}  or name  head_width"
-            )
 
 
 class Decoder(nn.Module):
@@ -152,7 +81,7 @@ class Decoder(nn.Module):
                 self.config.weights, dtype="auto", output_loading_info=True
             )
         except (OSError, ValueError, RuntimeError, UnpicklingError, SafetensorError) as error:
-            raise absent(self.config.weights, error) from error
+            raise unreadable_weights(self.config.weights, error) from error
         found, report = loaded
         if report["missing_keys"]:
             raise CheckpointError(
@@ -326,49 +255,3 @@ def last_columns(positions_BT: Tensor, valid_BT: Tensor | None, count: int) -> T
     lengths_B = positions_BT.new_full((rows,), tokens) if valid_BT is None else valid_BT.sum(dim=1)
     back_Q = torch.arange(min(count, tokens), 0, -1, device=positions_BT.device)
     return lengths_B[:, None] - back_Q
-
-
-def hugging_face_config(config: DecoderConfig) -> Any:
-    """The transformers config of a decoder: the checkpoint's, or one of the given sizes."""
-    from transformers import AutoConfig
-
-    if config.weights != "random":
-        refuse_unfetched(config.weights)
-        try:
-            return AutoConfig.from_pretrained(config.weights)
-        except (OSError, ValueError) as error:
-            raise absent(config.weights, error) from error
-    sizes: dict[str, Any] = {
-        "vocab_size": config.vocab,
-        "hidden_size": config.width,
-        "intermediate_size": config.mlp,
-        "num_hidden_layers": config.layers,
-        "num_attention_heads": config.heads,
-        "num_key_value_heads": config.kv_heads,
-        "rope_parameters": {"rope_type": "default", "rope_theta": config.rope_theta},
-        "rms_norm_eps": config.norm_eps,
-        "initializer_range": config.init_std,
-        "tie_word_embeddings": config.tied,
-        "max_position_embeddings": config.max_positions,
-        "head_dim": config.head_width or config.width // config.heads,
-        "bos_token_id": None,
-        "eos_token_id": None,
-        "pad_token_id": None,
-    }
-    try:
-        return AutoConfig.for_model(config.model_type, **sizes)
-    except ValueError as error:
-        raise ConfigError(
-            f"llm.model_type={config.model_type} is no architecture of transformers.\n"
-            "  allowed: qwen2, qwen3, llama and others like them\n  e.g.  llm.model_type=qwen2"
-        ) from error
-
-
-def absent(weights: str, error: Exception) -> CheckpointError:
-    """What to say when a checkpoint can't be read."""
-    reason = " ".join(str(error).split())[:200]
-    return CheckpointError(
-        f"llm.weights={weights} can't be read: {reason}\n"
-        "  allowed: a hub name (with network, or downloaded before), the path of a folder, or random\n"
-        "  e.g.  llm.weights=Qwen/Qwen2.5-7B-Instruct   llm.weights=/models/qwen   llm.weights=random"
-    )

@@ -16,12 +16,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vxl.llm.attention import through_step
+from vxl.llm.attention.function import through_step
+from vxl.llm.attention.step import New, Step
 from vxl.llm.beacon import hooked_by_others, note
 from vxl.llm.kernels import differentiable, usable
 from vxl.llm.lora import LoRALinear
-from vxl.llm.step import New, Step
-from vxl.precision import kind_of
+from vxl.precision import product_dtype
 
 Attend = Callable[[int, Tensor, Tensor, Tensor, Tensor, Tensor, float], Tensor]
 """(layer, query, key, value, cosine, sine, scale) -> output [B, 1, query heads, H]."""
@@ -94,7 +94,7 @@ class Fused(nn.Module):
             return super().forward(hidden_states, *args, **kwargs)
         from vxl.llm.kernels import gradients
 
-        step, kind = kwargs["step"], kind_of(hidden_states)
+        step, kind = kwargs["step"], product_dtype(hidden_states)
         note(step.beacons)
         if kind not in step.scratch:
             step.scratch[kind] = half_angles(step, kind)
@@ -153,10 +153,10 @@ def through(
     if attend is not None:
         out = attend(attention.layer_idx, query, key, value, cos, sin, attention.scaling)
     else:
-        rotated = kernels.turned(key, cos, sin)
+        rotated = kernels.rotated(key, cos, sin)
         if step.new is not None:
             step.new[attention.layer_idx] = New(key, value, rotated if step.memo else None)
-        query = kernels.turned(query, cos, sin)
+        query = kernels.rotated(query, cos, sin)
         out = through_step(attention.layer_idx, query, rotated, value, attention.scaling, step)
     add = attention.o_proj(out.flatten(2))
     norm = layer.post_attention_layernorm

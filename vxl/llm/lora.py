@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vxl.errors import ConfigError
-from vxl.precision import kind_of
+from vxl.precision import product_dtype
 
 LAYERS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
@@ -68,12 +68,12 @@ class LoRALinear(nn.Linear):
             read = F.dropout(input, self.dropout, self.training)
             update = F.linear(F.linear(read, self.lora_A) * self.scale, self.lora_B)
             return F.linear(input, self.weight.to(update.dtype), self.bias) + update
-        kind = kind_of(input)
+        kind = product_dtype(input)
         given = (input, self.weight, self.bias, self.lora_A, self.lora_B)
         with torch.autocast(input.device.type, kind, enabled=False):
-            return _Adapted.apply(*given, self.scale, kind, self.again(kind))
+            return _Adapted.apply(*given, self.scale, kind, self.weight_for_backward(kind))
 
-    def again(self, kind: torch.dtype) -> Callable[[], Tensor] | None:
+    def weight_for_backward(self, kind: torch.dtype) -> Callable[[], Tensor] | None:
         """How the backward pass gets the weight, if not from the forward pass."""
         return None
 
@@ -84,19 +84,19 @@ class _Adapted(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, *rest: Any) -> Tensor:
-        *updates, ctx.scale, kind, ctx.again = rest
+        *updates, ctx.scale, kind, ctx.weight_for_backward = rest
         ctx.kinds = [None if tensor is None else tensor.dtype for tensor in (x, weight, bias, *updates)]
         x, weight, lora_A, lora_B = (tensor.to(kind) for tensor in (x, weight, *updates))
         out = F.linear(x, weight, None if bias is None else bias.to(kind))
         down = x.flatten(0, -2) @ lora_A.t()
         out.view(-1, out.shape[-1]).addmm_(down, lora_B.t(), alpha=ctx.scale)
-        ctx.save_for_backward(x, None if ctx.again else weight, lora_A, lora_B, down)
+        ctx.save_for_backward(x, None if ctx.weight_for_backward else weight, lora_A, lora_B, down)
         return out
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
         x, weight, lora_A, lora_B, down = ctx.saved_tensors
-        weight = ctx.again() if ctx.again else weight
+        weight = ctx.weight_for_backward() if ctx.weight_for_backward else weight
         out = gradients[0].reshape(-1, weight.shape[0])
         wants_x, wants_weight, wants_bias = ctx.needs_input_grad[:3]
         to_down = (out @ lora_B) * ctx.scale
@@ -143,7 +143,7 @@ def updated(names: Mapping[str, object]) -> list[str]:
     return [name.removesuffix("lora_B") + "weight" for name in names if name.endswith(".lora_B")]
 
 
-def merged(weight: Tensor, lora_A: Tensor, lora_B: Tensor, scale: float) -> Tensor:
+def merged_weight(weight: Tensor, lora_A: Tensor, lora_B: Tensor, scale: float) -> Tensor:
     """The weight with its update added in, in its own precision; computed in at least float32."""
     kind = torch.promote_types(weight.dtype, torch.float32)
     return (weight.to(kind) + scale * (lora_B.to(kind) @ lora_A.to(kind))).to(weight.dtype)

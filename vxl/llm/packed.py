@@ -50,7 +50,7 @@ class PackedLinear(LoRALinear):
         for name, packed in zip(("codes", "ranges"), pack(weight, self.kind), strict=True):
             self.get_buffer(name).copy_(packed)
 
-    def again(self, kind: torch.dtype) -> Callable[[], Tensor]:
+    def weight_for_backward(self, kind: torch.dtype) -> Callable[[], Tensor]:
         """Unpacks for the backward pass too: kept from the forward pass, weights would be whole in memory."""
         return lambda: self.weight.to(kind)
 

@@ -6,18 +6,15 @@ whatever else there is (the question, the answer so far) is copied into a tail o
 are written into.
 """
 
-import threading
-from weakref import WeakKeyDictionary
-
 import torch
 from torch import Tensor
 
 from vxl.llm import fused
+from vxl.llm.attention.step import Step
 from vxl.llm.block import Block
 from vxl.llm.cache import Cache
 from vxl.llm.decoder import Decoder
 from vxl.llm.kernels import WIDTHS
-from vxl.llm.step import Step
 
 TAIL = 512
 """Least room of a tail, in entries."""
@@ -76,7 +73,7 @@ class Tail:
             for block in blocks:
                 if block.keys_BNSH.data_ptr() == main.keys_BNSH.data_ptr():
                     continue
-                keys = block.turned(cache.rotary)
+                keys = block.rotated(cache.rotary)
                 for row in range(cache.rows):
                     own = row if len(keys) > 1 else 0
                     k, v = keys[own], block.values_BNSH[own]
@@ -147,24 +144,12 @@ class Tail:
         return sum(tensor.nbytes for tensor in (*self.keys, *self.values, *self.angles))
 
 
-class Tails:
-    """The graphs over one cache. One question at a time: while it is asked, others go without."""
-
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.tail: Tail | None = None
-
-
-TAILS: "WeakKeyDictionary[Cache, Tails]" = WeakKeyDictionary()
-"""Of caches that were watched into; gone with them."""
-
-
 def main_block(blocks: tuple[Block, ...]) -> Block:
     """The largest block."""
     return max(blocks, key=len)
 
 
-def suits(llm: Decoder, cache: Cache, tokens: int) -> bool:
+def can_replay(llm: Decoder, cache: Cache, tokens: int) -> bool:
     """Whether decoding `tokens` more tokens a row can be a graph."""
     if cache.rows > ROWS or not all(cache.layers):
         return False
@@ -187,7 +172,7 @@ def suits(llm: Decoder, cache: Cache, tokens: int) -> bool:
 
 
 def tail_for(llm: Decoder, source: Cache, cache: Cache, tokens: int) -> Tail:
-    """A filled tail for a fork of `source`; hold the lock of `TAILS[source]`.
+    """A filled tail for a fork of `source`; hold the lock of `source.graph_slot`.
 
     Args:
         llm: The language model.
@@ -195,10 +180,10 @@ def tail_for(llm: Decoder, source: Cache, cache: Cache, tokens: int) -> Tail:
         cache: The fork, with the question in it.
         tokens: Tokens to decode.
     """
-    known = TAILS[source]
+    slot = source.graph_slot
     need = cache.entries() - len(main_block(cache.layers[0])) + tokens
-    if known.tail is None or not known.tail.fits(cache, need):
-        known.tail = None  # its memory is free before the next one's is taken
-        known.tail = Tail(llm, cache, max(TAIL, 1 << (need - 1).bit_length()))
-    known.tail.fill(cache)
-    return known.tail
+    if slot.tail is None or not slot.tail.fits(cache, need):
+        slot.tail = None  # its memory is free before the next one's is taken
+        slot.tail = Tail(llm, cache, max(TAIL, 1 << (need - 1).bit_length()))
+    slot.tail.fill(cache)
+    return slot.tail

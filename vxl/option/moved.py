@@ -11,11 +11,13 @@ MOVED = {
     "vxl.data.options.Mixed": "vxl.data.mixture.Mixed",
     "vxl.data.options.Shards": "vxl.data.shards.Shards",
     "vxl.prefill.base.Piece": "vxl.sequence.piece.Piece",
+    "vxl.relevance.siglip.Siglip": "vxl.relevance.siglip.SiglipRelevance",
     "vxl.selector.asking.": "vxl.generate.selecting.",
     "vxl.train.cluster.": "vxl.train.launch.cluster.",
     "vxl.train.logger.": "vxl.train.report.logger.",
     "vxl.train.slurm.": "vxl.train.launch.slurm.",
     "vxl.train.strategy.": "vxl.train.parallel.strategy.",
+    "vxl.vision.clip.Clip": "vxl.vision.clip.ClipTower",
 }
 """{how an import path began: how it begins now}."""
 

@@ -16,10 +16,10 @@ from torch import Tensor
 
 from vxl.errors import ConfigError
 from vxl.kv.policy import Policy
+from vxl.llm.attention.step import Span, documents, runs
+from vxl.llm.attention.windows import Sight, Window, Windows
 from vxl.llm.cache import Cache
 from vxl.llm.decoder import Decoder
-from vxl.llm.step import Span, documents, runs
-from vxl.llm.windows import Sight, Window, Windows
 from vxl.prefill.base import Prefill, PrefillConfig
 from vxl.sequence.layout import Kind, Layout
 from vxl.sequence.piece import Piece

@@ -6,7 +6,7 @@ through the cache.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
@@ -22,9 +22,10 @@ from vxl.llm.block import sent
 from vxl.llm.cache import Cache
 from vxl.llm.decoder import Decoder
 from vxl.prefill.base import Prefill
-from vxl.sequence.layout import Kind, Layout
+from vxl.prefill.pieces import concatenated, real_tokens, rest_of
+from vxl.prefill.rounds import Round, layout_of_round, rounds_of
+from vxl.sequence.layout import Layout
 from vxl.sequence.piece import Piece
-from vxl.sequence.rows import Rows, gather
 
 STATE = "prefill.summarizing"
 """Where a cache notes how far its rows are."""
@@ -39,19 +40,6 @@ class Held:
 
     progress: tuple[Progress, ...]
     waiting: Piece | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class Round:
-    """One pass: L tokens of each row, beacons included."""
-
-    column_BL: np.ndarray
-    """The token of the sequence at each place; at a beacon the last visual token before it."""
-    beacon_BL: np.ndarray
-    real_BL: np.ndarray
-    """False at padding."""
-    stays_BL: np.ndarray
-    """What of it stays in the cache."""
 
 
 def around(prefill: Prefill, policy: Policy, seed: int) -> Prefill:
@@ -101,7 +89,7 @@ class Summarizing(Prefill):
         cache = llm.new_cache(rows=rows, memo=False)
         piece = Piece(embeds_BTD, layout, layout.real_BT)
         draws = [draw + row for row in range(rows)]
-        rounds = joint(self.plan(llm, cache, piece, [Progress()] * rows, draws, ended=True)[0])
+        rounds = rounds_of(self.plan(llm, cache, piece, [Progress()] * rows, draws, ended=True)[0])
         idle = calls_on_every_rank(len(rounds), llm) - len(rounds)
         beacons = sum(int(round_.beacon_BL.sum()) for round_ in rounds)
         self.vst.numbers = {"vst_ratio": int(layout.visual_BT.sum()) / beacons} if beacons else {}
@@ -141,10 +129,10 @@ class Summarizing(Prefill):
         pieces = [part for part in (held.waiting, piece) if part is not None]
         if not pieces:
             return torch.empty(cache.rows, 0, llm.width, device=cache.next_B.device)
-        whole = following(pieces)
+        whole = concatenated(pieces)
         draws = [int(cache.state.get(SEED, 0))] * cache.rows
         plans, taken, progress = self.plan(llm, cache, whole, held.progress, draws, ended=ended)
-        hidden = [self.run(llm, cache, whole, round_, layout=True) for round_ in joint(plans)]
+        hidden = [self.run(llm, cache, whole, round_, layout=True) for round_ in rounds_of(plans)]
         cache.state[STATE] = Held(tuple(progress), rest_of(whole, taken))
         return torch.cat(hidden, dim=1) if hidden else whole.embeds_BTD[:, :0]
 
@@ -159,7 +147,7 @@ class Summarizing(Prefill):
         ended: bool,
     ) -> tuple[list[list[Segment]], list[int], list[Progress]]:
         """For each row its segments, how many tokens they take, and where it is then."""
-        layout, lengths = piece.on_host, reals(piece).sum(dim=1).tolist()
+        layout, lengths = piece.on_host, real_tokens(piece).sum(dim=1).tolist()
         kind, item, group = (x.numpy() for x in (layout.kind_BT, layout.item_BT, layout.group_BT))
         plans, taken, after = [], [], []
         for row, length in enumerate(lengths):
@@ -196,7 +184,7 @@ class Summarizing(Prefill):
             embeds_BLD,
             cache,
             valid_BT=None if round_.real_BL.all() else real_BL,
-            layout=of_round(piece.layout, column_BL, beacon_BL, real_BL) if layout else None,
+            layout=layout_of_round(piece.layout, column_BL, beacon_BL, real_BL) if layout else None,
             beacons=place_N if in_graph else None,
         )
         if (round_.stays_BL != round_.real_BL).any():
@@ -213,90 +201,6 @@ class Summarizing(Prefill):
         nowhere = torch.empty(0, dtype=torch.int64, device=embeds_BTD.device)
         first_11 = torch.zeros(1, 1, dtype=torch.int64, device=embeds_BTD.device)
         return llm(embeds_BTD[:1, :1] + llm.beacon, llm.step(first_11, beacons=nowhere))
-
-
-def joint(plans: Sequence[Sequence[Segment]]) -> list[Round]:
-    """Rounds in which every row has its next segment, as long as it has one."""
-    return [
-        together([plan[number] if number < len(plan) else None for plan in plans])
-        for number in range(max(len(plan) for plan in plans))
-    ]
-
-
-def together(segments: Sequence[Segment | None]) -> Round:
-    """The round of one segment of each row; None for rows that are done."""
-    rows = []
-    for segment in segments:
-        if segment is None:
-            rows.append((np.empty(0, dtype=np.int64), np.empty(0, dtype=bool), np.empty(0, dtype=bool)))
-            continue
-        columns = np.arange(segment.start, segment.stop)
-        column_L = np.insert(columns, segment.after - segment.start + 1, segment.after)
-        beacon_L = np.zeros(len(column_L), dtype=bool)
-        beacon_L[segment.after - segment.start + 1 + np.arange(len(segment.after))] = True
-        stays_L = segment.stays[column_L - segment.start] | beacon_L
-        rows.append((column_L, beacon_L, stays_L))
-    longest = max(len(column_L) for column_L, _, _ in rows)
-    shape = (len(rows), longest)
-    round_ = Round(np.zeros(shape, dtype=np.int64), *(np.zeros(shape, dtype=bool) for _ in range(3)))
-    for row, (column_L, beacon_L, stays_L) in enumerate(rows):
-        place = (row, slice(len(column_L)))
-        round_.column_BL[place], round_.beacon_BL[place], round_.stays_BL[place] = column_L, beacon_L, stays_L
-        round_.real_BL[place] = True
-    return round_
-
-
-def of_round(layout: Layout, column_BL: Tensor, beacon_BL: Tensor, real_BL: Tensor) -> Layout:
-    """What stands at each place of a round."""
-    taken = {field.name: getattr(layout, field.name).gather(1, column_BL) for field in fields(Layout)}
-    taken["kind_BT"] = taken["kind_BT"].masked_fill(beacon_BL, int(Kind.BEACON))
-    taken["document_BT"] = taken["document_BT"].masked_fill(~real_BL, -1)
-    return Layout(**taken)
-
-
-def reals(piece: Piece) -> Tensor:
-    """bool [B, T]: everything but padding; in the host's memory, if it is known there."""
-    if piece.valid_BT is not None:
-        return piece.valid_BT
-    return (piece.layout if piece.host is None else piece.host).real_BT
-
-
-def rest_of(piece: Piece, taken: Sequence[int]) -> Piece | None:
-    """What of a piece is left when of each row so many tokens are taken; None if nothing is."""
-    real_BT = reals(piece)
-    taken_B1 = torch.tensor(taken, device=real_BT.device)[:, None]
-    left_BT = real_BT & (torch.arange(real_BT.shape[1], device=real_BT.device) >= taken_B1)
-    if not left_BT.any():
-        return None
-    first = min(taken)
-    return piece.part(first, piece.layout.shape[1]) if left_BT[:, first:].all() else chosen(piece, left_BT)
-
-
-def following(pieces: Sequence[Piece]) -> Piece:
-    """Pieces one behind the other, padding only at the end."""
-    if len(pieces) == 1:
-        return pieces[0]
-    hosts = [piece.host for piece in pieces if piece.host is not None]
-    whole = Piece(
-        torch.cat([piece.embeds_BTD for piece in pieces], dim=1),
-        joined([piece.layout for piece in pieces]),
-        host=joined(hosts) if len(hosts) == len(pieces) else None,
-    )
-    real_BT = torch.cat([reals(piece) for piece in pieces], dim=1)
-    return whole if bool(real_BT.all()) else chosen(whole, real_BT)
-
-
-def joined(layouts: Sequence[Layout]) -> Layout:
-    """Layouts one behind the other."""
-    return Layout(**{f.name: torch.cat([getattr(x, f.name) for x in layouts], dim=1) for f in fields(Layout)})
-
-
-def chosen(piece: Piece, kept_BT: Tensor) -> Piece:
-    """What is kept of each row, padded on the right."""
-    nothing_BT = torch.zeros_like(piece.layout.document_BT, dtype=torch.int64)
-    kept_BT = kept_BT.to(nothing_BT.device)
-    rows = gather(Rows(piece.embeds_BTD, nothing_BT, nothing_BT, piece.layout), kept_BT)
-    return Piece(rows.embeds_BTD, rows.layout, rows.layout.real_BT)
 
 
 def similarity(piece: Piece, row: int, columns: np.ndarray) -> np.ndarray:

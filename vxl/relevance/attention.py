@@ -57,7 +57,7 @@ class Attention(Relevance):
         mass_BS = torch.zeros(entries.chunk_BS.shape, device=chunks.chunk_BS.device)
         for layer in layers:
             (block,) = past[layer]
-            keys_BNSH = block.turned(cache.rotary)
+            keys_BNSH = block.rotated(cache.rotary)
             mass_BS += attention(observed.queries[layer], keys_BNSH, entries.valid_BS, observed.real_BQ)
         mass_BS = (mass_BS / len(layers)).masked_fill(~entries.visual_BS, 0.0)
         scores_BC = mass_BS.new_zeros(cache.rows, chunks.count + 1)

@@ -29,10 +29,10 @@ LOADING = RLock()
 
 
 @dataclass(frozen=True, kw_only=True)
-class SiglipConfig(RelevanceConfig):
+class SiglipRelevanceConfig(RelevanceConfig):
     """How alike SigLIP finds a chunk's frames and the question: the cosine of their embeddings."""
 
-    _target_: str = "vxl.relevance.siglip.Siglip"
+    _target_: str = "vxl.relevance.siglip.SiglipRelevance"
     weights: str | None = None
     """Checkpoint of the whole SigLIP, both towers and tokenizer: a hub name or a folder; `random`; null: the
     one that the tower comes from, `vision.weights`."""
@@ -40,14 +40,14 @@ class SiglipConfig(RelevanceConfig):
     """A chunk's score out of its frames': of the frame that fits best, or their mean."""
 
 
-class Siglip(Relevance):
+class SiglipRelevance(Relevance):
     """Keeps an embedding of each frame, and compares them with the question's.
 
     Weights are read when they are first needed: a training needs none of them. They are no part of the
     model, so no checkpoint holds them.
     """
 
-    def __init__(self, config: SiglipConfig) -> None:
+    def __init__(self, config: SiglipRelevanceConfig) -> None:
         super().__init__(config)
         self.settings = config
         self.tower: TowerConfig | None = None

@@ -12,7 +12,7 @@ from vxl.vision.vit import Architecture, ViT, ViTConfig
 class ClipConfig(ViTConfig):
     """CLIP: shortest edge to `size`, then a centre crop; raw output of the last block that is run."""
 
-    _target_: str = "vxl.vision.clip.Clip"
+    _target_: str = "vxl.vision.clip.ClipTower"
     size: int = 336
     """Side of a frame in pixels, as the tower takes it."""
     width: int = 1024
@@ -29,7 +29,7 @@ class ClipConfig(ViTConfig):
     resize: ClassVar[Literal["squash", "shortest_crop"]] = "shortest_crop"
 
 
-class Clip(ViT):
+class ClipTower(ViT):
     """CLIP's vision transformer, without the norm that CLIP puts behind its class token."""
 
     def __init__(self, config: ClipConfig) -> None:

@@ -26,7 +26,7 @@ from vxl.config.compose import compose
 from vxl.data.batch.encoded import Encoded
 from vxl.errors import CheckpointError, ConfigError, VxlError
 from vxl.generate import ask, watch
-from vxl.generate.loaded import Loaded
+from vxl.generate.loaded import LoadedModel
 from vxl.llm.decoder import hugging_face_config
 from vxl.option.rebuild import plain
 from vxl.vision.weights import read_tower
@@ -48,7 +48,7 @@ def fetched() -> Path:
 
 
 @pytest.fixture(scope="module")
-def small(fetched: Path) -> Loaded:
+def small(fetched: Path) -> LoadedModel:
     """model=small as a user makes it."""
     config = compose("train", ["model=small", f"paths.cache={fetched.parent}"])
     return assemble(plain(config), "cpu", Path("runs"))
@@ -62,7 +62,7 @@ def theirs(fetched: Path) -> Any:
     return AutoModelForCausalLM.from_pretrained(fetched / "llm", dtype=torch.float32).eval()
 
 
-def tokens_of(small: Loaded, text: str) -> Tensor:
+def tokens_of(small: LoadedModel, text: str) -> Tensor:
     return torch.tensor([small.tokenizer(text)["input_ids"]])
 
 
@@ -73,7 +73,7 @@ def near(ours: Tensor, plain_logits: Tensor) -> bool:
 
 @pytest.mark.slow
 @torch.no_grad()
-def test_logits_are_those_of_plain_transformers(small: Loaded, theirs: Any) -> None:
+def test_logits_are_those_of_plain_transformers(small: LoadedModel, theirs: Any) -> None:
     tokens_1T = tokens_of(small, "Once upon a time a dragon flew over 3 hills, and then it slept all day.")
     expected_TV = theirs(input_ids=tokens_1T).logits[0]
     llm = small.model.llm
@@ -89,7 +89,7 @@ def test_logits_are_those_of_plain_transformers(small: Loaded, theirs: Any) -> N
 
 @pytest.mark.slow
 @torch.no_grad()
-def test_32_greedy_tokens_are_those_of_transformers_generate(small: Loaded, theirs: Any) -> None:
+def test_32_greedy_tokens_are_those_of_transformers_generate(small: LoadedModel, theirs: Any) -> None:
     question = small.prompt.tail("Tell me about the moon.", after_visual=False)
     head = small.prompt.head([])
     answer = ask(watch(small.model, head), question, max_new_tokens=32)
@@ -101,7 +101,7 @@ def test_32_greedy_tokens_are_those_of_transformers_generate(small: Loaded, thei
 
 
 @pytest.mark.slow
-def test_the_capital_of_france(small: Loaded) -> None:
+def test_the_capital_of_france(small: LoadedModel) -> None:
     *before, last = small.tokenizer(QUESTION)["input_ids"]
     head = Encoded()
     head.text(before)
@@ -111,7 +111,7 @@ def test_the_capital_of_france(small: Loaded) -> None:
 
 @pytest.mark.slow
 @torch.no_grad()
-def test_the_tower_is_the_one_of_plain_transformers(small: Loaded, fetched: Path) -> None:
+def test_the_tower_is_the_one_of_plain_transformers(small: LoadedModel, fetched: Path) -> None:
     from transformers import Dinov2Model
 
     frames = torch.randint(0, 256, (2, 3, 224, 224), generator=torch.Generator().manual_seed(0))
@@ -125,7 +125,7 @@ def test_the_tower_is_the_one_of_plain_transformers(small: Loaded, fetched: Path
 
 
 @pytest.mark.slow
-def test_its_shape(small: Loaded) -> None:
+def test_its_shape(small: LoadedModel) -> None:
     model = small.model
     assert (model.vision.config.size, model.vision.config.grid) == (224, 16)
     assert model.compressor.dts.encoder[0].norm.weight.shape == (384,)

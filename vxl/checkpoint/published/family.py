@@ -200,7 +200,7 @@ VIDEO_XL = Family(
     },
     needed=VST
     | {
-        "vision._target_": "vxl.vision.clip.Clip",
+        "vision._target_": "vxl.vision.clip.ClipTower",
         "compressor._target_": "vxl.compressor.pool.Pool",
         "compressor.pool": "mean",
         "compressor.ratio": 4,

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 import torch
 from torch import Tensor
 
-from vxl.precision import kind_of
+from vxl.precision import product_dtype
 
 HALF = (torch.float16, torch.bfloat16)
 WIDTHS = (64, 128)
@@ -24,7 +24,7 @@ def usable(tensor: Tensor) -> bool:
 
 def differentiable(tensor: Tensor) -> bool:
     """Whether the kernels that have gradients may work on a tensor: products on a GPU in half precision."""
-    return tensor.is_cuda and kind_of(tensor) in HALF and installed()
+    return tensor.is_cuda and product_dtype(tensor) in HALF and installed()
 
 
 @cache

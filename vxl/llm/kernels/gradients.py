@@ -125,16 +125,16 @@ class _Turn(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         ctx.save_for_backward(cos, sin)
-        return pointwise.turned(x, cos, sin)
+        return pointwise.rotated(x, cos, sin)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         cos, sin = ctx.saved_tensors
         given = gradients[0]
         given = given if given.stride(-1) == 1 else given.contiguous()
-        return pointwise.turned(given, cos, -sin), None, None
+        return pointwise.rotated(given, cos, -sin), None, None
 
 
-def turned(x_BNTH: Tensor, cos_BTh: Tensor, sin_BTh: Tensor) -> Tensor:
-    """See `pointwise.turned`; gradients turn back."""
+def rotated(x_BNTH: Tensor, cos_BTh: Tensor, sin_BTh: Tensor) -> Tensor:
+    """See `pointwise.rotated`; gradients turn back."""
     return _Turn.apply(x_BNTH, cos_BTh, sin_BTh)

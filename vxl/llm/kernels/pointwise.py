@@ -90,7 +90,7 @@ def _turn(
     tl.store(target + HALF, (second * c + first * s).to(out.dtype.element_ty), mask=there)
 
 
-def turned(x_BNTH: Tensor, cos_BTh: Tensor, sin_BTh: Tensor, out: Tensor | None = None) -> Tensor:
+def rotated(x_BNTH: Tensor, cos_BTh: Tensor, sin_BTh: Tensor, out: Tensor | None = None) -> Tensor:
     """Heads rotated by half tables of angles (rows of the tables may be 1); any strides but the last."""
     out = torch.empty_like(x_BNTH) if out is None else out
     rows, heads, tokens, width = x_BNTH.shape

@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vxl.llm.attention.step import Step
+from vxl.llm.attention.windows import Sight
 from vxl.llm.block import Block
 from vxl.llm.kernels import WIDTHS, usable
-from vxl.llm.kernels.pointwise import turned
+from vxl.llm.kernels.pointwise import rotated
 from vxl.llm.kernels.ranges import Tiles, attend_ranges, tile
-from vxl.llm.step import Step
-from vxl.llm.windows import Sight
 
 TILE = 128
 FEW = 16
@@ -102,13 +102,13 @@ def attend_step(
         start = len(main) - plan.shift
         b_keys.insert(0, rotated_keys(main, step, slice(start, None)))
         b_values.insert(0, main.values_BNSH[:, :, start:])
-    b = joined(b_keys, rows), joined(b_values, rows)
+    b = end_to_end(b_keys, rows), end_to_end(b_values, rows)
     if plan.windowed is not None:
         a_keys, a_values = [rotated[:, :, plan.carried_new]], [value[:, :, plan.carried_new]]
         if main is not None:
             a_keys.insert(0, rotated_keys(main, step, plan.carried_past))
             a_values.insert(0, main.values_BNSH.index_select(2, plan.carried_past))
-        a = joined(a_keys, rows), joined(a_values, rows)
+        a = end_to_end(a_keys, rows), end_to_end(a_values, rows)
         attend_ranges(query, a, b, plan.windowed, scaling, out=out)
     if plan.whole is None:
         return out
@@ -171,9 +171,9 @@ def rotated_keys(block: Block, step: Step, which: slice | Tensor = slice(None)) 
         return block.rotated_BNSH[:, :, take] if take else block.rotated_BNSH.index_select(2, which)
     cos, sin = half_angles(block, step, block.keys_BNSH.dtype)
     if take:
-        return turned(block.keys_BNSH[:, :, take], cos[:, take].contiguous(), sin[:, take].contiguous())
+        return rotated(block.keys_BNSH[:, :, take], cos[:, take].contiguous(), sin[:, take].contiguous())
     keys = block.keys_BNSH.index_select(2, which)
-    return turned(keys, cos.index_select(1, which), sin.index_select(1, which), out=keys)
+    return rotated(keys, cos.index_select(1, which), sin.index_select(1, which), out=keys)
 
 
 def keys_behind(past: Sequence[Block], rotated: Tensor, step: Step) -> Tensor:
@@ -185,7 +185,7 @@ def keys_behind(past: Sequence[Block], rotated: Tensor, step: Step) -> Tensor:
         if block.rotated_BNSH is not None:
             part.copy_(block.rotated_BNSH)
         else:
-            turned(block.keys_BNSH, *half_angles(block, step, part.dtype), out=part)
+            rotated(block.keys_BNSH, *half_angles(block, step, part.dtype), out=part)
     last.copy_(rotated)
     return keys
 
@@ -220,7 +220,7 @@ def one(blocks: tuple[Block, ...], step: Step) -> Block:
     return Block(torch.cat(whole, dim=2), torch.cat(values, dim=2), positions, index, None, rotated)
 
 
-def joined(parts: list[Tensor], rows: int) -> Tensor:
+def end_to_end(parts: list[Tensor], rows: int) -> Tensor:
     """Parts one behind the other, for all rows."""
     if len(parts) == 1:
         return parts[0]

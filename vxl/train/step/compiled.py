@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 from torch import nn
 
-from vxl.llm.attention import NAME, attend
+from vxl.llm.attention.function import NAME, attend
 
 log = logging.getLogger(__name__)
 

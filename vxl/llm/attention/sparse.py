@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vxl.llm.backends import flex_function
-from vxl.llm.step import Step
+from vxl.llm.attention.backends import flex_function
+from vxl.llm.attention.step import Step
 
 BLOCK = 128
 

@@ -12,14 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from vxl.errors import ConfigError
-from vxl.llm.backends import BACKENDS
+from vxl.llm.attention.backends import BACKENDS
+from vxl.llm.attention.continuation import attend_causal, attend_few
+from vxl.llm.attention.sparse import attend_sparse
+from vxl.llm.attention.step import New, Step
+from vxl.llm.attention.windows import Seen, attend_windows, seen_by
 from vxl.llm.block import Block
-from vxl.llm.continuation import attend_causal, attend_few
 from vxl.llm.kernels import usable
 from vxl.llm.rope import rotate
-from vxl.llm.sparse import attend_sparse
-from vxl.llm.step import New, Step
-from vxl.llm.windows import Seen, attend_windows, seen_by
 
 NAME = "vxl"
 """What our attention is registered as; transformers makes no masks for a name that it does not know."""
@@ -129,7 +129,7 @@ def through_step(
     elif not past:
         out = BACKENDS[step.backend](query, rotated, value, scaling, step)
     elif query.shape[2] <= FEW:
-        keys = [block.turned(step.rotary) for block in past]
+        keys = [block.rotated(step.rotary) for block in past]
         values = [block.values_BNSH for block in past]
         valid = [block.valid_BNS for block in past]
         out = attend_few(query, [*keys, rotated], [*values, value], scaling, [*valid, None])
@@ -145,7 +145,7 @@ def continue_from(
     rows, _, tokens, _ = query.shape
     whole = step.valid_BT is None and all(len(block.keys_BNSH) == rows for block in past)
     if whole and all(block.valid_BNS is None for block in past):
-        return attend_causal(query, *joined(past, key, value, step), scaling)
+        return attend_causal(query, *keys_and_values(past, key, value, step), scaling)
     # Row by row, without the entries that do not exist: that needs no mask, and copies no shared block.
     out = torch.zeros_like(query)
     lengths = [tokens] * rows if step.valid_BT is None else step.valid_BT.sum(dim=1).tolist()
@@ -155,7 +155,7 @@ def continue_from(
         q, k, v = (x[row, None, :, :length] for x in (query, key, value))
         own = [of_row(block, row) for block in past]
         out[row, None, :, :length] = attend_causal(
-            q, *joined(own, k, v, step), scaling, valid_BNS=visible(own, length)
+            q, *keys_and_values(own, k, v, step), scaling, valid_BNS=visible(own, length)
         )
     return out
 
@@ -169,14 +169,14 @@ def through_windows(
     whole = all(block.valid_BNS is None and len(block.keys_BNSH) == rows for block in past)
     kept_all = sum(map(len, past)) == step.windows.first
     if len(step.windows.rows) == 1 and whole and (rows == 1 or kept_all):
-        keys, values = joined(past, key, value, step)
+        keys, values = keys_and_values(past, key, value, step)
         return attend_windows(query, keys, values, scaling, sights_of(past, past, tokens, step, 0))
     parts = []
     for row in range(rows):
         own = [of_row(block, row) for block in past]
         q, k, v = (x[row, None] for x in (query, key, value))
         sights = sights_of(past, own, tokens, step, row)
-        parts.append(attend_windows(q, *joined(own, k, v, step), scaling, sights))
+        parts.append(attend_windows(q, *keys_and_values(own, k, v, step), scaling, sights))
     return torch.cat(parts)
 
 
@@ -194,17 +194,17 @@ def sights_of(past: tuple[Block, ...], own: Sequence[Block], tokens: int, step: 
     return step.scratch[key]
 
 
-def joined(past: Sequence[Block], key: Tensor, value: Tensor, step: Step) -> tuple[Tensor, Tensor]:
+def keys_and_values(past: Sequence[Block], key: Tensor, value: Tensor, step: Step) -> tuple[Tensor, Tensor]:
     """The past's rotated keys and its values, with the new ones behind them."""
     values = torch.cat([*(block.values_BNSH for block in past), value], dim=2)
     if usable(key) and all(block.positions_BNS.shape[1] == 1 for block in past):
         from vxl.llm.kernels import steps  # not above: it imports Triton
 
         return steps.keys_behind(past, key, step), values
-    turned = [block.rotated_BNSH for block in past if block.rotated_BNSH is not None]
-    if len(turned) < len(past):  # all together: one by one, many short blocks take longer than their windows
-        turned = [rotate(torch.cat([block.keys_BNSH for block in past], dim=2), *angles_of(past, step))]
-    return torch.cat([*turned, key], dim=2), values
+    rotated = [block.rotated_BNSH for block in past if block.rotated_BNSH is not None]
+    if len(rotated) < len(past):  # all together: one by one, many short blocks take longer than their windows
+        rotated = [rotate(torch.cat([block.keys_BNSH for block in past], dim=2), *angles_of(past, step))]
+    return torch.cat([*rotated, key], dim=2), values
 
 
 def angles_of(past: Sequence[Block], step: Step) -> tuple[Tensor, Tensor]:

@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from vxl.llm.attention.windows import Windows
 from vxl.llm.block import Block
 from vxl.llm.rope import Rotary
-from vxl.llm.windows import Windows
 
 
 class Span(NamedTuple):

@@ -6,6 +6,7 @@ A tensor that stands in several places is written once and read as one.
 import dataclasses
 import importlib
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,19 +14,30 @@ import torch
 from torch import Tensor
 
 from vxl.errors import CheckpointError
+from vxl.llm.memo import IdentityMemo
 from vxl.option.build import ALLOWED
 from vxl.option.moved import current
 
 
-def flatten(value: Any, tensors: dict[str, Tensor], names: dict[int, str] | None = None) -> Any:
+def to_json(value: Any, tensors: dict[str, Tensor]) -> Any:
     """The JSON of a value of plain types, tuples, arrays, tensors and dataclasses.
 
     Args:
         value: What to write.
         tensors: Gets the tensors and arrays, by name.
-        names: Names of tensors by identity, for several calls with the same `tensors`.
+
+    Example:
+        >>> tensors = {}
+        >>> to_json({"a": (1, torch.tensor(2))}, tensors), tensors
+        ({'dict': [['a', {'tuple': [1, {'tensor': 't0'}]}]]}, {'t0': tensor(2)})
     """
-    names = {} if names is None else names
+    names = IdentityMemo[str]()
+
+    def named(value: Tensor | np.ndarray) -> str:
+        array = isinstance(value, np.ndarray)
+        name = f"{'a' if array else 't'}{len(tensors)}"
+        tensors[name] = torch.from_numpy(value) if array else value
+        return name
 
     def flat(value: Any) -> Any:
         if value is None or isinstance(value, bool | int | float | str):
@@ -37,10 +49,7 @@ def flatten(value: Any, tensors: dict[str, Tensor], names: dict[int, str] | None
         if isinstance(value, dict):
             return {"dict": [[flat(key), flat(inner)] for key, inner in value.items()]}
         if isinstance(value, Tensor | np.ndarray):
-            name = names.get(id(value))
-            if name is None:
-                name = names[id(value)] = f"{'a' if isinstance(value, np.ndarray) else 't'}{len(tensors)}"
-                tensors[name] = torch.from_numpy(value) if isinstance(value, np.ndarray) else value
+            name = names.get((value,), partial(named, value))
             return {"array" if isinstance(value, np.ndarray) else "tensor": name}
         kind = type(value)
         known = getattr(kind, "_fields", None)  # of a named tuple
@@ -54,8 +63,8 @@ def flatten(value: Any, tensors: dict[str, Tensor], names: dict[int, str] | None
     return flat(value)
 
 
-def unflatten(value: Any, tensors: dict[str, Tensor]) -> Any:
-    """The value that `flatten` wrote.
+def from_json(value: Any, tensors: dict[str, Tensor]) -> Any:
+    """The value that `to_json` wrote.
 
     Raises:
         CheckpointError: It names a class that is none of vxl's (or a plug-in's), or a tensor that is not
@@ -73,7 +82,7 @@ def unflatten(value: Any, tensors: dict[str, Tensor]) -> Any:
             return {full(key): full(inner) for key, inner in value["dict"]}
         if "dataclass" in value:
             fields = {name: full(inner) for name, inner in value["fields"].items()}
-            return kind_of(value["dataclass"])(**fields)
+            return class_of_record(value["dataclass"])(**fields)
         name = value.get("tensor", value.get("array"))
         if name not in tensors:
             raise CheckpointError(f"tensor {name} is missing.")
@@ -82,7 +91,7 @@ def unflatten(value: Any, tensors: dict[str, Tensor]) -> Any:
     return full(value)
 
 
-def kind_of(path: str) -> Callable[..., Any]:
+def class_of_record(path: str) -> Callable[..., Any]:
     """The dataclass or named tuple of an import path, if the allow-list has its prefix."""
     path = current(path)
     module, _, name = path.rpartition(".")
@@ -93,10 +102,3 @@ def kind_of(path: str) -> Callable[..., Any]:
     if not isinstance(found, type) or not (dataclasses.is_dataclass(found) or hasattr(found, "_fields")):
         raise CheckpointError(f"{path} is no part of a context's state.")
     return found
-
-
-def moved(value: Any, move: Callable[[Tensor], Tensor]) -> Any:
-    """A value with every tensor in it moved (arrays stay); one in several places is moved once."""
-    tensors: dict[str, Tensor] = {}
-    tree = flatten(value, tensors)
-    return unflatten(tree, {n: move(tensor) if n[0] == "t" else tensor for n, tensor in tensors.items()})

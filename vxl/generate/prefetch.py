@@ -13,7 +13,7 @@ POLL = 0.1
 """Seconds after which a thread looks whether it is still wanted."""
 
 
-def ahead(pieces: Iterator[Tensor], device: torch.device, depth: int = DEPTH) -> Generator[Tensor]:
+def prefetch(pieces: Iterator[Tensor], device: torch.device, depth: int = DEPTH) -> Generator[Tensor]:
     """Yields the pieces, taken in a thread of their own and copied to the device on a stream of their own.
 
     The thread ends with the pieces, with an error (which is raised here, in its turn), or when this

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vxl.llm.continuation import attend_causal
+from vxl.llm.attention.continuation import attend_causal
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from vxl.errors import ConfigError
-from vxl.llm.continuation import attend_causal
-from vxl.llm.step import Span, Step, runs
+from vxl.llm.attention.continuation import attend_causal
+from vxl.llm.attention.step import Span, Step, runs
 
 Backend = Callable[[Tensor, Tensor, Tensor, float | None, Step], Tensor]
 

@@ -9,18 +9,20 @@ Letters: B rows · N key-value heads (1 where all heads agree) · S entries · H
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
+from functools import partial
 from itertools import groupby
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from vxl.llm.block import Block, Choice, Places, Room, alone, at_end, choose, joined, merged, places_of
-from vxl.llm.offload import mover
+from vxl.llm.attention.step import Observed, Step
+from vxl.llm.block import Block, Choice, Places, at_end, choose, joined_block, merged_block, places_of
+from vxl.llm.cache.graph_slot import GraphSlot
+from vxl.llm.cache.offload import map_tensors, mover
+from vxl.llm.cache.rooms import Rooms
+from vxl.llm.memo import IdentityMemo
 from vxl.llm.rope import Rotary
-from vxl.llm.state import moved
-from vxl.llm.step import Observed, Step
 from vxl.sequence.layout import Layout
 
 
@@ -61,11 +63,13 @@ class Cache:
         self.state: dict[str, Any] = {}
         """What a policy remembers of these sequences; a fork gets a copy of the dict."""
         self.observed: Observed | None = None
-        """Queries of the last pass, if it was told to observe; forks start without."""
+        """Queries of the last pass, if the step observed any; forks start without."""
         self.reserve = 0
         """Tokens that are known to come: the next room is made for so many, so that they lie in one block. A
         fork knows of none."""
-        self._rooms: list[Room | None] = [None] * layers
+        self.graph_slot = GraphSlot()
+        """The CUDA graph that decodes its forks; a fork and a copy start without."""
+        self._rooms = Rooms(layers)
 
     @property
     def rows(self) -> int:
@@ -103,12 +107,12 @@ class Cache:
             self.rows, 1, tokens
         )
         valid = None if step.valid_BT is None else step.valid_BT[:, None, :]
-        joined: dict[int, tuple[Tensor, ...]] = {}
+        grown, size = IdentityMemo[tuple[Tensor, Tensor]](), max(self.room, self.reserve)
         for layer, new in enumerate(step.new):
             assert new is not None, f"layer {layer} did not run through vxl's attention"
             rotated = new.rotated_BNTH if self.memo else None
             block = Block(new.keys_BNTH, new.values_BNTH, positions, index, valid, rotated)
-            self._add(layer, block, joined)
+            self.layers[layer] = self._rooms.append(layer, self.layers[layer], block, size, grown)
             step.new[layer] = None
         counts = tokens if step.valid_BT is None else step.valid_BT.sum(dim=1)
         self.next_B = torch.maximum(self.next_B, step.positions_BT[:, 0] + counts)
@@ -142,22 +146,21 @@ class Cache:
         Args:
             keep: Which entries of every layer stay, bool [B or 1, N, S]; or one such tensor a layer.
         """
-        # Layers mostly agree on positions: choose once. The tensors are held so that identities stay unique;
-        # the blocks are not, so that a layer's memory is freed before the next one's is made.
-        choices: dict[tuple[int, ...], tuple[Choice | None, Tensor, Tensor | None]] = {}
+        # Layers mostly agree on positions: choose once. The memo holds masks and positions but no block, so
+        # that a layer's memory is freed before the next one's is made.
+        choices = IdentityMemo[Choice | None]()
         for layer, blocks in enumerate(self.layers):
             mask = keep if isinstance(keep, Tensor) else keep[layer]
             kept: list[Block] = []
             start = 0
             for block in blocks:
-                part, start = mask[..., start : start + len(block)], start + len(block)
-                key = (part.data_ptr(), id(block.positions_BNS), id(block.valid_BNS))
-                if key not in choices:
-                    choices[key] = choose(block, part), block.positions_BNS, block.valid_BNS
-                choice = choices[key][0]
+                part = mask[..., start : start + len(block)]
+                shared = (mask, start, block.positions_BNS, block.valid_BNS)
+                choice = choices.get(shared, partial(choose, block, part))
                 kept.append(block if choice is None else block.chosen(choice))
+                start += len(block)
             if kept and kept[-1] is not blocks[-1]:
-                self._rooms[layer] = None
+                self._rooms.close(layer)
             self.layers[layer] = tuple(block for block in kept if len(block))
 
     def close_up(self, stays_BT: Tensor) -> None:
@@ -166,16 +169,13 @@ class Cache:
         For entries that one `append` brought. `next_B` is the caller's to set.
 
         Args:
-            stays_BT: bool, in the host's memory: nothing waits for a device.
+            stays_BT: bool, in the host's memory, so that the host need not synchronise with the device.
         """
-        same: dict[int, tuple[Choice, Tensor]] = {}  # as in `keep`
+        choices = IdentityMemo[Choice]()
         for layer, blocks in enumerate(self.layers):
             last = blocks[-1]
-            key = id(last.positions_BNS)
-            if key not in same:
-                same[key] = at_end(last, stays_BT), last.positions_BNS
-            kept = last.chosen(same[key][0])
-            self._rooms[layer] = None
+            kept = last.chosen(choices.get((last.positions_BNS,), partial(at_end, last, stays_BT)))
+            self._rooms.close(layer)
             if len(kept):
                 kept = kept.at(kept.positions_BNS, self.rotary)
             self.layers[layer] = (*blocks[:-1], kept) if len(kept) else blocks[:-1]
@@ -188,19 +188,20 @@ class Cache:
         Args:
             positions: int64 [B or 1, N, S], for all layers, or one such tensor a layer.
         """
-        same: dict[tuple[int, int], tuple[bool, Tensor]] = {}  # as in `keep`
+        stay = IdentityMemo[bool]()
         for layer, blocks in enumerate(self.layers):
             wanted = positions if isinstance(positions, Tensor) else positions[layer]
             moved_blocks: list[Block] = []
             start = 0
             for block in blocks:
-                part, start = wanted[..., start : start + len(block)], start + len(block)
-                key = (part.data_ptr(), id(block.positions_BNS))
-                if key not in same:
-                    same[key] = bool((part == block.positions_BNS).all()), block.positions_BNS
-                moved_blocks.append(block if same[key][0] else block.at(part, self.rotary))
+                part = wanted[..., start : start + len(block)]
+                same = stay.get(
+                    (wanted, start, block.positions_BNS), partial(agree, part, block.positions_BNS)
+                )
+                moved_blocks.append(block if same else block.at(part, self.rotary))
+                start += len(block)
             if moved_blocks and moved_blocks[-1] is not blocks[-1]:
-                self._rooms[layer] = None
+                self._rooms.close(layer)
             self.layers[layer] = tuple(moved_blocks)
 
     def detach(self) -> None:
@@ -228,8 +229,10 @@ class Cache:
         )
         places = Places(positions_BM[:, None], index, None if valid_BM is None else valid_BM[:, None])
         for layer, blocks in enumerate(self.layers):
-            self.layers[layer] = (merged(blocks, members_BPR, order_BM, places, self.rotary, memo=self.memo),)
-        self._rooms = [None] * len(self.layers)
+            self.layers[layer] = (
+                merged_block(blocks, members_BPR, order_BM, places, self.rotary, memo=self.memo),
+            )
+        self._rooms.close()
 
     def join(self) -> None:
         """Copies the blocks of each layer into one, which decoding reads faster; no number changes.
@@ -237,7 +240,7 @@ class Cache:
         One layer at a time, so that memory grows by a layer's blocks at most. Blocks that all rows share stay
         apart from those of single rows.
         """
-        places: dict[tuple[int, ...], tuple[Places, list[Tensor | None]]] = {}  # as in `keep`
+        places = IdentityMemo[Places]()
         for layer, blocks in enumerate(self.layers):
             one: list[Block] = []
             for _, run in groupby(blocks, key=lambda block: len(block.keys_BNSH)):
@@ -245,13 +248,10 @@ class Cache:
                 if len(parts) == 1:
                     one += parts
                     continue
-                known = [tensor for b in parts for tensor in (b.positions_BNS, b.index_BNS, b.valid_BNS)]
-                key = tuple(map(id, known))
-                if key not in places:
-                    places[key] = places_of(parts), known
-                one.append(joined(parts, places[key][0]))
+                shared = tuple(t for b in parts for t in (b.positions_BNS, b.index_BNS, b.valid_BNS))
+                one.append(joined_block(parts, places.get(shared, partial(places_of, parts))))
             if len(one) < len(blocks):
-                self._rooms[layer] = None
+                self._rooms.close(layer)
                 self.layers[layer] = tuple(one)
 
     def to(self, device: torch.device) -> "Cache":
@@ -263,7 +263,7 @@ class Cache:
         copy.fed = self.fed
         with mover(device) as move:
             copy.next_B = move(self.next_B)
-            copy.layouts, copy.state = moved((self.layouts, self.state), move)
+            copy.layouts, copy.state = map_tensors((self.layouts, self.state), move)
             copy.layers = [tuple(block.moved(move) for block in blocks) for blocks in self.layers]
         return copy
 
@@ -289,39 +289,7 @@ class Cache:
         empty = torch.zeros(self.rows, heads, 0, dtype=dtype, device=self.next_B.device)
         return torch.cat([empty, *parts], dim=-1)
 
-    def _add(self, layer: int, block: Block, joined: dict[int, tuple[Tensor, ...]]) -> None:
-        """Appends a block: into room where it is short and carries no gradient, else as it is.
 
-        Args:
-            layer: Whose.
-            block: The new entries.
-            joined: Old and new positions and new indexes of rooms that grew, by the identity of the old
-                positions: layers share them.
-        """
-        blocks = self.layers[layer]
-        size = max(self.room, self.reserve)
-        if 2 * len(block) > size or block.keys_BNSH.requires_grad or block.valid_BNS is not None:
-            rotated = None if block.rotated_BNSH is None else alone(block.rotated_BNSH)
-            own = replace(
-                block,
-                keys_BNSH=alone(block.keys_BNSH),
-                values_BNSH=alone(block.values_BNSH),
-                rotated_BNSH=rotated,
-            )
-            self._rooms[layer] = None
-            self.layers[layer] = (*blocks, own)
-            return
-        room = self._rooms[layer]
-        if room is None or not room.fits(block):
-            self._rooms[layer] = room = Room(block, size)
-            self.layers[layer] = (*blocks, room.add(block, block.positions_BNS, block.index_BNS))
-            return
-        last = blocks[-1]
-        key = id(last.positions_BNS)
-        if key not in joined:
-            joined[key] = (
-                last.positions_BNS,
-                torch.cat((last.positions_BNS, block.positions_BNS), dim=-1),
-                torch.cat((last.index_BNS, block.index_BNS), dim=-1),
-            )
-        self.layers[layer] = (*blocks[:-1], room.add(block, *joined[key][1:]))
+def agree(positions_BNS: Tensor, others_BNS: Tensor) -> bool:
+    """Whether two tensors that broadcast against each other are equal; waits for a GPU."""
+    return bool((positions_BNS == others_BNS).all())

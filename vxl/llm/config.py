@@ -1,0 +1,121 @@
+"""The settings of a language model, and the transformers config that they mean."""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from vxl.errors import CheckpointError, ConfigError
+from vxl.llm.lora import LoRAConfig
+from vxl.option.option import Option, option
+from vxl.weights.fetched import refuse_unfetched
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecoderConfig(Option):
+    """A decoder of transformers: a checkpoint, or an architecture and its sizes."""
+
+    _target_: str = "vxl.llm.decoder.Decoder"
+    weights: str = "random"
+    """`random`, for the sizes below; or a transformers checkpoint (a hub name or the path of a folder),
+    whose own architecture and sizes then count instead."""
+    model_type: str = "qwen2"
+    """Architecture, as transformers names it: qwen2, qwen3, llama, ..."""
+    vocab: int = 1024
+    """Rows of the embedding table; a tokenizer may have fewer."""
+    width: int = 128
+    """Width of a token's hidden state (D)."""
+    mlp: int = 384
+    """Inner width of each block's MLP."""
+    layers: int = 4
+    """Blocks."""
+    heads: int = 4
+    """Query heads of each block."""
+    kv_heads: int = 2
+    """Key and value heads, shared by groups of query heads."""
+    head_width: int | None = None
+    """Width of a head; null = width / heads."""
+    rope_theta: float = 1e6
+    """Base of the rotary positions."""
+    norm_eps: float = 1e-6
+    """Epsilon of the RMS norms."""
+    tied: bool = False
+    """Whether the output layer shares the embedding table."""
+    init_std: float = 0.02
+    """Standard deviation of random weights; narrow models learn sooner from larger ones."""
+    max_positions: int = 32768
+    """Tokens of the longest sequence that the model was trained for."""
+    extrapolate: bool = False
+    """Answer about longer sequences, too, at positions that the model was not trained for: Video-XL-2's
+    10,000 frames, say. Otherwise they are refused. In training `data.max_tokens` is the limit."""
+    attention: Literal["sdpa", "flex", "varlen", "flash"] = "sdpa"
+    """The attention backend, whose kernel computes attention: PyTorch's own (sdpa), its flex_attention
+    (flex), its kernel for packed sequences (varlen, CUDA), or the flash-attn package (flash)."""
+    checkpointing: bool = False
+    """Recompute blocks in the backward pass: slower, far less memory for activations."""
+    recomputed: float = option(1.0, resumable=True)
+    """Share of the blocks that checkpointing recomputes, the first ones; the rest keep their activations."""
+    loss_chunk: int = 2048
+    """Supervised tokens whose scores over the vocabulary exist at once; more of them are scored in chunks."""
+    lora: LoRAConfig = field(default_factory=LoRAConfig)
+    """Low-rank updates that learn in the place of the language model's own weights (stage=lora)."""
+
+    def __post_init__(self) -> None:
+        if self.loss_chunk < 1:
+            raise ConfigError(f"loss_chunk={self.loss_chunk} is too small.\n  expected: 1 or more")
+        if not 0 <= self.recomputed <= 1:
+            raise ConfigError(f"recomputed={self.recomputed} is no share of the blocks.\n  expected: 0 to 1")
+        if self.kv_heads < 1 or self.heads % self.kv_heads:
+            allowed = ", ".join(str(n) for n in range(1, self.heads + 1) if self.heads % n == 0)
+            raise ConfigError(
+                f"kv_heads={self.kv_heads} does not divide heads={self.heads}.\n  allowed: {allowed}"
+            )
+        if self.head_width is None and self.width % self.heads:
+            raise ConfigError(
+                f"heads={self.heads} does not divide width={self.width}.\n"
+                f"  type  width={-(-self.width // self.heads) * self.heads}  or name  head_width"
+            )
+
+
+def hugging_face_config(config: DecoderConfig) -> Any:
+    """The transformers config of a decoder: the checkpoint's, or one of the given sizes."""
+    from transformers import AutoConfig
+
+    if config.weights != "random":
+        refuse_unfetched(config.weights)
+        try:
+            return AutoConfig.from_pretrained(config.weights)
+        except (OSError, ValueError) as error:
+            raise unreadable_weights(config.weights, error) from error
+    sizes: dict[str, Any] = {
+        "vocab_size": config.vocab,
+        "hidden_size": config.width,
+        "intermediate_size": config.mlp,
+        "num_hidden_layers": config.layers,
+        "num_attention_heads": config.heads,
+        "num_key_value_heads": config.kv_heads,
+        "rope_parameters": {"rope_type": "default", "rope_theta": config.rope_theta},
+        "rms_norm_eps": config.norm_eps,
+        "initializer_range": config.init_std,
+        "tie_word_embeddings": config.tied,
+        "max_position_embeddings": config.max_positions,
+        "head_dim": config.head_width or config.width // config.heads,
+        "bos_token_id": None,
+        "eos_token_id": None,
+        "pad_token_id": None,
+    }
+    try:
+        return AutoConfig.for_model(config.model_type, **sizes)
+    except ValueError as error:
+        raise ConfigError(
+            f"llm.model_type={config.model_type} is no architecture of transformers.\n"
+            "  allowed: qwen2, qwen3, llama and others like them\n  e.g.  llm.model_type=qwen2"
+        ) from error
+
+
+def unreadable_weights(weights: str, error: Exception) -> CheckpointError:
+    """The error for a checkpoint of `llm.weights` that can't be read."""
+    reason = " ".join(str(error).split())[:200]
+    return CheckpointError(
+        f"llm.weights={weights} can't be read: {reason}\n"
+        "  allowed: a hub name (with network, or downloaded before), the path of a folder, or random\n"
+        "  e.g.  llm.weights=Qwen/Qwen2.5-7B-Instruct   llm.weights=/models/qwen   llm.weights=random"
+    )
