@@ -24,7 +24,8 @@ relevance
 kv
 prefill
 data run
-parts model
+parts
+model
 generate
 checkpoint
 train

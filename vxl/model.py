@@ -4,69 +4,27 @@ import zlib
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
-from vxl.compressor.base import Compressor, CompressorConfig
+from vxl.compressor.base import Compressor
 from vxl.data.batch.collate import Batch
 from vxl.distributed import is_sharded
 from vxl.errors import DataError
-from vxl.kv.policy import Policy, PolicyConfig
-from vxl.llm.decoder import Decoder, DecoderConfig
+from vxl.kv.policy import Policy
+from vxl.llm.decoder import Decoder
 from vxl.llm.loss import loss_sum
 from vxl.option.build import build
-from vxl.prefill.base import Prefill, PrefillConfig
+from vxl.parts import ModelParts
+from vxl.prefill.base import Prefill
 from vxl.prefill.summarizing import around
-from vxl.relevance.base import Relevance, RelevanceConfig
-from vxl.selector.base import Selector, SelectorConfig
+from vxl.relevance.base import Relevance
+from vxl.selector.base import Selector
 from vxl.selector.rows import shorten
 from vxl.sequence.layout import Layout
-from vxl.sequence.rows import Rows
-from vxl.vision.base import VisionConfig, VisionEncoder
-
-IGNORE = -100
-"""Label of a position that is not supervised."""
-
-
-class Parts(Protocol):
-    """Any config that names the parts of a model."""
-
-    @property
-    def vision(self) -> VisionConfig:
-        """frames_FCHW -> patches_FPV."""
-        ...
-
-    @property
-    def compressor(self) -> CompressorConfig:
-        """patches_FPV -> visual_GKD."""
-        ...
-
-    @property
-    def selector(self) -> SelectorConfig:
-        """Which visual tokens a question keeps."""
-        ...
-
-    @property
-    def llm(self) -> DecoderConfig:
-        """embeds_BTD -> hidden_BTD."""
-        ...
-
-    @property
-    def prefill(self) -> PrefillConfig:
-        """How sequences are run through the language model."""
-        ...
-
-    @property
-    def kv(self) -> PolicyConfig:
-        """Which keys and values stay."""
-        ...
-
-    @property
-    def relevance(self) -> RelevanceConfig:
-        """Which chunks matter to a question."""
-        ...
+from vxl.sequence.rows import IGNORE, Rows
+from vxl.vision.base import VisionEncoder
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,7 +100,7 @@ class VideoLanguageModel(nn.Module):
             tokens_BT: Token ids.
             visual_GKD: Visual tokens.
             layout: Where they go.
-            places: Visual positions of the layout, where somebody has counted them: counting waits for a GPU.
+            places: Visual positions of the layout, if they are counted already: counting waits for a GPU.
 
         Raises:
             DataError: The layout has another number of visual positions than there are visual tokens.
@@ -203,7 +161,7 @@ class VideoLanguageModel(nn.Module):
 
 
 def build_model(
-    config: Parts,
+    config: ModelParts,
     *,
     vocab_size: int | None = None,
     device: torch.device | str = "cpu",
@@ -221,14 +179,14 @@ def build_model(
         vocab_size: Tokens of the tokenizer, all of which the language model must have; None = do not check.
         device: Where it is built; `meta` for shapes without memory.
         dtype: Precision of the parameters; None = torch's default.
-        seed: Of the random weights; None = `config.seed`, or 0.
+        seed: Of the random weights; None = `config.seed`.
         pretrained: Whether parts that name pretrained weights are filled with them.
 
     Raises:
         ConfigError: The parts do not fit each other.
         CheckpointError: Pretrained weights are absent or do not fit.
     """
-    seed = getattr(config, "seed", 0) if seed is None else seed
+    seed = config.seed if seed is None else seed
     device = torch.device(device)
     policy: Policy = build(config.kv)
     with building("llm", seed, device, dtype):

@@ -48,7 +48,7 @@ class Context:
 
     def to(self, device: torch.device | str) -> "Context":
         """The context with its cache on another device: `to("cpu")` frees a GPU for other videos as soon as
-        nobody holds the old one. Its questions still run where the model is; each takes a copy there."""
+        the old one is gone. Its questions still run where the model is; each takes a copy there."""
         device = torch.device(device)
         with mover(device) as move:
             waiting, seen = map_tensors((self.waiting, self.seen), move)

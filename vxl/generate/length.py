@@ -1,4 +1,4 @@
-"""Sequences longer than the language model was trained for are refused, unless somebody wants them."""
+"""Sequences longer than the language model was trained for are refused, but for `llm.extrapolate=true`."""
 
 from vxl.errors import DataError
 

@@ -20,7 +20,7 @@ def prefetch(pieces: Iterator[Tensor], device: torch.device, depth: int = DEPTH)
     generator is closed: after the piece that it is at.
 
     Args:
-        pieces: Tensors in the host's memory; nobody else may take of them.
+        pieces: Tensors in the host's memory; the thread alone iterates over them.
         device: Where they go; to a GPU from page-locked memory, beside its computations.
         depth: Pieces that may wait.
     """
@@ -50,7 +50,7 @@ def prefetch(pieces: Iterator[Tensor], device: torch.device, depth: int = DEPTH)
                 if stop.is_set():
                     break
             put(None)
-        except BaseException as error:  # whatever it is: who waits for the next piece would wait for ever
+        except BaseException as error:  # of any kind: without it the consumer would wait for ever
             put(None, error)
         finally:
             close = getattr(pieces, "close", None)

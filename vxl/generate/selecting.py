@@ -1,4 +1,4 @@
-"""Answering with a selector: what was watched waits, encoded, for the question that says what is read."""
+"""Answering with a selector: visual tokens are kept encoded, and each question prefills those it selects."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields

@@ -74,7 +74,7 @@ def in_order(gathered_RBNTH: Tensor, ranks: int) -> Tensor:
 
 
 class GatherRanks(torch.autograd.Function):
-    """Everybody's tensor, [R, ...]; backward sums up what everybody's use of this one's asks for."""
+    """The tensors of all ranks, [R, ...]; backward sums the gradients that all ranks have for this one's."""
 
     @staticmethod
     def forward(ctx: Any, own: Tensor, group: dist.ProcessGroup) -> Tensor:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from torch import Tensor
+from typing_extensions import override
 
 from vxl.kv.policy import Policy
 from vxl.llm.cache import Cache
@@ -25,6 +26,7 @@ class Full(Prefill):
     def __init__(self, config: FullConfig) -> None:
         super().__init__(config)
 
+    @override
     def forward(
         self,
         llm: Decoder,
@@ -34,11 +36,10 @@ class Full(Prefill):
         layout: Layout,
         draw: int = 0,
     ) -> Tensor:
-        """See `Prefill.forward`."""
         return llm(embeds_BTD, llm.step(positions_BT, document_BT=layout.document_BT))
 
+    @override
     def feed(self, llm: Decoder, policy: Policy, cache: Cache, piece: Piece) -> Tensor:
-        """See `Prefill.feed`."""
         piece = policy.before_chunk(cache, piece)
         hidden_BTD = llm.extend(
             piece.embeds_BTD,

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from vxl.llm.cache import Cache
 from vxl.llm.chunks import Chunks
@@ -23,6 +24,6 @@ class All(Relevance):
     def __init__(self, config: AllConfig) -> None:
         super().__init__(config)
 
+    @override
     def score(self, question: Question, chunks: Chunks, cache: Cache) -> Tensor:
-        """See `Relevance.score`."""
         return torch.full((cache.rows, chunks.count), torch.inf, device=chunks.chunk_BS.device)

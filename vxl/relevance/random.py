@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from vxl.llm.cache import Cache
 from vxl.llm.chunks import Chunks
@@ -27,8 +28,8 @@ class Random(Relevance):
         super().__init__(config)
         self.seed = config.seed
 
+    @override
     def score(self, question: Question, chunks: Chunks, cache: Cache) -> Tensor:
-        """See `Relevance.score`."""
         rows = []
         for tokens in question.tokens:
             seed = zlib.crc32(repr((self.seed, tokens)).encode())

@@ -15,6 +15,7 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from typing_extensions import override
 
 from vxl.errors import ConfigError, DataError
 from vxl.llm.cache import Cache
@@ -69,8 +70,8 @@ class SiglipRelevance(Relevance):
         return self.settings.weights or self.tower.weights
 
     @property
+    @override
     def sees(self) -> str:
-        """See `Relevance.sees`."""
         return f"relevance=siglip {KEY}={self.weights}"
 
     def see(self, patches_FPV: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from vxl.llm.cache import Cache
 from vxl.llm.chunks import Chunks
@@ -23,8 +24,8 @@ class Uniform(Relevance):
     def __init__(self, config: UniformConfig) -> None:
         super().__init__(config)
 
+    @override
     def score(self, question: Question, chunks: Chunks, cache: Cache) -> Tensor:
-        """See `Relevance.score`."""
         scores_C = torch.tensor([-reversed_bits(chunk) for chunk in range(chunks.count)])
         return scores_C.to(chunks.chunk_BS.device).expand(cache.rows, -1)
 

@@ -1,7 +1,7 @@
 """What stands at every position of a batch: kind, group, item, document, time.
 
-Prefill masks, cache policies, labels, the splice of visual tokens and packing all read it; nobody searches
-for token ids twice.
+Prefill masks, cache policies, labels, the splice of visual tokens and packing all read it, so that
+token ids are searched once.
 """
 
 from dataclasses import dataclass, fields

@@ -16,8 +16,7 @@ class Piece:
     valid_BT: Tensor | None = None
     """Real tokens (padding stands on the right); None = all."""
     host: Layout | None = None
-    """The layout in the host's memory, where somebody has it: reading it there makes nobody wait for a
-    device."""
+    """The layout in the host's memory, if there is a copy: reading it does not synchronise with a device."""
 
     @property
     def on_host(self) -> Layout:

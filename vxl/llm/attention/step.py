@@ -40,7 +40,8 @@ class Step:
     sin_BTH: Tensor
     backend: str = "sdpa"
     spans: tuple[Span, ...] | None = None
-    """Documents of the batch; None = every row is one causal sequence (padding behind it harms nobody)."""
+    """Documents of the batch; None = every row is one causal sequence, with padding behind it, which
+    no real token sees."""
     past: tuple[tuple[Block, ...], ...] | None = None
     """Blocks of the cache per layer, as they were when the step was made."""
     valid_BT: Tensor | None = None
@@ -53,9 +54,9 @@ class Step:
     """Which tokens are beacons, as places in the flattened [B T], int64 (vxl.llm.beacon); None = the ordinary
     weights alone run. An empty tensor keeps the beacons' weights in the graph, as all ranks must."""
     new: "Slots | None" = field(default=None, repr=False)
-    """A slot for each layer's new keys and values; None = nobody wants them."""
+    """A slot for each layer's new keys and values; None = they are not kept."""
     observed_BQ: Tensor | None = None
-    """Columns whose queries somebody wants (negative: there is none); None = nobody."""
+    """Columns whose queries are kept (negative: the row has fewer); None = none are."""
     queries: list[Tensor | None] | None = field(default=None, repr=False)
     """A slot for each layer's queries of these columns, rotated, [B, query heads, Q, H]."""
     scratch: dict[Any, Any] = field(default_factory=dict, repr=False)

@@ -2,7 +2,7 @@
 
 A token sees every column from `since` up to its own, and of the columns before `since` only those that are
 always seen (in Video-XL-2 text and timestamps). Columns are counted in the order of feeding, as
-`Block.index_BNS` does. All of it is known on the host, so that nobody waits for a device.
+`Block.index_BNS` does. All of it is known on the host, so that no step synchronises with a device.
 """
 
 from collections.abc import Sequence

@@ -60,7 +60,7 @@ class _Norm(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Any) -> Any:
         (total, weight), (of_out, of_total) = ctx.saved_tensors, gradients
         learns = ctx.needs_input_grad[2]
-        if of_out is None:  # nobody read the norm
+        if of_out is None:  # the norm was not used
             return of_total, None if ctx.add is None else of_total.to(ctx.add), None, None, None
         of_out = of_out.contiguous()
         of_total = None if of_total is None else of_total.contiguous()
