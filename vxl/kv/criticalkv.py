@@ -9,7 +9,7 @@ from vxl.errors import ConfigError
 from vxl.kv.scored.held import Held, at_least_single
 from vxl.kv.scored.ranking import best, chosen, shared
 from vxl.kv.scored.window import Shared, SharedConfig, WindowConfig, Windowed
-from vxl.llm.attention import output_weights
+from vxl.llm.attention.function import output_weights
 from vxl.llm.decoder import Decoder
 
 TILE = 4096

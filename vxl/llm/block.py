@@ -81,9 +81,6 @@ class Block:
             return self.rotated_BNSH
         return rotary.turn(self.keys_BNSH, self.positions_BNS)
 
-    turned = rotated
-    """What `rotated` was called before."""
-
 
 def choose(block: Block, keep_BNS: Tensor) -> Choice | None:
     """Turns a mask over a block's entries into a choice; None where the block loses nothing.

@@ -77,7 +77,7 @@ class Held:
     def turned_BNSH(self) -> Tensor:
         """Keys at their positions, float32 at least."""
         blocks = self.cache.layers[self.layer]
-        return self._whole([block.turned(self.cache.rotary) for block in blocks])
+        return self._whole([block.rotated(self.cache.rotary) for block in blocks])
 
     def of(self, column_BF: Tensor) -> Tensor:
         """Each entry's number of a tensor over what was fed, [B, N, S]."""
