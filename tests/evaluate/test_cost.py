@@ -4,36 +4,49 @@ import os
 import pytest
 import torch
 
-from vxl.evaluate.cost import AnswerCost, PeakMemory, summarise
+from vxl.evaluate.cost import PeakMemory, summarise
+from vxl.evaluate.work.answers import RawAnswer
 
 CPU = torch.device("cpu")
 
 
-def cost(**changes: float) -> AnswerCost:
-    values = {
-        "watch_ms": 5.0,
-        "prefill_ms": 10.0,
+def answer(failed: str | None = None, **changes: float) -> RawAnswer:
+    cost = {
+        "watch_ms": 500.0,
+        "video_ms": 500.0,
+        "video_prefill_ms": 8.0,
+        "question_ms": 2.0,
         "new_tokens": 3,
         "decode_ms": 20.0,
         "cache_bytes": 100,
         "visual_tokens": 8,
         "frames": 16,
+        "peak_bytes": 7,
+        "flops": 1e6,
     }
-    return AnswerCost(**(values | changes))
+    return RawAnswer(key="k", text="B", cost=cost | changes, failed=failed)
 
 
 def test_medians_and_the_rate_over_all_tokens() -> None:
-    costs = [cost(prefill_ms=1.0), cost(prefill_ms=2.0, new_tokens=11, decode_ms=30.0), cost(prefill_ms=90.0)]
-    found = summarise(costs, PeakMemory(CPU), 1.5)
-    assert found.prefill_ms == 2.0
+    answers = [
+        answer(question_ms=1.0),
+        answer(question_ms=2.0, new_tokens=11, decode_ms=30.0),
+        answer(question_ms=90.0, watch_ms=0.0, peak_bytes=9),
+        answer(failed="out of memory"),
+    ]
+    found = summarise(answers, "process")
+    assert found.questions == 3
+    assert found.prefill_ms == 10.0
+    assert found.first_token_ms == 502.0
     # The first token comes out of the prefill, so it is no decoded one: 2 + 10 + 2 tokens in 70 ms.
     assert math.isclose(found.decode_tokens_per_s, 14 / 0.070)
     assert found.cache_bytes == 100
-    assert found.seconds == 1.5
+    assert found.peak_memory_bytes == 9
+    assert math.isclose(found.seconds, (1000 + 93 + 70) / 1000)
 
 
 def test_answers_of_one_token_have_no_rate() -> None:
-    found = summarise([cost(new_tokens=1, decode_ms=0.0)], PeakMemory(CPU), 1.0)
+    found = summarise([answer(new_tokens=1, decode_ms=0.0)], "process")
     assert math.isnan(found.decode_tokens_per_s)
     assert found.plain()["decode_tokens_per_s"] is None
 

@@ -14,6 +14,7 @@ from vxl.errors import CheckpointError, ConfigError, DataError
 from vxl.evaluate.benchmark import Benchmark, BenchmarkConfig, numbers
 from vxl.evaluate.run import run as evaluate
 from vxl.option.build import ALLOWED
+from vxl.train.launch.cluster import HereConfig
 from vxl.video.probe import probe
 
 
@@ -76,13 +77,22 @@ def config(made: Path, **changes: Any) -> Any:
         "device": "cpu",
         "max_new_tokens": 3,
         "limit": None,
+        "weights": None,
+        "precision": "auto",
+        "blind": False,
+        "resume": True,
+        "output": None,
+        "change": [],
+        "members": None,
+        "workers": None,
+        "cluster": HereConfig(),
     }
     return SimpleNamespace(**(values | changes))
 
 
 def evaluated(made: Path, **changes: Any) -> tuple[Any, str]:
     console = Console(file=io.StringIO(), width=160)
-    report = evaluate(config(made, **changes), console)
+    (report,) = evaluate(config(made, **changes), console)
     return report, console.file.getvalue()
 
 
@@ -97,7 +107,7 @@ def test_accuracy_cost_and_answers_are_kept_in_the_run(made: Path) -> None:
     assert [answer["right"] for answer in written["answers"]] == [
         answer["parsed"] == answer["answer"] for answer in written["answers"]
     ]
-    cost = written["cost"]
+    cost = json.loads((made / "evaluate" / "three" / "cost.json").read_text())
     assert cost["questions"] == 3
     assert cost["prefill_ms"] > 0
     assert cost["cache_bytes"] > 1000
@@ -110,7 +120,7 @@ def test_accuracy_cost_and_answers_are_kept_in_the_run(made: Path) -> None:
 
 def test_the_same_questions_get_the_same_answers(made: Path) -> None:
     first, _ = evaluated(made)
-    again, _ = evaluated(made)
+    again, _ = evaluated(made, resume=False)
     assert first.graded == again.graded
     assert first.graded != evaluated(made, checkpoint="10")[0].graded
 
@@ -126,7 +136,7 @@ def test_a_video_is_watched_once_for_all_its_questions(made: Path, monkeypatch: 
         return original(self, *looks, **settings)
 
     monkeypatch.setattr(LoadedModel, "watch", counted)
-    evaluated(made)
+    evaluated(made, resume=False)
     assert watched == [[(0.0, 1.0)], [(1.0, 2.0)]]
 
 
@@ -181,14 +191,14 @@ def test_mistakes(made: Path, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="choose one of: last, 10, 20"):
         evaluated(made, checkpoint="30")
     with pytest.raises(DataError, match="city"):
-        evaluated(made, benchmark=ThreeConfig(broken=True))
+        evaluated(made, benchmark=ThreeConfig(broken=True), resume=False)
 
 
 def test_results_that_cannot_be_written(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*arguments: Any, **settings: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("vxl.evaluate.run.write_json", full)
+    monkeypatch.setattr("vxl.evaluate.keep.write_json", full)
     with pytest.raises(CheckpointError, match="can't be written: the disk is full"):
         evaluated(made)
 

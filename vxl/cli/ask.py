@@ -14,7 +14,8 @@ from vxl.checkpoint.find import find, weights_of
 from vxl.checkpoint.resolved import changed, read_config
 from vxl.cli.words import Words
 from vxl.config.compose import compose
-from vxl.data.batch.answer import format_question, parse_letter
+from vxl.data.batch.answer import format_question
+from vxl.data.batch.letter import parse_letter
 from vxl.data.sample import Question
 from vxl.errors import ConfigError, DataError
 from vxl.option.rebuild import nearest, plain

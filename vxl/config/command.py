@@ -16,6 +16,7 @@ from typing import Any
 from vxl.atomic import why_not
 from vxl.config import recipe
 from vxl.config.compose import checked, compose_yaml, config_folders, quoted, translated, with_plugins
+from vxl.config.evaluation import prepare
 from vxl.config.hydra_words import ONLY_SHOW, refuse_hydra_settings, split_flags
 from vxl.config.member import Member, Outcome, report
 from vxl.config.sweep import Sweep, is_here, plan_sweep
@@ -51,6 +52,8 @@ def command_line(name: str) -> Callable[[Main], Callable[[], None]]:
 def run_command(name: str, main: Main, arguments: Sequence[str]) -> int:
     """Carries out a command line; returns its exit status."""
     try:
+        if name == "evaluate":
+            return _run_benchmarks(main, arguments)
         return _run(name, main, [quoted(word) for word in arguments])
     except VxlError as error:
         if "debug=traceback" in arguments:
@@ -62,6 +65,17 @@ def run_command(name: str, main: Main, arguments: Sequence[str]) -> int:
         if os.environ.get("RANK", "0") == "0":
             print("\nstopped; the same command goes on from the last checkpoint", file=sys.stderr)
         return 130
+
+
+def _run_benchmarks(main: Main, arguments: Sequence[str]) -> int:
+    """Runs evaluate.py, once a benchmark; its workers repeat `sys.argv`."""
+    each = prepare(arguments)
+    for words in each:
+        if len(each) > 1:
+            print(f"\n{words[0]}", flush=True)
+        sys.argv[1:] = words
+        _run("evaluate", main, [quoted(word) for word in words])
+    return 0
 
 
 def _run(name: str, main: Main, arguments: list[str]) -> int:

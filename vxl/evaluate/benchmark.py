@@ -1,14 +1,20 @@
-"""Benchmarks: sets of multiple-choice questions about videos that a model did not learn from."""
+"""Benchmarks: questions about videos that a model did not learn from."""
 
-import abc
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-from vxl.data.clips import clips
+from vxl.data import clips
+from vxl.data.batch.letter import parse_letter
 from vxl.data.sample import Sample
 from vxl.data.source.source import Source
 from vxl.errors import DataError
+from vxl.evaluate import prompts
+from vxl.evaluate.item import Asked, BenchmarkItem
+from vxl.evaluate.metrics import Metric, micro
+from vxl.evaluate.scoring import Graded
+from vxl.generate.loaded import Look
 from vxl.option.build import build
 from vxl.option.option import Option
 from vxl.option.rebuild import rebuild
@@ -26,10 +32,11 @@ class ClipsConfig(BenchmarkConfig):
     _target_: str = "vxl.evaluate.benchmark.Clips"
 
 
-class Benchmark(abc.ABC):
+class Benchmark:
     """Questions in a fixed order, so that two evaluations can be compared question by question.
 
-    Built by `build(config, data=…, cache=…)`.
+    A benchmark of one's own overrides either `source` (samples as data options give them), or `items` and
+    `looks`. Built by `build(config, data=…, cache=…)`.
 
     Args:
         config: Its settings.
@@ -39,23 +46,148 @@ class Benchmark(abc.ABC):
 
     name: str
     """What its results are called: `evaluate/<name>.json`."""
+    max_new_tokens: int | None = None
+    """Longest answer; None for what evaluate.py says."""
+    needs_times: bool = False
+    """Whether prompts depend on when the frames are that are shown."""
+    needs_run: ClassVar[bool] = False
+    """Whether its questions depend on what the run trained on."""
 
     def __init__(self, config: BenchmarkConfig, *, data: dict[str, Any], cache: Path) -> None:
         self.config, self.data, self.cache = config, data, cache
+        self.mended: list[str] = []
+        """Defects of the authors' file that were put right, one line each."""
+        self.dropped: list[str] = []
+        """Items that were left out, with the reason."""
+        self.notes: list[str] = []
+        """What else a reader of the report should know."""
+        self._source: Source | None = None
 
-    @abc.abstractmethod
     def source(self) -> Source:
         """The samples; those without a question are left out."""
+        raise NotImplementedError(f"{type(self).__name__} overrides neither `source` nor `items` and `looks`")
 
     def kind(self, sample: Sample) -> str:
         """What sort of question it is; accuracy is reported for each."""
         return sample.source or "question"
+
+    def items(self) -> list[BenchmarkItem]:
+        """All questions, in order.
+
+        Raises:
+            DataError: There is none, or one can't be used: scores over the rest would not compare.
+        """
+        self._source = source = self.source()
+        found = []
+        for number in numbers(source, self.name):
+            sample = source.record(number)
+            question = sample.question
+            assert question is not None
+            shard, _ = source.where(number)
+            parts = [(visual.name, visual.start, visual.end) for visual in sample.visuals]
+            video = f"{shard}:{parts}"
+            found.append(
+                BenchmarkItem(
+                    key=sample.key,
+                    index=len(found),
+                    video=video,
+                    cluster=video,
+                    kind=self.kind(sample),
+                    question=question.question,
+                    options=question.options,
+                    gold=question.answer,
+                    accepted=(question.answer,),
+                    seconds=sum(visual.seconds for visual in sample.visuals),
+                    facts={"number": number},
+                )
+            )
+        return found
+
+    def looks(self, item: BenchmarkItem) -> list[Look]:
+        """What an item shows.
+
+        Raises:
+            DataError: It can't be read.
+        """
+        assert self._source is not None, "items() comes first"
+        loaded = self._source.load(item.facts["number"])
+        return [
+            Look(media, visual.kind, visual.start, visual.end, visual.name)
+            for visual, media in zip(loaded.sample.visuals, loaded.media, strict=True)
+        ]
+
+    def unit(self, item: BenchmarkItem) -> str:
+        """What is watched once for several items: those that return the same."""
+        return item.video
+
+    def missing(self, items: Sequence[BenchmarkItem]) -> list[BenchmarkItem]:
+        """Items whose video is not there."""
+        return []
+
+    def is_known_missing(self, item: BenchmarkItem) -> bool:
+        """Whether an item's video can't be had any more, by anybody."""
+        return False
+
+    def preset(self, family: str | None = None) -> str:
+        """Whose wording is used.
+
+        Args:
+            family: That of the weights, such as videoxl2.
+        """
+        return "vxl"
+
+    def ask(self, item: BenchmarkItem, preset: str, times: Sequence[float] = ()) -> Asked:
+        """The prompt of an item.
+
+        Args:
+            item: The item.
+            preset: From `preset`.
+            times: Seconds of the frames that are shown, where the benchmark needs them.
+        """
+        return prompts.vxl(item)
+
+    def grade(self, item: BenchmarkItem, text: str, prefill: str = "", *, tokens: int = 0) -> Graded:
+        """Reads and scores an answer.
+
+        Args:
+            item: What was asked.
+            text: What the model wrote.
+            prefill: How the assistant's turn began.
+            tokens: Generated ones.
+        """
+        return Graded(
+            key=item.key,
+            kind=item.kind,
+            question=item.question,
+            options=item.options,
+            answer=item.gold,
+            text=text,
+            parsed=parse_letter(text, item.options, prefill),
+            accepted=item.accepted,
+            cluster=item.cluster,
+            labels=dict(item.labels),
+            index=item.index,
+            tokens=tokens,
+        )
+
+    def metrics(self, graded: Sequence[Graded]) -> list[Metric]:
+        """The benchmark's numbers, the headline first."""
+        return [micro(graded)]
+
+    def submission(self, graded: Sequence[Graded]) -> tuple[str, str] | None:
+        """(file name, contents) of answers in the form that the authors' tools take; None: there is none."""
+        return None
+
+    def protocol(self) -> dict[str, Any]:
+        """What scores depend on besides the model: the annotations, and how answers are read."""
+        return {"benchmark": self.name}
 
 
 class Clips(Benchmark):
     """The held-out questions of data=clips: those of the run itself if it trained on clips."""
 
     name = "clips"
+    needs_run = True
 
     def __init__(self, config: ClipsConfig, *, data: dict[str, Any], cache: Path) -> None:
         super().__init__(config, data=data, cache=cache)

@@ -1,11 +1,11 @@
 """`vxl compare SWEEP`: one row per member with its config differences, final metrics and cost."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from vxl.evaluate.members import Column, Row, columns_of
+from vxl.evaluate.report import read_report
 from vxl.option.words import flatten, show
 from vxl.run.find import Run
 from vxl.statistics import Paired, Spread, paired, spread
@@ -75,7 +75,7 @@ def compare(runs: Sequence[Run]) -> Comparison:
                 status=run.status,
                 differences={_short(key): _value(key, config, run.path.name) for key in keys},
                 result=run.result or dict(run.metrics),
-                benchmarks={path.stem: json.loads(path.read_text()) for path in found},
+                benchmarks={path.stem: read_report(path) for path in found},
             )
         )
     columns = [column for column in columns_of(rows) if any(column.value(row) is not None for row in rows)]

@@ -1,28 +1,53 @@
 """The config of `python evaluate.py`."""
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from vxl.evaluate.benchmark import BenchmarkConfig
 from vxl.run.config import DebugConfig, PathsConfig
+from vxl.train.launch.cluster import ClusterConfig, HereConfig
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateConfig:
-    """`python evaluate.py`."""
+    """`python evaluate.py`.
 
-    run: str
-    """Name of a run below paths.runs, or its path."""
+    Parts that need no training may be exchanged too, as in training: `kv=snapkv kv.keep=0.25`,
+    `prefill=chunked`, `video.max_frames=64`, `selector.keep=0.5`, `llm.attention=flash`; several values make
+    several members: `kv.keep=0.5,0.25`. See docs/evaluate.md.
+    """
+
+    run: str | None = None
+    """Name of a run or of a sweep below paths.runs, or a path."""
+    weights: str | None = None
+    """A folder of weights in place of a run: vxl's own or a published one."""
     benchmark: BenchmarkConfig
     """What to ask."""
     paths: PathsConfig
     debug: DebugConfig
+    cluster: ClusterConfig = field(default_factory=HereConfig)
+    """Where workers run: here, as processes of this machine, or as SLURM tasks; they share the videos."""
+    workers: int | None = None
+    """How many; null: one a GPU of this machine, or 4 SLURM tasks."""
     checkpoint: str = "last"
-    """Which checkpoint: last, best, or a step."""
+    """Which checkpoint of a run: last, best, or a step."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
-    max_new_tokens: int = 8
-    """Longest answer, in tokens."""
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    """Of weights and arithmetic; auto: the training's on a GPU, fp32 on a CPU."""
+    max_new_tokens: int | None = None
+    """Longest answer, in tokens; null: the benchmark's own length."""
     limit: int | None = None
     """Ask only the first so many questions."""
+    blind: bool = False
+    """Ask without showing the videos: what a model knows from the questions alone."""
+    resume: bool = True
+    """Go on with answers of the same protocol that are there; false: ask all anew."""
+    output: str | None = None
+    """Folder of the results; null: `evaluate/` of the run; of a folder of weights, below paths.runs."""
+    change: list[str] = field(default_factory=list)
+    """Set by the command line: parts of the model that were changed, as typed."""
+    members: str | None = None
+    """Members of a named sweep: policies, frames or prefill (`+sweep=policies`)."""
     plugins: list[str] = field(default_factory=list)
     """Packages of your own whose parts and configs may be named."""

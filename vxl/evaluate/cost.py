@@ -12,25 +12,7 @@ from typing import Any
 
 import torch
 
-
-@dataclass(frozen=True, kw_only=True)
-class AnswerCost:
-    """One question's cost."""
-
-    watch_ms: float
-    """Decoding, vision, compression and prefill of the video; 0 where an earlier question had paid for it."""
-    prefill_ms: float
-    """Prefill of all before the first generated token: the video (shared or not) and the question."""
-    new_tokens: int
-    """Generated tokens."""
-    decode_ms: float
-    """Time between the first and the last generated token."""
-    cache_bytes: int
-    """Bytes that the cache really held at the end of the answer."""
-    visual_tokens: int
-    """Visual tokens of the video."""
-    frames: int
-    """Frames of the video that the model saw."""
+from vxl.evaluate.work.answers import RawAnswer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +21,10 @@ class Cost:
 
     questions: int
     prefill_ms: float
-    """Median per question."""
+    """Median per question of all before the first token but waiting for frames: the video's prefill (shared
+    or not) and the question's."""
+    first_token_ms: float
+    """Median per question, as if it were asked alone: decoding the video, vision, prefill, the question."""
     decode_tokens_per_s: float
     """Generated tokens after each first one / their time; nan where answers have one token."""
     cache_bytes: float
@@ -49,11 +34,14 @@ class Cost:
     peak_memory_of: str
     """`cuda` or `process`."""
     visual_tokens: float
-    """Median per video."""
+    """Median per question of its video's visual tokens."""
     frames: float
-    """Median per video."""
+    """Median per question of its video's frames."""
+    prefill_flops: float
+    """Median per question of the language model's operations before the first token: 2 a weight and token,
+    and attention over everything before (chunked prefill and dropped entries need fewer)."""
     seconds: float
-    """The whole evaluation."""
+    """Summed over all videos and questions: what one worker would have needed."""
 
     def plain(self) -> dict[str, Any]:
         """For JSON, which has no nan."""
@@ -62,22 +50,45 @@ class Cost:
         }
 
 
-def summarise(costs: Sequence[AnswerCost], memory: "PeakMemory", seconds: float) -> Cost:
-    """One line out of the costs of all answers."""
-    decoded = sum(max(0, cost.new_tokens - 1) for cost in costs)
-    decode_s = math.fsum(cost.decode_ms for cost in costs) / 1000
+def summarise(answers: Sequence[RawAnswer], of: str) -> Cost:
+    """One line out of the costs of all answers.
+
+    Args:
+        answers: With costs as `vxl.evaluate.work.answering` writes them; failed ones are left out.
+        of: What the peak is of: `cuda` or `process`.
+    """
+    costs = [answer.cost for answer in answers if answer.cost and answer.failed is None]
+    decoded = sum(max(0.0, cost["new_tokens"] - 1) for cost in costs)
+    decode_s = math.fsum(cost["decode_ms"] for cost in costs) / 1000
     median = statistics.median if costs else lambda _: math.nan
+    before = [cost["video_prefill_ms"] + cost["question_ms"] for cost in costs]
+    spent = math.fsum(cost["watch_ms"] + cost["question_ms"] + cost["decode_ms"] for cost in costs) / 1000
     return Cost(
         questions=len(costs),
-        prefill_ms=median([cost.prefill_ms for cost in costs]),
+        prefill_ms=median(before),
+        first_token_ms=median([cost["video_ms"] + cost["question_ms"] for cost in costs]),
         decode_tokens_per_s=decoded / decode_s if decoded and decode_s > 0 else math.nan,
-        cache_bytes=median([cost.cache_bytes for cost in costs]),
-        peak_memory_bytes=memory.bytes,
-        peak_memory_of=memory.of,
-        visual_tokens=median([cost.visual_tokens for cost in costs]),
-        frames=median([cost.frames for cost in costs]),
-        seconds=seconds,
+        cache_bytes=median([cost["cache_bytes"] for cost in costs]),
+        peak_memory_bytes=int(max((cost["peak_bytes"] for cost in costs), default=0)),
+        peak_memory_of=of,
+        visual_tokens=median([cost["visual_tokens"] for cost in costs]),
+        frames=median([cost["frames"] for cost in costs]),
+        prefill_flops=median([cost["flops"] for cost in costs]),
+        seconds=spent,
     )
+
+
+def prefill_flops(llm: Any, tokens: int) -> float:
+    """Operations of a language model over a sequence with plain causal attention.
+
+    Args:
+        llm: The decoder.
+        tokens: Length of the sequence.
+    """
+    weights = sum(
+        p.numel() for name, p in llm.named_parameters() if p.ndim > 1 and "embed_tokens" not in name
+    )
+    return 2.0 * weights * tokens + 2.0 * llm.layers * llm.width * tokens * tokens
 
 
 class PeakMemory:

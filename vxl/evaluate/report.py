@@ -1,24 +1,25 @@
-"""What an evaluation leaves: a table on the screen, JSON and a picture in the run directory."""
+"""What an evaluation leaves: scores as JSON and a picture in the run directory, rows for a logger.
+
+The JSON holds nothing that depends on when, where and by how many workers the questions were answered, so it
+is the same bytes for the same answers; costs are kept beside it.
+"""
 
 import json
-import math
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
-
 from vxl.atomic import whole_file, write_text
 from vxl.evaluate.cost import Cost
+from vxl.evaluate.fingerprint import Protocol
+from vxl.evaluate.metrics import Metric, grouped, label_names, majority_share, micro, position_bias
 from vxl.evaluate.scoring import Accuracy, Graded
-from vxl.units import human_size
 
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """One benchmark on one checkpoint."""
+    """One benchmark on one model under one set of policies."""
 
     benchmark: str
     run: str
@@ -26,28 +27,83 @@ class Report:
     """The checkpoint folder's name."""
     status: str
     """The run's status while it was evaluated; an unfinished run's numbers are not final."""
+    member: str = ""
+    """What was changed at evaluation; empty for the model as it was trained."""
     settings: dict[str, Any]
     """What the numbers depend on besides the checkpoint."""
+    protocol: Protocol
     overall: Accuracy
     kinds: dict[str, Accuracy]
+    metrics: list[Metric]
+    """The benchmark's own numbers, the headline first; none where only a judge could score."""
     cost: Cost
     graded: list[Graded]
+    missing: list[str] = field(default_factory=list)
+    """Keys of items whose video is not there."""
+    dropped: list[str] = field(default_factory=list)
+    mended: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+    """This command's."""
+
+    @property
+    def title(self) -> str:
+        """The run and what was changed of it."""
+        return f"{self.run} {self.member}".strip()
+
+    @property
+    def failed(self) -> list[Graded]:
+        """Items without an answer, which count as wrong."""
+        return [item for item in self.graded if item.failed is not None]
+
+    @property
+    def incomplete(self) -> str | None:
+        """`n of N` where videos were missing or failed."""
+        absent = len(self.missing) + len(self.failed)
+        whole = len(self.graded) + len(self.missing)
+        return f"{whole - absent} of {whole}" if absent else None
 
     def plain(self) -> dict[str, Any]:
         """For JSON."""
-        return {
+        labels = {
+            name: {
+                value: micro(items).estimate.plain() | {"questions": len(items)}
+                for value, items in grouped(self.graded, name).items()
+            }
+            for name in label_names(self.graded)
+            if not name.startswith("_")
+        }
+        best = majority_share(self.graded)
+        found: dict[str, Any] = {
             "benchmark": self.benchmark,
             "run": self.run,
             "checkpoint": self.checkpoint,
             "status": self.status,
+            "member": self.member,
             "settings": self.settings,
+            "protocol": self.protocol.plain(),
             "accuracy": self.overall.plain(),
+            "metrics": [metric.plain() for metric in self.metrics],
             "kinds": {kind: accuracy.plain() for kind, accuracy in self.kinds.items()},
-            "cost": self.cost.plain(),
-            "answers": [asdict(item) | {"right": item.right} for item in self.graded],
+            "labels": labels,
+            "majority_letter": None if best is None else {"letter": best[0], "share": best[1]},
+            "letters": {
+                letter: {"answered": answered, "right": gold}
+                for letter, (answered, gold) in position_bias(self.graded).items()
+            },
+            "failed": {item.key: item.failed for item in self.failed},
+            "dropped": self.dropped,
+            "mended": self.mended,
+            "notes": self.notes,
         }
+        if self.missing:
+            right = sum(item.score for item in self.graded)
+            found["missing"] = self.missing
+            found["incomplete"] = self.incomplete
+            found["accuracy_if_missing_wrong"] = right / (len(self.graded) + len(self.missing))
+        return found | {"answers": [_answer(item) for item in self.graded]}
 
-    def metrics(self) -> dict[str, float]:
+    def logged(self) -> dict[str, float]:
         """The numbers for a logger's row."""
         prefix = f"evaluate/{self.benchmark}"
         cost = {
@@ -56,13 +112,30 @@ class Report:
             if isinstance(value, int | float) and not isinstance(value, bool)
         }
         kinds = {f"{prefix}/accuracy/{kind}": accuracy.share for kind, accuracy in self.kinds.items()}
-        return {f"{prefix}/accuracy": self.overall.share, **kinds, **cost}
+        own = {f"{prefix}/{metric.name}": metric.estimate.mean for metric in self.metrics}
+        return {f"{prefix}/accuracy": self.overall.share, **own, **kinds, **cost}
 
 
 def write_json(report: Report, path: Path) -> None:
-    """Writes the report whole or not at all."""
+    """Writes the report whole or not at all, and the costs into the folder of its answers."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, json.dumps(report.plain(), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    folder = path.with_suffix("")
+    folder.mkdir(exist_ok=True)
+    write_text(folder / "cost.json", json.dumps(report.cost.plain(), indent=1) + "\n")
+
+
+def read_report(path: Path) -> dict[str, Any]:
+    """A report's JSON with its costs under `cost`, as earlier releases kept them in one file.
+
+    Args:
+        path: `evaluate/<benchmark>.json`.
+    """
+    found = json.loads(path.read_text(encoding="utf-8"))
+    beside = path.with_suffix("") / "cost.json"
+    if beside.is_file():
+        found["cost"] = json.loads(beside.read_text(encoding="utf-8"))
+    return found
 
 
 def write_figure(report: Report, path: Path) -> None:
@@ -83,53 +156,31 @@ def write_figure(report: Report, path: Path) -> None:
     axes.set_xlim(0, 1)
     axes.invert_yaxis()
     axes.set_xlabel("accuracy, 95 % interval; red: chance")
-    axes.set_title(f"{report.run} · {report.benchmark}", fontsize="medium")
+    axes.set_title(f"{report.title} · {report.benchmark}", fontsize="medium")
     with whole_file(path) as part:
         figure.savefig(part, format="png", dpi=120)
 
 
-def show(report: Report, console: Console) -> None:
-    """Prints accuracy by kind, then cost."""
-    table = Table(
-        title=escape(f"{report.benchmark} · {report.run} · {report.checkpoint}"), title_justify="left"
-    )
-    for name in ("questions", "accuracy", "95 % interval", "chance", "right", "no letter"):
-        table.add_column(name, justify="left" if name == "questions" else "right")
-    rows = list(report.kinds.items()) if len(report.kinds) > 1 else []
-    for i, (kind, accuracy) in enumerate(rows):
-        table.add_row(*_cells(kind, accuracy), end_section=i == len(rows) - 1)
-    table.add_row(*_cells("all", report.overall), style="bold")
-    console.print(table)
-    console.print(cost_table(report.cost))
-    if report.overall.total and not report.overall.beats_chance:
-        console.print("the interval holds chance: these questions do not show that the model has learned")
-
-
-def cost_table(cost: Cost) -> Table:
-    """One row of cost."""
-    table = Table(title="cost of a question (median)", title_justify="left")
-    cells = {
-        "prefill": f"{cost.prefill_ms:.1f} ms",
-        "decode": "-" if math.isnan(cost.decode_tokens_per_s) else f"{cost.decode_tokens_per_s:.1f} tokens/s",
-        "cache": human_size(cost.cache_bytes),
-        f"peak memory ({cost.peak_memory_of})": human_size(cost.peak_memory_bytes),
-        "frames": f"{cost.frames:.0f}",
-        "visual tokens": f"{cost.visual_tokens:.0f}",
-        "all questions": f"{cost.seconds:.1f} s",
+def _answer(item: Graded) -> dict[str, Any]:
+    """One answer for JSON: what was asked, what was said, what it is worth."""
+    found: dict[str, Any] = {
+        "key": item.key,
+        "cluster": item.cluster,
+        "kind": item.kind,
+        "question": item.question,
+        "options": list(item.options),
+        "answer": item.answer,
+        "text": item.text,
+        "parsed": item.parsed,
+        "right": item.right,
     }
-    for name in cells:
-        table.add_column(name, justify="right")
-    table.add_row(*cells.values())
-    return table
+    if item.given is not None:
+        found["score"] = item.given
+    if item.failed is not None:
+        found["failed"] = item.failed
+    return found
 
 
-def _cells(kind: str, accuracy: Accuracy) -> list[str]:
-    low, high = accuracy.interval
-    return [
-        escape(kind),
-        f"{100 * accuracy.share:.1f} %" if accuracy.total else "-",
-        f"{100 * low:.1f} to {100 * high:.1f} %",
-        f"{100 * accuracy.chance:.1f} %" if accuracy.total else "-",
-        f"{accuracy.right}/{accuracy.total}",
-        str(accuracy.unparsed),
-    ]
+def scores_of(answers: Sequence[dict[str, Any]]) -> dict[str, float]:
+    """Each answer's score by its key, out of a report's JSON."""
+    return {item["key"]: float(item.get("score", item["right"])) for item in answers}

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from vxl.statistics import Interval, wilson
 
@@ -18,16 +18,35 @@ class Graded:
     question: str
     options: tuple[str, ...]
     answer: str
-    """The right option's letter."""
+    """The right option's letter, or the reference of a free answer."""
     text: str
     """What the model generated."""
     parsed: str | None
-    """The letter found in it; None where there is none, which counts as wrong."""
+    """What was found in it: a letter, an interval; None where there is nothing, which counts as wrong."""
+    accepted: tuple[str, ...] = ()
+    """All letters that are right, where options are doubled; none: `answer` alone."""
+    cluster: str = ""
+    """The video; questions of one cluster are no independent evidence."""
+    labels: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """What else it is counted under."""
+    given: float | None = None
+    """Score of an answer that is more than right or wrong, such as an overlap; None for letters."""
+    index: int = 0
+    """Its place in the authors' order."""
+    failed: str | None = None
+    """Why there is no answer."""
+    tokens: int = 0
+    """Generated tokens."""
 
     @property
     def right(self) -> bool:
-        """Whether the letter found is the right one."""
-        return self.parsed == self.answer
+        """Whether the letter found is a right one."""
+        return self.parsed is not None and self.parsed in (self.accepted or (self.answer,))
+
+    @property
+    def score(self) -> float:
+        """The score: 1 for right and 0 for wrong, or the one that was given."""
+        return float(self.right) if self.given is None else self.given
 
 
 @dataclass(frozen=True)
@@ -72,11 +91,11 @@ class Accuracy:
 def accuracy(graded: Sequence[Graded]) -> Accuracy:
     """The accuracy over all questions alike (micro average)."""
     total = len(graded)
-    chance = math.fsum(1 / len(item.options) for item in graded) / total if total else math.nan
+    chances = [len(item.accepted or (item.answer,)) / len(item.options) for item in graded if item.options]
     return Accuracy(
         right=sum(item.right for item in graded),
         total=total,
-        chance=chance,
+        chance=math.fsum(chances) / total if total else math.nan,
         unparsed=sum(item.parsed is None for item in graded),
     )
 

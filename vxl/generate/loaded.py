@@ -18,6 +18,7 @@ from vxl.option.build import build
 from vxl.parts import ModelParts
 from vxl.video.load import load_image, stream_video
 from vxl.video.tiles import cut
+from vxl.video.virtual import is_virtual, stream_virtual
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -30,7 +31,7 @@ class Clip:
     """A video (or the part of it between two times) or an image to be watched."""
 
     media: Any
-    """Path, bytes, or an open binary file."""
+    """Path, bytes, an open binary file, or a video made of parts (vxl.video.virtual)."""
     kind: Literal["video", "image"] = "video"
     start: float | None = None
     """Seconds at which the part begins; None for the file's start."""
@@ -176,6 +177,11 @@ class LoadedModel:
             views_FCHW = cut(image_CHW, pixels, self.config.prompt.images)
             return Shown("image", (0.0,) * len(views_FCHW)), [views_FCHW]
         piece = self.prompt.plan.frames_per_group * self.config.prefill.groups
+        if is_virtual(look.media):
+            made = stream_virtual(
+                look.media, build(self.config.video), pixels, piece=piece, start=look.start, end=look.end
+            )
+            return Shown("video", tuple(made.seconds)), made.pieces
         stream = stream_video(
             look.media,
             build(self.config.video),

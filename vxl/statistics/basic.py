@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from statistics import NormalDist
 from typing import NamedTuple
 
 from vxl.errors import DataError
@@ -52,14 +51,12 @@ def wilson(right: int, total: int, confidence: float = 0.95) -> Interval:
         raise DataError(f"{right} right answers of {total} questions are impossible; expected 0 to {total}.")
     if total == 0:
         return Interval(0.0, 1.0)
-    z = NormalDist().inv_cdf(0.5 + confidence / 2)
-    share = right / total
-    scale = 1 + z * z / total
-    centre = (share + z * z / (2 * total)) / scale
-    half = z / scale * math.sqrt(share * (1 - share) / total + z * z / (4 * total * total))
+    from scipy.stats import binomtest  # late: half a second that commands without statistics need not wait
+
+    low, high = binomtest(right, total).proportion_ci(confidence, method="wilson")
     # At 0 and at all right the exact ends are 0 and 1; rounding would leave them at 1e-17 and 0.9999.
-    low = 0.0 if right == 0 else max(0.0, centre - half)
-    high = 1.0 if right == total else min(1.0, centre + half)
+    low = 0.0 if right == 0 else max(0.0, float(low))
+    high = 1.0 if right == total else min(1.0, float(high))
     return Interval(low, high)
 
 
@@ -96,8 +93,9 @@ def paired(first: Sequence[bool], second: Sequence[bool]) -> Paired:
         )
     first_only = sum(a and not b for a, b in zip(first, second, strict=True))
     second_only = sum(b and not a for a, b in zip(first, second, strict=True))
+    from scipy.stats import binomtest  # late: as above
+
     differing = first_only + second_only
-    tail = sum(math.comb(differing, k) for k in range(min(first_only, second_only) + 1))
-    p_value = min(1.0, 2 * tail / 2**differing)
+    p_value = float(binomtest(first_only, differing).pvalue) if differing else 1.0
     difference = (second_only - first_only) / len(first) if first else 0.0
     return Paired(first_only, second_only, difference, p_value)

@@ -1,0 +1,319 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.evaluate.benchmarks import fixtures
+from vxl.errors import ConfigError, DataError
+from vxl.evaluate.benchmarks import (
+    charades_sta,
+    egoschema,
+    longvideobench,
+    lvbench,
+    mlvu,
+    mvbench,
+    tempcompass,
+    vdc,
+    videomme,
+    videommmu,
+    vnbench,
+)
+from vxl.evaluate.benchmarks.annotations import Counts
+from vxl.evaluate.benchmarks.json import JsonConfig, JsonList
+from vxl.evaluate.benchmarks.official import Official
+from vxl.evaluate.item import BenchmarkItem
+
+
+def adapter(kind: type[Any], config: Any) -> Any:
+    return kind(config, data={}, cache=Path())
+
+
+def said_of(item: BenchmarkItem) -> str:
+    """The right answer; TempCompass has no letters for yes and no."""
+    return item.options["AB".index(item.gold)] if item.kind == "yes_no" else item.gold
+
+
+def every(root: Path) -> dict[str, Official]:
+    srt = root / "vmme" / "subtitle"
+    fixtures.write(srt / "vid0.srt", fixtures.SRT)
+    vmme = str(fixtures.videomme(root / "vmme"))
+    made = {
+        "longvideobench": (longvideobench.LongVideoBench, longvideobench.LongVideoBenchConfig),
+        "mlvu": (mlvu.Mlvu, mlvu.MlvuConfig),
+        "lvbench": (lvbench.LvBench, lvbench.LvBenchConfig),
+        "vnbench": (vnbench.VnBench, vnbench.VnBenchConfig),
+        "charades_sta": (charades_sta.CharadesSta, charades_sta.CharadesStaConfig),
+        "mvbench": (mvbench.MvBench, mvbench.MvBenchConfig),
+        "egoschema": (egoschema.EgoSchema, egoschema.EgoSchemaConfig),
+        "tempcompass": (tempcompass.TempCompass, tempcompass.TempCompassConfig),
+        "videommmu": (videommmu.VideoMmmu, videommmu.VideoMmmuConfig),
+        "vdc": (vdc.Vdc, vdc.VdcConfig),
+    }
+    found = {
+        name: adapter(kind, config(annotations=str(getattr(fixtures, name)(root / name))))
+        for name, (kind, config) in made.items()
+    }
+    found["videomme"] = adapter(videomme.VideoMme, videomme.VideoMmeConfig(annotations=vmme))
+    found["videomme_subtitles"] = adapter(
+        videomme.VideoMmeSubtitles, videomme.VideoMmeSubtitlesConfig(annotations=vmme, subtitles=str(srt))
+    )
+    return found
+
+
+def test_every_adapter_reads_asks_and_scores_its_own_golds(tmp_path: Path) -> None:
+    for name, found in every(tmp_path).items():
+        items = found.items()
+        assert [item.index for item in items] == list(range(len(items))), name
+        for preset in dict.fromkeys(("vxl", "lmms", *found.presets)):
+            asked = [
+                found.ask(item, found.preset(preset) if preset == "lmms" else preset, [0.5]) for item in items
+            ]
+            assert all(a.user for a in asked), (name, preset)
+        graded = [found.grade(item, said_of(item)) for item in items]
+        assert [g.key for g in graded] == [item.key for item in items]
+        assert all(g.right for g in graded if g.options), name
+        assert not any(found.grade(item, "").right for item in items), name
+        metrics = found.metrics(graded)
+        assert all(metric.estimate.mean == 1.0 for metric in metrics[:1] if name != "vdc"), name
+        assert found.protocol()["benchmark"] == name
+        assert found.counts is not None
+        assert found.counts.differences(Counts.of(items))  # six rows are not the real file
+
+
+def test_the_known_defects_of_mlvu(tmp_path: Path) -> None:
+    found = adapter(mlvu.Mlvu, mlvu.MlvuConfig(annotations=str(fixtures.mlvu(tmp_path))))
+    items = {item.key: item for item in found.items()}
+    assert "dev/topic_reasoning/26" not in items
+    assert found.dropped == ["7_topic_reasoning.json item 26: the row is empty"]
+    assert items["dev/needle/34"].gold == "A"
+    assert items["dev/plotQA/1"].accepted == ("A", "C")
+    assert items["dev/plotQA/0"].gold == "B"
+    assert items["dev/count/0"].options == ("1", "2", "3", "4")
+    assert len(found.mended) == 2
+    doubled = items["dev/plotQA/1"]
+    assert found.grade(doubled, "C").right
+    legacy = adapter(mlvu.Mlvu, replace(found.config, scoring="legacy"))
+    assert not legacy.grade(doubled, "A").right
+    assert legacy.grade(doubled, "C").right
+    assert not legacy.grade(items["dev/plotQA/0"], "B. blue").right
+    both = [found.grade(item, "A") for item in items.values()]
+    names = [metric.name for metric in found.metrics(both)]
+    assert names == ["M-Avg", "micro accuracy"]
+    assert "7_topic_reasoning/movie_0.mp4" in found.names_of(items["dev/topic_reasoning/0"])
+    assert "topic_reasoning/movie_0.mp4" in found.names_of(items["dev/topic_reasoning/0"])
+    generated = adapter(mlvu.Mlvu, replace(found.config, generation=True)).items()
+    assert [item.asks for item in generated[-2:]] == ["open", "open"]
+
+
+def test_lvbench_takes_options_out_of_the_question_and_knows_lost_videos(tmp_path: Path) -> None:
+    found = adapter(lvbench.LvBench, lvbench.LvBenchConfig(annotations=str(fixtures.lvbench(tmp_path))))
+    items = found.items()
+    assert items[0].question == "What does the host hold?"
+    assert items[0].options == ("a mug", "a book", "a mug", "a pen")
+    assert items[1].accepted == ("A", "C")
+    assert items[0].labels["question_type"] == ("ER", "TG")
+    assert not found.is_known_missing(items[0])
+    assert found.is_known_missing(items[-1])
+    flat = [
+        {
+            "video": "00000900",
+            "type": "tv",
+            "question": "What does the host hold?",
+            "candidates": ["(A) a mug", "(B) a book", "(C) a phone", "(D) a pen"],
+            "answer": "(B) a book",
+            "question_type": ["entity recognition"],
+            "time_reference": "03:15-03:19",
+        }
+    ] * 2
+    path = fixtures.write(tmp_path / "lvbench_clean.json", flat)
+    copies = adapter(lvbench.LvBench, lvbench.LvBenchConfig(annotations=str(path))).items()
+    assert [item.key for item in copies] == ["00000900/0", "00000900/1"]
+    assert copies[0].options[1] == "a book"
+    assert copies[0].gold == "B"
+    user = found.ask(copies[0], "videoxl2").user
+    assert "\nA. (A) a mug\nB. (B) a book\n" in user
+
+
+def test_vnbench_counts_a_video_right_only_with_all_four_tries(tmp_path: Path) -> None:
+    found = adapter(vnbench.VnBench, vnbench.VnBenchConfig(annotations=str(fixtures.vnbench(tmp_path))))
+    items = found.items()
+    assert {item.cluster for item in items} == {"v_AbC_dEf"}
+    assert {item.kind for item in items} == {"cnt_edit1", "ret_insert1"}
+    assert len(found.mended) == 1
+    graded = [found.grade(item, item.gold if n else "") for n, item in enumerate(items)]
+    values = {metric.name: metric.estimate.mean for metric in found.metrics(graded)}
+    assert values["overall (4 of 4)"] == 0.5
+    assert values["accuracy of single tries"] == 7 / 8
+    name, text = found.submission(graded)
+    lines = [json.loads(line) for line in text.splitlines()]
+    assert lines[5]["question_id"] == "v_AbC_dEf_ret_insert1_1"
+    assert lines[5]["type"] == "ret_insert2"
+    assert name == "vnbench_results.jsonl"
+    broken = json.loads((tmp_path / "VNBench-main-4try.json").read_text())
+    broken[0]["gt_option"] = "C"
+    path = fixtures.write(tmp_path / "broken.json", broken)
+    with pytest.raises(DataError, match="VideoNIAH issue 1"):
+        adapter(vnbench.VnBench, vnbench.VnBenchConfig(annotations=str(path))).items()
+
+
+def test_intervals_are_read_in_every_form_and_never_guessed() -> None:
+    read = charades_sta.parse_interval
+    assert read("The event happens in the 3.2 - 11.5 seconds.") == (3.2, 11.5)
+    assert read("from 3s to 7s") == (3.0, 7.0)
+    assert read("between 3 and 7 seconds") == (3.0, 7.0)
+    assert read("[7, 3]") == (3.0, 7.0)
+    assert read("01:05 - 01:12.5") == (65.0, 72.5)
+    assert read("It was 1 - 2, no: 4 to 9") == (4.0, 9.0)
+    assert read("Start: 4.0, end: 9.5") == (4.0, 9.5)
+    assert read("at 5 seconds") is None
+    assert read("1, 2 or 3") is None
+    assert read("-3 to 5") is None
+    assert read("") is None
+    assert charades_sta.overlap((0, 10), (5, 15)) == pytest.approx(1 / 3)
+    assert charades_sta.overlap((0, 1), (2, 3)) == 0.0
+    assert charades_sta.overlap((1, 1), (1, 1)) == 0.0
+
+
+def test_charades_prints_the_blind_row_and_counts_what_is_unparsed(tmp_path: Path) -> None:
+    place = fixtures.charades_sta(tmp_path)
+    found = adapter(charades_sta.CharadesSta, charades_sta.CharadesStaConfig(annotations=str(place)))
+    items = found.items()
+    assert items[2].question == "person sits ## down."
+    assert items[2].reference == (20.0, 31.0)
+    graded = [
+        found.grade(items[0], "3.2 - 11.5"),
+        found.grade(items[1], "?"),
+        found.grade(items[2], "20-25.5"),
+    ]
+    assert [g.score for g in graded] == [1.0, 0.0, 0.5]
+    assert graded[1].parsed is None
+    values = {metric.name: metric.estimate.mean for metric in found.metrics(graded)}
+    assert values["mIoU"] == 0.5
+    assert values["R@1 IoU 0.5"] == pytest.approx(2 / 3)
+    blind = [charades_sta.overlap((0.0, 10.0), item.reference) for item in items]
+    assert values["mIoU of [0, 10] for all"] == pytest.approx(sum(blind) / 3)
+
+
+def test_mvbench_finds_cut_clips_frames_and_single_options(tmp_path: Path) -> None:
+    place = fixtures.mvbench(tmp_path)
+    videos = tmp_path / "video"
+    for name in ("star/Charades_segment/action_sequence.mp4", "ssv2_video/action_antonym.webm"):
+        fixtures.write(videos / name, "x")
+    fixtures.write(videos / "tvqa/frames_fps3_hq/show_s01/00001.jpg", "x")
+    config = mvbench.MvBenchConfig(annotations=str(place), videos=str(tmp_path))
+    found = adapter(mvbench.MvBench, config)
+    items = {item.kind: item for item in found.items()}
+    assert found.file_of(items["action_sequence"]).name == "action_sequence.mp4"
+    assert found.part_of(items["action_sequence"]) == (None, None)
+    assert found.file_of(items["action_antonym"]).suffix == ".webm"
+    assert found.file_of(items["episodic_reasoning"]).is_dir()
+    assert found.part_of(items["episodic_reasoning"]) == (0.0, 1.0)
+    assert found.file_of(items["state_change"]) is None
+    assert items["counterfactual_inference"].options == ("They collide",)
+    official = adapter(mvbench.MvBench, replace(config, prompt="official", scoring="legacy"))
+    asked = official.ask(items["action_sequence"], "official")
+    assert asked.prefill == "Best option:("
+    assert asked.system.startswith("Carefully watch the video")
+    assert official.grade(items["action_sequence"], "").right  # as published: an empty answer is right
+
+
+def test_video_mme_with_subtitles_and_as_video_xl_2_asks(tmp_path: Path) -> None:
+    found = every(tmp_path)
+    items = found["videomme"].items()
+    assert items[0].options[0] == "One."
+    assert items[5].accepted == ("A", "D")
+    user = found["videomme"].ask(items[0], "videoxl2").user
+    assert "\n['A. One.', 'B. Two.', 'C. Three.', 'D. Four.']\n\nAnswer with the option's letter" in user
+    said = found["videomme_subtitles"]
+    items = said.items()
+    assert said.notes == ["2 of 3 videos have no subtitles"]
+    text = said.ask(items[0], "lmms", [0.5, 2.0]).user
+    assert "hello and welcome\nfirst line second line\nSelect the best answer" in text
+    assert "first line" not in said.ask(items[0], "lmms", [0.5]).user
+    assert "No subtitles available" in said.ask(items[5], "lmms", [0.5]).user
+    bare = videomme.VideoMmeSubtitles(replace(said.config, subtitles=None), data={}, cache=Path())
+    with pytest.raises(DataError, match=r"benchmark\.subtitles=FOLDER"):
+        bare.items()
+
+
+def test_longvideobench_interleaves_and_shifts_subtitles(tmp_path: Path) -> None:
+    place = fixtures.longvideobench(tmp_path)
+    config = longvideobench.LongVideoBenchConfig(
+        annotations=str(place), subtitles=str(tmp_path / "subtitles"), videos=str(tmp_path)
+    )
+    found = adapter(longvideobench.LongVideoBench, config)
+    items = found.items()
+    assert items[1].options == ("a spoon", "a pan", "a towel", "a knife")
+    assert found.needs_times
+    assert found.protocol()["subtitles"] == "listed before the question"
+    assert found.ask(items[0], "lmms", [0.5, 20.0]).user.startswith("now the salt\nand stir\nAfter the")
+    assert found.ask(items[0], "lmms", [40.0]).user.startswith("and stir\nAfter")
+    assert found.ask(items[2], "official", [0.1]).user.startswith("Question: ")
+
+
+def test_tempcompass_reads_yes_and_no_as_words(tmp_path: Path) -> None:
+    place = fixtures.tempcompass(tmp_path)
+    found = adapter(tempcompass.TempCompass, tempcompass.TempCompassConfig(annotations=str(place)))
+    items = {item.kind: item for item in found.items()}
+    assert found.grade(items["yes_no"], "No, it sleeps.").right
+    assert found.grade(items["yes_no"], "Not sure").parsed is None
+    assert found.grade(items["caption_matching"], "Caption B").right
+    assert found.grade(items["caption_matching"], "The dog sleeps.").right
+    assert found.grade(items["multi-choice"], "A. running").right
+
+
+def test_open_numbers_of_videommmu(tmp_path: Path) -> None:
+    assert videommmu.parse_open("So the answer is 1,200.50.", "1200.5") == "1,200.50"
+    assert videommmu.same("1,200.50", "1200.5")
+    assert videommmu.parse_open("thinking 3 then 4", "9") == "4"
+    assert videommmu.parse_open("", "9") is None
+    place = fixtures.videommmu(tmp_path)
+    found = adapter(videommmu.VideoMmmu, videommmu.VideoMmmuConfig(annotations=str(place)))
+    adaptation = found.items()[2]
+    assert found.grade(adaptation, "The answer is 1200.5").score == 1.0
+    assert found.names_of(adaptation)[0] == "Art/new_Art_900"
+
+
+def test_a_list_of_ones_own(tmp_path: Path) -> None:
+    rows = [
+        {"video": "a.mp4", "question": "What?", "options": ["a dog", "a cat"], "answer": "B"},
+        {"video": "a.mp4", "question": "What?", "options": ["a dog", "a cat"], "answer": 0, "kind": "pet"},
+        {"video": "b.mp4", "question": "What?", "options": [1, 2], "answer": 2},
+        {"video": "b.mp4", "question": "Who sings?", "answer": "A red bird"},
+        {"video": "b.mp4", "question": "Describe."},
+    ]
+    path = fixtures.write(tmp_path / "mine.json", rows)
+    found = adapter(JsonList, JsonConfig(json=str(path)))
+    items = found.items()
+    assert [item.gold for item in items] == ["B", "A", "B", "A red bird", ""]
+    assert found.grade(items[3], "It is a red bird!").score == 1.0
+    assert found.grade(items[3], "a redbird").score == 0.0
+    assert found.metrics([found.grade(item, "B") for item in items])[0].estimate.items == 4
+    for row, message in (
+        ({"question": "What?"}, "no 'video'"),
+        (rows[0] | {"answer": "Z"}, "none of the options"),
+        (rows[0] | {"answer": 7}, "expected 0 to 1"),
+    ):
+        with pytest.raises(DataError, match=message):
+            adapter(JsonList, JsonConfig(json=str(fixtures.write(tmp_path / "bad.json", [row])))).items()
+
+
+def test_messages_for_wrong_folders_and_broken_files(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="needs the authors' annotations: https"):
+        adapter(mlvu.Mlvu, mlvu.MlvuConfig()).items()
+    fixtures.write(tmp_path / "video" / "x.mp4", "x")
+    with pytest.raises(DataError, match="which holds: video"):
+        adapter(mlvu.Mlvu, mlvu.MlvuConfig(annotations=str(tmp_path))).items()
+    cut = fixtures.write(tmp_path / "lvb_val.json", '[{"id": "a", "question"')
+    with pytest.raises(DataError, match="cut off"):
+        adapter(
+            longvideobench.LongVideoBench, longvideobench.LongVideoBenchConfig(annotations=str(cut))
+        ).items()
+    config = mlvu.MlvuConfig(annotations="x", prompt="videoxl")
+    assert adapter(mlvu.Mlvu, config).preset() == "videoxl"
+    with pytest.raises(ConfigError, match="no such wording"):
+        adapter(egoschema.EgoSchema, egoschema.EgoSchemaConfig(prompt="official")).preset()
+    assert adapter(mlvu.Mlvu, mlvu.MlvuConfig()).preset("videoxl2") == "videoxl2"
+    assert adapter(mlvu.Mlvu, mlvu.MlvuConfig()).preset(None) == "lmms"

@@ -1,0 +1,85 @@
+"""What annotations hold: counts of complete files, golds among options, the published prompts."""
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from string import ascii_uppercase
+from typing import Any
+
+from vxl.errors import DataError
+from vxl.evaluate.item import BenchmarkItem
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What a complete annotation file holds, counted in the authors' own."""
+
+    items: int
+    videos: int | None = None
+    golds: Mapping[str, int] = field(default_factory=dict)
+    options: Mapping[int, int] = field(default_factory=dict)
+    kinds: Mapping[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, items: Sequence[BenchmarkItem]) -> "Counts":
+        """Of what was read."""
+        choices = [item for item in items if item.asks == "choice"]
+        return cls(
+            len(items),
+            len({item.video for item in items}),
+            dict(sorted(Counter(item.gold for item in choices).items())),
+            dict(sorted(Counter(len(item.options) for item in choices).items())),
+            dict(Counter(item.kind for item in items)),
+        )
+
+    def differences(self, got: "Counts") -> list[str]:
+        """Where what was read differs from this."""
+        found = []
+        for name in ("items", "videos", "golds", "options", "kinds"):
+            wanted, read = getattr(self, name), getattr(got, name)
+            if wanted and wanted != read:
+                found.append(f"{name}: expected {_shown(wanted)}, got {_shown(read)}")
+        return found
+
+
+@cache
+def strings() -> dict[str, Any]:
+    """Prompts and judges' texts of the published evaluations, byte for byte."""
+    file = Path(__file__).with_name("strings.json")
+    return json.loads(file.read_text(encoding="utf-8"))
+
+
+def gold_of(options: Sequence[str], answer: str, where: str) -> int:
+    """The number of the option whose text is the answer (blanks around it do not count).
+
+    Raises:
+        DataError: No option has that text.
+    """
+    wanted = answer.strip()
+    for number, option in enumerate(options):
+        if option.strip() == wanted:
+            return number
+    raise DataError(
+        f"{where}: the answer {answer!r} is none of the options.\n  options: {' | '.join(options)}"
+    )
+
+
+def letter_number(letter: Any, options: Sequence[str], where: str) -> int:
+    """The number of a letter's option.
+
+    Raises:
+        DataError: It is no letter of these options.
+    """
+    found = str(letter).strip().strip("().")
+    if len(found) != 1 or found not in ascii_uppercase[: len(options)]:
+        raise DataError(f"{where}: the answer {letter!r} is no letter of {len(options)} options.")
+    return ascii_uppercase.index(found)
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {count}" for name, count in value.items())
+    return str(value)

@@ -1,0 +1,158 @@
+"""A list of one's own questions, with options or open."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from string import ascii_uppercase
+from typing import Any
+
+from vxl.errors import ConfigError, DataError
+from vxl.evaluate import prompts
+from vxl.evaluate.benchmarks.annotations import gold_of
+from vxl.evaluate.benchmarks.official import Official, OfficialConfig
+from vxl.evaluate.benchmarks.tables import read_rows, texts
+from vxl.evaluate.item import Asked, BenchmarkItem, choice
+from vxl.evaluate.metrics import Metric, micro
+from vxl.evaluate.scoring import Graded
+
+EXAMPLE = '{"video": "a.mp4", "question": "What is shown?", "options": ["a dog", "a cat"], "answer": "B"}'
+
+
+@dataclass(frozen=True, kw_only=True)
+class JsonConfig(OfficialConfig):
+    """A list of one's own: a .json or .jsonl file, one object a question.
+
+    Keys: `video`, `question`, and either `options` with `answer` (a letter, a number from 0, or the option's
+    text), or an open question with `answer` as reference (right where the answer holds it as whole words), or
+    without one (answers are written, nothing is scored). Optional: `id`, `kind`, `start`, `end`, `cluster`.
+    """
+
+    _target_: str = "vxl.evaluate.benchmarks.json.JsonList"
+    json: str | None = None
+    """The file."""
+
+
+class JsonList(Official):
+    """Questions of a JSON list."""
+
+    name = "json"
+    config: JsonConfig
+    home = "a file of your own"
+    licence = "yours"
+    presets = ("lmms",)
+    max_new_tokens = 64
+
+    def __init__(self, config: JsonConfig, *, data: dict[str, Any], cache: Path) -> None:
+        super().__init__(config, data=data, cache=cache)
+
+    @property
+    def place(self) -> Path:
+        """The file, under either of its names.
+
+        Raises:
+            ConfigError: None is given.
+        """
+        given = self.config.json or self.config.annotations
+        if not given:
+            raise ConfigError(
+                "benchmark=json: which file?\n  type  benchmark.json=FILE benchmark.videos=FOLDER\n"
+                f"  a row:  {EXAMPLE}"
+            )
+        return Path(given).expanduser()
+
+    def preset(self, family: str | None = None) -> str:
+        """One's own questions are asked as vxl asks, unless said otherwise."""
+        return "vxl" if self.config.prompt == "auto" else super().preset(family)
+
+    def read(self, place: Path) -> list[BenchmarkItem]:
+        """Items of the list."""
+        return [
+            self._item(row, number, f"{place}, row {number}") for number, row in enumerate(read_rows(place))
+        ]
+
+    def _item(self, row: dict[str, Any], number: int, where: str) -> BenchmarkItem:
+        for name in ("video", "question"):
+            if not isinstance(row.get(name), str) or not row[name].strip():
+                raise DataError(f"{where}: no {name!r}.\n  got: {str(row)[:160]}\n  e.g.  {EXAMPLE}")
+        options = texts(row["options"], where) if row.get("options") else ()
+        answer = row.get("answer")
+        gold, accepted = "", ()
+        if options:
+            if answer is None:
+                raise DataError(f"{where}: options, but no answer.\n  e.g.  {EXAMPLE}")
+            gold, accepted = choice(options, _number(answer, options, where))
+        elif answer is not None:
+            gold = str(answer)
+        return BenchmarkItem(
+            key=str(row.get("id", number)),
+            index=number,
+            video=row["video"],
+            cluster=str(row.get("cluster", row["video"])),
+            kind=str(row.get("kind", "question")),
+            labels={"kind": (str(row["kind"]),)} if "kind" in row else {},
+            question=row["question"],
+            options=options,
+            gold=gold,
+            accepted=accepted,
+            asks="choice" if options else "open",
+            seconds=float(row.get("duration") or 0.0),
+            start=row.get("start"),
+            end=row.get("end"),
+        )
+
+    def file_of(self, item: BenchmarkItem) -> Path | None:
+        """Below `videos`, or beside the list where no folder is given."""
+        if not self.config.videos:
+            path = self.place.parent / item.video
+            return path if path.is_file() else None
+        return super().file_of(item)
+
+    def word(self, item: BenchmarkItem, preset: str, times: Sequence[float]) -> Asked:
+        """lmms-eval's; open questions as they are."""
+        return prompts.letter_dots(item) if item.options else Asked(item.question)
+
+    def grade(self, item: BenchmarkItem, text: str, prefill: str = "", *, tokens: int = 0) -> Graded:
+        """A letter; an open answer is right where it holds the reference's words."""
+        if item.options:
+            return super().grade(item, text, prefill, tokens=tokens)
+        words = " ".join(_words(text))
+        wanted = " ".join(_words(item.gold))
+        right = bool(wanted) and f" {wanted} " in f" {words} "
+        return Graded(
+            key=item.key,
+            kind=item.kind,
+            question=item.question,
+            options=(),
+            answer=item.gold,
+            text=text,
+            parsed=text or None,
+            given=float(right),
+            cluster=item.cluster,
+            labels=dict(item.labels),
+            index=item.index,
+            tokens=tokens,
+        )
+
+    def metrics(self, graded: Sequence[Graded]) -> list[Metric]:
+        """Over the questions that have an answer."""
+        known = [item for item in graded if item.answer]
+        return [micro(known)] if known else []
+
+
+def _number(answer: Any, options: Sequence[str], where: str) -> int:
+    """The number of the right option, from a letter, a number or a text."""
+    letters = ascii_uppercase[: len(options)]
+    if isinstance(answer, int) and not isinstance(answer, bool) and str(answer) not in options:
+        if 0 <= answer < len(options):
+            return answer
+        raise DataError(
+            f"{where}: answer {answer} of {len(options)} options; expected 0 to {len(options) - 1}."
+        )
+    text = str(answer)
+    if len(text) == 1 and text in letters and text not in options:
+        return letters.index(text)
+    return gold_of(options, text, where)
+
+
+def _words(text: str) -> list[str]:
+    return "".join(c.lower() if c.isalnum() else " " for c in text).split()

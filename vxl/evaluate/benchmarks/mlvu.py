@@ -1,0 +1,209 @@
+"""MLVU (Zhou et al. 2024, arXiv 2406.04264): seven choice tasks and two generation tasks on long videos."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from vxl.errors import DataError
+from vxl.evaluate import prompts
+from vxl.evaluate.benchmarks import legacy
+from vxl.evaluate.benchmarks.annotations import Counts, gold_of, strings
+from vxl.evaluate.benchmarks.official import Official, OfficialConfig
+from vxl.evaluate.benchmarks.tables import field, read_rows, texts
+from vxl.evaluate.item import Asked, BenchmarkItem, choice
+from vxl.evaluate.metrics import Metric, macro, micro
+from vxl.evaluate.scoring import Graded
+
+# Number and name of each dev file, and the task that papers call it.
+_DEV = {
+    "1_plotQA": "plotQA",
+    "2_needle": "needle",
+    "3_ego": "ego",
+    "4_count": "count",
+    "5_order": "order",
+    "6_anomaly_reco": "anomaly_reco",
+    "7_topic_reasoning": "topic_reasoning",
+}
+_GENERATION = {"8_sub_scene": "sub_scene", "9_summary": "summary"}
+# (file, index) -> what the authors meant; the answer given is none of the candidates (mended upstream only).
+_ALIASES = {("2_needle", 34): "Catching the drone", ("2_needle", 338): "Catching the drone"}
+_ALIAS_OF = "Catching a flying drone quadcopter"
+# (file, index) of a row without any text.
+_EMPTY = {("7_topic_reasoning", 26)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class MlvuConfig(OfficialConfig):
+    """MLVU: 2174 choice questions (dev) or 502 with six options (test) on videos of 3 minutes to 9 hours.
+
+    Data: `MLVU/MVLU` (dev, gated) and `MLVU/MLVU_Test`; CC-BY-NC-SA 4.0, research. Numbers: M-Avg is the mean
+    of the tasks' accuracies; some reports give the accuracy over all questions instead, 1 to 2 points apart:
+    both are printed. Chance: 25 % (dev), 16.7 % (test).
+    """
+
+    _target_: str = "vxl.evaluate.benchmarks.mlvu.Mlvu"
+    split: Literal["dev", "test"] = "dev"
+    """The test split has six options a question and its own videos."""
+    generation: bool = False
+    """Ask the two generation tasks too; their answers are written, and scored where there is a judge."""
+
+
+class Mlvu(Official):
+    """MLVU dev and test."""
+
+    name = "mlvu"
+    config: MlvuConfig
+    home = "https://huggingface.co/datasets/MLVU/MVLU"
+    licence = "CC-BY-NC-SA 4.0, research only, gated"
+    presets = ("lmms", "official", "videoxl", "videoxl2")
+
+    def __init__(self, config: MlvuConfig, *, data: dict[str, Any], cache: Path) -> None:
+        super().__init__(config, data=data, cache=cache)
+        if config.generation:
+            self.max_new_tokens = 512
+        elif config.split == "dev":
+            kinds = dict(zip(_DEV.values(), (539, 355, 352, 206, 259, 200, 263), strict=True))
+            self.counts = Counts(2174, 1122, kinds=kinds)
+        else:
+            self.counts = Counts(502, options={6: 502})
+
+    def read(self, place: Path) -> list[BenchmarkItem]:
+        """Items of the dev split's folder of files, or of the test split's ground truth."""
+        return self._dev(place) if self.config.split == "dev" else self._test(place)
+
+    def _dev(self, place: Path) -> list[BenchmarkItem]:
+        found: list[BenchmarkItem] = []
+        files = _DEV | (_GENERATION if self.config.generation else {})
+        for stem, task in files.items():
+            path = _file(place, f"{stem}.json")
+            for number, row in enumerate(read_rows(path)):
+                where = f"{path}, item {number}"
+                if not str(row.get("question") or "").strip() and (stem, number) in _EMPTY:
+                    self.dropped.append(f"{stem}.json item {number}: the row is empty")
+                    continue
+                make = self._choice if stem in _DEV else self._generation
+                key = f"dev/{task}/{number}"
+                found.append(make(row, task, key, len(found), where, (stem, number)))
+        return found
+
+    def _test(self, place: Path) -> list[BenchmarkItem]:
+        path = _file(place, "test_mcq_gt.json", "test-ground-truth/test_mcq_gt.json")
+        rows = list(enumerate(read_rows(path)))
+        found = []
+        for number, row in rows:
+            where = f"{path}, item {number}"
+            task = str(field(row, "question_type", where))
+            key = str(field(row, "question_id", where))
+            found.append(self._choice(row, task, key, number, where, ("test", number)))
+        if self.config.generation:
+            for name, task in (("test_ssc_gt.json", "sub_scene"), ("test_vs_gt.json", "summary")):
+                path = _file(place, name, f"test-ground-truth/{name}")
+                for number, row in enumerate(read_rows(path)):
+                    key = str(row.get("question_id") or f"test/{task}/{number}")
+                    found.append(
+                        self._generation(row, task, key, len(found), f"{path}, item {number}", ("", 0))
+                    )
+        return found
+
+    def _choice(
+        self, row: dict[str, Any], task: str, key: str, index: int, where: str, at: tuple[str, int]
+    ) -> BenchmarkItem:
+        options = texts(field(row, "candidates", where), where)
+        answer = str(field(row, "answer", where))
+        if at in _ALIASES and answer.strip() == _ALIAS_OF:
+            answer = _ALIASES[at]
+            self.mended.append(f"{at[0]}.json item {at[1]}: the answer {_ALIAS_OF!r} is meant as {answer!r}")
+        gold, accepted = choice(options, gold_of(options, answer, where))
+        if len(accepted) > 1:
+            self.mended.append(f"{at[0]}.json item {at[1]}: the answer is there twice, both count")
+        video = str(field(row, "video", where))
+        return BenchmarkItem(
+            key=key,
+            index=index,
+            video=video,
+            cluster=video,
+            kind=task,
+            labels={"task": (task,)},
+            question=str(field(row, "question", where)),
+            options=options,
+            gold=gold,
+            accepted=accepted,
+            seconds=float(row.get("duration") or 0.0),
+            facts={"file": at[0]},
+        )
+
+    def _generation(
+        self, row: dict[str, Any], task: str, key: str, index: int, where: str, at: tuple[str, int]
+    ) -> BenchmarkItem:
+        video = str(field(row, "video", where))
+        return BenchmarkItem(
+            key=key,
+            index=index,
+            video=video,
+            cluster=video,
+            kind=task,
+            labels={"task": (task,)},
+            question=str(field(row, "question", where)),
+            gold=str(row.get("answer") or ""),
+            asks="open",
+            reference=row.get("scoring_points") or [],
+            seconds=float(row.get("duration") or 0.0),
+            facts={"file": at[0]},
+        )
+
+    def names_of(self, item: BenchmarkItem) -> tuple[str, ...]:
+        """Dev videos lie in a folder a task, numbered or not; test videos are flat."""
+        folder = str(item.facts.get("file", ""))
+        plain = folder.partition("_")[2] or folder
+        return f"{folder}/{item.video}", f"{plain}/{item.video}", item.video
+
+    def word(self, item: BenchmarkItem, preset: str, times: Sequence[float]) -> Asked:
+        """The authors' system turn and bracket, lmms-eval's single turn, or Video-XL-2's."""
+        said = strings()
+        if item.asks == "open":
+            return Asked(item.question, said["mlvu.official.system_generation"])
+        options = "\n".join(prompts.bracketed(item.options))
+        if preset == "lmms":
+            return Asked(f"{item.question}\n{options}" + said["mlvu.lmms.post"])
+        if preset == "videoxl2":
+            post = "\nOnly give the best option.\n\nBest option: ("
+            return Asked(f"\n{item.question}\n{options}{post}")
+        user = f"Question: {item.question}\nOptions:\n{options}\nOnly give the best option."
+        return Asked(user, said["mlvu.official.system"], said["mlvu.official.prefill"])
+
+    def legacy(self, item: BenchmarkItem, text: str) -> str | None:
+        """The character before the first bracket."""
+        return legacy.mlvu(text)
+
+    def legacy_accepted(self, item: BenchmarkItem) -> tuple[str, ...]:
+        """Of doubled golds the published code takes the last."""
+        return (item.accepted[-1],) if item.accepted else (item.gold,)
+
+    def grade(self, item: BenchmarkItem, text: str, prefill: str = "", *, tokens: int = 0) -> Graded:
+        """A letter; generated answers wait for a judge, their score being 0 until then."""
+        graded = super().grade(item, text, prefill, tokens=tokens)
+        return graded
+
+    def metrics(self, graded: Sequence[Graded]) -> list[Metric]:
+        """M-Avg, and the accuracy over all questions that some reports give in its place."""
+        choices = [item for item in graded if item.options]
+        return [macro(choices, "M-Avg"), micro(choices, "micro accuracy")] if choices else []
+
+    def protocol(self) -> dict[str, Any]:
+        """The split and what is asked of it."""
+        return super().protocol() | {"split": self.config.split, "generation": self.config.generation}
+
+
+def _file(place: Path, *names: str) -> Path:
+    """A file of the folder, wherever of the usual places it is."""
+    tried = [place / below / name for below in ("", "json", "MLVU/json") for name in names]
+    found = next((path for path in tried if path.is_file()), None)
+    if found is None:
+        holds = ", ".join(sorted(path.name for path in place.iterdir())[:12]) if place.is_dir() else "nothing"
+        raise DataError(
+            f"benchmark=mlvu: no {names[0]} in {place}, which holds: {holds}.\n"
+            "  expected: the folder MLVU/json with 1_plotQA.json to 7_topic_reasoning.json (dev), or "
+            "test-ground-truth/ (split=test)\n  type  benchmark.annotations=MLVU/json"
+        )
+    return found

@@ -1,0 +1,146 @@
+"""Reading the authors' files: JSON, JSON lines and Parquet, with errors that say what was expected."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from vxl.errors import ConfigError, DataError
+
+VIDEO_ENDINGS = ("", ".mp4", ".MP4", ".mkv", ".webm", ".avi")
+
+
+def read_json(path: Path) -> Any:
+    """A JSON file, UTF-8 whatever the locale says.
+
+    Raises:
+        DataError: It is not there, or cut off.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: no such file.\n  {_neighbours(path)}") from error
+    except IsADirectoryError as error:
+        raise DataError(f"{path} is a folder, not a JSON file.\n  {_neighbours(path / 'x')}") from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise DataError(
+            f"{path} is no JSON: {error}.\n  it holds {path.stat().st_size} bytes; a download that was "
+            "cut off ends like this: fetch it again"
+        ) from error
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """The rows of a .json list, a .jsonl or a .parquet file.
+
+    Raises:
+        DataError: It is not there, cut off, or no table.
+        ConfigError: It is Parquet, and pyarrow is not installed.
+    """
+    if path.suffix == ".parquet":
+        return _read_parquet(path)
+    if path.suffix == ".jsonl":
+        return _read_lines(path)
+    rows = read_json(path)
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise DataError(f"{path} holds a {type(rows).__name__}; expected a list of objects, one a question.")
+    return rows
+
+
+def one_file(place: Path, names: Sequence[str]) -> Path:
+    """The annotation file: the given one, or the first of these names below a folder.
+
+    Raises:
+        DataError: There is none; the message lists what the folder holds.
+    """
+    if place.is_file():
+        return place
+    for name in names:
+        for found in (place / name, *sorted(place.glob(f"*/{name}"))):
+            if found.is_file():
+                return found
+    wanted = ", ".join(names)
+    raise DataError(
+        f"{place}: expected {wanted} there, or a file's own path.\n  {_neighbours(place / 'x')}\n"
+        "  type  benchmark.annotations=FILE"
+    )
+
+
+def field(row: dict[str, Any], name: str, where: str) -> Any:
+    """A row's value.
+
+    Raises:
+        DataError: The row has none; the message lists its keys.
+    """
+    if name not in row or row[name] is None:
+        raise DataError(f"{where}: no {name!r}.\n  got the keys: {', '.join(sorted(row)) or 'none'}")
+    return row[name]
+
+
+def texts(values: Any, where: str) -> tuple[str, ...]:
+    """Options as strings; some files hold numbers.
+
+    Raises:
+        DataError: It is no list.
+    """
+    if not isinstance(values, list | tuple):
+        raise DataError(f"{where}: options are a {type(values).__name__}; expected a list.")
+    return tuple(str(value) for value in values)
+
+
+def find_video(folder: Path, name: str) -> Path | None:
+    """A video by name: as written, with the usual endings, with any ending, or a folder of frames."""
+    place = folder / name
+    if place.is_file():
+        return place
+    stem = place.with_suffix("") if place.suffix.lower() in VIDEO_ENDINGS else place
+    for ending in VIDEO_ENDINGS[1:]:
+        other = stem.with_name(stem.name + ending)
+        if other.is_file():
+            return other
+    for found in (place, stem):
+        if found.is_dir() and any(found.glob("*.jpg")):
+            return found
+    return None
+
+
+def _read_lines(path: Path) -> list[dict[str, Any]]:
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: no such file.\n  {_neighbours(path)}") from error
+    rows = []
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise DataError(
+                f"{path}, line {number} of {len(lines)} is no JSON: {error}.\n"
+                "  a download that was cut off ends like this: fetch it again"
+            ) from error
+        if not isinstance(row, dict):
+            raise DataError(f"{path}, line {number} is a {type(row).__name__}; expected an object.")
+        rows.append(row)
+    return rows
+
+
+def _read_parquet(path: Path) -> list[dict[str, Any]]:
+    try:
+        import pyarrow.parquet  # late: an optional package
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"{path.name} is Parquet.\n  type  pip install 'vxl[parquet]'") from error
+    try:
+        return pyarrow.parquet.read_table(path).to_pylist()
+    except (OSError, pyarrow.ArrowException) as error:
+        raise DataError(f"{path} is no Parquet: {error}.\n  fetch it again") from error
+
+
+def _neighbours(path: Path) -> str:
+    """What a folder holds, for the message about a file that it does not."""
+    folder = path.parent
+    if not folder.is_dir():
+        return f"there is no folder {folder} either"
+    names = sorted(entry.name + ("/" if entry.is_dir() else "") for entry in folder.iterdir())
+    shown = ", ".join(names[:12]) + (f", … ({len(names)} in all)" if len(names) > 12 else "")
+    return f"{folder}/ holds: {shown or 'nothing'}"

@@ -1,0 +1,143 @@
+"""TempCompass (Liu et al. 2024, arXiv 2403.00476): action, direction, speed, order and change, four ways."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from string import ascii_uppercase
+from typing import Any
+
+from vxl.data.batch.letter import parse_letter
+from vxl.errors import DataError
+from vxl.evaluate.benchmarks.annotations import Counts, strings
+from vxl.evaluate.benchmarks.official import Official, OfficialConfig
+from vxl.evaluate.benchmarks.tables import field, read_json
+from vxl.evaluate.item import Asked, BenchmarkItem
+from vxl.evaluate.metrics import Metric, macro, micro
+from vxl.evaluate.scoring import Graded
+
+TASKS = ("multi-choice", "yes_no", "caption_matching", "captioning")
+_LETTERED = re.compile(r"^([A-Z])\. (.*)$")
+_LABELLED = re.compile(r"^((?:Option|Sentence|Caption) \w+): (.*)$")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TempCompassConfig(OfficialConfig):
+    """TempCompass: 5536 questions (and 2004 captions) on 410 short videos about how things change in time.
+
+    Data: `lmms-eval/TempCompass` or the repository llyx97/TempCompass, `questions/`, `videos/<id>.mp4`;
+    CC-BY-NC 4.0. Numbers: accuracy by kind of task and by aspect, through rules: an answer that fits no rule
+    is wrong and counted, where the authors ask a language model.
+    """
+
+    _target_: str = "vxl.evaluate.benchmarks.tempcompass.TempCompass"
+    captioning: bool = False
+    """Ask for the 2004 captions too: they are written, for a judge to score."""
+
+
+class TempCompass(Official):
+    """TempCompass, without a judge."""
+
+    name = "tempcompass"
+    config: TempCompassConfig
+    home = "https://github.com/llyx97/TempCompass"
+    licence = "CC-BY-NC 4.0"
+    presets = ("lmms", "official")
+
+    def __init__(self, config: TempCompassConfig, *, data: dict[str, Any], cache: Path) -> None:
+        super().__init__(config, data=data, cache=cache)
+        kinds = dict(zip(TASKS, (1580, 2453, 1503, 2004), strict=True))
+        if not config.captioning:
+            kinds.pop("captioning")
+        self.counts = Counts(sum(kinds.values()), 410, kinds=kinds)
+        if config.captioning:
+            self.max_new_tokens = 256
+
+    def read(self, place: Path) -> list[BenchmarkItem]:
+        """Items of questions/<task>.json."""
+        folder = place / "questions" if (place / "questions").is_dir() else place
+        found: list[BenchmarkItem] = []
+        for task in TASKS[: 4 if self.config.captioning else 3]:
+            path = folder / f"{task}.json"
+            for video, aspects in read_json(path).items():
+                for aspect, rows in aspects.items():
+                    for number, row in enumerate(rows):
+                        key = f"{task}/{video}/{aspect}/{number}"
+                        found.append(self._item(row, key, task, video, aspect, len(found), f"{path}, {key}"))
+        return found
+
+    def _item(
+        self, row: dict[str, Any], key: str, task: str, video: str, aspect: str, index: int, where: str
+    ) -> BenchmarkItem:
+        text, answer = str(field(row, "question", where)), str(row.get("answer") or "")
+        question, options, labels = split_options(text, task)
+        gold = ""
+        if task != "captioning":
+            forms = [(f"{a}. {b}", f"{a}: {b}", a, b) for a, b in zip(labels, options, strict=True)]
+            right = [number for number, form in enumerate(forms) if answer in form]
+            if not right:
+                raise DataError(f"{where}: the answer {answer!r} is none of the options of {text!r}.")
+            gold = ascii_uppercase[right[0]]
+        return BenchmarkItem(
+            key=key,
+            index=index,
+            video=video,
+            cluster=video,
+            kind=task,
+            labels={"task": (task,), "aspect": (aspect,)},
+            question=question,
+            options=options,
+            gold=gold,
+            accepted=(gold,),
+            asks="caption" if task == "captioning" else "choice",
+            facts={"text": text, "labels": labels},
+        )
+
+    def names_of(self, item: BenchmarkItem) -> tuple[str, ...]:
+        """`videos` may be the released folder or the one above it."""
+        return item.video, f"videos/{item.video}"
+
+    def ask(self, item: BenchmarkItem, preset: str, times: Sequence[float] = ()) -> Asked:
+        """The question as the file has it and the task's instruction: the authors' wording, vxl's too."""
+        return Asked(item.facts["text"] + strings()["tempcompass.post"][item.kind])
+
+    def grade(self, item: BenchmarkItem, text: str, prefill: str = "", *, tokens: int = 0) -> Graded:
+        """By rules: yes or no as a word, a label or a text, else the rule of all benchmarks."""
+        graded = super().grade(item, text, prefill, tokens=tokens)
+        parsed = graded.parsed
+        if item.kind == "yes_no":
+            said = re.match(r"\W*(yes|no)\b", text.rpartition("</think>")[2].lower())
+            parsed = None if said is None else "AB"[said.group(1) == "no"]
+        elif item.kind == "caption_matching" and parsed is None:
+            parsed = _by_label(text, item.facts["labels"])
+        elif item.asks == "caption":
+            return replace(graded, given=0.0, parsed=None)
+        return replace(graded, parsed=parsed)
+
+    def metrics(self, graded: Sequence[Graded]) -> list[Metric]:
+        """The mean of the kinds of task, each of them, and the accuracy over all questions."""
+        choices = [item for item in graded if item.options]
+        kinds = dict.fromkeys(item.kind for item in choices)
+        parts = [micro([item for item in choices if item.kind == kind], kind) for kind in kinds]
+        return [macro(choices, "mean of tasks"), *parts, micro(choices, "micro accuracy")] if choices else []
+
+
+def split_options(text: str, task: str) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
+    """(question, options, their labels) of a text whose last lines are options; yes and no for yes_no."""
+    if task == "captioning":
+        return text, (), ()
+    if task == "yes_no":
+        return text, ("yes", "no"), ("A", "B")
+    pattern = _LETTERED if task == "multi-choice" else _LABELLED
+    lines = text.split("\n")
+    found = [(n, match) for n, line in enumerate(lines) if (match := pattern.match(line))]
+    if not found:
+        return text, (), ()
+    question = "\n".join(lines[: found[0][0]])
+    return question, tuple(match.group(2) for _, match in found), tuple(match.group(1) for _, match in found)
+
+
+def _by_label(text: str, labels: Sequence[str]) -> str | None:
+    """`Caption B: …` or the label alone."""
+    said = [n for n, label in enumerate(labels) if re.search(rf"\b{re.escape(label)}\b", text)]
+    return ascii_uppercase[said[0]] if len(said) == 1 else parse_letter(text, labels)

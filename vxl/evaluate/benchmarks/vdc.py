@@ -1,0 +1,106 @@
+"""VDC (Chai et al. 2024, arXiv 2410.03051): dense captions, judged by questions about them."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from vxl.evaluate.benchmarks.annotations import Counts, strings
+from vxl.evaluate.benchmarks.official import Official, OfficialConfig
+from vxl.evaluate.benchmarks.tables import field, one_file, read_rows
+from vxl.evaluate.item import Asked, BenchmarkItem
+from vxl.evaluate.metrics import Metric
+from vxl.evaluate.scoring import Graded
+
+
+@dataclass(frozen=True, kw_only=True)
+class VdcConfig(OfficialConfig):
+    """VDC: captions of 1027 videos, of five kinds.
+
+    Data: `wchai/lmms_VDC_test`, Parquet or JSON rows of `video_name, caption, qa_list`. Numbers need a judge
+    (a language model answers each question from the caption, and is judged): they depend on it, and are not
+    comparable across judges. Without one the captions are written, and nothing is scored.
+    """
+
+    _target_: str = "vxl.evaluate.benchmarks.vdc.Vdc"
+    kind: Literal["detailed", "short", "background", "main_object", "camera"] = "detailed"
+    """What captions are about."""
+
+
+class Vdc(Official):
+    """VDC: writes captions."""
+
+    name = "vdc"
+    config: VdcConfig
+    home = "https://huggingface.co/datasets/wchai/lmms_VDC_test"
+    licence = "research"
+    presets = ("lmms",)
+    max_new_tokens = 512
+    counts = Counts(1027, 1027)
+
+    def __init__(self, config: VdcConfig, *, data: dict[str, Any], cache: Path) -> None:
+        super().__init__(config, data=data, cache=cache)
+
+    def read(self, place: Path) -> list[BenchmarkItem]:
+        """Items of one kind's file."""
+        kind = self.config.kind
+        path = one_file(place, (f"{kind}.json", f"{kind}.jsonl", f"{kind}/test-00000-of-00001.parquet"))
+        found = []
+        for number, row in enumerate(read_rows(path)):
+            where = f"{path}, row {number}"
+            video = str(field(row, "video_name", where))
+            found.append(
+                BenchmarkItem(
+                    key=f"{kind}/{video}",
+                    index=number,
+                    video=video,
+                    cluster=video,
+                    kind=kind,
+                    question=self._prompt(video),
+                    gold=str(field(row, "caption", where)),
+                    asks="caption",
+                    reference=row.get("qa_list") or [],
+                )
+            )
+        return found
+
+    def _prompt(self, video: str) -> str:
+        """One of the published wordings, which lmms-eval draws at random, fixed by the video's name."""
+        wordings = strings()[f"vdc.{self.config.kind}"]
+        number = int.from_bytes(hashlib.sha256(video.encode()).digest()[:4], "big")
+        return wordings[number % len(wordings)]
+
+    def ask(self, item: BenchmarkItem, preset: str, times: Sequence[float] = ()) -> Asked:
+        """The wording alone."""
+        return Asked(item.question)
+
+    def grade(self, item: BenchmarkItem, text: str, prefill: str = "", *, tokens: int = 0) -> Graded:
+        """Kept as it is: only a judge could score it."""
+        return Graded(
+            key=item.key,
+            kind=item.kind,
+            question=item.question,
+            options=(),
+            answer=item.gold,
+            text=text,
+            parsed=text or None,
+            given=0.0,
+            cluster=item.cluster,
+            index=item.index,
+            tokens=tokens,
+        )
+
+    def metrics(self, graded: Sequence[Graded]) -> list[Metric]:
+        """None without a judge."""
+        return []
+
+    def submission(self, graded: Sequence[Graded]) -> tuple[str, str] | None:
+        """`{video_name: caption}`."""
+        found = {item.key.partition("/")[2]: item.text for item in graded}
+        return f"vdc_{self.config.kind}.json", json.dumps(found, indent=1, ensure_ascii=False) + "\n"
+
+    def protocol(self) -> dict[str, Any]:
+        """The kind of caption."""
+        return super().protocol() | {"kind": self.config.kind}

@@ -1,0 +1,297 @@
+"""One benchmark on one model: what is to be asked, answered under each member's parts, and reported."""
+
+import os
+import socket
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from vxl.atomic import why_not
+from vxl.errors import CheckpointError, ConfigError, DataError
+from vxl.evaluate.benchmark import Benchmark
+from vxl.evaluate.config import EvaluateConfig
+from vxl.evaluate.cost import summarise
+from vxl.evaluate.fingerprint import Protocol, hash_checkpoint
+from vxl.evaluate.item import BenchmarkItem
+from vxl.evaluate.keep import keep
+from vxl.evaluate.report import Report
+from vxl.evaluate.scoring import Graded, accuracy, by
+from vxl.evaluate.screen import show
+from vxl.evaluate.subjects import Subject, computing, load_subject, members_of, settings
+from vxl.evaluate.work.answering import Member, Questioner
+from vxl.evaluate.work.answers import RawAnswer, read_answers, set_aside
+from vxl.evaluate.work.changes import label
+from vxl.evaluate.work.variants import variant
+from vxl.evaluate.work.workers import WORKER
+from vxl.option.build import build
+
+
+@dataclass
+class Pending:
+    """A member before its model is loaded."""
+
+    change: tuple[str, ...]
+    name: str
+    path: Path
+    """Its report: `evaluate/<benchmark>.json`."""
+    protocol: Protocol
+    failure: str | None = None
+
+    @property
+    def work(self) -> Path:
+        """Folder of its raw answers."""
+        return self.path.with_suffix("")
+
+    @property
+    def reload(self) -> tuple[str, ...]:
+        """Changes that need the weights loaded anew."""
+        return tuple(word for word in self.change if word.startswith("llm."))
+
+
+class Evaluation:
+    """One benchmark on one model, with all changes of it that are asked for.
+
+    Args:
+        config: The command's.
+        subject: The model.
+        console: Where to print.
+    """
+
+    def __init__(self, config: EvaluateConfig, subject: Subject, console: Console) -> None:
+        self.config, self.subject, self.console = config, subject, console
+        data = subject.values.get("data") or {}
+        self.benchmark: Benchmark = build(config.benchmark, data=data, cache=Path(config.paths.cache))
+        self.began = time.monotonic()
+
+    def reports(self, failures: list[tuple[str, str]]) -> list[Report]:
+        """Answers what is not answered yet, and reports every member.
+
+        Args:
+            failures: Members that can't be built are added, with the reason, where others go on.
+        """
+        changes = members_of(self.subject, self.config)
+        items, missing = self._items()
+        preset = self.benchmark.preset(self.subject.family)
+        pending: list[Pending] = []
+        for change in changes:
+            try:
+                pending.append(self._pending(change, preset, items))
+            except ConfigError as error:
+                if len(changes) == 1:
+                    raise
+                failures.append((label(change), str(error).splitlines()[0]))
+        self._prepare(pending)
+        self._answer(pending, items, preset, failures, alone=len(changes) == 1)
+        if os.environ.get(WORKER):
+            return []
+        found = []
+        for one in pending:
+            if one.failure is None:
+                found.append(self._report(one, items, missing))
+                if len(changes) == 1:
+                    show(found[-1], self.console)
+                keep(found[-1], one.path, self.benchmark, self.subject, self.console)
+        return found
+
+    def _items(self) -> tuple[list[BenchmarkItem], list[BenchmarkItem]]:
+        """(items to ask, items whose video is not there), before any model is loaded."""
+        items = self.benchmark.items()[: self.config.limit]
+        missing = [] if self.config.blind else self.benchmark.missing(items)
+        skip = getattr(self.config.benchmark, "missing", "error") == "skip"
+        if missing and (not skip or len(missing) == len(items)):
+            raise DataError(missing_message(self.benchmark, missing, items))
+        gone = {item.key for item in missing}
+        return [item for item in items if item.key not in gone], missing
+
+    def _pending(self, change: tuple[str, ...], preset: str, items: Sequence[BenchmarkItem]) -> "Pending":
+        """A member with its protocol, which needs no weights."""
+        values = settings(self.subject, change)
+        first = items[0]
+        wording = self.benchmark.ask(first, preset, [0.0])
+        parts = ("video", "vision", "compressor", "selector", "llm", "prefill", "kv", "relevance", "prompt")
+        answering = {
+            "checkpoint": hash_checkpoint(self.subject.folder),
+            "parts": {part: values.get(part) for part in parts},
+            "preset": preset,
+            "first_prompt": list(wording),
+            "generation": {"greedy": True, "max_new_tokens": self.longest},
+            "blind": self.config.blind,
+            **computing(self.config),
+            **{k: v for k, v in self.benchmark.protocol().items() if k != "scoring"},
+        }
+        scoring = {
+            "parser": self.benchmark.protocol().get("scoring", "correct"),
+            "items": len(items),
+            "dropped": self.benchmark.dropped,
+            "mended": self.benchmark.mended,
+        }
+        name = label(change)
+        place = self.subject.place / name if name else self.subject.place
+        stem = self.benchmark.name + (".blind" if self.config.blind else "")
+        return Pending(change, name, place / f"{stem}.json", Protocol(answering, scoring))
+
+    @property
+    def longest(self) -> int:
+        """Longest answer, in tokens."""
+        return self.config.max_new_tokens or self.benchmark.max_new_tokens or 8
+
+    def _prepare(self, pending: Sequence["Pending"]) -> None:
+        """Makes sure that results can be written, and puts answers of other protocols aside.
+
+        Raises:
+            CheckpointError: They can't be written.
+        """
+        for one in pending:
+            try:
+                one.work.mkdir(parents=True, exist_ok=True)
+                probe = one.work / f".writable.{os.getpid()}"
+                probe.write_text("")
+                probe.unlink()
+                if os.environ.get(WORKER):
+                    continue
+                moved = set_aside(one.work, one.protocol.fingerprint, anew=not self.config.resume)
+            except OSError as error:
+                reason = why_not(error)
+                raise CheckpointError(
+                    f"{one.work} can't be written: {reason}\n  or:  output=FOLDER"
+                ) from error
+            if moved:
+                self.console.print(
+                    f"{one.work}: answers of another protocol ({', '.join(m[:8] for m in moved)}) were put "
+                    "aside; they are kept",
+                    markup=False,
+                )
+
+    def _answer(
+        self,
+        pending: Sequence["Pending"],
+        items: Sequence[BenchmarkItem],
+        preset: str,
+        failures: list[tuple[str, str]],
+        *,
+        alone: bool,
+    ) -> None:
+        """Loads the model only where answers are lacking, once for all members that can share it."""
+        keys = {item.key for item in items}
+        open_ones = [one for one in pending if keys - read_answers(one.work, one.protocol.fingerprint).keys()]
+        reloads = dict.fromkeys(one.reload for one in open_ones)
+        for reload in reloads:
+            base = load_subject(self.subject, self.config, reload)
+            members = []
+            for one in [one for one in open_ones if one.reload == reload]:
+                try:
+                    loaded = variant(base, [word for word in one.change if word not in reload])
+                except ConfigError as error:
+                    if alone:
+                        raise
+                    one.failure = str(error).splitlines()[0]
+                    failures.append((one.name, one.failure))
+                    continue
+                members.append(Member(one.name, one.path.parent, loaded, one.protocol, one.work))
+            if members:
+                self._watch(members, items, preset)
+            del base, members
+
+    def _watch(self, members: list[Member], items: Sequence[BenchmarkItem], preset: str) -> None:
+        """Runs the questioner under a bar over videos."""
+        questioner = Questioner(
+            self.benchmark,
+            items,
+            members,
+            preset=preset,
+            most=self.longest,
+            worker=f"{socket.gethostname()}-{os.getpid()}",
+            blind=self.config.blind,
+            skip=getattr(self.config.benchmark, "missing", "error") == "skip",
+        )
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[right]}"),
+            TimeRemainingColumn(),
+        )
+        console = self.console
+        total = len(questioner.units)
+        every = max(1, total // 4)  # a file or a SLURM log gets a line now and then instead of a bar
+        scores: list[float] = []
+        with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+            bar = progress.add_task("videos", total=total, right="")
+            for count, seen in enumerate(questioner.run(), 1):
+                scores += [self.benchmark.grade(item, raw.text).score for _, item, raw in seen.last]
+                state = f"{100 * sum(scores) / len(scores):.1f} % right" if scores else ""
+                progress.update(bar, completed=seen.videos, right=state)
+                if not console.is_terminal and (count % every == 0 or seen.videos == total):
+                    line = f"video {seen.videos} of {total} · {len(scores)} answers · {state}"
+                    console.print(line, markup=False, highlight=False)
+
+    def _report(
+        self, one: "Pending", items: Sequence[BenchmarkItem], missing: Sequence[BenchmarkItem]
+    ) -> Report:
+        """Reads, scores and sums up the raw answers on disk."""
+        raw = read_answers(one.work, one.protocol.fingerprint)
+        preset = self.benchmark.preset(self.subject.family)
+        graded = list(self._graded(items, raw, preset))
+        return Report(
+            benchmark=one.path.stem,
+            run=self.subject.name,
+            checkpoint=self.subject.folder.name,
+            status=self.subject.status,
+            member=one.name,
+            settings={
+                "max_new_tokens": self.longest,
+                "limit": self.config.limit,
+                "preset": preset,
+                "scoring": one.protocol.scoring["parser"],
+                "changes": list(one.change),
+                **computing(self.config),
+            },
+            protocol=one.protocol,
+            overall=accuracy(graded),
+            kinds=by(graded, lambda item: item.kind),
+            metrics=self.benchmark.metrics(graded) if any(g.answer for g in graded) else [],
+            cost=summarise(
+                [raw[item.key] for item in items],
+                "cuda" if computing(self.config)["device"] == "cuda" else "process",
+            ),
+            graded=graded,
+            missing=[item.key for item in missing],
+            dropped=list(self.benchmark.dropped),
+            mended=list(self.benchmark.mended),
+            notes=list(self.benchmark.notes),
+            seconds=time.monotonic() - self.began,
+        )
+
+    def _graded(
+        self, items: Sequence[BenchmarkItem], raw: dict[str, RawAnswer], preset: str
+    ) -> Iterator[Graded]:
+        for item in items:
+            answer = raw[item.key]
+            needs = self.benchmark.needs_times
+            prefill = "" if needs else self.benchmark.ask(item, preset).prefill
+            graded = self.benchmark.grade(item, answer.text, prefill, tokens=answer.tokens)
+            if answer.failed is not None:
+                graded = replace(graded, parsed=None, failed=answer.failed, given=graded.given and 0.0)
+            yield graded
+
+
+def missing_message(
+    benchmark: Benchmark, missing: Sequence[BenchmarkItem], items: Sequence[BenchmarkItem]
+) -> str:
+    """All missing videos at once, those that can't be had any more apart."""
+    lost = sorted({item.video for item in missing if benchmark.is_known_missing(item)})
+    absent = sorted({item.video for item in missing if not benchmark.is_known_missing(item)})
+    videos = len({item.video for item in items})
+    lines = [f"benchmark={benchmark.name}: {len(lost) + len(absent)} of {videos} videos are not there."]
+    if absent:
+        shown = ", ".join(absent[:12]) + (f", … ({len(absent)} in all)" if len(absent) > 12 else "")
+        lines.append(f"  missing: {shown}")
+    if lost:
+        lines.append(f"  known to be lost for everybody: {', '.join(lost[:12])}")
+    lines.append(f"  looked in: {getattr(benchmark.config, 'videos', None)}")
+    lines.append("  score the rest, and say so:  benchmark.missing=skip")
+    return "\n".join(lines)

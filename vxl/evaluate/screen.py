@@ -1,0 +1,162 @@
+"""How results read on a screen, at 80 columns and at 160."""
+
+import math
+from collections.abc import Sequence
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from vxl.evaluate.cost import Cost
+from vxl.evaluate.metrics import Metric, grouped, label_names, micro
+from vxl.evaluate.report import Report
+from vxl.evaluate.scoring import Accuracy
+from vxl.units import human_size, percent
+
+_LONG = 12
+"""More values of a label than this are left to the JSON."""
+
+
+def show(report: Report, console: Console) -> None:
+    """Prints accuracy by kind, what the headline is worth, then cost."""
+    checkpoint = "" if report.checkpoint in report.run else f" · {report.checkpoint}"
+    title = escape(f"{report.benchmark} · {report.title}{checkpoint}")
+    if report.incomplete is not None:
+        title += f" · [red]incomplete ({report.incomplete})[/]"
+    if report.overall.total and any(item.options for item in report.graded):
+        console.print(_kinds(report, title))
+    else:
+        console.print(title, highlight=False)
+    for line in metric_lines(report.metrics):
+        console.print(line, markup=False, highlight=False)
+    for table in _labels(report):
+        console.print(table)
+    console.print(cost_table(report.cost, console.width))
+    for line in _remarks(report):
+        console.print(line, markup=False, highlight=False)
+
+
+def metric_lines(metrics: Sequence[Metric]) -> list[str]:
+    """`accuracy 66.37 ± 1.80 % (95 %, 2700 items of 900 videos, design effect 1.02)`, a line a metric."""
+    lines = []
+    for metric in metrics:
+        found = metric.estimate
+        unit = " %" if metric.scale == 100 else ""
+        value = f"{metric.name} {metric.scale * found.mean:.2f}{unit}"
+        if found.interval is None:
+            worth = f"too few videos ({found.clusters}) for an interval"
+        else:
+            low, high = (metric.scale * end for end in found.interval)
+            worth = f"95 %: {low:.2f} to {high:.2f}"
+            if found.design_effect is not None:
+                worth += f", design effect {found.design_effect:.2f}"
+        lines.append(f"{value}  ({worth}; {found.items} items of {found.clusters} videos)")
+    return lines
+
+
+def cost_table(cost: Cost, width: int) -> Table:
+    """Cost as one row, or as two columns where a row would not fit."""
+    cells = {
+        "prefill": _milliseconds(cost.prefill_ms),
+        "first token": _milliseconds(cost.first_token_ms),
+        "decode": "-" if math.isnan(cost.decode_tokens_per_s) else f"{cost.decode_tokens_per_s:.1f} tokens/s",
+        "cache": _size(cost.cache_bytes),
+        f"peak memory ({cost.peak_memory_of})": _size(cost.peak_memory_bytes),
+        "frames": _count(cost.frames),
+        "visual tokens": _count(cost.visual_tokens),
+        "FLOPs": "-" if math.isnan(cost.prefill_flops) else f"{cost.prefill_flops:.3g}",
+        "all questions": f"{cost.seconds:.1f} s",
+    }
+    title = "cost of a question (median)"
+    if width >= 3 * len(cells) + sum(max(len(name), len(cell)) for name, cell in cells.items()) + 1:
+        table = Table(title=title, title_justify="left")
+        for name in cells:
+            table.add_column(name, justify="right")
+        table.add_row(*cells.values())
+        return table
+    table = Table(title=title, title_justify="left", box=box.SIMPLE, show_header=False, pad_edge=False)
+    for _ in range(2):
+        table.add_column(no_wrap=True)
+        table.add_column(no_wrap=True, justify="right")
+    pairs = list(cells.items())
+    half = (len(pairs) + 1) // 2
+    for number in range(half):
+        right = pairs[half + number] if half + number < len(pairs) else ("", "")
+        table.add_row(*pairs[number], *right)
+    return table
+
+
+def _kinds(report: Report, title: str) -> Table:
+    """Accuracy by kind with Wilson's intervals."""
+    table = Table(title=title, title_justify="left")
+    for name in ("questions", "accuracy", "95 % interval", "chance", "right", "no letter"):
+        table.add_column(
+            name, justify="left" if name == "questions" else "right", no_wrap=name != "questions"
+        )
+    rows = list(report.kinds.items()) if len(report.kinds) > 1 else []
+    for i, (kind, accuracy) in enumerate(rows):
+        table.add_row(*_cells(kind, accuracy), end_section=i == len(rows) - 1)
+    table.add_row(*_cells("all", report.overall), style="bold")
+    return table
+
+
+def _labels(report: Report) -> list[Table]:
+    """A table for each further label, its values with clustered intervals."""
+    tables = []
+    for name in label_names(report.graded):
+        groups = grouped(report.graded, name)
+        if name.startswith("_") or not 1 < len(groups) <= _LONG or list(groups) == sorted(report.kinds):
+            continue
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+        for column in (name, "score", "95 %, by video", "items"):
+            table.add_column(column, justify="left" if column == name else "right", no_wrap=True)
+        for value, items in groups.items():
+            found = micro(items).estimate
+            interval = "too few videos"
+            if found.interval is not None:
+                interval = f"{100 * found.interval.low:.1f} to {100 * found.interval.high:.1f} %"
+            table.add_row(escape(value), percent(found.mean), interval, str(found.items))
+        tables.append(table)
+    return tables
+
+
+def _remarks(report: Report) -> list[str]:
+    """What a reader should know before believing the number."""
+    lines = []
+    if report.overall.total and not report.overall.beats_chance and report.overall.chance:
+        lines.append("the interval holds chance: these questions do not show that the model has learned")
+    if report.missing:
+        lines.append(f"{len(report.missing)} items left out: their videos are missing")
+    if report.failed:
+        lines.append(f"{len(report.failed)} items failed and count as wrong, e.g. {report.failed[0].failed}")
+    for name, entries in (("dropped", report.dropped), ("mended", report.mended)):
+        if entries:
+            lines.append(f"{name}: {len(entries)} items with known defects, e.g. {entries[0]}")
+    lines += report.notes
+    lines.append(f"protocol {report.protocol.short}: compare only with results of the same")
+    return lines
+
+
+def _cells(kind: str, accuracy: Accuracy) -> list[str]:
+    low, high = accuracy.interval
+    return [
+        escape(kind),
+        f"{100 * accuracy.share:.1f} %" if accuracy.total else "-",
+        f"{100 * low:.1f} to {100 * high:.1f} %",
+        f"{100 * accuracy.chance:.1f} %" if accuracy.total else "-",
+        f"{accuracy.right}/{accuracy.total}",
+        str(accuracy.unparsed),
+    ]
+
+
+def _milliseconds(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.1f} ms"
+
+
+def _size(value: float) -> str:
+    return "-" if math.isnan(value) else human_size(value)
+
+
+def _count(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.0f}"

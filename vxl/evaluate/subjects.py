@@ -1,0 +1,163 @@
+"""Which trained models one command evaluates: a run, the members of a sweep, or a folder of weights."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vxl.checkpoint.find import find, weights_of
+from vxl.checkpoint.load import load, pick_device
+from vxl.checkpoint.resolved import changed, model_parts, read_config
+from vxl.checkpoint.source import is_weights, open_weights
+from vxl.errors import CheckpointError, ConfigError
+from vxl.evaluate.config import EvaluateConfig
+from vxl.evaluate.work.changes import expand, refuse_trained, sweep
+from vxl.generate.loaded import Loaded
+from vxl.run.find import Run, find_members, find_run
+
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One trained model."""
+
+    name: str
+    folder: Path
+    """Its weights: a checkpoint folder, or a folder of weights."""
+    place: Path
+    """Folder of its results."""
+    values: Mapping[str, Any]
+    """Its resolved config."""
+    status: str = "finished"
+    run: Run | None = None
+    family: str | None = None
+    """Of published weights: the model whose wording they know."""
+
+    @property
+    def note(self) -> str | None:
+        """What to say of a run that is not finished."""
+        if self.run is None or self.status == "finished":
+            return None
+        steps = f" of {self.run.steps}" if self.run.steps else ""
+        where = f"{self.status}, step {self.run.step}{steps}"
+        return f"{self.name} is not finished ({where}): evaluating {self.folder.name}"
+
+
+def subjects(config: EvaluateConfig) -> list[Subject]:
+    """The models that `run=` or `weights=` name.
+
+    Raises:
+        ConfigError: Neither or both are given, or there is no such run.
+        CheckpointError: None of them has such a checkpoint.
+    """
+    if (config.run is None) == (config.weights is None):
+        raise ConfigError(
+            "which model?\n  type one of\n    run=NAME         a run or a sweep (vxl runs lists them)\n"
+            "    weights=FOLDER   vxl's own weights or published ones"
+        )
+    runs = Path(config.paths.runs)
+    if config.weights is not None:
+        return [_of_weights(Path(config.weights).expanduser(), config)]
+    assert config.run is not None
+    try:
+        place = find(config.run, runs)
+    except ConfigError:
+        members = find_members(config.run, runs)  # raises with the nearest names where it is no sweep either
+        return _of_sweep(members, config)
+    if is_weights(place):
+        return [_of_weights(place, config)]
+    if place.is_file():
+        raise ConfigError(
+            f"run={config.run} is a config file, which has no trained weights.\n  type  run=NAME"
+        )
+    return [_of_run(place, config)]
+
+
+def members_of(subject: Subject, config: EvaluateConfig) -> list[tuple[str, ...]]:
+    """The changes of each member that is to be evaluated; one empty tuple: the model as it was trained.
+
+    Raises:
+        ConfigError: A change is not possible at evaluation, or names nothing.
+    """
+    refuse_trained(config.change, subject.values)
+    given = expand(config.change)
+    named = [()] if config.members is None else sweep(config.members, subject.values)
+    found = [tuple(dict.fromkeys([*ours, *typed])) for ours in named for typed in given]
+    for changes in found:
+        refuse_trained(changes, subject.values)
+    if len(found) == 1:
+        settings(subject, found[0])
+    return found
+
+
+def settings(subject: Subject, changes: Sequence[str]) -> dict[str, Any]:
+    """The resolved config with changes, checked.
+
+    Raises:
+        ConfigError: A change names nothing, or has a wrong value.
+    """
+    values = dict(subject.values)
+    for change in changes:
+        values = changed(values, change)
+    model_parts(values)
+    return values
+
+
+def load_subject(subject: Subject, config: EvaluateConfig, changes: Sequence[str] = ()) -> Loaded:
+    """Loads a model.
+
+    Args:
+        subject: Which.
+        config: Says where and in which precision.
+        changes: Of the language model, which can't be exchanged around loaded weights.
+    """
+    dtype = None if config.precision == "auto" else _DTYPES[config.precision]
+    loaded = load(
+        subject.folder, device=config.device, overrides=changes, runs=config.paths.runs, dtype=dtype
+    )
+    loaded.use_threads_of_training()
+    return loaded
+
+
+def computing(config: EvaluateConfig) -> dict[str, str]:
+    """On what kind of device and in which precision, for the protocol."""
+    return {"device": pick_device(config.device).type, "precision": config.precision}
+
+
+def _of_run(place: Path, config: EvaluateConfig) -> Subject:
+    directory, folder = weights_of(place, config.checkpoint)
+    run = find_run(str(directory), Path(config.paths.runs))
+    out = directory / "evaluate" if config.output is None else Path(config.output) / run.name
+    return Subject(run.name, folder, out, read_config(directory / "resolved.yaml"), run.status, run)
+
+
+def _of_sweep(members: Sequence[Run], config: EvaluateConfig) -> list[Subject]:
+    """The members that have the checkpoint; the others are left out, and named by the caller's table."""
+    found, reasons = [], []
+    for run in members:
+        try:
+            found.append(_of_run(run.path, config))
+        except (CheckpointError, ConfigError) as error:
+            reasons.append(f"{run.name}: {str(error).splitlines()[0]}")
+    if not found:
+        raise CheckpointError(f"no member of {config.run} can be evaluated:\n  " + "\n  ".join(reasons[:8]))
+    return found
+
+
+def _of_weights(folder: Path, config: EvaluateConfig) -> Subject:
+    if not is_weights(folder):
+        raise ConfigError(
+            f"weights={folder}: no folder of weights.\n  expected: published weights, or what `vxl import` "
+            "wrote\n  a run:  run=NAME"
+        )
+    values = open_weights(folder).values
+    digest = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:6]
+    base = Path(config.paths.runs) / "weights" if config.output is None else Path(config.output)
+    name = folder.resolve().name
+    return Subject(
+        name, folder, base / f"{name}-{digest}" / "evaluate", values, family=str(values.get("model"))
+    )

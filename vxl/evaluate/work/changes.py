@@ -1,0 +1,162 @@
+"""Which parts of a model an evaluation may exchange: those that no training has gone into."""
+
+import itertools
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from vxl.errors import ConfigError
+from vxl.option.files import CONF
+
+CHANGEABLE = ("video", "prune", "prefill", "kv", "relevance", "selector")
+"""Groups whose options and keys may be changed at evaluation."""
+LLM_KEYS = ("attention", "extrapolate")
+"""Keys of the language model that do not touch its weights."""
+TRAINED = {
+    "vision": "the compressor learned on the features of this tower",
+    "compressor": "it was trained: another ratio is another model",
+    "llm": "the language model's weights are those of its training",
+    "prompt": "the model was trained with this wording of turns; questions are worded by benchmark.prompt",
+}
+GROUPS = (*CHANGEABLE, *TRAINED)
+_POLICY_BUDGETS = (0.5, 0.25, 0.125)
+
+
+def is_change(word: str) -> bool:
+    """Whether a word of the command line changes a part of the evaluated model."""
+    key, equals, _ = word.lstrip("+").partition("=")
+    return bool(equals) and key.partition(".")[0] in GROUPS
+
+
+def refuse_trained(changes: Sequence[str], values: Mapping[str, Any]) -> None:
+    """Refuses changes of what was trained in, with the reason.
+
+    Args:
+        changes: As on the command line.
+        values: The evaluated model's resolved config.
+
+    Raises:
+        ConfigError: All that are refused, at once.
+    """
+    problems = []
+    for change in changes:
+        key, _, value = change.partition("=")
+        group, _, rest = key.partition(".")
+        reason = None
+        if group in TRAINED and not (group == "llm" and rest in LLM_KEYS):
+            reason = TRAINED[group]
+        elif group == "kv" and (_summarizes(values) or value == "vst"):
+            reason = (
+                "the summary tokens of kv=vst were trained with it: only a model that was trained so has "
+                "them, and it has nothing else to look at"
+            )
+        elif change.startswith("selector=") and not _same_class(values, value):
+            reason = "the selector's weights were trained; its budgets may be changed: selector.keep, .tokens"
+        if reason is not None:
+            problems.append(
+                f"{change} can't be changed at evaluation: {reason}.\n"
+                f"  train it:  python train.py init_from=RUN {change}\n"
+                f"  may be changed: {', '.join(CHANGEABLE)}, "
+                f"{', '.join('llm.' + name for name in LLM_KEYS)}, precision"
+            )
+    if problems:
+        raise ConfigError("\n\n".join(problems))
+
+
+def expand(changes: Sequence[str]) -> list[tuple[str, ...]]:
+    """One tuple of changes a member: `kv.keep=0.5,0.25` makes two, several lists are crossed.
+
+    A budget of another kind than the option's own replaces it: `kv.tokens=64` sets `kv.keep=null`.
+    """
+    choices = []
+    for change in changes:
+        key, _, value = change.lstrip("+").partition("=")
+        parts = re.split(r",(?![^\[]*\])", value)
+        choices.append([f"{key}={part}" for part in parts])
+    members = itertools.product(*choices)
+    return [
+        one_budget(tuple(sorted(member, key=lambda word: "." in word.partition("=")[0])))
+        for member in members
+    ]
+
+
+def one_budget(changes: tuple[str, ...]) -> tuple[str, ...]:
+    """Adds `kv.keep=null` where another budget is given, and the like: a policy has one."""
+    budgets = ("keep", "tokens", "mib")
+    given = [name for name in budgets if any(word.startswith(f"kv.{name}=") for word in changes)]
+    if len(given) != 1 or any(f"kv.{given[0]}=null" == word for word in changes):
+        return changes
+    option = next((word.partition("=")[2] for word in changes if word.startswith("kv=")), None)
+    file = CONF / "kv" / f"{option}.yaml"
+    if option is None or not file.is_file():
+        return changes
+    has = yaml.safe_load(file.read_text()) or {}
+    nulls = [f"kv.{name}=null" for name in budgets if name != given[0] and has.get(name) is not None]
+    return (
+        *(word for word in changes if "." not in word.partition("=")[0]),
+        *nulls,
+        *(word for word in changes if "." in word.partition("=")[0]),
+    )
+
+
+def sweep(name: str, values: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """The members of a named sweep of an evaluation.
+
+    Args:
+        name: policies, frames or prefill.
+        values: The evaluated model's resolved config.
+
+    Raises:
+        ConfigError: There is no such sweep.
+    """
+    if name == "policies":
+        return _policies()
+    if name == "frames":
+        most = int((values.get("video") or {}).get("max_frames") or 128)
+        counts = sorted({max(4, most // part) for part in (8, 4, 2, 1)} | {2 * most})
+        return [(f"video.max_frames={count}",) for count in counts]
+    if name == "prefill":
+        return [("prefill=full",), ("prefill=chunked",), ("prefill=chunked", "prefill.time_rows=window")]
+    raise ConfigError(
+        f"sweep={name} does not exist for evaluate.py.\n  sweeps: policies, frames, prefill\n"
+        "  or type the values:  kv=snapkv kv.keep=0.5,0.25"
+    )
+
+
+def label(changes: Sequence[str]) -> str:
+    """How a member's folder is called: `kv=snapkv,kv.keep=0.25`."""
+    words = [word for word in changes if not word.endswith("=null")]
+    return re.sub(r"[\s'\"\[\]{}]", "", ",".join(words)).replace("/", "_")
+
+
+def shown(name: str) -> str:
+    """A label as tables show it: `kv=snapkv keep=0.25`."""
+    return re.sub(r",(?:\w+\.)?", " ", name)
+
+
+def _policies() -> list[tuple[str, ...]]:
+    """Every policy that needs no training, at each budget where it has one."""
+    found: list[tuple[str, ...]] = [("kv=full",)]
+    for file in sorted((CONF / "kv").glob("*.yaml")):
+        if file.stem in ("full", "vst"):
+            continue
+        keys = yaml.safe_load(file.read_text()) or {}
+        if "keep" in keys:
+            found += [one_budget((f"kv={file.stem}", f"kv.keep={keep:g}")) for keep in _POLICY_BUDGETS]
+        else:
+            found.append((f"kv={file.stem}",))
+    return found
+
+
+def _summarizes(values: Mapping[str, Any]) -> bool:
+    return str((values.get("kv") or {}).get("_target_", "")).endswith(".VST")
+
+
+def _same_class(values: Mapping[str, Any], option: str) -> bool:
+    file = Path(CONF) / "selector" / f"{option}.yaml"
+    has = str((values.get("selector") or {}).get("_target_", "vxl.selector.none.KeepAll"))
+    wanted = (yaml.safe_load(file.read_text()) or {}).get("_target_") if file.is_file() else None
+    return wanted in (has, None) or option == "none"

@@ -1,0 +1,77 @@
+"""A loaded model with other parts and the same weights: members of a sweep share what they can."""
+
+import copy
+from collections.abc import Sequence
+from dataclasses import replace
+
+from vxl.checkpoint.resolved import changed, model_parts
+from vxl.evaluate.fingerprint import digest
+from vxl.generate.context import Context
+from vxl.generate.loaded import Loaded
+from vxl.model import VideoLanguageModel
+from vxl.option.build import build
+from vxl.option.rebuild import plain
+from vxl.prefill.summarizing import around
+
+
+def variant(loaded: Loaded, changes: Sequence[str]) -> Loaded:
+    """The same weights with other parts around them.
+
+    Args:
+        loaded: The model as it was trained.
+        changes: Of video, prefill, kv, relevance and the selector's budgets, as `refuse_trained` let them.
+
+    Raises:
+        ConfigError: A change names nothing, or the parts don't fit each other.
+    """
+    if not changes:
+        return loaded
+    values = loaded.values
+    for change in changes:
+        values = changed(values, change)
+    config = model_parts(values)
+    model = loaded.model
+    other: VideoLanguageModel = copy.copy(model)
+    other._modules = dict(model._modules)
+    other.policy = build(config.kv)
+    other.prefill = around(build(config.prefill), other.policy, config.seed)
+    other.relevance = build(config.relevance)
+    other.relevance.equip(model.vision)
+    if config.selector != loaded.config.selector:
+        selector = build(config.selector, llm_width=model.llm.width, seed=config.seed).to(model.device)
+        if selector.drops and model.selector.drops:
+            selector.load_state_dict(model.selector.state_dict())
+        other.selector = selector.eval()
+    return replace(loaded, model=other, config=config, values=values)
+
+
+def with_system(loaded: Loaded, system: str | None) -> Loaded:
+    """The same model with another system turn; None for its own."""
+    if system is None or system == loaded.config.prompt.system:
+        return loaded
+    prompt = replace(loaded.config.prompt, system=system)
+    return replace(loaded, config=replace(loaded.config, prompt=prompt))
+
+
+def watch_key(loaded: Loaded) -> str:
+    """What a watched context depends on: members of the same key can share one.
+
+    A policy that acts at the question only is no part of it.
+    """
+    config, model = loaded.config, loaded.model
+    parts = {
+        "video": plain(config.video),
+        "prefill": plain(config.prefill),
+        "selector": plain(config.selector),
+        "sees": model.relevance.sees if hasattr(model.relevance, "sees") else None,
+        "relevance": plain(config.relevance) if model.selector.drops else None,
+        "kv": None if model.policy.keeps_all_watched else plain(config.kv),
+    }
+    return digest(parts)
+
+
+def for_model(context: Context, loaded: Loaded) -> Context:
+    """A context that another member of the same `watch_key` watched, to be asked by this one."""
+    return (
+        context if context.model is loaded.model else replace(context, model=loaded.model, most=loaded.most)
+    )

@@ -1,0 +1,24 @@
+"""What a number from few questions or few seeds is worth: intervals, spreads and paired comparisons."""
+
+from vxl.statistics.basic import Interval, Paired, Spread, paired, spread, wilson
+from vxl.statistics.clustered import Estimate, Scored, estimate
+from vxl.statistics.comparison import Difference, difference
+from vxl.statistics.resampling import bootstrap, holm, mcnemar, sign_flip
+
+__all__ = [
+    "Difference",
+    "Estimate",
+    "Interval",
+    "Paired",
+    "Scored",
+    "Spread",
+    "bootstrap",
+    "difference",
+    "estimate",
+    "holm",
+    "mcnemar",
+    "paired",
+    "sign_flip",
+    "spread",
+    "wilson",
+]
