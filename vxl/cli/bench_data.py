@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from vxl.config.compose import compose
 from vxl.data.sample import Visual
 from vxl.option.build import build
+from vxl.video.sample import FpsConfig, UniformConfig
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -96,7 +97,6 @@ def run(parsed: argparse.Namespace) -> None:
 def stream(cache: Path, *, repeats: int = 5) -> list[StreamRow]:
     """The stream over the example clips and over five minutes with a key frame every 24 frames."""
     from vxl.cli.bench_video import CLIPS, TOWERS, five_minutes
-    from vxl.video.sample import FpsConfig, UniformConfig
 
     clips = sorted(CLIPS.glob("*.mp4"))
     long_file = five_minutes(cache / "five_minutes_gop24.mp4")

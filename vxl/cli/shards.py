@@ -93,8 +93,8 @@ def run_write(parsed: argparse.Namespace) -> None:
                 f"{len(wrong)} of {len(members)} samples are bad (above); nothing was written.\n"
                 "  mend them, or leave them out:  --skip-bad"
             )
-        for member in members:
-            if member.key not in wrong:
+        for number, member in enumerate(members):
+            if number not in wrong:
                 writer.write(member.key, member.files)
     source = IndexedShards([str(path) for path in writer.written], cache=parsed.cache)
     left_out = f", {len(wrong)} members left out" if wrong else ""

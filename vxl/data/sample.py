@@ -10,7 +10,11 @@ from dataclasses import dataclass, replace
 from string import ascii_uppercase
 from typing import Any, BinaryIO, Literal
 
+import numpy as np
+
+from vxl.data.fields import listed, number_of, scale_of
 from vxl.errors import DataError
+from vxl.video.frame_times import unpack_times
 
 Media = str | bytes | BinaryIO
 """Where a visual's bytes are: a path, the bytes themselves, or an open file that can seek."""
@@ -64,6 +68,13 @@ class Visual:
     height: int = 0
     start: float | None = None
     end: float | None = None
+    begins: float = 0.0
+    stamps: str = ""
+
+    @property
+    def times_F(self) -> np.ndarray | None:
+        """Seconds of each frame from the first; None where they come evenly (see `VideoInfo`)."""
+        return unpack_times(self.stamps) if self.stamps else None
 
 
 @dataclass(frozen=True)
@@ -126,8 +137,8 @@ def parse(text: Mapping[str, Any], visuals: Sequence[Visual], *, shard: str, key
         key,
         visuals=_cut(visuals, text, where),
         source=str(text.get("source") or ""),
-        scale=None if text.get("scale") is None else _number(text["scale"], "scale", where),
-        segments=tuple(_segments(text.get("segments") or (), where)),
+        scale=scale_of(text.get("scale"), where),
+        segments=tuple(_segments(listed(text, "segments", where), where)),
     )
     samples = []
     if text.get("conversations"):
@@ -135,11 +146,9 @@ def parse(text: Mapping[str, Any], visuals: Sequence[Visual], *, shard: str, key
         samples.append(replace(bare, turns=turns))
     elif text.get("caption"):
         samples.append(replace(bare, turns=_caption(text["caption"], visuals, where)))
-    questions = text.get("questions") or ()
-    if not isinstance(questions, Sequence) or isinstance(questions, str):
-        raise DataError(f"{where}: 'questions' is a {type(questions).__name__}.\n  write a list of objects")
-    for number, item in enumerate(questions):
-        samples.append(replace(bare, key=f"{key}#{number}", question=_question(item, number, where)))
+    for number, item in enumerate(listed(text, "questions", where)):
+        question = _question(item, number, len(visuals), where)
+        samples.append(replace(bare, key=f"{key}#{number}", question=question))
     if not samples:
         got = ", ".join(sorted(text)) or "none"
         raise DataError(
@@ -156,7 +165,7 @@ def place(turns: Sequence[Turn], visuals: int, where: str) -> tuple[Turn, ...]:
     own.
     """
     texts = [
-        re.sub("<video>", PLACEHOLDER, turn.text) if turn.role == "user" else turn.text for turn in turns
+        turn.text.replace("<video>", PLACEHOLDER) if turn.role == "user" else turn.text for turn in turns
     ]
     counts = [text.count(PLACEHOLDER) for text in texts]
     stray = next((n for n, turn in enumerate(turns) if turn.role == "assistant" and counts[n]), None)
@@ -168,9 +177,12 @@ def place(turns: Sequence[Turn], visuals: int, where: str) -> tuple[Turn, ...]:
     if sum(counts) == 0:
         texts[0] = f"{PLACEHOLDER}\n" * visuals + texts[0]
     elif sum(counts) != visuals:
+        said = "".join(turn.text for turn in turns)
+        written = " and ".join(mark for mark in (PLACEHOLDER, "<video>") if mark in said)
         raise DataError(
-            f"{where}: {sum(counts)} {PLACEHOLDER} in the turns, but {visuals} visuals (videos or images).\n"
-            f"  write one {PLACEHOLDER} for each visual, or none at all (they then come first)"
+            f"{where}: {sum(counts)} {written} in the turns, but {visuals} visuals (videos or images).\n"
+            f"  write one {PLACEHOLDER} for each visual, or none at all (they then come first);\n"
+            "  visuals are KEY.mp4, KEY.jpg, ... in a tar, and the keys image(s) and video(s) of a JSON list"
         )
     return tuple(Turn(turn.role, text) for turn, text in zip(turns, texts, strict=True))
 
@@ -221,7 +233,7 @@ def _caption(caption: Any, visuals: Sequence[Visual], where: str) -> tuple[Turn,
     return place([Turn("user", prompt), Turn("assistant", caption.strip())], len(visuals), where)
 
 
-def _question(item: Any, number: int, where: str) -> Question:
+def _question(item: Any, number: int, visuals: int, where: str) -> Question:
     form = '{"question": "...", "options": ["...", "..."], "answer": "A"}'
     if not isinstance(item, Mapping) or {"question", "options", "answer"} - set(item):
         raise DataError(
@@ -244,7 +256,20 @@ def _question(item: Any, number: int, where: str) -> Question:
             f"{where}: question {number} has the answer {answer!r}.\n"
             f"  allowed: the letter of an option, one of {', '.join(letters)}"
         )
-    return Question(str(item["question"]), tuple(options), answer)
+    if not isinstance(item["question"], str):
+        raise DataError(
+            f"{where}: question {number} is no text: {str(item['question'])[:120]}.\n  write  {form}"
+        )
+    asked = item["question"].replace("<video>", PLACEHOLDER)
+    marks = asked.count(PLACEHOLDER)
+    if marks not in (0, visuals) or any(
+        mark in words for words in options for mark in (PLACEHOLDER, "<video>")
+    ):
+        raise DataError(
+            f"{where}: question {number} has {marks} {PLACEHOLDER} or <video> for {visuals} visuals.\n"
+            "  leave them out: what a question is about is shown before it"
+        )
+    return Question(re.sub(rf"[ \t]*{PLACEHOLDER}[ \t]*\n?", "", asked), tuple(options), answer)
 
 
 def _segments(items: Any, where: str) -> list[Segment]:
@@ -255,7 +280,7 @@ def _segments(items: Any, where: str) -> list[Segment]:
                 f"{where}: segment {number} is not complete.\n  got: {str(item)[:120]}\n"
                 '  write  {"start": 0.0, "end": 4.5, "text": "..."}  (seconds)'
             )
-        start, end = (_number(item[name], f"segment {number}: {name}", where) for name in ("start", "end"))
+        start, end = (number_of(item[name], f"segment {number}: {name}", where) for name in ("start", "end"))
         found.append(Segment(start, end, str(item["text"])))
     return found
 
@@ -264,8 +289,8 @@ def _cut(visuals: Sequence[Visual], text: Mapping[str, Any], where: str) -> tupl
     """Applies the JSON's optional `start` and `end` (seconds): only this part of the videos is shown."""
     if text.get("start") is None and text.get("end") is None:
         return tuple(visuals)
-    start = _number(text.get("start") or 0.0, "start", where)
-    end = None if text.get("end") is None else _number(text["end"], "end", where)
+    start = number_of(text.get("start") or 0.0, "start", where)
+    end = None if text.get("end") is None else number_of(text["end"], "end", where)
     if start < 0 or (end is not None and end <= start):
         raise DataError(
             f"{where}: start={start} and end={end} leave no video.\n  write seconds with start < end"
@@ -273,9 +298,3 @@ def _cut(visuals: Sequence[Visual], text: Mapping[str, Any], where: str) -> tupl
     return tuple(
         replace(visual, start=start, end=end) if visual.kind == "video" else visual for visual in visuals
     )
-
-
-def _number(value: Any, name: str, where: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise DataError(f"{where}: '{name}' is {value!r}.\n  write a number")
-    return float(value)

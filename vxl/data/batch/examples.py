@@ -82,7 +82,14 @@ class Examples:
 
     def _select(self, visual: Visual) -> Selection:
         try:
-            return self.sampler.select(visual.frames, visual.fps, visual.start, visual.end)
+            return self.sampler.select(
+                visual.frames,
+                visual.fps,
+                visual.start,
+                visual.end,
+                begins=visual.begins,
+                times_F=visual.times_F,
+            )
         except DataError as error:
             raise DataError(f"{visual.name}: {error}") from error
 

@@ -1,5 +1,6 @@
 """What the headers of media say, asked once a file."""
 
+import contextlib
 import io
 import json
 import os
@@ -14,30 +15,29 @@ from vxl.data.sample import Media
 from vxl.errors import DataError
 from vxl.video.probe import probe
 
-VIDEO_SUFFIXES = ("mp4", "webm", "mkv", "mov", "avi")
-IMAGE_SUFFIXES = ("jpg", "jpeg", "png", "webp")
+FORMAT = 2
 # EXIF: the tag, and its values for images that lie on a side.
 ORIENTATION, SIDEWAYS = 0x0112, (5, 6, 7, 8)
 
 
-def kind_of(name: str) -> str | None:
-    """ "video" or "image" by the name's suffix; None for anything else."""
-    suffix = name.rpartition(".")[2].lower()
-    return "video" if suffix in VIDEO_SUFFIXES else "image" if suffix in IMAGE_SUFFIXES else None
-
-
 def describe_media(media: Media, kind: str, name: str) -> dict[str, Any]:
-    """The fields of a Visual that the header knows: frames, fps, seconds, width, height.
+    """The fields of a Visual that the header knows: frames, when they are shown, width, height.
 
     Raises:
         DataError: It is no video or image, or its header is damaged; names it.
     """
     if kind == "image":
         return _describe_image(media, name)
-
     info = probe(media, name=name)
-    size = {"width": info.width, "height": info.height}
-    return {"frames": info.frames, "fps": info.fps, "seconds": round(info.seconds, 3), **size}
+    fields: dict[str, Any] = {
+        "frames": info.frames,
+        "fps": info.fps,
+        "seconds": round(info.seconds, 3),
+        "width": info.width,
+        "height": info.height,
+    }
+    # Most videos begin at once and have even frames: their lines stay short.
+    return fields | {key: value for key in ("begins", "stamps") if (value := getattr(info, key))}
 
 
 def _describe_image(media: Media, name: str) -> dict[str, Any]:
@@ -66,8 +66,10 @@ class Probes:
         self.file = cache / "probes" / f"{name}.json"
         self.known: dict[str, dict[str, Any]] = {}
         self.asked = 0
-        if self.file.exists():
-            self.known = json.loads(self.file.read_bytes())
+        with contextlib.suppress(OSError, ValueError):  # absent, or no cache of this version: asked anew
+            known = json.loads(self.file.read_bytes())
+            if isinstance(known, dict) and known.get("format") == FORMAT and "files" in known:
+                self.known = known["files"]
 
     def ask(self, path: str, kind: str) -> dict[str, Any]:
         """Header fields of `folder/path`.
@@ -76,17 +78,13 @@ class Probes:
             DataError: It does not exist or can't be read.
         """
         full = self.folder / path
-        try:
-            status = os.stat(full)
-        except OSError as error:
-            raise DataError(f"{full} can't be opened: {error.strerror}") from error
-        stamp = f"{status.st_size}-{status.st_mtime_ns}"
+        stamp = file_stamp(full)
         known: dict[str, Any] | None = self.known.get(path)
         if known is None or known["stamp"] != stamp:
             self.asked += 1
             known = {"stamp": stamp, "info": {}, "bad": None}
             try:
-                known["info"] = describe_media(str(full), kind, str(full))
+                known["info"] = {**describe_media(str(full), kind, str(full)), "stamp": stamp}
             except DataError as error:
                 known["bad"] = str(error)
             self.known[path] = known
@@ -95,7 +93,39 @@ class Probes:
         return known["info"]
 
     def save(self) -> None:
-        """Writes what was asked into the cache."""
+        """Writes what was asked into the cache.
+
+        Raises:
+            DataError: The cache can't be written.
+        """
         if self.asked:
-            write_file(self.file, json.dumps(self.known).encode())
+            write_cache(self.file, json.dumps({"format": FORMAT, "files": self.known}).encode())
             self.asked = 0
+
+
+def file_stamp(path: Path) -> str:
+    """What changes when a file is replaced: its size and time of change.
+
+    Raises:
+        DataError: It can't be opened.
+    """
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} can't be opened: {getattr(error, 'strerror', None) or error}") from error
+    return f"{status.st_size}-{status.st_mtime_ns}"
+
+
+def write_cache(file: Path, data: bytes) -> None:
+    """Writes a file of the cache.
+
+    Raises:
+        DataError: It can't be written; says how to name another folder.
+    """
+    try:
+        write_file(file, data)
+    except OSError as error:
+        raise DataError(
+            f"{file} can't be written: {error.strerror}.\n"
+            "  name a folder that can:  paths.cache=FOLDER   (vxl shards:  --cache FOLDER)"
+        ) from error

@@ -8,7 +8,8 @@ that can't be.
 
 import json
 import logging
-from collections.abc import Callable, Iterable
+import os
+from collections.abc import Callable, Iterable, Sequence
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -17,18 +18,20 @@ import numpy as np
 
 from vxl.atomic import write_file
 from vxl.data.sample import EXAMPLE, Media, Sample, Visual, parse
-from vxl.data.source.headers import describe_media, kind_of
+from vxl.data.source.headers import describe_media
 from vxl.data.source.ranges import describe_file, is_url, local, open_range, read_range
 from vxl.data.source.tar import Group, read_contents
+from vxl.data.source.texts import in_order_of_text, read_text, without_half_letters
 from vxl.errors import DataError
+from vxl.video.endings import IMAGE_ENDINGS, VIDEO_ENDINGS, media_kind
 
 log = logging.getLogger(__name__)
 
-FORMAT = 1
+FORMAT = 2
 TEXTS = ("conversations", "caption", "questions")
 # What an index keeps of the JSON: other keys (img2dataset writes a dozen) say nothing to training.
 KEPT = (*TEXTS, "segments", "source", "scale", "start", "end")
-PLACE = ("offset", "bytes", "path")
+PLACE = ("offset", "bytes", "path", "stamp")
 
 
 class Index:
@@ -107,12 +110,19 @@ def write_index(url: str, cache: Path, *, keep_good: bool = False) -> Index:
     if contents.cut_at is not None and not keep_good:
         groups = contents.groups
         whole = f"the last whole member is '{groups[-1].key}'" if groups else "no member is whole"
+        if contents.cut_at == stamp[0] and groups:
+            whole += "; only the mark at its end is missing, or it was cut between two members"
         raise DataError(
             f"{url} is cut off: it has {stamp[0]} bytes and breaks at byte {contents.cut_at}; {whole}.\n"
             f"  copy it again, or use its {len(groups)} whole members:\n"
             f"    vxl shards index --keep-good {url}"
         )
-    entries = (describe_group(url, group) for group in contents.groups)
+    groups = [group for group in contents.groups if group.bad or _is_sample(group)]
+    if left := [group for group in contents.groups if group not in groups]:
+        names = f"{left[0].key}.{next(iter(left[0].members))}"
+        log.warning("%s: %d members belong to no sample and are passed over, e.g. %s", url, len(left), names)
+    entries = [describe_group(url, group) for group in groups]
+    say_text_alone(entries, url)
     data = encode(entries, url, stamp, contents.cut_at)
     files = places(url, cache)
     for file in files:
@@ -145,12 +155,14 @@ def read_index(url: str, file: str, stamp: tuple[int, str]) -> Index | None:
     try:
         with open(file, "rb") as lines:
             first = lines.readline()
+            held = lines.seek(0, os.SEEK_END)
         head = json.loads(first)
-    except (OSError, json.JSONDecodeError):
+        if head["format"] != FORMAT or [head["bytes"], head["changed"]] != list(stamp):
+            return None
+        index = Index(url, file, head, len(first))
+    except (OSError, ValueError, TypeError, KeyError):
         return None
-    if head.get("format") != FORMAT or [head["bytes"], head["changed"]] != list(stamp):
-        return None
-    return Index(url, file, head, len(first))
+    return index if int(index.offsets[-1]) == held else None  # cut off or written on: it is made anew
 
 
 def encode(entries: Iterable[dict[str, Any]], url: str, stamp: tuple[int, str], cut_at: int | None) -> bytes:
@@ -167,7 +179,8 @@ def encode(entries: Iterable[dict[str, Any]], url: str, stamp: tuple[int, str], 
         if reason:
             bad.append(member)
         text = {name: value for name, value in entry["text"].items() if name in KEPT}
-        line = json.dumps({**entry, "bad": reason, "text": text}, ensure_ascii=False)
+        written = {**entry, "bad": reason, "text": {} if reason else text}
+        line = json.dumps(without_half_letters(written), ensure_ascii=False)
         lines.append(line.encode() + b"\n")
     head = {
         "format": FORMAT,
@@ -182,6 +195,18 @@ def encode(entries: Iterable[dict[str, Any]], url: str, stamp: tuple[int, str], 
     return json.dumps(head).encode() + b"\n" + b"".join(lines)
 
 
+def say_text_alone(entries: Sequence[dict[str, Any]], of: str) -> None:
+    """Logs that some samples show nothing where others do: a video may have been meant."""
+    alone = [entry["key"] for entry in entries if not entry["visuals"] and not entry["bad"]]
+    if alone and any(entry["visuals"] for entry in entries):
+        log.warning("%s: %d of %d samples are text alone, e.g. %s", of, len(alone), len(entries), alone[0])
+
+
+def _is_sample(group: Group) -> bool:
+    """Whether a group holds text or something to show, so that it is meant as a sample."""
+    return any(suffix in ("json", "txt") or media_kind(f".{suffix}") for suffix in group.members)
+
+
 def describe_group(url: str, group: Group) -> dict[str, Any]:
     """The index line of a member of a tar."""
 
@@ -190,6 +215,9 @@ def describe_group(url: str, group: Group) -> dict[str, Any]:
             url, *group.members[suffix], whole=1 << 20
         )  # headers do not need all of a long video
 
+    if group.bad is not None:
+        reason = f"{url}: {group.bad}.\n  write the file itself into the tar"
+        return {"key": group.key, "text": {}, "visuals": [], "bad": reason}
     entry = describe_member(url, group.key, group.members, read)
     for visual in entry["visuals"]:
         visual["offset"], visual["bytes"] = group.members[visual["name"][len(group.key) + 1 :]]
@@ -210,11 +238,22 @@ def describe_member(
     entry: dict[str, Any] = {"key": key, "text": {}, "visuals": [], "bad": None}
     try:
         entry["text"] = _text(shard, key, set(suffixes), read)
+        unknown = []
         for suffix in sorted(suffixes, key=_by_number):
-            kind, name = kind_of(suffix), f"{key}.{suffix}"
+            kind, name = media_kind(f".{suffix}"), f"{key}.{suffix}"
             if kind is not None:
                 header = describe_media(read(suffix), kind, f"{shard}, member '{name}'")
                 entry["visuals"].append({"kind": kind, "name": name, **header})
+            elif suffix.lower() not in ("json", "txt"):
+                unknown.append(name)
+        if unknown and not entry["visuals"]:
+            raise DataError(
+                f"{shard}, member '{unknown[0]}' can't be shown, and '{key}' shows nothing else.\n"
+                f"  videos: {', '.join(VIDEO_ENDINGS[:6])}, ...; "
+                f"images: {', '.join(IMAGE_ENDINGS[:5])}, ...\n"
+                "  rename it, or take it out"
+            )
+        entry["visuals"] = in_order_of_text(entry["visuals"], entry["text"])
     except DataError as error:
         entry["bad"] = str(error)
     return entry
@@ -226,14 +265,11 @@ def _text(shard: str, key: str, suffixes: set[str], read: Callable[[str], Media]
     def words(suffix: str) -> str:
         content = read(suffix)
         assert not isinstance(content, str), "only media are read from paths"
-        return (content if isinstance(content, bytes) else content.read()).decode("utf-8", errors="replace")
+        return (content if isinstance(content, bytes) else content.read()).decode("utf-8-sig", "replace")
 
     text: Any = {}
     if "json" in suffixes:
-        try:
-            text = json.loads(words("json"))
-        except ValueError as error:
-            raise DataError(f"{shard}, member '{key}.json' is no JSON: {error}") from error
+        text = read_text(words("json"), f"{shard}, member '{key}.json'")
         if not isinstance(text, dict):
             got = type(text).__name__
             raise DataError(

@@ -8,15 +8,18 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from vxl.atomic import write_file
 from vxl.data.sample import EXAMPLE, Media
-from vxl.data.source.headers import Probes
-from vxl.data.source.index import Index, encode, places, read_index
+from vxl.data.source.headers import Probes, file_stamp, write_cache
+from vxl.data.source.index import Index, encode, places, read_index, say_text_alone
 from vxl.data.source.ranges import describe_file
 from vxl.data.source.source import IndexedSource
+from vxl.data.source.texts import in_order_of_text, refuse_half_letters, without_half_letters
 from vxl.errors import DataError
 
 log = logging.getLogger(__name__)
+
+MEDIA_KEYS = ("image", "images", "video", "videos")
+"""Keys of an item that name files."""
 
 
 class JsonSource(IndexedSource):
@@ -42,39 +45,53 @@ class JsonSource(IndexedSource):
         stamp = (size, f"{changed} {folder}")
         place = places(of, cache)[-1]
         index = read_index(of, place, stamp)
-        # A file that was missing may be there by now: only an index without bad items is taken as it is.
-        if index is None or index.bad:
+        # A file that was missing may be there by now, and one that was there may have been replaced.
+        if index is None or index.bad or self._changed(index):
             index = self._write_index(file, cache, place, stamp)
         super().__init__(of, [index], some=some)
+
+    def _changed(self, index: Index) -> str | None:
+        """The first media file that is not the one that was indexed."""
+        for number in range(len(index.firsts) - 1):
+            for visual in index.entry(number)["visuals"]:
+                try:
+                    if file_stamp(self.videos / visual["path"]) != visual["stamp"]:
+                        return visual["path"]
+                except DataError:
+                    return visual["path"]
+        return None
 
     def _write_index(self, file: Path, cache: Path, place: str, stamp: tuple[int, str]) -> Index:
         items = read_items(file)
         probes = Probes(self.videos, cache)
         try:
-            entries = list(self._entries(items, probes))
+            entries = list(self._entries(items, str(file), probes))
         finally:
             probes.save()
-        named = [path for item in items for path, _ in media_of(item)]
-        if named and not any((self.videos / path).exists() for path in named):
+        named = [path for item in items for path in _named(item)]
+        if named and not any(_exists(self.videos / path) for path in named):
             raise DataError(
                 f"none of the {len(named)} files that {file} names exist in {self.videos}.\n"
                 f"  the first one looked for: {(self.videos / named[0]).absolute()}\n"
                 "  name the folder that the paths start in:  data.videos=FOLDER"
             )
-        write_file(Path(place), encode(entries, str(file), stamp, None))
+        say_text_alone(entries, str(file))
+        write_cache(Path(place), encode(entries, str(file), stamp, None))
         index = read_index(str(file), place, stamp)
         assert index is not None
         return index
 
-    def _entries(self, items: list[dict[str, Any]], probes: Probes) -> Iterator[dict[str, Any]]:
+    def _entries(self, items: list[dict[str, Any]], file: str, probes: Probes) -> Iterator[dict[str, Any]]:
         said = time.monotonic()
         for number, item in enumerate(items):
             entry: dict[str, Any] = {"key": key_of(item, number), "text": item, "visuals": [], "bad": None}
             try:
-                for path, kind in media_of(item):
-                    entry["visuals"].append(
-                        {"kind": kind, "name": path, "path": path, **probes.ask(path, kind)}
-                    )
+                refuse_half_letters(item, f"{file}, item '{entry['key']}'")
+                visuals = [
+                    {"kind": kind, "name": path, "path": path, **probes.ask(path, kind)}
+                    for path, kind in media_of(item)
+                ]
+                entry["visuals"] = in_order_of_text(visuals, item)
             except DataError as error:
                 entry["bad"] = str(error)
             if time.monotonic() - said > 10:
@@ -89,28 +106,38 @@ class JsonSource(IndexedSource):
             raise DataError(
                 f"{path} does not exist any more.\n  put it back, or take its item out of {index.of}"
             )
+        if file_stamp(path) != visual["stamp"]:
+            raise DataError(
+                f"{path} was replaced after {index.of} was indexed.\n  start again: it is indexed anew"
+            )
         return str(path)
 
 
 def read_items(file: Path) -> list[dict[str, Any]]:
-    """The items of a JSON list or of JSON lines.
+    """The items of a JSON list or of JSON lines (.jsonl).
 
     Raises:
         DataError: It is something else; names the place.
     """
     try:
-        text = file.read_text()
+        text = file.read_bytes().decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{file} can't be read: {error}") from error
-    try:
-        items = (
-            [json.loads(line) for line in text.splitlines() if line.strip()]
-            if file.suffix == ".jsonl"
-            else json.loads(text)
-        )
-    except json.JSONDecodeError as error:
-        hint = "\n  JSON lines belong in a file that ends in .jsonl" if error.msg == "Extra data" else ""
-        raise DataError(f"{file} is no JSON: {error}{hint}") from error
+        raise DataError(f"{file} can't be read: {error}\n  expected: JSON in UTF-8") from error
+    lines = [text]
+    if file.suffix.lower() == ".jsonl":  # only a line feed ends a line: strings may hold other separators
+        lines = text.split("\n")
+    values = []
+    for number, line in enumerate(lines, 1):
+        if len(lines) > 1 and not line.strip():
+            continue
+        try:
+            values.append(json.loads(line))
+        except (ValueError, RecursionError) as error:
+            place = f", line {number}," if file.suffix.lower() == ".jsonl" else ""
+            extra = getattr(error, "msg", "") == "Extra data"
+            hint = "\n  JSON lines belong in a file that ends in .jsonl" if extra and not place else ""
+            raise DataError(f"{file}{place} is no JSON: {error}{hint}") from error
+    items = values if file.suffix.lower() == ".jsonl" else values[0]
     if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
         raise DataError(
             f"{file} is a {type(items).__name__}, not a list of objects.\n  write e.g.  [{EXAMPLE}]"
@@ -122,13 +149,41 @@ def read_items(file: Path) -> list[dict[str, Any]]:
 
 def key_of(item: dict[str, Any], number: int) -> str:
     """An item's name: its `id`, else one made of its number."""
-    return str(item.get("id") or f"item-{number}")
+    name = item.get("id")
+    return f"item-{number}" if name is None or name == "" else str(without_half_letters(str(name)))
 
 
 def media_of(item: dict[str, Any]) -> list[tuple[str, str]]:
-    """(path, kind) of an item's media, images before videos; each may be one path or a list."""
+    """(path, kind) of an item's media: one path or a list under `image(s)` and `video(s)`, images first.
+
+    Raises:
+        DataError: They are no paths.
+    """
     found = []
     for kind in ("image", "video"):
-        paths = item.get(kind) or []
-        found += [(str(path), kind) for path in ([paths] if isinstance(paths, str) else paths)]
+        for key in (kind, f"{kind}s"):
+            paths = item.get(key)
+            if paths is None or paths == "":
+                continue
+            paths = [paths] if isinstance(paths, str) else paths
+            if not isinstance(paths, list) or not all(isinstance(path, str) and path for path in paths):
+                raise DataError(
+                    f"'{key}' is {str(item[key])[:120]}.\n"
+                    f'  write a path, a list of paths, or leave it out:  "{key}": "NAME"'
+                )
+            found += [(path, kind) for path in paths]
     return found
+
+
+def _named(item: dict[str, Any]) -> list[str]:
+    try:
+        return [path for path, _ in media_of(item)]
+    except DataError:
+        return []
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # a name that no file can have
+        return False

@@ -105,6 +105,11 @@ class IndexedSource:
         except DataError:  # the index is gone, perhaps with its shard
             return index.of, f"number {member}"
 
+    def member(self, number: int) -> tuple[int, int]:
+        """(index, member of it) of a sample: several may come from one member, and keys may repeat."""
+        position = int(np.searchsorted(self.firsts, number, side="right")) - 1
+        return position, self._locate(number)[1]
+
     def known_bad(self, most: int | None = None) -> list[BadSample]:
         """What indexing found unusable, the first `most` of them."""
         pairs = ((index, member) for index in self.indices for member in index.bad)

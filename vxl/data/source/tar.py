@@ -1,6 +1,7 @@
 """Reading the headers of a tar: which members stand where, and whether it ends as a tar must."""
 
 import io
+import posixpath
 import tarfile
 from dataclasses import dataclass, field
 
@@ -9,15 +10,20 @@ from vxl.errors import DataError
 
 BLOCK = 512
 
+# Files that systems leave beside the user's own.
+LEFTOVERS = ("._", ".DS_Store", "Thumbs.db", "desktop.ini")
+
 
 @dataclass
 class Group:
     """The members of a tar that share a base name (webdataset's rule: up to the first dot of the file
-    name)."""
+    name). Where a file comes twice, the second begins another sample of the same name."""
 
     key: str
     members: dict[str, tuple[int, int]] = field(default_factory=dict)
-    """Suffix to (offset of the content, bytes)."""
+    """Suffix (in lower case) to (offset of the content, bytes)."""
+    bad: str | None = None
+    """Why it can't be used, where the tar itself says so."""
 
 
 @dataclass(frozen=True)
@@ -26,11 +32,11 @@ class Contents:
 
     groups: list[Group]
     cut_at: int | None
-    """Where a tar that was cut off stops making sense; its last group is left out."""
+    """Where a tar that was cut off stops making sense; what may miss something is left out."""
 
 
 def read_contents(url: str) -> Contents:
-    """Reads the headers of a tar, not what is between them.
+    """Reads the headers of a tar, not what is between them. Tars that were joined by `cat` are read in turn.
 
     Raises:
         DataError: It is no tar (or a compressed one).
@@ -38,41 +44,29 @@ def read_contents(url: str) -> Contents:
     size, _ = describe_file(url)
     if size == 0:
         raise DataError(f"{url} is empty (0 bytes).\n  write it again, or leave it out")
-    groups: dict[str, Group] = {}
-    last = ""
+    reading = _Reading()
+    start: int | None = 0
     cut_at: int | None = None
-    file = io.BufferedReader(Range(url, 0, size), buffer_size=64 << 10)
-    try:
-        with tarfile.open(fileobj=file, mode="r:") as tar:
-            try:
-                while (member := tar.next()) is not None:
-                    tar.members = []  # ty: ignore (tarfile would keep them all)
-                    if member.offset_data + member.size > size:
-                        cut_at = member.offset
-                        last, _ = split_name(member.name)
-                        break
-                    if member.isreg():
-                        last, suffix = split_name(member.name)
-                        groups.setdefault(last, Group(last)).members[suffix] = (
-                            member.offset_data,
-                            member.size,
-                        )
-            except tarfile.TarError:
-                cut_at = tar.offset
-            if cut_at is None and not _ends_well(url, tar.offset, size):
-                cut_at = tar.offset
-    except tarfile.TarError as error:
-        packed = read_range(url, 0, min(size, 4))
-        hint = (
-            "\n  uncompress it (gunzip): members of a compressed tar can't be read by offset"
-            if (packed[:2] == b"\x1f\x8b" or packed == b"\x28\xb5\x2f\xfd")
-            else ""
-        )
-        raise DataError(f"{url} is no tar that can be read: {error}{hint}") from error
+    while start is not None and cut_at is None:
+        try:
+            end, cut_at = _read_archive(url, start, size, reading)
+        except tarfile.TarError as error:
+            if start:
+                cut_at = start  # what stands behind the end mark is no tar
+                break
+            packed = read_range(url, 0, min(size, 4))
+            hint = (
+                "\n  uncompress it (gunzip): members of a compressed tar can't be read by offset"
+                if (packed[:2] == b"\x1f\x8b" or packed == b"\x28\xb5\x2f\xfd")
+                else ""
+            )
+            raise DataError(f"{url} is no tar that can be read: {error}{hint}") from error
+        start = _behind_zeros(url, end, size) if cut_at is None else None
     if cut_at is not None:
+        if cut_at != size or not reading.last_is_whole():  # at the very end, only the mark is missing
+            reading.drop_last()
         cut_at = min(cut_at, size)
-        groups.pop(last, None)
-    return Contents(list(groups.values()), cut_at)
+    return Contents(reading.groups, cut_at)
 
 
 def split_name(name: str) -> tuple[str, str]:
@@ -82,6 +76,83 @@ def split_name(name: str) -> tuple[str, str]:
     return folder + slash + key, suffix
 
 
+class _Reading:
+    """The groups found so far."""
+
+    def __init__(self) -> None:
+        self.groups: list[Group] = []
+        self.newest: dict[str, Group] = {}
+        self.last = ""
+        self.places: dict[str, tuple[int, int]] = {}
+
+    def add(self, member: tarfile.TarInfo, start: int) -> None:
+        """Takes a member in; `start` is where its archive begins."""
+        file = member.name.rpartition("/")[2]
+        if not (member.isreg() or member.issym() or member.islnk()) or file.startswith(LEFTOVERS):
+            return
+        key, suffix = split_name(member.name)
+        suffix = suffix.lower()
+        group = self.newest.get(key)
+        if group is None or suffix in group.members:
+            group = self.newest[key] = Group(key)
+            self.groups.append(group)
+        self.last = key
+        place: tuple[int, int] | None = (start + member.offset_data, member.size)
+        if member.issym() or member.islnk():
+            near = posixpath.join(posixpath.dirname(member.name), member.linkname) if member.issym() else None
+            place = self.places.get(posixpath.normpath(near or member.linkname))
+            if place is None:
+                group.bad = (
+                    f"member '{member.name}' is a link to {member.linkname}, which the tar does not hold"
+                )
+        elif member.issparse():
+            group.bad = (
+                f"member '{member.name}' is written with holes (sparse), which can't be read by offset"
+            )
+        group.members[suffix] = place or (0, 0)
+        if place is not None:
+            self.places[posixpath.normpath(member.name)] = place
+
+    def drop_last(self) -> None:
+        """Leaves out the group of the last member, which may miss something."""
+        group = self.newest.get(self.last)
+        if group is not None:
+            self.groups.remove(group)
+
+    def last_is_whole(self) -> bool:
+        """Whether the last group has its text, which is written last."""
+        group = self.newest.get(self.last)
+        return group is not None and bool({"json", "txt"} & set(group.members))
+
+
+def _read_archive(url: str, start: int, size: int, reading: _Reading) -> tuple[int, int | None]:
+    """Reads one archive of a file; (where it ends, where it was cut off)."""
+    file = io.BufferedReader(Range(url, start, size - start), buffer_size=64 << 10)
+    with tarfile.open(fileobj=file, mode="r:") as tar:
+        try:
+            while (member := tar.next()) is not None:
+                tar.members = []  # ty: ignore (tarfile would keep them all)
+                if start + member.offset_data + member.size > size:
+                    reading.last, _ = split_name(member.name)
+                    return 0, start + member.offset
+                reading.add(member, start)
+        except tarfile.TarError:
+            return 0, start + tar.offset
+        end = start + tar.offset
+    return end, None if _ends_well(url, end, size) else end
+
+
 def _ends_well(url: str, offset: int, size: int) -> bool:
     """Whether the end-of-archive mark, a block of zeros, stands where the members end."""
     return offset + BLOCK <= size and read_range(url, offset, BLOCK) == bytes(BLOCK)
+
+
+def _behind_zeros(url: str, offset: int, size: int) -> int | None:
+    """Where blocks of zeros end and something else begins; None for the end of the file."""
+    while offset + BLOCK <= size:
+        block = read_range(url, offset, min(size - offset, 64 * BLOCK))
+        for at in range(0, len(block) - BLOCK + 1, BLOCK):
+            if any(block[at : at + BLOCK]):
+                return offset + at
+        offset += len(block)
+    return None

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from vxl.data.sample import BadSample, Media
-from vxl.data.source.headers import kind_of
 from vxl.data.source.index import describe_member, encode, open_index
 from vxl.data.source.json_list import JsonSource
 from vxl.data.source.ranges import describe_file
@@ -17,6 +16,7 @@ from vxl.data.source.source import IndexedSource
 from vxl.data.source.urls import expand
 from vxl.data.write.shards import Content, Member, encoded
 from vxl.errors import DataError, one_line
+from vxl.video.endings import media_kind
 
 
 def sources(
@@ -58,9 +58,10 @@ def undecodable(source: IndexedSource) -> Iterator[BadSample]:
     done = set()
     for number in range(len(source)):
         shard, key = source.where(number)
-        if key in done:
+        member = source.member(number)
+        if member in done:
             continue
-        done.add(key)
+        done.add(member)
         try:
             loaded = source.load(number)
         except DataError:
@@ -95,7 +96,7 @@ def stats(urls: list[str], cache: Path, *, videos: Path | None = None) -> dict[s
             totals["text only"] += not sample.visuals
             asked = [sample.question.question, *sample.question.options] if sample.question else []
             words.append(sum(len(text.split()) for text in [*asked, *(turn.text for turn in sample.turns)]))
-            member = sample.key.partition("#")[0]
+            member = source.member(number)
             if member in done:
                 continue
             done.add(member)
@@ -139,16 +140,27 @@ def spread(values: Sequence[float], *, summed: bool = True) -> dict[str, float]:
     return {name: round(float(value), 3) for name, value in found.items()}
 
 
-def wrong_members(members: list[Member], origin: str) -> dict[str, str]:
-    """What would make members of a folder or JSON list bad once written: {key: reason}."""
-    found = {}
-    for member in members:
-        entry = describe_member(
-            origin, member.key, member.files, lambda s, files=member.files: media_of(s, files[s])
-        )
-        head = json.loads(encode([entry], origin, (0, ""), None).split(b"\n", 2)[1])
-        if head["bad"]:
-            found[member.key] = head["bad"]
+def wrong_members(members: list[Member], origin: str) -> dict[int, str]:
+    """What would make members of a folder or JSON list bad once written: {their number: reason}."""
+    found: dict[int, str] = {}
+    keys: dict[str, int] = {}
+    for number, member in enumerate(members):
+        reason = member.bad
+        if reason is None:
+            entry = describe_member(
+                origin, member.key, member.files, lambda s, files=member.files: media_of(s, files[s])
+            )
+            reason = json.loads(encode([entry], origin, (0, ""), None).split(b"\n", 2)[1])["bad"]
+        if not reason and member.key in keys:
+            first = keys[member.key] + 1
+            reason = (
+                f"{origin}: samples {first} and {number + 1} both have the key '{member.key}' in a shard "
+                "(dots become _).\n  give every sample a name of its own"
+            )
+        if reason:
+            found[number] = reason
+        else:
+            keys[member.key] = number
     return found
 
 
@@ -157,9 +169,9 @@ def media_of(suffix: str, content: Content) -> Media:
     if not isinstance(content, Path):
         return encoded(content)
     try:
-        if kind_of(suffix) is None:
+        if media_kind(f".{suffix}") is None:
             return content.read_bytes()
         content.stat()
         return str(content)
-    except OSError as error:
-        raise DataError(f"{content} can't be read: {error.strerror}") from error
+    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+        raise DataError(f"{content} can't be read: {getattr(error, 'strerror', None) or error}") from error

@@ -10,10 +10,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from vxl.data.source.headers import kind_of
-from vxl.data.source.json_list import key_of, media_of, read_items
-from vxl.data.source.tar import BLOCK
+from vxl.data.source.json_list import MEDIA_KEYS, key_of, media_of, read_items
+from vxl.data.source.tar import BLOCK, LEFTOVERS
+from vxl.data.source.texts import in_order_of_text, refuse_half_letters
 from vxl.errors import DataError
+from vxl.video.endings import media_kind
 
 PATTERN = "shard-{:06d}.tar"
 MAX_BYTES = 1 << 30
@@ -29,6 +30,8 @@ class Member:
 
     key: str
     files: Mapping[str, Content]
+    bad: str | None = None
+    """Why it can't be written, where that is known already."""
 
 
 class ShardWriter:
@@ -168,31 +171,61 @@ def members_of_folder(folder: Path) -> Iterator[Member]:
     """
     if not folder.is_dir():
         raise DataError(f"{folder} is no folder.\n  name one that holds KEY.mp4 and KEY.json files")
+    found = [path for path in sorted(folder.rglob("*")) if path.is_file() and not _is_leftover(path)]
+    texts = {path.relative_to(folder).with_suffix("") for path in found if _is_text(path)}
     groups: dict[str, dict[str, Content]] = {}
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        suffix = path.suffix[1:].lower()
-        if kind_of(path.name) is not None or suffix in ("json", "txt"):
-            stem = path.relative_to(folder).with_suffix("")
-            base, dot, number = stem.name.rpartition(".")
-            # KEY.0.jpg and KEY.1.jpg are two visuals of KEY.
-            key, suffix = (base, f"{number}.{suffix}") if dot and number.isdigit() else (stem.name, suffix)
-            groups.setdefault(clean(str(stem.with_name(key))), {})[suffix] = path
+    others: dict[str, Path] = {}
+    for path in found:
+        suffix, stem = path.suffix[1:].lower(), path.relative_to(folder).with_suffix("")
+        base, dot, number = stem.name.rpartition(".")
+        name = str(stem)
+        # KEY.0.jpg and KEY.1.jpg are two visuals of KEY; ep.1.mp4 beside ep.1.json is a sample of its own.
+        if dot and number.isdigit() and stem not in texts:
+            name, suffix = str(stem.with_name(base)), f"{number}.{suffix}"
+        if media_kind(path.name) is not None or _is_text(path):
+            groups.setdefault(name, {})[suffix] = path
+        else:
+            others[name] = path
     if not groups:
         raise DataError(f"{folder} holds no videos, images, .json or .txt files.\n  name another folder")
-    for key, files in groups.items():
-        yield Member(key, files)
+    for name, files in groups.items():
+        shown = any(media_kind(f".{suffix}") for suffix in files)
+        bad = None
+        if not shown and name in others:
+            bad = (
+                f"{others[name]} can't be shown, and '{name}' shows nothing else.\n"
+                "  give it the ending of a video or an image, or take it out"
+            )
+        yield Member(clean(name), files, bad)
+
+
+def _is_text(path: Path) -> bool:
+    return path.suffix[1:].lower() in ("json", "txt")
+
+
+def _is_leftover(path: Path) -> bool:
+    return path.name.startswith(LEFTOVERS)
 
 
 def members_of_json(file: Path, videos: Path) -> Iterator[Member]:
     """Members of a JSON list in the family's format; the media are copied from the folder `videos`."""
     for number, item in enumerate(read_items(file)):
-        paths = [path for path, _ in media_of(item)]
+        key = clean(key_of(item, number))
+        try:
+            refuse_half_letters(item, f"{file}, item '{key}'")
+            named = [{"path": path, "kind": kind} for path, kind in media_of(item)]
+            media = in_order_of_text(named, item)
+        except DataError as error:
+            yield Member(key, {}, f"{file}, item '{key}': {error}")
+            continue
         files: dict[str, Content] = {}
-        for place, path in enumerate(paths):
-            suffix = Path(path).suffix[1:].lower()
-            files[suffix if len(paths) == 1 else f"{place}.{suffix}"] = videos / path
-        text = {name: value for name, value in item.items() if name not in ("image", "video")}
-        yield Member(clean(key_of(item, number)), {**files, "json": text})
+        for place, visual in enumerate(media):
+            # In a tar the ending alone tells what a file is.
+            suffix = Path(visual["path"]).suffix[1:].lower()
+            ending = suffix if media_kind(f".{suffix}") == visual["kind"] else visual["kind"]
+            files[ending if len(media) == 1 else f"{place}.{ending}"] = videos / visual["path"]
+        text = {name: value for name, value in item.items() if name not in MEDIA_KEYS}
+        yield Member(key, {**files, "json": text})
 
 
 def clean(key: str) -> str:
@@ -206,8 +239,8 @@ def size_of(content: Content) -> int:
         return len(encoded(content))
     try:
         return content.stat().st_size
-    except OSError as error:
-        raise DataError(f"{content} can't be read: {error.strerror}") from error
+    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+        raise DataError(f"{content} can't be read: {getattr(error, 'strerror', None) or error}") from error
 
 
 def open_content(content: Content) -> Any:

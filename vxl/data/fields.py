@@ -1,0 +1,46 @@
+"""Fields of a sample's JSON, whose types are checked where they are read."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from vxl.errors import DataError
+
+
+def listed(text: Mapping[str, Any], name: str, where: str) -> Sequence[Any]:
+    """The list under a key; empty where there is none.
+
+    Raises:
+        DataError: It is something else.
+    """
+    items = text.get(name)
+    if items is None or items == "":
+        return ()
+    if not isinstance(items, Sequence) or isinstance(items, str):
+        raise DataError(f"{where}: '{name}' is a {type(items).__name__}.\n  write a list of objects")
+    return items
+
+
+def scale_of(value: Any, where: str) -> float | None:
+    """What a video's seconds are multiplied by; None where nothing is said.
+
+    Raises:
+        DataError: It is no number above 0.
+    """
+    scale = None if value is None else number_of(value, "scale", where)
+    if scale is not None and not 0.0 < scale < math.inf:
+        raise DataError(f"{where}: 'scale' is {value!r}.\n  write what seconds are multiplied by, above 0")
+    return scale
+
+
+def number_of(value: Any, name: str, where: str) -> float:
+    """A number, finite or not.
+
+    Raises:
+        DataError: It is something else, or not a number (NaN).
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise DataError(f"{where}: '{name}' is {value!r}.\n  write a number")
+    if math.isnan(value):
+        raise DataError(f"{where}: '{name}' is {value!r}.\n  write a number, or leave it out")
+    return float(value)

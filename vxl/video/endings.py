@@ -1,0 +1,58 @@
+"""Which files are videos and which are images: one list for writing, indexing, reading and asking."""
+
+VIDEO_ENDINGS = [
+    "mp4",
+    "m4v",
+    "mov",
+    "qt",
+    "webm",
+    "mkv",
+    "avi",
+    "divx",
+    "3gp",
+    "3g2",
+    "ts",
+    "mts",
+    "m2ts",
+    "mpg",
+    "mpeg",
+    "m2v",
+    "vob",
+    "wmv",
+    "asf",
+    "flv",
+    "f4v",
+    "ogv",
+    "mxf",
+    "nut",
+    "gif",
+    "video",
+]
+"""Endings of files that FFmpeg reads as videos. `video` stands for one whose file had none of them."""
+
+IMAGE_ENDINGS = [
+    "jpg",
+    "jpeg",
+    "jpe",
+    "jfif",
+    "png",
+    "webp",
+    "bmp",
+    "dib",
+    "tif",
+    "tiff",
+    "ppm",
+    "pgm",
+    "pbm",
+    "pnm",
+    "jp2",
+    "avif",
+    "image",
+]
+"""Endings of files that Pillow reads as images. `image` stands for one whose file had none of them."""
+
+
+def media_kind(name: str) -> str | None:
+    """ "video" or "image" by a file name's ending, in any case; None for anything else."""
+    ending = name.rpartition("/")[2].rpartition(".")[2].lower()
+    return "video" if ending in VIDEO_ENDINGS else "image" if ending in IMAGE_ENDINGS else None
