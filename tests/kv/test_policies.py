@@ -33,6 +33,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "kvzip": {"first": [5, 6], "later": [7, 8], "suffix": [9], "stretch": 24},
     "lagkv": {"lag": 4},
     "proxy": {"words": [5, 6]},
+    "rekv": {"groups": None},
     "pyramid": {"window": 2, "kernel": 3, "beta": 2.0},
     "snapkv": {"window": 2, "kernel": 3},
 }
@@ -115,7 +116,7 @@ def test_half_of_256_tokens_are_128(variant: str, prefill: Any) -> None:
         # A sliding window slides over the question, too; elsewhere it stays beside the budget.
         most = (128 if budget["keep"] is None else 130) if name == "streaming" else 128 + 4
         # Whole chunks fill the budget, and pooling one saves 12 entries; a whole group is 16.
-        spare = {"bilevel": 12, "uniform": 16 * ("unit" in settings)}.get(name, 0)
+        spare = {"bilevel": 12, "rekv": 16, "uniform": 16 * ("unit" in settings)}.get(name, 0)
         held = [cache.valid(layer).sum(dim=-1).double().mean().item() for layer in range(len(cache.layers))]
         if name in ("adaretake", "kvzip", "pyramid"):  # layers share
             held = [sum(held) / len(held)]
@@ -193,6 +194,8 @@ def test_rows_of_a_prefill_are_rows_alone(variant: str, layers: int) -> None:
         for row, length in enumerate(rows):
             own = shown(1, length, first_group=2 * piece)
             prefill.feed(llm, made, alone[row], Piece(part[row : row + 1, :length], own))
+    for cache in (together, *alone):
+        made.after_watch(cache)
     more = llm.embed(tokens(3, 1, seed=1))
     got = llm.extend(more, together)
     for row, single in enumerate(alone):

@@ -54,14 +54,15 @@ class KVzipConfig(ScoredConfig):
 
 
 class KVzip(Speaking):
-    """Score: the most attention that any token pays to an entry while its stretch is repeated, over query heads.
+    """Score: the most attention that any token pays to an entry while its stretch is repeated, over query
+    heads.
 
-    KVzip (arXiv 2505.23416, section 3; kvpress' KVzipPress). For each stretch: request, suffix and the stretch's
-    own embeddings run behind the whole cache; the softmax is over the first `sinks` entries, the stretch's
-    entries and what is repeated. The first `sinks` are sure. Places are shared by all heads of all layers, so
-    that rooms differ. Visual tokens have no ids, so the embeddings of what was watched (2 D bytes a token in
-    half precision) are kept until watching ends; the repeating costs another prefill or two. Not done: the
-    variant that weighs values by the output projection (KVzip+).
+    KVzip (arXiv 2505.23416, section 3; kvpress' KVzipPress). For each stretch: request, suffix and the
+    stretch's own embeddings run behind the whole cache; the softmax is over the first `sinks` entries, the
+    stretch's entries and what is repeated. The first `sinks` are sure. Places are shared by all heads of all
+    layers, so that rooms differ. Visual tokens have no ids, so the embeddings of what was watched (2 D bytes
+    a token in half precision) are kept until watching ends; the repeating costs another prefill or two. Not
+    done: the variant that weighs values by the output projection (KVzip+).
     """
 
     def __init__(self, config: KVzipConfig) -> None:
@@ -126,7 +127,9 @@ class KVzip(Speaking):
             valid_BT = torch.cat([there_BU[:, :1].expand(-1, before), there_BU], dim=1)
             fork, embeds_BTD = cache.fork(), torch.cat(parts, dim=1)
             layout = Layout.text(*embeds_BTD.shape[:2], cache.next_B.device)
-            self.reader.extend(embeds_BTD, fork, valid_BT=valid_BT, layout=layout, observe=embeds_BTD.shape[1])
+            self.reader.extend(
+                embeds_BTD, fork, valid_BT=valid_BT, layout=layout, observe=embeds_BTD.shape[1]
+            )
             sinks = min(self.settings.sinks, start)
             read_BU = torch.cat([order_BF[:, :sinks], own_BU], dim=1)
             for layer, score_BNS in enumerate(scores):

@@ -24,6 +24,7 @@ from vxl.kv.h2o import H2O, H2OConfig
 from vxl.kv.infinipot import InfiniPot, InfiniPotConfig
 from vxl.kv.keydiff import KeyDiff, KeyDiffConfig
 from vxl.kv.knorm import Knorm, KnormConfig
+from vxl.kv.kvzip import KVzip, KVzipConfig
 from vxl.kv.lagkv import LagKV, LagKVConfig
 from vxl.kv.policy import SEED
 from vxl.kv.pyramid import Pyramid, PyramidConfig
@@ -130,6 +131,11 @@ RUNNING: dict[str, tuple[Callable[[Any], Scored], Callable[..., Any], dict[str, 
     "infinipot": (InfiniPot, InfiniPotConfig, {}),
 }
 LAGS = {"lagkv": {"lag": 16}, "lagkv_cross": {"lag": 16, "cross": True}, "lagkv_short": {"lag": 128}}
+ZIPPED: dict[str, dict[str, Any]] = {
+    "kvzip": {},
+    "kvzip_chunks": {"stretch": 40},
+    "kvzip_layerwise": {"layerwise": True},
+}
 SCORED = ("knorm", "keydiff", "tova", "expected", "expected_plain", "expected_eps", "snapkv", "h2o_mean")
 """Those whose recorded scores are the score itself, and not one that stages or shares have changed."""
 
@@ -294,9 +300,35 @@ def lags(name: str, dtype: torch.dtype) -> Errors:
     return errors
 
 
+def zipped(name: str, dtype: torch.dtype) -> Errors:
+    """KVzip's scores and sets, of a model that repeats what it watched."""
+    errors = Errors()
+    words: dict[str, Any] = {"first": [11, 12, 13, 14], "later": [21, 22, 23, 24, 25], "suffix": [3]}
+    for number in FILES:
+        known, llm = found(f"kv_{number}"), recorded_llm(number, dtype)
+        ids = known["ids"][None]
+        tokens = ids.shape[1]
+        for percent in (50, 25):
+            config = KVzipConfig(keep=percent / 100, protect="none", **words, **ZIPPED[name])
+            policy, cache = KVzip(config), llm.new_cache()
+            policy.equip(llm)
+            Full(FullConfig()).feed(llm, policy, cache, Piece(llm.embed(ids), Layout.text(1, tokens)))
+            columns = columns_of(cache)
+            rooms = policy.rooms(cache, columns, cache.fed)
+            held = [policy.held(cache, layer, columns, room_B) for layer, room_B in enumerate(rooms)]
+            scores = torch.cat(policy.repeated(cache, columns, held))
+            errors |= Errors(scores=error(scores, known[f"{name}.scores"]))
+            policy.after_watch(cache)
+            if dtype == torch.float64:
+                unlike = int((held_mask(cache, tokens) != known[f"{name}.{percent}.kept"].bool()).sum())
+                errors |= Errors(sets=4, unlike=unlike)
+    return errors
+
+
 MEASURED: dict[str, Callable[[torch.dtype], Errors]] = {
     **{name: lambda dtype, name=name: one_pass(name, dtype) for name in ONE_PASS},
     **{name: lambda dtype, name=name: lags(name, dtype) for name in LAGS},
+    **{name: lambda dtype, name=name: zipped(name, dtype) for name in ZIPPED},
     **{f"running {name}": lambda dtype, name=name: running(name, dtype) for name in RUNNING},
 }
 

@@ -1,0 +1,212 @@
+"""A question reads the groups that it is most like, in every layer its own."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal, overload
+
+import torch
+from torch import Tensor
+
+from vxl.errors import ConfigError
+from vxl.kv.scored.columns import Columns, columns_of
+from vxl.kv.scored.config import ScoredConfig
+from vxl.kv.scored.held import Held, at_least_single
+from vxl.kv.scored.policy import Scored
+from vxl.llm.block import Block, choose
+from vxl.llm.cache import Cache
+from vxl.llm.step import Step
+from vxl.relevance.base import Question
+from vxl.sequence.layout import Kind
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReKVConfig(ScoredConfig):
+    """Whole groups are read that the question is most like, layer by layer; the context keeps everything."""
+
+    budgets: ClassVar[tuple[str, ...]] = (*ScoredConfig.budgets, "groups")
+
+    _target_: str = "vxl.kv.rekv.ReKV"
+    keep: float | None = None
+    """Budget as a fraction of the watched tokens, text included; whole groups that fit."""
+    groups: int | None = 64
+    """Budget in whole groups."""
+    run: int = 1
+    """Consecutive groups that are retrieved together, by the mean of their scores."""
+    at: Literal["question"] = "question"
+    """At the question, on its own fork: the next question retrieves anew."""
+    compact: bool = True
+    """Whether text and retrieved groups stand at consecutive positions, as published."""
+    decode_every: None = None
+    """What was retrieved for a question stays for its answer."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.run < 1 or (self.groups is not None and self.groups < self.run):
+            raise ConfigError(
+                f"groups={self.groups} run={self.run} retrieve nothing.\n"
+                "  allowed: runs of 1 or more groups, room for one run\n  e.g.  groups=64 run=1"
+            )
+
+
+class ReKV(Scored):
+    """Score of a group: c_g . q, the mean of its un-rotated keys times the mean of the question's un-rotated
+    queries, summed over all heads; the best groups are read by all heads of the layer.
+
+    ReKV (arXiv 2503.00540, section 3; Becomebright/ReKV, model/attention/). The bare question runs through
+    the layers, and each one reads the text and the groups that it retrieves for the queries that have just
+    reached it; these keys and values are dropped, and the question runs once more behind what was retrieved.
+    So a question costs two passes, and reads every key once. The paper says cosine; the code takes the plain
+    product, and so does this. Time text comes with its group, and stays without it where `protect=text`. The
+    published prefill, a window of 15,000 tokens behind the first text at a constant distance, is not part of
+    this: `prefill=chunked` with previous chunks is near it."""
+
+    per_head = False
+
+    def __init__(self, config: ReKVConfig) -> None:
+        super().__init__(config)
+        self.groups, self.run = config.groups, config.run
+
+    def protected(self, columns: Columns, first_asked: int | None = None) -> Tensor:
+        """See `Scored.protected`; text stays in any case."""
+        stays_BF = super().protected(columns, first_asked)
+        return stays_BF | ((columns.kind_BF == Kind.TEXT) & columns.real_BF)
+
+    def before_question(self, cache: Cache, question: Question) -> None:
+        """Retrieves: leaves each layer its own groups."""
+        columns = columns_of(cache)
+        if self.groups is None:
+            rooms = self.rooms(cache, columns, cache.fed)
+            held_B = cache.valid()[:, 0].sum(dim=-1)
+            all_fit = bool((torch.stack(rooms).amin(dim=0) >= held_B).all())
+        else:
+            rooms = [torch.full_like(cache.next_B, cache.fed)] * len(cache.layers)
+            all_fit = int(columns.last_group_B.max()) < self.groups
+        if all_fit:
+            return
+        if cache.rows > 1:
+            cache.join()
+        held = [self.held(cache, n, columns, room) for n, room in enumerate(rooms)]
+        past = Retrieved(self, held)
+        step = question.llm.step(
+            cache=cache,
+            tokens=question.embeds_BTD.shape[1],
+            valid_BT=question.valid_BT,
+            observe=question.embeds_BTD.shape[1],
+        )
+        # The past is what each layer finds when its queries are there, whatever type it has.
+        past.step = replace(step, past=past)  # ty: ignore[invalid-argument-type]
+        question.llm(question.embeds_BTD, past.step)
+        cache.keep(past.kept)
+        if self.settings.compact:
+            self.close(cache, columns)
+
+    def after_question(self, cache: Cache, question: Question) -> None:
+        """Nothing: what was retrieved stays."""
+
+    def after_watch(self, cache: Cache) -> None:
+        """Nothing: the context keeps everything."""
+
+    def chosen(self, held: Held, queries_BMH: Tensor) -> Tensor:
+        """Which entries of a layer a question reads, bool [B, 1, S].
+
+        Args:
+            held: The layer's entries.
+            queries_BMH: The mean of the question's un-rotated queries, of every query head.
+        """
+        columns = held.columns
+        groups = columns.sizes_BG.shape[1]
+        group_BS = columns.group_BF.gather(1, held.index_BNS[:, 0])
+        visual_BS = held.valid_BNS[:, 0] & columns.visual_BF.gather(1, held.index_BNS[:, 0])
+        at_BS = torch.where(visual_BS, group_BS, groups)
+        means = means_of(held.keys_BNSH, at_BS, groups)
+        score_BG = similarity(means, queries_BMH)
+        exist_BG = columns.sizes_BG > 0
+        score_BG = of_runs(score_BG, exist_BG, self.run).masked_fill(~exist_BG, -torch.inf)
+        order_BG = score_BG.argsort(dim=1, descending=True, stable=True)
+        own_BS = held.open_BNS[:, 0] & (group_BS >= 0)
+        cost_BG = torch.zeros_like(order_BG).scatter_add(1, group_BS.clamp(min=0), own_BS.long())
+        spent_BG = cost_BG.gather(1, order_BG).cumsum(dim=1)
+        fits_BG = spent_BG <= held.free_BN1[:, 0]
+        if self.groups is not None:
+            most = self.groups // self.run * self.run
+            fits_BG = fits_BG & (torch.arange(groups, device=order_BG.device) < most)
+        taken_BG = torch.zeros_like(exist_BG).scatter(1, order_BG, fits_BG) & exist_BG
+        read_BS = taken_BG.gather(1, group_BS.clamp(min=0)) & (group_BS >= 0)
+        return held.valid_BNS[:, :1] & (held.protected_BNS[:, :1] | read_BS[:, None])
+
+
+class Retrieved(Sequence[tuple[Block, ...]]):
+    """The past of a question's first pass: a layer's blocks are chosen when its queries are known."""
+
+    def __init__(self, policy: ReKV, held: list[Held]) -> None:
+        self.policy, self.held = policy, held
+        self.step: Step | None = None
+        self.kept: list[Tensor] = [torch.empty(0)] * len(held)
+
+    def __len__(self) -> int:
+        return len(self.held)
+
+    @overload
+    def __getitem__(self, layer: int) -> tuple[Block, ...]: ...
+    @overload
+    def __getitem__(self, layer: slice) -> Sequence[tuple[Block, ...]]: ...
+    def __getitem__(self, layer: int | slice) -> tuple[Block, ...] | Sequence[tuple[Block, ...]]:
+        assert isinstance(layer, int)
+        assert self.step is not None
+        assert self.step.queries is not None
+        held, cache, step = self.held[layer], self.held[layer].cache, self.step
+        query_BMQH, column_BQ = step.queries[layer], step.observed_BQ
+        assert query_BMQH is not None
+        assert column_BQ is not None
+        position_BQ = step.positions_BT.gather(1, column_BQ.clamp(min=0))
+        query = cache.rotary.turn(at_least_single(query_BMQH), -position_BQ[:, None])
+        real_BQ = column_BQ >= 0
+        count_B11 = real_BQ.sum(dim=1).clamp(min=1)[:, None, None]
+        mean_BMH = (query * real_BQ[:, None, :, None]).sum(dim=2) / count_B11
+        self.kept[layer] = mask_B1S = self.policy.chosen(held, mean_BMH)
+        blocks, start = [], 0
+        rank_B1S = mask_B1S.long().cumsum(dim=-1) - 1
+        first_B11 = (step.positions_BT[:, :1] - mask_B1S[:, 0].sum(dim=1, keepdim=True))[..., None]
+        for block in cache.layers[layer]:
+            part, stop = mask_B1S[..., start : start + len(block)], start + len(block)
+            choice = choose(block, part)
+            own = block if choice is None else block.chosen(choice)
+            if self.policy.settings.compact and len(own):
+                # Up to the question, which stands where everything watched ends.
+                place_B1S = (first_B11 + rank_B1S)[..., start:stop]
+                order = torch.arange(len(block), device=part.device).expand_as(part)
+                order = order if choice is None else choice.order_BNS
+                own = own.at(place_B1S.gather(2, order), cache.rotary)
+            blocks.append(own)
+            start = stop
+        return tuple(block for block in blocks if len(block))
+
+
+def means_of(keys_BNSH: Tensor, at_BS: Tensor, groups: int) -> Tensor:
+    """Mean key of each group, [B, N, G, H]; entries at number `groups` belong to none."""
+    rows, heads, _, width = keys_BNSH.shape
+    at_BNSH = at_BS[:, None, :, None].expand_as(keys_BNSH)
+    sums = keys_BNSH.new_zeros(rows, heads, groups + 1, width).scatter_add(2, at_BNSH, keys_BNSH)
+    counts_BG = torch.zeros(rows, groups + 1, dtype=torch.int64, device=at_BS.device)
+    counts_BG = counts_BG.scatter_add(1, at_BS, torch.ones_like(at_BS))
+    return (sums / counts_BG.clamp(min=1)[:, None, :, None])[:, :, :groups]
+
+
+def similarity(means_BNGH: Tensor, queries_BMH: Tensor) -> Tensor:
+    """Product of each group's mean key with the queries, summed over query heads, [B, G]."""
+    heads = means_BNGH.shape[1]
+    summed_BNH = queries_BMH.unflatten(1, (heads, -1)).sum(dim=2)
+    return (means_BNGH @ summed_BNH[..., None].to(means_BNGH.dtype))[..., 0].sum(dim=1)
+
+
+def of_runs(score_BG: Tensor, exist_BG: Tensor, run: int) -> Tensor:
+    """Each group's score replaced by the mean of its run."""
+    if run == 1:
+        return score_BG
+    short = -score_BG.shape[1] % run
+    score, exist = (
+        torch.nn.functional.pad(x, (0, short)) for x in (score_BG * exist_BG, exist_BG.to(score_BG.dtype))
+    )
+    sums, counts = (x.unflatten(1, (-1, run)).sum(dim=2) for x in (score, exist))
+    means = (sums / counts.clamp(min=1)).repeat_interleave(run, dim=1)
+    return means[:, : score_BG.shape[1]]
