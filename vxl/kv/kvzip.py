@@ -164,7 +164,7 @@ def most_attention(fork: Cache, layer: int, read_BU: Tensor, sinks: int, there_B
     observed = fork.observed
     assert observed is not None
     blocks = fork.layers[layer]
-    keys = [at_least_single(b.turned(fork.rotary)).expand(fork.rows, -1, -1, -1) for b in blocks]
+    keys = [at_least_single(b.rotated(fork.rotary)).expand(fork.rows, -1, -1, -1) for b in blocks]
     key_BNSH = torch.cat(keys, dim=2)
     own_BNTH = key_BNSH[:, :, -observed.tokens :]
     key_BNXH = torch.cat([take(key_BNSH, read_BU[:, None]), own_BNTH], dim=2)

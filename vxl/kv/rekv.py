@@ -12,9 +12,9 @@ from vxl.kv.scored.columns import Columns, columns_of
 from vxl.kv.scored.config import ScoredConfig
 from vxl.kv.scored.held import Held, at_least_single
 from vxl.kv.scored.policy import Scored
+from vxl.llm.attention.step import Step
 from vxl.llm.block import Block, choose
 from vxl.llm.cache import Cache
-from vxl.llm.step import Step
 from vxl.relevance.base import Question
 from vxl.sequence.layout import Kind
 
