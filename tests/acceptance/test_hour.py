@@ -20,8 +20,8 @@ spec.loader.exec_module(hour)
 video, out = sys.argv[1:]
 hour.loop("examples/clips/bunny.mp4", video, 3600)
 
-from vxl import cli
-from vxl.checkpoint.loaded import LoadedModel
+from vxl.cli.main import main
+from vxl.generate.loaded import LoadedModel
 from vxl.llm.decoder import Decoder
 
 caches, marks, watch, new_cache = [], [], LoadedModel.watch, Decoder.new_cache
@@ -38,7 +38,7 @@ def watched(self, *looks, on_piece=None):
     return watch(self, *looks, on_piece=mark)
 
 LoadedModel.watch = watched
-cli.main([
+main([
     "ask", "model=tiny", "prefill=chunked", "video.fps=0.2", "video.max_fps=1", "video.max_frames=720",
     "max_new_tokens=4", video, "What happens?",
 ])

@@ -111,7 +111,7 @@ import sys
 for name in ("hydra", "omegaconf", "lightning", "pytorch_lightning", "wandb", "torchvision"):
     sys.modules[name] = None
 import vxl
-from vxl.checkpoint.command import export_weights, import_weights
+from vxl.checkpoint.convert import export_weights, import_weights
 from pathlib import Path
 import_weights(Path({str(source)!r}), Path({str(tmp_path / "vxl")!r}))
 export_weights({str(tmp_path / "vxl")!r}, Path({str(tmp_path / "back")!r}))

@@ -51,7 +51,7 @@ def test_a_process_that_fails_takes_its_workers_along() -> None:
     code = """
 import sys
 from torch.utils.data import DataLoader
-from vxl.data.worker import end_with_trainer, leave_signals_to_trainer
+from vxl.data.order.worker import end_with_trainer, leave_signals_to_trainer
 end_with_trainer()
 loader = iter(DataLoader(range(9), num_workers=1, worker_init_fn=leave_signals_to_trainer))
 next(loader)
