@@ -37,15 +37,17 @@ class Mutant:
         return f"{self.file}\n    - {self.line}\n    + {self.replacement}"
 
     def place(self, root: Path = ROOT) -> Path | None:
-        """The file that has the line; if that moved, the one file of its room that has it. None: gone."""
+        """The file that has the line; if it moved, the one file of vxl that has it. None: gone."""
         named = root / self.file
-        files = [named] if named.is_file() else sorted((root / "vxl" / self.file.split("/")[1]).rglob("*.py"))
-        having = [file for file in files if self.count(file)]
+        if named.is_file() and self.count(named) == 1:
+            return named
+        having = [file for file in sorted((root / "vxl").rglob("*.py")) if self.count(file)]
         return having[0] if len(having) == 1 and self.count(having[0]) == 1 else None
 
     def count(self, file: Path) -> int:
         """How often the line stands in a file."""
-        return [line.strip() for line in file.read_text().splitlines()].count(self.line)
+        text = file.read_text()
+        return [line.strip() for line in text.splitlines()].count(self.line) if self.line in text else 0
 
     def applied(self, text: str) -> str:
         """A file's text with the line broken.

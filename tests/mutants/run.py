@@ -1,6 +1,6 @@
 """`make test-mutants`: breaks one line at a time, and reports which breaks the quick tests do not notice.
 
-    python -m tests.mutants.run [ROOM …] [--share 1/2] [--check]
+    python -m tests.mutants.run [ROOM …] [--only TEXT] [--share 1/2] [--check]
 
 Each break is tried in a copy of the code with the tests that the list names; what survives them is tried with
 all quick tests of the room. Before anything is broken those tests must pass. A break that makes the tests run
@@ -10,6 +10,7 @@ ten times as long as before counts as noticed, and is said to be so.
 import argparse
 import importlib
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -122,10 +123,11 @@ class Trials:
         return (self.copy / "output.txt").read_text(errors="replace")[-3000:]
 
 
-def wanted(rooms: list[str], share: str) -> list[Mutant]:
+def wanted(rooms: list[str], share: str, only: str = "") -> list[Mutant]:
     """The mutants that a command asks for."""
     number, shares = map(int, share.split("/"))
     mutants = [mutant for mutant in read_all() if not rooms or mutant.room in rooms]
+    mutants = [mutant for mutant in mutants if re.search(only, str(mutant))]
     return [mutant for i, mutant in enumerate(mutants) if i % shares == number - 1]
 
 
@@ -138,7 +140,7 @@ def main() -> int:
     )
     parser.add_argument("--check", action="store_true", help="only say which lines are there no more")
     words = parser.parse_args()
-    mutants = wanted(words.rooms, words.share)
+    mutants = wanted(words.rooms, words.share, words.only)
     gone = [mutant for mutant in mutants if mutant.place() is None]
     for mutant in gone:
         print(f"gone: {mutant}")
