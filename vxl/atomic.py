@@ -41,7 +41,7 @@ def whole_file(path: Path, mode: int = 0o666) -> Generator[Path]:
         yield part
         os.fsync(descriptor)
         part.replace(path)
-        sync_folder(path.parent)
+        sync(path.parent)
     finally:
         os.close(descriptor)
         part.unlink(missing_ok=True)
@@ -87,7 +87,7 @@ def whole_folder(path: Path, existing: Literal["refuse", "keep", "replace"] = "r
                 raise
             if existing == "replace":
                 _take_the_place(part, path)
-        sync_folder(path.parent)
+        sync(path.parent)
     finally:
         os.close(descriptor)
         shutil.rmtree(part, ignore_errors=True)
@@ -122,9 +122,9 @@ def remove_leftovers(folder: Path, name: str | None = None) -> None:
                 Path(entry.path).unlink(missing_ok=True)
 
 
-def sync_folder(folder: Path) -> None:
-    """Puts a folder's own entries (new names, renames) on disk."""
-    descriptor = os.open(folder, os.O_RDONLY)
+def sync(path: Path) -> None:
+    """Puts a file on disk, or a folder's own entries (new names, renames)."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
@@ -135,12 +135,8 @@ def sync_tree(folder: Path) -> None:
     """Puts everything in a folder on disk, whoever wrote it."""
     for place, _, names in os.walk(folder):
         for name in names:
-            descriptor = os.open(Path(place) / name, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-        sync_folder(Path(place))
+            sync(Path(place) / name)
+        sync(Path(place))
 
 
 def why_not(error: OSError, elsewhere: str = "paths.runs=FOLDER") -> str:

@@ -15,8 +15,7 @@ from pathlib import Path
 
 import torch
 
-from vxl.checkpoint import step_files as folder
-from vxl.checkpoint.folder import choose
+from vxl.checkpoint.step_folder import choose_step
 
 ROOT = Path(__file__).parents[2]
 # What a clock or the machine measures; everything else in metrics.csv is a function of the config.
@@ -65,9 +64,9 @@ def start(
 
 def digest(run: Path) -> str:
     """sha256 of every tensor in a run's last checkpoint, the optimizer's too."""
-    path = choose(run, "last")
-    tensors = {name: torch.empty(like.shape, dtype=like.dtype) for name, like in folder.stored(path).items()}
-    folder.read_tensors(path, tensors)
+    folder = choose_step(run, "last")
+    tensors = {name: torch.empty(like.shape, dtype=like.dtype) for name, like in folder.outline().items()}
+    folder.read_into(tensors)
     found = hashlib.sha256()
     for name, tensor in sorted(tensors.items()):
         found.update(f"{name} {list(tensor.shape)} {tensor.dtype} ".encode() + tensor.numpy().tobytes())

@@ -20,7 +20,7 @@ from torch.distributed.checkpoint.filesystem import FileSystem
 
 import train
 from tests.data import media
-from vxl.checkpoint.folder import choose, step_of
+from vxl.checkpoint.step_folder import choose_step
 from vxl.compressor.dts import DTSConfig
 from vxl.config.compose import compose
 from vxl.data.write.shards import Member, write_shards
@@ -361,11 +361,11 @@ def test_a_disk_that_gives_out_during_a_checkpoint(number: int, screen: Screen) 
         "  the checkpoint of step 1 is whole; then the same command goes on from there."
     )
     assert status == 2
-    assert step_of(choose(screen.folder / "runs/x", "last")) == 1
+    assert choose_step(screen.folder / "runs/x", "last").step == 1
     status, output, error = screen.type(words)
     assert (status, error) == (0, "")
     assert "runs/x: goes on after step 1" in output.splitlines()
-    assert step_of(choose(screen.folder / "runs/x", "last")) == 3
+    assert choose_step(screen.folder / "runs/x", "last").step == 3
 
 
 @pytest.mark.slow

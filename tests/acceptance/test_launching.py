@@ -9,8 +9,8 @@ import pytest
 
 import train
 from tests.acceptance.runs import ROOT, start, with_clips
-from vxl.checkpoint.folder import choose, saved, step_of
-from vxl.checkpoint.source import open_weights
+from vxl.checkpoint.open_weights import open_weights
+from vxl.checkpoint.step_folder import choose_step, step_folders
 from vxl.cli.main import main
 
 WORDS = [
@@ -74,8 +74,8 @@ def test_a_kill_while_two_processes_save_in_the_background(
     assert "\nerror: process 1 of 0 to 1" in said
     assert "ended by SIGKILL.\n  the last checkpoint is whole: the same command goes on from it" in said
     assert "Traceback" not in said
-    assert [step_of(path) for path in saved(run)] == [2]
-    assert step_of(choose(run, "last")) == 2
+    assert [folder.step for folder in step_folders(run)] == [2]
+    assert choose_step(run, "last").step == 2
 
     process = start("train.py", *WORDS, *TWO, cwd=tmp_path, launcher=TORCHRUN)
     said, _ = process.communicate(timeout=200)

@@ -9,8 +9,7 @@ import torch
 
 from tests.acceptance.runs import numbers, result, start
 from tests.data.media import image, talk, video
-from vxl.checkpoint import step_files as folder
-from vxl.checkpoint.folder import choose
+from vxl.checkpoint.step_folder import choose_step
 from vxl.config.compose import compose
 from vxl.train.run import train_or_resume
 
@@ -31,13 +30,13 @@ def own(tmp_path: Path) -> list[str]:
 
 def tensors(run: Path, prefix: str) -> dict[str, torch.Tensor]:
     """The tensors of a run's last checkpoint whose names begin like this."""
-    path = choose(run, "last")
+    folder = choose_step(run, "last")
     found = {
         name: torch.empty(like.shape, dtype=like.dtype)
-        for name, like in folder.stored(path).items()
+        for name, like in folder.outline().items()
         if name.startswith(prefix)
     }
-    folder.read_tensors(path, found)
+    folder.read_into(found)
     return found
 
 
@@ -67,6 +66,6 @@ def test_the_next_stage_starts_from_what_was_reconstructed_with(tmp_path: Path, 
     assert network.keys() == after.keys()
     assert all(torch.equal(after[name], value) for name, value in network.items())
     report = (tmp_path / "runs" / "align" / "train.log").read_text()
-    assert f"warm start from {choose(dts, 'last')}" in report
+    assert f"warm start from {choose_step(dts, 'last').path}" in report
     assert "new: compressor.projector.0.weight" in report
     assert "ignored: compressor.mask_token" in report

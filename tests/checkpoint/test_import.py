@@ -8,7 +8,8 @@ import yaml
 import vxl
 from tests.checkpoint.published.folders import TOWER, config_json, files, publish, same_bits, weights
 from vxl.checkpoint.convert import export_weights, import_weights
-from vxl.checkpoint.source import is_weights, open_weights
+from vxl.checkpoint.layouts import is_published
+from vxl.checkpoint.open_weights import open_weights
 from vxl.data.batch.tokenizer import save_tokenizer, train_tokenizer
 from vxl.errors import CheckpointError
 
@@ -280,4 +281,4 @@ def test_what_exists_is_not_overwritten(tmp_path: Path) -> None:
     source = publish(tmp_path / "in")
     with pytest.raises(CheckpointError, match="in exists; nothing was written"):
         import_weights(source, source)
-    assert is_weights(source)
+    assert is_published(source)

@@ -9,7 +9,7 @@ import yaml
 import vxl
 from tests.made import CLIP, make_run
 from vxl.checkpoint.load import pick_device
-from vxl.checkpoint.resolved import changed, read_config
+from vxl.checkpoint.resolved import read_config, with_changes
 from vxl.errors import CheckpointError, ConfigError, DataError
 from vxl.generate.loaded import Clip
 from vxl.model import build_model
@@ -205,13 +205,13 @@ def test_what_is_watched_is_what_training_sees(run: Path) -> None:
 def test_overrides_that_name_nothing(override: str, message: str) -> None:
     values = {"seed": 1, "video": {"_target_": "x", "max_frames": 1, "max_fps": 2}, "kv": {"_target_": "y"}}
     with pytest.raises(ConfigError) as caught:
-        changed(values, override)
+        with_changes(values, [override])
     assert message in str(caught.value)
 
 
 def test_changed_leaves_the_original_alone() -> None:
     values = {"video": {"max_frames": 1}}
-    assert changed(values, "video.max_frames=2") == {"video": {"max_frames": 2}}
+    assert with_changes(values, ["video.max_frames=2"]) == {"video": {"max_frames": 2}}
     assert values == {"video": {"max_frames": 1}}
 
 

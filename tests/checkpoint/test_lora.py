@@ -1,17 +1,17 @@
 """A run with LoRA on its way into other models: as it is, and with its updates added in."""
 
-import warnings
+import shutil
 
 import pytest
 import torch
-from torch.distributed import checkpoint as dcp
 
 from tests.made import make_run
 from vxl.checkpoint.convert import export_weights
-from vxl.checkpoint.folder import choose
+from vxl.checkpoint.fill import fill_from_step
 from vxl.checkpoint.load import load
-from vxl.checkpoint.read import read_weights
-from vxl.checkpoint.trained import open_run
+from vxl.checkpoint.run_weights import open_run
+from vxl.checkpoint.source import find_source
+from vxl.checkpoint.step_folder import choose_step
 from vxl.config.compose import compose
 from vxl.llm.lora import is_update
 from vxl.model import build_model
@@ -24,17 +24,16 @@ pytestmark = pytest.mark.slow
 def run(tmp_path_factory):
     """A run whose updates are far from zero."""
     run = make_run(tmp_path_factory.mktemp("runs"), "adapted", "stage=lora", "llm.lora.rank=3", steps=(10,))
-    folder = choose(run)
+    folder = choose_step(run)
     model = build_model(compose("train", ["model=tiny", "stage=lora", "llm.lora.rank=3"]))
-    read_weights(folder, model)
+    fill_from_step(folder, model)
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if is_update(name):
                 parameter.normal_(std=0.2, generator=generator)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        dcp.save({"model": model.state_dict()}, checkpoint_id=folder, no_dist=True)
+    shutil.rmtree(folder.path)
+    folder.write({"model": model.state_dict()}, {})
     return run
 
 
@@ -52,14 +51,14 @@ def test_a_run_loads_with_its_updates_and_exports_without(run, tmp_path):
     exported = load(tmp_path / "out")
     assert not any(is_update(name) for name in exported.model.state_dict())
     torch.testing.assert_close(logits(exported.model), logits(loaded.model), rtol=1e-4, atol=1e-4)
-    assert not any(is_update(name) for name in open_run(run, choose(run)).tensors)
+    assert not any(is_update(name) for name in open_run(run, choose_step(run)).tensors)
 
 
 def test_weights_without_updates_start_a_run_with_them(run, tmp_path):
     export_weights(str(run), tmp_path / "out", published=False)
     words = ["model=tiny", "stage=lora", "llm.lora.rank=2"]
     started = build_model(compose("train", words), seed=5)
-    read_weights(tmp_path / "out", started)
+    find_source(tmp_path / "out", tmp_path).fill(started)
     torch.testing.assert_close(logits(started), logits(load(tmp_path / "out").model))
 
 

@@ -10,8 +10,8 @@ from torch import Tensor
 from tests.checkpoint.published.folders import config_json, publish, weights
 from tests.golden import golden
 from vxl.checkpoint.convert import import_weights
+from vxl.checkpoint.open_weights import open_weights
 from vxl.checkpoint.resolved import model_parts
-from vxl.checkpoint.source import open_weights
 from vxl.errors import CheckpointError
 from vxl.model import VideoLanguageModel, build_model
 from vxl.train.warm import warm_start

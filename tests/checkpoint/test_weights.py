@@ -16,9 +16,9 @@ from tests.checkpoint.published.folders import files, publish, same_bits, weight
 from tests.made import CLIP, TEXTS, make_run
 from vxl.checkpoint.convert import export_weights, import_weights
 from vxl.checkpoint.fill import fill, skeleton
-from vxl.checkpoint.read import read_weights
+from vxl.checkpoint.open_weights import open_weights
 from vxl.checkpoint.resolved import model_parts, read_config
-from vxl.checkpoint.source import open_weights
+from vxl.checkpoint.source import find_source
 from vxl.checkpoint.weights import Weights
 from vxl.data.batch.tokenizer import save_tokenizer, train_tokenizer
 from vxl.errors import CheckpointError, ConfigError
@@ -118,7 +118,7 @@ def test_training_starts_from_a_folder(source: Path, folder: Path) -> None:
     wanted = vxl.load(folder, device="cpu")
     for place in (source, folder):
         model = build_model(wanted.config, seed=5)
-        read_weights(place, model)
+        find_source(place, place.parent).fill(model)
         state = model.state_dict()
         assert all(torch.equal(state[name], value) for name, value in wanted.model.state_dict().items())
 
@@ -129,7 +129,7 @@ def test_other_switches_than_the_weights_were_trained_with_are_named(
     config = model_parts(read_config(folder / "resolved.yaml", ["compressor.published_layout=false"]))
     model = build_model(config)
     with caplog.at_level(logging.WARNING):
-        read_weights(folder, model)
+        find_source(folder, folder.parent).fill(model)
     assert [record.getMessage() for record in caplog.records] == [
         f"{folder}: these weights were trained with compressor.published_layout=True, not False"
     ]
@@ -138,7 +138,7 @@ def test_other_switches_than_the_weights_were_trained_with_are_named(
 def test_a_model_of_another_size_is_not_filled(folder: Path) -> None:
     config = model_parts(read_config(folder / "resolved.yaml", ["llm.mlp=160"]))
     with pytest.raises(CheckpointError, match=r"up_proj.weight is \[192, 96\], expected \[160, 96\]"):
-        read_weights(folder, build_model(config))
+        find_source(folder, folder.parent).fill(build_model(config))
 
 
 def counted(weights: Weights) -> tuple[Weights, list[int]]:

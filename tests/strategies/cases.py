@@ -176,12 +176,12 @@ def train(folder: str, arguments: dict[str, Any], mixed: bool = False) -> dict[s
 
 def weights(config: Config, run: Path) -> dict[str, torch.Tensor]:
     """The weights of a run's last checkpoint."""
-    from vxl.checkpoint.folder import choose
-    from vxl.checkpoint.read import read_weights
+    from vxl.checkpoint.fill import fill_from_step
+    from vxl.checkpoint.step_folder import choose_step
     from vxl.model import build_model
 
     model = build_model(config, dtype=torch.float64)
-    read_weights(choose(run), model)
+    fill_from_step(choose_step(run), model)
     return dict(model.state_dict())
 
 

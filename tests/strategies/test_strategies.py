@@ -10,7 +10,7 @@ import torch
 
 from tests.strategies import cases
 from tests.strategies.pool import Pool
-from vxl.checkpoint.folder import saved, step_of
+from vxl.checkpoint.step_folder import step_folders
 from vxl.train.saving.retention import RetentionConfig
 
 STEPS = 20
@@ -89,7 +89,7 @@ def test_a_full_disk_of_one_process_ends_all_of_them(pool, tmp_path):
     for said in pool.run(2, cases.train_on_a_full_disk, str(tmp_path), run):
         assert "step-000004 can't be written: the disk is full" in said
         assert "the checkpoint of step 3 is whole" in said
-    assert [step_of(path) for path in saved(tmp_path / "full")] == [2, 3]
+    assert [folder.step for folder in step_folders(tmp_path / "full")] == [2, 3]
 
 
 @pytest.mark.slow

@@ -17,13 +17,13 @@ from rich.console import Console
 from tests.run.test_changes import changed
 from tests.train import fake
 from tests.train.fake import Config, Paths
-from vxl.checkpoint import step_files as folder
-from vxl.checkpoint.folder import choose, saved, step_of
-from vxl.checkpoint.read import read_weights
+from vxl.checkpoint.fill import fill_from_step
+from vxl.checkpoint.step_folder import StepFolder, choose_step, point_to, step_folders
 from vxl.errors import CheckpointError, ConfigError
 from vxl.llm.lora import LoRAConfig, adapt
 from vxl.run.metrics import MetricsFile
 from vxl.train.launch.handover import Stopped
+from vxl.train.saving import checkpoints
 from vxl.train.saving.checkpoints import Checkpoints
 from vxl.train.step.module import DivergedError, VideoLanguageModule
 
@@ -43,9 +43,9 @@ def path_of(config):
 
 
 def tensors(config, which="last"):
-    path = choose(path_of(config), which)
-    wanted = {name: torch.empty(like.shape, dtype=like.dtype) for name, like in folder.stored(path).items()}
-    folder.read_tensors(path, wanted)
+    folder = choose_step(path_of(config), which)
+    wanted = {name: torch.empty(like.shape, dtype=like.dtype) for name, like in folder.outline().items()}
+    folder.read_into(wanted)
     return wanted
 
 
@@ -96,7 +96,7 @@ def test_it_learns_and_leaves_a_run_directory(config, screen):
     assert result.train_accuracy > 0.5
     assert (result.steps, result.samples, result.visual_tokens_a_frame) == (120, 960, 1.0)
     assert (result.chance, result.heldout_questions) == (0.25, 32)
-    assert [step_of(folder) for folder in saved(path)] == [100, 120]
+    assert [folder.step for folder in step_folders(path)] == [100, 120]
     assert (path / "checkpoints" / "last").read_text() == "step-000120\n"
     assert (path / "checkpoints" / "best").read_text() == "step-000120\n"
     said = screen.file.getvalue()
@@ -114,7 +114,7 @@ def test_three_steps_a_kill_and_the_rest_are_six_steps(config, monkeypatch, work
     fake.train(other)
     # in step 5, after the checkpoint of step 3; or while the checkpoint of step 6 is about to be written
     killed(config, monkeypatch, 4 if where == "training_step" else 6, where)
-    assert step_of(choose(path_of(config), "last")) == 3
+    assert choose_step(path_of(config), "last").step == 3
     result = fake.train(config)
     assert digest(config) == digest(other)
     assert numbers(config) == numbers(other)
@@ -139,7 +139,7 @@ def test_packed_weights_resume_with_the_same_bits(config, monkeypatch, frozen):
     other = dataclasses.replace(config, name="second")
     fake.train(other)
     killed(config, monkeypatch, 4)
-    assert step_of(choose(path_of(config), "last")) == 3
+    assert choose_step(path_of(config), "last").step == 3
     fake.train(config)
     assert digest(config) == digest(other)
     assert numbers(config) == numbers(other)
@@ -212,7 +212,7 @@ def test_frozen_parts_stay_as_they_were(config):
 def test_weights_load_into_a_model_without_lightning(config):
     fake.train(config)
     model = fake.Model()
-    read_weights(choose(path_of(config)), model)
+    fill_from_step(choose_step(path_of(config)), model)
     assert torch.equal(model.llm.lm_head.weight, tensors(config)["model.llm.lm_head.weight"])
 
 
@@ -235,7 +235,7 @@ def test_a_signal_saves_at_the_end_of_the_step_and_the_same_command_goes_on(
         with pytest.raises(SystemExit) as stop:
             fake.train(config, screen)
     assert stop.value.code == 128 + number
-    assert step_of(choose(path_of(config), "last")) == 2
+    assert choose_step(path_of(config), "last").step == 2
     assert "stopped after step 2 of 6" in screen.file.getvalue()
     assert not (path_of(config) / "RESULT.json").exists()
     assert not (path_of(config) / ".lock").exists()
@@ -262,7 +262,7 @@ def test_of_several_signals_the_one_that_asks_to_come_back_counts(config, monkey
 def test_a_time_limit_that_is_shorter_than_a_save_leaves_the_checkpoint_before(config, monkeypatch):
     other = dataclasses.replace(config, name="second")
     fake.train(other)
-    step, point = VideoLanguageModule.training_step, folder.point
+    step, point = VideoLanguageModule.training_step, point_to
 
     def warned(self, *arguments):
         if self.trainer.global_step == 4:
@@ -270,18 +270,18 @@ def test_a_time_limit_that_is_shorter_than_a_save_leaves_the_checkpoint_before(c
         return step(self, *arguments)
 
     def killed_before_it_is_whole(parent, name, target):
-        if step_of(target) == 5:
-            (target / ".metadata").unlink()  # as a kill leaves it:
-            target.rename(target.with_name(f".part-{target.name}"))
+        if target.step == 5:
+            (target.path / ".metadata").unlink()  # as a kill leaves it:
+            target.path.rename(parent / f".part-{target.path.name}")
             raise Killed
         point(parent, name, target)
 
     with monkeypatch.context() as patch:
         patch.setattr(VideoLanguageModule, "training_step", warned)
-        patch.setattr(folder, "point", killed_before_it_is_whole)
+        patch.setattr(checkpoints, "point_to", killed_before_it_is_whole)
         with pytest.raises(Killed):
             fake.train(config)
-    assert step_of(choose(path_of(config), "last")) == 3
+    assert choose_step(path_of(config), "last").step == 3
     fake.train(config)
     assert (digest(config), numbers(config)) == (digest(other), numbers(other))
     assert not list((path_of(config) / "checkpoints").glob(".part-*"))
@@ -298,7 +298,7 @@ def test_a_loss_that_is_no_number_stops_the_run_before_the_weights_move(config):
         "  the last checkpoint is sound. Under a new name=NAME try a smaller\n"
         "  optim.lr (now 0.02), a longer optim.warmup, or trainer.precision=32-true"
     )
-    assert step_of(choose(path_of(config), "last")) == 3
+    assert choose_step(path_of(config), "last").step == 3
     assert not (path_of(config) / ".lock").exists()
 
 
@@ -316,7 +316,7 @@ def test_a_full_disk_during_a_checkpoint_leaves_the_one_before(config, monkeypat
         patch.setattr(torch, "save", full)
         with pytest.raises(CheckpointError, match=r"the disk is full[\s\S]*step 3 is whole"):
             fake.train(config)
-    assert step_of(choose(path_of(config), "last")) == 3
+    assert choose_step(path_of(config), "last").step == 3
     assert not list((path_of(config) / "checkpoints").glob(".part-*"))
     other = changed(config, name="second", checkpoint={"background": False})
     fake.train(other)
@@ -328,7 +328,7 @@ def test_a_checkpoint_in_the_background_is_that_of_its_step(config, monkeypatch)
     """It is written only when training is two steps further, and the next one waits for it."""
     other = dataclasses.replace(config, name="second")
     fake.train(other)
-    step, write, further, order = VideoLanguageModule.training_step, folder.write, threading.Event(), []
+    step, write, further, order = VideoLanguageModule.training_step, StepFolder.write, threading.Event(), []
 
     def noted(self, *arguments):
         order.append(self.trainer.global_step)
@@ -338,11 +338,11 @@ def test_a_checkpoint_in_the_background_is_that_of_its_step(config, monkeypatch)
 
     def slow(target, *arguments):
         assert further.wait(20)
-        order.append(target.name)
+        order.append(target.path.name)
         write(target, *arguments)
 
     monkeypatch.setattr(VideoLanguageModule, "training_step", noted)
-    monkeypatch.setattr(folder, "write", slow)
+    monkeypatch.setattr(StepFolder, "write", slow)
     config = changed(config, checkpoint={"background": True})
     fake.train(config)
     assert order.index("step-000003") > order.index(4)
@@ -354,7 +354,7 @@ def test_a_checkpoint_in_the_background_is_that_of_its_step(config, monkeypatch)
 
 def test_a_run_that_fails_finishes_the_checkpoint_in_the_background_first(config, monkeypatch):
     """Its directory is given back after that: whoever starts it again removes what is half written."""
-    write, failing = folder.write, threading.Event()
+    write, failing = StepFolder.write, threading.Event()
 
     def slow(target, *arguments):
         assert failing.wait(20)
@@ -368,11 +368,11 @@ def test_a_run_that_fails_finishes_the_checkpoint_in_the_background_first(config
         return step(self, *arguments)
 
     step = VideoLanguageModule.training_step
-    monkeypatch.setattr(folder, "write", slow)
+    monkeypatch.setattr(StepFolder, "write", slow)
     monkeypatch.setattr(VideoLanguageModule, "training_step", fail)
     with pytest.raises(Killed):
         fake.train(changed(config, checkpoint={"background": True}))
-    assert step_of(choose(path_of(config), "last")) == 3
+    assert choose_step(path_of(config), "last").step == 3
 
 
 def test_a_warm_start_takes_what_fits_and_reports_the_rest(config, screen, monkeypatch):

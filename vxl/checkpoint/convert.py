@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vxl.atomic import refuse_existing
-from vxl.checkpoint.find import find, weights_of
+from vxl.checkpoint.layouts import is_vxl
+from vxl.checkpoint.source import find_source
 from vxl.errors import CheckpointError
 
 
@@ -24,7 +25,6 @@ def import_weights(source: Path, out: Path, part: str | None = None, overrides: 
         CheckpointError: The weights are not complete, not known, or can't be read; nothing is written.
     """
     from vxl.checkpoint.published.read import from_published
-    from vxl.checkpoint.source import is_vxl
     from vxl.checkpoint.stage_file import is_stage_file, open_stage_file, write_part
     from vxl.checkpoint.write import write_vxl
 
@@ -78,12 +78,9 @@ def export_weights(
     from vxl.checkpoint.fill import compare, skeleton
     from vxl.checkpoint.published.write import write_published
     from vxl.checkpoint.resolved import model_parts
-    from vxl.checkpoint.source import is_weights, open_weights
-    from vxl.checkpoint.trained import open_run
     from vxl.checkpoint.write import write_vxl
 
     refuse_existing(out)
-    place = find(Path(source).expanduser(), runs)
-    weights = open_weights(place) if is_weights(place) else open_run(*weights_of(place, checkpoint))
+    weights = find_source(Path(source).expanduser(), runs, checkpoint).weights()
     compare(weights, skeleton(model_parts(weights.values)))
     (write_published if published else write_vxl)(weights, out)

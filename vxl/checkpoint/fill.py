@@ -1,6 +1,7 @@
 """From weights on disk to a model in memory: strictly, one tensor (or this rank's part of it) at a time."""
 
-from collections.abc import Callable, Iterable
+import logging
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -10,11 +11,15 @@ from torch.distributed.tensor._utils import compute_local_shape_and_global_offse
 
 from vxl.checkpoint.published.family import FAMILIES
 from vxl.checkpoint.published.folder import lines
+from vxl.checkpoint.step_folder import MODEL, StepFolder
 from vxl.checkpoint.weights import Weights
 from vxl.errors import CheckpointError
 from vxl.llm.lora import LoRALinear, is_update
 from vxl.model import VideoLanguageModel, build_model
+from vxl.option.rebuild import plain
 from vxl.parts import ModelParts
+
+log = logging.getLogger(__name__)
 
 
 def skeleton(config: ModelParts, **settings: Any) -> VideoLanguageModel:
@@ -122,6 +127,64 @@ def fill(
         model.llm.reset_buffers()
         left = [name for name, tensor in named(model) if tensor.is_meta]
         assert not left, left
+
+
+def warn_of_other_settings(weights: Weights, model: VideoLanguageModel) -> None:
+    """Warns where a model computes other numbers with these weights than they were trained for."""
+    for key, trained, now in other_settings(weights.values, model):
+        log.warning("%s: these weights were trained with %s=%s, not %s", weights.path, key, trained, now)
+
+
+def other_settings(values: Mapping[str, Any], model: VideoLanguageModel) -> list[tuple[str, Any, Any]]:
+    """(key, as the weights were trained, as the model has it) of the settings that shapes don't show."""
+    found = []
+    for group in ("vision", "compressor", "selector"):
+        part, trained = getattr(model, group, None), values.get(group) or {}
+        own = plain(getattr(part, "config", None)) or {}
+        keys = ("_target_", "grid", "temporal", "pool", "heads", "score")
+        found += [
+            (f"{group}.{key}", trained[key], own[key])
+            for key in trained.keys() & own.keys()
+            if (key in keys or key.startswith("published_")) and trained[key] != own[key]
+        ]
+    return sorted(found)
+
+
+def heads_of(model: VideoLanguageModel) -> list[str]:
+    """The numbers of heads that a published folder may leave open, as overrides of its config."""
+    heads = {"vision.heads": getattr(model.vision.config, "heads", None)}
+    heads["llm.heads"] = model.llm.causal_lm.config.num_attention_heads
+    return [f"{key}={count}" for key, count in heads.items() if count is not None]
+
+
+def fill_from_step(step: StepFolder, model: nn.Module) -> None:
+    """Fills a model with the weights of a checkpoint, in place; every tensor must be there and fit.
+
+    Raises:
+        CheckpointError: The checkpoint is incomplete or damaged, or its tensors are not the model's.
+    """
+    theirs = {
+        name.removeprefix(MODEL): tuple(like.shape)
+        for name, like in step.outline().items()
+        if name.startswith(MODEL)
+    }
+    own = model.state_dict()
+    if not any(is_update(name) for name in theirs):  # a base: LoRA's updates start anew
+        own = {name: tensor for name, tensor in own.items() if not is_update(name)}
+    problems = [f"{name}: not in the checkpoint" for name in own if name not in theirs]
+    problems += [f"{name}: not in the model" for name in theirs if name not in own]
+    problems += [
+        f"{name}: {list(theirs[name])} in the checkpoint, {list(tensor.shape)} in the model"
+        for name, tensor in own.items()
+        if name in theirs and theirs[name] != tuple(tensor.shape)
+    ]
+    if problems:
+        raise CheckpointError(
+            f"the weights of {step.path} don't fit the model ({len(problems)} of {len(own)} tensors).\n"
+            f"  {lines(problems)}\n"
+            "  the configuration that wrote them is resolved.yaml in the run's directory"
+        )
+    step.read_into({MODEL.rstrip("."): own})
 
 
 def take_own(target: Tensor, part: Callable[[tuple[slice, ...]], Tensor]) -> None:

@@ -11,12 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from vxl.checkpoint.fill import skeleton
-from vxl.checkpoint.find import find, named_weights, weights_of
-from vxl.checkpoint.load_weights import fill_from, load_weights
-from vxl.checkpoint.read import read_weights
-from vxl.checkpoint.resolved import model_parts, read_config, refuse_part
-from vxl.checkpoint.source import is_vxl, is_weights
+from vxl.checkpoint.fill import fill, skeleton
+from vxl.checkpoint.resolved import model_parts, refuse_part
+from vxl.checkpoint.source import Source, find_source, find_weights
 from vxl.checkpoint.tokenizer import tokenizer_of
 from vxl.data.base import DataConfig
 from vxl.data.batch.tokenizer import load_tokenizer, tokenizer_in
@@ -56,15 +53,45 @@ def load(
         ConfigError: There is no such run, or an override does not fit.
         CheckpointError: The run has no such checkpoint, or its weights don't fit the model.
     """
-    place = find(path, Path(runs))
-    if place.is_file() and place.name == "resolved.yaml" and is_vxl(place.parent):
-        place = place.parent
-    if is_weights(place):
-        return LoadedModel(*load_weights(place, pick_device(device), overrides, dtype), place)
-    if place.is_file():
-        return assemble(read_config(place, overrides), device, Path(runs), dtype=dtype)
-    run, folder = weights_of(place, checkpoint)
-    return assemble(read_config(run / "resolved.yaml", overrides), device, Path(runs), run, folder, dtype)
+    return load_source(find_source(path, Path(runs), checkpoint), device, overrides, Path(runs), dtype)
+
+
+def load_source(
+    source: Source,
+    device: str = "auto",
+    overrides: Sequence[str] = (),
+    runs: Path = Path("runs"),
+    dtype: torch.dtype | None = None,
+    also: Sequence[str] = (),
+) -> LoadedModel:
+    """Loads what `find_source` found; see `load`.
+
+    Args:
+        source: Where the model comes from.
+        device: "auto", "cpu", "cuda", "cuda:1".
+        overrides: Changes to the config.
+        runs: The folder of runs, in which a config's `weights` may name one.
+        dtype: Precision of the weights; None for what suits the device.
+        also: Other words that a mistyped override may have meant, for the message.
+    """
+    if source.is_folder_of_weights:
+        return _without_run(source, pick_device(device), overrides, dtype)
+    values = source.values(overrides, also)
+    return assemble(values, device, runs, source if source.kind == "run" else None, dtype)
+
+
+def _without_run(
+    source: Source, device: torch.device, overrides: Sequence[str], dtype: torch.dtype | None
+) -> LoadedModel:
+    """The model of a folder of weights, which knows its own parts."""
+    weights = source.weights(overrides)
+    config = model_parts(weights.values)
+    named = config.prompt.tokenizer or weights.tokenizer
+    tokenizer = None if named is None else load_tokenizer(named)
+    model = skeleton(config, vocab_size=None if tokenizer is None else len(tokenizer))
+    # On a GPU the file's precision; on a CPU float32, in which it computes.
+    fill(model, weights, device, dtype or (torch.float32 if device.type == "cpu" else weights.dtype))
+    return LoadedModel(model.eval(), tokenizer, config, weights.values, source.path)
 
 
 def load_context(path: str | Path, loaded: LoadedModel) -> Context:
@@ -76,8 +103,7 @@ def assemble(
     values: dict[str, Any],
     device: str,
     runs: Path,
-    run: Path | None = None,
-    folder: Path | None = None,
+    source: Source | None = None,
     dtype: torch.dtype | None = None,
 ) -> LoadedModel:
     """Builds the model that a resolved config describes, in evaluation mode.
@@ -86,8 +112,8 @@ def assemble(
         values: The resolved config.
         device: As in `load`.
         runs: The folder of runs, in which `weights` may name one.
-        run: Directory of the run that the tokenizer comes from, if it has one.
-        folder: Checkpoint folder with the weights; None takes those that the key `weights` names.
+        source: Where the weights come from, and the tokenizer if it has one; None takes those that the key
+            `weights` names.
         dtype: Precision of the weights; None for what suits the device.
 
     Raises:
@@ -95,24 +121,24 @@ def assemble(
         CheckpointError: The weights are not there, or don't fit.
     """
     config = model_parts(values)
-    if run is not None:
-        refuse_part(values, run)
-    if folder is None and config.weights != "random":
-        run, folder = named_weights(config.weights, runs)
+    if source is not None:
+        refuse_part(values, source.path)
+    elif config.weights != "random":
+        source = find_weights(config.weights, runs)
     target = pick_device(device)
-    tokenizer = _tokenizer(values, config, run)
+    tokenizer = _tokenizer(values, config, None if source is None else source.path)
     dtype = dtype or _precision(values, target)
-    if folder is not None and is_weights(folder):
+    if source is not None and source.is_folder_of_weights:
         model = skeleton(config, vocab_size=len(tokenizer))
-        fill_from(folder, model, device=target, dtype=dtype or torch.get_default_dtype())
-        return LoadedModel(model.eval(), tokenizer, config, values, folder)
+        source.fill(model, device=target, dtype=dtype or torch.get_default_dtype())
+        return LoadedModel(model.eval(), tokenizer, config, values, source.folder)
     # A checkpoint holds every tensor, so there is nothing to fetch from elsewhere first.
     model = build_model(
-        config, vocab_size=len(tokenizer), device=target, dtype=dtype, pretrained=folder is None
+        config, vocab_size=len(tokenizer), device=target, dtype=dtype, pretrained=source is None
     )
-    if folder is not None:
-        read_weights(folder, model)
-    return LoadedModel(model.eval(), tokenizer, config, values, folder)
+    if source is not None:
+        source.fill(model)
+    return LoadedModel(model.eval(), tokenizer, config, values, None if source is None else source.folder)
 
 
 def pick_device(device: str) -> torch.device:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from vxl.errors import CheckpointError, ConfigError
-from vxl.option.files import CONF
+from vxl.option.files import option_files
 from vxl.option.moved import renewed
 from vxl.option.plugins import load_plugins
 from vxl.option.rebuild import nearest, rebuild
@@ -17,8 +17,13 @@ if TYPE_CHECKING:
     from vxl.parts import ModelParts
 
 
-def read_config(file: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
+def read_config(file: Path, overrides: Sequence[str] = (), also: Sequence[str] = ()) -> dict[str, Any]:
     """The values of a resolved.yaml, changed by overrides.
+
+    Args:
+        file: The file.
+        overrides: As on the command line; see `with_changes`.
+        also: Other words that a mistyped key may have meant, for the message.
 
     Raises:
         ConfigError: The file is not there or no YAML, or an override names nothing.
@@ -30,24 +35,23 @@ def read_config(file: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
         )
     try:
         values = renewed(yaml.safe_load(file.read_text()))
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{file} is not YAML: {' '.join(str(error).split())}") from error
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
+        raise ConfigError(f"{file} is not YAML: {' '.join(str(error).split())[:300]}") from error
     if not isinstance(values, dict) or "compressor" not in values:
         raise ConfigError(f"{file} is not a resolved config: it names no compressor, vision or llm.")
-    for override in overrides:
-        values = changed(values, override)
-    return values
+    return with_changes(values, overrides, also)
 
 
 def model_parts(values: Mapping[str, Any]) -> "ModelParts":
     """The typed settings of a model's parts, out of a resolved config that may hold more.
+
+    Plug-ins that the config records are not imported: the command has to name them (`plugins=[NAME]`).
 
     Raises:
         ConfigError: A key is unknown, missing or of the wrong type.
     """
     from vxl.parts import ModelParts
 
-    load_plugins(values.get("plugins") or [])
     names = {field.name for field in dataclasses.fields(ModelParts)}
     return rebuild(ModelParts, {key: value for key, value in values.items() if key in names})
 
@@ -66,32 +70,53 @@ def refuse_part(values: Mapping[str, Any], run: Path) -> None:
         )
 
 
-def changed(values: dict[str, Any], override: str, also: Sequence[str] = ()) -> dict[str, Any]:
-    """A copy of a config with one change: `KEY=VALUE` (VALUE is YAML), or `GROUP=NAME` for a part.
+def with_changes(
+    values: dict[str, Any], overrides: Sequence[str], also: Sequence[str] = ()
+) -> dict[str, Any]:
+    """A copy of a config with changes: `KEY=VALUE` (VALUE is YAML), or `GROUP=NAME` for a part.
+
+    `plugins=[NAME]` imports a package whose options the other changes may then name.
 
     Args:
         values: The config.
-        override: The change, as on the command line.
+        overrides: The changes, as on the command line, in order.
         also: Other words that the user may have meant, for the message.
 
     Raises:
-        ConfigError: The key or option does not exist; the message lists the nearest.
+        ConfigError: A key, option or package does not exist; the message lists the nearest.
+
+    Example:
+        >>> with_changes({"prefill": {"groups": 4}}, ["prefill.groups=8"])
+        {'prefill': {'groups': 8}}
     """
+    for override in sorted(overrides, key=lambda override: not override.startswith("plugins=")):
+        values = _with_change(values, override, also)
+    return values
+
+
+def _with_change(values: dict[str, Any], override: str, also: Sequence[str]) -> dict[str, Any]:
     key, equals, text = override.partition("=")
     if not equals:
         raise ConfigError(f"{override!r} changes nothing.\n  form: KEY=VALUE or GROUP=NAME")
     if isinstance(values.get(key), dict) or key in newer_parts(values):
-        known = sorted(path.stem for path in (CONF / key).glob("*.yaml"))
-        if text not in known:
-            close = nearest(text, known)
+        files = option_files(key)
+        if text not in files:
+            close = nearest(text, files)
             hint = f"\n  did you mean {key}={close[0]}?" if close else ""
-            raise ConfigError(f"there is no option {override}.{hint}\n  options of {key}: {', '.join(known)}")
-        chosen = yaml.safe_load((CONF / key / f"{text}.yaml").read_text()) or {}
+            raise ConfigError(
+                f"there is no option {override}.{hint}\n  options of {key}: {', '.join(files)}\n"
+                f"  of a package of your own:  {override} plugins=[PACKAGE]"
+            )
+        chosen = yaml.safe_load(files[text].read_text()) or {}
         return values | {key: {name: value for name, value in chosen.items() if name != "defaults"}}
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise ConfigError(f"{override}: the value is not YAML: {' '.join(str(error).split())}") from error
+    if key == "plugins":
+        names = [value] if isinstance(value, str) else value
+        load_plugins(names)
+        return values | {"plugins": names}
     return _set(values, key.split("."), value, override, "", also)
 
 
@@ -102,7 +127,7 @@ def newer_parts(values: Mapping[str, Any]) -> set[str]:
     optional = {
         field.name for field in dataclasses.fields(ModelParts) if field.default is dataclasses.MISSING
     }
-    return {name for name in optional - values.keys() if (CONF / name).is_dir()}
+    return {name for name in optional - values.keys() if option_files(name)}
 
 
 def _set(

@@ -1,55 +1,155 @@
-"""Weights of a whole model, wherever they lie: a published folder, a folder of vxl's own, a run's checkpoint.
+"""Where a model comes from: what a name or a path means, found once and read once.
 
-All three become the same thing: tensors by vxl's names, each to be read when it is wanted, and the config.
+`vxl ask`, `vxl.load`, `evaluate`, `vxl export`, `weights=` and `init_from=` all take the same names: a run,
+one of its checkpoints, a folder of weights (vxl's own or a published one), a resolved config.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
-from vxl.checkpoint.published.folder import (
-    is_published,
-    read_json,
-)
-from vxl.checkpoint.published.read import from_published
+from vxl.checkpoint.layouts import CONFIG, is_published, is_vxl
 from vxl.checkpoint.resolved import read_config
-from vxl.checkpoint.weights import CONFIG, PARTS, PUBLISHED, RECORD, UNUSED, Record, Weights
-from vxl.data.batch.tokenizer import tokenizer_in
-from vxl.weights.stored import Stored, open_file
+from vxl.checkpoint.step_folder import StepFolder, choose_step
+from vxl.errors import CheckpointError, ConfigError
+from vxl.run.find import find_run
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from vxl.checkpoint.weights import Weights
+
+# Weights, models and tokenizers are imported where they are wanted: to find a source takes no torch, so that
+# a mistyped name is answered at once.
 
 
-def is_weights(path: Path) -> bool:
-    """Whether a path is a folder of weights, vxl's own or a published one (and not a run)."""
-    return is_vxl(path) or (is_published(path) and not (path / CONFIG).exists())
+@dataclass(frozen=True)
+class Source:
+    """A run with one of its checkpoints, a folder of weights, or a config without weights."""
+
+    kind: Literal["run", "vxl", "published", "config"]
+    """`vxl` and `published` are folders of weights."""
+    path: Path
+    """The run's directory, the folder of weights, or the YAML file."""
+    step: StepFolder | None = None
+    """Of a run: the checkpoint that is meant."""
+    _opened: dict[tuple[str, ...], "Weights"] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder that holds the weights; None for a config alone."""
+        if self.kind == "config":
+            return None
+        return self.path if self.step is None else self.step.path
+
+    @property
+    def is_folder_of_weights(self) -> bool:
+        """Whether the weights need no run around them."""
+        return self.kind in ("vxl", "published")
+
+    def values(self, overrides: Sequence[str] = (), also: Sequence[str] = ()) -> dict[str, Any]:
+        """The resolved config.
+
+        Args:
+            overrides: Changes to it, `KEY=VALUE` or `GROUP=NAME`.
+            also: Other words that a mistyped key may have meant, for the message.
+
+        Raises:
+            ConfigError: It is not there or damaged, or an override does not fit.
+        """
+        if self.kind == "published":
+            return self.weights(overrides).values
+        return read_config(self.path if self.kind == "config" else self.path / CONFIG, overrides, also)
+
+    def weights(self, overrides: Sequence[str] = ()) -> "Weights":
+        """The tensors by name, none of them read yet, with the config.
+
+        Args:
+            overrides: For folders of weights: changes to the config, and what config.json leaves open.
+
+        Raises:
+            CheckpointError: Something is missing, unknown, damaged, or of the wrong shape.
+        """
+        from vxl.checkpoint.open_weights import open_weights
+        from vxl.checkpoint.run_weights import open_run
+
+        if tuple(overrides) not in self._opened:
+            if self.step is not None:
+                weights = open_run(self.path, self.step)
+            elif self.is_folder_of_weights:
+                weights = open_weights(self.path, overrides)
+            else:
+                raise CheckpointError(f"{self.path} is a config and holds no weights.")
+            self._opened[tuple(overrides)] = weights
+        return self._opened[tuple(overrides)]
+
+    def fill(self, model: "nn.Module", **where: Any) -> None:
+        """Fills a model with the weights, all of which must fit.
+
+        Args:
+            model: A model in memory; of a sharded one only this rank's part is read. From a folder of weights
+                also one that is only outlined (`skeleton`).
+            **where: For an outlined model: `device` and `dtype` of its tensors.
+
+        Raises:
+            CheckpointError: The weights are incomplete, damaged, or not the model's.
+        """
+        from vxl.checkpoint.fill import fill, fill_from_step, heads_of, warn_of_other_settings
+        from vxl.model import VideoLanguageModel
+
+        if self.step is not None:
+            fill_from_step(self.step, model)
+            return
+        assert isinstance(model, VideoLanguageModel)
+        weights = self.weights(heads_of(model))
+        fill(model, weights, **where)
+        warn_of_other_settings(weights, model)
 
 
-def is_vxl(path: Path) -> bool:
-    """Whether a path is a folder of weights that vxl wrote."""
-    return (path / CONFIG).is_file() and (path / "llm.safetensors").is_file()
-
-
-def open_weights(path: Path, overrides: Sequence[str] = ()) -> Weights:
-    """Opens a folder of weights.
+def find_source(name: str | Path, runs: Path, checkpoint: str | int = "last") -> Source:
+    """What a name or a path means.
 
     Args:
-        path: vxl's own, or a published one.
-        overrides: Changes to the config, `KEY=VALUE` or `GROUP=NAME`; also what config.json leaves open.
+        name: A run (its name below `runs`, or its directory), one of its checkpoint folders, a folder of
+            weights, or a resolved YAML file.
+        runs: The folder of runs.
+        checkpoint: Which of a run's checkpoints: "last", "best", or a step.
 
     Raises:
-        CheckpointError: Something is missing, unknown, or of the wrong shape.
-        ConfigError: An override does not fit.
+        ConfigError: There is nothing of that name; the message lists the nearest.
+        CheckpointError: The run has no such checkpoint.
     """
-    return open_vxl(path, overrides) if is_vxl(path) else from_published(path, overrides)
+    path = Path(name).expanduser()
+    if path.is_file() and path.suffix in (".yaml", ".yml"):
+        whole = path.name == CONFIG and is_vxl(path.parent)
+        return Source("vxl", path.parent) if whole else Source("config", path)
+    if is_vxl(path):
+        return Source("vxl", path)
+    if is_published(path):
+        return Source("published", path)
+    step = StepFolder(path)
+    if path.parent.name == "checkpoints" and path.is_dir():
+        step.refuse_incomplete()
+        return Source("run", step.run, step)
+    run = find_run(str(name), runs).path
+    return Source("run", run, choose_step(run, checkpoint))
 
 
-def open_vxl(path: Path, overrides: Sequence[str] = ()) -> Weights:
-    """Opens a folder that vxl wrote."""
-    tensors: dict[str, Stored] = {}
-    for part in PARTS:
-        file = path / f"{part}.safetensors"
-        if file.exists():
-            tensors |= open_file(file)
-    unused = open_file(path / UNUSED) if (path / UNUSED).exists() else {}
-    record = Record(**read_json(path / RECORD)) if (path / RECORD).exists() else None
-    others = tuple(sorted((path / PUBLISHED).iterdir())) if (path / PUBLISHED).is_dir() else ()
-    values = read_config(path / CONFIG, overrides)
-    return Weights(path, tensors, values, tokenizer_in(path), unused, record, others)
+def find_weights(weights: str, runs: Path) -> Source:
+    """What `weights=` names.
+
+    Raises:
+        CheckpointError: There is nothing of that name.
+    """
+    try:
+        return find_source(weights, runs)
+    except ConfigError as error:
+        raise CheckpointError(
+            f"weights={weights}: neither a run in {runs}/ nor a checkpoint folder, nor a folder of weights.\n"
+            "  type one of\n"
+            "    weights=FOLDER                              published weights, or those of `vxl import`\n"
+            "    weights=runs/NAME                           a run's last checkpoint\n"
+            "    weights=runs/NAME/checkpoints/step-000123   this one\n"
+            "    weights=random                              an untrained model"
+        ) from error

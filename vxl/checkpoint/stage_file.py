@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vxl.atomic import new_folder
+from vxl.checkpoint.layouts import UNUSED
 from vxl.checkpoint.published.folder import lines
-from vxl.checkpoint.weights import UNUSED
 from vxl.errors import CheckpointError
 from vxl.weights.stored import PICKLES, Stored, open_file, write_safetensors
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vxl.checkpoint.source import is_weights
+from vxl.checkpoint.layouts import is_published, is_vxl
 from vxl.data.base import Data
 from vxl.data.batch.tokenizer import VOCABULARY, keep_tokenizer, load_tokenizer, tokenizer_in
 from vxl.errors import ConfigError
@@ -32,7 +32,7 @@ def tokenizer_of(config: Any, data: Data) -> "PreTrainedTokenizerFast":
         for folder in (Path(start).expanduser(), Path(config.paths.runs) / start):
             if (own := tokenizer_in(folder)) is not None:
                 return load_tokenizer(own)
-            if is_weights(folder) and config.llm.weights == "random":
+            if (is_vxl(folder) or is_published(folder)) and config.llm.weights == "random":
                 raise ConfigError(
                     f"{folder} came without a tokenizer.\n"
                     "  type  prompt.tokenizer=FOLDER   or a hub name, such as "

@@ -8,11 +8,6 @@ import torch
 
 from vxl.weights.stored import Stored
 
-PARTS = ("vision", "compressor", "selector", "llm")
-
-
-CONFIG, UNUSED, RECORD, PUBLISHED = "resolved.yaml", "unused.safetensors", "published.json", "published"
-
 
 @dataclass(frozen=True)
 class Record:

@@ -7,8 +7,9 @@ from pathlib import Path
 import yaml
 
 from vxl.atomic import new_folder
+from vxl.checkpoint.layouts import CONFIG, PARTS, PUBLISHED, RECORD, UNUSED
 from vxl.checkpoint.published.folder import _copy_tokenizer
-from vxl.checkpoint.weights import CONFIG, PARTS, PUBLISHED, RECORD, UNUSED, Weights
+from vxl.checkpoint.weights import Weights
 from vxl.weights.stored import write_safetensors
 
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from vxl.checkpoint.find import find, weights_of
-from vxl.checkpoint.resolved import changed, read_config
+from vxl.checkpoint.layouts import is_published, is_vxl
+from vxl.checkpoint.source import Source, find_source
 from vxl.cli.words import Words
 from vxl.config.compose import compose
 from vxl.data.batch.answer import format_question
@@ -169,45 +169,42 @@ def write(row: int, text: str) -> None:
 
 def _loaded(words: Words, root: Path) -> "LoadedModel":
     """The model: a run's, or one made of choices as in training."""
-    from vxl.checkpoint.load import assemble, load
-    from vxl.checkpoint.source import is_weights
+    from vxl.checkpoint.load import assemble, load_source
 
     run, device = words.take("run"), words.take("device") or "auto"
-    folder = Path(run or words.settings.get("weights", "random")).expanduser()
-    if is_weights(folder):
-        return _from_folder(words, folder, device)
-    if run is None:
+    folder = Path(words.settings.get("weights", "random")).expanduser()
+    if run is None and not (is_vxl(folder) or is_published(folder)):
         if words.take("checkpoint") is not None:
             raise ConfigError("checkpoint= chooses among a run's checkpoints; name the run:  run=NAME")
         return assemble(_composed(words, root), device, root)
-    checkpoint = words.take("checkpoint") or "last"
+    source = find_source(run or folder, root, words.take("checkpoint") or "last")
+    if source.is_folder_of_weights:
+        return _from_folder(words, source, device)
     overrides = [f"{key}={value}" for key, value in words.settings.items()]
-    place = find(run, root)
-    file = place if place.is_file() else weights_of(place, checkpoint)[0] / "resolved.yaml"
-    values = read_config(file)
-    for override in overrides:
-        values = changed(values, override, also=SETTINGS)  # says what a mistyped setting may have meant
-    return load(run, checkpoint=checkpoint, device=device, overrides=overrides, runs=root)
+    return load_source(source, device, overrides, root, also=SETTINGS)
 
 
-def _from_folder(words: Words, folder: Path, device: str) -> "LoadedModel":
+def _from_folder(words: Words, source: Source, device: str) -> "LoadedModel":
     """The model of a folder of weights, which knows its own parts; settings change them.
 
     Raises:
         ConfigError: `model=` names another one.
     """
-    from vxl.checkpoint.load import load
-    from vxl.checkpoint.source import open_weights
+    from vxl.checkpoint.load import load_source
 
     words.take("weights")
     model, size = words.take("model"), words.take("size", "published")
     overrides = [f"{key}={value}" for key, value in words.settings.items()]
-    holds = open_weights(folder, overrides).values["model"] if model else None
+    holds = source.values(overrides)["model"] if model else None
     if size != "published":
-        raise ConfigError(f"size= makes a new model, but {folder} holds one.\n  leave out size= or weights=")
+        raise ConfigError(
+            f"size= makes a new model, but {source.path} holds one.\n  leave out size= or weights="
+        )
     if model != holds:
-        raise ConfigError(f"{folder} holds {holds}, not {model}.\n  type  model={holds}  or leave it out")
-    return load(folder, device=device, overrides=overrides)
+        raise ConfigError(
+            f"{source.path} holds {holds}, not {model}.\n  type  model={holds}  or leave it out"
+        )
+    return load_source(source, device, overrides)
 
 
 def _composed(words: Words, root: Path) -> dict[str, Any]:

@@ -8,10 +8,10 @@ from typing import Any
 
 import torch
 
-from vxl.checkpoint.find import find, weights_of
+from vxl.checkpoint.layouts import is_published, is_vxl
 from vxl.checkpoint.load import load, pick_device
-from vxl.checkpoint.resolved import changed, model_parts, read_config
-from vxl.checkpoint.source import is_weights, open_weights
+from vxl.checkpoint.resolved import model_parts, with_changes
+from vxl.checkpoint.source import Source, find_source
 from vxl.errors import CheckpointError, ConfigError
 from vxl.evaluate.config import EvaluateConfig
 from vxl.evaluate.work.changes import expand, refuse_trained, sweep
@@ -64,17 +64,17 @@ def subjects(config: EvaluateConfig) -> list[Subject]:
         return [_of_weights(Path(config.weights).expanduser(), config)]
     assert config.run is not None
     try:
-        place = find(config.run, runs)
+        source = find_source(config.run, runs, config.checkpoint)
     except ConfigError:
         members = find_members(config.run, runs)  # raises with the nearest names where it is no sweep either
         return _of_sweep(members, config)
-    if is_weights(place):
-        return [_of_weights(place, config)]
-    if place.is_file():
+    if source.is_folder_of_weights:
+        return [_of_weights(source.path, config)]
+    if source.kind == "config":
         raise ConfigError(
             f"run={config.run} is a config file, which has no trained weights.\n  type  run=NAME"
         )
-    return [_of_run(place, config)]
+    return [_of_run(source, config)]
 
 
 def members_of(subject: Subject, config: EvaluateConfig) -> list[tuple[str, ...]]:
@@ -100,9 +100,7 @@ def settings(subject: Subject, changes: Sequence[str]) -> dict[str, Any]:
     Raises:
         ConfigError: A change names nothing, or has a wrong value.
     """
-    values = dict(subject.values)
-    for change in changes:
-        values = changed(values, change)
+    values = with_changes(dict(subject.values), changes)
     model_parts(values)
     return values
 
@@ -128,11 +126,11 @@ def computing(config: EvaluateConfig) -> dict[str, str]:
     return {"device": pick_device(config.device).type, "precision": config.precision}
 
 
-def _of_run(place: Path, config: EvaluateConfig) -> Subject:
-    directory, folder = weights_of(place, config.checkpoint)
-    run = find_run(str(directory), Path(config.paths.runs))
-    out = directory / "evaluate" if config.output is None else Path(config.output) / run.name
-    return Subject(run.name, folder, out, read_config(directory / "resolved.yaml"), run.status, run)
+def _of_run(source: Source, config: EvaluateConfig) -> Subject:
+    assert source.step is not None
+    run = find_run(str(source.path), Path(config.paths.runs))
+    out = source.path / "evaluate" if config.output is None else Path(config.output) / run.name
+    return Subject(run.name, source.step.path, out, source.values(), run.status, run)
 
 
 def _of_sweep(members: Sequence[Run], config: EvaluateConfig) -> list[Subject]:
@@ -140,7 +138,8 @@ def _of_sweep(members: Sequence[Run], config: EvaluateConfig) -> list[Subject]:
     found, reasons = [], []
     for run in members:
         try:
-            found.append(_of_run(run.path, config))
+            source = find_source(run.path, Path(config.paths.runs), config.checkpoint)
+            found.append(_of_run(source, config))
         except (CheckpointError, ConfigError) as error:
             reasons.append(f"{run.name}: {str(error).splitlines()[0]}")
     if not found:
@@ -149,12 +148,12 @@ def _of_sweep(members: Sequence[Run], config: EvaluateConfig) -> list[Subject]:
 
 
 def _of_weights(folder: Path, config: EvaluateConfig) -> Subject:
-    if not is_weights(folder):
+    if not (is_vxl(folder) or is_published(folder)):
         raise ConfigError(
             f"weights={folder}: no folder of weights.\n  expected: published weights, or what `vxl import` "
             "wrote\n  a run:  run=NAME"
         )
-    values = open_weights(folder).values
+    values = find_source(folder, Path(config.paths.runs)).values()
     digest = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:6]
     base = Path(config.paths.runs) / "weights" if config.output is None else Path(config.output)
     name = folder.resolve().name

@@ -7,10 +7,14 @@ from pathlib import Path
 
 from vxl.errors import ConfigError
 from vxl.option.build import ALLOWED
+from vxl.option.files import FOLDERS
 
 
 def load_plugins(names: Sequence[str]) -> list[Path]:
     """Imports each package, allows its `_target_`s, and returns their config folders (PACKAGE/conf).
+
+    To import a package is to execute it. So the names come from what the user typed (`plugins=[NAME]`), never
+    from a file that came with a run or a folder of weights.
 
     Raises:
         ConfigError: A package can't be imported.
@@ -25,5 +29,7 @@ def load_plugins(names: Sequence[str]) -> list[Path]:
                 f"  install it (pip install -e PATH) or type  PYTHONPATH=FOLDER_OF_{name} python train.py …"
             ) from error
         ALLOWED.add(f"{name}.")
-        folders += [folder for place in package.__path__ if (folder := Path(place) / "conf").is_dir()]
+        places = getattr(package, "__path__", [])  # a plain module has no folder, and so no config files
+        folders += [folder for place in places if (folder := Path(place) / "conf").is_dir()]
+    FOLDERS.extend(folder for folder in folders if folder not in FOLDERS)
     return folders

@@ -12,8 +12,7 @@ import torch
 from rich.console import Console
 from torch import nn
 
-from vxl.checkpoint import step_files
-from vxl.checkpoint.folder import step_of
+from vxl.checkpoint.step_folder import StepFolder, newest_to_resume
 from vxl.distributed import once
 from vxl.llm.packed import packed
 from vxl.option.build import build
@@ -104,7 +103,8 @@ def train_or_resume(
             if directory.status == "finished":
                 return say_finished(directory, config, console)
             with name_a_full_disk(directory.path):
-                checkpoint = once(lambda: step_files.tidy(directory.checkpoints))
+                newest = once(lambda: newest_to_resume(directory.checkpoints))
+                checkpoint = None if newest is None else newest.path
                 announce(directory, checkpoint, console)
                 data = data_of(config, directory)
                 start = start_of(config, len(data.tokenizer), checkpoint, processes, launch.sharded)
@@ -143,7 +143,7 @@ def fit(
     console.print(start_line(processes, config, *counts), markup=False, soft_wrap=True)
     metrics = MetricsFile(directory.metrics)
     # Validations of step 0 come before the first step: without a checkpoint they are to be done again.
-    once(lambda: metrics.cut(-1 if checkpoint is None else step_of(checkpoint)))
+    once(lambda: metrics.cut(-1 if checkpoint is None else StepFolder(checkpoint).step))
     with opened_logger(config, directory, processes) as sink:
         peak = peak_of(device)
         flops = None if peak is None else flops_of(model, peak)

@@ -6,8 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from vxl.checkpoint.find import named_weights
-from vxl.checkpoint.read import read_weights
+from vxl.checkpoint.source import find_weights
 from vxl.llm.lora import is_update
 from vxl.train.config import TrainConfig
 from vxl.train.launch.processes import Processes
@@ -83,4 +82,4 @@ def whole_model(config: TrainConfig, vocab: int, fresh: bool) -> nn.Module:
 
 def fill_from_disk(config: TrainConfig, model: nn.Module) -> None:
     """Fills a model from `weights=FOLDER`; of a sharded one, each rank reads its own part."""
-    read_weights(named_weights(config.weights, Path(config.paths.runs))[1], model)
+    find_weights(config.weights, Path(config.paths.runs)).fill(model)

@@ -9,16 +9,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from vxl.checkpoint import step_files
 from vxl.checkpoint.fill import wanted
-from vxl.checkpoint.folder import MODEL, choose
-from vxl.checkpoint.source import is_weights, open_weights
+from vxl.checkpoint.layouts import is_published, is_vxl
+from vxl.checkpoint.source import find_source
 from vxl.checkpoint.stage_file import is_stage_file, open_stage_file
-from vxl.checkpoint.trained import open_run
+from vxl.checkpoint.step_folder import MODEL
 from vxl.errors import CheckpointError
 from vxl.llm.lora import is_update
 from vxl.model import VideoLanguageModel
-from vxl.run.find import find_run
 from vxl.weights.stored import Stored, open_file
 
 log = logging.getLogger(__name__)
@@ -62,22 +60,26 @@ def warm_start(source: str, model: nn.Module, runs: Path) -> WarmStart:
         ConfigError: There is no such run or folder.
     """
     path = Path(source).expanduser()
-    files = _on_disk(path)
+    files, found = _files_of_parts(path), None
+    if files is None:
+        found = find_source(source, runs)
+        files = None if found.step else found.weights().tensors
+    step = None if found is None else found.step
     theirs: Mapping[str, Any]
-    if files is not None:
+    if step is None:
+        assert files is not None
         place, theirs = path, files
     else:
-        place = path if (path / ".metadata").exists() else choose(find_run(source, runs).path, "last")
+        place = step.path
         theirs = {
-            name.removeprefix(MODEL): like
-            for name, like in step_files.stored(place).items()
-            if name.startswith(MODEL)
+            name.removeprefix(MODEL): like for name, like in step.outline().items() if name.startswith(MODEL)
         }
     ours = {name: tensor.detach() for name, tensor in wanted(model).items()}
     updates = [name for name in theirs if is_update(name)]
-    if files is None and any(name not in ours or ours[name].shape != theirs[name].shape for name in updates):
+    misfits = [name for name in updates if name not in ours or ours[name].shape != theirs[name].shape]
+    if step is not None and found is not None and misfits:
         # Updates that have no place here are not lost: they are added to the weights beside them.
-        theirs = files = open_run(place.parents[1], place).tensors
+        theirs = files = found.weights().tensors
     shared = [name for name in ours if name in theirs]
     fit = [name for name in shared if ours[name].shape == theirs[name].shape]
     report = WarmStart(
@@ -101,8 +103,8 @@ def warm_start(source: str, model: nn.Module, runs: Path) -> WarmStart:
             for name in fit:
                 ours[name].copy_(files[name].read())
     else:
-        into: dict[str, Any] = {MODEL.rstrip("."): {name: ours[name] for name in fit}}
-        step_files.read_tensors(place, into)
+        assert step is not None
+        step.read_into({MODEL.rstrip("."): {name: ours[name] for name in fit}})
     if isinstance(model, VideoLanguageModel):
         # Beacons that the source lacks start from the ordinary weights it has.
         model.llm.start_beacons([name.removeprefix("llm.") for name in report.new])
@@ -111,11 +113,11 @@ def warm_start(source: str, model: nn.Module, runs: Path) -> WarmStart:
     return report
 
 
-def _on_disk(path: Path) -> dict[str, Stored] | None:
-    """The tensors of a folder of weights or a file of one part, by our names; None if it is neither."""
+def _files_of_parts(path: Path) -> dict[str, Stored] | None:
+    """The tensors of a file of one part or of a folder of such files, by our names; None if it is neither."""
     if is_stage_file(path):
         return open_stage_file(path).tensors
-    if is_weights(path):
-        return open_weights(path).tensors
+    if is_vxl(path) or is_published(path):
+        return None
     files = sorted(path.glob("*.safetensors")) if path.is_dir() else []
     return {name: tensor for file in files for name, tensor in open_file(file).items()} or None

@@ -9,7 +9,7 @@ from rich.console import Console
 from tests.run.test_changes import changed
 from tests.train import fake
 from tests.train.test_run import digest, path_of
-from vxl.checkpoint.folder import saved
+from vxl.checkpoint.step_folder import step_folders
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def test_a_profile_leaves_a_trace_and_a_summary_and_no_checkpoint(config):
     for section in ("data wait", "vision", "backward", "optimizer", "longest kernels", "ms a step"):
         assert section in said
     assert "where a step went (mean of 2)" in (folder / "summary.txt").read_text()
-    assert saved(path_of(config)) == []
+    assert step_folders(path_of(config)) == []
     assert not (path_of(config) / "RESULT.json").exists()
     fake.train(config)
     other = changed(config, name="second")

@@ -8,7 +8,8 @@ import torch
 from tests.data.talking import PLAN, tokenizer
 from tests.small import frames, model, settings
 from vxl.checkpoint.load import load
-from vxl.checkpoint.trained import open_run
+from vxl.checkpoint.run_weights import open_run
+from vxl.checkpoint.step_folder import choose_step
 from vxl.compressor.base import plan
 from vxl.config.compose import compose
 from vxl.data.batch.collate import Example, collate
@@ -118,7 +119,7 @@ def test_a_run_of_it_can_not_be_asked(tmp_path) -> None:
     from tests.made import make_run
 
     run = make_run(tmp_path, "dts", "stage=dts_reconstruct", steps=(1,))
-    for refused in (lambda: load(run), lambda: open_run(run, run / "checkpoints" / "step-000001")):
+    for refused in (lambda: load(run), lambda: open_run(run, choose_step(run))):
         with pytest.raises(CheckpointError) as caught:
             refused()
         assert str(caught.value) == (

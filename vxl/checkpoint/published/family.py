@@ -128,6 +128,8 @@ DTS: dict[str, Any] = {
     "llm.model_type": "qwen2",
 }
 VST: dict[str, Any] = {"kv._target_": "vxl.kv.vst.VST", "kv.published_partial": True}
+DRAWS = {"window": "step-random", "sample": "instance-random", "sequence": "sequence", "adapt": "adapt-1024"}
+"""The published words for how a ratio is drawn: {kv.draw: config.json's beacon_ratio_mix}."""
 
 VIDEO_XL_2 = Family(
     name="videoxl2",

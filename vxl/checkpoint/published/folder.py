@@ -1,24 +1,16 @@
 """A folder of weights as it was published: its shards, their index, config.json."""
 
 import json
-import re
 import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vxl.checkpoint.layouts import ADAPTERS, INDEX, SHARD, WHOLE
 from vxl.errors import CheckpointError
 from vxl.weights.stored import Stored, open_file
 
-# In this order, as transformers looks for them; an index names the shards that hold each tensor.
-WHOLE = ("model.safetensors", "pytorch_model.bin")
-INDEX = {
-    "model.safetensors": "model.safetensors.index.json",
-    "pytorch_model.bin": "pytorch_model.bin.index.json",
-}
-_PART = re.compile(r"(.+)-(\d{5})-of-(\d{5})\.(safetensors|bin)")
-ADAPTERS = ("adapter_config.json", "adapter_model.safetensors", "adapter_model.bin")
 TOKENIZER = (
     "tokenizer.json",
     "tokenizer_config.json",
@@ -44,14 +36,6 @@ class PublishedFolder:
     """`metadata` of the index; None where one file holds all."""
     config: dict[str, Any]
     """config.json; empty where there is none."""
-
-
-def is_published(path: Path) -> bool:
-    """Whether a path is a folder with weights under the names that published folders have."""
-    return path.is_dir() and bool(
-        any((path / name).exists() for name in (*WHOLE, *INDEX.values(), *ADAPTERS, "config.json"))
-        or any(_PART.fullmatch(file.name) for file in path.iterdir())
-    )
 
 
 def read_published(path: Path) -> PublishedFolder:
@@ -148,9 +132,9 @@ def _shards(path: Path, listed: dict[str, str] | None) -> list[str]:
     for whole in WHOLE:
         if (path / whole).exists():
             return [whole]
-    parts = sorted(file.name for file in path.iterdir() if _PART.fullmatch(file.name))
+    parts = sorted(file.name for file in path.iterdir() if SHARD.fullmatch(file.name))
     if parts:  # shards that lost their index still say how many they were
-        match = _PART.fullmatch(parts[0])
+        match = SHARD.fullmatch(parts[0])
         assert match is not None
         stem, _, count, ending = match.groups()
         wanted = [f"{stem}-{number:05d}-of-{count}.{ending}" for number in range(1, int(count) + 1)]

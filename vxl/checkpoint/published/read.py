@@ -11,7 +11,7 @@ from vxl.checkpoint.published.extra_row import cut
 from vxl.checkpoint.published.family import HEAD, TABLE, Family, detect
 from vxl.checkpoint.published.folder import TOKENIZER, PublishedFolder, lines, read_published
 from vxl.checkpoint.published.sizes import settings
-from vxl.checkpoint.resolved import changed, model_parts
+from vxl.checkpoint.resolved import model_parts, with_changes
 from vxl.checkpoint.weights import Record, Weights
 from vxl.data.batch.tokenizer import tokenizer_in
 from vxl.errors import CheckpointError
@@ -26,9 +26,7 @@ def from_published(path: Path, overrides: Sequence[str] = ()) -> Weights:
     family = detect(folder.tensors, str(path))
     given = {key: yaml.safe_load(text) for key, _, text in (word.partition("=") for word in overrides)}
     values = written_out(settings(family, folder, given, ModelParts.__dataclass_fields__))
-    for override in overrides:
-        values = changed(values, override)
-    values = written_out(values)
+    values = written_out(with_changes(values, overrides))
     tensors, unused = rename(family, folder, int(values["vision"]["layers"]))
     alias = bool(values["llm"]["tied"]) and HEAD in folder.tensors
     if alias:

@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from vxl.checkpoint.published.family import TABLE, TOWER, Family
+from vxl.checkpoint.published.family import DRAWS, TABLE, TOWER, Family
 from vxl.checkpoint.published.folder import PublishedFolder
 from vxl.errors import CheckpointError
 from vxl.llm.beacon import PROJECTIONS
@@ -155,8 +155,11 @@ def summaries(sizes: Sizes) -> dict[str, Any]:
         for letter, names in PROJECTIONS.items()
         if f"model.layers.0.{names[0].replace('.', '.beacon_')}.weight" in sizes.tensors
     ]
+    mix = str(said.get("beacon_ratio_mix")).partition("-")[0]  # adapt-1024 and adapt-2048 are drawn alike
+    draws = {word.partition("-")[0]: draw for draw, word in DRAWS.items()}
     return {
         "ratio": max(int(ratio) for ratio in listed),
+        "draw": draws.get(mix, "window"),
         "window": int(said.get("beacon_window") or 1440),
         "projections": letters,
     }

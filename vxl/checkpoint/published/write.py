@@ -10,6 +10,7 @@ from typing import Any
 from vxl.atomic import new_folder
 from vxl.checkpoint.published.extra_row import joined
 from vxl.checkpoint.published.family import (
+    DRAWS,
     FAMILIES,
     HEAD,
     TABLE,
@@ -28,10 +29,6 @@ from vxl.llm.beacon import is_of_beacon
 from vxl.weights.stored import Stored, write_safetensors
 
 SHARD_BYTES = 5_000_000_000
-
-
-MIX = {"window": "step-random", "sample": "instance-random", "sequence": "sequence", "adapt": "adapt-1024"}
-"""The published words for how a ratio is drawn (kv.draw)."""
 
 
 def write_published(weights: Weights, out: Path) -> None:
@@ -157,9 +154,7 @@ def beacon_config(kv: Mapping[str, Any]) -> dict[str, Any]:
         "beacon_window": kv["window"],
         "beacon_stride": kv["window"],
         "beacon_ratio": kv["ratios"] or [kv["ratio"]],
-        "beacon_ratio_mix": {"window": "step-random", "sample": "instance-random"}.get(
-            kv["draw"], kv["draw"]
-        ),
+        "beacon_ratio_mix": DRAWS[kv["draw"]],
         "beacon_param": kv["projections"],
         "beacon_attn": "full-coverage",
         "beacon_attend_prev": True,

@@ -4,7 +4,7 @@ import copy
 from collections.abc import Sequence
 from dataclasses import replace
 
-from vxl.checkpoint.resolved import changed, model_parts
+from vxl.checkpoint.resolved import model_parts, with_changes
 from vxl.evaluate.fingerprint import digest
 from vxl.generate.context import Context
 from vxl.generate.loaded import Loaded
@@ -26,9 +26,7 @@ def variant(loaded: Loaded, changes: Sequence[str]) -> Loaded:
     """
     if not changes:
         return loaded
-    values = loaded.values
-    for change in changes:
-        values = changed(values, change)
+    values = with_changes(loaded.values, changes)
     config = model_parts(values)
     model = loaded.model
     other: VideoLanguageModel = copy.copy(model)

@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
-from vxl.checkpoint import step_files
 from vxl.checkpoint.resolved import read_config
+from vxl.checkpoint.step_folder import StepFolder
 from vxl.data.batch.collate import Batch
 from vxl.llm.packed import hold_again
 from vxl.option.rebuild import rebuild
@@ -98,7 +98,7 @@ def load_failed_weights(checkpoint: Path, model: nn.Module) -> None:
     from vxl.train.parallel.checkpoint_folders import weights
 
     wanted = weights(model)
-    step_files.read_tensors(checkpoint, {"model": wanted})
+    StepFolder(checkpoint).read_into({"model": wanted})
     hold_again(model, wanted)
 
 

@@ -15,7 +15,7 @@ from torch.distributed.fsdp import FSDPModule
 from torch.optim import Optimizer
 from typing_extensions import override
 
-from vxl.checkpoint import step_files
+from vxl.checkpoint.step_folder import StepFolder
 from vxl.errors import CheckpointError
 from vxl.llm.packed import hold_again
 from vxl.train.parallel.background import Background
@@ -82,7 +82,7 @@ class CheckpointFolders(Strategy):
 
     @override
     def save_checkpoint(self, checkpoint: dict[str, Any], filepath: Any, storage_options: Any = None) -> None:
-        """Writes one folder (vxl.checkpoint.step_files.write).
+        """Writes one folder (vxl.checkpoint.step_folder.StepFolder.write).
 
         Args:
             checkpoint: What Lightning keeps beside the tensors.
@@ -103,7 +103,7 @@ class CheckpointFolders(Strategy):
         peers = self.peers
 
         def write() -> None:
-            step_files.write(Path(filepath), held, rest, peers)
+            StepFolder(Path(filepath)).write(held, rest, peers)
             if how.when_complete is not None and self.is_global_zero:
                 how.when_complete(Path(filepath))
 
@@ -117,9 +117,10 @@ class CheckpointFolders(Strategy):
         """Fills the model and the optimizer from one folder and returns the rest."""
         path = Path(checkpoint_path)
         model, optimizer = self._trained(), self.optimizers[0]
-        rest = step_files.read_rest(path)
+        step = StepFolder(path)
+        rest = step.read_rest()
         wanted = {"model": weights(model), "optim": empty_state(path, model)}
-        step_files.read_tensors(path, wanted, no_dist=self.ranks == 1)
+        step.read_into(wanted, no_dist=self.ranks == 1)
         hold_again(model, wanted["model"])
         restore(model, optimizer, wanted["optim"], rest.pop("optimizer"))
         return rest
@@ -162,7 +163,7 @@ def empty_state(path: Path, model: nn.Module) -> dict[str, dict[str, Tensor]]:
     """Tensors to load a folder's optimizer state into: shaped like the parameter, or single numbers."""
     parameters = {_plain(name): parameter for name, parameter in model.named_parameters()}
     state: dict[str, dict[str, Tensor]] = {}
-    for key, like in step_files.stored(path).items():
+    for key, like in StepFolder(path).outline().items():
         if not key.startswith("optim."):
             continue
         name, _, kind = key.removeprefix("optim.").rpartition(".")

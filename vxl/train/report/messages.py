@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from vxl.checkpoint.folder import step_of
+from vxl.checkpoint.step_folder import StepFolder
 from vxl.run.directory import RunDirectory
 from vxl.run.name import run_name
 from vxl.run.result import Result
@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # imports Lightning
 def announce(directory: RunDirectory, checkpoint: Path | None, console: Console) -> None:
     """Prints whether the run is new or goes on, and with which changes of its config."""
     if checkpoint is not None:
-        console.print(f"{directory.path}: goes on after step {step_of(checkpoint)}", markup=False)
+        console.print(f"{directory.path}: goes on after step {StepFolder(checkpoint).step}", markup=False)
     elif directory.status == "resume":
         console.print(f"{directory.path}: had no checkpoint yet, begins anew", markup=False)
     else:

@@ -8,8 +8,7 @@ from typing import Any, cast
 from lightning.pytorch import Callback, LightningModule, Trainer
 from typing_extensions import override
 
-from vxl.checkpoint import step_files
-from vxl.checkpoint.folder import saved, step_of
+from vxl.checkpoint.step_folder import StepFolder, point_to, step_folders
 from vxl.train.parallel.checkpoint_folders import CheckpointFolders, SaveOptions
 from vxl.train.report.meter import StepReport
 from vxl.train.saving.retention import RetentionConfig, best_step, steps_to_keep
@@ -52,7 +51,7 @@ class Checkpoints(Callback):
         stay.
         """
         how = SaveOptions(self.config.background, partial(self.prune, dict(self.scores)))
-        target = step_files.folder_of(self.parent, trainer.global_step)
+        target = StepFolder.at(self.parent, trainer.global_step).path
         trainer.save_checkpoint(target, weights_only=False, storage_options=how)
 
     def prune(self, scores: dict[int, float], target: Path) -> None:
@@ -63,13 +62,13 @@ class Checkpoints(Callback):
             scores: The scores of the checkpoints, when this one was begun.
             target: The checkpoint, complete.
         """
-        step_files.point(self.parent, "last", target)
-        folders = {step_of(path): path for path in saved(self.parent.parent)}
+        point_to(self.parent, "last", StepFolder(target))
+        folders = {folder.step: folder for folder in step_folders(self.parent.parent)}
         best = best_step(list(folders), scores, self.config)
         if best is not None:
-            step_files.point(self.parent, "best", folders[best])
+            point_to(self.parent, "best", folders[best])
         for step in folders.keys() - steps_to_keep(list(folders), scores, self.config):
-            step_files.remove(folders[step])
+            folders[step].remove()
 
     @override
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -5,20 +5,20 @@ import torch
 from torch import nn
 from torch.distributed import checkpoint as dcp
 
-from vxl.checkpoint.folder import choose, saved, step_of
-from vxl.checkpoint.read import read_weights
+from vxl.checkpoint.fill import fill_from_step
+from vxl.checkpoint.step_folder import StepFolder, choose_step, step_folders
 from vxl.errors import CheckpointError
 
 pytestmark = pytest.mark.filterwarnings("ignore:torch.distributed is disabled")
 
 
-def _write(run: Path, step: int, model: nn.Module) -> Path:
+def _write(run: Path, step: int, model: nn.Module) -> StepFolder:
     folder = run / "checkpoints" / f"step-{step:06d}"
     folder.mkdir(parents=True)
     dcp.save(
         {"model": model.state_dict(), "optim": {"step": torch.tensor(1)}}, checkpoint_id=folder, no_dist=True
     )
-    return folder
+    return StepFolder(folder)
 
 
 @pytest.fixture
@@ -31,71 +31,71 @@ def run(tmp_path: Path) -> Path:
 
 
 def test_saved_leaves_out_what_is_incomplete(run: Path) -> None:
-    assert [step_of(path) for path in saved(run)] == [9, 10, 100]
+    assert [folder.step for folder in step_folders(run)] == [9, 10, 100]
 
 
 def test_choose_follows_the_pointers(run: Path) -> None:
     (run / "checkpoints" / "last").write_text("step-000010\n")
     (run / "checkpoints" / "best").write_text("step-000009\n")
-    assert step_of(choose(run)) == 10
-    assert step_of(choose(run, "best")) == 9
-    assert step_of(choose(run, 100)) == 100
-    assert step_of(choose(run, "100")) == 100
+    assert choose_step(run).step == 10
+    assert choose_step(run, "best").step == 9
+    assert choose_step(run, 100).step == 100
+    assert choose_step(run, "100").step == 100
 
 
 def test_choose_last_without_a_pointer_or_with_a_stale_one(run: Path) -> None:
-    assert step_of(choose(run)) == 100
+    assert choose_step(run).step == 100
     (run / "checkpoints" / "last").write_text("step-000300")
-    assert step_of(choose(run)) == 100
+    assert choose_step(run).step == 100
 
 
 def test_choose_names_what_there_is(run: Path, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"no checkpoint 7\.\n  choose one of: last, 9, 10, 100"):
-        choose(run, 7)
+        choose_step(run, 7)
     with pytest.raises(CheckpointError, match=r"no checkpoint best"):
-        choose(run, "best")
+        choose_step(run, "best")
     with pytest.raises(CheckpointError, match="has no checkpoint yet"):
-        choose(tmp_path / "other")
+        choose_step(tmp_path / "other")
 
 
-def test_read_weights_restores_every_tensor(tmp_path: Path) -> None:
+def test_filling_restores_every_tensor(tmp_path: Path) -> None:
     model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))
     with torch.no_grad():
         for tensor in model.state_dict().values():
             tensor.fill_(3)
     folder = _write(tmp_path, 1, model)
     other = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))
-    read_weights(folder, other)
+    fill_from_step(folder, other)
     for name, tensor in other.state_dict().items():
         assert torch.equal(tensor, model.state_dict()[name]), name
 
 
-def test_read_weights_lists_what_does_not_fit(tmp_path: Path) -> None:
+def test_filling_lists_what_does_not_fit(tmp_path: Path) -> None:
     folder = _write(tmp_path, 1, nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 4)))
     with pytest.raises(CheckpointError) as caught:
-        read_weights(folder, nn.Sequential(nn.Linear(3, 5), nn.Linear(4, 4), nn.Linear(1, 1)))
+        fill_from_step(folder, nn.Sequential(nn.Linear(3, 5), nn.Linear(4, 4), nn.Linear(1, 1)))
     text = str(caught.value)
     assert "2.weight: not in the checkpoint" in text
     assert "0.weight: [4, 3] in the checkpoint, [5, 3] in the model" in text
     with pytest.raises(CheckpointError, match=r"1\.weight: not in the model"):
-        read_weights(folder, nn.Sequential(nn.Linear(3, 4)))
+        fill_from_step(folder, nn.Sequential(nn.Linear(3, 4)))
 
 
-def test_read_weights_of_a_cut_file(tmp_path: Path) -> None:
+def test_filling_of_a_cut_file(tmp_path: Path) -> None:
     folder = _write(tmp_path, 1, nn.Linear(30, 40))
-    for file in folder.glob("*.distcp"):
+    for file in folder.path.glob("*.distcp"):
         file.write_bytes(file.read_bytes()[:-2000])
-    with pytest.raises(CheckpointError, match="can't be read"):
-        read_weights(folder, nn.Linear(30, 40))
-    (folder / ".metadata").unlink()
+    with pytest.raises(CheckpointError, match="is damaged"):
+        fill_from_step(folder, nn.Linear(30, 40))
+    (folder.path / ".metadata").unlink()
     with pytest.raises(CheckpointError, match="no complete checkpoint"):
-        read_weights(folder, nn.Linear(30, 40))
+        fill_from_step(folder, nn.Linear(30, 40))
 
 
-def test_read_weights_converts_to_the_models_precision(tmp_path: Path) -> None:
+def test_filling_converts_to_the_models_precision(tmp_path: Path) -> None:
     model = nn.Linear(3, 4)
     folder = _write(tmp_path, 1, model)
     half = nn.Linear(3, 4, dtype=torch.bfloat16)
-    read_weights(folder, half)
+    fill_from_step(folder, half)
     assert half.weight.dtype == torch.bfloat16
     assert torch.equal(half.weight, model.weight.bfloat16())

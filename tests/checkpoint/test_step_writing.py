@@ -7,8 +7,7 @@ import torch
 from torch.distributed.checkpoint.filesystem import FileSystem
 
 from vxl import atomic
-from vxl.checkpoint import step_files as folder
-from vxl.checkpoint.folder import saved, step_of
+from vxl.checkpoint.step_folder import StepFolder, newest_to_resume, point_to, step_folders
 from vxl.errors import CheckpointError
 
 TENSORS = {"model": {"a": torch.arange(6.0).view(2, 3)}, "optim": {"a": {"step": torch.tensor(2.0)}}}
@@ -22,31 +21,31 @@ def parent(tmp_path):
 
 
 def written(parent, step):
-    path = folder.folder_of(parent, step)
-    folder.write(path, TENSORS, {"step": step})
-    folder.point(parent, "last", path)
-    return path
+    folder = StepFolder.at(parent, step)
+    folder.write(TENSORS, {"step": step})
+    point_to(parent, "last", folder)
+    return folder
 
 
 def test_what_is_written_is_read(parent):
-    path = written(parent, 3)
-    assert path.name == "step-000003"
+    folder = written(parent, 3)
+    assert folder.path.name == "step-000003"
     wanted = {"model": {"a": torch.zeros(2, 3)}, "optim": {"a": {"step": torch.zeros(())}}}
-    folder.read_tensors(path, wanted)
+    folder.read_into(wanted)
     assert torch.equal(wanted["model"]["a"], TENSORS["model"]["a"])
     assert wanted["optim"]["a"]["step"] == 2
-    assert folder.read_rest(path) == {"step": 3}
-    assert {name: tuple(like.shape) for name, like in folder.stored(path).items()} == {
+    assert folder.read_rest() == {"step": 3}
+    assert {name: tuple(like.shape) for name, like in folder.outline().items()} == {
         "model.a": (2, 3),
         "optim.a.step": (),
     }
 
 
 def test_a_folder_is_never_overwritten(parent):
-    path = written(parent, 3)
-    before = {file: file.stat().st_mtime_ns for file in path.iterdir()}
-    folder.write(path, {"model": {"a": torch.ones(9)}}, {"step": 4})
-    assert {file: file.stat().st_mtime_ns for file in path.iterdir()} == before
+    folder = written(parent, 3)
+    before = {file: file.stat().st_mtime_ns for file in folder.path.iterdir()}
+    folder.write({"model": {"a": torch.ones(9)}}, {"step": 4})
+    assert {file: file.stat().st_mtime_ns for file in folder.path.iterdir()} == before
 
 
 def fails_at(monkeypatch, place, number):
@@ -101,10 +100,10 @@ def test_a_disk_that_fails_costs_no_earlier_checkpoint(parent, monkeypatch, plac
     assert text.startswith(f"the checkpoint {parent}/step-000006 can't be written: {why}.")
     assert "the checkpoint of step 3 is whole; then the same command goes on from there." in text
     assert len(text.splitlines()) <= 5
-    newest = folder.tidy(parent)
+    newest = newest_to_resume(parent)
     assert newest is not None
-    assert step_of(newest) == (6 if place == "last" else 3)  # complete, only not pointed to yet
-    assert folder.read_rest(newest) == {"step": step_of(newest)}
+    assert newest.step == (6 if place == "last" else 3)  # complete, only not pointed to yet
+    assert newest.read_rest() == {"step": newest.step}
     assert [path.name for path in parent.iterdir() if path.name.startswith(".")] == []
 
 
@@ -116,9 +115,9 @@ def test_the_first_checkpoint_failing_says_that_there_was_none(parent, monkeypat
 
 def test_other_errors_are_not_hidden(parent):
     with pytest.raises(Exception, match="pickle") as error:
-        folder.write(folder.folder_of(parent, 1), TENSORS, {"x": lambda: 0})
+        StepFolder.at(parent, 1).write(TENSORS, {"x": lambda: 0})
     assert not isinstance(error.value, CheckpointError)
-    assert saved(parent.parent) == []
+    assert step_folders(parent.parent) == []
 
 
 def test_tidying_removes_what_a_kill_left(parent):
@@ -127,40 +126,39 @@ def test_tidying_removes_what_a_kill_left(parent):
     (parent / ".part-step-000006" / "__0_0.distcp").write_text("half")
     (parent / ".part-removed-step-000001").mkdir()
     (parent / ".last.77.part").write_text("st")
-    assert folder.tidy(parent) == parent / "step-000003"
+    assert newest_to_resume(parent) == StepFolder.at(parent, 3)
     assert sorted(path.name for path in parent.iterdir()) == ["last", "step-000003"]
 
 
 def test_last_catches_up_after_a_kill_between_rename_and_pointer(parent):
     written(parent, 3)
-    folder.write(folder.folder_of(parent, 6), TENSORS, {"step": 6})
+    StepFolder.at(parent, 6).write(TENSORS, {"step": 6})
     assert (parent / "last").read_text() == "step-000003\n"
-    folder.tidy(parent)
+    newest_to_resume(parent)
     assert (parent / "last").read_text() == "step-000006\n"
 
 
 def test_last_that_names_nothing_is_mended(parent):
     written(parent, 3)
     (parent / "last").write_text("step-000009\n")
-    assert folder.tidy(parent) == parent / "step-000003"
+    assert newest_to_resume(parent) == StepFolder.at(parent, 3)
     assert (parent / "last").read_text() == "step-000003\n"
 
 
 def test_nothing_to_resume_from(parent):
-    assert folder.tidy(parent) is None
+    assert newest_to_resume(parent) is None
 
 
 def test_removing(parent):
-    path = written(parent, 3)
-    folder.remove(path)
+    written(parent, 3).remove()
     assert [entry.name for entry in parent.iterdir()] == ["last"]
 
 
 def test_a_damaged_rest_file(parent):
-    path = written(parent, 3)
-    (path / "rest.pt").write_bytes(b"")
-    with pytest.raises(CheckpointError, match=r"rest\.pt can't be read"):
-        folder.read_rest(path)
+    folder = written(parent, 3)
+    (folder.path / "rest.pt").write_bytes(b"")
+    with pytest.raises(CheckpointError, match=r"rest\.pt is damaged"):
+        folder.read_rest()
 
 
 def test_atomic_text_leaves_the_old_file_when_the_disk_is_full(tmp_path, monkeypatch):

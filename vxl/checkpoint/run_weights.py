@@ -1,52 +1,36 @@
 """A run's checkpoint as weights: to be written as a folder that needs no run."""
 
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
-from torch.distributed import checkpoint as dcp
-from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 
-from vxl.checkpoint.folder import MODEL
+from vxl.checkpoint.layouts import CONFIG, is_published, is_vxl
+from vxl.checkpoint.open_weights import open_weights
 from vxl.checkpoint.published.read import written_out
 from vxl.checkpoint.resolved import model_parts, read_config, refuse_part
-from vxl.checkpoint.source import is_weights, open_weights
-from vxl.checkpoint.weights import CONFIG, Weights
+from vxl.checkpoint.step_folder import StepFolder
+from vxl.checkpoint.weights import Weights
 from vxl.data.batch.tokenizer import tokenizer_in
-from vxl.errors import CheckpointError
 from vxl.llm.decoder import hugging_face_config
 from vxl.llm.lora import is_update, merged_weight, updated
 from vxl.weights.stored import Stored
 
 
-def open_run(run: Path, folder: Path) -> Weights:
+def open_run(run: Path, step: StepFolder) -> Weights:
     """The weights of one checkpoint of a run; LoRA's updates are added to the weights beside them.
 
     Args:
         run: The run's directory.
-        folder: Its checkpoint folder, `checkpoints/step-000123`.
+        step: Its checkpoint.
 
     Raises:
-        CheckpointError: The checkpoint is not complete.
+        CheckpointError: The checkpoint is not complete, or damaged.
     """
-    if not (folder / ".metadata").exists():
-        raise CheckpointError(f"{folder} is no complete checkpoint: it has no .metadata file.")
-    entries = dcp.FileSystemReader(folder).read_metadata().state_dict_metadata
-    tensors = {
-        name.removeprefix(MODEL): Stored(
-            entry.properties.dtype,
-            tuple(entry.size),
-            folder,
-            _reader(folder, name, entry.properties.dtype, tuple(entry.size)),
-        )
-        for name, entry in entries.items()
-        if name.startswith(MODEL) and isinstance(entry, TensorStorageMetadata)
-    }
+    tensors = step.model_tensors()
     values = read_config(run / CONFIG)
     refuse_part(values, run)
     head, table = "llm.causal_lm.lm_head.weight", "llm.causal_lm.model.embed_tokens.weight"
@@ -54,7 +38,7 @@ def open_run(run: Path, folder: Path) -> Weights:
     if config["llm"]["tied"] and table in tensors:
         tensors.pop(head, None)  # the same tensor, saved under both names
     tensors, config = _without_updates(tensors, config)
-    weights = Weights(folder, tensors, config, tokenizer_in(run))
+    weights = Weights(step.path, tensors, config, tokenizer_in(run))
     return _as_its_origin(weights, values.get("init_from") or values.get("weights"))
 
 
@@ -109,7 +93,7 @@ def _merged(parts: Sequence[Stored], scale: float) -> Tensor:
 
 def _as_its_origin(weights: Weights, origin: str | None) -> Weights:
     """With the published layout of the folder that the run started from, if it still is the same model."""
-    if not origin or not is_weights(Path(origin)):
+    if not origin or not (is_vxl(Path(origin)) or is_published(Path(origin))):
         return weights
     start = open_weights(Path(origin))
     same = start.tensors.keys() == weights.tensors.keys() and all(
@@ -120,14 +104,3 @@ def _as_its_origin(weights: Weights, origin: str | None) -> Weights:
     if start.record is None or not same or not switches:
         return weights
     return replace(weights, record=start.record, unused=start.unused, others=start.others)
-
-
-def _reader(folder: Path, name: str, dtype: torch.dtype, shape: tuple[int, ...]) -> Callable[[], Tensor]:
-    def read() -> Tensor:
-        tensor = torch.empty(shape, dtype=dtype)
-        with warnings.catch_warnings():  # torch announces that one process reads alone, which is what we want
-            warnings.filterwarnings("ignore", message="torch.distributed is disabled")
-            dcp.load({name: tensor}, checkpoint_id=folder, no_dist=True)
-        return tensor
-
-    return read
