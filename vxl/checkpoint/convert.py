@@ -5,6 +5,7 @@ from pathlib import Path
 
 from vxl.atomic import refuse_existing
 from vxl.checkpoint.layouts import is_vxl
+from vxl.checkpoint.resolved import model_parts
 from vxl.checkpoint.source import find_source
 from vxl.errors import CheckpointError
 
@@ -42,7 +43,6 @@ def import_weights(source: Path, out: Path, part: str | None = None, overrides: 
         raise CheckpointError(f"{source} is a vxl folder already.\n  use it:  vxl ask weights={source} …")
     from vxl.checkpoint.fill import compare, skeleton
     from vxl.checkpoint.published.family import FAMILIES
-    from vxl.checkpoint.resolved import model_parts
 
     weights = from_published(source, overrides)
     compare(weights, skeleton(model_parts(weights.values)))
@@ -77,7 +77,6 @@ def export_weights(
     """
     from vxl.checkpoint.fill import compare, skeleton
     from vxl.checkpoint.published.write import write_published
-    from vxl.checkpoint.resolved import model_parts
     from vxl.checkpoint.write import write_vxl
 
     refuse_existing(out)

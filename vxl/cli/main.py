@@ -16,6 +16,7 @@ from vxl.cli.shards import register as register_shards
 from vxl.cli.weights import register_export, register_import
 from vxl.cli.words import sort_words
 from vxl.errors import ConfigError, VxlError
+from vxl.run.find import find_members
 
 DESCRIPTION = "Long-video vision-language models: ask one, prepare data, and read the results of runs."
 EPILOG = """\
@@ -160,7 +161,6 @@ def _compare(parsed: argparse.Namespace) -> None:
     from rich.console import Console
 
     from vxl.evaluate.comparison_table import show_comparison
-    from vxl.run.find import find_members
 
     members = [run for name in words.rest for run in find_members(name, root)]
     show_comparison(members, " ".join(words.rest), Path(target) if target else None, Console())
