@@ -111,6 +111,7 @@ def test_files_are_short_and_rooms_can_be_looked_over() -> None:
 
 # Parts of torch that `import torch` leaves out, and that take as long as a package.
 PARTS_OF_TORCH = ("torch.nn.attention.", "torch.utils.flop", "torch._dynamo", "torch._inductor")
+PARTS_OF_TORCH += ("torch.distributed.fsdp",)
 
 
 def statements(

@@ -7,7 +7,6 @@ from typing import Any, TypeVar
 import torch
 from torch import distributed as dist
 from torch import nn
-from torch.distributed.fsdp import FSDPModule
 
 T = TypeVar("T")
 
@@ -71,5 +70,6 @@ def is_sharded(module: nn.Module) -> bool:
     """Whether a module or one inside it is sharded over several processes."""
     if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
         return False
+    from torch.distributed.fsdp import FSDPModule  # imports sympy: a second, for several processes alone
 
     return any(isinstance(inner, FSDPModule) for inner in module.modules())

@@ -48,7 +48,8 @@ def translate(
             problems.append(problem)
         else:
             sound += _composing(word, sound, compose, problems)
-    problems += _of_schema(compose(sound), name)
+    if not problems:  # types need the schemas, and those torch: 2 s, which a mistyped key should not wait for
+        problems += _of_schema(compose(sound), name)
     if not problems and isinstance(error, ValueError):
         raise error
     return ConfigError("\n\n".join(dict.fromkeys(problems)) or _plain(error))

@@ -164,13 +164,15 @@ def _composed(words: list[str]) -> Any:
 
 def _first_that_composes(candidates: Sequence[list[str]]) -> Any:
     """The config of the first overrides that make one: a base may need what is swept over (kv.keep)."""
-    errors: list[ConfigError] = []
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
     for words in candidates:
         try:
-            return _composed(words)
-        except ConfigError as error:
-            errors.append(error)
-    raise errors[-1]
+            return compose_yaml("train", words)
+        except (HydraException, OmegaConfBaseException, ValueError):
+            continue  # of all of them, the last one's mistakes are put in words below
+    return _composed(candidates[-1])
 
 
 def _refuse_idle_devices(config: Any, words: list[str]) -> None:
