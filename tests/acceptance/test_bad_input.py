@@ -11,6 +11,8 @@ import os
 import re
 import shlex
 import socket
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -382,3 +384,14 @@ def test_several_mistakes_come_at_once() -> None:
         compose("train", ["compressor.raito=8", "vision=siglipp", "trainer.max_step=3"])
     text = str(error.value)
     assert all(part in text for part in ("compressor.ratio?", "siglip_so400m?", "trainer.max_steps?"))
+
+
+def test_a_mistyped_key_is_answered_without_torch(tmp_path: Path) -> None:
+    code = (
+        "import sys\nsys.argv[1:] = ['compressor.raito=8', 'vision=siglipp']\nimport train\n"
+        "try:\n    train.main()\nexcept SystemExit as end:\n    assert end.code == 2\n"
+        "print([name for name in ('torch', 'transformers', 'lightning') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+    assert "did you mean compressor.ratio?" in done.stderr

@@ -128,3 +128,35 @@ def test_runs_folder_of_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyP
     (tmp_path / "local" / "default.yaml").write_text("# @package _global_\npaths:\n  runs: /big/disk\n")
     assert runs_folder() == Path("/big/disk")
     assert runs_folder("given") == Path("given")
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "absent"),
+    [
+        (["explain", "kv"], 0, ("torch", "hydra", "lightning")),
+        (["explain", "kvv"], 2, ("lightning", "transformers")),
+        (["ask"], 2, ("torch", "hydra", "lightning")),
+        (["ask", "modl=x", "a.mp4", "what?"], 2, ("torch", "hydra", "lightning")),
+    ],
+)
+def test_what_needs_no_model_is_answered_without_importing_one(words, status, absent) -> None:
+    code = (
+        "import sys\nfrom vxl.cli.main import main\n"
+        f"try:\n    main({words})\nexcept SystemExit as end:\n    assert end.code == {status}, end.code\n"
+        f"print([name for name in {absent} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_help_of_ask_names_every_setting(capsys: pytest.CaptureFixture[str]) -> None:
+    from vxl.cli.ask import SETTINGS
+
+    assert run("ask", "--help") == 0
+    shown = capsys.readouterr().out
+    assert [key for key in SETTINGS if f"{key}=" not in shown] == []
+
+
+def test_vxl_alone_shows_its_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run() == 2
+    assert "explain" in capsys.readouterr().out

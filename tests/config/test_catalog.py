@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from vxl.cli.explain import explain
-from vxl.config.catalog import keys_of, look_up, options_by_group
+from vxl.config.catalog import keys_of, look_up, options_by_group, run_schemas
 from vxl.errors import ConfigError
 from vxl.option.build import ALLOWED
 from vxl.option.files import CONF
@@ -100,10 +100,10 @@ def test_a_file_that_chooses_shows_what_it_sets(conf: Path) -> None:
 
 
 def test_find_knows_options_groups_and_keys(conf: Path) -> None:
-    assert look_up("compressor=pool", [conf], RootConfig)[0] == "option"
-    assert look_up("compressor", [conf], RootConfig)[0] == "group"
-    assert [key.default for key in look_up("seed", [conf], RootConfig)[1]] == ["3"]
-    assert [key.meaning for key in look_up("trainer.max_steps", [conf], RootConfig)[1]] == [
+    assert look_up("compressor=pool", [conf], [RootConfig])[0] == "option"
+    assert look_up("compressor", [conf], [RootConfig])[0] == "group"
+    assert [key.default for key in look_up("seed", [conf], [RootConfig])[1]] == ["3"]
+    assert [key.meaning for key in look_up("trainer.max_steps", [conf], [RootConfig])[1]] == [
         "Optimizer steps."
     ]
 
@@ -132,7 +132,7 @@ def test_find_knows_options_groups_and_keys(conf: Path) -> None:
 )
 def test_what_does_not_exist_names_the_nearest(conf: Path, word: str, message: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        look_up(word, [conf], RootConfig)
+        look_up(word, [conf], [RootConfig])
     assert message in str(caught.value)
 
 
@@ -176,3 +176,22 @@ def test_a_word_that_names_nothing_lists_groups_and_keys_of_the_run_on_one_scree
     assert {"compressor", "seed"} <= set(there)
     assert len(set(there)) == len(there) < 60
     assert "sweep_name" not in there
+
+
+def test_a_file_that_sets_keys_of_the_run_shows_their_meanings() -> None:
+    roots = run_schemas()
+    keys = {key.name: key for key in keys_of(options_by_group()["stage"]["lora"], roots[0])}
+    assert keys["llm.lora.rank"].default == "16"
+    assert [name for name, key in keys.items() if not key.meaning] == []
+    (ratio,) = keys_of(options_by_group()["sweep"]["compression"], roots[0])
+    assert (ratio.name, ratio.default, bool(ratio.meaning)) == ("compressor.ratio", "4,16,64", True)
+
+
+def test_keys_of_evaluation_are_known() -> None:
+    assert look_up("max_new_tokens", [CONF])[1][0].meaning
+
+
+def test_a_group_of_one_schema_shows_its_keys() -> None:
+    console = Console(file=io.StringIO(), width=100)
+    explain(["trainer"], console=console)
+    assert "max_steps = 1000" in console.file.getvalue()  # type: ignore[attr-defined]

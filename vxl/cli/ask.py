@@ -57,8 +57,6 @@ def ask(words: Words, console: Console | None = None) -> list["Answer"]:
         DataError: The video can't be read.
         CheckpointError: The run has no weights.
     """
-    from vxl.generate import Sampling
-
     console = console or Console(stderr=True)
     words.take("debug")
     root = words.runs()
@@ -70,6 +68,8 @@ def ask(words: Words, console: Console | None = None) -> list["Answer"]:
     temperature = _number(words.take("temperature", "0"), "temperature", float)
     stop = (words.take("stop") or "").split("|")
     start, end = (_number(words.take(key), key, float) for key in ("start", "end"))
+    from vxl.generate import Sampling  # late, like the model: a mistake in a word is answered without torch
+
     loaded = _loaded(words, root)
     loaded.use_threads_of_training()
     console.print(_who(loaded), markup=False, highlight=False)

@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.padding import Padding
 from rich.table import Table
 
-from vxl.config.catalog import Choice, Key, keys_of, look_up, options_by_group, schema_keys
+from vxl.config.catalog import Choice, Key, keys_of, look_up, options_by_group, run_schemas, schema_keys
 from vxl.option.files import CONF
 from vxl.option.plugins import load_plugins
 from vxl.option.rebuild import INTERNAL
@@ -33,22 +33,27 @@ def explain(
     Raises:
         ConfigError: A word names nothing; the message lists the nearest.
     """
-    if root is None:
-        from vxl.train.config import TrainConfig as root  # noqa: N813 -- imports every part
-
     console = console or Console()
+    roots = [] if root is None else [root]
     folders = [CONF, *load_plugins(plugins)]
     if not words:
         _overview(folders, console)
         console.print("\nkeys of the run", style="bold")
-        _keys([key for key in schema_keys(root) if "." not in key.name and key.name not in INTERNAL], console)
+        _keys(
+            [
+                key
+                for key in schema_keys((roots or run_schemas())[0])
+                if "." not in key.name and key.name not in INTERNAL
+            ],
+            console,
+        )
         console.print("\nmore:  vxl explain GROUP   vxl explain GROUP=NAME   vxl explain KEY")
     for word in words:
-        kind, found = look_up(word, folders, root)
+        kind, found = look_up(word, folders, roots)
         if kind == "option":
-            _option(found, root, console)
+            _option(found, (roots or run_schemas())[0], console)
         elif kind == "group":
-            _group(word, found, console)
+            _group(word, found, roots, console)
         else:
             _keys(found, console)
 
@@ -62,12 +67,20 @@ def _overview(folders: list[Path], console: Console) -> None:
     console.print(table)
 
 
-def _group(group: str, options: dict[str, Choice], console: Console) -> None:
+def _group(group: str, options: dict[str, Choice], roots: Sequence[type], console: Console) -> None:
     table = _table("option", "what it is")
     for name, choice in options.items():
         table.add_row(f"{group}={name}", escape(choice.meaning))
     console.print(table)
-    console.print(f"keys of one:  vxl explain {group}={next(iter(options))}")
+    plain = [
+        choice for choice in options.values() if not choice.is_global and "_target_" not in choice.values
+    ]
+    if plain and len(plain) == len(options):  # one schema types them all (trainer, checkpoint, …)
+        first = next((choice for choice in plain if choice.name == "default"), plain[0])
+        console.print(f"keys of {group}={first.name}", style="bold", highlight=False)
+        _keys(keys_of(first, (roots or run_schemas())[0]), console)
+    else:
+        console.print(f"keys of one:  vxl explain {group}={next(iter(options))}")
 
 
 def _option(choice: Choice, root: type, console: Console) -> None:

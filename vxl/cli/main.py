@@ -27,12 +27,33 @@ train and evaluate:
 Words of the form key=value are settings; they may stand anywhere. Exit status: 0 done, 2 your mistake.
 """
 
+ASK_SETTINGS = """\
+settings:
+  run=NAME               a run of python train.py, or its path
+  checkpoint=WHICH       which of its checkpoints: last, best, or a step
+  weights=FOLDER         a folder of weights, vxl's or a published one
+  model=NAME             a model of conf/model; with other choices as in training (kv=…, video.max_frames=…)
+  options="a|b|c"        options with letters; the answer is one of them
+  start=S end=S          only this part of the video, in seconds
+  context=FOLDER         keep what was watched, or ask again about what was kept
+  max_new_tokens=64      longest answer, in tokens
+  temperature=0          0: the likeliest token each time
+  stop="a|b"             texts that end an answer
+  device=auto            auto, cpu, cuda or cuda:N
+  paths.runs=FOLDER      the folder of runs
+
+"""
+
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs one command; a user's mistake is a message on one screen and exit status 2."""
     argv = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        parsed = parser(argv[0] if argv else None).parse_args(argv)
+        commands = parser(argv[0] if argv else None)
+        if not argv:
+            commands.print_help()
+            sys.exit(2)
+        parsed = commands.parse_args(argv)
         parsed.run(parsed)
     except VxlError as error:
         if any(word == "debug=traceback" for word in argv):
@@ -41,6 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"{kind} error: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
+        print("\nstopped", file=sys.stderr)
         sys.exit(130)
     except BrokenPipeError:  # `vxl runs | head`
         sys.stderr.close()
@@ -71,6 +93,7 @@ def parser(command: str | None) -> argparse.ArgumentParser:
         'vxl ask run=NAME VIDEO "question" options="a|b|c|d" max_new_tokens=32 video.max_frames=64',
         'vxl ask model=videoxl2 weights=FOLDER VIDEO "question"',
         'vxl ask model=tiny weights=random VIDEO "question"',
+        settings=ASK_SETTINGS,
     )
     _module(commands, "shards", "write, index, check and describe shards", command)
     _module(commands, "import", "read published weights", command)
@@ -106,12 +129,19 @@ def parser(command: str | None) -> argparse.ArgumentParser:
     return made
 
 
-def _words(commands: argparse._SubParsersAction, name: str, run: Callable, text: str, *examples: str) -> None:
+def _words(
+    commands: argparse._SubParsersAction,
+    name: str,
+    run: Callable,
+    text: str,
+    *examples: str,
+    settings: str = "",
+) -> None:
     sub = commands.add_parser(
         name,
         help=text,
         description=text[0].upper() + text[1:] + ".",
-        epilog="for example:\n" + "\n".join(f"  {example}" for example in examples),
+        epilog=settings + "for example:\n" + "\n".join(f"  {example}" for example in examples),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     sub.add_argument(

@@ -2,6 +2,7 @@
 
 import dataclasses
 import typing
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,9 @@ from vxl.option.option import Option
 from vxl.option.rebuild import INTERNAL, describe, nearest
 from vxl.option.schema import meanings, schema_of
 from vxl.option.words import flatten, show
+
+_OF_SWEEPS = "hydra.sweeper.params."
+"""Where a sweep's file says what varies; a user types the key alone."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +95,24 @@ def keys_of(choice: Choice, root: type) -> list[Key]:
     hint = typing.get_type_hints(root).get(choice.group)
     if dataclasses.is_dataclass(hint) and not choice.is_global:
         return schema_keys(typing.cast(type, hint), values)
-    return [Key(name, type(value).__name__, show(value), "") for name, value in flatten(values).items()]
+    known = {key.name: key for key in _keys_of_parts(choice, root)} if choice.is_global else {}
+    set_here = {name.removeprefix(_OF_SWEEPS): value for name, value in flatten(values).items()}
+    return [
+        Key(name, known[name].type if name in known else type(value).__name__, show(value), meaning)
+        for name, value in set_here.items()
+        for meaning in [known[name].meaning if name in known else ""]
+    ]
+
+
+def _keys_of_parts(choice: Choice, root: type) -> Iterator[Key]:
+    """Every key that a file of the whole config may set: those of the run, and of the options it chooses."""
+    yield from schema_keys(root)
+    for word in choice.overrides:
+        group, _, name = word.partition("=")
+        path = choice.path.parents[1] / group / f"{name}.yaml"
+        target = (yaml.safe_load(path.read_text()) or {}).get("_target_") if path.exists() else None
+        if target:
+            yield from schema_keys(schema_of(target), prefix=f"{group}.")
 
 
 def schema_keys(schema: type, values: dict[str, Any] | None = None, prefix: str = "") -> list[Key]:
@@ -115,8 +136,20 @@ def schema_keys(schema: type, values: dict[str, Any] | None = None, prefix: str 
     return keys
 
 
-def look_up(word: str, folders: list[Path], root: type) -> tuple[str, Any]:
+def run_schemas() -> list[type]:
+    """The configs of `python train.py` and `python evaluate.py`."""
+    from vxl.config.schema import SCHEMAS  # late: imports torch, and a list of options is shown without
+
+    return list(SCHEMAS.values())
+
+
+def look_up(word: str, folders: list[Path], roots: Sequence[type] = ()) -> tuple[str, Any]:
     """What a word of `vxl explain WORD` names.
+
+    Args:
+        word: `GROUP=NAME`, `GROUP`, or a key.
+        folders: The config folders.
+        roots: Dataclasses of whole configs; none: those of training and evaluation, imported when needed.
 
     Returns:
         `("option", Choice)` for GROUP=NAME, `("group", {name: Choice})` for GROUP, `("keys", [Key])` for a
@@ -135,7 +168,8 @@ def look_up(word: str, folders: list[Path], root: type) -> tuple[str, Any]:
         return "option", known[group][name]
     if group in known:
         return "group", known[group]
-    run_keys = {key.name: key for key in schema_keys(root)}
+    roots = roots or run_schemas()
+    run_keys = {key.name: key for root in reversed(roots) for key in schema_keys(root)}
     if word in run_keys:
         return "keys", [run_keys[word]]
     below = [key for name, key in run_keys.items() if name.startswith(f"{word}.")]
@@ -146,12 +180,12 @@ def look_up(word: str, folders: list[Path], root: type) -> tuple[str, Any]:
         found = {
             f"{head}={option}": key
             for option, choice in known[head].items()
-            for key in keys_of(choice, root)
+            for key in keys_of(choice, roots[0])
             if key.name == tail
         }
         if found:
             return "keys", [dataclasses.replace(key, name=f"{where} {tail}") for where, key in found.items()]
-        names = [key.name for choice in known[head].values() for key in keys_of(choice, root)]
+        names = [key.name for choice in known[head].values() for key in keys_of(choice, roots[0])]
         raise ConfigError(_no(f"key of {head}", tail, word, list(dict.fromkeys(names)), f"{head}."))
     plain = [key for key in run_keys if "." not in key and key not in INTERNAL]
     raise ConfigError(_no("group or key", word, word, list(dict.fromkeys([*known, *plain]))))
