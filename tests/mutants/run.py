@@ -138,6 +138,7 @@ def main() -> int:
     parser.add_argument(
         "--share", default="1/1", help="2/3: the second of every three, for several processes"
     )
+    parser.add_argument("--only", default="", help="a regular expression: breaks whose file or lines match")
     parser.add_argument("--check", action="store_true", help="only say which lines are there no more")
     words = parser.parse_args()
     mutants = wanted(words.rooms, words.share, words.only)

@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from vxl.data.order.mixture import Mixture
+from vxl.data.order.mixture import STRETCH, Mixture, _jitter
 from vxl.errors import ConfigError
 
 
@@ -52,6 +52,33 @@ def test_nothing_twice_in_a_pass_and_another_order_in_the_next():
 
 def test_the_seed_matters():
     assert mixture(seed=1).span(0, 50) != mixture(seed=2).span(0, 50)
+
+
+def test_samples_come_in_the_order_of_their_arrivals():
+    """The k-th sample of a source of weight w arrives at (k + u_k) / w, across the ends of stretches, too."""
+    count, weights = 5 * STRETCH, {"few": 0.001, "some": 0.3, "many": 0.699}
+    arrivals = [
+        ((k + u) / weight, name)
+        for name, weight in weights.items()
+        for k, u in enumerate(_jitter(3, name, 0, count))
+    ]
+    names = [name for _, name in sorted(arrivals)]
+    assert [name for name, _ in mixture(seed=3).span(0, 4 * STRETCH)] == names[: 4 * STRETCH]
+
+
+def test_each_seed_and_source_has_arrivals_of_its_own():
+    def names(seed):
+        equal = Mixture({"a": Numbers(500), "b": Numbers(500)}, seed=seed)
+        return "".join(name for name, _ in equal.span(0, 200))
+
+    assert names(1) != names(2)
+    assert names(1) not in ("ab" * 100, "ba" * 100)
+
+
+def test_each_source_has_a_permutation_of_its_own():
+    found = Mixture({"a": Numbers(50), "b": Numbers(50)}, seed=0).span(0, 60)
+    first, second = ([record for name, record in found if name == wanted][:20] for wanted in "ab")
+    assert first != second
 
 
 def test_without_weights_all_samples_are_alike():

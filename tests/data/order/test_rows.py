@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 
 from vxl.data.order.mixture import Mixture
-from vxl.data.order.rows import Order
+from vxl.data.order.rows import Order, arrange
 from vxl.data.sample import Sample, Turn
 from vxl.errors import DataError
 
@@ -78,6 +78,34 @@ def test_rows_of_a_group_are_of_similar_length_and_groups_are_shuffled():
     assert all(a[1] <= b[0] for a, b in pairwise(ranges))
     firsts = [group[0] for group in groups]
     assert firsts not in (sorted(firsts), sorted(firsts, reverse=True))
+
+
+def test_groups_are_shuffled_anew_in_each_window_and_for_each_seed():
+    def ranks(asked, window):
+        """The order in which the groups of a window come, by the length of their longest row."""
+        longest = [asked.cost_of(asked.row(40 * window + n)[0]) for n in range(0, 40, 8)]
+        return tuple(sorted(range(5), key=lambda group: longest[group]))
+
+    assert len({ranks(order(), window) for window in range(6)}) > 2
+    assert len({ranks(order(seed=seed), 0) for seed in range(6)}) > 2
+
+
+def test_places_are_numbered_as_the_mixture_numbers_its_samples():
+    asked = order()
+    places = sorted((asked.row(r)[0] for r in range(120)), key=lambda place: place.number)
+    assert [(place.source, place.record) for place in places] == asked.mixture.span(0, 120)
+    assert [place.number for place in places] == list(range(120))
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_short_last_group_stays_last(seed):
+    """Else the groups behind it would straddle two optimizer steps."""
+    rows = arrange([20 - n for n in range(11)], None, 4, seed)
+    assert rows[8:] == [[8], [9], [10]]
+    assert sorted(map(tuple, (map(tuple, rows[:4]), map(tuple, rows[4:8])))) == [
+        ((0,), (1,), (2,), (3,)),
+        ((4,), (5,), (6,), (7,)),
+    ]
 
 
 def test_packed_rows_fit():

@@ -8,6 +8,7 @@ from vxl.data.order.rows import Order
 from vxl.data.order.stream import MicroBatch, Stream, schedule
 from vxl.data.sample import BadSample, Loaded, Sample, Turn
 from vxl.errors import DataError
+from vxl.seeds import seed_of
 
 GLOBAL = 8
 
@@ -129,15 +130,22 @@ def test_bad_samples_keep_their_places():
     ]
 
 
-def test_seeds_belong_to_samples():
-    seeds = {
-        example[1]
-        for row in rows(stream(stop_row=20)).values()
-        for example in row
-        if isinstance(example, tuple)
-    }
-    examples = [example for row in rows(stream(stop_row=20)).values() for example in row]
-    assert len(seeds) == sum(isinstance(example, tuple) for example in examples)
+def test_seeds_are_of_the_run_and_the_samples_number():
+    """And not of its record, which comes again in the next pass, nor of its row."""
+    made = stream(packed=False)
+    for number in (0, 3, 50 + 7, 120):
+        place = made.order.row(number)[0]
+        example = made.example(place)
+        if isinstance(example, tuple):
+            assert example[1] == seed_of(2, "sample", place.number)
+    seeds = [
+        example[1] for row in rows(stream(stop_row=40)).values() for example in row if type(example) is tuple
+    ]
+    assert len(set(seeds)) == len(seeds) > 50
+
+
+def test_the_last_micro_batch_ends_where_the_stream_ends():
+    assert [len(micro.rows) for micro in stream(batch=4, stop_row=10)] == [4, 4, 2]
 
 
 def test_anchors_resume_a_packed_stream():
