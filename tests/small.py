@@ -13,6 +13,7 @@ from vxl.kv.full import FullConfig as KeepAllConfig
 from vxl.llm.decoder import DecoderConfig
 from vxl.model import VideoLanguageModel, build_model
 from vxl.prefill.full import FullConfig
+from vxl.prune.none import KeepEverythingConfig
 from vxl.relevance.attention import AttentionConfig
 from vxl.selector.none import KeepAllConfig as NoSelectorConfig
 from vxl.sequence.layout import Kind
@@ -25,6 +26,7 @@ def settings(**changes: Any) -> Any:
     parts: dict[str, Any] = {
         "vision": SiglipConfig(size=56, width=64, mlp=96, heads=4, layers=1),
         "compressor": DTSConfig(),
+        "prune": KeepEverythingConfig(),
         "selector": NoSelectorConfig(),
         "llm": DecoderConfig(vocab=97, width=48, mlp=64, layers=2),
         "prefill": FullConfig(groups=2),

@@ -19,7 +19,7 @@ errors
 precision seeds units statistics atomic
 option distributed sequence weights
 video compressor llm
-vision selector
+vision selector prune
 relevance
 kv
 prefill

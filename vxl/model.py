@@ -2,7 +2,7 @@
 
 import zlib
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 
 import torch
@@ -19,12 +19,15 @@ from vxl.option.build import build
 from vxl.parts import ModelParts
 from vxl.prefill.base import Prefill
 from vxl.prefill.summarizing import around
+from vxl.prune.base import Pruner, VideoTokens, refuse_with_selector
+from vxl.prune.rows import prune_rows
 from vxl.relevance.base import Relevance
 from vxl.selector.base import Selector
 from vxl.selector.rows import shorten
 from vxl.sequence.layout import Layout
-from vxl.sequence.rows import IGNORE, Rows
+from vxl.sequence.rows import IGNORE, Rows, gather
 from vxl.vision.base import VisionEncoder
+from vxl.vision.salience import salience
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +56,7 @@ class VideoLanguageModel(nn.Module):
     Args:
         vision: frames_FCHW -> patches_FPV.
         compressor: patches_FPV -> visual_GKD.
+        pruner: Which visual tokens reach the language model, whatever the question.
         selector: Which visual tokens a question keeps.
         llm: embeds_BTD -> hidden_BTD.
         prefill: How sequences are run through the language model.
@@ -64,6 +68,7 @@ class VideoLanguageModel(nn.Module):
         self,
         vision: VisionEncoder,
         compressor: Compressor,
+        pruner: Pruner,
         selector: Selector,
         llm: Decoder,
         prefill: Prefill,
@@ -73,6 +78,7 @@ class VideoLanguageModel(nn.Module):
         super().__init__()
         self.vision = vision
         self.compressor = compressor
+        self.pruner = pruner
         self.selector = selector
         self.llm = llm
         self.prefill = prefill
@@ -90,6 +96,17 @@ class VideoLanguageModel(nn.Module):
         Groups do not see each other, so a video may be encoded in pieces.
         """
         return self.compressor(self.vision(frames_FCHW))
+
+    def encode_for_pruner(self, frames_FCHW: Tensor) -> tuple[VideoTokens, Tensor]:
+        """Visual tokens of frames that fill whole groups, with what the tower tells of them where the pruner
+        asks; and patches_FPV."""
+        with salience(self.vision) if self.pruner.needs else nullcontext() as heard:
+            patches_FPV = self.vision(frames_FCHW)
+        visual_GKD = self.compressor(patches_FPV)
+        if heard is None:
+            return VideoTokens(visual_GKD), patches_FPV
+        shape = self.compressor.frames_per_group, self.compressor.tokens_per_group
+        return VideoTokens(visual_GKD, *heard.pooled(len(frames_FCHW), *shape)), patches_FPV
 
     def splice(
         self, tokens_BT: Tensor, visual_GKD: Tensor | None, layout: Layout, places: int | None = None
@@ -121,14 +138,22 @@ class VideoLanguageModel(nn.Module):
     def forward(self, batch: Batch) -> TrainOutput:
         """The loss of a batch; only supervised positions go through the output layer."""
         shows = len(batch.frames_FCHW) > 0
-        visual_GKD = self.encode(batch.frames_FCHW) if shows else None
+        visual_GKD, kept_BT = None, None
+        if shows and self.pruner.drops:
+            tokens, _ = self.encode_for_pruner(batch.frames_FCHW)
+            visual_GKD, kept_BT = prune_rows(self.pruner, tokens, batch.layout, batch.items)
+        elif shows:
+            visual_GKD = self.encode(batch.frames_FCHW)
         embeds_BTD = self.splice(batch.tokens_BT, visual_GKD, batch.layout, batch.visual_tokens)
         if not shows and (is_sharded(self) or (self.training and torch.is_grad_enabled())):
             embeds_BTD = embeds_BTD + self._nothing_seen().to(embeds_BTD.dtype)
         rows = Rows(embeds_BTD, batch.labels_BT, batch.positions_BT, batch.layout)
         numbers = {"ratio": float(self.compressor.ratio)}
+        if kept_BT is not None:
+            rows = gather(rows, kept_BT)
         if self.selector.drops:
             rows = shorten(self.selector, rows, draw=batch.first_row)
+        if kept_BT is not None or self.selector.drops:
             kept = int(rows.layout.visual_BT.sum())
             numbers["ratio"] *= int(batch.layout.visual_BT.sum()) / max(1, kept)
         hidden_BTD = self.prefill.forward(
@@ -198,6 +223,7 @@ def build_model(
         compressor: Compressor = build(
             config.compressor, vision_width=vision.width, grid=vision.grid, llm_width=llm.width
         )
+    pruner: Pruner = build(config.prune)
     with building("selector", seed, device, dtype):
         selector: Selector = build(config.selector, llm_width=llm.width, seed=seed)
     if pretrained and device.type != "meta":
@@ -206,7 +232,8 @@ def build_model(
     prefill: Prefill = around(build(config.prefill), policy, seed)
     relevance: Relevance = build(config.relevance)
     relevance.equip(vision)
-    return VideoLanguageModel(vision, compressor, selector, llm, prefill, policy, relevance)
+    refuse_with_selector(pruner, selector.drops)
+    return VideoLanguageModel(vision, compressor, pruner, selector, llm, prefill, policy, relevance)
 
 
 @contextmanager

@@ -7,6 +7,8 @@ from vxl.data.batch.prompt import PromptConfig
 from vxl.kv.policy import PolicyConfig
 from vxl.llm.decoder import DecoderConfig
 from vxl.prefill.base import PrefillConfig
+from vxl.prune.base import PruneConfig
+from vxl.prune.none import KeepEverythingConfig
 from vxl.relevance.attention import AttentionConfig
 from vxl.relevance.base import RelevanceConfig
 from vxl.selector.base import SelectorConfig
@@ -26,6 +28,7 @@ class ModelParts:
     video: VideoConfig
     vision: VisionConfig
     compressor: CompressorConfig
+    prune: PruneConfig = field(default_factory=KeepEverythingConfig, metadata={"later": True})
     selector: SelectorConfig = field(default_factory=KeepAllConfig)
     llm: DecoderConfig
     prefill: PrefillConfig

@@ -21,7 +21,7 @@ from vxl.option.schema import meanings, schema_of
 FILES = sorted(CONF.glob("*/*.yaml"))
 OPTIONS = [file for file in FILES if "_target_" in (yaml.safe_load(file.read_text()) or {})]
 # Groups that are parts: GROUP=NAME is conf/GROUP/NAME.yaml, whose code is in vxl/GROUP/.
-PARTS = ("video", "data", "vision", "compressor", "selector", "llm", "prefill", "kv", "relevance")
+PARTS = ("video", "data", "vision", "compressor", "prune", "selector", "llm", "prefill", "kv", "relevance")
 ELSEWHERE = {
     "strategy": "vxl.train.parallel.strategy.",
     "cluster": "vxl.train.",

@@ -11,7 +11,18 @@ ROOT = Path(__file__).parents[2]
 HYDRA = {"hydra", "omegaconf"}
 # Training may; a model that is loaded, asked and evaluated may not.
 TRAINING = {"lightning", "wandb"}
-MODEL_SIDE = ("video", "vision", "compressor", "selector", "llm", "prefill", "kv", "relevance", "generate")
+MODEL_SIDE = (
+    "video",
+    "vision",
+    "compressor",
+    "prune",
+    "selector",
+    "llm",
+    "prefill",
+    "kv",
+    "relevance",
+    "generate",
+)
 
 
 def imported(file: Path) -> set[str]:

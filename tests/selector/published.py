@@ -15,6 +15,7 @@ from vxl.llm.decoder import Decoder, DecoderConfig
 from vxl.model import VideoLanguageModel
 from vxl.option.build import build
 from vxl.prefill.full import FullConfig
+from vxl.prune.none import KeepEverything, KeepEverythingConfig
 from vxl.relevance.attention import AttentionConfig
 from vxl.selector.query import Query, QueryConfig
 from vxl.sequence.layout import Kind
@@ -52,6 +53,7 @@ def model(case: Any, dtype: torch.dtype) -> VideoLanguageModel:
     built = VideoLanguageModel(
         Tower(recorded["hidden_int8"].to(dtype) / 32),  # ty: ignore[invalid-argument-type]
         DTS(dts, vision_width=64, grid=27, llm_width=WIDTH),
+        KeepEverything(KeepEverythingConfig()),
         Query(selector, llm_width=WIDTH),
         Decoder(llm),
         build(FullConfig(groups=2)),

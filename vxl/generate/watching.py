@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from itertools import groupby
 from typing import Any
 
 import torch
@@ -12,11 +13,13 @@ from vxl.errors import DataError
 from vxl.generate.context import Context, now
 from vxl.generate.length import refuse_longer
 from vxl.generate.prefetch import prefetch
+from vxl.generate.pruning import PrunedPiece, prune_pieces, without_dropped
 from vxl.generate.selecting import Waiting
 from vxl.kv.policy import SEED
 from vxl.model import VideoLanguageModel
+from vxl.prune.base import VideoTokens
 from vxl.relevance.base import Seen
-from vxl.sequence.layout import Kind, Layout
+from vxl.sequence.layout import Layout
 from vxl.sequence.piece import Piece
 
 
@@ -56,11 +59,12 @@ def watch(
     if len(visuals) != len(head.items):
         raise DataError(f"the prompt shows {len(head.items)} visuals, but {len(visuals)} were given.")
     frames = sum(item.frames for item in head.items)
-    if model.policy.keeps_all_watched and not model.selector.drops:
+    if model.policy.keeps_all_watched and not model.selector.drops and not model.pruner.drops:
         refuse_longer(len(head), most, frames)  # before anything is decoded
     cache = model.llm.new_cache()
     cache.state[SEED] = seed
-    model.prefill.begin(model.policy, cache, len(head))
+    if not model.pruner.drops:  # otherwise it is not known how many will stay
+        model.prefill.begin(model.policy, cache, len(head))
     host = layout_of(head)
     layout = host.to(model.device)
     tokens_1T = torch.tensor([head.tokens], device=model.device)
@@ -70,22 +74,26 @@ def watch(
     seen: list[Tensor] = []
     done, total = 0, sum(item.groups for item in head.items)
     cuts = tuple((start, stop) for start, stop, _, _ in pieces(head, model.prefill.groups))
+    tokens = visual_tokens = 0
     try:
-        for start, stop, item, groups in pieces(head, model.prefill.groups):
-            visual_GKD, seen_GFE = (None, None) if item is None else next(encoded[item])
-            if seen_GFE is not None:
-                seen.append(seen_GFE)
+        for shown in shown_pieces(model, head, encoded, seen):
+            start, stop = shown.start, shown.stop
             part, known = layout.slice(start, stop), host.slice(start, stop)
             places = int(known.visual_BT.sum())
-            embeds_1TD = model.splice(tokens_1T[:, start:stop], visual_GKD, part, places)
+            embeds_1TD = model.splice(tokens_1T[:, start:stop], shown.visual_GKD, part, places)
+            if shown.kept_GK is not None:
+                embeds_1TD, part = without_dropped(model.pruner, embeds_1TD, part, shown.kept_GK)
+                known = part.to("cpu")
+                places = int(known.visual_BT.sum())
+            tokens, visual_tokens = tokens + embeds_1TD.shape[1], visual_tokens + places
             if model.selector.drops:
                 waiting.append(embeds_1TD)
-            else:
+            elif embeds_1TD.shape[1]:
                 with clock:
                     piece = Piece(embeds_1TD, part, host=known)
                     model.prefill.feed(model.llm, model.policy, cache, piece)
-            done += groups
-            if on_piece is not None and groups:
+            done += shown.groups
+            if on_piece is not None and shown.groups:
                 on_piece(done, total)
         for stream in encoded:
             next(stream, None)  # a stream that was taken whole ends; one with more frames says so
@@ -100,8 +108,8 @@ def watch(
         model=model,
         cache=cache,
         frames=frames,
-        visual_tokens=head.kind.count(Kind.VISUAL),
-        tokens=len(head),
+        visual_tokens=visual_tokens,
+        tokens=tokens,
         watch_ms=now(model) - 1000 * began,
         prefill_ms=clock.ms(),
         names=tuple(names),
@@ -153,11 +161,43 @@ def pieces(head: Encoded, groups: int) -> Iterator[tuple[int, int, int | None, i
         start = stop
 
 
+def shown_pieces(
+    model: VideoLanguageModel,
+    head: Encoded,
+    encoded: Sequence[Iterator[tuple[VideoTokens, Tensor | None]]],
+    seen: list[Tensor],
+) -> Iterator[PrunedPiece]:
+    """The pieces of a head with their visual tokens, in order, and what stays of them.
+
+    Args:
+        model: Whose pruner decides.
+        head: Tokens up to the question.
+        encoded: Of each item the stream of `encode_stream`.
+        seen: Gets what relevance keeps of the frames.
+    """
+
+    def tokens_of(item: int) -> VideoTokens:
+        tokens, seen_GFE = next(encoded[item])
+        if seen_GFE is not None:
+            seen.append(seen_GFE)
+        return tokens
+
+    for item, cuts in groupby(pieces(head, model.prefill.groups), key=lambda cut: cut[2]):
+        if item is None:
+            yield from (PrunedPiece(start, stop, 0, None) for start, stop, _, _ in cuts)
+        elif model.pruner.drops and head.items[item].kind == "video":
+            given = ((start, stop, tokens_of(item)) for start, stop, _, _ in cuts)
+            yield from prune_pieces(model.pruner, head.items[item].groups, given)
+        else:
+            for start, stop, _, groups in cuts:
+                yield PrunedPiece(start, stop, groups, tokens_of(item).visual_GKD)
+
+
 def encode_stream(
     model: VideoLanguageModel, item: Item, frames: Iterable[Tensor]
-) -> Generator[tuple[Tensor, Tensor | None]]:
-    """visual_GKD of one visual in pieces of `prefill.groups` groups, and what relevance keeps of the frames,
-    seen_GFE; the last group is filled up.
+) -> Generator[tuple[VideoTokens, Tensor | None]]:
+    """The visual tokens of one visual in pieces of `prefill.groups` groups, and what relevance keeps of the
+    frames, seen_GFE; the last group is filled up.
 
     Raises:
         DataError: There are too few frames.
@@ -167,11 +207,11 @@ def encode_stream(
     ready = filled if in_memory else prefetch(filled, model.device)
     try:
         for piece_FCHW in ready:
-            patches_FPV = model.vision(piece_FCHW)
+            tokens, patches_FPV = model.encode_for_pruner(piece_FCHW)
             seen_FE = model.relevance.see(patches_FPV)
             size = model.compressor.frames_per_group
             seen_GFE = None if seen_FE is None else seen_FE.unflatten(0, (-1, size))
-            yield model.compressor(patches_FPV), seen_GFE
+            yield tokens, seen_GFE
     finally:
         ready.close()
 

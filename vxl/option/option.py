@@ -18,14 +18,18 @@ class Option:
     """Import path of the class that this option builds."""
 
 
-def option(default: Any = dataclasses.MISSING, *, resumable: bool = False, **kwargs: Any) -> Any:
+def option(
+    default: Any = dataclasses.MISSING, *, resumable: bool = False, later: bool = False, **kwargs: Any
+) -> Any:
     """A dataclass field with vxl's marks.
 
     Args:
         default: The field's default (immutable; use `default_factory=` for lists and dicts).
         resumable: Whether a run may go on with another value of this key (it does not change the numbers).
+        later: Whether the key came after runs had been recorded without it. With its default it is then no
+            part of what identifies a run, and a run that lacks it has the default.
         **kwargs: Passed on to `dataclasses.field`.
     """
     if default is not dataclasses.MISSING:
         kwargs["default"] = default
-    return dataclasses.field(metadata={"resumable": resumable}, **kwargs)
+    return dataclasses.field(metadata={"resumable": resumable, "later": later}, **kwargs)

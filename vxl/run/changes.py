@@ -34,7 +34,8 @@ class Difference:
 
 def identity(config: RunConfig) -> dict[str, Any]:
     """The part of a config that makes a run the run it is: no places, no resumable keys; flat."""
-    flat = {key: value for key, value, resumable in _flat(config) if not resumable}
+    later = _later_defaults(config)
+    flat = {key: value for key, value, resumable in _flat(config) if not resumable and key not in later}
     return {key: first(value) if key.endswith("_target_") else value for key, value in flat.items()}
 
 
@@ -53,11 +54,12 @@ def differences(old: dict[str, Any], config: RunConfig) -> list[Difference]:
     """
     before, now = _leaves(renewed(old)), list(_flat(config))
     free = {key for key, _, resumable in now if resumable}
+    later = _later_defaults(config)
     known = {key for key, _, _ in now}
     found = [
         Difference(key, before.get(key, _ABSENT), value, resumable)
         for key, value, resumable in now
-        if before.get(key, _ABSENT) != value
+        if before.get(key, _ABSENT) != value and not (key in later and key not in before)
     ]
     for key in before.keys() - known:
         group = key.rpartition(".")[0]
@@ -109,6 +111,22 @@ def _flat(config: "DataclassInstance", prefix: str = "", free: bool = False) -> 
         else:
             leaves.append((key, plain(value), resumable))
     return leaves
+
+
+def _later_defaults(config: Any, prefix: str = "") -> set[str]:
+    """Keys that came later (see `option`) and have their defaults."""
+    keys: set[str] = set()
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if field.metadata.get("later"):
+            has_factory = field.default_factory is not dataclasses.MISSING
+            if value == (field.default_factory() if has_factory else field.default):
+                leaves = _leaves({field.name: plain(value)}, prefix)
+                keys |= leaves.keys()
+                continue
+        if dataclasses.is_dataclass(value):
+            keys |= _later_defaults(value, f"{prefix}{field.name}.")
+    return keys
 
 
 def _target_is_free(value: Option) -> bool:

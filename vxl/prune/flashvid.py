@@ -1,0 +1,152 @@
+"""Attention-weighted diversity and merging along time (FlashVID, arXiv 2602.08024).
+
+A video is cut into segments of like frames. Of t = ceil(K · keep · expansion) tokens a group, a =
+ceil(0.7 t) are chosen for diversity: with d_ij = (1 - cos) · attention_j, first the token farthest from
+its nearest, then always the one farthest from all chosen. Of the others, each whose most similar token of
+the group before has a cosine above 0.8 becomes its child; trees are averaged, and the roots of each group
+are clustered by density peaks into the t - a means that stay beside the chosen ones. The authors' pruning
+inside the language model is no part of this.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from vxl.prune.base import KeepConfig, Needs, Pruned, Pruner, VideoTokens
+from vxl.prune.segments import first_highest, peaks, segments_of
+
+CHOSEN = 0.7
+LIKE = 0.8
+NEIGHBOURS = 7
+
+
+@dataclass(frozen=True, kw_only=True)
+class FlashVIDConfig(KeepConfig):
+    """Diverse tokens stay, the others are merged along time and by density."""
+
+    _target_: str = "vxl.prune.flashvid.FlashVID"
+    segments: int = 8
+    """Segments of a video, at least."""
+    above: float = 0.9
+    """Cosine of neighbouring groups' features below which a segment ends."""
+    expansion: float = 1.25
+    """Factor on `keep`, as published (the authors prune on inside the language model); 1 for equal
+    budgets."""
+    published_sizes: bool = True
+    """Divide the sum over a tree by one plus the children of its root alone, as the authors' code does, so
+    that trees over three groups and more grow in norm; otherwise by all its tokens."""
+
+
+class FlashVID(Pruner):
+    """Diverse tokens, and means of trees."""
+
+    needs: ClassVar[frozenset[Needs]] = frozenset({"attention"})
+
+    def __init__(self, config: FlashVIDConfig) -> None:
+        super().__init__(config)
+        self.settings = config
+
+    def prune(self, video: VideoTokens) -> Pruned:
+        """See `Pruner.prune`."""
+        assert video.attention_GK is not None
+        cuts = segments_of(video.float().visual_GKD.mean(dim=1), self.settings.above, self.settings.segments)
+        kept_GK = torch.zeros(video.visual_GKD.shape[:2], dtype=torch.bool, device=video.visual_GKD.device)
+        visual_GKD = video.visual_GKD.clone()
+        for start, stop in cuts:
+            for group, places, tokens_MD in self.segment(video, start, stop):
+                for place, token_D in zip(places, tokens_MD, strict=True):
+                    # Where a place is taken (see `segment`) the next free one: masks hold one token a place.
+                    free = next(
+                        p for p in [*range(place, kept_GK.shape[1]), *range(place)] if not kept_GK[group, p]
+                    )
+                    kept_GK[group, free] = True
+                    visual_GKD[group, free] = token_D
+        return Pruned(kept_GK, visual_GKD)
+
+    def segment(self, video: VideoTokens, start: int, stop: int) -> list[tuple[int, list[int], Tensor]]:
+        """(group, places, tokens_MD) of each group of a segment: chosen ones, then means of clusters.
+
+        A segment of one group clusters all its tokens, chosen ones too, as published: a place may come twice.
+        """
+        assert video.attention_GK is not None
+        x_GKD, attention_GK = video.visual_GKD[start:stop], video.attention_GK[start:stop]
+        length, tokens = x_GKD.shape[:2]
+        room = min(tokens, math.ceil(tokens * self.settings.keep * self.settings.expansion))
+        diverse = math.ceil(CHOSEN * room)
+        chosen = [
+            most_diverse(x_KD.detach().float(), attention_K.float(), diverse)
+            for x_KD, attention_K in zip(x_GKD, attention_GK, strict=True)
+        ]
+        chosen_GK = torch.zeros(length, tokens, dtype=torch.bool, device=x_GKD.device)
+        for group, places in enumerate(chosen):
+            chosen_GK[group, places] = True
+        root_GK = ~chosen_GK if length > 1 else torch.ones_like(chosen_GK)
+        mean_GKD = x_GKD
+        if length > 1:
+            mean_GKD, is_root_GK = trees(x_GKD, chosen_GK, room, published=self.settings.published_sizes)
+            root_GK = is_root_GK & ~chosen_GK
+        all_roots = int(root_GK.sum())
+        found = []
+        for group, places in enumerate(chosen):
+            root_R = root_GK[group].nonzero()[:, 0]
+            clusters = math.ceil(len(root_R) * (room - diverse) * length / max(1, all_roots))
+            kept_places, kept_MD = places.tolist(), [x_GKD[group, places]]
+            if clusters and len(root_R):
+                centre_C, mean_CD = cluster_means(mean_GKD[group, root_R], min(clusters, len(root_R)))
+                kept_places += root_R[centre_C].tolist()
+                kept_MD.append(mean_CD)
+            found.append((start + group, kept_places, torch.cat(kept_MD)))
+        return found
+
+
+def most_diverse(x_KD: Tensor, attention_K: Tensor, count: int) -> Tensor:
+    """Places of `count` tokens that lie far from each other, weighted by attention, in the order of
+    choice."""
+    y_KD = F.normalize(x_KD, dim=-1)
+    distance_KK = (1 - y_KD @ y_KD.mT) * attention_K * 1e6
+    chosen = [int(distance_KK.topk(2, dim=0, largest=False).values[-1].argmax())]
+    nearest_K = distance_KK[chosen[0]].clone()
+    while len(chosen) < count:
+        nearest_K[chosen[-1]] = -torch.inf
+        chosen.append(int(nearest_K.argmax()))
+        nearest_K = torch.minimum(nearest_K, distance_KK[chosen[-1]])
+    return torch.tensor(chosen, device=x_KD.device)
+
+
+def trees(x_GKD: Tensor, chosen_GK: Tensor, room: int, *, published: bool) -> tuple[Tensor, Tensor]:
+    """Means of trees along time at their roots, [G, K, D] (`FlashVIDConfig.published_sizes`), and which
+    tokens are
+    roots: at least `room` a group on average."""
+    groups, tokens = chosen_GK.shape
+    y_GKD = F.normalize(x_GKD.detach().float(), dim=-1)
+    likeness_GKK = y_GKD[1:] @ y_GKD[:-1].mT  # to each token of the group before
+    likeness_GKK = likeness_GKK.masked_fill(chosen_GK[1:, :, None] | chosen_GK[:-1, None, :], -1.0)
+    nearest_GK, parent_GK = likeness_GKK.max(dim=-1)
+    child_GK = nearest_GK > LIKE
+    most = groups * (tokens - room)
+    if int(child_GK.sum()) > most:
+        threshold = nearest_GK.flatten().topk(most).values[-1] if most else torch.inf
+        child_GK = nearest_GK >= threshold
+    sums_GKD, size_GK = x_GKD.clone(), torch.ones(groups, tokens, dtype=x_GKD.dtype, device=x_GKD.device)
+    for group in range(groups - 1, 0, -1):
+        from_C = child_GK[group - 1].nonzero()[:, 0]
+        to_C = parent_GK[group - 1, from_C]
+        sums_GKD[group - 1] = sums_GKD[group - 1].index_add(0, to_C, sums_GKD[group, from_C])
+        size_C = torch.ones_like(size_GK[group, from_C]) if published else size_GK[group, from_C]
+        size_GK[group - 1] = size_GK[group - 1].index_add(0, to_C, size_C)
+    first_1K = torch.ones(1, tokens, dtype=torch.bool, device=x_GKD.device)
+    return sums_GKD / size_GK[..., None], torch.cat([first_1K, ~child_GK])
+
+
+def cluster_means(x_RD: Tensor, clusters: int) -> tuple[Tensor, Tensor]:
+    """(places of the centres, their clusters' means): density peaks, each token with its nearest centre."""
+    precise_RD = x_RD.detach().float()
+    centre_C = first_highest(peaks(precise_RD, min(clusters, NEIGHBOURS)), clusters)
+    nearest_R = torch.cdist(precise_RD, precise_RD[centre_C]).argmin(dim=-1)
+    nearest_R[centre_C] = torch.arange(len(centre_C), device=x_RD.device)
+    belongs_RC = F.one_hot(nearest_R, len(centre_C)).to(x_RD.dtype)
+    return centre_C, belongs_RC.mT @ x_RD / belongs_RC.sum(dim=0)[:, None]

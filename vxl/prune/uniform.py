@@ -1,0 +1,60 @@
+"""Evenly spread tokens: what any method must beat.
+
+score(r) = -rev32(r), the 32 bits of a token's ordinal r in its video reversed: any n best are spread
+evenly, and the sets for a falling share are nested.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from vxl.prune.base import KeepConfig, Pruned, Pruner, VideoTokens, best, rounded
+
+
+@dataclass(frozen=True, kw_only=True)
+class UniformConfig(KeepConfig):
+    """Every so-manieth visual token stays."""
+
+    _target_: str = "vxl.prune.uniform.Uniform"
+    unit: Literal["token", "group"] = "token"
+    """What is spread: single tokens, or whole groups (`token` keeps the same places of every group where a
+    group has a multiple of a power of two tokens)."""
+
+
+class Uniform(Pruner):
+    """Evenly spread tokens or groups."""
+
+    def __init__(self, config: UniformConfig) -> None:
+        super().__init__(config)
+        self.settings = config
+
+    def prune(self, video: VideoTokens) -> Pruned:
+        """See `Pruner.prune`."""
+        groups, tokens = video.visual_GKD.shape[:2]
+        by_token = self.settings.unit == "token"
+        units = groups * tokens if by_token else groups
+        ordinal = torch.arange(units, device=video.visual_GKD.device)
+        kept = best(-reversed_bits(ordinal), max(1, rounded(units * self.settings.keep)))
+        kept_GK = kept.view(groups, tokens) if by_token else kept[:, None].expand(groups, tokens).clone()
+        return Pruned(kept_GK, video.visual_GKD)
+
+    def count(self, groups: int, tokens: int) -> int:
+        """See `Pruner.count`."""
+        if self.settings.unit == "token":
+            return max(1, rounded(groups * tokens * self.settings.keep))
+        return max(1, rounded(groups * self.settings.keep)) * tokens
+
+
+def reversed_bits(ordinal: Tensor) -> Tensor:
+    """The 32 bits of whole numbers in reverse, int64.
+
+    Example:
+        >>> reversed_bits(torch.tensor([0, 1, 2])) / 2**32
+        tensor([0.0000, 0.5000, 0.2500])
+    """
+    reversed_ = torch.zeros_like(ordinal)
+    for bit in range(32):
+        reversed_ |= ((ordinal >> bit) & 1) << (31 - bit)
+    return reversed_
