@@ -1,10 +1,10 @@
 """vxl trains, evaluates and compares long-video vision-language models of the Video-XL family.
 
-    video file     frames_FCHW      patches_FPV         visual_GKD         logits            text
-     ─────► video ──────► vision ──────► compressor ──────► llm ──────► generate
-       shards ─► data                                       │ ▲
-                                                            ▼ │  around each prefill chunk, at the question, at every decoded token
-                                                            kv       which keys and values stay
+    video file     frames_FCHW      patches_FPV         visual_GKD               logits            text
+     ─────► video ──────► vision ──────► compressor ──► prune ──► llm ──────► generate
+       shards ─► data                                             │ ▲
+                                                                  ▼ │  around each prefill chunk, at the question, at every decoded token
+                                                                  kv       which keys and values stay
 
 Letters, in every tensor's name: B batch · F frames · C,H,W pixels · P patches a frame · V vision width ·
 G groups (4 frames in the DTS models, 1 in Video-XL) · K visual tokens a group · T sequence tokens ·

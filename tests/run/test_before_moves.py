@@ -28,9 +28,9 @@ COMMAND = [
     ),
     *("vision.width=16", "vision.heads=2", "vision.mlp=16", "vision.layers=1", "data.videos=examples/clips"),
     *("data.workers=0", "data.batch=2", "trainer.show=0", "trainer.val_every=1000", "kv=snapkv"),
-    *("kv.at=chunks", "kv.keep=null", "kv.tokens=64", "kv.window=8", "name=before"),
+    *("kv.at=chunks", "kv.keep=null", "kv.tokens=64", "kv.window=8", "kv.protect=none", "name=before"),
 ]
-"""How the run was made, with `trainer.max_steps=2`."""
+"""How the run was made, with `trainer.max_steps=2`; there was no `kv.protect`, and nothing was protected."""
 
 
 @pytest.fixture(autouse=True)

@@ -15,8 +15,11 @@ from vxl.atomic import mend, whole_folder
 from vxl.errors import CheckpointError
 from vxl.generate.context import Context
 from vxl.generate.json_tree import from_json, to_json
+from vxl.kv.policy import PolicyConfig
 from vxl.llm.block import Block
 from vxl.model import VideoLanguageModel
+from vxl.option.moved import renewed
+from vxl.option.rebuild import rebuild
 
 FORMAT = 1
 FACTS = ("frames", "visual_tokens", "tokens", "watch_ms", "prefill_ms", "names", "about")
@@ -117,12 +120,11 @@ def _check(facts: dict[str, Any], folder: Path, model: VideoLanguageModel) -> No
             f"{folder} was watched by another model: other weights, or another precision.\n"
             "  load the model that it came from, or watch the video again"
         )
-    kv = asdict(model.policy.config)
-    if json.loads(json.dumps(kv)) != facts["kv"] and not (
-        facts["only_at_questions"] and model.policy.keeps_all_watched
-    ):
+    kv = json.loads(json.dumps(asdict(model.policy.config)))
+    then = json.loads(json.dumps(asdict(rebuild(PolicyConfig, renewed(facts["kv"]), "kv"))))
+    if kv != then and not (facts["only_at_questions"] and model.policy.keeps_all_watched):
         raise CheckpointError(
-            f"{folder} was watched with {_shown(facts['kv'])}, and this model has {_shown(kv)}.\n"
+            f"{folder} was watched with {_shown(then)}, and this model has {_shown(kv)}.\n"
             "  a policy that drops entries while it watches must be the same"
         )
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from vxl.errors import ConfigError
 from vxl.kv.policy import PolicyConfig
 from vxl.llm.cache import Cache
+from vxl.option.option import option
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +27,7 @@ class BudgetConfig(PolicyConfig):
     are null."""
     tokens: int | None = None
     """Budget in entries of every layer."""
-    mib: float | None = None
+    mib: float | None = option(None, later=True)
     """Budget in mebibytes of the cache of what was watched, all layers and heads together."""
 
     def __post_init__(self) -> None:

@@ -12,6 +12,7 @@ from vxl.kv.scored.config import ScoredConfig
 from vxl.kv.scored.held import Held
 from vxl.kv.scored.policy import ANSWERED, Scored
 from vxl.llm.cache import Cache
+from vxl.option.option import option
 from vxl.relevance.base import Question
 
 
@@ -20,20 +21,22 @@ class StreamingConfig(ScoredConfig):
     """The first tokens (attention sinks) and a window of the most recent ones stay."""
 
     _target_: str = "vxl.kv.streaming.Streaming"
-    keep: float | None = None
+    keep: float | None = option(None, later=True)
     """Budget as a fraction of everything up to the newest token."""
     tokens: int | None = 4096
     """Budget: entries of every layer that stay, sinks included."""
-    protect: Literal["sinks"] = "sinks"
+    protect: Literal["sinks"] = option("sinks", later=True)
     """What stays in any case: the first `sinks` tokens, as published."""
-    layers: None = None
+    sinks: int = 4
+    """First tokens that always stay."""
+    layers: None = option(None, later=True)
     """All layers have the same budget."""
     compact: bool = True
     """Whether the gap between sinks and window is closed, as published: positions count the tokens that
     stayed. Otherwise every token keeps its own position."""
-    decode_every: int | None = 1
+    decode_every: int | None = option(1, later=True)
     """Evict again after so many tokens of the answer: the window slides over the question and the answer."""
-    at: Literal["chunks"] = "chunks"
+    at: Literal["chunks"] = option("chunks", later=True)
     """After each piece of the prefill, and while answering."""
 
     def __post_init__(self) -> None:

@@ -21,6 +21,9 @@ MOVED = {
 }
 """{how an import path began: how it begins now}."""
 
+ABSENT: dict[str, dict[str, Any]] = {"vxl.kv.snapkv.SnapKV": {"protect": "none"}}
+"""{import path of an option: what it meant that a key was absent, where that is not the default of now}."""
+
 
 def current(path: str) -> str:
     """An import path as it is now.
@@ -40,15 +43,16 @@ def first(path: str) -> str:
 
 
 def renewed(values: Any) -> Any:
-    """A config that was written to a file, with every `_target_` as it is now."""
+    """A config that was written to a file: every `_target_` as it is now, and what absent keys meant then."""
     if isinstance(values, list):
         return [renewed(value) for value in values]
     if not isinstance(values, dict):
         return values
-    return {
-        key: current(value) if key == "_target_" and isinstance(value, str) else renewed(value)
-        for key, value in values.items()
-    }
+    new = {key: renewed(value) for key, value in values.items()}
+    if isinstance(new.get("_target_"), str):
+        new["_target_"] = current(new["_target_"])
+        new = ABSENT.get(new["_target_"], {}) | new
+    return new
 
 
 def _begin_anew(path: str, beginnings: dict[str, str]) -> str:

@@ -34,7 +34,7 @@ class Difference:
 
 def identity(config: RunConfig) -> dict[str, Any]:
     """The part of a config that makes a run the run it is: no places, no resumable keys; flat."""
-    later = _later_defaults(config)
+    later = _defaults(config, later=True)
     flat = {key: value for key, value, resumable in _flat(config) if not resumable and key not in later}
     return {key: first(value) if key.endswith("_target_") else value for key, value in flat.items()}
 
@@ -54,12 +54,12 @@ def differences(old: dict[str, Any], config: RunConfig) -> list[Difference]:
     """
     before, now = _leaves(renewed(old)), list(_flat(config))
     free = {key for key, _, resumable in now if resumable}
-    later = _later_defaults(config)
+    defaults = _defaults(config)
     known = {key for key, _, _ in now}
     found = [
         Difference(key, before.get(key, _ABSENT), value, resumable)
         for key, value, resumable in now
-        if before.get(key, _ABSENT) != value and not (key in later and key not in before)
+        if before.get(key, _ABSENT) != value and not (key in defaults and key not in before)
     ]
     for key in before.keys() - known:
         group = key.rpartition(".")[0]
@@ -113,19 +113,19 @@ def _flat(config: "DataclassInstance", prefix: str = "", free: bool = False) -> 
     return leaves
 
 
-def _later_defaults(config: Any, prefix: str = "") -> set[str]:
-    """Keys that came later (see `option`) and have their defaults."""
+def _defaults(config: Any, *, later: bool = False, prefix: str = "") -> set[str]:
+    """Keys that have their defaults; only those that came later (see `option`), if asked."""
     keys: set[str] = set()
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
-        if field.metadata.get("later"):
+        if not later or field.metadata.get("later"):
             has_factory = field.default_factory is not dataclasses.MISSING
             if value == (field.default_factory() if has_factory else field.default):
                 leaves = _leaves({field.name: plain(value)}, prefix)
                 keys |= leaves.keys()
                 continue
         if dataclasses.is_dataclass(value):
-            keys |= _later_defaults(value, f"{prefix}{field.name}.")
+            keys |= _defaults(value, later=later, prefix=f"{prefix}{field.name}.")
     return keys
 
 

@@ -5,6 +5,7 @@ from typing import ClassVar, Literal
 
 from vxl.errors import ConfigError
 from vxl.kv.budget import BudgetConfig
+from vxl.option.option import option
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -13,18 +14,18 @@ class ScoredConfig(BudgetConfig):
 
     budgets: ClassVar[tuple[str, ...]] = (*BudgetConfig.budgets, "layers")
 
-    layers: dict[int, float] | None = None
+    layers: dict[int, float] | None = option(None, later=True)  # noqa: RUF009 -- a field, not a value
     """Budget of each layer by itself, as a fraction of the watched tokens: {0: 0.5, 1: 0.25}."""
-    of: Literal["all", "visual"] = "all"
+    of: Literal["all", "visual"] = option("all", later=True)
     """What `keep` is a fraction of: everything watched, what is protected included; or the visual tokens, and
     what is protected stays beside them."""
-    protect: Literal["text", "sinks", "none"] = "text"
+    protect: Literal["text", "sinks", "none"] = option("text", later=True)
     """What stays in any case, within the budget: text and time text; the first `sinks` tokens; or nothing."""
-    sinks: int = 4
+    sinks: int = option(4, later=True)
     """First tokens of a sequence, which attention often falls on whatever they say."""
-    compact: bool = False
+    compact: bool = option(False, later=True)
     """Whether positions count the entries that stayed. Otherwise every entry keeps its own position."""
-    decode_every: int | None = None
+    decode_every: int | None = option(None, later=True)
     """Evict again after so many tokens of the answer, down to the budget of everything up to there; the
     question and the answer are protected like text. null: what was watched is not touched while answering."""
     at: Literal["chunks", "question", "finish"] = "chunks"
