@@ -37,11 +37,12 @@ class Mutant:
         return f"{self.file}\n    - {self.line}\n    + {self.replacement}"
 
     def place(self, root: Path = ROOT) -> Path | None:
-        """The file that has the line; if it moved, the one file of vxl that has it. None: gone."""
+        """The file that has the line; if it moved, the one file of its room that has it. None: gone."""
         named = root / self.file
         if named.is_file() and self.count(named) == 1:
             return named
-        having = [file for file in sorted((root / "vxl").rglob("*.py")) if self.count(file)]
+        room = root / "vxl" / self.file.split("/")[1].removesuffix(".py")
+        having = [file for file in sorted(room.rglob("*.py")) if self.count(file)]
         return having[0] if len(having) == 1 and self.count(having[0]) == 1 else None
 
     def count(self, file: Path) -> int:
