@@ -14,7 +14,7 @@ BIN := .venv/bin
 SPREAD := -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
 READY := .venv/ready
 
-.PHONY: train small test test-slow test-all test-kills test-grid test-slurm test-lowest test-mutants tree lint format bench clean
+.PHONY: train small test test-slow test-all test-kills test-grid test-slurm test-matrix test-lowest test-mutants tree lint format bench clean
 
 train: $(READY)  ## train model=tiny on the embedded clips (minutes on a CPU)
 	$(BIN)/python train.py $(ARGS)
@@ -45,6 +45,9 @@ test-grid: $(READY)  ## every strategy resumed under every other; differences go
 
 test-mutants: $(READY)  ## break one line at a time, and see whether the quick tests of its room fail (hours)
 	$(BIN)/python -m tests.mutants.run $(ARGS)
+
+test-matrix: $(READY)  ## every kv policy in every combination; prints the table
+	VXL_MATRIX=1 $(BIN)/python -m pytest -s -p no:xdist tests/kv/test_matrix.py $(ARGS)
 
 tree: $(READY)  ## write the floors and the tree of files into docs/architecture.md
 	$(BIN)/python -m tests.test_architecture

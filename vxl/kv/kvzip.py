@@ -93,7 +93,7 @@ class KVzip(Speaking):
                 for h, score, mask, first in zip(held, scores, open_BNS, first_BNS, strict=True)
             ]
         heads = scores[0].shape[1]
-        total_B1 = sum(h.free_BN1.expand(-1, heads, -1).sum(dim=1) for h in held)
+        total_B1 = torch.cat([h.free_BN1.expand(-1, heads, -1) for h in held], dim=1).sum(dim=1)
         every_BX = torch.cat([mask.flatten(1) for mask in open_BNS], dim=1)
         sure_BX = torch.cat([(m & f).flatten(1) for m, f in zip(open_BNS, first_BNS, strict=True)], dim=1)
         sure_BX = newest(sure_BX, total_B1)

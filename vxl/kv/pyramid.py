@@ -40,9 +40,8 @@ class Pyramid(Windowed):
     the highest layer has lo = a / beta, the lowest hi = 2a - lo; where hi would exceed q - window, hi = q -
     window and lo = 2a - hi; where the window does not fit into lo, all layers have a. The authors' code
     (Zefan-Cai/PyramidKV, pyramidkv_utils.py) floors its divisions, keeps the window beside the budget and
-    falls back at q < 2a, which is not done here. With `at=chunks` a layer's room may fall as the video grows,
-    where the rule of equal rooms ends.
-    """
+    falls back at q < 2a, which is not done here. No layer has less than what is protected. With `at=chunks` a
+    layer's room may fall as the video grows, where the rule of equal rooms ends."""
 
     def __init__(self, config: PyramidConfig) -> None:
         super().__init__(config)
@@ -56,7 +55,8 @@ class Pyramid(Windowed):
         else:
             mean_B = super().rooms(cache, columns, until)[0].double()
         every_LB = pyramid(watched_B, mean_B, len(cache.layers), self.window, self.beta)
-        return [torch.minimum(room_B, watched_B) for room_B in every_LB]
+        least_B = self.protected(columns)[:, :until].sum(dim=1)
+        return [torch.maximum(torch.minimum(room_B, watched_B), least_B) for room_B in every_LB]
 
 
 def pyramid(watched_B: Tensor, mean_B: Tensor, layers: int, window: int, beta: float) -> list[Tensor]:

@@ -94,7 +94,7 @@ class ReKV(Scored):
             observe=question.embeds_BTD.shape[1],
         )
         # The past is what each layer finds when its queries are there, whatever type it has.
-        past.step = replace(step, past=past)  # ty: ignore[invalid-argument-type]
+        past.step = replace(step, past=past)
         question.llm(question.embeds_BTD, past.step)
         cache.keep(past.kept)
         if self.settings.compact:
@@ -153,9 +153,9 @@ class Retrieved(Sequence[tuple[Block, ...]]):
     def __getitem__(self, layer: int | slice) -> tuple[Block, ...] | Sequence[tuple[Block, ...]]:
         assert isinstance(layer, int)
         assert self.step is not None
-        assert self.step.queries is not None
-        held, cache, step = self.held[layer], self.held[layer].cache, self.step
-        query_BMQH, column_BQ = step.queries[layer], step.observed_BQ
+        held, cache, step, queries = self.held[layer], self.held[layer].cache, self.step, self.step.queries
+        assert queries is not None
+        query_BMQH, column_BQ = queries[layer], step.observed_BQ
         assert query_BMQH is not None
         assert column_BQ is not None
         position_BQ = step.positions_BT.gather(1, column_BQ.clamp(min=0))

@@ -222,12 +222,13 @@ class Scored(Policy):
         least_B = torch.stack(rooms).amin(dim=0)
         if bool(((protected_B <= least_B) | ~some_B).all()):
             return
-        most, room = int(protected_B.max()), int(least_B.min())
+        row = int((protected_B - least_B).masked_fill(~some_B, -cache.fed).argmax())
+        most, room = int(protected_B[row]), int(least_B[row])
         given = next(name for name in self.settings.budgets if getattr(self.settings, name) is not None)
         raise ConfigError(
             f"kv.{given}={getattr(self.settings, given)} is room for {room} entries, but "
             f"kv.protect={self.settings.protect} keeps {most} in any case: no visual token would stay.\n"
-            f"  allowed: more than {most} entries, of {cache.fed} tokens watched\n"
+            f"  allowed: more than {most} entries, of {int(columns.real_BF[row].sum())} tokens\n"
             "  type one of  a larger budget   kv.protect=none   kv.of=visual (with kv.keep)"
         )
 
