@@ -27,6 +27,8 @@ from vxl.train.warm import warm_start
 
 VOCAB = 12
 LETTERS = [2, 3, 4, 5]
+WORD = 8  # follows the letter, up to three times
+LONGEST = 3 + 3
 STEPS: dict[str, Any] = {
     "max_steps": 6,
     "accumulate": 2,
@@ -83,7 +85,10 @@ class Model(nn.Module):
 
 
 def batch(seed: int, first_row: int, rows: int) -> Batch:
-    """Rows of the form: two tokens of prompt, then a letter that says how bright the row's frame is."""
+    """Rows of two tokens of prompt and a letter that says how bright the row's frame is.
+
+    Row n has n % 4 more supervised tokens, so that no two micro-batches need have as many.
+    """
     frames, answers = [], []
     for row in range(first_row, first_row + rows):
         made = torch.Generator().manual_seed(1000 * seed + row)
@@ -92,21 +97,23 @@ def batch(seed: int, first_row: int, rows: int) -> Batch:
         frames.append((60 * answer + noise_CHW).to(torch.uint8))
         answers.append(answer)
     letters = torch.tensor([LETTERS[answer] for answer in answers])
-    tokens_BT = torch.cat([torch.full((rows, 1), 1), torch.full((rows, 1), 7), letters[:, None]], dim=1)
-    labels_BT = torch.full((rows, 3), -100)
-    labels_BT[:, 2] = letters
-    layout = Layout.text(rows, 3)
+    counts = torch.tensor([1 + row % 4 for row in range(first_row, first_row + rows)])
+    tokens_BT = torch.full((rows, LONGEST), WORD)
+    tokens_BT[:, 0], tokens_BT[:, 1], tokens_BT[:, 2] = 1, 7, letters
+    places_T = torch.arange(LONGEST)
+    labels_BT = torch.where((places_T >= 2) & (places_T < 2 + counts[:, None]), tokens_BT, -100)
+    layout = Layout.text(rows, LONGEST)
     layout.kind_BT[:, 0] = Kind.VISUAL
     return Batch(
         tokens_BT=tokens_BT,
         labels_BT=labels_BT,
-        positions_BT=torch.arange(3).expand(rows, 3),
+        positions_BT=places_T.expand(rows, LONGEST),
         layout=layout,
         frames_FCHW=torch.stack(frames),
         items=[Item("image", 1, 1)] * rows,
-        supervised=rows,
+        supervised=int(counts.sum()),
         visual_tokens=rows,
-        answer_at_Q=torch.arange(rows),
+        answer_at_Q=counts.cumsum(0) - counts,
         letters_Q=[LETTERS] * rows,
         answer_Q=answers,
         keys_Q=[str(row) for row in range(first_row, first_row + rows)],
@@ -162,7 +169,7 @@ class DataConfig(Option):
     batch: int = field(default=4, metadata={"resumable": True})
     workers: int = field(default=0, metadata={"resumable": True})
     scale: float = 1.0
-    max_tokens: int = 3
+    max_tokens: int = LONGEST
 
 
 @dataclass(frozen=True, kw_only=True)

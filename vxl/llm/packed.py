@@ -79,7 +79,7 @@ def unpack(codes: Tensor, ranges: Tensor, kind: Packing, shape: tuple[int, int])
     functional, ranges = library(), ranges.to(torch.float32)
     if kind == "int8":
         return functional.int8_vectorwise_dequant(codes, ranges).to(torch.bfloat16)
-    # In one row: ranges go by 64 weights in a row across the ends of rows, but bitsandbytes' kernel for AVX-512
+    # As one row: 64 weights that share a range may lie in two rows, but bitsandbytes' kernel for AVX-512
     # begins a new range with each row, and takes wrong ones where a width is no multiple of 64.
     state = functional.QuantState(
         absmax=ranges, shape=(shape[0] * shape[1],), blocksize=BLOCK, quant_type="nf4", dtype=torch.bfloat16

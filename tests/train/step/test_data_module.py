@@ -8,7 +8,7 @@ import torch
 from tests.data.media import image, talk, video
 from tests.data.talking import settings
 from vxl.data.json import JsonConfig
-from vxl.data.sample import Question
+from vxl.data.sample import BadSample, Question
 from vxl.errors import DataError
 from vxl.train.step.data_module import DataModule
 
@@ -116,6 +116,20 @@ def test_resuming_goes_on_where_it_stopped(module, packing):
     assert seen(rest) == seen(whole[3:])
     for one, two in zip(rest, whole[3:], strict=True):
         assert all(torch.equal(a, b) for a, b in zip(content(one), content(two), strict=True))
+
+
+def test_a_resumed_run_goes_on_counting_bad_samples(module):
+    bad = BadSample(key="k", shard="s", reason="cut off")
+    whole, first = module(max_bad_fraction=0.03), module(max_bad_fraction=0.03)
+    (step,) = steps(module(), 1)
+    step = [replace(batch, bad=[bad, bad]) for batch in step]
+    first.consumed(step)
+    again = module(max_bad_fraction=0.03)
+    again.load_state_dict(first.state_dict())
+    whole.consumed(step)
+    for counting in (whole, again):  # 4 of the first 100 samples are more than 3 %
+        with pytest.raises(DataError, match=r"4 of 8 samples could not be used"):
+            counting.consumed(step)
 
 
 def test_what_was_fetched_but_not_used_comes_again(module):
