@@ -1,4 +1,4 @@
-"""The `vxl` command: ask, shards, import, export, fetch, compare, runs, explain, bench.
+"""The `vxl` command: ask, shards, import, export, fetch, compare, benchmark, runs, explain, bench.
 
 Heavy imports happen inside the commands.
 """
@@ -114,6 +114,15 @@ def parser(command: str | None) -> argparse.ArgumentParser:
         "vxl compare SWEEP",
         "vxl compare RUN RUN json=FILE",
     )
+    _words(
+        commands,
+        "benchmark",
+        _benchmark,
+        "check a benchmark's annotations, or score a file of answers, without a model",
+        "vxl benchmark check mlvu annotations=MLVU/json videos=MLVU/video",
+        "vxl benchmark score videomme answers.jsonl",
+        "vxl benchmark score lvbench answers.json other.json annotations=video_info.meta.jsonl",
+    )
     _words(commands, "runs", _runs, "list runs with status and size", "vxl runs", "vxl runs status=failed")
     _words(
         commands,
@@ -194,6 +203,14 @@ def _compare(parsed: argparse.Namespace) -> None:
 
     members = [run for name in words.rest for run in find_members(name, root)]
     show_comparison(members, " ".join(words.rest), Path(target) if target else None, Console())
+
+
+def _benchmark(parsed: argparse.Namespace) -> None:
+    from vxl.cli.benchmark import run_benchmark
+
+    status = run_benchmark(parsed.words)
+    if status:
+        sys.exit(status)
 
 
 def _runs(parsed: argparse.Namespace) -> None:

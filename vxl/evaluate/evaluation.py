@@ -288,7 +288,7 @@ def missing_message(
     videos = len({item.video for item in items})
     lines = [f"benchmark={benchmark.name}: {len(lost) + len(absent)} of {videos} videos are not there."]
     if absent:
-        shown = ", ".join(absent[:12]) + (f", … ({len(absent)} in all)" if len(absent) > 12 else "")
+        shown = ", ".join(absent[:40]) + (f", … ({len(absent)} in all)" if len(absent) > 40 else "")
         lines.append(f"  missing: {shown}")
     if lost:
         lines.append(f"  known to be lost for everybody: {', '.join(lost[:12])}")

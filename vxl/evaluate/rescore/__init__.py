@@ -1,0 +1,1 @@
+"""Scoring answers that are there already: vxl's own, and those of other tools."""
