@@ -85,7 +85,7 @@ def expand(changes: Sequence[str]) -> list[tuple[str, ...]]:
 
 def one_budget(changes: tuple[str, ...]) -> tuple[str, ...]:
     """Adds `kv.keep=null` where another budget is given, and the like: a policy has one."""
-    budgets = ("keep", "tokens", "mib")
+    budgets = ("keep", "tokens", "mib", "layers", "groups", "chunks")
     given = [name for name in budgets if any(word.startswith(f"kv.{name}=") for word in changes)]
     if len(given) != 1 or any(f"kv.{given[0]}=null" == word for word in changes):
         return changes
