@@ -58,8 +58,8 @@ def test_status_of_every_kind(tmp_path: Path) -> None:
         "running": "running",
         "elsewhere": "running",
         "killed": "killed",
-        "killed_unlocked": "killed",
-        "killed_early": "killed",
+        "killed_unlocked": "stopped",
+        "killed_early": "stopped",
         "failed": "failed",
         "again": "running",
     }
@@ -129,7 +129,7 @@ def test_table_shows_status_step_and_size(tmp_path: Path) -> None:
     console = Console(width=100, record=True, file=io.StringIO())
     show_runs(tmp_path, None, [], console)
     text = console.export_text()
-    assert "killed" in text
+    assert "stopped" in text
     assert "3/20" in text
     show_runs(tmp_path, "finished", [], console)
     text = console.export_text()

@@ -14,7 +14,8 @@ import logging
 import re
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -100,6 +101,9 @@ class StepFolder:
 
         def complete() -> None:
             write_rest(part, rest)
+            metrics = self.run / "metrics.csv"
+            if metrics.exists():  # rows from before a checkpoint are never computed again
+                sync(metrics)
             sync_tree(part)
             part.rename(self.path)
             sync(self.path.parent)
@@ -155,7 +159,9 @@ class StepFolder:
         self.refuse_incomplete()
         tensors = self._or_advise(lambda: open_tensors(self.path))
         return {
-            name.removeprefix(MODEL): tensor for name, tensor in tensors.items() if name.startswith(MODEL)
+            name.removeprefix(MODEL): replace(tensor, read=partial(self._or_advise, tensor.read))
+            for name, tensor in tensors.items()
+            if name.startswith(MODEL)
         }
 
     def verify(self) -> None:

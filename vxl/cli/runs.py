@@ -12,7 +12,9 @@ from vxl.errors import ConfigError
 from vxl.run.find import Status, list_runs, missing
 from vxl.units import human_age, human_size
 
-_COLOURS = {"new": "default", "running": "cyan", "finished": "green", "failed": "red", "killed": "yellow"}
+_COLOURS = {"new": "default", "running": "cyan", "finished": "green", "failed": "red"} | dict.fromkeys(
+    ("stopped", "killed"), "yellow"
+)
 
 
 def show_runs(root: Path, status: str | None, names: Sequence[str], console: Console) -> None:

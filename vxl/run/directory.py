@@ -21,7 +21,7 @@ from typing import Any, Literal
 
 import yaml
 
-from vxl.atomic import why_not, write_text
+from vxl.atomic import remove_leftovers, why_not, write_text
 from vxl.errors import ConfigError
 from vxl.option.rebuild import plain
 from vxl.run import provenance
@@ -32,9 +32,12 @@ from vxl.run.find import Run
 from vxl.run.lock import Lock, is_held
 from vxl.run.name import run_name
 
-# What a folder may hold and still be nobody's work: leftovers of a start that was killed, of a preview, or
+# What a folder may hold before a run was begun in it: leftovers of a start that was killed, of a preview, or
 # of a submission.
-_NOTHING_YET = {".lock", "config.yaml", "resolved.yaml", "FAILED.json", "train.log", "slurm", "local"}
+_NOTHING_YET = {
+    *(".lock", ".lock.held", "config.yaml", "resolved.yaml", "FAILED.json", "train.log", "slurm", "local"),
+    "checkpoints",
+}
 # Says that a removal has begun, and so that what is left of the run is not worth keeping.
 _REMOVING = ".removing"
 # What `on_existing=overwrite` removes; anything else in the folder is not ours.
@@ -74,7 +77,7 @@ def status_of(config: RunConfig) -> Literal["new", "resume", "finished", "runnin
     path = Path(config.paths.runs) / run_name(config)
     if is_held(path / ".lock"):
         return "running"
-    if not (path / provenance.FILE).exists() or _failed_at_once(path):
+    if not _exists(path) or _failed_at_once(path):
         return "new"
     if config.on_existing == "overwrite":
         return "resume"
@@ -121,7 +124,8 @@ class RunDirectory:
 
     @classmethod
     def _opened(cls, path: Path, lock: Lock, config: RunConfig, composed: str) -> "RunDirectory":
-        exists = (path / provenance.FILE).exists()
+        remove_leftovers(path)
+        exists = _exists(path)
         if (path / _REMOVING).exists():  # killed while it was being removed: go on with that
             _remove(path)
             exists = False
@@ -190,6 +194,11 @@ class RunDirectory:
         self.close()
 
 
+def _exists(path: Path) -> bool:
+    """Whether a run was begun here; provenance.json is written last, before its first step."""
+    return (path / provenance.FILE).exists() or any((path / "checkpoints").glob("step-*"))
+
+
 def _failed_at_once(path: Path) -> bool:
     """Whether a run failed before its first step: there is nothing to go on with, whatever its config was."""
     run = Run(path.name, path)
@@ -198,12 +207,26 @@ def _failed_at_once(path: Path) -> bool:
 
 def _differences(path: Path, config: RunConfig) -> list[Difference]:
     """The keys in which a config differs from that of its run, if the run may go on all the same."""
-    return _allowed(path, differences(yaml.safe_load((path / "resolved.yaml").read_text()), config))
+    file = path / "resolved.yaml"
+    why = "it is missing"
+    try:
+        recorded = yaml.safe_load(file.read_text()) if file.exists() else None
+        if isinstance(recorded, dict):
+            return _allowed(path, differences(recorded, config))
+        why = "it holds no config" if file.exists() else why
+    except (ValueError, RecursionError, yaml.YAMLError) as error:
+        why = " ".join(str(error).split())[:200]
+    sessions = provenance.read_sessions(path)
+    command = f"  the run was begun by:   {sessions[0].get('command')}\n" if sessions else ""
+    raise ConfigError(
+        f"{file} can't be read: {why}.\n  it says what the run trains; restore it from a backup\n{command}"
+        f"  a run of its own:       name=NAME\n  start this one anew:    on_existing=overwrite  (removes it)"
+    )
 
 
 def _status(path: Path, changes: list[Difference]) -> Literal["resume", "finished"]:
     longer = any(change.key == "trainer.max_steps" for change in changes)
-    return "finished" if (path / "RESULT.json").exists() and not longer else "resume"
+    return "finished" if Run(path.name, path).result is not None and not longer else "resume"
 
 
 def _allowed(path: Path, found: list[Difference]) -> list[Difference]:

@@ -17,7 +17,8 @@ from vxl.option.moved import renewed
 from vxl.option.rebuild import nearest
 from vxl.run.lock import is_held
 
-Status = Literal["new", "running", "finished", "failed", "killed"]
+Status = Literal["new", "running", "finished", "failed", "stopped", "killed"]
+"""`stopped` ended by itself before its last step (Ctrl-C, a time limit); `killed` could not."""
 # A folder with one of these files is a run.
 _MARKS = {"resolved.yaml", "RESULT.json", "FAILED.json"}
 
@@ -32,20 +33,23 @@ class Run:
 
     @property
     def result(self) -> dict[str, Any] | None:
-        """RESULT.json, which a run writes last; None while it is unfinished."""
+        """RESULT.json, which a run writes last; None while it is unfinished, or where it is damaged."""
         return _json(self.path / "RESULT.json")
 
     @property
     def failure(self) -> str | None:
         """Why the run failed, if it did."""
-        failure = _json(self.path / "FAILED.json")
-        return None if failure is None else str(failure.get("error", "unknown"))
+        file = self.path / "FAILED.json"
+        return str((_json(file) or {}).get("error", "unknown")) if file.exists() else None
 
     @property
     def config(self) -> dict[str, Any]:
         """The configuration as it ran (resolved.yaml); empty where a run failed before it wrote one."""
-        file = self.path / "resolved.yaml"
-        return renewed(yaml.safe_load(file.read_text()) or {}) if file.exists() else {}
+        try:
+            values = renewed(yaml.safe_load((self.path / "resolved.yaml").read_text()))
+        except (OSError, ValueError, RecursionError, yaml.YAMLError):
+            return {}  # a list of runs goes on; whoever needs the config says what is wrong with it
+        return values if isinstance(values, dict) else {}
 
     @property
     def status(self) -> Status:
@@ -55,11 +59,12 @@ class Run:
             return "running"
         if self.failure is not None:
             return "failed"
-        if (self.path / "RESULT.json").exists():
+        if self.result is not None:
             return "finished"
+        if lock.exists():
+            return "killed"
         # provenance.json is written by a run's first start; before that there is only a preview.
-        started = lock.exists() or (self.path / "provenance.json").exists() or self.step
-        return "killed" if started else "new"
+        return "stopped" if (self.path / "provenance.json").exists() or self.step else "new"
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -67,8 +72,8 @@ class Run:
         latest: dict[str, float] = {}
         file = self.path / "metrics.csv"
         if file.exists():
-            with file.open(newline="") as lines:
-                for row in csv.DictReader(lines):
+            with file.open(newline="", errors="replace") as lines:
+                for row in csv.DictReader(line.replace("\0", "") for line in lines):
                     for name, value in row.items():
                         try:
                             latest[name] = float(value)
@@ -85,7 +90,9 @@ class Run:
     @property
     def steps(self) -> int | None:
         """Optimizer steps that the run is to take."""
-        return (self.config.get("trainer") or {}).get("max_steps")
+        trainer = self.config.get("trainer")
+        steps = trainer.get("max_steps") if isinstance(trainer, dict) else None
+        return steps if isinstance(steps, int) else None
 
     @property
     def size(self) -> int:
@@ -114,7 +121,10 @@ def _path(key: str) -> str | None:
     found = None
     for file in (CONF / "local" / "default.yaml", CONF / "paths" / "default.yaml"):
         if found is None and file.exists():
-            values = yaml.safe_load(file.read_text()) or {}
+            try:
+                values = yaml.safe_load(file.read_text()) or {}
+            except (ValueError, yaml.YAMLError) as error:
+                raise ConfigError(f"{file} is not YAML: {' '.join(str(error).split())[:300]}") from error
             found = (values.get("paths") or {}).get(key) or (
                 values.get(key) if file.parent.name == "paths" else None
             )
@@ -184,13 +194,12 @@ def missing(name: str, root: Path) -> str:
 
 
 def _json(file: Path) -> dict[str, Any] | None:
-    if not file.exists():
-        return None
+    """A file's JSON object; None where there is none."""
     try:
         loaded = json.loads(file.read_text())
-    except (json.JSONDecodeError, OSError):
-        return {}
-    return loaded if isinstance(loaded, dict) else {}
+    except (ValueError, OSError, RecursionError):
+        return None
+    return loaded if isinstance(loaded, dict) else None
 
 
 def _files(path: Path) -> list[Path]:

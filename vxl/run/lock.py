@@ -1,6 +1,7 @@
 """One owner of a run directory at a time: a lock file that names it."""
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -17,12 +18,18 @@ class Lock:
 
     A lock is stale when its process is gone from this machine (a process id that came back is told apart
     by its start time), or when it is this SLURM job's own from before a requeue. An owner on another machine
-    counts as alive, since nobody here can know better.
+    counts as alive, since that can't be known from here.
+
+    Process ids say nothing in another container of the same host name. So the owner also holds, as long as it
+    lives, a lock of the operating system on `.lock.held` (POSIX record locks: seen from other containers and,
+    over NFS, from other nodes; not inherited by data workers, which may live a little longer than a trainer
+    that was killed).
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.held = False
+        self._life: int | None = None
 
     def acquire(self) -> None:
         """Takes the lock.
@@ -31,12 +38,18 @@ class Lock:
             ConfigError: Somebody else has it; the message names the owner.
         """
         with self._file() as file:
-            owner = _read(file)
+            owner = _read_owner(file)
             if owner and not _is_stale(owner) and not _is_me(owner):
                 raise ConfigError(
-                    f"{self.path.parent} is in use by {_describe(owner)}.\n"
+                    f"{self.path.parent} is in use by {_words_for(owner)}.\n"
                     f"  wait for it, or choose another name:  name=NAME\n"
                     f"  if you know that process to be gone:  rm {self.path}"
+                )
+            if not self._hold():
+                raise ConfigError(
+                    f"{self.path.parent} is in use by another process, in another container or on another "
+                    f"node: {_words_for(owner)}.\n"
+                    "  wait for it, or choose another name:  name=NAME"
                 )
             os.ftruncate(file, 0)
             os.pwrite(file, json.dumps(_me()).encode(), 0)
@@ -48,9 +61,28 @@ class Lock:
         if not self.held:
             return
         self.held = False
+        if self._life is not None:
+            os.close(self._life)
+            self._life = None
         with contextlib.suppress(OSError), self._file() as file:
-            if _is_me(_read(file)):
+            if _is_me(_read_owner(file)):
                 self.path.unlink()
+                _life_of(self.path).unlink(missing_ok=True)
+
+    def _hold(self) -> bool:
+        """Takes the lock that ends with this process; False where another process has it."""
+        if self._life is not None:
+            return True
+        descriptor = os.open(_life_of(self.path), os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in (errno.EACCES, errno.EAGAIN):
+                os.close(descriptor)
+                return False
+            # a file system without locks: the names in `.lock` have to do
+        self._life = descriptor
+        return True
 
     @contextlib.contextmanager
     def _file(self) -> Generator[int]:
@@ -76,6 +108,10 @@ def is_held(path: Path) -> bool:
     return isinstance(owner, dict) and not _is_stale(owner)
 
 
+def _life_of(path: Path) -> Path:
+    return path.with_name(f"{path.name}.held")
+
+
 def _same_file(file: int, path: Path) -> bool:
     """Whether an open file is still the one at `path` (its owner may have removed it while we waited)."""
     try:
@@ -93,7 +129,7 @@ def _me() -> dict[str, Any]:
     }
 
 
-def _read(file: int) -> dict[str, Any]:
+def _read_owner(file: int) -> dict[str, Any]:
     try:
         owner = json.loads(os.pread(file, 4096, 0))
     except ValueError:
@@ -135,6 +171,6 @@ def _start_of(pid: int) -> int | None:
     return None if fields[0] in "ZX" else int(fields[19])
 
 
-def _describe(owner: dict[str, Any]) -> str:
+def _words_for(owner: dict[str, Any]) -> str:
     job = f", SLURM job {owner['job']}" if owner.get("job") else ""
     return f"process {owner.get('pid', '?')} on {owner.get('host', '?')}{job}"

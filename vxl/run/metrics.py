@@ -1,10 +1,14 @@
 """metrics.csv: a row for every logged step, only ever appended to, cut back to the checkpoint on resume."""
 
+import contextlib
 import csv
 import io
+import logging
 from pathlib import Path
 
 from vxl.atomic import write_text
+
+log = logging.getLogger(__name__)
 
 
 class MetricsFile:
@@ -25,26 +29,47 @@ class MetricsFile:
             csv.DictWriter(file, self.columns, lineterminator="\n").writerow({"step": step, **numbers})
 
     def cut(self, step: int) -> None:
-        """Drops the rows after `step`, and a last line that a kill left unfinished; they will come again."""
-        if self.path.exists():
-            self._write([row for row in self.rows() if int(row["step"]) <= step])
+        """Drops the rows after `step`, and a last line that a kill left unfinished; they will come again.
+
+        A file whose header is damaged is set aside, since its columns can't be told any more.
+        """
+        if self.path.exists() and "step" not in self.columns and self.path.stat().st_size:
+            aside = self.path.with_name(f"{self.path.name}.damaged")
+            self.path.replace(aside)
+            self.columns = []
+            log.warning("%s is damaged: it begins anew, the old one is %s", self.path, aside.name)
+        rows = [row for row in self.rows() if int(row["step"]) <= step]
+        if step > 0 and not rows:
+            log.warning("%s has no rows up to step %d: what was logged until then is lost", self.path, step)
+        if self.path.exists() and self.columns:
+            self._write(rows)
 
     def rows(self) -> list[dict[str, str]]:
-        """All complete rows, as text; empty cells are left out."""
-        if not self.path.exists():
+        """All complete rows, as text; empty cells are left out, and so are lines without a step."""
+        if "step" not in self.columns:
             return []
-        whole, newline, _ = self.path.read_text().rpartition("\n")
-        found = csv.DictReader(io.StringIO(whole + newline))
-        return [{name: value for name, value in row.items() if value} for row in found]
+        whole, newline, _ = self._text().rpartition("\n")
+        found = csv.DictReader(io.StringIO(whole + newline), strict=False)
+        return [
+            {name: value for name, value in row.items() if name in self.columns and value}
+            for row in found
+            if (row.get("step") or "").isdecimal()
+        ]
 
     def values(self, name: str) -> list[tuple[int, float]]:
-        """(step, value) wherever a metric was logged."""
-        return [(int(row["step"]), float(row[name])) for row in self.rows() if name in row]
+        """(step, value) wherever a metric was logged; cells that hold no number are left out."""
+        found = []
+        for row in self.rows():
+            with contextlib.suppress(KeyError, ValueError):
+                found.append((int(row["step"]), float(row[name])))
+        return found
+
+    def _text(self) -> str:
+        """The file's text; bytes that are none become marks that no number has."""
+        return self.path.read_text(errors="replace").replace("\0", "\ufffd") if self.path.exists() else ""
 
     def _header(self) -> list[str]:
-        if not self.path.exists():
-            return []
-        line, newline, _ = self.path.read_text().partition("\n")
+        line, newline, _ = self._text().partition("\n")
         return line.split(",") if newline else []
 
     def _write(self, rows: list[dict[str, str]]) -> None:

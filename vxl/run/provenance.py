@@ -1,7 +1,9 @@
 """Where a run's numbers come from: code, packages, hardware and command, once for every start of the run."""
 
+import contextlib
 import importlib.metadata
 import json
+import logging
 import os
 import platform
 import shlex
@@ -14,6 +16,8 @@ from typing import Any
 
 from vxl.atomic import write_text
 
+log = logging.getLogger(__name__)
+
 FILE = "provenance.json"
 _LONGEST_DIFF = 2_000_000
 
@@ -25,22 +29,35 @@ def record(directory: Path, changes: list[dict[str, Any]]) -> None:
         directory: The run directory.
         changes: Resumable keys with other values than before: {"key", "old", "new"}.
     """
-    sessions = read(directory)
-    now = session(changes)
-    if sessions and sessions[0]["git"] == now["git"]:
+    sessions = read_sessions(directory)
+    now = this_session(changes)
+    if sessions and sessions[0].get("git") == now["git"]:
         now["git"] = "as in the first session"
-    if sessions and sessions[0]["packages"] == now["packages"]:
+    if sessions and sessions[0].get("packages") == now["packages"]:
         now["packages"] = "as in the first session"
-    write_text(directory / FILE, json.dumps({"sessions": [*sessions, now]}, indent=1) + "\n")
+    # The command line and uncommitted changes may hold a secret: the file is its owner's alone.
+    write_text(directory / FILE, json.dumps({"sessions": [*sessions, now]}, indent=1) + "\n", mode=0o600)
 
 
-def read(directory: Path) -> list[dict[str, Any]]:
-    """The recorded starts of a run, oldest first."""
+def read_sessions(directory: Path) -> list[dict[str, Any]]:
+    """The recorded starts of a run, oldest first; none where the file is damaged, which is set aside."""
     file = directory / FILE
-    return json.loads(file.read_text())["sessions"] if file.exists() else []
+    if not file.exists():
+        return []
+    try:
+        sessions = json.loads(file.read_text()).get("sessions", [])
+        if all(isinstance(session, dict) for session in sessions):
+            return sessions
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
+        pass
+    aside = file.with_name(f"{FILE}.damaged")
+    log.warning("%s is damaged: it goes on as a new one, the old one is %s", file, aside.name)
+    with contextlib.suppress(OSError):
+        file.replace(aside)
+    return []
 
 
-def session(changes: list[dict[str, Any]]) -> dict[str, Any]:
+def this_session(changes: list[dict[str, Any]]) -> dict[str, Any]:
     """This process: when, where, what was typed, and with which code."""
     return {
         "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),

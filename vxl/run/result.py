@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from vxl.atomic import write_text
+from vxl.errors import ConfigError
 from vxl.run.metrics import MetricsFile
 from vxl.units import percent
 
@@ -54,13 +55,22 @@ class Result:
 
     @classmethod
     def read(cls, path: Path) -> "Result":
-        """The result of a finished run."""
-        values = json.loads(path.read_text())
-        known = {field.name for field in dataclasses.fields(cls)}
-        kept = {key: value for key, value in values.items() if key in known}
-        if kept.get("heldout_interval") is not None:
-            kept["heldout_interval"] = tuple(kept["heldout_interval"])
-        return cls(**kept)
+        """The result of a finished run.
+
+        Raises:
+            ConfigError: The file is damaged.
+        """
+        try:
+            values = json.loads(path.read_text())
+            known = {field.name for field in dataclasses.fields(cls)}
+            kept = {key: value for key, value in values.items() if key in known}
+            if kept.get("heldout_interval") is not None:
+                kept["heldout_interval"] = tuple(kept["heldout_interval"])
+            return cls(**kept)
+        except (OSError, ValueError, TypeError, AttributeError) as error:
+            raise ConfigError(
+                f"{path} is damaged: {error}\n  write it anew:  rm {path}   and the same command again"
+            ) from error
 
     def show(self, console: Console, then: str = "") -> None:
         """Prints the closing table and what to type next."""

@@ -12,6 +12,7 @@ import torch
 from rich.console import Console
 from torch import nn
 
+from vxl.atomic import whole_folder
 from vxl.checkpoint.step_folder import StepFolder, newest_to_resume
 from vxl.distributed import once
 from vxl.llm.packed import packed
@@ -58,7 +59,8 @@ def prepare_data(config: TrainConfig, directory: RunDirectory) -> "DataModule":
 
     def prepare() -> None:
         data.prepare_data()
-        data.tokenizer.save_pretrained(directory.path / "tokenizer")
+        with whole_folder(directory.path / "tokenizer", existing="replace") as folder:
+            data.tokenizer.save_pretrained(folder)
 
     once(prepare)
     data.prepare_data()

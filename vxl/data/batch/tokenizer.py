@@ -91,9 +91,11 @@ def load_tokenizer(name: str | Path) -> "PreTrainedTokenizerFast":
     is_folder = Path(name).is_dir()
     try:
         if (Path(name) / "tokenizer.json").is_file():
-            return PreTrainedTokenizerFast.from_pretrained(str(name))
-        return cast(PreTrainedTokenizerFast, AutoTokenizer.from_pretrained(str(name)))
-    except (OSError, ValueError) as error:
+            return PreTrainedTokenizerFast.from_pretrained(str(name), trust_remote_code=False)
+        return cast(
+            PreTrainedTokenizerFast, AutoTokenizer.from_pretrained(str(name), trust_remote_code=False)
+        )
+    except Exception as error:  # tokenizers raises a bare Exception for a damaged file
         reason = " ".join(str(error).split())[:160]
         if is_folder:
             raise ConfigError(

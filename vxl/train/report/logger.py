@@ -208,7 +208,8 @@ class Wandb(Sink):
 def run_id(directory: Path, name: str) -> str:
     """The run's W&B id: made once and kept in the run directory, so that a resumed run goes on in it."""
     file = directory / "wandb_id.txt"
-    if not file.exists():
+    kept = file.read_text(errors="replace").strip() if file.exists() else ""
+    if not re.fullmatch(r"[A-Za-z0-9_-]+", kept):  # none yet, or damaged
         slug = re.sub(r"[^A-Za-z0-9_-]+", "-", name)[-48:].strip("-")
         write_text(file, f"{slug}-{secrets.token_hex(4)}\n")
     return file.read_text().strip()
