@@ -1,6 +1,6 @@
 """A whole model in miniature, and sequences for it."""
 
-from types import SimpleNamespace
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -12,29 +12,30 @@ from vxl.data.batch.encoded import Encoded, Item
 from vxl.kv.full import FullConfig as KeepAllConfig
 from vxl.llm.decoder import DecoderConfig
 from vxl.model import VideoLanguageModel, build_model
+from vxl.parts import ModelParts
 from vxl.prefill.full import FullConfig
-from vxl.prune.none import KeepEverythingConfig
-from vxl.relevance.attention import AttentionConfig
-from vxl.selector.none import KeepAllConfig as NoSelectorConfig
 from vxl.sequence.layout import Kind
+from vxl.video.sample import FpsConfig
 from vxl.vision.siglip import SiglipConfig
 
 PLACEHOLDER = 9
 
 
-def settings(**changes: Any) -> Any:
-    parts: dict[str, Any] = {
-        "vision": SiglipConfig(size=56, width=64, mlp=96, heads=4, layers=1),
-        "compressor": DTSConfig(),
-        "prune": KeepEverythingConfig(),
-        "selector": NoSelectorConfig(),
-        "llm": DecoderConfig(vocab=97, width=48, mlp=64, layers=2),
-        "prefill": FullConfig(groups=2),
-        "kv": KeepAllConfig(),
-        "relevance": AttentionConfig(),
-        "seed": 0,
-    }
-    return SimpleNamespace(**(parts | changes))
+PARTS = ModelParts(
+    model="tiny",
+    size="tiny",
+    video=FpsConfig(max_frames=8),
+    vision=SiglipConfig(size=56, width=64, mlp=96, heads=4, layers=1),
+    compressor=DTSConfig(),
+    llm=DecoderConfig(vocab=97, width=48, mlp=64, layers=2),
+    prefill=FullConfig(groups=2),
+    kv=KeepAllConfig(),
+)
+
+
+def settings(**changes: Any) -> ModelParts:
+    """The parts of the model, some of them others."""
+    return replace(PARTS, **changes)
 
 
 def model(**changes: Any) -> VideoLanguageModel:

@@ -2,14 +2,18 @@
 
 from functools import cache
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
+from tests import small as small_model
+from tests.train_configs import train_settings
 from vxl.compressor.dts import DTSConfig
 from vxl.compressor.plan import Plan
 from vxl.data.batch.prompt import Prompt, PromptConfig
 from vxl.data.batch.tokenizer import train_tokenizer
-from vxl.train.step.stage import StageConfig
+from vxl.llm.decoder import DecoderConfig
+from vxl.run.config import PathsConfig
+from vxl.train.config import TrainConfig
+from vxl.train.trainer import TrainerConfig
 from vxl.video.sample import FpsConfig
 from vxl.vision.siglip import SiglipConfig
 
@@ -48,19 +52,18 @@ def learned(encoded: Any) -> list[str]:
     return [tokenizer().decode([label]) for label in kept]
 
 
-def settings(tmp_path: Path, data: Any, *, seed: int = 0, accumulate: int = 1) -> SimpleNamespace:
-    """What a DataModule reads of a run's config: a tower of 56 px with 4 x 4 patches, DTS of ratio 16."""
-    return SimpleNamespace(
-        data=data,
-        prompt=PromptConfig(),
+def settings(tmp_path: Path, data: Any, *, seed: int = 0, accumulate: int = 1) -> TrainConfig:
+    """A run's config for a DataModule: a tower of 56 px with 4 x 4 patches, DTS of ratio 16."""
+    small = small_model.settings(
         video=FpsConfig(max_frames=16),
         vision=SiglipConfig(size=56, patch=14, width=64),
         compressor=DTSConfig(ratio=16),
-        llm=SimpleNamespace(weights="random", vocab=1024),
+        llm=DecoderConfig(vocab=1024),
         seed=seed,
-        trainer=SimpleNamespace(accumulate=accumulate),
-        paths=SimpleNamespace(cache=str(tmp_path / "cache"), runs=str(tmp_path / "runs")),
-        stage=StageConfig(),
-        init_from=None,
-        weights="random",
+    )
+    return train_settings(
+        small,
+        data=data,
+        trainer=TrainerConfig(accumulate=accumulate),
+        paths=PathsConfig(cache=str(tmp_path / "cache"), runs=str(tmp_path / "runs")),
     )

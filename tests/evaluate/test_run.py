@@ -2,7 +2,6 @@ import io
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,9 +11,10 @@ from tests.made import CLIP, finish, make_run
 from vxl.data.sample import BadSample, Loaded, Question, Sample, Visual
 from vxl.errors import CheckpointError, ConfigError, DataError
 from vxl.evaluate.benchmark import Benchmark, BenchmarkConfig, numbers
+from vxl.evaluate.config import EvaluateConfig
 from vxl.evaluate.run import run as evaluate
 from vxl.option.build import ALLOWED
-from vxl.train.launch.cluster import HereConfig
+from vxl.run.config import DebugConfig, PathsConfig
 from vxl.video.probe import probe
 
 
@@ -68,26 +68,16 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_run(tmp_path_factory.mktemp("runs"), "made")
 
 
-def config(made: Path, **changes: Any) -> Any:
-    values = {
+def config(made: Path, **changes: Any) -> EvaluateConfig:
+    values: dict[str, Any] = {
         "run": made.name,
         "benchmark": ThreeConfig(),
-        "paths": SimpleNamespace(runs=str(made.parent), cache=str(made.parent / "cache")),
-        "checkpoint": "last",
+        "paths": PathsConfig(runs=str(made.parent), cache=str(made.parent / "cache")),
+        "debug": DebugConfig(),
         "device": "cpu",
         "max_new_tokens": 3,
-        "limit": None,
-        "weights": None,
-        "precision": "auto",
-        "blind": False,
-        "resume": True,
-        "output": None,
-        "change": [],
-        "members": None,
-        "workers": None,
-        "cluster": HereConfig(),
     }
-    return SimpleNamespace(**(values | changes))
+    return EvaluateConfig(**(values | changes))
 
 
 def evaluated(made: Path, **changes: Any) -> tuple[Any, str]:

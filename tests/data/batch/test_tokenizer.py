@@ -1,15 +1,19 @@
 """Training, keeping and loading tokenizers."""
 
 import json
-from types import SimpleNamespace
+from dataclasses import replace
 
 import pytest
 
 from tests.data.talking import WORDS, tokenizer
+from tests.small import settings
+from tests.train_configs import train_settings
 from vxl.checkpoint.tokenizer import tokenizer_of
 from vxl.data.batch.prompt import PromptConfig, special_ids
 from vxl.data.batch.tokenizer import keep_tokenizer, load_tokenizer, save_tokenizer, train_tokenizer
 from vxl.errors import ConfigError
+from vxl.llm.decoder import DecoderConfig
+from vxl.run.config import PathsConfig
 
 
 def test_the_same_texts_give_the_same_tokenizer():
@@ -104,17 +108,12 @@ def test_which_tokenizer_a_run_takes(tmp_path):
 
     save_tokenizer(train_tokenizer(["named"] * 9, 300), tmp_path / "named")
     save_tokenizer(train_tokenizer(["before"] * 9, 300), tmp_path / "runs" / "old" / "tokenizer")
-    config = SimpleNamespace(
-        prompt=PromptConfig(),
-        init_from=None,
-        weights="random",
-        llm=SimpleNamespace(weights="random", vocab=300),
-        paths=SimpleNamespace(cache=str(tmp_path), runs=str(tmp_path / "runs")),
-    )
+    llm, paths = DecoderConfig(vocab=300), PathsConfig(cache=str(tmp_path), runs=str(tmp_path / "runs"))
+    config = train_settings(settings(llm=llm), paths=paths)
     assert len(tokenizer_of(config, Data())) == 300  # trained, within the embeddings that there are
-    config.llm.weights = str(tmp_path / "named")
+    config = replace(config, llm=replace(llm, weights=str(tmp_path / "named")))
     assert "named" in tokenizer_of(config, Data()).get_vocab()
-    config.init_from = "old"
+    config = replace(config, init_from="old")
     assert "before" in tokenizer_of(config, Data()).get_vocab()
-    config.prompt = PromptConfig(tokenizer=str(tmp_path / "named"))
+    config = replace(config, prompt=PromptConfig(tokenizer=str(tmp_path / "named")))
     assert "named" in tokenizer_of(config, Data()).get_vocab()

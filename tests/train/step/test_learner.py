@@ -1,12 +1,11 @@
 """What a stage without a language model trains: its loss, its parts, and what is refused."""
 
-from types import SimpleNamespace
-
 import pytest
 import torch
 
 from tests.data.talking import PLAN, tokenizer
 from tests.small import frames, model, settings
+from tests.train_configs import train_settings
 from vxl.checkpoint.load import load
 from vxl.checkpoint.run_weights import open_run
 from vxl.checkpoint.step_folder import choose_step
@@ -17,6 +16,7 @@ from vxl.data.batch.encoded import Shown
 from vxl.data.batch.examples import without_labels
 from vxl.data.batch.prompt import PromptConfig
 from vxl.data.batch.visuals_alone import VisualsAlone
+from vxl.data.clips import ClipsConfig
 from vxl.data.sample import Sample
 from vxl.errors import CheckpointError, ConfigError
 from vxl.llm.decoder import Decoder
@@ -31,7 +31,7 @@ STAGE = StageConfig(train=["compressor"], objective="reconstruct")
 
 
 def learner(**changes) -> Reconstruction:
-    built = build_learner(SimpleNamespace(**vars(settings(**changes)), stage=STAGE))
+    built = build_learner(train_settings(settings(**changes), stage=STAGE))
     freeze(built, STAGE)
     train_mode(built, STAGE)
     return built
@@ -87,9 +87,7 @@ def test_the_tower_and_the_network_are_those_of_the_whole_model() -> None:
 
 
 def test_another_objective_is_the_whole_model() -> None:
-    assert isinstance(
-        build_learner(SimpleNamespace(**vars(settings()), stage=StageConfig())), VideoLanguageModel
-    )
+    assert isinstance(build_learner(train_settings()), VideoLanguageModel)
 
 
 def test_whoever_trains_finds_its_parts() -> None:
@@ -98,11 +96,7 @@ def test_whoever_trains_finds_its_parts() -> None:
     flops = flops_of(built, 1.0)
     assert flops.frame["compressor"].trained > 0
     assert flops.frame["projector"].step == flops.token.step == flops.head.step == 0
-    config = SimpleNamespace(
-        **vars(settings()),
-        video=SimpleNamespace(max_frames=8),
-        data=SimpleNamespace(packing=False, max_tokens=32),
-    )
+    config = train_settings(data=ClipsConfig(max_tokens=32))
     cpu = torch.device("cpu")
     assert fits_in_memory(built, longest_rows(config, 2), "32-true", cpu, limit=10**9)
     assert not fits_in_memory(built, longest_rows(config, 2), "32-true", cpu, limit=1000)
