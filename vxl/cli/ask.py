@@ -1,7 +1,6 @@
 """`vxl ask`: a question about a video, from the command line."""
 
 import sys
-from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from string import ascii_uppercase
@@ -12,15 +11,18 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from vxl.checkpoint.layouts import is_published, is_vxl
 from vxl.checkpoint.source import Source, find_source
+from vxl.cli.ask_words import video_and_questions
 from vxl.cli.words import Words
 from vxl.config.compose import compose
 from vxl.data.batch.answer import format_question
 from vxl.data.batch.letter import parse_letter
+from vxl.data.fields import bare_options
 from vxl.data.sample import Question
-from vxl.errors import ConfigError, DataError
-from vxl.option.rebuild import nearest, plain
-from vxl.run.find import list_runs
+from vxl.errors import ConfigError
+from vxl.option.rebuild import plain
 from vxl.units import human_size
+from vxl.video.container import content_of
+from vxl.video.endings import media_kind
 
 if TYPE_CHECKING:
     from vxl.generate import Answer, Context
@@ -41,7 +43,6 @@ SETTINGS = (
     "end",
     "paths.runs",
 )
-EXAMPLE = 'vxl ask run=NAME VIDEO "What happens after the goal?"'
 
 
 def ask(words: Words, console: Console | None = None) -> list["Answer"]:
@@ -62,7 +63,7 @@ def ask(words: Words, console: Console | None = None) -> list["Answer"]:
     root = words.runs()
     kept = words.take("context")
     again = kept is not None and (Path(kept) / "context.json").is_file()
-    video, questions = _split(words.rest, words.settings, root, optional=again)
+    video, questions = video_and_questions(words.rest, words.settings, root, optional=again)
     options = _options(words.take("options"))
     max_new_tokens = _number(words.take("max_new_tokens", "64"), "max_new_tokens", int)
     temperature = _number(words.take("temperature", "0"), "temperature", float)
@@ -97,9 +98,9 @@ def watch(
     loaded: "LoadedModel", video: str, start: float | None, end: float | None, console: Console
 ) -> "Context":
     """Watches under a progress bar: decoding, vision, compression and prefill go hand in hand."""
-    from vxl.generate.loaded import IMAGES, Clip
+    from vxl.generate.loaded import Clip
 
-    kind = "image" if Path(video).suffix.lower() in IMAGES else "video"
+    kind = "image" if media_kind(video) == "image" else "video"
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         bar = progress.add_task("decoding", total=None)
@@ -114,7 +115,15 @@ def _about(loaded: "LoadedModel", video: str, start: float | None, end: float | 
     """What a kept context is of."""
     sampling = {f"video.{key}": value for key, value in asdict(loaded.config.video).items()}
     size = Path(video).stat().st_size
-    return {"video": Path(video).name, "bytes": size, "start": start, "end": end, **sampling}
+    content = content_of(Path(video), size)
+    return {
+        "video": Path(video).name,
+        "bytes": size,
+        "content": content,
+        "start": start,
+        "end": end,
+        **sampling,
+    }
 
 
 def _read(
@@ -213,41 +222,6 @@ def _composed(words: Words, root: Path) -> dict[str, Any]:
     return plain(compose("train", [*overrides, f"paths.runs={root}"]))
 
 
-def _split(
-    rest: Sequence[str], settings: dict[str, str], root: Path, *, optional: bool = False
-) -> tuple[Any, list[str]]:
-    """(the video, the questions) of the words that are no settings, in any order.
-
-    With `optional`, the video may be missing: None.
-
-    Raises:
-        ConfigError: One of them is missing.
-    """
-    if not {"run", "model", "weights"} & settings.keys():
-        close = [f"{near[0]}={settings[key]}" for key in settings if (near := nearest(key, ("run", "model")))]
-        hint = f"\n  did you mean {' or '.join(close)}?" if close else ""
-        runs = [run.name for run in list_runs(root) if run.status == "finished"][:3]
-        known = f"\n  finished runs: {', '.join(runs)}" if runs else ""
-        raise ConfigError(
-            f"vxl ask needs a model: run=NAME, weights=FOLDER or model=NAME.{hint}{known}\n  e.g.  {EXAMPLE}"
-        )
-    files = [word for word in rest if Path(word).is_file()]
-    looks_like = [word for word in rest if " " not in word and Path(word).suffix and not word.endswith("?")]
-    video = next(iter(files or looks_like), None)
-    questions = [word for word in rest if word != video]
-    if video is None and optional and questions:
-        return None, questions
-    if video is None:
-        raise ConfigError(
-            f"vxl ask needs a video.\n  got: {' '.join(map(repr, rest)) or 'none'}\n  e.g.  {EXAMPLE}"
-        )
-    if not Path(video).exists():
-        raise DataError(f"{video}: no such file.\n  check the path; folders are not searched")
-    if not questions:
-        raise ConfigError(f"vxl ask needs a question about {video}.\n  e.g.  {EXAMPLE}")
-    return video, questions
-
-
 def _options(text: str | None) -> tuple[str, ...]:
     """`a|b|c|d` as options.
 
@@ -256,7 +230,7 @@ def _options(text: str | None) -> tuple[str, ...]:
     """
     if text is None:
         return ()
-    options = tuple(option.strip() for option in text.split("|") if option.strip())
+    options = bare_options([option.strip() for option in text.split("|") if option.strip()])
     if not 2 <= len(options) <= len(ascii_uppercase):
         raise ConfigError(
             f'options={text!r} holds {len(options)}.\n  expected: 2 to 26, as  options="red|green|blue"'
@@ -271,7 +245,7 @@ def _number(text: str | None, key: str, kind: type) -> Any:
         value = kind(text)
     except ValueError as error:
         raise ConfigError(f"{key}={text} is no number.\n  e.g.  {key}=32") from error
-    if value < 0 or (kind is int and value < 1):
+    if not value >= 0 or (kind is int and value < 1):  # NaN is no number either
         raise ConfigError(f"{key}={text} is too small.\n  e.g.  {key}=32")
     return value
 

@@ -3,10 +3,16 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import cache
 from pathlib import Path
 
 from vxl.errors import ConfigError
+from vxl.option.files import CONF
 from vxl.option.rebuild import nearest
+
+TEXT_SETTINGS = ("run", "name", "weights", "context", "options", "stop", "checkpoint", "device", "init_from")
+"""Settings without a dot whose values may hold spaces, beside the config's groups."""
 
 _KEY = re.compile(r"\+{0,2}([A-Za-z_][\w.]*)=(.*)", re.DOTALL)
 
@@ -44,14 +50,41 @@ class Words:
 
 
 def sort_words(words: Sequence[str]) -> Words:
-    """Splits `key=value` settings from the other words; a word that names a file is no setting."""
+    """Splits `key=value` settings from the other words.
+
+    A word that names a file is no setting, nor is a sentence with `=` in it (`x=3 is written: what is x?`).
+    """
     found = Words({}, [])
     for word in words:
         match = _KEY.fullmatch(word)
-        if match is None or Path(word).exists():
+        if match is None or is_there(word) or _is_sentence(match[1], match[2]):
             found.rest.append(word)
         elif match[1] in found.settings:
             raise ConfigError(f"{match[1]} is given twice: {found.settings[match[1]]} and {match[2]}.")
         else:
             found.settings[match[1]] = match[2]
     return found
+
+
+def is_there(word: str) -> bool:
+    """Whether a word names a file or folder; a word that no file can be called names none."""
+    try:
+        return Path(word).exists()
+    except (OSError, ValueError):
+        return False
+
+
+def is_file(word: str) -> bool:
+    """Whether a word names a file."""
+    return is_there(word) and Path(word).is_file()
+
+
+def _is_sentence(key: str, value: str) -> bool:
+    """Whether `key=value` is meant as words: it has spaces, and the key is (nearly) none of a setting."""
+    known = [*TEXT_SETTINGS, *_groups()]
+    return " " in value.strip() and "." not in key and not get_close_matches(key, known, cutoff=0.8)
+
+
+@cache
+def _groups() -> list[str]:
+    return [folder.name for folder in CONF.iterdir() if folder.is_dir()]

@@ -84,10 +84,17 @@ def compose_yaml(name: str, overrides: list[str]) -> Any:
 
 
 def quoted(word: str) -> str:
-    """A run's name or sbatch's own options, so that Hydra takes them whole: they hold `=` and `,`."""
+    """A run's name or sbatch's own options, so that Hydra takes them whole.
+
+    They hold `=` and `,`, and may look like numbers: 2024_05_01 and 1.10 are names. A comma alone is a
+    sweep.
+    """
     key, _, value = word.partition("=")
-    names = ("run", "name", "init_from", "weights", "cluster.sbatch")
-    whole = key in names and "=" in value and value[0] not in "'\""
+    names = ("run", "name", "init_from", "weights")
+    if not value or value[0] in "'\"":
+        return word
+    is_name = key in names and value != "null" and value[0] not in "[{$" and "," not in value
+    whole = is_name or ("=" in value and key in (*names, "cluster.sbatch"))
     return f"{key}='{value}'" if whole else word
 
 

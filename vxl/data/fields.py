@@ -1,7 +1,9 @@
 """Fields of a sample's JSON, whose types are checked where they are read."""
 
 import math
+import re
 from collections.abc import Mapping, Sequence
+from string import ascii_uppercase
 from typing import Any
 
 from vxl.errors import DataError
@@ -44,3 +46,16 @@ def number_of(value: Any, name: str, where: str) -> float:
     if math.isnan(value):
         raise DataError(f"{where}: '{name}' is {value!r}.\n  write a number, or leave it out")
     return float(value)
+
+
+def bare_options(options: Sequence[str]) -> tuple[str, ...]:
+    """Options without letters of their own, since letters are put on: of `A. red`, `B. green` red and green.
+
+    All of them must have theirs, in order, or none loses any.
+    """
+    found = [
+        re.fullmatch(rf"\s*\(?{letter}[.):]\s*(.*\S)\s*", option, re.DOTALL)
+        for letter, option in zip(ascii_uppercase, options, strict=False)
+    ]
+    bare = tuple(match[1] for match in found if match)
+    return bare if bare and len(bare) == len(options) else tuple(options)

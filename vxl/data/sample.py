@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, Literal
 
 import numpy as np
 
-from vxl.data.fields import listed, number_of, scale_of
+from vxl.data.fields import bare_options, listed, number_of, scale_of
 from vxl.errors import DataError
 from vxl.video.frame_times import unpack_times
 
@@ -269,7 +269,7 @@ def _question(item: Any, number: int, visuals: int, where: str) -> Question:
             f"{where}: question {number} has {marks} {PLACEHOLDER} or <video> for {visuals} visuals.\n"
             "  leave them out: what a question is about is shown before it"
         )
-    return Question(re.sub(rf"[ \t]*{PLACEHOLDER}[ \t]*\n?", "", asked), tuple(options), answer)
+    return Question(re.sub(rf"[ \t]*{PLACEHOLDER}[ \t]*\n?", "", asked), bare_options(options), answer)
 
 
 def _segments(items: Any, where: str) -> list[Segment]:

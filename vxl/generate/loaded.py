@@ -16,14 +16,13 @@ from vxl.generate import Answer, Context, Sampling, ask_all, watch
 from vxl.model import VideoLanguageModel
 from vxl.option.build import build
 from vxl.parts import ModelParts
+from vxl.video.endings import media_kind
 from vxl.video.load import load_image, stream_video
 from vxl.video.tiles import cut
 from vxl.video.virtual import is_virtual, stream_virtual
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
-
-IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 
 
 @dataclass(frozen=True)
@@ -197,7 +196,7 @@ class LoadedModel:
 def _look(look: "Clip | str | Path") -> Clip:
     if isinstance(look, Clip):
         return look
-    return Clip(str(look), "image" if Path(look).suffix.lower() in IMAGES else "video")
+    return Clip(str(look), "image" if media_kind(str(look)) == "image" else "video")
 
 
 Look, Loaded = Clip, LoadedModel  # their names before

@@ -3,14 +3,13 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import numpy as np
 import torch
-from PIL import Image, ImageOps
 from torch import Tensor
 
 from vxl.errors import DataError
-from vxl.video.container import Source, as_readable, source_name
+from vxl.video.container import Source
 from vxl.video.decode import Reader, open_video, read, read_on
+from vxl.video.image import read_rgb
 from vxl.video.probe import VideoInfo
 from vxl.video.sample import Sampler, Selection
 from vxl.video.transform import PixelSpec, resize_FCHW
@@ -117,19 +116,6 @@ def load_image(source: Source, pixels: PixelSpec | None, *, name: str | None = N
     Raises:
         DataError: Absent, truncated, or not an image.
     """
-    name = name or source_name(source)
-    try:
-        with Image.open(as_readable(source)) as image:
-            pixels_HWC = np.array(ImageOps.exif_transpose(image).convert("RGB"))
-    except FileNotFoundError as error:
-        raise DataError(f"{name}: no such file.\n  check the path, or the folder of the images") from error
-    except (
-        OSError,
-        SyntaxError,
-        Image.DecompressionBombError,
-    ) as error:
-        raise DataError(
-            f"{name}: can't be read as an image: {error}.\n  expected: jpg, png, webp, ..."
-        ) from error
+    pixels_HWC = read_rgb(source, name)
     frame_1CHW = torch.from_numpy(pixels_HWC).permute(2, 0, 1)[None]
     return (frame_1CHW if pixels is None else resize_FCHW(frame_1CHW, pixels))[0].contiguous()

@@ -44,7 +44,7 @@ def _clean(text: str, prefill: str) -> str:
     said = prefill.rpartition(":")[2].strip() + said.strip()
     said = re.sub(r"\\(?:boxed|text|textbf|mathrm)\{([^{}]*)\}", r"\1", said)
     said = re.sub(r"\\(?:boxed|text|textbf|mathrm)\{([^{}]*)\}", r"\1", said)  # \boxed{\text{B}}
-    said = said.replace("**", "").replace("`", "")
+    said = re.sub(r"</?\w+>", " ", said.replace("**", "").replace("`", ""))  # <answer>B</answer>
     return said.strip(" \t\r\n\"'“”‘’*#$")
 
 

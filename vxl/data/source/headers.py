@@ -13,6 +13,7 @@ from PIL import Image
 from vxl.atomic import write_file
 from vxl.data.sample import Media
 from vxl.errors import DataError
+from vxl.video.image import BROKEN
 from vxl.video.probe import probe
 
 FORMAT = 2
@@ -45,9 +46,10 @@ def _describe_image(media: Media, name: str) -> dict[str, Any]:
     try:
         with Image.open(file) as image:
             width, height = image.size
-            if image.getexif().get(ORIENTATION) in SIDEWAYS:  # it is turned upright when it is read
-                width, height = height, width
-    except (OSError, ValueError, Image.DecompressionBombError) as error:
+            with contextlib.suppress(*BROKEN):  # damaged notes beside whole pixels
+                if image.getexif().get(ORIENTATION) in SIDEWAYS:  # it is turned upright when it is read
+                    width, height = height, width
+    except BROKEN as error:
         raise DataError(f"{name} is no image that can be read: {error}") from error
     return {"frames": 1, "fps": 1.0, "seconds": 0.0, "width": width, "height": height}
 

@@ -1,0 +1,74 @@
+"""Images of any depth, and what stands beside their pixels."""
+
+import io
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image, PngImagePlugin
+
+from vxl.errors import DataError
+from vxl.video.image import eight_bits
+from vxl.video.load import load_image
+
+
+def saved(image: Image.Image, form: str, **options: object) -> bytes:
+    file = io.BytesIO()
+    image.save(file, form, **options)
+    return file.getvalue()
+
+
+def ramp(most: float, kind: type) -> np.ndarray:
+    return np.linspace(0, most, 256 * 64).astype(kind).reshape(64, 256)
+
+
+@pytest.mark.parametrize("form", ["png", "tiff"])
+@pytest.mark.parametrize("bits", [8, 10, 12, 16])
+def test_grey_of_any_depth_keeps_its_middle(form: str, bits: int) -> None:
+    levels_HW = ramp(2**bits - 1, np.uint8 if bits == 8 else np.uint16)
+    loaded = load_image(saved(Image.fromarray(levels_HW), form), None)
+    assert loaded.shape == (3, 64, 256)
+    assert loaded.float().mean() == pytest.approx(127.5, abs=1.0)
+    assert (int(loaded.min()), int(loaded.max())) == (0, 255)
+
+
+@pytest.mark.parametrize(
+    ("most", "kind"), [(65535, np.int32), (1.0, np.float32), (255.0, np.float32), (65535.0, np.float32)]
+)
+def test_grey_tiffs_of_whole_and_broken_numbers(most: float, kind: type) -> None:
+    loaded = load_image(saved(Image.fromarray(ramp(most, kind)), "tiff"), None)
+    assert loaded.float().mean() == pytest.approx(127.5, abs=1.0)
+
+
+def test_levels_that_are_no_numbers_are_black() -> None:
+    levels_HW = np.array([[0.0, 0.5, 1.0, np.nan, np.inf, -1.0]])
+    assert eight_bits(levels_HW).tolist() == [[0, 128, 255, 0, 0, 0]]
+
+
+def test_a_long_text_beside_the_pixels_is_an_error_or_passed_over() -> None:
+    notes = PngImagePlugin.PngInfo()
+    notes.add_text("notes", "x" * 3_000_000, zip=True)
+    data = saved(Image.new("RGB", (8, 6), (9, 9, 9)), "png", pnginfo=notes)
+    try:
+        assert load_image(data, None).shape == (3, 6, 8)
+    except DataError as error:
+        assert "can't be read as an image" in str(error)  # noqa: PT017
+    behind = data[:8] + data[8:33] + b"".join(_chunks(data)[1:])
+    with pytest.raises(DataError, match="can't be read as an image"):
+        load_image(behind[:60], None)
+
+
+def _chunks(data: bytes) -> list[bytes]:
+    found, at = [], 8
+    while at < len(data):
+        length = int.from_bytes(data[at : at + 4], "big")
+        chunk = data[at : at + 12 + length]
+        assert zlib.crc32(chunk[4:-4]) == int.from_bytes(chunk[-4:], "big")
+        found.append(chunk)
+        at += 12 + length
+    return found
+
+
+def test_damaged_notes_on_orientation_do_not_cost_the_picture() -> None:
+    data = saved(Image.new("RGB", (8, 6)), "webp", exif=b"Exif\0\0II*\0\xff\xff\xff\xff")
+    assert load_image(data, None).shape == (3, 6, 8)

@@ -1,0 +1,59 @@
+"""Which word of `vxl ask` is the video, and which are questions."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from vxl.cli.words import is_file
+from vxl.errors import ConfigError, DataError
+from vxl.option.rebuild import nearest
+from vxl.run.find import list_runs
+from vxl.video.endings import media_kind
+
+EXAMPLE = 'vxl ask run=NAME VIDEO "What happens after the goal?"'
+
+
+def video_and_questions(
+    rest: Sequence[str], settings: dict[str, str], root: Path, *, optional: bool = False
+) -> tuple[Any, list[str]]:
+    """(the video, the questions) of the words that are no settings, in any order.
+
+    With `optional`, the video may be missing: None.
+
+    Raises:
+        ConfigError: One of them is missing.
+    """
+    if not {"run", "model", "weights"} & settings.keys():
+        close = [f"{near[0]}={settings[key]}" for key in settings if (near := nearest(key, ("run", "model")))]
+        hint = f"\n  did you mean {' or '.join(close)}?" if close else ""
+        runs = [run.name for run in list_runs(root) if run.status == "finished"][:3]
+        known = f"\n  finished runs: {', '.join(runs)}" if runs else ""
+        raise ConfigError(
+            f"vxl ask needs a model: run=NAME, weights=FOLDER or model=NAME.{hint}{known}\n  e.g.  {EXAMPLE}"
+        )
+    for word in rest:
+        try:
+            word.encode()
+        except UnicodeEncodeError as error:
+            raise ConfigError(f"{word!r} is no text: it holds bytes that are not UTF-8.") from error
+    files = [word for word in rest if is_file(word)]
+    looks_like = [word for word in rest if " " not in word and media_kind(word) and not word.endswith("?")]
+    videos = [word for word in dict.fromkeys(files + looks_like) if word in files or files]
+    if len(videos) > 1:
+        raise ConfigError(
+            f"vxl ask watches one video; got {len(videos)}: {', '.join(videos)}.\n"
+            "  in Python:  loaded.watch(A, B)  watches several"
+        )
+    video = next(iter(files or looks_like), None)
+    questions = [word for word in rest if word != video]
+    if video is None and optional and questions:
+        return None, questions
+    if video is None:
+        raise ConfigError(
+            f"vxl ask needs a video.\n  got: {' '.join(map(repr, rest)) or 'none'}\n  e.g.  {EXAMPLE}"
+        )
+    if not Path(video).exists():
+        raise DataError(f"{video}: no such file.\n  check the path; folders are not searched")
+    if not questions:
+        raise ConfigError(f"vxl ask needs a question about {video}.\n  e.g.  {EXAMPLE}")
+    return video, questions

@@ -1,0 +1,58 @@
+"""Images as RGB: upright, of any depth and kind, with errors that name the file."""
+
+import contextlib
+import struct
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from vxl.errors import DataError
+from vxl.video.container import Source, as_readable, source_name
+
+# What Pillow raises for files that are damaged, or that it refuses to unpack.
+BROKEN = (
+    OSError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, struct.error,
+    Image.DecompressionBombError,
+)  # fmt: skip
+
+# Bits of a grey level; cameras and medical images write 10, 12 or 14 of 16.
+DEPTHS = (8, 10, 12, 14, 16, 24, 32)
+
+
+def read_rgb(source: Source, name: str | None = None) -> np.ndarray:
+    """Pixels of an image as uint8 RGB [H, W, 3], as a viewer shows it.
+
+    Raises:
+        DataError: Absent, truncated, or not an image.
+    """
+    name = name or source_name(source)
+    try:
+        with Image.open(as_readable(source)) as image:
+            image.load()
+            upright = image
+            with contextlib.suppress(*BROKEN):  # damaged notes beside whole pixels: shown as stored
+                upright = ImageOps.exif_transpose(image)
+            if upright.mode == "F" or upright.mode.startswith("I"):
+                return np.repeat(eight_bits(np.asarray(upright))[:, :, None], 3, axis=2)
+            return np.array(upright.convert("RGB"))
+    except FileNotFoundError as error:
+        raise DataError(f"{name}: no such file.\n  check the path, or the folder of the images") from error
+    except BROKEN as error:
+        raise DataError(
+            f"{name}: can't be read as an image: {error}.\n  expected: jpg, png, webp, ..."
+        ) from error
+
+
+def eight_bits(levels_HW: np.ndarray) -> np.ndarray:
+    """Grey levels of more than 8 bits as uint8.
+
+    Whole numbers are scaled by the depth that the largest one needs (8, 10, 12, 14, 16, 24 or 32 bits);
+    fractions are white at 1, or at that depth where they are larger. Below 0 is black, and so is no number.
+    """
+    levels_HW = np.nan_to_num(levels_HW.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
+    most = float(levels_HW.max(initial=0.0))
+    if most <= 1.0 and (levels_HW != np.floor(levels_HW)).any():
+        white = 1.0
+    else:
+        white = next((2.0**bits - 1.0 for bits in DEPTHS if most <= 2.0**bits - 1.0), most)
+    return np.round(np.clip(levels_HW / white, 0.0, 1.0) * 255.0).astype(np.uint8)
