@@ -72,8 +72,10 @@ def video_stream(container: av.container.InputContainer, name: str) -> av.video.
     """
     videos = [stream for stream in container.streams.video if not stream.disposition & PICTURES]
     if not videos:
-        found = {stream.type for stream in container.streams if stream not in container.streams.video}
-        found |= {"a cover picture"} if container.streams.video else set()
+        found = {
+            "a cover picture" if stream in container.streams.video else str(stream.type)
+            for stream in container.streams
+        }
         kinds = ", ".join(sorted(found)) or "nothing"
         raise DataError(f"{name}: no video in this file.\n  got: {kinds}\n  expected: a video stream")
     best = container.streams.best("video")

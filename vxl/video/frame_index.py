@@ -227,8 +227,11 @@ def _by_decoding(
         if first is not None:
             kept = [n for n, pts in enumerate(found.pts) if pts is not None and pts >= first and n >= key]
             late = [pts for n, pts in enumerate(found.pts) if n < key and pts is not None and pts >= first]
-            columns = (found.pts, found.keys, found.durations)
-            index = _ordered(*([column[n] for n in kept] for column in columns))
+            index = _ordered(
+                [pts for n in kept if (pts := found.pts[n]) is not None],
+                [found.keys[n] for n in kept],
+                [found.durations[n] for n in kept],
+            )
             rest_has_times = all(pts is not None for pts in found.pts[_second_key(found.keys, key) :])
             if index is not None and not late and rest_has_times:
                 head = shown_stamps(source, name, until=first)

@@ -36,7 +36,7 @@ def orientation_of(frame: av.video.frame.VideoFrame) -> Orientation:
 
     The matrix (ISO 14496-12, 6.2.2) takes a stored point to x' = a x + c y, y' = b x + d y.
     """
-    matrix = frame.side_data.get(MATRIX)
+    matrix = next((data for data in frame.side_data if data.type == MATRIX), None)
     if matrix is None:
         return Orientation()
     a, b, _, c, d, *_ = struct.unpack("<9i", bytes(matrix))

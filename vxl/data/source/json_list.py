@@ -86,14 +86,14 @@ class JsonSource(IndexedSource):
         for number, item in enumerate(items):
             entry: dict[str, Any] = {"key": key_of(item, number), "text": item, "visuals": [], "bad": None}
             try:
-                refuse_half_letters(item, f"{file}, item '{entry['key']}'")
+                refuse_half_letters(item, "its text")
                 visuals = [
                     {"kind": kind, "name": path, "path": path, **probes.ask(path, kind)}
                     for path, kind in media_of(item)
                 ]
                 entry["visuals"] = in_order_of_text(visuals, item)
             except DataError as error:
-                entry["bad"] = str(error)
+                entry["bad"] = f"{file}, item '{entry['key']}': {error}"
             if time.monotonic() - said > 10:
                 said = time.monotonic()
                 probes.save()
