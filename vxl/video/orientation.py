@@ -2,6 +2,7 @@
 
 import struct
 from dataclasses import dataclass
+from typing import Any
 
 import av.sidedata.sidedata
 import av.video.frame
@@ -36,7 +37,8 @@ def orientation_of(frame: av.video.frame.VideoFrame) -> Orientation:
 
     The matrix (ISO 14496-12, 6.2.2) takes a stored point to x' = a x + c y, y' = b x + d y.
     """
-    matrix = next((data for data in frame.side_data if data.type == MATRIX), None)
+    notes: Any = frame.side_data  # a mapping by type, which PyAV's annotations don't say
+    matrix = notes.get(MATRIX)
     if matrix is None:
         return Orientation()
     a, b, _, c, d, *_ = struct.unpack("<9i", bytes(matrix))
