@@ -35,6 +35,7 @@ from vxl.llm.lora import LoRAConfig
 from vxl.model import VideoLanguageModel, build_model
 from vxl.prefill.full import FullConfig
 from vxl.prefill.summarizing import Summarizing
+from vxl.prune.none import KeepEverythingConfig
 from vxl.relevance.uniform import UniformConfig
 from vxl.run.provenance import git
 from vxl.selector.none import KeepAllConfig
@@ -89,6 +90,7 @@ def settings(tiny: bool, *, lora: int = 0) -> Any:
     return SimpleNamespace(
         vision=vision,
         compressor=PoolConfig(),
+        prune=KeepEverythingConfig(),
         selector=KeepAllConfig(),
         llm=DecoderConfig(**sizes, checkpointing=lora > 0, lora=LoRAConfig(rank=lora)),
         prefill=FullConfig(groups=20 if tiny else PIECE),

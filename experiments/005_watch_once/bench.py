@@ -33,6 +33,7 @@ from vxl.llm.decoder import DecoderConfig
 from vxl.model import VideoLanguageModel, build_model
 from vxl.prefill.chunked import Chunked, ChunkedConfig
 from vxl.prefill.full import Full, FullConfig
+from vxl.prune.none import KeepEverythingConfig
 from vxl.relevance.uniform import UniformConfig
 from vxl.selector.none import KeepAllConfig as NoSelectorConfig
 from vxl.sequence.layout import Kind
@@ -64,6 +65,7 @@ def settings(tiny: bool) -> Any:
     return SimpleNamespace(
         vision=vision,
         compressor=compressor,
+        prune=KeepEverythingConfig(),
         selector=NoSelectorConfig(),
         llm=llm,
         prefill=FullConfig(groups=PIECE // 4),
