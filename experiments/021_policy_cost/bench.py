@@ -1,0 +1,229 @@
+"""What forgetting costs: every policy and every pruner while 2048 frames are prefilled in chunks, and at a
+question.
+
+    python experiments/021_policy_cost/bench.py --out results.json          # true Video-XL-2 shapes, one GPU
+    python experiments/021_policy_cost/bench.py --tiny --out results.json   # the same in miniature, on a CPU
+
+Visual tokens are random and on the device already: vision and compressor are left out, which no policy
+changes. `kv=full` runs first and last; a policy's cost is its time against the mean of both. Rows are written
+as they come.
+"""
+
+import argparse
+import json
+import subprocess
+import time
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from torch import Tensor
+
+from vxl.compressor.dts import DTSConfig
+from vxl.data.batch.encoded import Encoded, Item
+from vxl.generate import Context, ask, watch
+from vxl.kv.full import FullConfig as KeepAllConfig
+from vxl.llm.decoder import DecoderConfig
+from vxl.model import VideoLanguageModel, build_model
+from vxl.option.build import build
+from vxl.option.files import CONF
+from vxl.option.schema import schema_of
+from vxl.prefill.chunked import ChunkedConfig
+from vxl.prune.base import VideoTokens
+from vxl.prune.none import KeepEverythingConfig
+from vxl.relevance.uniform import UniformConfig
+from vxl.selector.none import KeepAllConfig as NoSelectorConfig
+from vxl.sequence.layout import Kind
+from vxl.vision.siglip import SiglipConfig
+
+GIB = 1 << 30
+GROUPS = 64
+"""Groups of a piece: 256 frames."""
+NEW = 33
+"""Tokens of an answer whose decoding is timed."""
+LEFT_OUT = {"vst": "learned tokens, measured in experiments/004_vst"}
+SETTINGS: dict[str, dict[str, Any]] = {"streaming": {"keep": 0.25, "tokens": None}}
+"""Keys beside `keep` that a policy needs here."""
+
+
+def settings(tiny: bool) -> Any:
+    """The parts; true sizes are those of Video-XL-2."""
+    vision, compressor = SiglipConfig(), DTSConfig(grid=24)
+    llm = DecoderConfig(vocab=152064, width=3584, mlp=18944, layers=28, heads=28, kv_heads=4, rope_theta=1e6)
+    if tiny:
+        vision, compressor = SiglipConfig(size=56, width=64, mlp=96, heads=4, layers=1), DTSConfig()
+        llm = DecoderConfig(vocab=1024, width=64, mlp=96, layers=2, heads=4, kv_heads=2)
+    return SimpleNamespace(
+        vision=vision,
+        compressor=compressor,
+        prune=KeepEverythingConfig(),
+        selector=NoSelectorConfig(),
+        llm=llm,
+        prefill=ChunkedConfig(groups=2 if tiny else GROUPS, time_rows="window"),
+        kv=KeepAllConfig(),
+        relevance=UniformConfig(),
+        seed=0,
+    )
+
+
+TEXTS = ("question", "words", "suffix", "first", "later", "local_question", "global_question", "between")
+"""Keys that hold a text, for which tokens stand here."""
+
+
+def option(group: str, name: str, keep: float, tiny: bool) -> Any:
+    """An option's settings as its file has them, at a budget of `keep` where it has one."""
+    values = yaml.safe_load((CONF / group / f"{name}.yaml").read_text())
+    if "keep" in values:
+        values |= {"keep": keep}
+        values |= {key: None for key in ("tokens", "mib", "groups") if key in values}
+    values |= SETTINGS.get(name, {})
+    values |= {key: list(range(100, 124)) for key in TEXTS if isinstance(values.get(key), str)}
+    if tiny and "of" in values and name != "streaming":  # a small group has more time text than visual tokens
+        values |= {"of": "visual"}
+    return schema_of(values["_target_"])(**values)
+
+
+class Stub:
+    """In place of the encoder: random visual tokens, and what the tower would tell of them."""
+
+    def __init__(self, model: VideoLanguageModel) -> None:
+        tokens, width = model.compressor.tokens_per_group, model.llm.width
+        place = next(model.llm.parameters())
+        made = torch.Generator(place.device).manual_seed(0)
+        self.visual_GKD = torch.randn(
+            512, tokens, width, generator=made, device=place.device, dtype=place.dtype
+        )
+        # Neighbouring groups resemble each other, as a video's do.
+        self.visual_GKD = (self.visual_GKD + self.visual_GKD.roll(1, 0) + self.visual_GKD.roll(2, 0)) / 3**0.5
+        self.attention_GK = torch.rand(512, tokens, generator=made, device=place.device)
+        self.frames_per_group, self.done = model.compressor.frames_per_group, 0
+
+    def __call__(self, frames_FCHW: Tensor) -> tuple[VideoTokens, Tensor]:
+        groups = len(frames_FCHW) // self.frames_per_group
+        of_piece = slice(self.done % 512, self.done % 512 + groups)
+        self.done += groups
+        visual_GKD = self.visual_GKD[of_piece]
+        keys_GKE = visual_GKD[..., : visual_GKD.shape[-1] // 8]
+        return VideoTokens(visual_GKD, self.attention_GK[of_piece], keys_GKE), frames_FCHW.new_zeros(0)
+
+
+def head_of(model: VideoLanguageModel, frames: int) -> Encoded:
+    """A prompt as Video-XL-2 writes it, up to the question: at one frame a second, with random tokens."""
+    random = np.random.default_rng(0)
+    encoded = Encoded()
+    encoded.text(random.integers(model.llm.vocab, size=14).tolist())
+    groups = frames // 4
+    for group in range(groups):
+        digits = len(str(4 * group))
+        encoded.visual(
+            random.integers(model.llm.vocab, size=6 + digits).tolist(), Kind.TIME, group, 4.0 * group
+        )
+        encoded.visual([0] * model.compressor.tokens_per_group, Kind.VISUAL, group, 4.0 * group)
+    encoded.items.append(Item("video", 4 * groups, groups))
+    return encoded
+
+
+def shown(model: VideoLanguageModel, frames: int) -> Iterator[Tensor]:
+    """Frames of no content: only their number counts."""
+    size = model.vision.pixels.size
+    blank_FCHW = torch.zeros(1, 3, size, size, dtype=torch.uint8).expand(4 * GROUPS, -1, -1, -1)
+    for start in range(0, frames, 4 * GROUPS):
+        yield blank_FCHW[: frames - start]
+
+
+def measure(model: VideoLanguageModel, frames: int) -> dict[str, Any]:
+    """Watching once, and two questions."""
+    cuda = model.device.type == "cuda"
+    model.encode_for_pruner = Stub(model)  # ty: ignore[invalid-assignment]
+    head = head_of(model, frames)
+    question = np.random.default_rng(1).integers(model.llm.vocab, size=40).tolist()
+    if cuda:
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+    context: Context = watch(model, head, [list(shown(model, frames))])
+    peak = torch.cuda.max_memory_allocated() / GIB if cuda else None
+    first = ask(context, question, max_new_tokens=1, texts=["What happens?"])
+    second = ask(context, question[::-1], max_new_tokens=1, texts=["What happens?"])
+    ask(context, question, max_new_tokens=3, texts=["What happens?"])  # captures the graph where there is one
+    answer = ask(context, question, max_new_tokens=NEW, texts=["What happens?"])
+    return {
+        "frames": frames,
+        "visual_tokens": context.visual_tokens,
+        "watch_s": round(context.watch_ms / 1000, 4),
+        "prefill_s": round(context.prefill_ms / 1000, 4),
+        "first_question_ms": round(first.prefill_ms, 2),
+        "second_question_ms": round(second.prefill_ms, 2),
+        "decode_tok_s": round(answer.decode_tokens_per_s, 2),
+        "context_gib": round(context.cache_bytes / GIB, 4),
+        "cache_gib": round(second.cache_bytes / GIB, 4),
+        "peak_gib": peak if peak is None else round(peak, 2),
+    }
+
+
+def rows_of(names: list[str] | None) -> list[tuple[str, str]]:
+    """(group, name) of everything that is measured; the full cache first and last."""
+    every = [
+        (group, file.stem) for group in ("kv", "prune") for file in sorted((CONF / group).glob("*.yaml"))
+    ]
+    every = [row for row in every if row[1] not in ("full", "none", *LEFT_OUT)]
+    if names:
+        every = [row for row in every if row[1] in names]
+    return [("kv", "full"), *every, ("kv", "full")]
+
+
+def main() -> None:
+    """Measures what was asked for."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--tiny", action="store_true", help="in miniature, on the CPU")
+    parser.add_argument("--frames", type=int, default=2048)
+    parser.add_argument("--keep", type=float, default=0.25)
+    parser.add_argument("--names", nargs="*", default=None)
+    parser.add_argument("--commit", default=None, help="where the folder is no git repository")
+    parser.add_argument("--seconds", type=float, default=1e9, help="begin no row after this many")
+    arguments = parser.parse_args()
+    began = time.perf_counter()
+    git = ["git", "rev-parse", "--short", "HEAD"]
+    commit = (
+        arguments.commit or subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
+    )
+    device = torch.device("cpu" if arguments.tiny else "cuda")
+    dtype = torch.float32 if arguments.tiny else torch.bfloat16
+    model = build_model(settings(arguments.tiny), device=device, dtype=dtype).eval()
+    name = "CPU" if arguments.tiny else torch.cuda.get_device_name()
+    keep_all, keep_everything = model.policy, model.pruner
+    measure(model, min(512, arguments.frames))  # kernels are compiled and libraries loaded
+    print(f"{name}, warm after {time.perf_counter() - began:.1f} s", flush=True)
+    rows: list[dict[str, Any]] = []
+    for group, option_name in rows_of(arguments.names):
+        if time.perf_counter() - began > arguments.seconds:
+            print(f"no time for {group}={option_name}", flush=True)
+            continue
+        row: dict[str, Any] = {group: option_name, "keep": arguments.keep}
+        model.policy, model.pruner = keep_all, keep_everything
+        try:
+            if group == "kv" and option_name != "full":
+                model.policy = build(option("kv", option_name, arguments.keep, arguments.tiny))
+                model.policy.equip(model.llm)
+            elif group == "prune":
+                model.pruner = build(option("prune", option_name, arguments.keep, arguments.tiny))
+            measure(model, min(512, arguments.frames))
+            row |= measure(model, arguments.frames)
+        except Exception as error:
+            traceback.print_exc(limit=-3)
+            row |= {"failed": f"{type(error).__name__}: {error}".splitlines()[0][:200]}
+        row |= {"device": name, "torch": torch.__version__, "commit": commit}
+        rows.append(row)
+        arguments.out.write_text(json.dumps(rows, indent=1) + "\n")
+        print(json.dumps(row), flush=True)
+
+
+if __name__ == "__main__":
+    main()
