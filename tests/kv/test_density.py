@@ -17,6 +17,13 @@ def test_intervals_end_where_the_picture_changes() -> None:
     assert intervals(similarity, 9.0, 20) == [9]
 
 
+def test_a_change_counts_by_standard_deviations_of_the_depth() -> None:
+    """Mean 0.09, deviation 0.21: the shallow change of 0.2 stays below 0.30, and above 0.09 + 0.21²."""
+    similarity = np.array([0.9, 0.7, 0.9, 0.9, 0.2, 0.9, 0.9, 0.9, 0.9, 0.9])
+    assert intervals(similarity, 1.0, 20) == [5, 6]
+    assert intervals(similarity, 0.5, 20) == [2, 3, 6]
+
+
 def test_nothing_changes_and_nothing_is_there() -> None:
     assert intervals(np.full(49, 0.7), 1.0, 20) == [17, 17, 16]
     assert intervals(np.empty(0), 1.0, 20) == [1]

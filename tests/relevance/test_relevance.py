@@ -14,7 +14,7 @@ from vxl.generate import ask, watch
 from vxl.kv.bilevel import BilevelConfig
 from vxl.llm.chunks import Chunks, chunks_of
 from vxl.relevance.all import All, AllConfig
-from vxl.relevance.attention import Attention, AttentionConfig
+from vxl.relevance.attention import Attention, AttentionConfig, attention
 from vxl.relevance.base import Question, Relevance
 from vxl.relevance.file import File, FileConfig, key_of
 from vxl.relevance.random import Random, RandomConfig
@@ -62,6 +62,7 @@ def scored(
 def test_uniform_is_spread_evenly_for_any_number(m: Any) -> None:
     scores, _ = scored(m, Uniform(UniformConfig()), groups=32)
     order = scores[0].argsort(descending=True).tolist()
+    assert order[:4] == [0, 8, 4, 12]  # of 16 chunks
     for count in (2, 4, 8):
         chosen = sorted(order[:count])
         assert {b - a for a, b in pairwise(chosen)} == {16 // count}
@@ -106,6 +107,25 @@ def test_attention_of_a_batch_is_each_rows(m: Any) -> None:
         alone, _ = scored(m, Attention(AttentionConfig()), tokens=[tokens])
         torch.testing.assert_close(together[row], alone[0], rtol=1e-4, atol=1e-5)
     assert (together[0] - together[2]).abs().max() > 1e-3
+
+
+def test_attention_counts_in_the_middle_third_of_the_layers() -> None:
+    middle = Attention(AttentionConfig())
+    assert [middle.chosen(layers) for layers in (1, 2, 3, 6, 28)] == [[0], [0], [1], [2, 3], [*range(9, 18)]]
+
+
+def test_attention_is_on_entries_that_exist_by_queries_that_exist() -> None:
+    generator = torch.Generator().manual_seed(0)
+    query_BNQH, key_BNSH = (torch.randn(2, n, s, 8, generator=generator) for n, s in ((4, 3), (2, 5)))
+    valid_BS = torch.tensor([[True] * 5, [True, False, True, True, False]])
+    real_BQ = torch.tensor([[True] * 3, [True, True, False]])
+    found_BS = attention(query_BNQH, key_BNSH, valid_BS, real_BQ)
+    for row in range(2):
+        there = valid_BS[row].nonzero()[:, 0]
+        keys = key_BNSH[row].repeat_interleave(2, dim=0)[:, there]
+        weights = (query_BNQH[row][:, real_BQ[row]] @ keys.mT / 8**0.5).softmax(-1)
+        torch.testing.assert_close(found_BS[row, there], weights.mean(dim=(0, 1)))
+        assert float(found_BS[row].sum()) == pytest.approx(1)
 
 
 def test_attention_needs_layers_that_exist(m: Any) -> None:
