@@ -139,6 +139,8 @@ def batch(row: int, mixed: bool) -> Batch:
 class Rows(LightningDataModule):
     """Optimizer steps from where the trainer stands; ranks take turns, as vxl.data.order.stream does it."""
 
+    waits = False
+
     def __init__(self, config: Config, mixed: bool) -> None:
         super().__init__()
         self.config, self.mixed, self.tokenizer = config, mixed, range(97)

@@ -150,6 +150,8 @@ class Tokenizer:
 
 
 class Data(LightningDataModule):
+    waits = False
+
     def __init__(self, config: Any, poison: int | None = None) -> None:
         super().__init__()
         self.config, self.poison = config, poison

@@ -5,6 +5,7 @@ import dataclasses
 import hashlib
 import io
 import json
+import os
 import signal
 import threading
 import time
@@ -322,6 +323,37 @@ def test_a_full_disk_during_a_checkpoint_leaves_the_one_before(config, monkeypat
     fake.train(other)
     fake.train(config)
     assert digest(config) == digest(other)
+
+
+@pytest.mark.parametrize("background", [False, True])
+def test_metrics_are_on_disk_before_a_checkpoint_has_its_name(config, monkeypatch, background):
+    """As after a power cut: what was never synced is lost."""
+    synced: dict[str, int] = {}
+    fsync, checkpoints = os.fsync, path_of(config) / "checkpoints"
+    unsynced = []
+
+    def noted(descriptor):
+        path = Path(os.readlink(f"/proc/self/fd/{descriptor}"))
+        synced[path.name] = path.stat().st_size
+        if path == checkpoints and any(path.glob("step-*")):  # a checkpoint has just got its name
+            rows = len(MetricsFile(path_of(config) / "metrics.csv").rows())
+            if rows and synced["metrics.csv"] < before_this_checkpoint[-1]:
+                unsynced.append(path)
+        return fsync(descriptor)
+
+    before_this_checkpoint = []
+    save = Checkpoints.save
+
+    def counted(self, trainer):
+        before_this_checkpoint.append((path_of(config) / "metrics.csv").stat().st_size)
+        return save(self, trainer)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    monkeypatch.setattr(Checkpoints, "save", counted)
+    fake.train(changed(config, checkpoint={"background": background}))
+    assert len(before_this_checkpoint) == 2
+    assert synced["metrics.csv"] >= before_this_checkpoint[-1]
+    assert unsynced == []
 
 
 def test_a_checkpoint_in_the_background_is_that_of_its_step(config, monkeypatch):

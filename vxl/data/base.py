@@ -27,6 +27,9 @@ class DataConfig(Option):
     """Samples that are sorted by length (or packed) together; more of them waste less padding."""
     workers: int = option(2, resumable=True)
     """Processes a rank that decode; 0 decodes in the training process. The numbers stay the same."""
+    patience: float = option(600.0, resumable=True)
+    """Longest wait for a batch from a data worker, in seconds; then the run ends, to be started again from
+    its last checkpoint. 0: wait for ever."""
     max_bad_fraction: float = 0.01
     """Bad samples / all samples above which training stops; below it they are masked and counted."""
     held_out: int | None = option(None, resumable=True)
@@ -39,6 +42,8 @@ class DataConfig(Option):
                 raise ConfigError(f"{key}={getattr(self, key)} is too small.\n  allowed: 1 or more")
         if self.workers < 0:
             raise ConfigError(f"workers={self.workers} is too small.\n  allowed: 0 or more")
+        if self.patience < 0:
+            raise ConfigError(f"patience={self.patience} is too small.\n  allowed: 0 (for ever) or more")
         if self.held_out is not None and self.held_out < 1:
             raise ConfigError(f"held_out={self.held_out} is too small.\n  allowed: null (all), or 1 or more")
         if not 0 <= self.max_bad_fraction <= 1:

@@ -154,8 +154,8 @@ def fit(
         validation = Validation(
             sink, config.trainer.val_every, directory.path / "predictions", config.trainer.show
         )
-        interrupt = Interrupt()
-        checkpoints = Checkpoints(directory.checkpoints, config.checkpoint)
+        interrupt = Interrupt(waits_for_data=lambda: data.waits)
+        checkpoints = Checkpoints(directory.checkpoints, config.checkpoint, [directory.metrics])
         progress = ProgressBar(config.trainer.print_every, console)
         step_end = StepEnd(meter, validation, interrupt, checkpoints, progress)
         callbacks: list[Callback] = [step_end, meter, interrupt, checkpoints, progress]

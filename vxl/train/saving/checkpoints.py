@@ -1,6 +1,7 @@
 """Writes checkpoints at step boundaries and keeps those that the retention rule names."""
 
 import logging
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -8,6 +9,7 @@ from typing import Any, cast
 from lightning.pytorch import Callback, LightningModule, Trainer
 from typing_extensions import override
 
+from vxl.atomic import sync
 from vxl.checkpoint.step_folder import StepFolder, point_to, step_folders
 from vxl.train.parallel.checkpoint_folders import CheckpointFolders, SaveOptions
 from vxl.train.report.meter import StepReport
@@ -22,11 +24,14 @@ class Checkpoints(Callback):
     Args:
         parent: The run's `checkpoints` folder.
         config: When to save and what to keep.
+        logs: Files of the run that only grow (metrics.csv): a resumed run counts on their rows up to the
+            checkpoint, so they are on disk before it gets its name.
     """
 
-    def __init__(self, parent: Path, config: RetentionConfig) -> None:
+    def __init__(self, parent: Path, config: RetentionConfig, logs: Sequence[Path] = ()) -> None:
         self.parent = parent
         self.config = config
+        self.logs = logs
         self.scores: dict[int, float] = {}
 
     def after_step(self, trainer: Trainer, report: StepReport, stop: bool) -> None:
@@ -50,6 +55,9 @@ class Checkpoints(Callback):
         """Writes the checkpoint of this step; when it is complete, points to it and removes what need not
         stay.
         """
+        if trainer.is_global_zero:
+            for file in filter(Path.exists, self.logs):
+                sync(file)
         how = SaveOptions(self.config.background, partial(self.prune, dict(self.scores)))
         target = StepFolder.at(self.parent, trainer.global_step).path
         trainer.save_checkpoint(target, weights_only=False, storage_options=how)

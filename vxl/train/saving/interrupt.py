@@ -1,8 +1,11 @@
 """Signals: the step is finished, a checkpoint saved, and then the run stops, or goes back into the queue."""
 
+import multiprocessing
 import os
 import signal
 import sys
+import threading
+from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
@@ -11,25 +14,41 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 from typing_extensions import override
 
+from vxl.train.launch.handover import Stopped
+
 # In the order of their weight: where several come, or one rank hears this and another that, the last counts.
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+# One that is of no other use: a timer wakes the main thread by it, wherever that waits.
+_REMINDER = signal.SIGURG
+# Seconds that data may still take to come after a signal; then the run stops without a step's end.
+GRACE = 10.0
 
 
 class Interrupt(Callback):
-    """Owns the signals while a run trains; a handler only notes them. A second Ctrl-C stops at once."""
+    """Owns the signals while a run trains; a handler only notes them. A second Ctrl-C stops at once.
 
-    def __init__(self) -> None:
+    While the trainer waits for data no step comes to its end. If the data does not come either, the run stops
+    as it is: its last checkpoint stands.
+
+    Args:
+        waits_for_data: Whether the trainer is waiting for data now.
+    """
+
+    def __init__(self, waits_for_data: Callable[[], bool] = lambda: False) -> None:
+        self.waits_for_data = waits_for_data
         self.requested: signal.Signals | None = None
         """The signal that this process got."""
         self.stopped: signal.Signals | None = None
         """What all ranks agreed to stop for."""
         self._owner = os.getpid()
+        self._later: threading.Timer | None = None
         self._before: dict[signal.Signals, Any] = {}
 
     @override
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         # After Lightning took SIGTERM, which it would answer in the middle of a step.
         self._before = {number: signal.signal(number, self._note) for number in _SIGNALS}
+        self._before[_REMINDER] = signal.signal(_REMINDER, self._still_waiting)
 
     @override
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -54,12 +73,43 @@ class Interrupt(Callback):
             return  # a data worker in its first moments (then see vxl.data.order.worker)
         heard = signal.Signals(number)
         if self.requested is not None and heard == signal.SIGINT:
+            self._kill_data_workers()
             raise KeyboardInterrupt
         if self.requested is None or _SIGNALS.index(heard) > _SIGNALS.index(self.requested):
             self.requested = heard
         print(f"\n{heard.name}: saving at the end of this step …", file=sys.stderr, flush=True)
+        if self.waits_for_data():
+            self._later = threading.Timer(GRACE, _remind)
+            self._later.daemon = True
+            self._later.start()
+
+    def _still_waiting(self, number: int, frame: FrameType | None) -> None:
+        if os.getpid() != self._owner or self.requested is None or not self.waits_for_data():
+            return
+        print(
+            f"no data for {GRACE:.0f} s: stopped as it is; the same command goes on from the last checkpoint",
+            file=sys.stderr,
+            flush=True,
+        )
+        self._kill_data_workers()
+        raise Stopped(self.requested)
+
+    def _kill_data_workers(self) -> None:
+        """A loader would wait some seconds for each of those that hang, and report them as lost."""
+        self._before.setdefault(signal.SIGCHLD, signal.signal(signal.SIGCHLD, signal.SIG_DFL))
+        for child in multiprocessing.active_children():
+            if child.daemon:
+                child.kill()
 
     def _restore(self) -> None:
+        if self._later is not None:
+            self._later.cancel()
         for number, handler in self._before.items():
             signal.signal(number, handler)
         self._before = {}
+
+
+def _remind() -> None:
+    main = threading.main_thread().ident
+    if main is not None:
+        signal.pthread_kill(main, _REMINDER)

@@ -50,6 +50,7 @@ class DataModule(L.LightningDataModule):
 
     Attributes:
         rows: Rows of the global order that all ranks together have trained on.
+        waits: Whether the trainer is waiting for the next step's batches.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class DataModule(L.LightningDataModule):
         self.data: Data = data or build(config.data, cache=Path(config.paths.cache))
         self._tokenizer = tokenizer
         self.rows = 0
+        self.waits = False
         self._anchor = (0, 0)
         self._bad = BadCounter(config.data.max_bad_fraction)
         self._rank, self._ranks = rank, ranks
@@ -206,6 +208,7 @@ class DataModule(L.LightningDataModule):
             num_workers=workers,
             collate_fn=partial(collate_micro_batch, pad=self.examples.prompt.pad),  # ty: ignore[invalid-argument-type]
             prefetch_factor=PREFETCH if workers else None,
+            timeout=self.config.data.patience if workers else 0,
             pin_memory=torch.cuda.is_available(),
             worker_init_fn=leave_signals_to_trainer,
             # Without one of its own the loader draws from torch's generator, whose state then depends on it.
@@ -222,7 +225,10 @@ class Steps:
     def __iter__(self) -> Iterator[list[Batch]]:
         micro = iter(self.module.stream_loader())
         while True:
-            yield list(islice(micro, self.module.config.trainer.accumulate))
+            self.module.waits = True
+            batches = list(islice(micro, self.module.config.trainer.accumulate))
+            self.module.waits = False
+            yield batches
 
 
 def collate_micro_batch(micro: MicroBatch[Any], pad: int) -> Batch:
