@@ -46,7 +46,7 @@ def files() -> dict[str, Path]:
 
 
 FILES = files()
-TO_SPLIT = {"vxl.kv.vst"}
+TO_SPLIT: set[str] = set()
 
 
 def imports(file: Path) -> set[str]:

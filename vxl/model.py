@@ -1,7 +1,7 @@
 """The parts joined: frames and tokens in, the loss out; and how a model is built from its settings."""
 
 import zlib
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 
@@ -135,8 +135,13 @@ class VideoLanguageModel(nn.Module):
             return embeds_BTD
         return embeds_BTD.masked_scatter(layout.visual_BT[..., None], visual_GKD.to(embeds_BTD.dtype))
 
-    def forward(self, batch: Batch) -> TrainOutput:
-        """The loss of a batch; only supervised positions go through the output layer."""
+    def forward(self, batch: Batch, ratios: Sequence[int] = ()) -> TrainOutput:
+        """The loss of a batch; only supervised positions go through the output layer.
+
+        Args:
+            batch: What to learn from.
+            ratios: That windows of `kv=vst` draw from, in place of its own; empty for those.
+        """
         shows = len(batch.frames_FCHW) > 0
         visual_GKD, kept_BT = None, None
         if shows and self.pruner.drops:
@@ -156,10 +161,16 @@ class VideoLanguageModel(nn.Module):
         if kept_BT is not None or self.selector.drops:
             kept = int(rows.layout.visual_BT.sum())
             numbers["ratio"] *= int(batch.layout.visual_BT.sum()) / max(1, kept)
-        hidden_BTD = self.prefill.forward(
-            self.llm, self.policy, rows.embeds_BTD, rows.positions_BT, rows.layout, draw=batch.first_row
+        hidden_BTD, drawn = self.prefill.forward(
+            self.llm,
+            self.policy,
+            rows.embeds_BTD,
+            rows.positions_BT,
+            rows.layout,
+            draw=batch.first_row,
+            ratios=ratios,
         )
-        numbers |= self.policy.numbers
+        numbers |= drawn
         target_BT = rows.labels_BT[:, 1:]
         places_BT = target_BT != IGNORE
         labels_S = target_BT[places_BT]

@@ -5,6 +5,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from vxl.errors import ConfigError
 from vxl.kv.scored.columns import Columns
@@ -61,10 +62,10 @@ class AdaReTaKe(Speaking):
         super().__init__(config)
         self.time = config.time
 
+    @override
     def kept(
         self, cache: Cache, columns: Columns, rooms: list[Tensor], first_asked: int | None
     ) -> list[Tensor]:
-        """See `Scored.kept`."""
         held = [self.held(cache, n, columns, room, first_asked) for n, room in enumerate(rooms)]
         first_new = cache.fed - cache.layouts[-1].shape[1]
         new = [h.open_BNS & (h.index_BNS >= first_new) for h in held]

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from vxl.errors import ConfigError
 from vxl.kv.scored.held import Held, at_least_single
@@ -48,8 +49,8 @@ class Critical(Shared):
         super().equip(llm)
         self.llm = llm
 
+    @override
     def choose(self, held: Held) -> Tensor:
-        """See `Scored.choose`."""
         score_BNS, sure_BNS = self.score(held), self.sure(held)
         open_BNS = held.open_BNS.expand_as(score_BNS)
         sure_BNS = torch.zeros_like(open_BNS) if sure_BNS is None else sure_BNS.expand_as(open_BNS)

@@ -5,6 +5,7 @@ from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from vxl.errors import ConfigError
 from vxl.kv.scored.attention import EVERY, observed_columns
@@ -71,8 +72,9 @@ class Expected(Scored):
         self.future, self.covariance = config.future, config.covariance
         self.vnorm, self.eps = config.vnorm, config.eps
 
+    @override
     def take_in(self, cache: Cache, columns: Columns) -> None:
-        """See `Scored.take_in`: adds the queries of the newest pass."""
+        """Adds the queries of the newest pass."""
         observed = cache.observed
         assert observed is not None, "the last pass was not observed"
         column_BQ, real_BQ = observed_columns(cache)
@@ -92,8 +94,8 @@ class Expected(Scored):
             moments.append(found)
         cache.state[QUERIES] = tuple(moments)
 
+    @override
     def score(self, held: Held) -> Tensor:
-        """See `Scored.score`."""
         cache, key_BNSH = held.cache, held.turned_BNSH
         rows, heads, _, width = key_BNSH.shape
         moments: Moments = cache.state[QUERIES][held.layer]
@@ -120,8 +122,9 @@ class Expected(Scored):
         found = found / sharing + self.eps
         return found * held.values_BNSH.norm(dim=-1) if self.vnorm else found
 
+    @override
     def sure(self, held: Held) -> Tensor:
-        """See `Scored.sure`: the first tokens."""
+        """The first tokens."""
         return held.of(held.columns.rank_BF) < self.settings.sinks
 
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from torch import Tensor
+from typing_extensions import override
 
 from vxl.errors import ConfigError
 from vxl.kv.scored.attention import EVERY, attention
@@ -54,8 +55,9 @@ class H2O(Scored):
         self.recent = config.recent
         self.average = config.average
 
+    @override
     def take_in(self, cache: Cache, columns: Columns) -> None:
-        """See `Scored.take_in`: adds the attention of the newest pass."""
+        """Adds the attention of the newest pass."""
         known = cache.state.get(SUMS)
         sums = []
         for layer in range(len(cache.layers)):
@@ -65,16 +67,17 @@ class H2O(Scored):
             sums.append(noted(cache, layer, old_BNS + new_BNS))
         cache.state[SUMS] = tuple(sums)
 
+    @override
     def dropped(self, cache: Cache) -> None:
-        """See `Scored.dropped`: lets go of the sums of what is gone."""
+        """Lets go of the sums of what is gone."""
         known = cache.state[SUMS]
         cache.state[SUMS] = tuple(
             noted(cache, n, found(cache, n, sums, sums.number_BNS.shape[1], sums.number_BNS.dtype))
             for n, sums in enumerate(known)
         )
 
+    @override
     def score(self, held: Held) -> Tensor:
-        """See `Scored.score`."""
         known = held.cache.state[SUMS][held.layer]
         heads, dtype = known.number_BNS.shape[1], known.number_BNS.dtype
         sum_BNS = found(held.cache, held.layer, known, heads, dtype)
@@ -85,6 +88,7 @@ class H2O(Scored):
         queries = held.cache.observed.queries[held.layer].shape[1] if held.cache.observed else heads
         return sum_BNS / (queries // heads) / held.of(since_BF)
 
+    @override
     def sure(self, held: Held) -> Tensor:
-        """See `Scored.sure`: the newest."""
+        """The newest."""
         return newest(held.open_BNS, (held.free_BN1 * self.recent).long())

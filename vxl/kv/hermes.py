@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from typing_extensions import override
 
 from vxl.errors import ConfigError
 from vxl.kv.scored.columns import Columns
@@ -81,10 +82,10 @@ class Hermes(Speaking):
         super().__init__(config)
         self.short, self.long = config.short, config.long
 
+    @override
     def kept(
         self, cache: Cache, columns: Columns, rooms: list[Tensor], first_asked: int | None
     ) -> list[Tensor]:
-        """See `Scored.kept`."""
         local, whole, mixed = (
             attention_of_words(cache, self.reader, self.tokens_of("hermes", *fields), columns)
             for fields in (

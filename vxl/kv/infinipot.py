@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from vxl.errors import ConfigError
 from vxl.kv.scored.config import ScoredConfig
@@ -51,8 +52,8 @@ class InfiniPot(Scored):
         super().__init__(config)
         self.tar, self.recent = config.tar, config.recent
 
+    @override
     def choose(self, held: Held) -> Tensor:
-        """See `Scored.choose`."""
         heads = held.keys_BNSH.shape[1]
         open_BNS = held.open_BNS.expand(-1, heads, -1)
         free_BN1 = held.free_BN1.expand(-1, heads, -1)
@@ -64,10 +65,10 @@ class InfiniPot(Scored):
         most_BN1 = (count_BN1.double() * self.recent / size_B11).floor().long()
         groups_BN1 = torch.minimum(most_BN1, tar_BN1 // size_B11).clamp(min=1)
         newest_BNS = open_BNS & (held.group_BNS > columns.last_group_B[:, None, None] - groups_BN1)
-        likeness_BNS = -self.redundancy(held, newest_BNS, groups_BN1)
+        unlike_BNS = -self.redundancy(held, newest_BNS, groups_BN1)
         fits_BN1 = groups_BN1 * size_B11 <= tar_BN1
         sure_BNS = newest_BNS & fits_BN1
-        score_BNS = torch.where(newest_BNS, torch.full_like(likeness_BNS, -1.0), likeness_BNS)
+        score_BNS = torch.where(newest_BNS, torch.full_like(unlike_BNS, -1.0), unlike_BNS)
         left_BN1 = tar_BN1 - sure_BNS.sum(dim=-1, keepdim=True)
         first_BNS = sure_BNS | best(score_BNS, open_BNS & ~sure_BNS, left_BN1)
         rest_BN1 = free_BN1 - first_BNS.sum(dim=-1, keepdim=True)

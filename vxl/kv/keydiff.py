@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from torch import Tensor
+from typing_extensions import override
 
 from vxl.kv.scored.config import ScoredConfig
 from vxl.kv.scored.held import Held, unit
@@ -29,8 +30,8 @@ class KeyDiff(Scored):
         super().__init__(config)
         self.rotated = config.rotated
 
+    @override
     def score(self, held: Held) -> Tensor:
-        """See `Scored.score`."""
         key_BNSH = unit(held.turned_BNSH if self.rotated else held.keys_BNSH)
         valid_BNS1 = held.valid_BNS[..., None]
         anchor_BN1H = (key_BNSH * valid_BNS1).sum(dim=2, keepdim=True) / valid_BNS1.sum(dim=2, keepdim=True)

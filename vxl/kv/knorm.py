@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from torch import Tensor
+from typing_extensions import override
 
 from vxl.errors import ConfigError
 from vxl.kv.scored.columns import Columns
@@ -37,12 +38,13 @@ class Knorm(Scored):
         super().__init__(config)
         self.skip_layers = config.skip_layers
 
+    @override
     def score(self, held: Held) -> Tensor:
-        """See `Scored.score`."""
         return -held.keys_BNSH.norm(dim=-1)
 
+    @override
     def rooms(self, cache: Cache, columns: Columns, until: int) -> list[Tensor]:
-        """See `Scored.rooms`; the first layers have room for all."""
+        """The first layers have room for all."""
         rooms = super().rooms(cache, columns, until)
         all_B = columns.real_BF.sum(dim=1)
         skipped = min(self.skip_layers, len(rooms))

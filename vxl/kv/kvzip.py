@@ -5,6 +5,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from vxl.errors import ConfigError
 from vxl.kv.scored.attention import TILE
@@ -79,10 +80,10 @@ class KVzip(Speaking):
         super().after_watch(cache)
         cache.state.pop(WATCHED, None)
 
+    @override
     def kept(
         self, cache: Cache, columns: Columns, rooms: list[Tensor], first_asked: int | None
     ) -> list[Tensor]:
-        """See `Scored.kept`."""
         held = [self.held(cache, n, columns, room) for n, room in enumerate(rooms)]
         scores = [score_BNS.clone() for score_BNS in self.repeated(cache, columns, held)]
         open_BNS = [h.open_BNS.expand_as(score) for h, score in zip(held, scores, strict=True)]

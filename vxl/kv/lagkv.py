@@ -5,6 +5,7 @@ from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from vxl.errors import ConfigError
 from vxl.kv.scored.columns import Columns
@@ -74,8 +75,9 @@ class LagKV(Scored):
         later_BF = columns.rank_BF >= self.settings.sinks
         return columns.real_BF & ~self.protected(columns) & later_BF
 
+    @override
     def take_in(self, cache: Cache, columns: Columns) -> None:
-        """See `Scored.take_in`: scores partitions whose next is whole."""
+        """Scores partitions whose next is whole."""
         rooms = self.rooms(cache, columns, cache.fed)
         protected_B = self.protected(columns).sum(dim=1)
         free_B = torch.stack(rooms).amin(dim=0) - protected_B
@@ -144,8 +146,9 @@ class LagKV(Scored):
                 f"  e.g.  kv.tokens={2 * (tokens + 2 * self.lag - least)}   or  kv.lag={max(2, least // 4)}"
             )
 
+    @override
     def dropped(self, cache: Cache) -> None:
-        """See `Scored.dropped`: lets go of the scores of what is gone."""
+        """Lets go of the scores of what is gone."""
         known: Scores = cache.state[STATE]
         kept = (
             noted(cache, n, found(cache, n, s, s.number_BNS.shape[1], s.number_BNS.dtype))
@@ -153,8 +156,8 @@ class LagKV(Scored):
         )
         cache.state[STATE] = Scores(known.done_B, tuple(kept))
 
+    @override
     def score(self, held: Held) -> Tensor:
-        """See `Scored.score`."""
         known: Scores = held.cache.state[STATE]
         layer = known.layers[held.layer]
         heads, dtype = layer.number_BNS.shape[1], layer.number_BNS.dtype

@@ -38,10 +38,6 @@ class Policy:
         """Of how many tokens at the end of each question."""
         self.observe_answer = 0
         """Of how many tokens of each step of an answer: 1, or none."""
-        self.training_ratios: tuple[int, ...] = ()
-        """Ratios that training draws from at this step (`stage.ratios`); () = what the config says."""
-        self.numbers: dict[str, float] = {}
-        """What the latest training pass drew, for the log."""
 
     def equip(self, llm: Decoder) -> None:
         """Called when the language model is made, before its weights are: may give it parameters."""

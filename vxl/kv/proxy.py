@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from torch import Tensor
+from typing_extensions import override
 
 from vxl.errors import ConfigError
 from vxl.kv.scored.columns import Columns
@@ -47,10 +48,10 @@ class Proxy(Speaking):
     def __init__(self, config: ProxyConfig) -> None:
         super().__init__(config)
 
+    @override
     def kept(
         self, cache: Cache, columns: Columns, rooms: list[Tensor], first_asked: int | None
     ) -> list[Tensor]:
-        """See `Scored.kept`."""
         scores = attention_of_words(cache, self.reader, self.tokens_of("proxy", "words"), columns)
         held = (self.held(cache, n, columns, room, first_asked) for n, room in enumerate(rooms))
         return [h.protected_BNS | picked(h, scores[h.layer]) for h in held]

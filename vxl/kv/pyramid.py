@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from vxl.errors import ConfigError
 from vxl.kv.scored.columns import Columns
@@ -47,8 +48,8 @@ class Pyramid(Windowed):
         super().__init__(config)
         self.beta = config.beta
 
+    @override
     def rooms(self, cache: Cache, columns: Columns, until: int) -> list[Tensor]:
-        """See `Scored.rooms`."""
         watched_B = columns.real_BF[:, :until].sum(dim=1)
         if self.settings.keep is not None and self.settings.of == "all":
             mean_B = watched_B.double() * self.settings.keep

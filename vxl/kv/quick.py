@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from torch import Tensor
+from typing_extensions import override
 
 from vxl.errors import ConfigError
 from vxl.kv.scored.config import ScoredConfig
@@ -44,11 +45,12 @@ class Quick(Scored):
     def __init__(self, config: QuickConfig) -> None:
         super().__init__(config)
 
+    @override
     def score(self, held: Held) -> Tensor:
-        """See `Scored.score`."""
         return -held.keys_BNSH.square().sum(dim=(1, 3))[:, None].sqrt()
 
+    @override
     def sure(self, held: Held) -> Tensor:
-        """See `Scored.sure`: everything that came before the newest piece."""
+        """Everything that came before the newest piece."""
         cache = held.cache
         return held.index_BNS < cache.fed - cache.layouts[-1].shape[1]

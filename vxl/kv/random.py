@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from vxl.kv.policy import SEED
 from vxl.kv.scored.config import ScoredConfig
@@ -32,8 +33,8 @@ class Random(Scored):
         self.per_head = config.per_head
         self.same_everywhere = not config.per_head
 
+    @override
     def score(self, held: Held) -> Tensor:
-        """See `Scored.score`."""
         columns = held.columns
         rank_BF = columns.ordinal_BF if self.settings.protect == "text" else columns.rank_BF
         seed = int(held.cache.state.get(SEED, 0))

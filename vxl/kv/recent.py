@@ -5,6 +5,7 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from vxl.errors import ConfigError
 from vxl.kv.scored.columns import Columns
@@ -45,12 +46,13 @@ class Recent(Scored):
         super().__init__(config)
         self.groups = config.groups
 
+    @override
     def score(self, held: Held) -> Tensor:
-        """See `Scored.score`."""
         return held.index_BNS.double()
 
+    @override
     def rooms(self, cache: Cache, columns: Columns, until: int) -> list[Tensor]:
-        """See `Scored.rooms`; with `groups`, what is protected and the last groups' tokens."""
+        """With `groups`, what is protected and the last groups' tokens."""
         if self.groups is None:
             return super().rooms(cache, columns, until)
         column_F = torch.arange(columns.kind_BF.shape[1], device=columns.kind_BF.device)

@@ -6,6 +6,7 @@ from typing import ClassVar, Literal, overload
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from vxl.errors import ConfigError
 from vxl.kv.scored.columns import Columns, columns_of
@@ -66,8 +67,9 @@ class ReKV(Scored):
         super().__init__(config)
         self.groups, self.run = config.groups, config.run
 
+    @override
     def protected(self, columns: Columns, first_asked: int | None = None) -> Tensor:
-        """See `Scored.protected`; text stays in any case."""
+        """Text stays in any case."""
         stays_BF = super().protected(columns, first_asked)
         return stays_BF | ((columns.kind_BF == Kind.TEXT) & columns.real_BF)
 

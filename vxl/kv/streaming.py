@@ -5,6 +5,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from vxl.errors import ConfigError
 from vxl.kv.scored.columns import Columns, columns_of
@@ -66,8 +67,8 @@ class Streaming(Scored):
         """Whether the gap is closed: nothing is farther away than the budget then."""
         return self.settings.compact and self.settings.keep is None
 
+    @override
     def score(self, held: Held) -> Tensor:
-        """See `Scored.score`."""
         return held.index_BNS.double()
 
     def after_question(self, cache: Cache, question: Question) -> None:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from torch import Tensor
+from typing_extensions import override
 
 from vxl.kv.scored.attention import attention, observed_columns
 from vxl.kv.scored.config import ScoredConfig
@@ -34,11 +35,12 @@ class TOVA(Scored):
     def __init__(self, config: TOVAConfig) -> None:
         super().__init__(config)
 
+    @override
     def score(self, held: Held) -> Tensor:
-        """See `Scored.score`."""
         return attention(held, last=1).mean(dim=(1, 2))[:, None]
 
+    @override
     def sure(self, held: Held) -> Tensor:
-        """See `Scored.sure`: the observer."""
+        """The observer."""
         column_BQ, _ = observed_columns(held.cache)
         return held.index_BNS == column_BQ[:, None, -1:]

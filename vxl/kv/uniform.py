@@ -5,6 +5,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from vxl.kv.scored.config import ScoredConfig
 from vxl.kv.scored.held import Held
@@ -39,8 +40,8 @@ class Uniform(Scored):
         super().__init__(config)
         self.unit = config.unit
 
+    @override
     def score(self, held: Held) -> Tensor:
-        """See `Scored.score`."""
         if self.unit == "group":
             return -reversed_bits(held.group_BNS.clamp(min=0)).double()
         return -reversed_bits(self.rank(held).clamp(min=0)).double()
@@ -49,8 +50,9 @@ class Uniform(Scored):
         """Of each entry among the visual tokens fed; among all tokens where text is not protected."""
         return held.ordinal_BNS if self.settings.protect == "text" else held.of(held.columns.rank_BF)
 
+    @override
     def choose(self, held: Held) -> Tensor:
-        """See `Scored.choose`; with `unit=group` groups stay whole or not at all."""
+        """With `unit=group` groups stay whole or not at all."""
         if self.unit == "token":
             return super().choose(held)
         score_BNS, among_BNS = self.score(held), held.open_BNS

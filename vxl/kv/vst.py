@@ -6,23 +6,21 @@ window, the text and the answer read those. Text and time text stay as they are.
 `vxl.prefill.summarizing`, the beacons' weights are `vxl.llm.beacon`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
-import torch
 
 from vxl.errors import ConfigError
 from vxl.kv.density import intervals
 from vxl.kv.policy import Policy, PolicyConfig
+from vxl.kv.segments import NOWHERE, Fits, Progress, Segment, merged
 from vxl.llm.beacon import PROJECTIONS, Letter
 from vxl.llm.decoder import Decoder
 from vxl.seeds import generator
 from vxl.sequence.layout import Kind
 
-ROOM = 1024
-"""Tokens of text that `draw=adapt` leaves room for."""
 PUBLISHED_SEED = 42
 Similarity = Callable[[np.ndarray], np.ndarray]
 
@@ -88,62 +86,6 @@ class VSTConfig(PolicyConfig):
             )
 
 
-@dataclass(frozen=True, eq=False)
-class Segment:
-    """Columns [start, stop) of a row that go through the model in one pass."""
-
-    start: int
-    stop: int
-    after: np.ndarray
-    """Columns behind which a beacon follows, ascending."""
-    stays: np.ndarray
-    """Of each column, whether it stays in the cache."""
-
-    @property
-    def plain(self) -> bool:
-        """Whether it is a pass like any other: no beacons, and everything stays."""
-        return not len(self.after) and bool(self.stays.all())
-
-    @property
-    def kept(self) -> int:
-        """Entries of the cache that are left of it."""
-        return len(self.after) + int(self.stays.sum())
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a row is; replaced and never changed, since forks share it."""
-
-    windows: int = 0
-    """Windows so far."""
-    item: int = -1
-    """The video or image that may go on."""
-    first: int = 0
-    """Its first group."""
-    rest: int = 0
-    """Its visual tokens since the last beacon (published_partial)."""
-
-
-class Fits(NamedTuple):
-    """Says whether a video fits the length that the language model was trained for."""
-
-    visual: int
-    """Its visual tokens."""
-    before: int
-    """Entries before it."""
-    window: int
-    """Visual tokens of its largest window."""
-    most: int
-
-    def __call__(self, ratio: int) -> bool:
-        """Whether it does with this ratio."""
-        kept = self.visual if ratio == 0 else -(-self.visual // ratio)
-        return self.before + kept + self.window + ROOM <= self.most
-
-
-NOWHERE = np.empty(0, dtype=np.int64)
-
-
 class VST(Policy):
     """Says where windows end, which ratio each has, and where its beacons stand."""
 
@@ -169,6 +111,7 @@ class VST(Policy):
         entries: int,
         most: int,
         similarity: Similarity,
+        ratios: Sequence[int] = (),
     ) -> tuple[list[Segment], int, Progress]:
         """Cuts a row's next tokens into segments.
 
@@ -182,6 +125,7 @@ class VST(Policy):
             entries: What the cache holds.
             most: Length that the language model was trained for.
             similarity: From columns to how similar each group among them is to the next one, -1 to 1.
+            ratios: To choose from in place of the settings' (in training); empty for those.
 
         Returns:
             The segments, how many columns they take, and the row's progress behind them.
@@ -197,7 +141,7 @@ class VST(Policy):
             if item != progress.item:
                 progress = replace(progress, item=item, first=int(group_T[start]), rest=0)
             goes_on = stop == len(item_T) and not ended
-            if goes_on and self.needs_whole_videos:
+            if goes_on and self.needs_whole_videos(ratios):
                 return merged(found), start, progress
             visual_S = kind_T[start:stop] == Kind.VISUAL
             columns = np.arange(start, stop)
@@ -211,7 +155,7 @@ class VST(Policy):
                 ratio = 0
                 if visual:
                     fits = Fits(int(counts.sum()), held, int(counts.max()), most)
-                    ratio = self.ratio(progress.windows, visual, seeds, fits)
+                    ratio = self.ratio(progress.windows, visual, seeds, fits, ratios)
                 shown = columns[begin:end][visual_S[begin:end]]
                 after, rest = self.places(shown, ratio, progress.rest)
                 stays = ~visual_S[begin:end] if ratio else np.ones(end - begin, dtype=bool)
@@ -219,10 +163,9 @@ class VST(Policy):
                 progress = replace(progress, windows=progress.windows + (visual > 0), rest=rest)
         return merged(found), len(item_T), progress
 
-    @property
-    def needs_whole_videos(self) -> bool:
-        """Whether a video must have come whole before its first window is known."""
-        return self.settings.density or (self.settings.draw == "adapt" and len(self.candidates()) > 1)
+    def needs_whole_videos(self, ratios: Sequence[int]) -> bool:
+        """Whether a video must have come whole before its first window is known; see `segments`."""
+        return self.settings.density or (self.settings.draw == "adapt" and len(self.candidates(ratios)) > 1)
 
     def windows(
         self,
@@ -253,12 +196,13 @@ class VST(Policy):
             return after, left
         return (np.append(after, shown[-1]) if left else after), 0
 
-    def candidates(self) -> tuple[int, ...]:
+    def candidates(self, ratios: Sequence[int]) -> tuple[int, ...]:
         """Ratios that a window may have."""
-        training = self.training_ratios if torch.is_grad_enabled() else ()
-        return training or tuple(self.settings.ratios) or (self.settings.ratio,)
+        return tuple(ratios) or tuple(self.settings.ratios) or (self.settings.ratio,)
 
-    def ratio(self, window: int, visual: int, seeds: tuple[int, int], fits: Fits) -> int:
+    def ratio(
+        self, window: int, visual: int, seeds: tuple[int, int], fits: Fits, ratios: Sequence[int] = ()
+    ) -> int:
         """The ratio of a window.
 
         Args:
@@ -266,8 +210,9 @@ class VST(Policy):
             visual: Its visual tokens.
             seeds: See `segments`.
             fits: What its video must fit into (`draw=adapt`).
+            ratios: See `segments`.
         """
-        ratios, draw = self.candidates(), self.settings.draw
+        ratios, draw = self.candidates(ratios), self.settings.draw
         if len(ratios) == 1:
             return ratios[0]
         if draw == "sequence":
@@ -281,15 +226,3 @@ class VST(Policy):
             return int([published.choice(fit) for _ in range(number + 1)][-1])
         fit = [ratio for ratio in ratios if ratio <= visual] or [min(ratios)]
         return fit[int(generator(*seeds[:1], "ratio", seeds[1], number).integers(len(fit)))]
-
-
-def merged(segments: list[Segment]) -> list[Segment]:
-    """Plain neighbours as one."""
-    found: list[Segment] = []
-    for segment in segments:
-        if found and found[-1].plain and segment.plain:
-            stays = np.ones(segment.stop - found[-1].start, dtype=bool)
-            found[-1] = Segment(found[-1].start, segment.stop, NOWHERE, stays)
-        else:
-            found.append(segment)
-    return found

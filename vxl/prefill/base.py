@@ -6,7 +6,9 @@ piece.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from torch import Tensor
 
@@ -34,6 +36,15 @@ class PrefillConfig(Option):
             )
 
 
+class Hidden(NamedTuple):
+    """What whole sequences give."""
+
+    hidden_BTD: Tensor
+    """The final hidden state of every token (of padding: anything)."""
+    numbers: dict[str, float]
+    """What was drawn on the way, for the log."""
+
+
 class Prefill(ABC):
     """Runs sequences through a language model."""
 
@@ -49,7 +60,8 @@ class Prefill(ABC):
         positions_BT: Tensor,
         layout: Layout,
         draw: int = 0,
-    ) -> Tensor:
+        ratios: Sequence[int] = (),
+    ) -> Hidden:
         """Runs whole sequences, with gradients, and keeps nothing.
 
         Args:
@@ -59,9 +71,7 @@ class Prefill(ABC):
             positions_BT: Rotary positions, starting at 0 in every document.
             layout: What each token is.
             draw: Place of the first row in the global order, for random choices.
-
-        Returns:
-            hidden_BTD, the final hidden state of every token (of padding: anything).
+            ratios: That windows of `kv=vst` draw from, in place of its own; empty for those.
         """
 
     def begin(self, policy: Policy, cache: Cache, tokens: int) -> None:

@@ -20,7 +20,7 @@ from vxl.llm.attention.step import Span, documents, runs
 from vxl.llm.attention.windows import Sight, Window, Windows
 from vxl.llm.cache import Cache
 from vxl.llm.decoder import Decoder
-from vxl.prefill.base import Prefill, PrefillConfig
+from vxl.prefill.base import Hidden, Prefill, PrefillConfig
 from vxl.sequence.layout import Kind, Layout
 from vxl.sequence.piece import Piece
 
@@ -96,7 +96,8 @@ class Chunked(Prefill):
         positions_BT: Tensor,
         layout: Layout,
         draw: int = 0,
-    ) -> Tensor:
+        ratios: Sequence[int] = (),
+    ) -> Hidden:
         """See `Prefill.forward`; all rows and documents in one pass."""
         host = layout.to("cpu")
         rows, tokens = host.shape
@@ -112,7 +113,7 @@ class Chunked(Prefill):
             )
             for parts in found
         )
-        return llm(embeds_BTD, llm.step(positions_BT, windows=Windows(windows, 0)))
+        return Hidden(llm(embeds_BTD, llm.step(positions_BT, windows=Windows(windows, 0))), {})
 
     def feed(self, llm: Decoder, policy: Policy, cache: Cache, piece: Piece) -> Tensor:
         """See `Prefill.feed`; a piece may hold several chunks or begin inside one."""

@@ -1,5 +1,6 @@
 """Every token sees every earlier token of its document."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -8,7 +9,7 @@ from typing_extensions import override
 from vxl.kv.policy import Policy
 from vxl.llm.cache import Cache
 from vxl.llm.decoder import Decoder
-from vxl.prefill.base import Prefill, PrefillConfig
+from vxl.prefill.base import Hidden, Prefill, PrefillConfig
 from vxl.sequence.layout import Layout
 from vxl.sequence.piece import Piece
 
@@ -35,8 +36,9 @@ class Full(Prefill):
         positions_BT: Tensor,
         layout: Layout,
         draw: int = 0,
-    ) -> Tensor:
-        return llm(embeds_BTD, llm.step(positions_BT, document_BT=layout.document_BT))
+        ratios: Sequence[int] = (),
+    ) -> Hidden:
+        return Hidden(llm(embeds_BTD, llm.step(positions_BT, document_BT=layout.document_BT)), {})
 
     @override
     def feed(self, llm: Decoder, policy: Policy, cache: Cache, piece: Piece) -> Tensor:

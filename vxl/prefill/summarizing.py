@@ -17,11 +17,12 @@ from torch import Tensor
 from vxl.distributed import calls_on_every_rank
 from vxl.errors import ConfigError
 from vxl.kv.policy import SEED, Policy
-from vxl.kv.vst import VST, Progress, Segment
+from vxl.kv.segments import Progress, Segment
+from vxl.kv.vst import VST
 from vxl.llm.block import sent
 from vxl.llm.cache import Cache
 from vxl.llm.decoder import Decoder
-from vxl.prefill.base import Prefill
+from vxl.prefill.base import Hidden, Prefill
 from vxl.prefill.pieces import concatenated, real_tokens, rest_of
 from vxl.prefill.rounds import Round, layout_of_round, rounds_of
 from vxl.sequence.layout import Layout
@@ -75,7 +76,8 @@ class Summarizing(Prefill):
         positions_BT: Tensor,
         layout: Layout,
         draw: int = 0,
-    ) -> Tensor:
+        ratios: Sequence[int] = (),
+    ) -> Hidden:
         """See `Prefill.forward`. Positions count what stays, so those of the batch are not used.
 
         All ranks of a sharded model make as many passes as the one that needs most.
@@ -89,10 +91,10 @@ class Summarizing(Prefill):
         cache = llm.new_cache(rows=rows, memo=False)
         piece = Piece(embeds_BTD, layout, layout.real_BT)
         draws = [draw + row for row in range(rows)]
-        rounds = rounds_of(self.plan(llm, cache, piece, [Progress()] * rows, draws, ended=True)[0])
+        rounds = rounds_of(self.plan(llm, cache, piece, [Progress()] * rows, draws, ratios, ended=True)[0])
         idle = calls_on_every_rank(len(rounds), llm) - len(rounds)
         beacons = sum(int(round_.beacon_BL.sum()) for round_ in rounds)
-        self.vst.numbers = {"vst_ratio": int(layout.visual_BT.sum()) / beacons} if beacons else {}
+        numbers = {"vst_ratio": int(layout.visual_BT.sum()) / beacons} if beacons else {}
         hidden, places, windows = [], [], 0
         for round_ in rounds:
             if round_.beacon_BL.any():
@@ -109,7 +111,7 @@ class Summarizing(Prefill):
         hidden_ND = joined_ND.new_zeros(rows * width, depth).index_copy(0, place_N, joined_ND)
         for _ in range(idle):
             hidden_ND = hidden_ND + 0.0 * self.pass_idly(llm, embeds_BTD).sum()
-        return hidden_ND.view(rows, width, depth)
+        return Hidden(hidden_ND.view(rows, width, depth), numbers)
 
     def begin(self, policy: Policy, cache: Cache, tokens: int) -> None:
         """See `Prefill.begin`; makes no room, since few tokens stay."""
@@ -131,7 +133,7 @@ class Summarizing(Prefill):
             return torch.empty(cache.rows, 0, llm.width, device=cache.next_B.device)
         whole = concatenated(pieces)
         draws = [int(cache.state.get(SEED, 0))] * cache.rows
-        plans, taken, progress = self.plan(llm, cache, whole, held.progress, draws, ended=ended)
+        plans, taken, progress = self.plan(llm, cache, whole, held.progress, draws, (), ended=ended)
         hidden = [self.run(llm, cache, whole, round_, layout=True) for round_ in rounds_of(plans)]
         cache.state[STATE] = Held(tuple(progress), rest_of(whole, taken))
         return torch.cat(hidden, dim=1) if hidden else whole.embeds_BTD[:, :0]
@@ -143,6 +145,7 @@ class Summarizing(Prefill):
         piece: Piece,
         progress: Sequence[Progress],
         draws: Sequence[int],
+        ratios: Sequence[int],
         *,
         ended: bool,
     ) -> tuple[list[list[Segment]], list[int], list[Progress]]:
@@ -161,6 +164,7 @@ class Summarizing(Prefill):
                 entries=cache.entries(),
                 most=llm.max_positions,
                 similarity=lambda columns, row=row: similarity(piece, row, columns),
+                ratios=ratios,
             )
             plans.append(segments)
             taken.append(count)

@@ -6,6 +6,7 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from typing_extensions import override
 
 from vxl.errors import ConfigError
 from vxl.kv.scored.attention import attention, observed_columns
@@ -63,8 +64,8 @@ class Shared(Scored):
         super().__init__(config)
         self.adaptive, self.least = config.adaptive, config.least
 
+    @override
     def choose(self, held: Held) -> Tensor:
-        """See `Scored.choose`."""
         if not self.adaptive:
             return super().choose(held)
         score_BNS, sure_BNS = self.score(held), self.sure(held)
@@ -83,8 +84,8 @@ class Windowed(Scored):
         super().__init__(config)
         self.window, self.kernel, self.pooling = config.window, config.kernel, config.pooling
 
+    @override
     def score(self, held: Held) -> Tensor:
-        """See `Scored.score`."""
         _, real_BQ = observed_columns(held.cache)
         count_B11 = real_BQ[:, -self.window :].sum(dim=1).clamp(min=1)[:, None, None]
         votes_BNS = attention(held, last=self.window).mean(dim=2) / count_B11
@@ -92,8 +93,9 @@ class Windowed(Scored):
             votes_BNS.masked_fill(self.own(held), 0.0), held.valid_BNS, self.kernel, self.pooling
         )
 
+    @override
     def sure(self, held: Held) -> Tensor:
-        """See `Scored.sure`: the observers."""
+        """The observers."""
         return self.own(held)
 
     def own(self, held: Held) -> Tensor:

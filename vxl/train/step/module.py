@@ -133,13 +133,14 @@ class VideoLanguageModule(LightningModule):
         optimizer = cast(LightningOptimizer, self.optimizers())
         seen.rates = set_rates(optimizer.optimizer, step, self.max_steps, self.optim)
         loss = torch.zeros((), device=self.device, dtype=torch.float64 if self.device.type == "cpu" else None)
+        drawn: dict[str, Any] = {}
         if isinstance(self.model, VideoLanguageModel):
-            self.model.policy.training_ratios = ratios_at(self.stage, step / self.max_steps)
+            drawn["ratios"] = ratios_at(self.stage, step / self.max_steps)
         for i, batch in enumerate(batches):
             torch.manual_seed(seed_of(self.seed, "step", step, i * ranks + self.global_rank))
             moved = batch.to(self.device)
             with self._summed_up(last=i + 1 == len(batches)):
-                output = self.model(moved)
+                output = self.model(moved, **drawn)
                 # Without several ranks there may be nothing to learn from: nothing is supervised.
                 if output.loss_sum.requires_grad or ranks > 1:
                     # Strategies with several ranks average gradients over them; the loss is a sum.
