@@ -114,11 +114,11 @@ def test_gradients_through_blocks_are_the_loops() -> None:
     chunked = Chunked(ChunkedConfig(groups_per_chunk=4, previous_chunks=1))
     positions = torch.arange(len(encoded)).cuda()[None]
     embeds = (0.3 * torch.randn(1, len(encoded), 512)).cuda().requires_grad_()
-    chunked.forward(llm, KEEP, embeds, positions, layout).pow(2).mean().backward()
+    chunked.forward(llm, KEEP, embeds, positions, layout).hidden_BTD.pow(2).mean().backward()
     by_blocks, embeds.grad = embeds.grad, None
     on_host = llm.cpu()
     host = embeds.detach().cpu().requires_grad_()
-    chunked.forward(on_host, KEEP, host, positions.cpu(), layout.to("cpu")).pow(2).mean().backward()
+    chunked.forward(on_host, KEEP, host, positions.cpu(), layout.to("cpu")).hidden_BTD.pow(2).mean().backward()
     assert by_blocks is not None
     assert host.grad is not None
     assert off(by_blocks.cpu(), host.grad) < 2e-2  # tf32
