@@ -118,7 +118,9 @@ def test_gradients_through_blocks_are_the_loops() -> None:
     by_blocks, embeds.grad = embeds.grad, None
     on_host = llm.cpu()
     host = embeds.detach().cpu().requires_grad_()
-    chunked.forward(on_host, KEEP, host, positions.cpu(), layout.to("cpu")).hidden_BTD.pow(2).mean().backward()
+    chunked.forward(on_host, KEEP, host, positions.cpu(), layout.to("cpu")).hidden_BTD.pow(
+        2
+    ).mean().backward()
     assert by_blocks is not None
     assert host.grad is not None
     assert off(by_blocks.cpu(), host.grad) < 2e-2  # tf32
