@@ -25,7 +25,7 @@ class VideoConfig(Option):
     """At most this many frames of a video (0: no limit)."""
     decoder: Literal["pyav", "opencv", "torchcodec"] = option("pyav", resumable=True)
     """What decodes: `pyav` is always there, the others come with extras of the same name."""
-    published_average_rate: bool = False
+    published_average_rate: bool = option(False, later=True)
     """Take frame i for second i / average rate, as the family's code does; else the frames' own time stamps
     are read. Where frames come evenly, both are the same."""
 

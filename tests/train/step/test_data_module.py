@@ -319,3 +319,23 @@ def test_a_trainer_counts_what_it_trains_on(module, tmp_path):
     trainer.fit(model, datamodule=data)
     assert model.seen == [(4, [2, 2]), (8, [2, 2]), (12, [2, 2])]
     assert data.rows == 12
+
+
+def test_a_run_that_goes_on_with_other_samples_says_so(module, folder, caplog):
+    first = module()
+    steps(first, 1)
+    same = module()
+    same.load_state_dict(first.state_dict())
+    assert "began with" not in caplog.text
+    whole = (folder / "train.json").read_text()
+    try:
+        (folder / "train.json").write_text(whole.replace("only text", "other text"))
+        other = module()
+        caplog.clear()
+        other.load_state_dict(first.state_dict())
+        assert "the samples of data (json) are not those that this run began with" in caplog.text
+        assert "goes on at row 4" in caplog.text
+    finally:
+        (folder / "train.json").write_text(whole)
+    old = {key: value for key, value in first.state_dict().items() if key != "of"}
+    module().load_state_dict(old)  # of a run from before data were known

@@ -5,7 +5,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from vxl.data.source.source import Source
+from vxl.data.source.source import IndexedSource, Source
 from vxl.errors import ConfigError
 from vxl.seeds import permutation, seed_of
 
@@ -53,6 +53,14 @@ class Mixture:
         self.names = tuple(self.sources)
         self.rates = np.array([shares[name] / total for name in self.names])
         self._make_caches()
+
+    def fingerprint(self) -> dict[str, str]:
+        """What each source holds, where it can tell (`IndexedSource.fingerprint`)."""
+        return {
+            name: source.fingerprint()
+            for name, source in self.sources.items()
+            if isinstance(source, IndexedSource)
+        }
 
     def sample(self, number: int) -> tuple[str, int]:
         """Sample `number` of the order: (source name, record of that source)."""

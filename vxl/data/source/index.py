@@ -27,7 +27,7 @@ from vxl.video.endings import IMAGE_ENDINGS, VIDEO_ENDINGS, media_kind
 
 log = logging.getLogger(__name__)
 
-FORMAT = 2
+FORMAT = 3
 TEXTS = ("conversations", "caption", "questions")
 # What an index keeps of the JSON: other keys (img2dataset writes a dozen) say nothing to training.
 KEPT = (*TEXTS, "segments", "source", "scale", "start", "end")
@@ -48,6 +48,7 @@ class Index:
         self.of, self.file = of, file
         self.cut_at: int | None = head["cut_at"]
         self.bad: list[int] = head["bad"]
+        self.content: str = head["content"]
         self.firsts = np.cumsum([0, *head["samples"]], dtype=np.int64)
         self.offsets = np.cumsum([start, *head["lines"]], dtype=np.int64)
 
@@ -168,6 +169,7 @@ def read_index(url: str, file: str, stamp: tuple[int, str]) -> Index | None:
 def encode(entries: Iterable[dict[str, Any]], url: str, stamp: tuple[int, str], cut_at: int | None) -> bytes:
     """The bytes of an index."""
     lines, samples, bad = [], [], []
+    content = blake2b(digest_size=8)
     for member, entry in enumerate(entries):
         reason, count = entry["bad"], 1
         if not reason:
@@ -181,6 +183,8 @@ def encode(entries: Iterable[dict[str, Any]], url: str, stamp: tuple[int, str], 
         text = {name: value for name, value in entry["text"].items() if name in KEPT}
         written = {**entry, "bad": reason, "text": {} if reason else text}
         line = json.dumps(without_half_letters(written), ensure_ascii=False)
+        shown = [(visual["kind"], visual["name"], visual["frames"]) for visual in entry["visuals"]]
+        content.update(json.dumps([entry["key"], text, shown]).encode())
         lines.append(line.encode() + b"\n")
     head = {
         "format": FORMAT,
@@ -188,6 +192,7 @@ def encode(entries: Iterable[dict[str, Any]], url: str, stamp: tuple[int, str], 
         "bytes": stamp[0],
         "changed": stamp[1],
         "cut_at": cut_at,
+        "content": content.hexdigest(),
         "bad": bad,
         "samples": samples,
         "lines": [len(line) for line in lines],

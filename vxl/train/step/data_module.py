@@ -1,5 +1,6 @@
 """Loaders for Lightning: one item of the training loader is one optimizer step, as its micro-batches."""
 
+import logging
 import os
 from collections.abc import Iterator
 from functools import cached_property, partial
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
     from vxl.data.order.pipe import PipeStream
+
+log = logging.getLogger(__name__)
 
 # Micro-batches that each worker makes in advance.
 PREFETCH = 2
@@ -188,13 +191,28 @@ class DataModule(L.LightningDataModule):
     @override
     def state_dict(self) -> dict[str, Any]:
         # Where the stream is; nothing about ranks, workers or micro-batches, which may change.
-        return {"rows": self.rows, "anchor": list(self._anchor), "bad": self._bad.state_dict()}
+        place = {"rows": self.rows, "anchor": list(self._anchor), "bad": self._bad.state_dict()}
+        return {**place, "of": self._holds}
 
     @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         window, first_row = state_dict["anchor"]
         self.rows, self._anchor = state_dict["rows"], (window, first_row)
         self._bad.load_state_dict(state_dict["bad"])
+        before = state_dict.get("of")
+        other = sorted(name for name in self._holds if before and before.get(name) != self._holds[name])
+        if other:
+            log.warning(
+                "the samples of %s are not those that this run began with: it goes on at row %d of others. "
+                "For a run of its own type  name=NAME",
+                ", ".join(f"data ({name})" for name in other),
+                self.rows,
+            )
+
+    @cached_property
+    def _holds(self) -> dict[str, str]:
+        """What the sources hold; nothing is known of pipes."""
+        return {} if self.data.pipes() else self.data.training(self.config.seed).fingerprint()
 
     def _loader(self, dataset: IterableDataset, name: str) -> DataLoader:
         workers = self.config.data.workers
