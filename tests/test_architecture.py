@@ -61,6 +61,13 @@ def test_the_floors_and_the_tree_are_those_of_the_code() -> None:
     assert all(f"\n{content}\n" in PAGE.read_text() for content in made().values())
 
 
+def test_the_picture_is_the_same_everywhere() -> None:
+    texts = [PAGE.read_text(), (ROOT / "README.md").read_text(), (ROOT / "vxl" / "__init__.py").read_text()]
+    pictures = [re.search(r"^    video file .*?(?=\n\n)", text, re.S | re.M) for text in texts]
+    assert len({found and found[0] for found in pictures}) == 1
+    assert pictures[0] is not None
+
+
 def test_every_room_and_file_says_what_it_is() -> None:
     assert [line for line in lines(ROOT / "vxl") if len(line.split(maxsplit=1)) < 2 or "..." in line] == []
 

@@ -18,7 +18,7 @@ class DataConfig(Option):
     """How samples become batches, whatever they are read from."""
 
     batch: int = option(8, resumable=True)
-    """Rows of a micro-batch; the global batch is data.batch x trainer.accumulate x ranks."""
+    """Batch size: rows of a micro-batch; the global batch is data.batch x trainer.accumulate x ranks."""
     max_tokens: int = 2048
     """Longest row, in tokens that the model sees (visual and text). A longer sample is a bad one."""
     packing: bool = False

@@ -68,7 +68,7 @@ def ask_all(
         context: From `watch`; it is not changed.
         questions: Tokens of each question, up to the assistant's header (`Prompt.tail`).
         max_new_tokens: Longest answer.
-        stop: Tokens that end an answer (`Prompt.end`).
+        stop: End tokens (EOS), which end an answer: `Prompt.end`.
         stop_text: Strings that end an answer, wherever tokens begin and end; its text ends before them.
         sampling: How tokens are chosen; None = the most likely.
         tokenizer: Decodes the answers' text; None = only tokens.

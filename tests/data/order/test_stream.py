@@ -7,6 +7,7 @@ from vxl.data.order.mixture import Mixture
 from vxl.data.order.rows import Order
 from vxl.data.order.stream import MicroBatch, Stream, schedule
 from vxl.data.sample import BadSample, Loaded, Sample, Turn
+from vxl.data.source.ranges import GoneError
 from vxl.errors import DataError
 from vxl.seeds import seed_of
 
@@ -128,6 +129,20 @@ def test_bad_samples_keep_their_places():
         BadSample("s.tar", "5", "cut off", "sample"),
         BadSample("s.tar", "6", "no frames", "media"),
     ]
+
+
+def test_a_shard_that_is_gone_is_said_to_be_so_whoever_meets_it():
+    class Gone(Texts):
+        def load(self, number):
+            raise GoneError("s.tar is not there any more")
+
+    def opening(loaded, seed):
+        raise GoneError("s.tar is not there any more")
+
+    met = [stream(Gone(), packed=False, stop_row=2), stream(packed=False, stop_row=2)]
+    met[1].prepare = opening
+    for one in met:
+        assert {example.kind for row in rows(one).values() for example in row} == {"gone"}
 
 
 def test_seeds_are_of_the_run_and_the_samples_number():
