@@ -60,7 +60,9 @@ def run_import(parsed: argparse.Namespace) -> None:
     if not 1 <= len(words.rest) <= 2:
         raise ConfigError(f"vxl import takes PATH and OUT, got {len(words.rest)} words.\n{IMPORT}")
     source = Path(words.rest[0]).expanduser()
-    out = Path(words.rest[1]).expanduser() if len(words.rest) > 1 else Path(f"{source.resolve().stem}-vxl")
+    full = source.resolve()
+    name = full.name if full.is_dir() else full.stem  # Video-XL-2.5 has no ending
+    out = Path(words.rest[1]).expanduser() if len(words.rest) > 1 else Path(f"{name}-vxl")
     overrides = [f"{key}={value}" for key, value in words.settings.items()]
     print(import_weights(source, out, part, overrides))
 

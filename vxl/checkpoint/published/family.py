@@ -211,6 +211,12 @@ VIDEO_XL = Family(
 )
 FAMILIES = {family.name: family for family in (VIDEO_XL, VIDEO_XL_PRO_MARCH, VIDEO_XL_PRO, VIDEO_XL_2)}
 
+WRAPPED = (
+    *("module.module.", "module.", "_orig_mod.", "_fsdp_wrapped_module."),
+    *("base_model.model.", "model.language_model."),
+)
+"""Prefixes that wrappers put in front of all names: DataParallel, torch.compile, peft, FSDP."""
+
 
 def detect(names: Collection[str], where: str) -> Family:
     """The family of a checkpoint, by the tensors that are there.
@@ -236,6 +242,17 @@ def detect(names: Collection[str], where: str) -> Family:
 def _unknown(names: Collection[str], where: str) -> str:
     heads = sorted({".".join(name.split(".")[:2]) for name in names})
     listed = ", ".join(heads[:8]) + (", …" if len(heads) > 8 else "")
+    prefix = next((p for p in WRAPPED if names and all(name.startswith(p) for name in names)), None)
+    if prefix is not None:
+        renamed = f"{{name.removeprefix({prefix!r}): t for name, t in load_file(FILE).items()}}"
+        merge = (
+            "\n  an adapter of peft:  merge it first, model.merge_and_unload()" if "base" in prefix else ""
+        )
+        return (
+            f"{where}: the names of all {len(names)} tensors begin with {prefix!r}, a wrapper's.\n"
+            "  take it off:  from safetensors.torch import load_file, save_file\n"
+            f"    save_file({renamed}, FILE){merge}"
+        )
     known = "\n".join(f"    {family.title}: {family.repository}" for family in FAMILIES.values())
     return (
         f"{where} holds {len(names)} tensors of no model that vxl knows.\n"

@@ -67,6 +67,13 @@ class Sizes:
     def of(self, name: str, dims: int | None = None) -> tuple[int, ...]:
         """The shape of a tensor that has to be there."""
         tensor: Stored | None = self.tensors.get(name)
+        if tensor is None and name.startswith(TOWER) and not any(n.startswith(TOWER) for n in self.tensors):
+            comes_from = self.config.get("mm_vision_tower") or "the model that it was trained from"
+            raise CheckpointError(
+                f"{self.path} holds no vision tower: training that freezes the tower leaves it out.\n"
+                f"  it comes from {comes_from}\n"
+                f"  put its tensors into a file of this folder, named {TOWER}*, and list them in the index"
+            )
         if tensor is None:
             raise CheckpointError(
                 f"{self.path} lacks {name}, which says how large the model is.\n"
