@@ -1,0 +1,41 @@
+"""One budget for every policy: a fraction, a number of entries, or mebibytes."""
+
+import pytest
+import torch
+
+from vxl.errors import ConfigError
+from vxl.kv.budget import BudgetConfig, budget, share
+
+
+def config(**settings) -> BudgetConfig:
+    return BudgetConfig(_target_="", **settings)
+
+
+def test_a_fraction_is_rounded_half_up() -> None:
+    watched_B = torch.tensor([0, 1, 2, 3, 5, 7, 1000])
+    assert budget(config(keep=0.5), watched_B).tolist() == [0, 1, 1, 2, 3, 4, 500]
+    assert budget(config(keep=0.25), watched_B).tolist() == [0, 0, 1, 1, 1, 2, 250]
+    assert budget(config(keep=1.0), watched_B).tolist() == watched_B.tolist()
+    assert share(torch.tensor([9]), 0.3).tolist() == [3]  # 2.7
+    assert share(torch.tensor([10_000_001]), 0.1).tolist() == [1_000_000]  # exact where float32 is not
+
+
+def test_a_number_of_entries_is_that_number() -> None:
+    watched_B = torch.tensor([3, 4096, 10_000])
+    assert budget(config(keep=None, tokens=4096), watched_B).tolist() == [4096] * 3
+
+
+def test_mebibytes_are_whole_entries_of_so_many_bytes() -> None:
+    watched_B = torch.tensor([3, 10_000])
+    assert budget(config(keep=None, mib=1.5), watched_B, 1000).tolist() == [1572, 1572]  # 1,572,864 bytes
+    assert budget(config(keep=None, mib=1.0), watched_B, 2**20 + 1).tolist() == [0, 0]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"keep": 0.0}, {"keep": 1.01}, {"tokens": 5}, {"keep": None}, {"keep": None, "tokens": 0},
+     {"keep": None, "mib": 0.0}, {"keep": None, "tokens": 5, "mib": 1.0}],
+)  # fmt: skip
+def test_what_is_no_budget_is_refused(settings: dict) -> None:
+    with pytest.raises(ConfigError):
+        config(**settings)
