@@ -157,7 +157,7 @@ class VideoLanguageModel(nn.Module):
         if kept_BT is not None:
             rows = gather(rows, kept_BT)
         if self.selector.drops:
-            rows = shorten(self.selector, rows, draw=batch.first_row)
+            rows = shorten(self.selector, rows, batch.first_row)
         if kept_BT is not None or self.selector.drops:
             kept = int(rows.layout.visual_BT.sum())
             numbers["ratio"] *= int(batch.layout.visual_BT.sum()) / max(1, kept)

@@ -1,6 +1,8 @@
 import pytest
 
+from tests.small import frames, head, model, video
 from vxl.errors import DataError
+from vxl.generate import ask, watch
 from vxl.generate.length import refuse_longer
 
 
@@ -17,3 +19,15 @@ def test_the_frames_that_would_fit_are_named() -> None:
     with pytest.raises(DataError) as caught:
         refuse_longer(20_000, 1000, 10)
     assert "frames fit" not in str(caught.value)
+
+
+def test_a_question_may_fill_a_context_to_the_last_position() -> None:
+    m = model()
+    tokens = len(head(video(2)))
+    watch(m, head(video(2)), [frames(8)], most=tokens)
+    with pytest.raises(DataError, match=rf"{tokens} tokens to read"):
+        watch(m, head(video(2)), [frames(8)], most=tokens - 1)
+    context = watch(m, head(video(2)), [frames(8)], most=tokens + 3)
+    ask(context, [5, 6, 7], max_new_tokens=1)
+    with pytest.raises(DataError, match=rf"{tokens + 4} tokens to read"):
+        ask(context, [5, 6, 7, 8], max_new_tokens=1)

@@ -36,3 +36,11 @@ def test_every_group_is_in_one_interval(seed: int, longest: int) -> None:
     lengths = intervals(similarity, 0.5, longest)
     assert sum(lengths) == 61
     assert 1 <= min(lengths) <= max(lengths) <= longest
+
+
+def test_deviations_are_counted_not_variances() -> None:
+    """Of the depths 0.4, 0.2 and 0 the first one lies between the mean and a deviation or a variance more."""
+    similarity = np.array([0.9, 0.5, 0.9, 0.9, 0.9, 0.7, 0.9, 0.9])
+    found = depth(similarity)
+    assert found.mean() + found.var() < 0.2 < found.mean() + found.std() < 0.4
+    assert intervals(similarity, 1.0, 20) == [2, 7]

@@ -7,6 +7,8 @@ from torch import nn
 from tests import small
 from tests.llm.tiny import without_updates
 from vxl.errors import ConfigError
+from vxl.kv.vst import VSTConfig
+from vxl.llm.beacon import is_of_beacon
 from vxl.llm.decoder import Decoder, DecoderConfig
 from vxl.llm.lora import LAYERS, LoRAConfig, LoRALinear, is_update, updated
 from vxl.train.step.stage import StageConfig, freeze, part_of
@@ -56,6 +58,23 @@ def test_only_updates_and_the_projector_learn():
     assert all(is_update(name) for name in learning if part_of(name) == "llm")
     freeze(model, StageConfig(train=["projector"]))
     assert not any(p.requires_grad for name, p in model.named_parameters() if part_of(name) == "llm")
+
+
+@pytest.mark.parametrize("rank", [0, 2])
+def test_beacons_learn_with_the_language_model_and_are_frozen_with_it(rank):
+    model = small.model(llm=DecoderConfig(**SIZES, lora=LoRAConfig(rank=rank)), kv=VSTConfig())
+
+    def learning() -> set[str]:
+        return {name for name, p in model.named_parameters() if part_of(name) == "llm" and p.requires_grad}
+
+    language = {name for name, _ in model.named_parameters() if part_of(name) == "llm"}
+    beacons = {name for name in language if is_of_beacon(name)}
+    assert "llm.beacon" in beacons
+    assert len(beacons) > 1
+    freeze(model, StageConfig(train=["projector"]))
+    assert learning() == set()
+    freeze(model, StageConfig(train=["projector", "llm"]))
+    assert learning() == (beacons | {name for name in language if is_update(name)} if rank else language)
 
 
 @pytest.mark.parametrize("bias", [False, True])

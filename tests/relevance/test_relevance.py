@@ -1,6 +1,7 @@
 """What each kind of relevance scores chunks by."""
 
 import json
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -192,3 +193,10 @@ def test_a_list_is_found_by_what_was_watched(tmp_path: Path) -> None:
     assert ask(context, [5, 6], texts=["Who?"], max_new_tokens=3).tokens
     with pytest.raises(DataError, match="selects nothing for this question"):
         ask(context, [5, 6], texts=["Where?"], max_new_tokens=3)
+
+
+@pytest.mark.parametrize(
+    ("layers", "counted"), [(1, [0]), (2, [0]), (3, [1]), (6, [2, 3]), (28, range(9, 18))]
+)
+def test_the_middle_third_of_the_layers_counts(layers: int, counted: Sequence[int]) -> None:
+    assert Attention(AttentionConfig()).chosen(layers) == list(counted)

@@ -1,5 +1,6 @@
 """The query-aware selector: scores, budgets, documents of all kinds."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,8 +14,8 @@ from vxl.errors import ConfigError
 from vxl.generate import ask, ask_all, watch
 from vxl.selector.attention import TimeToToken
 from vxl.selector.query import Query, QueryConfig
-from vxl.selector.rows import shorten
-from vxl.sequence.layout import Kind
+from vxl.selector.rows import draw_of_sample, query_of, shorten
+from vxl.sequence.layout import Kind, Layout
 from vxl.sequence.rows import Rows
 
 WIDTH = 8
@@ -221,3 +222,41 @@ def test_each_question_reads_what_it_keeps(m: Any) -> None:
     assert [list(ask(context, q, max_new_tokens=12).tokens) for q in questions] == expected
     assert context.cache_bytes == len(head(video(5))) * 48 * 8  # no keys and values yet
     assert context.prefill_ms == 0.0
+
+
+def test_a_document_asks_its_own_question_and_no_other() -> None:
+    """A packed row of two documents, padded: text, visual, text, with the question at the end."""
+    layout = Layout.text(1, 9)
+    layout = replace(
+        layout,
+        kind_BT=torch.tensor([[0, VISUAL, 0, 0, VISUAL, 0, 0, 0, 0]], dtype=torch.uint8),
+        document_BT=torch.tensor([[0, 0, 0, 1, 1, 1, 1, -1, -1]], dtype=torch.int32),
+        question_BT=torch.tensor([[0, 0, 1, 0, 0, 0, 1, 0, 0]], dtype=torch.bool),
+    )
+    asked, whole = query(), query(published_query=True)
+    found = {
+        (name, document): query_of(selector, layout, 0, layout.document_BT[0] == document).nonzero()[:, 0]
+        for name, selector in (("asked", asked), ("whole", whole))
+        for document in (0, 1)
+    }
+    assert {key: columns.tolist() for key, columns in found.items()} == {
+        ("asked", 0): [2],
+        ("asked", 1): [6],
+        ("whole", 0): [0, 2],
+        ("whole", 1): [3, 5, 6],
+    }
+
+
+@torch.no_grad()
+def test_the_published_random_fraction_is_drawn_by_sample_whatever_the_micro_batch() -> None:
+    """Five samples, the last two packed into one row, as one batch and row by row."""
+    m = model(selector=QueryConfig(keep=None, published_random_keep=True)).double()
+    many = [[example(video(12))] for _ in range(3)] + [[example(video(12)), example(video(12))]]
+    together = m(collate(many, pad=0, first_row=7))
+    alone = [m(collate([row], pad=0, first_row=7 + number)) for number, row in enumerate(many)]
+    torch.testing.assert_close(together.loss_sum, sum(out.loss_sum for out in alone), rtol=1e-9, atol=1e-9)
+    kept = [out.numbers["ratio"] for out in alone]
+    assert len(set(kept)) > 1  # samples draw for themselves
+    draws = [draw_of_sample(row, document) for row in (7, 8) for document in (0, 1, 2)]
+    assert len(set(draws)) == 6
+    assert draws[0] == 7

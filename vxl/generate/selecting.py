@@ -8,6 +8,7 @@ from torch import Tensor
 
 from vxl.kv.policy import SEED
 from vxl.llm.cache import Cache
+from vxl.llm.chunks import SHOWN, items_of_groups
 from vxl.model import VideoLanguageModel
 from vxl.selector.rows import choose, query_of
 from vxl.sequence.layout import Layout
@@ -35,6 +36,7 @@ def prefill(
     """Selects for each question and runs what stays through the language model; a cache row a question."""
     cache = model.llm.new_cache(rows=len(questions))
     cache.state[SEED] = draw
+    cache.state[SHOWN] = items_of_groups(waiting.layout.group_BT, waiting.layout.item_BT)
     chosen = [_chosen(model, waiting, question, draw) for question in questions]
     for start, stop in waiting.cuts:
         parts = [(embeds_TD[start:stop], kept_T[start:stop]) for embeds_TD, kept_T in chosen]

@@ -11,6 +11,10 @@ from torch import Tensor
 from vxl.llm.cache import Cache
 from vxl.sequence.layout import Kind
 
+SHOWN = "llm.chunks.shown"
+"""Where a cache notes the video or image of every group that was watched, int64 [G], if a selector may have
+dropped whole groups: chunks are those of the video, whatever a question keeps of it."""
+
 
 @dataclass(frozen=True, eq=False)
 class Chunks:
@@ -49,11 +53,9 @@ def chunks_of(cache: Cache, groups: int) -> Chunks:
     index_BS, valid_BS = cache.index()[:, 0], cache.valid()[:, 0]
     kind_BS = columns("kind_BT").gather(1, index_BS)
     group_BT, item_BT = columns("group_BT").long(), columns("item_BT").long()
-    count = int(group_BT.max()) + 1 if group_BT.numel() else 0
-    # Rows show the same visuals, though a selector may have dropped different groups of them.
-    item_G = torch.full((count + 1,), -1, device=device)
-    item_G = item_G.scatter_reduce(0, (group_BT % (count + 1)).flatten(), item_BT.flatten(), "amax")
-    item_G = item_G[:count].cummax(dim=0).values
+    item_G = cache.state.get(SHOWN)
+    item_G = items_of_groups(group_BT, item_BT) if item_G is None else item_G.to(device)
+    count = len(item_G)
     first_G = item_G != torch.cat((item_G.new_full((1,), -2), item_G[:-1]))
     number_G = torch.arange(count, device=device)
     start_G = torch.where(first_G, number_G, 0).cummax(dim=0).values
@@ -67,6 +69,21 @@ def chunks_of(cache: Cache, groups: int) -> Chunks:
     chunk_BS = torch.where(group_BS < 0, -1, of_group_G[group_BS.clamp(min=0)] if count else -1)
     visual_BS = (kind_BS == Kind.VISUAL) & valid_BS
     return Chunks(chunk_BS, visual_BS, group_BS, valid_BS, of_group_G, ends_C, groups)
+
+
+def items_of_groups(group_BT: Tensor, item_BT: Tensor) -> Tensor:
+    """The video or image of every group, int64 [G]; rows show the same ones.
+
+    Args:
+        group_BT: Group of each position, counted through all visuals; -1 at text.
+        item_BT: Its video or image.
+    """
+    count = int(group_BT.max()) + 1 if group_BT.numel() else 0
+    item_G = torch.full((count + 1,), -1, device=group_BT.device)
+    item_G = item_G.scatter_reduce(
+        0, (group_BT.long() % (count + 1)).flatten(), item_BT.long().flatten(), "amax"
+    )
+    return item_G[:count].cummax(dim=0).values
 
 
 def runs_of(chunks: "Chunks", pool: int) -> tuple[Tensor, Tensor]:

@@ -21,6 +21,7 @@ from vxl.llm.attention.windows import Sight, Window, Windows
 from vxl.llm.cache import Cache
 from vxl.llm.decoder import Decoder
 from vxl.prefill.base import Hidden, Prefill, PrefillConfig
+from vxl.prefill.pieces import real_tokens, tokens_where
 from vxl.sequence.layout import Kind, Layout
 from vxl.sequence.piece import Piece
 
@@ -117,35 +118,66 @@ class Chunked(Prefill):
 
     def feed(self, llm: Decoder, policy: Policy, cache: Cache, piece: Piece) -> Tensor:
         """See `Prefill.feed`; a piece may hold several chunks or begin inside one."""
-        hidden = []
-        for start, stop in self.passes(policy, cache, piece):
-            part = policy.before_chunk(cache, piece.part(start, stop))
-            looks = [
-                self.look(progress, part.on_host, row, cache.fed)
-                for row, progress in enumerate(self.progress(cache, part))
-            ]
-            hidden_BTD = llm.extend(
-                part.embeds_BTD,
-                cache,
-                valid_BT=part.valid_BT,
-                layout=part.layout,
-                windows=Windows(tuple(window for window, _ in looks), cache.fed),
-                observe=policy.observe_chunks,
-            )
-            hidden.append(hidden_BTD)
-            cache.state[STATE] = tuple(progress for _, progress in looks)
-            policy.after_chunk(cache, part)
+        if policy.acts_in_prefill and len(self.progress(cache, piece)) > 1:
+            return self.feed_row_by_row(llm, policy, cache, piece)
+        parts = [piece.part(start, stop) for start, stop in self.passes(policy, cache, piece)]
+        hidden = [self.run(llm, policy, cache, part) for part in parts]
         return hidden[0] if len(hidden) == 1 else torch.cat(hidden, dim=1)
+
+    def run(self, llm: Decoder, policy: Policy, cache: Cache, part: Piece) -> Tensor:
+        """One pass; hidden_BTD of its tokens."""
+        part = policy.before_chunk(cache, part)
+        looks = [
+            self.look(progress, part.on_host, row, cache.fed)
+            for row, progress in enumerate(self.progress(cache, part))
+        ]
+        hidden_BTD = llm.extend(
+            part.embeds_BTD,
+            cache,
+            valid_BT=part.valid_BT,
+            layout=part.layout,
+            windows=Windows(tuple(window for window, _ in looks), cache.fed),
+            observe=policy.observe_chunks,
+        )
+        cache.state[STATE] = tuple(progress for _, progress in looks)
+        policy.after_chunk(cache, part)
+        return hidden_BTD
+
+    def feed_row_by_row(self, llm: Decoder, policy: Policy, cache: Cache, piece: Piece) -> Tensor:
+        """Runs rows whose chunks end at different columns: each pass holds the next text or chunk of every
+        row, so that the policy acts after whole chunks of each row, as it does where the row is alone."""
+        real_BT = real_tokens(piece).cpu()
+        lengths = real_BT.sum(dim=1).tolist()
+        bounds = []
+        for row, progress in enumerate(self.progress(cache, piece)):
+            cuts = [cut for cut in self.cuts(progress, piece, row) if cut < lengths[row]]
+            bounds.append([*cuts, lengths[row]])
+        hidden_BTD = torch.empty(0)
+        for number in range(max(map(len, bounds)) - 1):
+            inside_BT = torch.zeros_like(real_BT)
+            for row, cuts in enumerate(bounds):
+                if number + 1 < len(cuts):
+                    inside_BT[row, cuts[number] : cuts[number + 1]] = True
+            part = tokens_where(piece, inside_BT)
+            hidden_BLD = self.run(llm, policy, cache, part)
+            if not number:
+                hidden_BTD = hidden_BLD.new_zeros(*real_BT.shape, hidden_BLD.shape[2])
+            hidden_BTD[inside_BT.to(hidden_BTD.device)] = hidden_BLD[real_tokens(part)]
+        return hidden_BTD
 
     def passes(self, policy: Policy, cache: Cache, piece: Piece) -> Iterator[tuple[int, int]]:
         """Cuts a piece into passes of whole texts and chunks (of any row): (start, stop)."""
         tokens = piece.embeds_BTD.shape[1]
-        cuts = {0}
+        cuts: set[int] = set()
         for row, progress in enumerate(self.progress(cache, piece)):
-            chunk_T = self.chunks(progress, piece.on_host, row)[0]
-            cuts |= set((np.flatnonzero(np.diff(chunk_T)) + 1).tolist())
+            cuts |= set(self.cuts(progress, piece, row))
         starts = sorted(cuts)[:: 1 if policy.acts_in_prefill else self.chunks_per_pass]
         yield from zip(starts, [*starts[1:], tokens], strict=True)
+
+    def cuts(self, progress: Progress, piece: Piece, row: int) -> list[int]:
+        """Columns at which a row's texts and chunks begin, ascending from 0."""
+        chunk_T = self.chunks(progress, piece.on_host, row)[0]
+        return [0, *(np.flatnonzero(np.diff(chunk_T)) + 1).tolist()]
 
     def progress(self, cache: Cache, piece: Piece) -> Sequence[Progress]:
         """Of every row, or one for all of them while they are fed alike."""

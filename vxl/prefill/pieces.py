@@ -27,7 +27,7 @@ def rest_of(piece: Piece, taken: Sequence[int]) -> Piece | None:
         return None
     first = min(taken)
     return (
-        piece.part(first, piece.layout.shape[1]) if left_BT[:, first:].all() else without_rest(piece, left_BT)
+        piece.part(first, piece.layout.shape[1]) if left_BT[:, first:].all() else tokens_where(piece, left_BT)
     )
 
 
@@ -42,7 +42,7 @@ def concatenated(pieces: Sequence[Piece]) -> Piece:
         host=concatenated_layout(hosts) if len(hosts) == len(pieces) else None,
     )
     real_BT = torch.cat([real_tokens(piece) for piece in pieces], dim=1)
-    return whole if bool(real_BT.all()) else without_rest(whole, real_BT)
+    return whole if bool(real_BT.all()) else tokens_where(whole, real_BT)
 
 
 def concatenated_layout(layouts: Sequence[Layout]) -> Layout:
@@ -50,7 +50,7 @@ def concatenated_layout(layouts: Sequence[Layout]) -> Layout:
     return Layout(**{f.name: torch.cat([getattr(x, f.name) for x in layouts], dim=1) for f in fields(Layout)})
 
 
-def without_rest(piece: Piece, kept_BT: Tensor) -> Piece:
+def tokens_where(piece: Piece, kept_BT: Tensor) -> Piece:
     """What is kept of each row, padded on the right."""
     nothing_BT = torch.zeros_like(piece.layout.document_BT, dtype=torch.int64)
     kept_BT = kept_BT.to(nothing_BT.device)

@@ -152,8 +152,14 @@ class Summarizing(Prefill):
         """For each row its segments, how many tokens they take, and where it is then."""
         layout, lengths = piece.on_host, real_tokens(piece).sum(dim=1).tolist()
         kind, item, group = (x.numpy() for x in (layout.kind_BT, layout.item_BT, layout.group_BT))
+        held_B = entries_of(cache)
         plans, taken, after = [], [], []
         for row, length in enumerate(lengths):
+            if not length:  # a question keeps nothing of this piece: its row stays where it is
+                plans.append([])
+                taken.append(0)
+                after.append(progress[row])
+                continue
             segments, count, now = self.vst.segments(
                 kind[row, :length],
                 item[row, :length],
@@ -161,7 +167,7 @@ class Summarizing(Prefill):
                 progress[row],
                 ended=ended,
                 seeds=(self.seed, draws[row]),
-                entries=cache.entries(),
+                entries=held_B[row],
                 most=llm.max_positions,
                 similarity=lambda columns, row=row: similarity(piece, row, columns),
                 ratios=ratios,
@@ -205,6 +211,13 @@ class Summarizing(Prefill):
         nowhere = torch.empty(0, dtype=torch.int64, device=embeds_BTD.device)
         first_11 = torch.zeros(1, 1, dtype=torch.int64, device=embeds_BTD.device)
         return llm(embeds_BTD[:1, :1] + llm.beacon, llm.step(first_11, beacons=nowhere))
+
+
+def entries_of(cache: Cache) -> list[int]:
+    """Entries that each row holds, without those that only other rows have."""
+    if cache.rows == 1 or not cache.entries():
+        return [cache.entries()] * cache.rows
+    return cache.valid()[:, 0].sum(dim=-1).tolist()
 
 
 def similarity(piece: Piece, row: int, columns: np.ndarray) -> np.ndarray:

@@ -48,5 +48,6 @@ class Selector(nn.Module):
             kind_S: Kind.TIME or Kind.VISUAL, see vxl.sequence.layout.
             group_S: The group of each, ascending.
             query_QD: Embeddings of the query's tokens, at least one.
-            draw: Number of the forward pass, for random choices.
+            draw: A number for random choices: in training each sample's own, in answering the seed of the
+                request.
         """

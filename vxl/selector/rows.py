@@ -4,26 +4,43 @@ from dataclasses import replace
 
 from torch import Tensor
 
+from vxl.seeds import seed_of
 from vxl.selector.base import Selector
 from vxl.sequence.layout import Kind, Layout
 from vxl.sequence.rows import Rows, gather
 
 
-def shorten(selector: Selector, rows: Rows, draw: int = 0) -> Rows:
+def shorten(selector: Selector, rows: Rows, first_row: int = 0) -> Rows:
     """The same rows without the visual tokens that their questions drop; positions count what stays.
 
     Text keeps its order and its labels, so the supervised tokens are the same ones.
+
+    Args:
+        selector: Selects in each document by itself.
+        rows: Of a micro-batch.
+        first_row: Place of the first row in the global order, for random choices.
     """
     embeds_BTD, kept_BT = rows.embeds_BTD.clone(), rows.layout.real_BT.clone()
     for b, document_T in enumerate(rows.layout.document_BT):
         for document in range(int(document_T.max()) + 1):
             inside_T = document_T == document
             query_QD = rows.embeds_BTD[b, query_of(selector, rows.layout, b, inside_T)]
+            draw = draw_of_sample(first_row + b, document)
             found = choose(selector, rows.embeds_BTD[b], rows.layout, b, inside_T, query_QD, draw)
             if found is not None:
                 shown_S, shown_SD, kept_S = found
                 embeds_BTD[b, shown_S], kept_BT[b, shown_S] = shown_SD, kept_S
     return gather(replace(rows, embeds_BTD=embeds_BTD), kept_BT)
+
+
+def draw_of_sample(row: int, document: int) -> int:
+    """The number that a sample's random choices depend on, whatever micro-batch it is in.
+
+    Args:
+        row: Place of its row in the global order.
+        document: Which of the row's packed samples it is.
+    """
+    return row if document == 0 else seed_of("document", row, document)
 
 
 def query_of(selector: Selector, layout: Layout, row: int, inside_T: Tensor) -> Tensor:
