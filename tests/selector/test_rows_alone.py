@@ -13,7 +13,7 @@ from vxl.generate import Context, watch
 from vxl.generate.asking import feed_questions
 from vxl.generate.selecting import prefill
 from vxl.kv.policy import PolicyConfig
-from vxl.kv.vst import ROOM
+from vxl.kv.segments import ROOM
 from vxl.llm.decoder import DecoderConfig
 from vxl.model import VideoLanguageModel
 from vxl.prefill.full import FullConfig
