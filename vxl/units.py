@@ -1,4 +1,6 @@
-"""Numbers for people: sizes, shares and ages."""
+"""Numbers and texts for people: sizes, shares, ages, and words that a terminal may show."""
+
+import unicodedata
 
 
 def human_size(size: float) -> str:
@@ -21,3 +23,22 @@ def human_age(seconds: float) -> str:
         if seconds < limit:
             return f"{seconds / length:.0f} {unit}"
     return f"{seconds / 86400:.0f} d"
+
+
+def printable(text: str) -> str:
+    r"""A text without what a terminal would obey: escape sequences, control and bidirectional characters.
+
+    Answers of a model, names in files and messages of others are shown so.
+
+    Example:
+        >>> printable("a" + chr(27) + "[2J b")
+        'a\\x1b[2J b'
+    """
+    if text.isprintable():
+        return text
+    obeyed = ("Cc", "Cf", "Cs")
+    shown = []
+    for letter in text:
+        is_plain = letter in "\n\t\u200d" or unicodedata.category(letter) not in obeyed
+        shown.append(letter if is_plain else letter.encode("unicode_escape").decode())
+    return "".join(shown)

@@ -51,7 +51,11 @@ class Keep(Full):
     def __init__(self, config: KeepConfig):
         super().__init__(config)
 '''
-LOAD = "import vxl; m = vxl.load('runs/own', device='cpu').model; print(type(m.compressor).__name__)"
+LOAD = (
+    "import vxl; "
+    "m = vxl.load('runs/own', device='cpu', overrides=['plugins=[mylab]']).model; "
+    "print(type(m.compressor).__name__)"
+)
 
 
 @pytest.mark.slow

@@ -10,6 +10,8 @@ from tests.checkpoint.published.folders import TOWER, config_json, files, publis
 from vxl.checkpoint.convert import export_weights, import_weights
 from vxl.checkpoint.layouts import is_published
 from vxl.checkpoint.open_weights import open_weights
+from vxl.checkpoint.published.family import DRAWS
+from vxl.cli.main import main
 from vxl.data.batch.tokenizer import save_tokenizer, train_tokenizer
 from vxl.errors import CheckpointError
 
@@ -271,7 +273,7 @@ def test_nothing_is_left_of_an_import_that_fails(tmp_path: Path, monkeypatch: py
         raise OSError(28, "No space left on device")
 
     source = publish(tmp_path / "in")
-    monkeypatch.setattr("vxl.checkpoint.write.shutil.copyfile", full)
+    monkeypatch.setattr("vxl.weights.inside.shutil.copyfile", full)
     with pytest.raises(CheckpointError, match="can't be written: No space left on device"):
         import_weights(source, tmp_path / "out")
     assert [path.name for path in tmp_path.iterdir()] == ["in"]
@@ -282,3 +284,63 @@ def test_what_exists_is_not_overwritten(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="in exists; nothing was written"):
         import_weights(source, source)
     assert is_published(source)
+
+
+@pytest.mark.parametrize(
+    "wrapper", ["module.", "base_model.model.", "_orig_mod.", "model.language_model.", "module._orig_mod."]
+)
+def test_what_a_wrapper_puts_in_front_of_all_names_is_left_out(tmp_path: Path, wrapper: str) -> None:
+    wrapped = {f"{wrapper}{name}": value for name, value in weights().items()}
+    found = open_weights(publish(tmp_path / "in", wrapped, shards=2))
+    plain = open_weights(publish(tmp_path / "plain"))
+    assert found.tensors.keys() == plain.tensors.keys()
+    assert all(same_bits(found.tensors[name].read(), plain.tensors[name].read()) for name in found.tensors)
+    import_weights(tmp_path / "in", tmp_path / "vxl")
+    export_weights(str(tmp_path / "vxl"), tmp_path / "back")
+    assert {name for held in files(tmp_path / "back").values() for name in held} == weights().keys()
+
+
+def test_a_checkpoint_of_deepspeed_says_how_to_join_it(tmp_path: Path) -> None:
+    (tmp_path / "in/global_step100").mkdir(parents=True)
+    (tmp_path / "in/config.json").write_text("{}")
+    (tmp_path / "in/zero_to_fp32.py").write_text("")
+    with pytest.raises(CheckpointError, match=r"DeepSpeed[\s\S]*python zero_to_fp32\.py"):
+        import_weights(tmp_path / "in", tmp_path / "vxl")
+
+
+def test_weights_without_their_frozen_tower_say_where_it_comes_from(tmp_path: Path) -> None:
+    without = {name: value for name, value in weights().items() if not name.startswith(TOWER)}
+    with pytest.raises(CheckpointError, match=r"lacks the vision tower[\s\S]*siglip-so400m-patch14-384"):
+        import_weights(publish(tmp_path / "in", without), tmp_path / "vxl")
+
+
+def test_a_folder_keeps_its_whole_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    publish(tmp_path / "Video-XL-2.5")
+    monkeypatch.chdir(tmp_path)
+    main(["import", "Video-XL-2.5/"])
+    assert (tmp_path / "Video-XL-2.5-vxl/llm.safetensors").exists()
+
+
+@pytest.mark.parametrize("draw", DRAWS)
+def test_how_a_ratio_is_drawn_goes_there_and_back(tmp_path: Path, draw: str) -> None:
+    source = publish(tmp_path / "in", weights("video_xl"), config=config_json("video_xl"))
+    import_weights(source, tmp_path / "vxl")
+    (tmp_path / "vxl/published.json").unlink()
+    for file in (tmp_path / "vxl/published").iterdir():
+        file.unlink()
+    resolved = tmp_path / "vxl/resolved.yaml"
+    values = yaml.safe_load(resolved.read_text())
+    values["kv"]["draw"] = draw
+    resolved.write_text(yaml.safe_dump(values))
+    export_weights(str(tmp_path / "vxl"), tmp_path / "back")
+    said = json.loads((tmp_path / "back/config.json").read_text())["beacon_ratio_mix"]
+    assert (
+        said
+        == {
+            "window": "step-random",
+            "sample": "instance-random",
+            "sequence": "sequence",
+            "adapt": "adapt-1024",
+        }[draw]
+    )
+    assert open_weights(tmp_path / "back").values["kv"]["draw"] == draw

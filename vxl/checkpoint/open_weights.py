@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vxl.checkpoint.layouts import CONFIG, PARTS, PUBLISHED, RECORD, UNUSED, is_vxl
-from vxl.checkpoint.published.folder import read_json
 from vxl.checkpoint.published.read import from_published
 from vxl.checkpoint.resolved import read_config
 from vxl.checkpoint.weights import Record, Weights
@@ -37,7 +36,7 @@ def open_vxl(path: Path, overrides: Sequence[str] = ()) -> Weights:
         if file.exists():
             tensors |= open_file(file)
     unused = open_file(path / UNUSED) if (path / UNUSED).exists() else {}
-    record = Record(**read_json(path / RECORD)) if (path / RECORD).exists() else None
+    record = Record.read(path / RECORD) if (path / RECORD).exists() else None
     others = tuple(sorted((path / PUBLISHED).iterdir())) if (path / PUBLISHED).is_dir() else ()
     values = read_config(path / CONFIG, overrides)
     return Weights(path, tensors, values, tokenizer_in(path), unused, record, others)

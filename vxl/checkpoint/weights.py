@@ -6,7 +6,12 @@ from typing import Any
 
 import torch
 
+from vxl.checkpoint.published.family import FAMILIES
+from vxl.errors import CheckpointError
+from vxl.weights.inside import read_json
 from vxl.weights.stored import Stored
+
+WEIGHTS = (".safetensors", ".bin")
 
 
 @dataclass(frozen=True)
@@ -22,6 +27,34 @@ class Record:
     """`metadata` of the index; None for a single file."""
     alias: bool
     """Whether the file held the output layer a second time, though it is the embedding table."""
+
+    @classmethod
+    def read(cls, file: Path) -> "Record":
+        """The record of a folder that vxl wrote, checked: files are written under the names that it holds.
+
+        Raises:
+            CheckpointError: It is damaged, or names files outside a folder.
+        """
+        values = read_json(file)
+        try:
+            record = cls(**values)
+            names = [*record.files, *record.metadata]
+            outside = [name for name in names if Path(name).name != name or not name.endswith(WEIGHTS)]
+            lists = all(isinstance(name, str) for held in record.files.values() for name in held)
+            texts = all(
+                isinstance(text, str) for held in record.metadata.values() for text in (*held, *held.values())
+            )
+            index = record.index is None or isinstance(record.index, dict)
+        except (TypeError, AttributeError, ValueError) as error:
+            raise CheckpointError(f"{file} is damaged: {error}\n  copy or import it again") from error
+        if outside:
+            raise CheckpointError(
+                f"{file} names the file {outside[0]!r}, which is no file of weights in the folder.\n"
+                "  it would be written elsewhere; import the published folder again"
+            )
+        if record.family not in FAMILIES or not (lists and texts and index):
+            raise CheckpointError(f"{file} is damaged: its values are of other types.\n  import it again")
+        return record
 
 
 @dataclass(frozen=True)
@@ -41,6 +74,10 @@ class Weights:
     """How it was published; None if it never was."""
     others: tuple[Path, ...] = ()
     """Small files that were published with it: config.json and the like."""
+
+    def place_of_others(self) -> Path:
+        """The folder that `others` lie in."""
+        return self.others[0].parent
 
     @property
     def dtype(self) -> torch.dtype:

@@ -1,7 +1,6 @@
 """Writing weights to a folder: vxl's own layout, or the published one."""
 
 import json
-import shutil
 from pathlib import Path
 
 import yaml
@@ -10,6 +9,7 @@ from vxl.atomic import new_folder
 from vxl.checkpoint.layouts import CONFIG, PARTS, PUBLISHED, RECORD, UNUSED
 from vxl.checkpoint.published.folder import _copy_tokenizer
 from vxl.checkpoint.weights import Weights
+from vxl.weights.inside import copy_from_folder
 from vxl.weights.stored import write_safetensors
 
 
@@ -32,7 +32,7 @@ def write_vxl(weights: Weights, out: Path) -> None:
         if weights.others:
             (folder / PUBLISHED).mkdir()
             for file in weights.others:
-                shutil.copyfile(file, folder / PUBLISHED / file.name)
+                copy_from_folder(file, weights.place_of_others(), folder / PUBLISHED / file.name)
         # "." says: the weights are beside this file. A copy elsewhere must not mean random ones.
         values = weights.values | {"weights": "."}
         (folder / CONFIG).write_text(yaml.safe_dump(values, sort_keys=False))

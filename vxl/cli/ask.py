@@ -20,7 +20,7 @@ from vxl.data.fields import bare_options
 from vxl.data.sample import Question
 from vxl.errors import ConfigError
 from vxl.option.rebuild import plain
-from vxl.units import human_size
+from vxl.units import human_size, printable
 from vxl.video.container import content_of
 from vxl.video.endings import media_kind
 
@@ -172,7 +172,7 @@ def _answer(
 
 def write(row: int, text: str) -> None:
     """Writes a piece of an answer to standard output, at once."""
-    sys.stdout.write(text)
+    sys.stdout.write(printable(text))
     sys.stdout.flush()
 
 

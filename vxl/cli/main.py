@@ -17,6 +17,7 @@ from vxl.cli.weights import register_export, register_import
 from vxl.cli.words import sort_words
 from vxl.errors import ConfigError, VxlError
 from vxl.run.find import find_members
+from vxl.units import printable
 
 DESCRIPTION = "Long-video vision-language models: ask one, prepare data, and read the results of runs."
 EPILOG = """\
@@ -59,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if any(word == "debug=traceback" for word in argv):
             traceback.print_exc()
         kind = type(error).__name__.removesuffix("Error").lower()
-        print(f"{kind} error: {error}", file=sys.stderr)
+        print(printable(f"{kind} error: {error}"), file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("\nstopped", file=sys.stderr)

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from vxl.errors import ConfigError
 from vxl.run.find import Status, list_runs, missing
-from vxl.units import human_age, human_size
+from vxl.units import human_age, human_size, printable
 
 _COLOURS = {"new": "default", "running": "cyan", "finished": "green", "failed": "red"} | dict.fromkeys(
     ("stopped", "killed"), "yellow"
@@ -49,9 +49,13 @@ def show_runs(root: Path, status: str | None, names: Sequence[str], console: Con
             colour = _COLOURS[run.status]
             step = f"{run.step}" + (f"/{run.steps}" if run.steps else "")
             table.add_row(
-                escape(run.name), f"[{colour}]{run.status}[/]", step, human_size(run.size), human_age(run.age)
+                escape(printable(run.name)),
+                f"[{colour}]{run.status}[/]",
+                step,
+                human_size(run.size),
+                human_age(run.age),
             )
     console.print(table)
     for run in failed:
         why = (run.failure or "").partition("\n")[0]
-        console.print(f"{run.name} failed: {why}", style="red", markup=False, highlight=False)
+        console.print(printable(f"{run.name} failed: {why}"), style="red", markup=False, highlight=False)

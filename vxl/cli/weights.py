@@ -6,6 +6,7 @@ from pathlib import Path
 from vxl.checkpoint.convert import export_weights, import_weights
 from vxl.cli.words import sort_words
 from vxl.errors import ConfigError
+from vxl.option.plugins import load_plugins
 
 IMPORT = """\
 for example:
@@ -74,7 +75,9 @@ def run_export(parsed: argparse.Namespace) -> None:
     layout = words.take("layout", parsed.layout) or "published"
     checkpoint = words.take("checkpoint") or "last"
     runs = words.runs()
-    words.refuse_rest("export", ("layout", "checkpoint", "paths.runs"))
+    if (plugins := words.take("plugins")) is not None:
+        load_plugins([name for name in plugins.strip("[]").split(",") if name])
+    words.refuse_rest("export", ("layout", "checkpoint", "paths.runs", "plugins"))
     if len(words.rest) != 2:
         raise ConfigError(f"vxl export takes PATH and OUT, got {len(words.rest)} words.\n{EXPORT}")
     if layout not in ("published", "vxl"):

@@ -82,7 +82,7 @@ def hugging_face_config(config: DecoderConfig) -> Any:
     if config.weights != "random":
         refuse_unfetched(config.weights)
         try:
-            return AutoConfig.from_pretrained(config.weights)
+            return AutoConfig.from_pretrained(config.weights, trust_remote_code=False)
         except (OSError, ValueError) as error:
             raise unreadable_weights(config.weights, error) from error
     sizes: dict[str, Any] = {

@@ -78,7 +78,7 @@ class Decoder(nn.Module):
 
         try:
             loaded: Any = AutoModelForCausalLM.from_pretrained(
-                self.config.weights, dtype="auto", output_loading_info=True
+                self.config.weights, dtype="auto", output_loading_info=True, trust_remote_code=False
             )
         except (OSError, ValueError, RuntimeError, UnpicklingError, SafetensorError) as error:
             raise unreadable_weights(self.config.weights, error) from error

@@ -29,7 +29,8 @@ def build(config: Option, **runtime: Any) -> Any:
 def locate(path: str) -> Any:
     """Imports the class or function behind a `_target_`, if the allow-list has its prefix."""
     path = current(path)
-    if not any(path.startswith(prefix) for prefix in ALLOWED):
+    # A module named __main__ is a program: to import it is to run it.
+    if not any(path.startswith(prefix) for prefix in ALLOWED) or "__" in path:
         allowed = ", ".join(sorted(ALLOWED))
         raise ConfigError(
             f"_target_={path} is not allowed.\n  allowed prefixes: {allowed}\n"

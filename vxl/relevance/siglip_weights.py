@@ -90,7 +90,7 @@ def load_words(tower: TowerConfig, source: str) -> Words:
             return Words(SiglipTextModel(small).eval(), None)
     config = read_whole(source).text_config
     try:
-        tokenizer = AutoTokenizer.from_pretrained(source)
+        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
         loaded: Any = SiglipTextModel.from_pretrained(
             source, config=config, dtype=torch.float32, output_loading_info=True
         )
@@ -119,7 +119,7 @@ def read_whole(source: str) -> Any:
     from transformers import AutoConfig, SiglipConfig
 
     try:
-        found = AutoConfig.from_pretrained(source)
+        found = AutoConfig.from_pretrained(source, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise CheckpointError(
             f"{KEY}={source} is no checkpoint: it has no config.json, neither on disk nor on the hub.\n"

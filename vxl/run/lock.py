@@ -103,7 +103,7 @@ def is_held(path: Path) -> bool:
     """Whether the owner that a lock file names may still be at work."""
     try:
         owner = json.loads(path.read_text())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return False
     return isinstance(owner, dict) and not _is_stale(owner)
 
@@ -132,7 +132,7 @@ def _me() -> dict[str, Any]:
 def _read_owner(file: int) -> dict[str, Any]:
     try:
         owner = json.loads(os.pread(file, 4096, 0))
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}  # empty: new, or its owner was killed while it wrote
     return owner if isinstance(owner, dict) else {}
 

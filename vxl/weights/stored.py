@@ -119,7 +119,7 @@ def _sizes(path: Path) -> str:
             header = json.loads(file.read(min(size, length)))
         ends = [entry["data_offsets"][1] for key, entry in header.items() if key != "__metadata__"]
         return f"expected: {8 + size + max(ends, default=0):,} bytes, got {length:,}"
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError):
         return f"it has {length:,} bytes, and no header that says how many it should have"
 
 

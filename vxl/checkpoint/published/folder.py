@@ -1,16 +1,17 @@
 """A folder of weights as it was published: its shards, their index, config.json."""
 
-import json
-import shutil
-from collections.abc import Iterable, Sequence
+import logging
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from vxl.checkpoint.layouts import ADAPTERS, INDEX, SHARD, WHOLE
 from vxl.errors import CheckpointError
+from vxl.weights.inside import copy_from_folder, read_json
 from vxl.weights.stored import Stored, open_file
 
+WRAPPERS = ("module.", "_orig_mod.", "base_model.model.", "model.language_model.")
 TOKENIZER = (
     "tokenizer.json",
     "tokenizer_config.json",
@@ -21,6 +22,9 @@ TOKENIZER = (
     "chat_template.jinja",
     "tokenizer.model",
 )
+
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -59,24 +63,22 @@ def read_published(path: Path) -> PublishedFolder:
     refuse_adapter(path, tensors)
     if listed is not None:
         _compare(path, listed, tensors)
+    if wrapper := _wrapper_of(tensors):
+        log.info("%s: every name begins with %s, which is left out", path, wrapper)
+        tensors = {name.removeprefix(wrapper): tensor for name, tensor in tensors.items()}
+        held = {shard: [name.removeprefix(wrapper) for name in names] for shard, names in held.items()}
     return PublishedFolder(path, tensors, held, metadata, read_json(path / "config.json"))
 
 
-def read_json(file: Path) -> dict[str, Any]:
-    """A JSON file's object; empty where there is no file.
-
-    Raises:
-        CheckpointError: It is no JSON object.
-    """
-    if not file.exists():
-        return {}
-    try:
-        content = json.loads(file.read_text())
-    except ValueError as error:
-        raise CheckpointError(f"{file} is not JSON: {error}\n  copy or download it again") from error
-    if not isinstance(content, dict):
-        raise CheckpointError(f"{file} holds a {type(content).__name__}.\n  expected: a JSON object")
-    return content
+def _wrapper_of(names: Collection[str]) -> str:
+    """What DDP, torch.compile, PEFT or a multimodal wrapper put in front of every name; mostly nothing."""
+    wrapper = ""
+    while names:
+        found = [w for w in WRAPPERS if all(name.startswith(wrapper + w) for name in names)]
+        if not found:
+            break
+        wrapper += found[0]
+    return wrapper
 
 
 def refuse_adapter(path: Path, names: Iterable[str] = ()) -> None:
@@ -111,11 +113,18 @@ def _listed(path: Path) -> tuple[dict[str, str] | None, dict[str, Any] | None]:
         if (path / index).exists():
             content = read_json(path / index)
             places = content.get("weight_map")
-            if not isinstance(places, dict) or not places:
+            metadata = content.get("metadata") or {}
+            if (
+                not isinstance(places, dict)
+                or not places
+                or not isinstance(metadata, dict)
+                or not all(isinstance(shard, str) for shard in places.values())
+            ):
                 raise CheckpointError(
-                    f"{path / index} has no weight_map.\n  expected: the shard of each tensor"
+                    f"{path / index} has no weight_map.\n  expected: the shard of each tensor\n"
+                    "  copy or download it again"
                 )
-            return places, dict(content.get("metadata") or {})
+            return places, metadata
     return None, None
 
 
@@ -125,7 +134,7 @@ def _shards(path: Path, listed: dict[str, str] | None) -> list[str]:
         raise CheckpointError(f"{path} is no folder.\n  expected: a folder with config.json and weights")
     if listed is not None:
         wanted = sorted(set(listed.values()))
-        outside = [name for name in wanted if Path(name).name != name]
+        outside = [name for name in wanted if Path(name).name != name or name in ("", ".", "..")]
         if outside:
             raise CheckpointError(f"{path}: the index names {outside[0]!r}, which is outside the folder.")
         return _all_there(path, wanted, "the index names")
@@ -140,6 +149,7 @@ def _shards(path: Path, listed: dict[str, str] | None) -> list[str]:
         wanted = [f"{stem}-{number:05d}-of-{count}.{ending}" for number in range(1, int(count) + 1)]
         return _all_there(path, wanted, "their names count")
     refuse_adapter(path)
+    _refuse_deepspeed(path)
     alone = sorted(file.name for file in path.glob("*.safetensors"))
     if len(alone) == 1:
         return alone
@@ -153,6 +163,18 @@ def _shards(path: Path, listed: dict[str, str] | None) -> list[str]:
         f"{path} holds no weights.\n"
         f"  expected: {', '.join(WHOLE)}, or shards with {' or '.join(INDEX.values())}\n"
         f"  it holds: {', '.join(sorted(file.name for file in path.iterdir())[:8]) or 'nothing'}"
+    )
+
+
+def _refuse_deepspeed(path: Path) -> None:
+    """Raises for a checkpoint that DeepSpeed wrote, whose tensors are spread over its ranks."""
+    if not (path / "zero_to_fp32.py").exists() and not any(path.glob("global_step*")):
+        return
+    raise CheckpointError(
+        f"{path} is a checkpoint of DeepSpeed: its tensors are spread over the ranks that trained.\n"
+        "  put them together with the script that DeepSpeed wrote beside them, and import the result:\n"
+        f"    cd {path} && python zero_to_fp32.py . joined --safe_serialization && cp config.json joined/\n"
+        f"    vxl import {path}/joined"
     )
 
 
@@ -192,4 +214,4 @@ def _copy_tokenizer(source: Path | None, target: Path) -> None:
     target.mkdir(exist_ok=True)
     for name in TOKENIZER:
         if (source / name).exists():
-            shutil.copyfile(source / name, target / name)
+            copy_from_folder(source / name, source, target / name)

@@ -8,7 +8,7 @@ import torch
 import yaml
 
 from vxl.checkpoint.published.extra_row import cut
-from vxl.checkpoint.published.family import HEAD, TABLE, Family, detect
+from vxl.checkpoint.published.family import HEAD, TABLE, TOWER, Family, detect
 from vxl.checkpoint.published.folder import TOKENIZER, PublishedFolder, lines, read_published
 from vxl.checkpoint.published.sizes import settings
 from vxl.checkpoint.resolved import model_parts, with_changes
@@ -24,6 +24,7 @@ def from_published(path: Path, overrides: Sequence[str] = ()) -> Weights:
     """Opens a published folder: detects the family, maps the names, takes the sizes from the tensors."""
     folder, extra_rows = cut(read_published(path))
     family = detect(folder.tensors, str(path))
+    refuse_without_tower(folder)
     given = {key: yaml.safe_load(text) for key, _, text in (word.partition("=") for word in overrides)}
     values = written_out(settings(family, folder, given, ModelParts.__dataclass_fields__))
     values = written_out(with_changes(values, overrides))
@@ -41,6 +42,20 @@ def from_published(path: Path, overrides: Sequence[str] = ()) -> Weights:
     )
     others = sorted(file for file in path.iterdir() if is_other(file))
     return Weights(path, tensors, values, tokenizer_in(path), unused | extra_rows, record, tuple(others))
+
+
+def refuse_without_tower(folder: PublishedFolder) -> None:
+    """Raises where the vision tower was left out, as LLaVA's code does with a tower that it did not train."""
+    if any(name.startswith(TOWER) for name in folder.tensors):
+        return
+    tower = folder.config.get("mm_vision_tower") or "config.json does not say which (mm_vision_tower)"
+    raise CheckpointError(
+        f"{folder.path} lacks the vision tower ({TOWER}*): it was frozen, and left out when this was saved.\n"
+        f"  the tower: {tower}\n"
+        "  save the model again with it, in the code that saved it:\n"
+        "    model.get_vision_tower().load_model(); model.save_pretrained('WHOLE')\n"
+        "    vxl import WHOLE"
+    )
 
 
 def written_out(values: dict[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from vxl.checkpoint.published.sizes import BLOCKS
 from vxl.checkpoint.weights import Weights
 from vxl.errors import CheckpointError
 from vxl.llm.beacon import is_of_beacon
+from vxl.weights.inside import copy_from_folder
 from vxl.weights.stored import Stored, write_safetensors
 
 SHARD_BYTES = 5_000_000_000
@@ -61,7 +61,7 @@ def write_published(weights: Weights, out: Path) -> None:
             text = json.dumps({"metadata": index, "weight_map": dict(sorted(places.items()))}, indent=2)
             (folder / "model.safetensors.index.json").write_text(text + "\n")
         for file in weights.others:
-            shutil.copyfile(file, folder / file.name)
+            copy_from_folder(file, weights.place_of_others(), folder / file.name)
         if not (folder / "config.json").exists():
             (folder / "config.json").write_text(json.dumps(published_config(weights.values), indent=2) + "\n")
         _copy_tokenizer(weights.tokenizer, folder)
