@@ -178,6 +178,10 @@ class Benchmark:
         """(file name, contents) of answers in the form that the authors' tools take; None: there is none."""
         return None
 
+    def draw(self, graded: Sequence[Graded], path: Path) -> bool:
+        """Draws a picture of the benchmark's own; False: accuracy by kind is drawn."""
+        return False
+
     def protocol(self) -> dict[str, Any]:
         """What scores depend on besides the model: the annotations, and how answers are read."""
         return {"benchmark": self.name}

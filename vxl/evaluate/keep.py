@@ -30,7 +30,8 @@ def keep(report: Report, path: Path, benchmark: Benchmark, subject: Subject, con
     written = f"{path} and .png"
     try:
         write_json(report, path)
-        write_figure(report, path.with_suffix(".png"))
+        if not benchmark.draw(report.graded, path.with_suffix(".png")):
+            write_figure(report, path.with_suffix(".png"))
         submission = benchmark.submission(report.graded)
         if submission is not None:
             name, text = submission

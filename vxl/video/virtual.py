@@ -47,6 +47,8 @@ def stream_virtual(
     info = video.info
     selection = sampler.select(info.frames, info.fps, start, end)
     indices = [int(index) for index in selection.indices]
+    if hasattr(video, "among"):  # what is to be seen whatever is chosen takes its places now
+        video = video.among(indices)
 
     def pieces() -> Iterator[Tensor]:
         for first in range(0, len(indices), piece):
