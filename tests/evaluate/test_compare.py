@@ -122,10 +122,28 @@ def test_members_are_paired_with_the_first_on_the_same_questions(tmp_path: Path)
         (run / "evaluate" / "clips.json").write_text(
             json.dumps({"accuracy": {"accuracy": 0.5}, "answers": kept[::-1] if name == "b" else kept})
         )
-    ((name, first, other, test),) = against_first(compare(find_members("s", tmp_path)).rows)
-    assert (name, first.run.name, other.run.name) == ("clips", "s/a", "s/b")
-    assert (test.second_only, test.first_only) == (10, 0)
-    assert "clips: b +50.0 points against a (paired test p = 0.002)" in printed(tmp_path)
+    (pair,) = against_first(compare(find_members("s", tmp_path)).rows)
+    assert (pair.benchmark, pair.first.run.name, pair.other.run.name) == ("clips", "s/a", "s/b")
+    assert pair.test is not None
+    assert (pair.test.second_only, pair.test.first_only) == (10, 0)
+    assert "clips: b +50.0 points against a (95 %, by video: " in printed(tmp_path)
+    assert "McNemar p = 0.002" in " ".join(printed(tmp_path).split())
+
+
+def test_members_of_unlike_protocols_are_not_paired(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        run = member(tmp_path, f"s/{name}", {"model": name}, {}, accuracy=0.5)
+        protocol = {"answering": {"checkpoint": name, "preset": name}, "scoring": {"parser": "correct"}}
+        report = {
+            "accuracy": {"accuracy": 0.5},
+            "answers": [{"key": "q", "right": True}],
+            "protocol": protocol,
+        }
+        (run / "evaluate" / "clips.json").write_text(json.dumps(report))
+    (pair,) = against_first(compare(find_members("s", tmp_path)).rows)
+    assert pair.test is None
+    assert pair.reason == "another protocol: preset"
+    assert "b is not paired with a: another protocol: preset" in printed(tmp_path)
 
 
 def test_json_has_every_number_but_not_the_single_answers(tmp_path: Path) -> None:

@@ -1,14 +1,15 @@
 """`vxl compare SWEEP`: one row per member with its config differences, final metrics and cost."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from vxl.evaluate.fingerprint import unlike
 from vxl.evaluate.members import Column, Row, columns_of
 from vxl.evaluate.report import read_report
 from vxl.option.words import flatten, show
 from vxl.run.find import Run
-from vxl.statistics import Paired, Spread, paired, spread
+from vxl.statistics import Difference, Scored, Spread, difference, holm, spread
 
 # Keys that differ between the members of a sweep without being what it compares.
 _NOT_COMPARED = (
@@ -90,21 +91,38 @@ def differing(configs: Sequence[dict[str, Any]]) -> list[str]:
     return [key for key in shared if any(config[key] != configs[0][key] for config in configs)]
 
 
-def against_first(rows: Sequence[Row]) -> list[tuple[str, Row, Row, Paired]]:
-    """McNemar's test of each later member against the first, on the questions that both were asked.
+@dataclass(frozen=True)
+class Against:
+    """A member against the first one, on one benchmark."""
 
-    Returns:
-        [(benchmark, first, other, test)]; only members whose answers were kept and to the same questions.
+    benchmark: str
+    first: Row
+    other: Row
+    test: Difference | None
+    """None where the two can't be paired."""
+    adjusted: float | None = None
+    """p value of the sign flips by video, adjusted (Holm) for all that are shown together."""
+    reason: str | None = None
+
+
+def against_first(rows: Sequence[Row]) -> list[Against]:
+    """Each later member against the first, question by question, on the questions that both were asked.
+
+    Members whose protocols differ (`vxl.evaluate.fingerprint`) are not paired, and the reason is given.
     """
-    found = []
+    found: list[Against] = []
     for name in dict.fromkeys(name for row in rows for name in row.benchmarks):
-        answered = [(row, _rights(row.benchmarks[name])) for row in rows if name in row.benchmarks]
-        first, rights = answered[0]
-        for other, others in answered[1:]:
-            if rights and rights.keys() == others.keys():
-                test = paired(list(rights.values()), [others[key] for key in rights])
-                found.append((name, first, other, test))
-    return found
+        answered = [(row, _scored(row.benchmarks[name])) for row in rows if name in row.benchmarks]
+        first, scores = answered[0]
+        for other, theirs in answered[1:]:
+            parted = _unlike(first.benchmarks[name], other.benchmarks[name])
+            if parted:
+                reason = "another protocol: " + ", ".join(parted)
+                found.append(Against(name, first, other, None, reason=reason))
+            elif scores and {item.key for item in scores} == {item.key for item in theirs}:
+                found.append(Against(name, first, other, difference(scores, theirs)))
+    adjusted = iter(holm([pair.test.sign_flip for pair in found if pair.test is not None]))
+    return [pair if pair.test is None else replace(pair, adjusted=next(adjusted)) for pair in found]
 
 
 def _compared(config: dict[str, Any]) -> dict[str, Any]:
@@ -118,10 +136,26 @@ def _short(key: str) -> str:
     return key.removesuffix("._target_")
 
 
-def _rights(report: dict[str, Any]) -> dict[str, bool]:
-    """Whether each question was answered rightly, by its key."""
+def _scored(report: dict[str, Any]) -> list[Scored]:
+    """Each question's score and video; reports of earlier releases name no video."""
     answers = report.get("answers") or []
-    return {item["key"]: item["right"] for item in answers if isinstance(item, dict)}
+    return [
+        Scored(item["key"], float(item.get("score", item["right"])), item.get("cluster") or item["key"])
+        for item in answers
+        if isinstance(item, dict)
+    ]
+
+
+def _unlike(first: dict[str, Any], second: dict[str, Any]) -> list[str]:
+    """In what two reports' protocols differ besides the model; nothing where a report has none."""
+    sides = []
+    for report in (first, second):
+        protocol = report.get("protocol")
+        if protocol is None:
+            return []
+        kept = {k: v for k, v in protocol["answering"].items() if k not in ("checkpoint", "parts")}
+        sides.append(kept | protocol["scoring"])
+    return list(unlike(*sides))
 
 
 def _value(key: str, config: dict[str, Any], member: str) -> str:

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from vxl.evaluate.compare import Comparison, against_first, compare, last
+from vxl.evaluate.compare import Against, Comparison, against_first, compare, last
 from vxl.evaluate.members import Column, Row
 from vxl.run.find import Run
 from vxl.statistics import Spread
@@ -20,13 +20,8 @@ def show_comparison(runs: Sequence[Run], title: str, json_path: Path | None, con
     found = compare(runs)
     for table in tables(found, title):
         console.print(table)
-    for name, first, other, test in against_first(found.rows):
-        console.print(
-            f"{name}: {other.run.path.name} {100 * test.difference:+.1f} points against "
-            f"{first.run.path.name} (paired test p = {test.p_value:.2g})",
-            markup=False,
-            highlight=False,
-        )
+    for pair in against_first(found.rows):
+        console.print(_paired(pair), markup=False, highlight=False)
     for row in found.rows:
         if row.run.failure is not None:
             console.print(f"{row.run.path.name} failed: {row.run.failure}", style="red", markup=False)
@@ -35,6 +30,19 @@ def show_comparison(runs: Sequence[Run], title: str, json_path: Path | None, con
         json_path.write_text(json.dumps(found.plain(), indent=1) + "\n")
         console.print(f"written: {json_path}", markup=False)
     return found
+
+
+def _paired(pair: Against) -> str:
+    """`clips: ratio=16 -1.2 points against ratio=4 (95 %: -3.0 to +0.6, p = 0.2)`."""
+    name, base = pair.other.run.path.name, pair.first.run.path.name
+    if pair.test is None:
+        return f"{pair.benchmark}: {name} is not paired with {base}: {pair.reason}"
+    found = pair.test.estimate
+    text = f"{pair.benchmark}: {name} {100 * found.mean:+.1f} points against {base} ("
+    if found.interval is not None:
+        text += f"95 %, by video: {100 * found.interval.low:+.1f} to {100 * found.interval.high:+.1f}; "
+    mcnemar = "" if pair.test.mcnemar is None else f"McNemar p = {pair.test.mcnemar:.2g}, "
+    return f"{text}{mcnemar}sign flips by video p = {pair.adjusted:.2g})"
 
 
 def tables(comparison: Comparison, title: str) -> list[Table]:

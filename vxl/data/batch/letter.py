@@ -19,6 +19,8 @@ def parse_letter(text: str, options: Sequence[str], prefill: str = "") -> str | 
         options: Texts of the options, without letters.
         prefill: Beginning of the assistant's turn that was given, such as `Best option: (`.
     """
+    if not options:
+        return None
     letters = ascii_uppercase[: len(options)]
     said = _clean(text, prefill)
     for rule in (_at_the_start, _announced):

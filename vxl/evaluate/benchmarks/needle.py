@@ -31,8 +31,8 @@ class NeedleConfig(BenchmarkConfig):
     """Needles in haystacks of 5 minutes to 10 hours, drawn if no files are given.
 
     Numbers: the share of needles found in each cell of length and depth, and over the grid; a cell of 3
-    needles is known to about 45 points. Frames are those that video.* chooses of one a second: a long haystack needs
-    video.max_frames to match.
+    needles is known to about 45 points. Frames are those that video.* chooses of one a second: a long
+    haystack needs video.max_frames to match.
     """
 
     _target_: str = "vxl.evaluate.benchmarks.needle.NeedleGrid"

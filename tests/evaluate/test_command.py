@@ -1,0 +1,132 @@
+"""What a user types, on fixtures and a tiny model."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.made import CLIP, finish, make_run
+from vxl.config.command import run_command
+from vxl.config.evaluation import prepare
+from vxl.errors import ConfigError
+
+
+def main(config: object, composed: str) -> None:
+    from vxl.evaluate.run import run
+
+    run(config)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("command")
+    small = "video.max_frames=4"
+    finish(make_run(root / "runs", "first", small, steps=(5,)))
+    for ratio in (4, 16):
+        run = make_run(
+            root / "runs", f"compression-95dbab/ratio={ratio}", small, f"compressor.ratio={ratio}", steps=(5,)
+        )
+        finish(run)
+    options = ["A beach", "Skyscrapers"]
+    rows = [
+        {
+            "id": str(n),
+            "video": CLIP.name,
+            "question": f"What is shown? {n}",
+            "options": options,
+            "answer": "B",
+        }
+        for n in range(3)
+    ]
+    rows.append({"id": "open", "video": CLIP.name, "question": "What is shown?", "answer": "towers"})
+    (root / "held_out.json").write_text(json.dumps(rows))
+    return root
+
+
+@pytest.fixture(autouse=True)
+def _argv(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["evaluate.py"])
+    monkeypatch.setenv("COLUMNS", "80")
+
+
+def typed(place: Path, *words: str) -> int:
+    where = (f"paths.runs={place / 'runs'}", f"paths.cache={place / 'cache'}", "device=cpu")
+    return run_command("evaluate", main, [*words, *where])
+
+
+def own(place: Path) -> tuple[str, ...]:
+    return ("benchmark=json", f"benchmark.json={place / 'held_out.json'}", f"benchmark.videos={CLIP.parent}")
+
+
+NEEDLE = ("benchmark.minutes=[5]", "benchmark.depths=[0,100]", "benchmark.needles=1")
+
+
+def test_ones_own_questions_with_options_or_open(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert typed(place, "run=first", *own(place)) == 0
+    shown = capsys.readouterr().out
+    assert max(map(len, shown.replace(str(place), "").splitlines())) <= 110
+    written = json.loads((place / "runs/first/evaluate/json.json").read_text())
+    assert [answer["key"] for answer in written["answers"]] == ["0", "1", "2", "open"]
+    assert len(written["protocol"]["hash"]) == 8
+    assert written["protocol"]["answering"]["preset"] == "vxl"
+
+
+def test_a_part_changed_at_evaluation(place: Path) -> None:
+    words = ("kv=snapkv", "kv.keep=0.25", "prefill=chunked")
+    assert typed(place, "run=first", "benchmark=needle", *NEEDLE, *words) == 0
+    folder = place / "runs/first/evaluate" / "kv=snapkv,prefill=chunked,kv.keep=0.25"
+    written = json.loads((folder / "needle.json").read_text())
+    assert len(written["answers"]) == 2
+    assert (folder / "needle.png").exists()
+
+
+def test_a_sweep_of_runs_is_one_table(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert typed(place, "run=compression-95dbab", *own(place)) == 0
+    shown = capsys.readouterr().out
+    assert "ratio=16: " in shown
+    assert (place / "runs/compression-95dbab/evaluate/group-json.json").exists()
+
+
+def test_a_sweep_of_policies(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert typed(place, "run=first", *own(place), "+sweep=prefill") == 0
+    shown = capsys.readouterr().out
+    assert "prefill=full" in shown
+    assert "points against prefill=full" in shown
+    assert typed(place, "run=first", *own(place), "sweep=polices") == 2
+    assert "sweeps: policies, frames, prefill" in capsys.readouterr().err
+
+
+def test_several_benchmarks(place: Path) -> None:
+    words = ("benchmark=[json,json]", *own(place)[1:])
+    assert typed(place, "run=first", *words) == 0
+
+
+def test_mistakes_say_what_to_type(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for words, message in (
+        (("benchmark=mlvu", "run=first"), "benchmark.annotations=FILE_OR_FOLDER"),
+        (("benchmark=json",), "run=NAME         a run or a sweep"),
+        (("run=firs", *own(place)), "did you mean first"),
+        (("run=first", "benchmark=mlvuu"), "mlvu"),
+        (("run=first", *own(place), "compressor.ratio=8"), "another ratio is another model"),
+        (("run=first", *own(place), "kv=snapky"), "did you mean kv=snapkv"),
+        (("weights=/nowhere", *own(place)), "no folder of weights"),
+    ):
+        assert typed(place, *words) == 2, words
+        assert message in capsys.readouterr().err
+
+
+def test_words_become_changes() -> None:
+    (line,) = prepare(["run=a", "kv=snapkv", "kv.keep=0.5,0.25", "+sweep=policies", "benchmark=needle"])
+    assert line == [
+        "benchmark=needle",
+        "run=a",
+        "members=policies",
+        "change=['kv=snapkv','kv.keep=0.5,0.25']",
+    ]
+    assert [words[0] for words in prepare(["benchmark=[clips,needle]", "run=a"])] == [
+        "benchmark=clips",
+        "benchmark=needle",
+    ]
+    with pytest.raises(ConfigError, match="without -m"):
+        prepare(["-m", "run=a"])
