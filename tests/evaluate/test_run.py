@@ -116,7 +116,7 @@ def test_the_same_questions_get_the_same_answers(made: Path) -> None:
 
 
 def test_a_video_is_watched_once_for_all_its_questions(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from vxl.generate.loaded import Loaded as LoadedModel
+    from vxl.generate.loaded import LoadedModel
 
     watched = []
     original = LoadedModel.watch
@@ -136,9 +136,9 @@ def test_limit_takes_the_first_questions(made: Path) -> None:
 
 def test_an_unfinished_run_is_evaluated_and_said_to_be_so(made: Path, tmp_path: Path) -> None:
     report, text = evaluated(made)
-    assert "made is not finished (killed, step 20" in text
+    assert "made is not finished (stopped, step 20" in text
     assert "evaluating step-000020" in text
-    assert report.status == "killed"
+    assert report.status == "stopped"
     other = make_run(tmp_path, "done", steps=(5,))
     finish(other)
     report, text = evaluated(other)

@@ -21,7 +21,7 @@ from vxl.errors import CheckpointError, ConfigError, DataError
 from vxl.evaluate.benchmarks.json import JsonConfig
 from vxl.evaluate.run import run as evaluate
 from vxl.evaluate.work.answers import answer_files
-from vxl.generate.loaded import Loaded
+from vxl.generate.loaded import LoadedModel
 from vxl.train.launch.cluster import HereConfig
 
 ROOT = Path(__file__).parents[2]
@@ -92,16 +92,16 @@ class Killed(BaseException):
 def test_a_killed_evaluation_goes_on_where_it_was(
     place: Path, expected: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original, watched = Loaded.watch, []
+    original, watched = LoadedModel.watch, []
 
-    def watch(self: Loaded, *looks: Any, **settings: Any) -> Any:
+    def watch(self: LoadedModel, *looks: Any, **settings: Any) -> Any:
         if len(watched) % 3 == 2:
             watched.append(None)
             raise Killed
         watched.append(looks)
         return original(self, *looks, **settings)
 
-    monkeypatch.setattr(Loaded, "watch", watch)
+    monkeypatch.setattr(LoadedModel, "watch", watch)
     kills = 0
     while True:
         try:
@@ -149,13 +149,13 @@ def test_members_that_share_a_watched_video_answer_as_if_each_had_watched_it(
 def test_one_watch_serves_all_policies_that_act_at_the_question(
     place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original, watched = Loaded.watch, []
+    original, watched = LoadedModel.watch, []
 
-    def watch(self: Loaded, *looks: Any, **settings: Any) -> Any:
+    def watch(self: LoadedModel, *looks: Any, **settings: Any) -> Any:
         watched.append(looks)
         return original(self, *looks, **settings)
 
-    monkeypatch.setattr(Loaded, "watch", watch)
+    monkeypatch.setattr(LoadedModel, "watch", watch)
     reports, text = evaluated(place, tmp_path, change=["kv=snapkv", "kv.keep=0.75,0.5,0.25"])
     assert len(reports) == 3
     assert len(watched) == 6

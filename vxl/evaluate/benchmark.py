@@ -14,7 +14,7 @@ from vxl.evaluate import prompts
 from vxl.evaluate.item import Asked, BenchmarkItem
 from vxl.evaluate.metrics import Metric, micro
 from vxl.evaluate.scoring import Graded
-from vxl.generate.loaded import Look
+from vxl.generate.loaded import Clip
 from vxl.option.build import build
 from vxl.option.option import Option
 from vxl.option.rebuild import rebuild
@@ -103,7 +103,7 @@ class Benchmark:
             )
         return found
 
-    def looks(self, item: BenchmarkItem) -> list[Look]:
+    def looks(self, item: BenchmarkItem) -> list[Clip]:
         """What an item shows.
 
         Raises:
@@ -112,7 +112,7 @@ class Benchmark:
         assert self._source is not None, "items() comes first"
         loaded = self._source.load(item.facts["number"])
         return [
-            Look(media, visual.kind, visual.start, visual.end, visual.name)
+            Clip(media, visual.kind, visual.start, visual.end, visual.name)
             for visual, media in zip(loaded.sample.visuals, loaded.media, strict=True)
         ]
 

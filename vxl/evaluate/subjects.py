@@ -15,7 +15,7 @@ from vxl.checkpoint.source import Source, find_source
 from vxl.errors import CheckpointError, ConfigError
 from vxl.evaluate.config import EvaluateConfig
 from vxl.evaluate.work.changes import expand, refuse_trained, sweep
-from vxl.generate.loaded import Loaded
+from vxl.generate.loaded import LoadedModel
 from vxl.run.find import Run, find_members, find_run
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -105,7 +105,7 @@ def settings(subject: Subject, changes: Sequence[str]) -> dict[str, Any]:
     return values
 
 
-def load_subject(subject: Subject, config: EvaluateConfig, changes: Sequence[str] = ()) -> Loaded:
+def load_subject(subject: Subject, config: EvaluateConfig, changes: Sequence[str] = ()) -> LoadedModel:
     """Loads a model.
 
     Args:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -29,6 +29,15 @@ class Virtual(Protocol):
         ...
 
 
+@runtime_checkable
+class Placing(Virtual, Protocol):
+    """A video with something that is to be seen whichever frames are chosen."""
+
+    def among(self, indices: Sequence[int]) -> Virtual:
+        """The same with that among the frames of these indices."""
+        ...
+
+
 def is_virtual(media: Any) -> bool:
     """Whether a video is made of parts, and no file."""
     return hasattr(media, "frame") and hasattr(media, "info")
@@ -47,7 +56,7 @@ def stream_virtual(
     info = video.info
     selection = sampler.select(info.frames, info.fps, start, end)
     indices = [int(index) for index in selection.indices]
-    if hasattr(video, "among"):  # what is to be seen whatever is chosen takes its places now
+    if isinstance(video, Placing):
         video = video.among(indices)
 
     def pieces() -> Iterator[Tensor]:

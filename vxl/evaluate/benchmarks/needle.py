@@ -21,7 +21,7 @@ from vxl.evaluate.benchmarks.haystack import Haystack, Needle, clip_facts, clip_
 from vxl.evaluate.benchmarks.tables import read_json
 from vxl.evaluate.item import Asked, BenchmarkItem
 from vxl.evaluate.scoring import Graded
-from vxl.generate.loaded import Look
+from vxl.generate.loaded import Clip
 from vxl.seeds import generator
 from vxl.statistics import wilson
 
@@ -114,7 +114,7 @@ class NeedleGrid(Benchmark):
             facts={"minutes": minutes, "depth": depth, "number": number},
         )
 
-    def looks(self, item: BenchmarkItem) -> list[Look]:
+    def looks(self, item: BenchmarkItem) -> list[Clip]:
         """The haystack with the item's needles, made as it is watched."""
         minutes, depth, number = (item.facts[name] for name in ("minutes", "depth", "number"))
         without = None
@@ -128,7 +128,7 @@ class NeedleGrid(Benchmark):
             self.config.needle_frames,
             self.config.seed,
         )
-        return [Look(made, "video", name=item.video)]
+        return [Clip(made, "video", name=item.video)]
 
     def ask(self, item: BenchmarkItem, preset: str, times: Sequence[float] = ()) -> Asked:
         """Files' needles as their authors ask; others as vxl asks."""

@@ -16,7 +16,7 @@ from vxl.evaluate.benchmarks.tables import find_video
 from vxl.evaluate.fingerprint import hash_annotations
 from vxl.evaluate.item import Asked, BenchmarkItem
 from vxl.evaluate.scoring import Graded
-from vxl.generate.loaded import Look
+from vxl.generate.loaded import Clip
 from vxl.video.virtual import FrameFolder
 
 Preset = Literal["auto", "vxl", "lmms", "official", "videoxl", "videoxl_pro", "videoxl2"]
@@ -51,7 +51,8 @@ class Official(Benchmark, abc.ABC):
         cache: Folder of prepared data.
     """
 
-    config: OfficialConfig
+    config: Any
+    """An OfficialConfig; each benchmark says which."""
     home: ClassVar[str]
     """Where the data set comes from."""
     licence: ClassVar[str]
@@ -122,7 +123,7 @@ class Official(Benchmark, abc.ABC):
         """The seconds of its video that an item shows; None for the ends."""
         return item.start, item.end
 
-    def looks(self, item: BenchmarkItem) -> list[Look]:
+    def looks(self, item: BenchmarkItem) -> list[Clip]:
         """The item's video, or the part of it that is shown.
 
         Raises:
@@ -133,7 +134,7 @@ class Official(Benchmark, abc.ABC):
             raise DataError(f"benchmark={self.name}: the video {item.video} is not in {self.config.videos}.")
         start, end = self.part_of(item)
         media = FrameFolder(found) if found.is_dir() else str(found)
-        return [Look(media, "video", start, end, item.video)]
+        return [Clip(media, "video", start, end, item.video)]
 
     def unit(self, item: BenchmarkItem) -> str:
         """The video, its part, and the system turn, which stands before it."""

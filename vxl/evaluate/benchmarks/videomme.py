@@ -34,7 +34,7 @@ class VideoMmeConfig(OfficialConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class VideoMmeSubtitlesConfig(OfficialConfig):
+class VideoMmeSubtitlesConfig(VideoMmeConfig):
     """Video-MME with subtitles: the same questions, each behind what is said while frames are shown.
 
     Data: as benchmark=videomme, and `subtitle/<videoID>.srt` (744 of 900 videos have one).

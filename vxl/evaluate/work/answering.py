@@ -16,7 +16,7 @@ from vxl.evaluate.work.answers import AnswerFile, RawAnswer, read_answers
 from vxl.evaluate.work.claims import Claims, queue
 from vxl.evaluate.work.variants import for_model, watch_key, with_system
 from vxl.generate import Answer, Context, ask_all
-from vxl.generate.loaded import Loaded, Look
+from vxl.generate.loaded import Clip, LoadedModel
 from vxl.option.build import build
 from vxl.video.probe import probe
 from vxl.video.virtual import is_virtual
@@ -32,7 +32,7 @@ class Member:
     """What tells it from the others of its group; empty where it is alone."""
     place: Path
     """Folder of its results."""
-    loaded: Loaded
+    loaded: LoadedModel
     protocol: Protocol
     work: Path
     """Folder of its raw answers."""
@@ -196,7 +196,7 @@ class Questioner:
         return RawAnswer(key=item.key, text="", worker=self.worker, failed=why)
 
 
-def put(loaded: Loaded, context: Context, asked: Asked, most: int) -> Answer:
+def put(loaded: LoadedModel, context: Context, asked: Asked, most: int) -> Answer:
     """One question, greedily; the assistant's turn begins with the prefill."""
     prompt = loaded.prompt
     words = prompt.tail(asked.user, after_visual=context.frames > 0)
@@ -213,7 +213,7 @@ def put(loaded: Loaded, context: Context, asked: Asked, most: int) -> Answer:
     return answer
 
 
-def times_of(loaded: Loaded, looks: Sequence[Look]) -> list[float]:
+def times_of(loaded: LoadedModel, looks: Sequence[Clip]) -> list[float]:
     """Seconds of the frames that will be shown of the first video, counted in the file."""
     look = looks[0]
     info = look.media.info if is_virtual(look.media) else probe(look.media)

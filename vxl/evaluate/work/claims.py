@@ -9,7 +9,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 
 STALE = 60.0
@@ -54,7 +54,7 @@ class Claims:
         return any(self._path(video).exists() and not self._abandoned(self._path(video)) for video in videos)
 
     @contextlib.contextmanager
-    def alive(self, video: str) -> Iterator[None]:
+    def alive(self, video: str) -> Generator[None]:
         """Shows signs of life while a claimed video is being answered, and gives it back at the end."""
         path, ended = self._path(video), threading.Event()
 

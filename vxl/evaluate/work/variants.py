@@ -7,14 +7,14 @@ from dataclasses import replace
 from vxl.checkpoint.resolved import model_parts, with_changes
 from vxl.evaluate.fingerprint import digest
 from vxl.generate.context import Context
-from vxl.generate.loaded import Loaded
+from vxl.generate.loaded import LoadedModel
 from vxl.model import VideoLanguageModel
 from vxl.option.build import build
 from vxl.option.rebuild import plain
 from vxl.prefill.summarizing import around
 
 
-def variant(loaded: Loaded, changes: Sequence[str]) -> Loaded:
+def variant(loaded: LoadedModel, changes: Sequence[str]) -> LoadedModel:
     """The same weights with other parts around them.
 
     Args:
@@ -43,7 +43,7 @@ def variant(loaded: Loaded, changes: Sequence[str]) -> Loaded:
     return replace(loaded, model=other, config=config, values=values)
 
 
-def with_system(loaded: Loaded, system: str | None) -> Loaded:
+def with_system(loaded: LoadedModel, system: str | None) -> LoadedModel:
     """The same model with another system turn; None for its own."""
     if system is None or system == loaded.config.prompt.system:
         return loaded
@@ -51,7 +51,7 @@ def with_system(loaded: Loaded, system: str | None) -> Loaded:
     return replace(loaded, config=replace(loaded.config, prompt=prompt))
 
 
-def watch_key(loaded: Loaded) -> str:
+def watch_key(loaded: LoadedModel) -> str:
     """What a watched context depends on: members of the same key can share one.
 
     A policy that acts at the question only is no part of it.
@@ -68,7 +68,7 @@ def watch_key(loaded: Loaded) -> str:
     return digest(parts)
 
 
-def for_model(context: Context, loaded: Loaded) -> Context:
+def for_model(context: Context, loaded: LoadedModel) -> Context:
     """A context that another member of the same `watch_key` watched, to be asked by this one."""
     return (
         context if context.model is loaded.model else replace(context, model=loaded.model, most=loaded.most)
