@@ -148,10 +148,10 @@ def _value(base: Any, key: str, word: str) -> str | None:
         parent = ".".join(parts[:i])
         if not hasattr(node, "keys"):
             return f"{word}: {parent} is a value, it has no keys."
-        if part not in node:
+        if part not in [str(k) for k in node]:  # `part in node` denies keys that wait for a value
             known = [str(k) for k in node] if parent else _known(base)
             return None if added else _unknown(word, part, known, parent)  # the schema tells, if added
-        node = node[part]
+        node = node[part] if i + 1 < len(parts) else node
     if added and not word.startswith("++"):
         return f"{word}: {key} is there already.\n  type  {word[1:]}"
     return None

@@ -1,16 +1,19 @@
 """Samples to examples."""
 
+import json
+
 import pytest
 import torch
 
 from tests.data.media import image, video
-from tests.data.talking import prompt
+from tests.data.talking import prompt, written
+from tests.video.numbered import write as numbered
 from vxl.data.batch.examples import Examples, without_labels
 from vxl.data.sample import BadSample, Loaded, Question, Sample, Turn, Visual
 from vxl.data.source.headers import describe_media
 from vxl.errors import DataError
 from vxl.video.decode import decode
-from vxl.video.load import load_image
+from vxl.video.load import load_image, load_video
 from vxl.video.sample import Fps, FpsConfig
 from vxl.video.tiles import TilesConfig, cut, views_of
 from vxl.video.transform import PixelSpec
@@ -119,3 +122,19 @@ def test_a_filling_keeps_its_frames(examples):
     assert filling.encoded.tokens == example.encoded.tokens
     assert set(example.encoded.labels) != {-100}
     assert torch.equal(filling.frames_FCHW, example.frames_FCHW)
+
+
+def test_a_variable_rate_is_trained_on_at_its_own_times(examples, tmp_path):
+    """Eight frames a second for a second, then one a second: from an index as from the file itself."""
+    times = [*(n / 8 for n in range(8)), *(1.0 + n for n in range(9))]
+    path = numbered(tmp_path / "v.mkv", frames=len(times), pts_ms=lambda n: round(1000 * times[n]))
+    fields = json.loads(json.dumps(describe_media(str(path), "video", "v.mkv")))
+    loaded = Loaded(Sample("s", TALK, (Visual("video", "v.mkv", **fields),)), (str(path),))
+    (shown,) = examples.shown(loaded.sample)
+    assert shown.seconds == tuple(float(n) for n in range(10))
+    frames_FCHW = examples.make(loaded, 0).frames_FCHW
+    assert torch.equal(frames_FCHW[:10], decode(path, [0, *range(8, 17)], pixels=PIXELS))
+    streamed = load_video(path, examples.sampler, PIXELS)
+    assert tuple(streamed.seconds) == shown.seconds
+    assert torch.equal(streamed.frames_FCHW, frames_FCHW[:10])
+    assert "Time 8.0s:" in written(examples.make(loaded, 0).encoded)
