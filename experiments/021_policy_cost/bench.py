@@ -187,6 +187,7 @@ def main() -> None:
     parser.add_argument("--keep", type=float, default=0.25)
     parser.add_argument("--names", nargs="*", default=None)
     parser.add_argument("--commit", default=None, help="where the folder is no git repository")
+    parser.add_argument("--profile", default=None, help="a policy whose watching is profiled at the end")
     parser.add_argument("--seconds", type=float, default=1e9, help="begin no row after this many")
     arguments = parser.parse_args()
     began = time.perf_counter()
@@ -223,6 +224,30 @@ def main() -> None:
         rows.append(row)
         arguments.out.write_text(json.dumps(rows, indent=1) + "\n")
         print(json.dumps(row), flush=True)
+    if arguments.profile:
+        model.policy = build(option("kv", arguments.profile, arguments.keep, arguments.tiny))
+        model.pruner = keep_everything
+        profile(model, min(1024, arguments.frames))
+
+
+def profile(model: VideoLanguageModel, frames: int) -> None:
+    """Prints where the time of watching goes, by kernel and by call."""
+    model.encode_for_pruner = Stub(model)  # ty: ignore[invalid-assignment]
+    activities = [torch.profiler.ProfilerActivity.CPU]
+    if model.device.type == "cuda":
+        activities.append(torch.profiler.ProfilerActivity.CUDA)
+    with torch.profiler.profile(activities=activities) as seen:
+        watch(model, head_of(model, frames), [list(shown(model, frames))])
+    averages = seen.key_averages()
+    kernels = sorted(averages, key=lambda event: event.self_device_time_total, reverse=True)[:14]
+    calls = sorted(averages, key=lambda event: event.self_cpu_time_total, reverse=True)[:14]
+    for title, events, attribute in (
+        ("device", kernels, "self_device_time_total"),
+        ("host", calls, "self_cpu_time_total"),
+    ):
+        print(f"profile of {frames} frames, {title}: milliseconds, calls, name")
+        for event in events:
+            print(f"  {getattr(event, attribute) / 1000:10.1f} {event.count:8d} {event.key[:80]}")
 
 
 if __name__ == "__main__":

@@ -176,17 +176,17 @@ def rotated_keys(block: Block, step: Step, which: slice | Tensor = slice(None)) 
     return rotated(keys, cos.index_select(1, which), sin.index_select(1, which), out=keys)
 
 
-def keys_behind(past: Sequence[Block], rotated: Tensor, step: Step) -> Tensor:
+def keys_behind(past: Sequence[Block], new_keys: Tensor, step: Step) -> Tensor:
     """The past's keys at their positions, on which all heads agree, with the new ones behind them."""
-    rows, heads, tokens, width = rotated.shape
-    keys = rotated.new_empty(rows, heads, sum(map(len, past)) + tokens, width)
+    rows, heads, tokens, width = new_keys.shape
+    keys = new_keys.new_empty(rows, heads, sum(map(len, past)) + tokens, width)
     *parts, last = keys.split([*map(len, past), tokens], dim=2)
     for block, part in zip(past, parts, strict=True):
         if block.rotated_BNSH is not None:
             part.copy_(block.rotated_BNSH)
         else:
             rotated(block.keys_BNSH, *half_angles(block, step, part.dtype), out=part)
-    last.copy_(rotated)
+    last.copy_(new_keys)
     return keys
 
 
