@@ -46,7 +46,7 @@ PREFILLS: dict[str, Any] = {
     "full": FullConfig(groups=2),
     "chunked": ChunkedConfig(groups=2, groups_per_chunk=2, previous_chunks=1),
 }
-WRAPPERS = ("plain", "layers")
+WRAPPERS = ("plain", "layers", "int8")
 NO_BUDGET = {"full": "keeps everything", "vst": "what stays follows from kv.ratio; tests/kv/test_vst.py"}
 WHOLE = {"bilevel": 3, "rekv": VISUAL}
 """Policies of whole groups or chunks, and how many entries a budget may miss."""
@@ -79,7 +79,7 @@ def diagonal() -> list[Case]:
     for i, (name, budget) in enumerate(itertools.product(POLICIES, BUDGETS)):
         rows = (1, 3)[(i // 2 + i) % 2]
         prefill = tuple(PREFILLS)[(i + i // 4) % 2]
-        found.append(Case(name, WRAPPERS[(i // 8) % 2], prefill, rows, FAMILIES[i % 3], budget))
+        found.append(Case(name, WRAPPERS[(i // 4 + i) % 3], prefill, rows, FAMILIES[i % 3], budget))
     return found
 
 
@@ -117,6 +117,10 @@ def make(case: Case) -> Made:
         keep = budget["keep"]
         shares = [keep, keep] if keep == 1 else [keep * 0.9, keep * 1.1]
         budget = {"keep": None, "layers": dict(enumerate(shares))}
+    if case.wrapper == "int8":
+        if case.policy == "bilevel":
+            raise ConfigError("kv=bilevel makes means of entries, which are held as they are")
+        budget |= {"bits": 8}
     if case.policy == "streaming":
         budget = {"tokens": None} | budget
     settings = policy(case.policy, **budget)
@@ -300,7 +304,8 @@ def run(case: Case) -> str:
         full = replace(made, policy=build(policy("full")))
         theirs = watched(full) if made.policy.acts_in_prefill is False else watched_alike(full, made)
         ours, (expected, _) = one, asked(full, theirs, rows)
-        assert torch.equal(ours, expected)
+        assert torch.equal(ours, expected) or case.wrapper == "int8"
+        torch.testing.assert_close(ours, expected, rtol=0.05, atol=0.05)  # half a scale, some 1/250
     else:
         check_asked(made, context, first)
     for row in rows if case.rows > 1 else ():

@@ -78,16 +78,25 @@ def share(count_B: Tensor, keep: float) -> Tensor:
     return (count_B.double() * keep + 0.5).floor().long()
 
 
-def entry_bytes(cache: Cache, *, per_head: bool) -> int:
+def entry_bytes(cache: Cache, *, per_head: bool, bits: int | None = None) -> int:
     """Bytes of the entries that one token has in all layers, where they stand included.
 
     Of the newest block of every layer; positions count for each head where heads keep entries of their own.
+
+    Args:
+        cache: What was watched.
+        per_head: Whether heads keep entries of their own.
+        bits: Of codes, where keys and values are held in them with a scale of 32 bits a vector.
     """
     total = 0
     for blocks in cache.layers:
         block = blocks[-1]
-        heads = block.keys_BNSH.shape[1] if per_head else 1
-        wide = [block.keys_BNSH, block.values_BNSH, block.rotated_BNSH]
-        total += sum(x.shape[1] * x.shape[3] * x.element_size() for x in wide if x is not None)
-        total += heads * (block.positions_BNS.element_size() + block.index_BNS.element_size() + 1)
+        heads, width = block.keys_BNSH.shape[1], block.keys_BNSH.shape[3]
+        wide = [x for x in (block.keys_BNSH, block.values_BNSH, block.rotated_BNSH) if x is not None]
+        if bits is None:
+            total += sum(x.shape[1] * x.shape[3] * x.element_size() for x in wide)
+        else:
+            total += 2 * heads * (width * bits // 8 + 4)
+        places = block.positions_BNS.element_size() + block.index_BNS.element_size() + 1
+        total += (heads if per_head else 1) * places
     return total

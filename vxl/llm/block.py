@@ -41,6 +41,15 @@ class Block:
     def __len__(self) -> int:
         return self.keys_BNSH.shape[2]
 
+    @property
+    def rows(self) -> int:
+        """Rows that it has: 1 where one stands for all of a cache."""
+        return len(self.keys_BNSH)
+
+    def plain(self) -> "Block":
+        """The block with keys and values as they are read."""
+        return self
+
     def tensors(self) -> Iterator[Tensor]:
         """All tensors of the block."""
         for field in fields(self):

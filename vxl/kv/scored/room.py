@@ -16,7 +16,7 @@ def rooms_of(
     layers = len(cache.layers)
     watched_B = columns.real_BF[:, :until].sum(dim=1)
     if settings.tokens is not None or settings.mib is not None:
-        size = 0 if settings.mib is None else entry_bytes(cache, per_head=per_head)
+        size = 0 if settings.mib is None else entry_bytes(cache, per_head=per_head, bits=settings.bits)
         return [budget(settings, watched_B, size)] * layers
     fractions = [settings.keep] * layers
     if settings.layers is not None:

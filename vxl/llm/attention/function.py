@@ -116,7 +116,7 @@ def through_step(
             -1, query.shape[1], -1, query.shape[3]
         )
         step.queries[layer] = query.gather(2, columns)
-    past = () if step.past is None else step.past[layer]
+    past = () if step.past is None else tuple(block.plain() for block in step.past[layer])
     if (past or step.windows is not None) and usable(query):
         from vxl.llm.kernels import steps  # not above: it imports Triton
 

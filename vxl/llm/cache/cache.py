@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 
 from vxl.llm.attention.step import Observed, Step
-from vxl.llm.block import Block, Choice, Places, at_end, choose, joined_block, merged_block, places_of
+from vxl.llm.block import Block, Choice, Places, at_end, choose, merged_block, places_of
+from vxl.llm.cache.coded import code_layers, joined
 from vxl.llm.cache.graph_slot import GraphSlot
 from vxl.llm.cache.offload import map_tensors, mover
 from vxl.llm.cache.rooms import Rooms
@@ -237,22 +238,26 @@ class Cache:
     def join(self) -> None:
         """Copies the blocks of each layer into one, which decoding reads faster; no number changes.
 
-        One layer at a time, so that memory grows by a layer's blocks at most. Blocks that all rows share stay
-        apart from those of single rows.
+        One layer at a time: memory grows by one layer. Blocks of all rows stay apart from those of single rows.
         """
         places = IdentityMemo[Places]()
         for layer, blocks in enumerate(self.layers):
             one: list[Block] = []
-            for _, run in groupby(blocks, key=lambda block: len(block.keys_BNSH)):
+            for _, run in groupby(blocks, key=lambda block: (type(block), block.rows)):
                 parts = list(run)
                 if len(parts) == 1:
                     one += parts
                     continue
                 shared = tuple(t for b in parts for t in (b.positions_BNS, b.index_BNS, b.valid_BNS))
-                one.append(joined_block(parts, places.get(shared, partial(places_of, parts))))
+                one.append(joined(parts, places.get(shared, partial(places_of, parts))))
             if len(one) < len(blocks):
                 self._rooms.close(layer)
                 self.layers[layer] = tuple(one)
+
+    def code(self) -> None:
+        """Codes what it holds in eight bits (vxl.llm.cache.coded), layer by layer; codes stay as they are."""
+        self._rooms.close()
+        code_layers(self.layers)
 
     def to(self, device: torch.device) -> "Cache":
         """A copy on another device (in page-locked memory where it leaves a GPU), or itself where it is
