@@ -238,7 +238,7 @@ class Cache:
     def join(self) -> None:
         """Copies the blocks of each layer into one, which decoding reads faster; no number changes.
 
-        One layer at a time: memory grows by one layer. Blocks of all rows stay apart from those of single rows.
+        One layer at a time: memory grows by one layer. Blocks of all rows stay apart from those of one row.
         """
         places = IdentityMemo[Places]()
         for layer, blocks in enumerate(self.layers):
