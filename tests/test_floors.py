@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 
 FLOORS = """
 errors
-precision seeds units statistics atomic
+precision seeds units statistics atomic memory
 option distributed sequence weights
 video compressor llm
 vision selector prune

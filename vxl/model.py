@@ -13,8 +13,10 @@ from vxl.data.batch.collate import Batch
 from vxl.distributed import is_sharded
 from vxl.errors import DataError
 from vxl.kv.policy import Policy
+from vxl.llm.config import count_parameters
 from vxl.llm.decoder import Decoder
 from vxl.llm.loss import loss_sum
+from vxl.memory import refuse_without_memory
 from vxl.option.build import build
 from vxl.parts import ModelParts
 from vxl.prefill.base import Prefill
@@ -224,6 +226,7 @@ def build_model(
     """
     seed = config.seed if seed is None else seed
     device = torch.device(device)
+    refuse_too_large(config, device, dtype)
     policy: Policy = build(config.kv)
     with building("llm", seed, device, dtype):
         llm: Decoder = build(config.llm, vocab_size=vocab_size)
@@ -245,6 +248,31 @@ def build_model(
     relevance.equip(vision)
     refuse_with_selector(pruner, selector.drops)
     return VideoLanguageModel(vision, compressor, pruner, selector, llm, prefill, policy, relevance)
+
+
+def refuse_too_large(config: ModelParts, device: torch.device, dtype: torch.dtype | None) -> None:
+    """Refuses a model whose language model alone is larger than the memory that is free.
+
+    Args:
+        config: Names the parts.
+        device: Where the model would be; `meta` needs none.
+        dtype: Precision of its parameters; None = torch's default.
+
+    Raises:
+        ConfigError: It does not fit; the message names what it needs and what there is.
+    """
+    if device.type == "meta":
+        return
+    dtype = dtype or torch.get_default_dtype()
+    parameters = count_parameters(config.llm)
+    refuse_without_memory(
+        parameters * dtype.itemsize,
+        device,
+        f"model={config.model} does not fit: its language model alone ({parameters:,} parameters in "
+        f"{str(dtype).removeprefix('torch.')})",
+        "  in miniature:  size=tiny, or model=small (170 million parameters)\n"
+        "  elsewhere:     a machine or a GPU with more memory",
+    )
 
 
 @contextmanager

@@ -117,8 +117,9 @@ def test_a_wrong_member_does_not_keep_the_others_from_being_submitted(tmp_path):
 
 
 def test_what_is_wrong_with_some_members_alone_does_not_refuse_the_sweep(tmp_path):
-    """At its true size: 150 frames at ratio 4 are more tokens than the stage's."""
+    """At its true size: 150 frames at ratio 4 are more tokens than the rows that are typed."""
     words = ["model=videoxl2", "+sweep=compression", "cluster=slurm", "trainer=cpu", "name=s", "dry_run=true"]
+    words.append("data.max_tokens=6000")
     said, wrong = handed_over(words, tmp_path, status=1)
     assert said.count("would run") == 2
     assert [member[0] for member in wrong] == ["compressor.ratio=4"]

@@ -2,6 +2,7 @@
 
 import pytest
 
+from vxl.config.command import run_command
 from vxl.config.hydra_words import refuse_hydra_settings, split_flags
 from vxl.errors import ConfigError
 
@@ -33,3 +34,16 @@ def test_what_has_a_meaning_passes() -> None:
     refuse_hydra_settings(["-m"], ["hydra.searchpath=[file:///x]", "seed=1"])
     with pytest.raises(ConfigError, match="--config-dir has no effect here"):
         refuse_hydra_settings(["--config-dir", "x"], [])
+
+
+@pytest.mark.parametrize("name", ["train", "evaluate"])
+def test_ctrl_c_outside_the_training_loop_is_a_line(name, monkeypatch, capsys) -> None:
+    def interrupted(*arguments: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("vxl.config.command._run", interrupted)
+    monkeypatch.setattr("vxl.config.command._run_benchmarks", interrupted)
+    assert run_command(name, lambda config, composed: None, ["seed=1"]) == 130
+    shown = capsys.readouterr()
+    assert shown.err == "\nstopped; the same command goes on from the last checkpoint\n"
+    assert shown.out == ""

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from vxl.config.compose import checked, compose, compose_yaml
+from vxl.config.origins import with_recipes_model
 from vxl.config.recipe import expand, folders
 from vxl.errors import ConfigError
 
@@ -15,13 +16,13 @@ ROOT = Path(__file__).parents[2]
 
 
 def stages(*words):
-    words = ["logger=csv", *words]
+    words = with_recipes_model(["logger=csv", *words])
     config = compose("train", words)
     return [checked(made, "train") for made in expand(config, words, lambda w: compose_yaml("train", w))]
 
 
 def test_stages_follow_each_other_with_their_own_settings():
-    found = stages("recipe=videoxl2", "name=long", "init_from=elsewhere", "optim.clip=0.5")
+    found = stages("recipe=videoxl2", "size=tiny", "name=long", "init_from=elsewhere", "optim.clip=0.5")
     names = ["long/dts_reconstruct", "long/align", "long/videoxl2_caption", "long/videoxl2_instruct"]
     assert [stage.name for stage in found] == names
     assert [stage.init_from for stage in found] == ["elsewhere", *names[:-1]]
@@ -34,26 +35,35 @@ def test_stages_follow_each_other_with_their_own_settings():
 
 def test_a_stage_has_data_of_its_own_and_the_name_is_stable():
     listed = "recipe.stages=[{stage: align, set: ['data.batch=3']}, {stage: lora}, {stage: lora}]"
-    found = stages("recipe=videoxl2", listed)
+    found = stages("recipe=videoxl2", "size=tiny", listed)
     assert [stage.data.batch for stage in found] == [3, 16, 16]
     base = found[0].name.partition("/")[0]
-    assert base.startswith("tiny-")
+    assert base.startswith("videoxl2-")
     assert [stage.name for stage in found] == [f"{base}/align", f"{base}/lora", f"{base}/lora-2"]
-    assert [stage.name for stage in stages("recipe=videoxl2", listed)] == [stage.name for stage in found]
+    assert [stage.name for stage in stages("recipe=videoxl2", "size=tiny", listed)] == [
+        stage.name for stage in found
+    ]
 
 
 def test_weights_are_named_until_a_stage_has_had_all_of_them():
-    assert [stage.weights for stage in stages("recipe=videoxl2", "weights=folder")] == [
+    assert [stage.weights for stage in stages("recipe=videoxl2", "size=tiny", "weights=folder")] == [
         "folder",
         "folder",  # the stage before had no language model
         "random",
         "random",
     ]
     listed = "recipe.stages=[{stage: align}, {stage: lora}]"
-    assert [stage.weights for stage in stages("recipe=videoxl2", listed, "weights=folder")] == [
+    assert [stage.weights for stage in stages("recipe=videoxl2", "size=tiny", listed, "weights=folder")] == [
         "folder",
         "random",
     ]
+
+
+def test_a_recipe_implies_its_model():
+    (first, *_) = stages("recipe=videoxl_pro", "size=tiny")
+    assert first.model == "videoxl_pro"
+    assert stages("recipe=videoxl_pro", "model=tiny")[0].model == "tiny"
+    assert stages("recipe=videoxl2")[0].llm.layers == 28
 
 
 def test_folders_have_different_names():
@@ -65,7 +75,7 @@ def test_a_stage_beside_a_recipe_is_refused():
         ConfigError,
         match=r"stage=align has no effect: the recipe says which stages run \(dts_reconstruct, align",
     ):
-        stages("recipe=videoxl2", "stage=align")
+        stages("recipe=videoxl2", "size=tiny", "stage=align")
 
 
 @pytest.mark.parametrize(("recipe", "model"), [("videoxl", "videoxl"), ("videoxl_pro", "videoxl_pro")])
@@ -78,7 +88,7 @@ def test_every_recipe_composes(recipe, model):
 def test_a_recipe_runs_its_stages_and_goes_on_at_the_unfinished_one(tmp_path):
     def train(*more):
         command = [
-            sys.executable, "train.py", "recipe=videoxl2", f"paths.runs={tmp_path}", "name=long",
+            sys.executable, "train.py", "recipe=videoxl2", "size=tiny", f"paths.runs={tmp_path}", "name=long",
             "logger=csv", "trainer.max_steps=1", "trainer.val_every=0", "data.workers=0", "data.held_out=4",
             *more,
         ]  # fmt: skip

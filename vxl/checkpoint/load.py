@@ -20,7 +20,7 @@ from vxl.data.batch.tokenizer import load_tokenizer, tokenizer_in
 from vxl.errors import ConfigError
 from vxl.generate import Context, saved
 from vxl.generate.loaded import LoadedModel
-from vxl.model import build_model
+from vxl.model import build_model, refuse_too_large
 from vxl.option.build import build
 from vxl.option.rebuild import rebuild
 from vxl.parts import ModelParts
@@ -129,6 +129,7 @@ def assemble(
     tokenizer = _tokenizer(values, config, None if source is None else source.path)
     dtype = dtype or _precision(values, target)
     if source is not None and source.is_folder_of_weights:
+        refuse_too_large(config, target, dtype)
         model = skeleton(config, vocab_size=len(tokenizer))
         source.fill(model, device=target, dtype=dtype or torch.get_default_dtype())
         return LoadedModel(model.eval(), tokenizer, config, values, source.folder)

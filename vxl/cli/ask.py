@@ -14,6 +14,7 @@ from vxl.checkpoint.source import Source, find_source
 from vxl.cli.ask_words import video_and_questions
 from vxl.cli.words import Words
 from vxl.config.compose import compose
+from vxl.config.origins import refuse_untyped_random
 from vxl.data.batch.answer import format_question
 from vxl.data.batch.letter import parse_letter
 from vxl.data.fields import bare_options
@@ -219,7 +220,9 @@ def _from_folder(words: Words, source: Source, device: str) -> "LoadedModel":
 def _composed(words: Words, root: Path) -> dict[str, Any]:
     """The resolved config of choices as on the command line of training."""
     overrides = [f"{key}={value}" for key, value in words.settings.items()]
-    return plain(compose("train", [*overrides, f"paths.runs={root}"]))
+    config = compose("train", [*overrides, f"paths.runs={root}"])
+    refuse_untyped_random(config, overrides)
+    return plain(config)
 
 
 def _options(text: str | None) -> tuple[str, ...]:

@@ -22,6 +22,21 @@ from vxl.train.parallel.strategy import HSDPConfig
 if TYPE_CHECKING:
     from vxl.train.config import TrainConfig
 
+TEXT = 256
+"""Tokens of text that a row should have room for beside its video."""
+
+
+def tokens_for(visual: int) -> int:
+    """A round length of rows that hold so many visual tokens and some text.
+
+    Example:
+        >>> tokens_for(8), tokens_for(21_888)
+        (512, 24576)
+    """
+    step = min(8192, 2 ** math.ceil(math.log2(visual + TEXT)))
+    return math.ceil((visual + TEXT) / step) * step
+
+
 Rule = Callable[["TrainConfig"], Iterator[str]]
 
 
@@ -70,7 +85,7 @@ def video_fits_sequence(config: "TrainConfig") -> Iterator[str]:
             f"data.max_tokens={config.data.max_tokens} is too short for a video of video.max_frames="
             f"{config.video.max_frames}:\n  {groups} groups x {shape.tokens_per_group} = {visual} visual.\n"
             f"  allowed: data.max_tokens above {visual} plus the text, or at most {fit} frames\n"
-            f"  e.g.  data.max_tokens={2 ** math.ceil(math.log2(visual + 256))}"
+            f"  e.g.  data.max_tokens={tokens_for(visual)}"
         )
 
 

@@ -19,6 +19,7 @@ from vxl.config.compose import checked, compose_yaml, config_folders, quoted, tr
 from vxl.config.evaluation import prepare
 from vxl.config.hydra_words import ONLY_SHOW, refuse_hydra_settings, split_flags
 from vxl.config.member import Member, Outcome, report
+from vxl.config.origins import refuse_untyped_random, with_recipes_model
 from vxl.config.sweep import Sweep, is_here, plan_sweep
 from vxl.errors import ConfigError, VxlError
 from vxl.option.files import CONF
@@ -84,13 +85,14 @@ def _run(name: str, main: Main, arguments: list[str]) -> int:
     if set(flags) & ONLY_SHOW or any(flag.startswith("--shell_completion") for flag in flags):
         return _show_with_hydra(name, [*flags, *words])
     refuse_hydra_settings(flags, words)
+    words = with_recipes_model(words)
     sweep = plan_sweep(words, bool(flags), config_folders(words)) if name == "train" else None
     if sweep is not None:
         return _run_sweep(sweep, main)
     with translated(name, words):
         composed = compose_yaml(name, words)
     if name == "train" and not is_here(composed):
-        checked(composed, name)
+        _ready(words, composed)
         return _hand_over([words])
     try:
         _run_one(name, main, words, composed)
@@ -136,7 +138,7 @@ def _run_one(name: str, main: Main, words: list[str], composed: Any) -> None:
     """Carries out one run, or the stages of a recipe one after the other."""
     from omegaconf import OmegaConf
 
-    config = checked(composed, name)
+    config = _ready(words, composed) if name == "train" else checked(composed, name)
     if name == "train" and os.environ.get("VXL_SUBMITTED"):
         _refuse_other_code(config.plugins)
     if name != "train" or config.recipe is None:
@@ -147,6 +149,13 @@ def _run_one(name: str, main: Main, words: list[str], composed: Any) -> None:
     for number, (stage, yaml) in enumerate(zip(ready, stages, strict=True), 1):
         print(f"recipe: stage {number} of {len(ready)}, {stage.name}", flush=True)
         main(stage, OmegaConf.to_yaml(yaml, sort_keys=False))
+
+
+def _ready(words: list[str], composed: Any) -> Any:
+    """The checked config of a training that may begin: what is random is random on purpose."""
+    config = checked(composed, "train")
+    refuse_untyped_random(config, words)
+    return config
 
 
 def _hand_over(members: list[list[str]]) -> int:
@@ -162,7 +171,7 @@ def _hand_over(members: list[list[str]]) -> int:
 
     return dispatch(
         members,
-        compose=lambda words: checked(compose_yaml("train", words), "train"),
+        compose=lambda words: _ready(words, compose_yaml("train", words)),
         composed=lambda words: OmegaConf.to_yaml(compose_yaml("train", words), sort_keys=False),
         script=Path(sys.argv[0]),
         failed=failed,

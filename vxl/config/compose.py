@@ -6,6 +6,8 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import Any, cast
 
+from vxl.config.mistakes import translate
+from vxl.config.origins import with_recipes_model
 from vxl.errors import ConfigError
 from vxl.option.files import CONF
 from vxl.option.plugins import load_plugins
@@ -18,7 +20,7 @@ def compose(name: str, overrides: list[str]) -> Any:
     Raises:
         ConfigError: Anything the command line would refuse.
     """
-    overrides = with_plugins([quoted(word) for word in overrides])
+    overrides = with_plugins(with_recipes_model([quoted(word) for word in overrides]))
     for word in overrides:
         if word.lstrip("+").startswith("sweep="):
             raise ConfigError(f"{word} asks for several runs; only python train.py does that.")
@@ -36,8 +38,6 @@ def translated(name: str, overrides: list[str]) -> Generator[None]:
     try:
         yield
     except (HydraException, OmegaConfBaseException, ValueError) as error:
-        from vxl.config.mistakes import translate  # late: only after a mistake
-
         raise translate(error, functools.partial(compose_yaml, name), overrides, name) from error
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from vxl.config.compose import checked, compose_yaml, translated, typed
+from vxl.config.origins import key_of, refuse_untyped_random
 from vxl.errors import ConfigError
 from vxl.run.changes import identity
 
@@ -80,6 +81,7 @@ def plan_sweep(words: list[str], multirun: bool, folders: Sequence[Path]) -> Swe
     name = fixed.get("name", "=").partition("=")[2].strip("'\"")
     if not name:
         name = _name(label, _digest(bare_keys, [config, *combined]), words, runs)
+    combined = [_with_room(member, words) for member in combined]
     members = [[*m, f"sweep_name='{name}'", f"sweep_member='{_label(m, keys, folders)}'"] for m in combined]
     _refuse_for_all(members)
     return Sweep(name, runs / name, members)
@@ -175,6 +177,33 @@ def _first_that_composes(candidates: Sequence[list[str]]) -> Any:
     return _composed(candidates[-1])
 
 
+def _with_room(member: list[str], words: Sequence[str]) -> list[str]:
+    """A member with `data.max_tokens=` where its videos are longer than the stage's rows, and none is typed.
+
+    Of this member alone, so that one that joins later changes no other.
+    """
+    # Late: both import torch.
+    from vxl.compressor.base import plan
+    from vxl.config.check import tokens_for
+
+    if any(key_of(word) == "data.max_tokens" for word in words):
+        return member
+    try:
+        config = typed(_composed(member), "train")
+        visual = plan(config.compressor, config.vision.grid).tokens(max(0, config.video.max_frames))
+    except ConfigError:
+        return member  # reported where members are checked
+    if visual < config.data.max_tokens:
+        return member
+    word = f"data.max_tokens={tokens_for(visual)}"
+    print(
+        f"{' '.join(member)}: {word}, since a video is {visual:,} visual tokens and the stage's rows have "
+        f"{config.data.max_tokens:,}",
+        file=sys.stderr,
+    )
+    return [*member, word]
+
+
 def _refuse_idle_devices(config: Any, words: list[str]) -> None:
     """Several devices in a sweep without a launcher would re-run the whole sweep in every rank."""
     devices = config.trainer.get("devices", 1)
@@ -202,7 +231,7 @@ def _refuse_for_all(members: Sequence[list[str]]) -> None:
     errors: list[ConfigError] = []
     for words in (members[0], members[-1]):
         try:
-            checked(_composed(words), "train")
+            refuse_untyped_random(checked(_composed(words), "train"), words)
         except ConfigError as error:
             errors.append(error)
         else:

@@ -119,3 +119,31 @@ def unreadable_weights(weights: str, error: Exception) -> CheckpointError:
         "  allowed: a hub name (with network, or downloaded before), the path of a folder, or random\n"
         "  e.g.  llm.weights=Qwen/Qwen2.5-7B-Instruct   llm.weights=/models/qwen   llm.weights=random"
     )
+
+
+def count_parameters(config: DecoderConfig) -> int:
+    """Parameters of a decoder without LoRA and beacons, from its sizes alone: nothing is built.
+
+    Exact for qwen2, qwen3 and llama; of other architectures without their biases and further norms. Of
+    pretrained weights the checkpoint's own sizes count.
+    """
+    sizes = config if config.weights == "random" else _sizes_of(hugging_face_config(config))
+    head = sizes.head_width or sizes.width // sizes.heads
+    queries, keys = sizes.heads * head, sizes.kv_heads * head
+    block = sizes.width * (2 * queries + 2 * keys + 3 * sizes.mlp + 2)
+    block += {"qwen2": queries + 2 * keys, "qwen3": 2 * head}.get(sizes.model_type, 0)
+    return sizes.layers * block + sizes.width + (1 if sizes.tied else 2) * sizes.vocab * sizes.width
+
+
+def _sizes_of(architecture: Any) -> DecoderConfig:
+    return DecoderConfig(
+        model_type=architecture.model_type,
+        vocab=architecture.vocab_size,
+        width=architecture.hidden_size,
+        mlp=architecture.intermediate_size,
+        layers=architecture.num_hidden_layers,
+        heads=architecture.num_attention_heads,
+        kv_heads=architecture.num_key_value_heads,
+        head_width=getattr(architecture, "head_dim", None),
+        tied=architecture.tie_word_embeddings,
+    )

@@ -4,20 +4,17 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from vxl.compressor.base import plan
+from vxl.memory import GIB
 from vxl.option.rebuild import plain
 from vxl.run.directory import write_resolved
 from vxl.run.name import run_name
 from vxl.train.config import TrainConfig
-from vxl.train.step.learner import build_learner
-from vxl.train.step.stage import freeze, part_of
-
-GIB = 2**30
-# Bytes of a trained parameter with its gradient and AdamW's two moments, each in the parameter's precision.
-TRAINED_BYTES = {"32-true": 16, "bf16-mixed": 16, "bf16-true": 8, "64-true": 32}
-FROZEN_BYTES = {"32-true": 4, "bf16-mixed": 4, "bf16-true": 2, "64-true": 8}
+from vxl.train.report.opening import data_line, weights_line
+from vxl.train.sizes import training_sizes
 
 
 def preview(config: TrainConfig) -> dict[str, Any]:
@@ -33,21 +30,11 @@ def preview(config: TrainConfig) -> dict[str, Any]:
     """
     name = run_name(config)
     directory = Path(config.paths.runs) / name
-    model = build_learner(config, device="meta")
-    freeze(model, config.stage)
-    parts: dict[str, int] = {}
-    learning: dict[str, int] = {}
-    for key, parameter in model.named_parameters():
-        part = part_of(key)
-        parts[part] = parts.get(part, 0) + parameter.numel()
-        learning[part] = learning.get(part, 0) + parameter.numel() * parameter.requires_grad
-    trained = sum(learning.values())
+    sizes = training_sizes(config)
+    parts, learning, trained, total = sizes.parameters, sizes.learning, sizes.trained, sizes.total
     shape = plan(config.compressor, config.vision.grid)
     frames = config.video.max_frames
     visual = shape.tokens(frames)
-    total = sum(parts.values())
-    precision = config.trainer.precision
-    memory = trained * TRAINED_BYTES[precision] + (total - trained) * FROZEN_BYTES[precision]
 
     table = Table(title=f"would run {name}", title_justify="left", show_header=False)
     for part, count in parts.items():
@@ -64,8 +51,15 @@ def preview(config: TrainConfig) -> dict[str, Any]:
         "global batch",
         f"{rows} rows of at most {config.data.max_tokens} tokens, {config.trainer.max_steps} steps",
     )
+    table.add_row("weights", escape(weights_line(config)))
+    table.add_row("data", escape(data_line(config)))
+    spread = (
+        f" ({sizes.total_bytes / GIB:.2f} GiB in all)" if sizes.bytes_a_process < sizes.total_bytes else ""
+    )
     table.add_row(
-        "memory", f"{memory / GIB:.2f} GiB for weights, gradients and optimizer; activations come on top"
+        "memory",
+        f"{sizes.bytes_a_process / GIB:.2f} GiB a process{spread} for weights, gradients and optimizer; "
+        "activations come on top",
     )
     table.add_row("directory", str(directory))
     Console().print(table)
@@ -75,5 +69,5 @@ def preview(config: TrainConfig) -> dict[str, Any]:
         "directory": str(directory),
         "parameters": parts,
         "visual_tokens": visual,
-        "bytes": memory,
+        "bytes": sizes.total_bytes,
     }

@@ -39,6 +39,7 @@ from vxl.train.report.messages import (
     show_stopped,
     start_line,
 )
+from vxl.train.report.opening import open_training
 from vxl.train.report.train_log import logged_to
 from vxl.train.start import Start, build_start
 from vxl.train.step.compiled import compile_blocks
@@ -108,6 +109,8 @@ def train_or_resume(
                 newest = once(lambda: newest_to_resume(directory.checkpoints))
                 checkpoint = None if newest is None else newest.path
                 announce(directory, checkpoint, console)
+                device = device_of(config.trainer, processes.local)
+                once(lambda: open_training(config, device, console))
                 data = data_of(config, directory)
                 start = start_of(config, len(data.tokenizer), checkpoint, processes, launch.sharded)
                 return fit(config, directory, processes, launch, data, start, checkpoint, console)

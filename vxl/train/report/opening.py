@@ -1,0 +1,73 @@
+"""What a new training says first: what is random and what is pretrained, on which data, and the memory."""
+
+import torch
+from rich.console import Console
+
+from vxl.memory import GIB, free_memory, refuse_without_memory
+from vxl.train.config import TrainConfig
+from vxl.train.sizes import training_sizes
+
+
+def open_training(config: TrainConfig, device: torch.device, console: Console) -> None:
+    """Prints it, and refuses what does not fit into memory before anything is built.
+
+    Args:
+        config: A checked config.
+        device: Of the first process.
+        console: Where to print.
+
+    Raises:
+        ConfigError: Weights, gradients and optimizer alone are more than the memory that is free.
+    """
+    sizes = training_sizes(config)
+    on_cpu = device.type == "cpu"
+    needed = sizes.bytes_a_process * (config.trainer.devices if on_cpu else 1)
+    free = free_memory(device)
+    there = "" if free is None else f", {free / GIB:.1f} GiB free on {device}"
+    console.print(f"weights: {weights_line(config)}", markup=False, soft_wrap=True)
+    console.print(f"data: {data_line(config)}", markup=False, soft_wrap=True)
+    console.print(
+        f"memory: {needed / GIB:.2f} GiB for weights, gradients and optimizer, activations on top{there}",
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
+    )
+    if getattr(config.strategy, "offload", False) and not on_cpu:
+        return
+    refuse_without_memory(
+        needed,
+        device,
+        f"model={config.model} does not fit: {sizes.trained:,} of {sizes.total:,} parameters trained in "
+        f"{config.trainer.precision}",
+        "  less of it:    stage=lora trainer.frozen=nf4   or  stage=align\n"
+        "  spread:        strategy=fsdp2 trainer.devices=N\n"
+        "  in miniature:  size=tiny\n"
+        "  look first:    dry_run=true",
+    )
+
+
+def weights_line(config: TrainConfig) -> str:
+    """Which parts start from which weights."""
+    if config.init_from is not None:
+        return f"init_from={config.init_from}, random where it has none"
+    if config.weights != "random":
+        return f"weights={config.weights}"
+    parts = {"vision": config.vision.weights}
+    if config.stage.objective == "language":
+        parts["language model"] = config.llm.weights
+    pretrained = [f"{part} {name}" for part, name in parts.items() if name != "random"]
+    fresh = [part for part, name in parts.items() if name == "random"] + ["compressor"]
+    return " · ".join(
+        [*(["pretrained: " + ", ".join(pretrained)] if pretrained else []), "random: " + ", ".join(fresh)]
+    )
+
+
+def data_line(config: TrainConfig) -> str:
+    """Which data is trained on, by its option and what it names."""
+    option = config.data._target_.rpartition(".")[2].lower()
+    if option == "clips":
+        return "data=clips, the toy clips that come with vxl"
+    named = getattr(config.data, "json", None) or getattr(config.data, "train", None)
+    sources = getattr(config.data, "sources", None)
+    shown = named if isinstance(named, str) else ", ".join(named or sources or [])
+    return f"data={option} {shown}".strip()
