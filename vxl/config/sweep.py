@@ -58,7 +58,7 @@ def plan_sweep(words: list[str], multirun: bool, folders: Sequence[Path]) -> Swe
     swept = {o.key_or_group for o in overrides if o.is_sweep_override() and o.key_or_group != "sweep"}
     if not options and not swept and not multirun:
         return None
-    fixed = {o.key_or_group: o.input_line for o in overrides if o.key_or_group not in swept}
+    fixed = {o.key_or_group: str(o.input_line) for o in overrides if o.key_or_group not in swept}
     params = _params(options, folders)
     for key in params.keys() & fixed.keys():
         print(
@@ -67,7 +67,7 @@ def plan_sweep(words: list[str], multirun: bool, folders: Sequence[Path]) -> Swe
         )
     typed_keys = {o.key_or_group for o in overrides}
     given = [f"{key}={value}" for key, value in params.items() if key not in typed_keys]
-    kept = [o.input_line for o in overrides if o.key_or_group not in ("sweep", "name")]
+    kept = [str(o.input_line) for o in overrides if o.key_or_group not in ("sweep", "name")]
     values = _values([*given, *kept], folders)
     # What a sweep file gives one value is the same for all members, and no part of their names.
     keys = [key for key, listed in values.items() if len(listed) > 1 or _bare(key) in swept]
