@@ -97,6 +97,7 @@ def test_damage_is_found(tmp_path: Path) -> None:
         load_context(kept, m)
     (kept / "layer-001.safetensors").write_bytes(whole)
     facts = json.loads((kept / "context.json").read_text())
+    del facts["sha256"]  # whoever means harm leaves it out
     for wrong in ({"dataclass": "os.system", "fields": {"command": "true"}}, {"tensor": "t99"}):
         (kept / "context.json").write_text(json.dumps(facts | {"values": wrong}))
         with pytest.raises(CheckpointError, match=r"is no part of a context|is missing"):
@@ -145,3 +146,21 @@ def test_requests_of_several_threads_do_not_see_each_other() -> None:
 
 def test_the_package_reads_them_too() -> None:
     assert vxl.load_context.__doc__
+
+
+@pytest.mark.parametrize("file", ["context.json", "places.safetensors", "layer-000.safetensors"])
+@pytest.mark.parametrize("how", ["removed", "empty", "cut", "flipped"])
+def test_a_damaged_context_is_said_to_be(tmp_path: Path, file: str, how: str) -> None:
+    m = model()
+    save_context(watched(m), tmp_path / "kept")
+    path = tmp_path / "kept" / file
+    data = bytearray(path.read_bytes())
+    if how == "removed":
+        path.unlink()
+    elif how == "flipped":
+        data[-40] ^= 1
+        path.write_bytes(bytes(data))
+    else:
+        path.write_bytes(bytes(data[: 0 if how == "empty" else len(data) // 2]))
+    with pytest.raises(CheckpointError, match=r"is damaged|is no saved context"):
+        load_context(tmp_path / "kept", m)

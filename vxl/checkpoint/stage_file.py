@@ -102,9 +102,9 @@ def open_stage_file(path: Path, part: str | None = None) -> StageFile:
 def write_part(stage: StageFile, out: Path) -> None:
     """Writes a part's folder, which `init_from=` takes."""
     with new_folder(out) as folder:
-        write_safetensors(folder / f"{stage.part}.safetensors", stage.tensors)
+        write_safetensors(folder / f"{stage.part}.safetensors", stage.tensors, sums=True)
         if stage.unused:
-            write_safetensors(folder / UNUSED, stage.unused)
+            write_safetensors(folder / UNUSED, stage.unused, sums=True)
 
 
 def _dts(theirs: str) -> str | None:

@@ -23,9 +23,9 @@ def write_vxl(weights: Weights, out: Path) -> None:
         for part in PARTS:
             tensors = {name: t for name, t in weights.tensors.items() if name.startswith(f"{part}.")}
             if tensors:
-                write_safetensors(folder / f"{part}.safetensors", tensors)
+                write_safetensors(folder / f"{part}.safetensors", tensors, sums=True)
         if weights.unused:
-            write_safetensors(folder / UNUSED, weights.unused)
+            write_safetensors(folder / UNUSED, weights.unused, sums=True)
         if weights.record is not None:
             (folder / RECORD).write_text(json.dumps(vars(weights.record), indent=1))
         _copy_tokenizer(weights.tokenizer, folder / "tokenizer")

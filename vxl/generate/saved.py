@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from vxl.atomic import mend, whole_folder
@@ -20,6 +20,7 @@ from vxl.llm.block import Block
 from vxl.model import VideoLanguageModel
 from vxl.option.moved import renewed
 from vxl.option.rebuild import rebuild
+from vxl.weights.sums import load_checked, sums_of
 
 FORMAT = 1
 FACTS = ("frames", "visual_tokens", "tokens", "watch_ms", "prefill_ms", "names", "about")
@@ -60,9 +61,11 @@ def load_context(path: str | Path, model: VideoLanguageModel) -> Context:
         raise CheckpointError(f"{folder} is no saved context: it has no context.json.")
     try:
         facts = json.loads((folder / "context.json").read_text())
+        if facts.pop("sha256", None) not in (None, _sum_of(facts)):
+            raise ValueError("context.json is not what was written")
         _check(facts, folder, model)
         return _read(facts, folder, model)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         if isinstance(error, CheckpointError):
             raise
         raise CheckpointError(f"{folder} is damaged: {error}\n  watch the video again") from error
@@ -98,12 +101,23 @@ def _write(context: Context, folder: Path) -> None:
         "facts": {name: to_json(getattr(context, name), {}) for name in FACTS},
         "values": to_json(values, tensors),
     }
-    save_file({name: _plain(tensor) for name, tensor in tensors.items()}, folder / "places.safetensors")
+    alone = {name: _plain(tensor) for name, tensor in tensors.items()}
+    save_file(alone, folder / "places.safetensors", sums_of(alone) or None)
     for layer, blocks in enumerate(cache.layers):
         held = {f"{n}.keys": _plain(block.keys_BNSH) for n, block in enumerate(blocks)}
         held |= {f"{n}.values": _plain(block.values_BNSH) for n, block in enumerate(blocks)}
-        save_file(held, folder / f"layer-{layer:03d}.safetensors")
+        save_file(held, folder / f"layer-{layer:03d}.safetensors", sums_of(held) or None)
+    facts["sha256"] = _sum_of(facts)
     (folder / "context.json").write_text(json.dumps(facts))
+
+
+def _sum_of(facts: dict[str, Any]) -> str:
+    """SHA-256 of what context.json says; earlier releases wrote none."""
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+
+
+def _on(device: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.to(device) for name, tensor in tensors.items()}
 
 
 def _plain(tensor: Tensor) -> Tensor:
@@ -139,12 +153,12 @@ def _shown(kv: dict[str, Any]) -> str:
 def _read(facts: dict[str, Any], folder: Path, model: VideoLanguageModel) -> Context:
     device = str(model.device)
     try:
-        values = from_json(facts["values"], load_file(folder / "places.safetensors", device=device))
+        values = from_json(facts["values"], _on(device, load_checked(folder / "places.safetensors")))
         cache = model.llm.new_cache(rows=len(values["next_B"]))
         if len(values["places"]) != len(cache.layers):
             raise CheckpointError(f"{folder} has {len(values['places'])} layers of {len(cache.layers)}.")
         for layer, places in enumerate(values["places"]):
-            held = load_file(folder / f"layer-{layer:03d}.safetensors", device=device)
+            held = _on(device, load_checked(folder / f"layer-{layer:03d}.safetensors"))
             blocks = []
             for number, (positions, index, valid) in enumerate(places):
                 keys, vals = held[f"{number}.keys"], held[f"{number}.values"]

@@ -17,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from vxl.errors import CheckpointError
+from vxl.weights.sums import PREFIX, crc32_of, refuse_other_sum
 
 PICKLES = (".bin", ".pth", ".pt")
 # The types of the safetensors format.
@@ -50,7 +51,8 @@ class Stored:
 
     def part(self, where: tuple[slice, ...]) -> Tensor:
         """The part of the tensor that slices name."""
-        return self.read()[where] if self.read_part is None else self.read_part(where)
+        whole = where == tuple(slice(0, size) for size in self.shape)  # a checksum covers a whole tensor
+        return self.read()[where] if whole or self.read_part is None else self.read_part(where)
 
     @property
     def numel(self) -> int:
@@ -76,6 +78,7 @@ def _open_safetensors(path: Path) -> dict[str, Stored]:
     found = {}
     try:
         with safe_open(path, "pt") as file:
+            sums = file.metadata() or {}
             for name in file.keys():  # noqa: SIM118 -- no mapping, it cannot be iterated
                 entry = file.get_slice(name)
                 code = entry.get_dtype()
@@ -86,7 +89,8 @@ def _open_safetensors(path: Path) -> dict[str, Stored]:
                 shape = tuple(entry.get_shape())
                 # A tensor without axes has no parts.
                 part = _part_reader(path, name) if shape else None
-                found[name] = Stored(DTYPES[code], shape, path, _reader(path, name), part)
+                read = _reader(path, name, sums.get(f"{PREFIX}{name}"))
+                found[name] = Stored(DTYPES[code], shape, path, read, part)
     except (SafetensorError, OSError) as error:
         raise CheckpointError(
             f"{path} can't be read: {error}\n  {_sizes(path)}\n  copy or download it again"
@@ -94,10 +98,12 @@ def _open_safetensors(path: Path) -> dict[str, Stored]:
     return found
 
 
-def _reader(path: Path, name: str) -> Callable[[], Tensor]:
+def _reader(path: Path, name: str, recorded: str | None) -> Callable[[], Tensor]:
     def read() -> Tensor:
         with safe_open(path, "pt") as file:
-            return file.get_tensor(name)
+            tensor = file.get_tensor(name)
+        refuse_other_sum(path, name, tensor, recorded)
+        return tensor
 
     return read
 
@@ -176,9 +182,18 @@ def metadata_of(path: Path) -> dict[str, str]:
 
 
 def write_safetensors(
-    path: Path, tensors: Mapping[str, Stored], metadata: Mapping[str, str] | None = None
+    path: Path,
+    tensors: Mapping[str, Stored],
+    metadata: Mapping[str, str] | None = None,
+    sums: bool = False,
 ) -> None:
     """Writes a safetensors file tensor by tensor, each bit as it is.
+
+    Args:
+        path: The file.
+        tensors: By name; each is read once.
+        metadata: The free text in its header.
+        sums: Whether the free text is to hold a checksum of every tensor.
 
     Raises:
         CheckpointError: A tensor is of a type that the format does not have.
@@ -196,10 +211,20 @@ def write_safetensors(
             "shape": list(tensor.shape),
             "data_offsets": [start, end],
         }
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
+    if sums:  # known once the tensors were read; of the same length, so that the header can be written again
+        header["__metadata__"] |= {f"{PREFIX}{name}": "0" * 8 for name in wide_first}
     with path.open("wb") as file:
-        file.write(len(text).to_bytes(8, "little") + text)
+        file.write(_header(header))
         for name in wide_first:
-            flat = tensors[name].read().detach().cpu().contiguous().reshape(-1)
-            file.write(memoryview(flat.view(torch.uint8).numpy()))
+            tensor = tensors[name].read().detach().cpu().contiguous()
+            file.write(memoryview(tensor.reshape(-1).view(torch.uint8).numpy()))
+            if sums:
+                header["__metadata__"][f"{PREFIX}{name}"] = crc32_of(tensor)
+        file.seek(0)
+        file.write(_header(header))
+
+
+def _header(entries: Mapping[str, Any]) -> bytes:
+    text = json.dumps(entries, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text
