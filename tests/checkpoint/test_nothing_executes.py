@@ -24,11 +24,13 @@ from vxl.checkpoint.step_folder import newest_to_resume
 from vxl.cli.main import main
 from vxl.cli.runs import show_runs
 from vxl.config.compose import compose
+from vxl.data.source.headers import _describe_image
 from vxl.errors import VxlError
 from vxl.evaluate.subjects import load_subject, subjects
 from vxl.model import build_model
 from vxl.run.find import list_runs
 from vxl.train.warm import warm_start
+from vxl.video.image import read_rgb
 
 
 class Payload:
@@ -278,3 +280,25 @@ def test_a_true_model_still_loads(run: Path) -> None:
     model = build_model(compose("train", ["model=tiny", "video.max_frames=16", "compressor.ratio=16"]))
     source.fill(model)
     assert torch.isfinite(next(model.parameters())).all()
+
+
+def test_an_image_that_is_postscript_starts_no_program(
+    mark: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "gs"
+    program.write_text(f"#!/bin/sh\nmkdir {mark}\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    image = tmp_path / "x.jpg"
+    image.write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\n%%EOF\n")
+    assert "can't be read as an image" in carefully(read_rgb, image)
+    assert "is no image" in carefully(lambda place: _describe_image(place.read_bytes(), "x.jpg"), image)
+    assert not mark.exists()
+
+
+def test_no_data_is_fetched_because_a_config_says_so(run: Path) -> None:
+    shutil.rmtree(run / "tokenizer")
+    values = yaml.safe_load((run / "resolved.yaml").read_text())
+    values["data"] = {"_target_": "vxl.data.shards.Shards", "train": ["http://127.0.0.1:9/a.tar"]}
+    (run / "resolved.yaml").write_text(yaml.safe_dump(values))
+    assert "nothing is fetched" in carefully(COMMANDS["load"], run)

@@ -77,6 +77,7 @@ def load_source(
     if source.is_folder_of_weights:
         return _without_run(source, pick_device(device), overrides, dtype)
     values = source.values(overrides, also)
+    _refuse_to_fetch(values, source)
     return assemble(values, device, runs, source if source.kind == "run" else None, dtype)
 
 
@@ -92,6 +93,27 @@ def _without_run(
     # On a GPU the file's precision; on a CPU float32, in which it computes.
     fill(model, weights, device, dtype or (torch.float32 if device.type == "cpu" else weights.dtype))
     return LoadedModel(model.eval(), tokenizer, config, weights.values, source.path)
+
+
+def _refuse_to_fetch(values: dict[str, Any], source: Source) -> None:
+    """Raises where a tokenizer would be trained from data that a config of somebody else names by URL."""
+    config = model_parts(values)
+    if config.prompt.tokenizer or config.llm.weights != "random" or tokenizer_in(source.path) is not None:
+        return
+    urls = [text for text in _texts_in(values.get("data")) if "://" in text or text.startswith("pipe:")]
+    if urls:
+        raise ConfigError(
+            f"{source.path} has no tokenizer, and its config names data elsewhere: {urls[0]}\n"
+            "  nothing is fetched because a file says so; type  prompt.tokenizer=FOLDER"
+        )
+
+
+def _texts_in(values: Any) -> list[str]:
+    """Every text in nested values."""
+    if isinstance(values, str):
+        return [values]
+    inner = list(values.values()) if isinstance(values, dict) else values if isinstance(values, list) else []
+    return [text for value in inner for text in _texts_in(value)]
 
 
 def load_context(path: str | Path, loaded: LoadedModel) -> Context:

@@ -51,6 +51,12 @@ def differences(old: dict[str, Any], config: RunConfig) -> list[Difference]:
     Args:
         old: The recorded config, as `resolved.yaml` has it.
         config: The new config, as dataclasses.
+
+    Example:
+        >>> from vxl.run.config import RunConfig
+        >>> [found] = differences({"model": "tiny", "name": "a"}, RunConfig(model="small", name="b"))
+        >>> found.key, found.old, found.new, found.resumable
+        ('model', 'tiny', 'small', False)
     """
     before, now = _leaves(renewed(old)), list(_flat(config))
     free = {key for key, _, resumable in now if resumable}

@@ -51,6 +51,9 @@ IMAGE_ENDINGS = [
 ]
 """Endings of files that Pillow reads as images. `image` stands for one whose file had none of them."""
 
+IMAGE_FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "DIB", "GIF", "TIFF", "PPM", "JPEG2000", "AVIF")
+"""Formats behind those endings, by Pillow's names. It knows others, of which EPS starts Ghostscript."""
+
 
 def media_kind(name: str) -> str | None:
     """ "video" or "image" by a file name's ending, in any case; None for anything else."""

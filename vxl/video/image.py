@@ -2,12 +2,14 @@
 
 import contextlib
 import struct
+from functools import cache
 
 import numpy as np
 from PIL import Image, ImageOps
 
 from vxl.errors import DataError
 from vxl.video.container import Source, as_readable, source_name
+from vxl.video.endings import IMAGE_FORMATS
 
 # What Pillow raises for files that are damaged, or that it refuses to unpack.
 BROKEN = (
@@ -19,6 +21,17 @@ BROKEN = (
 DEPTHS = (8, 10, 12, 14, 16, 24, 32)
 
 
+MOST_PIXELS = 100_000_000
+"""Of one image: 300 MB as RGB, and more than any camera takes."""
+
+
+@cache
+def image_formats() -> list[str]:
+    """The image formats that are read, as far as this Pillow has them."""
+    Image.init()
+    return [name for name in IMAGE_FORMATS if name in Image.OPEN]
+
+
 def read_rgb(source: Source, name: str | None = None) -> np.ndarray:
     """Pixels of an image as uint8 RGB [H, W, 3], as a viewer shows it.
 
@@ -27,7 +40,12 @@ def read_rgb(source: Source, name: str | None = None) -> np.ndarray:
     """
     name = name or source_name(source)
     try:
-        with Image.open(as_readable(source)) as image:
+        with Image.open(as_readable(source), formats=image_formats()) as image:
+            if image.width * image.height > MOST_PIXELS:
+                raise DataError(
+                    f"{name}: {image.width} x {image.height} pixels are too many.\n"
+                    f"  allowed: {MOST_PIXELS:,} pixels; make it smaller"
+                )
             image.load()
             upright = image
             with contextlib.suppress(*BROKEN):  # damaged notes beside whole pixels: shown as stored

@@ -13,7 +13,7 @@ from PIL import Image
 from vxl.atomic import write_file
 from vxl.data.sample import Media
 from vxl.errors import DataError
-from vxl.video.image import BROKEN
+from vxl.video.image import BROKEN, image_formats
 from vxl.video.probe import probe
 
 FORMAT = 2
@@ -44,7 +44,7 @@ def describe_media(media: Media, kind: str, name: str) -> dict[str, Any]:
 def _describe_image(media: Media, name: str) -> dict[str, Any]:
     file: str | BinaryIO = io.BytesIO(media) if isinstance(media, bytes) else media
     try:
-        with Image.open(file) as image:
+        with Image.open(file, formats=image_formats()) as image:
             width, height = image.size
             with contextlib.suppress(*BROKEN):  # damaged notes beside whole pixels
                 if image.getexif().get(ORIENTATION) in SIDEWAYS:  # it is turned upright when it is read
