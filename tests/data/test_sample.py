@@ -43,6 +43,13 @@ def test_several_visuals_stand_where_they_are_written():
     assert read({"conversations": [ASK, SAY]}, VIDEO, IMAGE)[0].turns[0].text == "<image>\n<image>\nWhat?"
 
 
+@pytest.mark.parametrize(("written", "shown"), [(1, 2), (2, 1), (3, 2), (1, 0)])
+def test_as_many_placeholders_as_visuals_or_none(written, shown):
+    asked = {"role": "user", "content": "<image>" * written}
+    with pytest.raises(DataError, match=f"{written} <image> in the turns, but {shown} visuals"):
+        read({"conversations": [asked, SAY]}, *[VIDEO, IMAGE][:shown])
+
+
 def test_a_sample_for_the_caption_and_one_for_each_question():
     questions = [{"question": f"q{n}?", "options": ["x", "y"], "answer": "B"} for n in range(2)]
     samples = read({"caption": "c", "questions": questions}, VIDEO)
