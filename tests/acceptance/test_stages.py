@@ -7,8 +7,10 @@ import pytest
 import torch
 
 import vxl
-from tests.acceptance.runs import result, start, with_clips
+from tests.acceptance.runs import with_clips
+from vxl.config.compose import compose
 from vxl.model import build_model
+from vxl.train.run import train_or_resume
 from vxl.train.step.stage import part_of
 
 ALL = {"vision", "compressor", "projector", "llm"}
@@ -21,16 +23,15 @@ STAGES = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("model", "stage"), STAGES, ids="-".join)
+@pytest.mark.parametrize(("model", "stage"), STAGES, ids=["-".join(pair) for pair in STAGES])
 def test_a_stage_trains_what_it_names(model: str, stage: str, tmp_path: Path) -> None:
     words = [f"model={model}", f"stage={stage}", "size=tiny", "logger=csv", "name=run", "data.batch=2"]
     steps = ["trainer.max_steps=3", "data.held_out=2", "data.workers=0"]
-    run = start("train.py", *words, *steps, cwd=with_clips(tmp_path))
-    said, _ = run.communicate(timeout=400)
-    assert run.returncode == 0, said
-    found = result(tmp_path / "runs" / "run")
-    assert found["steps"] == 3
-    assert math.isfinite(found["loss_last"])
+    places = [f"paths.runs={tmp_path}/runs", f"paths.cache={with_clips(tmp_path)}/.cache/vxl"]
+    result = train_or_resume(compose("train", [*words, *steps, *places]), "")
+    assert result.steps == 3
+    assert result.loss_last is not None
+    assert math.isfinite(result.loss_last)
     loaded = vxl.load("run", runs=tmp_path / "runs", device="cpu")
     before = build_model(loaded.config, vocab_size=len(loaded.tokenizer)).state_dict()
     after = loaded.model.state_dict()

@@ -3,8 +3,9 @@
 import pytest
 import torch
 
+from tests.llm.tiny import decoder
 from vxl.errors import ConfigError
-from vxl.kv.budget import BudgetConfig, budget, share
+from vxl.kv.budget import BudgetConfig, budget, entry_bytes, share
 
 
 def config(**settings) -> BudgetConfig:
@@ -39,3 +40,18 @@ def test_mebibytes_are_whole_entries_of_so_many_bytes() -> None:
 def test_what_is_no_budget_is_refused(settings: dict) -> None:
     with pytest.raises(ConfigError):
         config(**settings)
+
+
+@pytest.mark.parametrize("per_head", [False, True])
+def test_an_entry_takes_its_keys_and_values_and_where_it_stands(per_head: bool) -> None:
+    """Position and column are 8 bytes each, whether it exists 1: for each head where heads differ."""
+    llm = decoder("qwen2", layers=2)
+    cache = llm.new_cache()
+    with torch.no_grad():
+        llm.extend(llm.embed(torch.arange(12)[None]), cache)
+    wide = 0
+    for (block,) in cache.layers:
+        tensors = [block.keys_BNSH, block.values_BNSH, block.rotated_BNSH]
+        wide += sum(x.element_size() * x.shape[1] * x.shape[3] for x in tensors if x is not None)
+    heads = cache.layers[0][0].keys_BNSH.shape[1]
+    assert entry_bytes(cache, per_head=per_head) == wide + 2 * 17 * (heads if per_head else 1)
