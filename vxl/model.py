@@ -26,7 +26,7 @@ from vxl.prune.rows import prune_rows
 from vxl.relevance.base import Relevance
 from vxl.selector.base import Selector
 from vxl.selector.rows import shorten
-from vxl.sequence.layout import Layout
+from vxl.sequence.layout import Layout, causal_pairs
 from vxl.sequence.rows import IGNORE, Rows, gather
 from vxl.vision.base import VisionEncoder
 from vxl.vision.salience import salience
@@ -50,6 +50,12 @@ class TrainOutput:
     """The loss_sum that knowing nothing would have, where the objective has such a measure."""
     numbers: dict[str, float] = field(default_factory=dict)
     """What the pass drew or kept, for the log: `ratio`, patches in / visual tokens the language model saw."""
+    tokens: int | None = None
+    """Tokens that went through the language model's layers, where they are not those of the batch: without
+    dropped ones, with beacons."""
+    pairs: int | None = None
+    """Pairs of a token and a key that it saw there, where not every token saw all of its document before it
+    in the batch."""
 
 
 class VideoLanguageModel(nn.Module):
@@ -163,7 +169,7 @@ class VideoLanguageModel(nn.Module):
         if kept_BT is not None or self.selector.drops:
             kept = int(rows.layout.visual_BT.sum())
             numbers["ratio"] *= int(batch.layout.visual_BT.sum()) / max(1, kept)
-        hidden_BTD, drawn = self.prefill.forward(
+        hidden_BTD, drawn, tokens, pairs = self.prefill.forward(
             self.llm,
             self.policy,
             rows.embeds_BTD,
@@ -173,6 +179,9 @@ class VideoLanguageModel(nn.Module):
             ratios=ratios,
         )
         numbers |= drawn
+        if kept_BT is not None or self.selector.drops:
+            tokens = int(rows.layout.real_BT.sum()) if tokens is None else tokens
+            pairs = causal_pairs(rows.layout.document_BT) if pairs is None else pairs
         target_BT = rows.labels_BT[:, 1:]
         places_BT = target_BT != IGNORE
         labels_S = target_BT[places_BT]
@@ -181,7 +190,16 @@ class VideoLanguageModel(nn.Module):
         logits_QV = hidden_SD.new_zeros(0, self.llm.vocab)
         if len(batch.answer_at_Q):
             logits_QV = self.llm.logits(hidden_SD.detach()[batch.answer_at_Q]).detach()
-        return TrainOutput(loss, len(labels_S), hidden_SD, logits_QV, labels_S, numbers=numbers)
+        return TrainOutput(
+            loss,
+            len(labels_S),
+            hidden_SD,
+            logits_QV,
+            labels_S,
+            numbers=numbers,
+            tokens=tokens,
+            pairs=pairs,
+        )
 
     def _nothing_seen(self) -> Tensor:
         """A zero that a black group leads to: in a batch of text alone it keeps every parameter in the graph

@@ -117,7 +117,7 @@ def trained(case: int, dtype: torch.dtype, checkpointing: bool = False) -> dict[
     last = known["supervised_last_tokens"]
     labels_1T[:, -last:] = ids_1T[:, -last:]
     labels_1T[layout.visual_BT] = -100
-    hidden_1TD, _ = summarizing.forward(llm, vst, embeds_1TD, torch.zeros_like(ids_1T), layout)
+    hidden_1TD, *_ = summarizing.forward(llm, vst, embeds_1TD, torch.zeros_like(ids_1T), layout)
     places_1T = labels_1T[:, 1:] != -100
     loss = F.cross_entropy(llm.logits(hidden_1TD[:, :-1][places_1T]), labels_1T[:, 1:][places_1T])
     loss.backward()

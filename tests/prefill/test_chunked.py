@@ -137,7 +137,7 @@ def test_gradients_are_the_masks() -> None:
     expected, embeds.grad = embeds.grad, None
     chunked = Chunked(ChunkedConfig(groups_per_chunk=2, previous_chunks=1))
     positions = torch.arange(len(encoded))[None]
-    hidden, _ = chunked.forward(llm, KEEP, embeds, positions, layout_of(encoded))
+    hidden, *_ = chunked.forward(llm, KEEP, embeds, positions, layout_of(encoded))
     llm.logits(hidden).pow(2).mean().backward()
     torch.testing.assert_close(embeds.grad, expected, rtol=1e-4, atol=1e-6)
 

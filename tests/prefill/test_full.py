@@ -51,7 +51,7 @@ def test_training_runs_packed_rows() -> None:
     layout = Layout.text(1, 20)
     layout.document_BT[:, 12:] = 1
     positions = torch.cat([torch.arange(12), torch.arange(8)])[None]
-    hidden, _ = Full(FullConfig()).forward(llm, KeepAll(KeepAllConfig()), llm.embed(ids), positions, layout)
+    hidden, *_ = Full(FullConfig()).forward(llm, KeepAll(KeepAllConfig()), llm.embed(ids), positions, layout)
     torch.testing.assert_close(llm.logits(hidden)[:, 12:], plain(llm, ids[:, 12:]), rtol=1e-5, atol=1e-5)
 
 

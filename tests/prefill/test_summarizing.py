@@ -187,7 +187,7 @@ def test_gradients_stop_where_they_are_told_to() -> None:
         embeds = (
             m.splice(batch.tokens_BT, m.encode(batch.frames_FCHW), batch.layout).detach().requires_grad_()
         )
-        hidden, _ = m.prefill.forward(m.llm, m.policy, embeds, batch.positions_BT, batch.layout)
+        hidden, *_ = m.prefill.forward(m.llm, m.policy, embeds, batch.positions_BT, batch.layout)
         hidden[0, -1].sum().backward()
         assert embeds.grad is not None
         group_T = batch.layout.group_BT[0]

@@ -51,7 +51,7 @@ def test_scores_and_choices(case: Any, dtype: torch.dtype) -> None:
 
 
 def last_logits(m: VideoLanguageModel, rows: Rows) -> Tensor:
-    hidden_BTD, _ = m.prefill.forward(m.llm, m.policy, rows.embeds_BTD, rows.positions_BT, rows.layout)
+    hidden_BTD, *_ = m.prefill.forward(m.llm, m.policy, rows.embeds_BTD, rows.positions_BT, rows.layout)
     return m.llm.logits(hidden_BTD[0, -1])
 
 

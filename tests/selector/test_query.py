@@ -208,7 +208,7 @@ def recomputed(m: Any, encoded: Encoded, frames_FCHW: Tensor, question: list[int
         visual = m.encode(frames_FCHW)
         embeds = m.splice(batch.tokens_BT, visual, batch.layout)
         rows = shorten(m.selector, Rows(embeds, batch.labels_BT, batch.positions_BT, batch.layout))
-        hidden, _ = m.prefill.forward(m.llm, m.policy, rows.embeds_BTD, rows.positions_BT, rows.layout)
+        hidden, *_ = m.prefill.forward(m.llm, m.policy, rows.embeds_BTD, rows.positions_BT, rows.layout)
         said.append(int(m.llm.logits(hidden[0, -1]).argmax()))
     return said
 

@@ -48,6 +48,8 @@ class Output:
     labels_S: Tensor
     baseline_sum: Tensor | None = None
     numbers: dict[str, float] = field(default_factory=dict)
+    tokens: int | None = None
+    pairs: int | None = None
 
 
 class Compressor(nn.Module):

@@ -22,8 +22,10 @@ from vxl.checkpoint.fill import fill_from_step
 from vxl.checkpoint.step_folder import StepFolder, choose_step, point_to, step_folders
 from vxl.errors import CheckpointError, ConfigError
 from vxl.llm.lora import LoRAConfig, adapt
+from vxl.option.words import flatten
 from vxl.run.metrics import MetricsFile
 from vxl.train.launch.handover import Stopped
+from vxl.train.run import logged_settings
 from vxl.train.saving import checkpoints
 from vxl.train.saving.checkpoints import Checkpoints
 from vxl.train.step.module import DivergedError, VideoLanguageModule
@@ -484,3 +486,19 @@ def test_on_a_gpu_too_a_kill_leaves_no_trace(config, monkeypatch, precision):
     fake.train(config)
     assert digest(config) == digest(other)
     assert numbers(config) == numbers(other)
+
+
+def test_the_logger_has_one_learning_rate(config):
+    config = changed(config, stage={"lr": 1e-5})
+    flat = flatten(logged_settings(config))
+    assert {key: value for key, value in flat.items() if key.split(".")[-1] == "lr"} == {"optim.lr": 0.02}
+
+
+def test_the_closing_table_says_which_mean_it_shows(config, screen):
+    config = changed(config, trainer={"log_every": 4})
+    result = fake.train(config, screen)
+    (*_, last) = [row for row in numbers(config) if row["loss"]]
+    assert (last["step"], result.loss_steps) == ("6", 4)
+    assert result.loss_last == float(last["loss"])
+    assert f"-> {result.loss_last:.3f} (mean of the last 4 steps)" in screen.file.getvalue()
+    assert f"step 6/6  loss {result.loss_last:.3f}" in screen.file.getvalue()

@@ -43,6 +43,10 @@ class Hidden(NamedTuple):
     """The final hidden state of every token (of padding: anything)."""
     numbers: dict[str, float]
     """What was drawn on the way, for the log."""
+    tokens: int | None = None
+    """Tokens that went through the linear layers, beacons included, padding not; None: the sequences'."""
+    pairs: int | None = None
+    """Pairs of a token and a key that it sees; None: each token sees its document up to itself."""
 
 
 class Prefill(ABC):

@@ -114,7 +114,10 @@ class Chunked(Prefill):
             )
             for parts in found
         )
-        return Hidden(llm(embeds_BTD, llm.step(positions_BT, windows=Windows(windows, 0))), {})
+        reals = host.real_BT.numpy()
+        pairs = sum(pairs_seen(window, real_T) for window, real_T in zip(windows, reals, strict=True))
+        hidden_BTD = llm(embeds_BTD, llm.step(positions_BT, windows=Windows(windows, 0)))
+        return Hidden(hidden_BTD, {}, pairs=pairs)
 
     def feed(self, llm: Decoder, policy: Policy, cache: Cache, piece: Piece) -> Tensor:
         """See `Prefill.feed`; a piece may hold several chunks or begin inside one."""
@@ -238,6 +241,15 @@ class Chunked(Prefill):
         return Window(sights, always_A), Progress(
             always_A, starts_C, after.item, after.first_group, after.chunk
         )
+
+
+def pairs_seen(window: Window, real_T: np.ndarray) -> int:
+    """Pairs of a token and a key that it sees in a row that is one step; of padding none."""
+    since_T, begin_T = window.per_token(len(real_T))
+    always_A = np.sort(window.always_A)
+    before_T = np.searchsorted(always_A, since_T) - np.searchsorted(always_A, begin_T)
+    seen_T = np.arange(len(real_T)) - since_T + 1 + before_T
+    return int(seen_T[real_T].sum())
 
 
 def alike(layout: Layout) -> bool:

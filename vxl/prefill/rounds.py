@@ -54,6 +54,20 @@ def together(segments: Sequence[Segment | None]) -> Round:
     return round_
 
 
+def work_of(rounds: Sequence[Round]) -> tuple[int, int]:
+    """(tokens that go through the model, pairs of a token and a key that it sees) of all rows' rounds.
+
+    A token sees what stayed of its row's earlier rounds, and its own round up to itself.
+    """
+    tokens, pairs, entries_B = 0, 0, np.zeros(len(rounds[0].real_BL) if rounds else 0, dtype=np.int64)
+    for round_ in rounds:
+        own_B = round_.real_BL.sum(axis=1)
+        tokens += int(own_B.sum())
+        pairs += int((own_B * entries_B + own_B * (own_B + 1) // 2).sum())
+        entries_B += (round_.real_BL & round_.stays_BL).sum(axis=1)
+    return tokens, pairs
+
+
 def layout_of_round(layout: Layout, column_BL: Tensor, beacon_BL: Tensor, real_BL: Tensor) -> Layout:
     """What stands at each place of a round."""
     taken = {field.name: getattr(layout, field.name).gather(1, column_BL) for field in fields(Layout)}

@@ -24,7 +24,7 @@ from vxl.llm.cache import Cache
 from vxl.llm.decoder import Decoder
 from vxl.prefill.base import Hidden, Prefill
 from vxl.prefill.pieces import concatenated, real_tokens, rest_of
-from vxl.prefill.rounds import Round, layout_of_round, rounds_of
+from vxl.prefill.rounds import Round, layout_of_round, rounds_of, work_of
 from vxl.sequence.layout import Layout
 from vxl.sequence.piece import Piece
 
@@ -111,7 +111,8 @@ class Summarizing(Prefill):
         hidden_ND = joined_ND.new_zeros(rows * width, depth).index_copy(0, place_N, joined_ND)
         for _ in range(idle):
             hidden_ND = hidden_ND + 0.0 * self.pass_idly(llm, embeds_BTD).sum()
-        return Hidden(hidden_ND.view(rows, width, depth), numbers)
+        tokens, pairs = work_of(rounds)
+        return Hidden(hidden_ND.view(rows, width, depth), numbers, tokens, pairs)
 
     def begin(self, policy: Policy, cache: Cache, tokens: int) -> None:
         """See `Prefill.begin`; makes no room, since few tokens stay."""

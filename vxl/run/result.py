@@ -13,9 +13,6 @@ from vxl.errors import ConfigError
 from vxl.run.metrics import MetricsFile
 from vxl.units import percent
 
-# Share of the rows of metrics.csv over which the last training loss is taken: a single batch says little.
-_LAST = 0.1
-
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
@@ -30,7 +27,7 @@ class Result:
     loss_first: float | None
     """Training loss of the first step."""
     loss_last: float | None
-    """Training loss, mean of the last tenth of the logged steps."""
+    """Training loss, mean of the last `loss_steps` steps: the last row of metrics.csv."""
     train_accuracy: float | None
     """Accuracy over the last questions of the training data, each asked before it was learned from."""
     heldout_loss_first: float | None
@@ -46,6 +43,8 @@ class Result:
     visual_tokens_a_frame: float | None
     parameters: int
     trained_parameters: int
+    loss_steps: int | None = None
+    """Steps that loss_last is the mean of; None where a run from before did not say."""
     heldout_baseline: float | None = None
     """Held-out loss of knowing nothing, where the objective has such a measure."""
 
@@ -75,7 +74,8 @@ class Result:
     def show(self, console: Console, then: str = "") -> None:
         """Prints the closing table and what to type next."""
         table = Table(show_header=False, title=f"run {self.name}", title_justify="left")
-        table.add_row("training loss", f"{_number(self.loss_first)} -> {_number(self.loss_last)}")
+        over = f" (mean of the last {self.loss_steps} steps)" if (self.loss_steps or 1) > 1 else ""
+        table.add_row("training loss", f"{_number(self.loss_first)} -> {_number(self.loss_last)}{over}")
         if self.train_accuracy is not None:  # the data hold questions with options
             table.add_row("training accuracy", _percent(self.train_accuracy))
         if self.heldout_loss is not None:
@@ -113,6 +113,7 @@ def from_metrics(
     seconds: float,
     visual_tokens_a_frame: float | None,
     parameters: tuple[int, int],
+    loss_steps: int | None = None,
 ) -> Result:
     """The result of a run whose numbers stand in metrics.csv.
 
@@ -125,9 +126,9 @@ def from_metrics(
         seconds: Time spent training.
         visual_tokens_a_frame: Visual tokens by frames, over all samples.
         parameters: (all, trained).
+        loss_steps: Steps that a row's loss is the mean of.
     """
     losses = [value for _, value in metrics.values("loss")]
-    late = losses[-max(1, round(_LAST * len(losses))) :]
     accuracy = metrics.values("accuracy")
     heldout = {name: metrics.values(f"val/{name}") for name in ("loss", "accuracy", "accuracy_low")}
     high, chance = metrics.values("val/accuracy_high"), metrics.values("val/chance")
@@ -139,7 +140,8 @@ def from_metrics(
         samples=samples,
         seconds=seconds,
         loss_first=losses[0] if losses else None,
-        loss_last=sum(late) / len(late) if losses else None,
+        loss_last=losses[-1] if losses else None,
+        loss_steps=loss_steps,
         train_accuracy=accuracy[-1][1] if accuracy else None,
         heldout_loss_first=heldout["loss"][0][1] if heldout["loss"] else None,
         heldout_loss=heldout["loss"][-1][1] if heldout["loss"] else None,

@@ -88,3 +88,16 @@ class Layout:
             seconds_BT=none_BT.float(),
             question_BT=torch.zeros_like(none_BT, dtype=torch.bool),
         )
+
+
+def causal_pairs(document_BT: Tensor) -> int:
+    """Pairs of a token and a key that it sees, where each sees its own document up to itself.
+
+    Args:
+        document_BT: The document of each place; below 0 at padding.
+    """
+    pairs = 0
+    for document_T in document_BT:
+        lengths = torch.bincount(document_T[document_T >= 0].long())
+        pairs += int((lengths * (lengths + 1) // 2).sum())
+    return pairs

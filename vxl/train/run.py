@@ -5,7 +5,7 @@ import random
 import sys
 from collections.abc import Callable, Generator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -186,6 +186,7 @@ def fit(
             seconds=meter.seconds,
             visual_tokens_a_frame=meter.visual_tokens / meter.frames if meter.frames else None,
             parameters=counts,
+            loss_steps=min(config.trainer.log_every, trainer.global_step),
         )
         result.write(directory.result)
         result.show(console, next_command(config))
@@ -221,6 +222,17 @@ def seed_everything(seed: int, threads: int | None) -> None:
         torch.set_num_threads(threads)
 
 
+def logged_settings(config: TrainConfig) -> dict[str, Any]:
+    """The config as the logger shows it, with one learning rate: `optim.lr`, which is the one in use.
+
+    The stage's is what it was published with, and the optimizer's own is a default that parts never take.
+    """
+    values = plain(config)
+    values["stage"].pop("lr")
+    values["optim"]["optimizer"].pop("lr", None)
+    return values
+
+
 @contextlib.contextmanager
 def opened_logger(config: TrainConfig, directory: RunDirectory, processes: Processes) -> Generator[Sink]:
     """The logger of a run; ended whatever happens, so that the next run of this process has its own."""
@@ -232,7 +244,7 @@ def opened_logger(config: TrainConfig, directory: RunDirectory, processes: Proce
         directory=directory.path,
         name=run_name(config),
         group=config.sweep_name or run_name(config).rpartition("/")[0] or None,
-        settings=plain(config),
+        settings=logged_settings(config),
     )
     code = 1
     try:

@@ -1,16 +1,24 @@
 """Operations of a step, against the arithmetic of the modules written out by hand."""
 
+import re
+
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from tests import small
+from vxl.data.batch.collate import collate
+from vxl.kv.vst import VSTConfig
 from vxl.llm.decoder import DecoderConfig
 from vxl.llm.lora import LoRAConfig
+from vxl.prefill.chunked import ChunkedConfig
+from vxl.prefill.full import FullConfig
+from vxl.prune.uniform import UniformConfig
 from vxl.train.report.throughput import Flops, flops_of, peak_of
-from vxl.train.step.module import TrainStep
+from vxl.train.step.module import TrainStep, _count
 from vxl.train.step.stage import StageConfig, freeze
 
-STEP = TrainStep(tokens=100, visual_tokens=8, frames=3, pairs=5000, supervised=6)
+STEP = TrainStep(llm_tokens=100, visual_tokens=8, frames=3, pairs=5000, supervised=6)
 LLM = DecoderConfig(vocab=97, width=48, mlp=64, layers=2)
 # A group of the small model: 4 frames of 4 x 4 patches of width 64, synthesised to one, pooled to 2 x 2.
 P, V, D = 16, 64, 48
@@ -37,7 +45,7 @@ def test_weights_are_counted_where_they_are_used():
     assert 2 * DTS <= found.frame["compressor"].weights <= 2 * (DTS + 2 * relative)
     assert found.frame["projector"].weights == 2 * PROJECTOR
     assert found.token.weights == 2 * BLOCKS
-    assert found.pair.attention == 2 * 2 * D
+    assert found.pair.attention == 2 * 4 * D
     assert found.head.weights == 2 * 97 * D
 
 
@@ -46,7 +54,7 @@ def test_a_step_is_three_forwards_where_everything_learns():
     for work in [*found.frame.values(), found.token, found.pair, found.head]:
         assert work.step == 3 * work.forward
     by_part = found.by_part(STEP)
-    assert by_part["llm"] == 3 * (2 * BLOCKS * 100 + 2 * 2 * D * 5000)
+    assert by_part["llm"] == 3 * (2 * BLOCKS * 100 + 2 * 4 * D * 5000)
     assert by_part["head"] == 3 * 2 * 97 * D * 6
     assert found.of(STEP) == sum(by_part.values())
 
@@ -87,3 +95,80 @@ def test_a_tied_head_counts_once_as_the_head():
 
 def test_the_peak_of_a_cpu_is_unknown():
     assert peak_of(torch.device("cpu")) is None
+
+
+def counted(m, batch) -> tuple[TrainStep, float]:
+    """What a step sees of a batch, and the products with weights in the language model's layers, by torch."""
+    counter = FlopCounterMode(display=False)
+    with torch.no_grad(), counter:
+        output = m(batch)
+    step = TrainStep()
+    _count(step, batch, output)
+    counts = counter.get_flop_counts()
+    layers = [ops for name, ops in counts.items() if re.search(r"\.llm\..*\.layers\.\d+$", name)]
+    assert len(layers) == 2
+    products = sum(ops.get(op, 0) for ops in layers for op in (torch.ops.aten.mm, torch.ops.aten.addmm))
+    return step, float(products)
+
+
+def seen(m, batch) -> int:
+    """Pairs of a token and a key that it sees: those through which a single layer hands gradients back."""
+    embeds_BTD = torch.randn(*batch.tokens_BT.shape, m.llm.width, requires_grad=True)
+    passed = m.prefill.forward(m.llm, m.policy, embeds_BTD, batch.positions_BT, batch.layout)
+    pairs = 0
+    for row, column in batch.layout.real_BT.nonzero().tolist():
+        (found_BTD,) = torch.autograd.grad(
+            passed.hidden_BTD[row, column].square().sum(), embeds_BTD, retain_graph=True
+        )
+        pairs += int((found_BTD.abs().sum(-1) > 0).sum())
+    return pairs
+
+
+VIDEOS = [[small.example(small.video(7))], [small.example(small.video(2), small.IMAGE), small.example()]]
+MASKS = {
+    "full": FullConfig(),
+    "all": ChunkedConfig(groups_per_chunk=2, previous_chunks=1),
+    "window": ChunkedConfig(groups_per_chunk=1, previous_chunks=0, time_rows="window"),
+}
+
+
+@pytest.mark.parametrize("mask", MASKS)
+def test_pairs_are_those_that_the_mask_leaves(mask):
+    m = small.model(prefill=MASKS[mask], llm=DecoderConfig(vocab=97, width=48, mlp=64, layers=1))
+    batch = collate(VIDEOS, pad=0)
+    step = TrainStep()
+    _count(step, batch, m(batch))
+    assert step.pairs == seen(m, batch)
+    assert step.llm_tokens == step.tokens == batch.tokens
+
+
+@pytest.mark.parametrize("mask", MASKS)
+def test_products_with_weights_are_those_that_torch_counts(mask):
+    m = small.model(prefill=MASKS[mask])
+    step, products = counted(m, collate(VIDEOS[:1], pad=0))
+    assert flops_of(m, 1.0).token.weights * step.llm_tokens == products
+
+
+def test_tokens_that_were_dropped_before_the_language_model_are_not_counted():
+    whole, products = counted(small.model(), collate(VIDEOS[:1], pad=0))
+    m = small.model(prune=UniformConfig(keep=0.25))
+    step, fewer = counted(m, collate(VIDEOS[:1], pad=0))
+    assert flops_of(m, 1.0).token.weights * step.llm_tokens == fewer < 0.6 * products
+    assert step.tokens == whole.tokens
+    assert step.llm_tokens == whole.tokens - 28 + 7  # of 7 groups of 4 visual tokens
+    assert step.pairs == step.llm_tokens * (step.llm_tokens + 1) // 2
+
+
+def test_beacons_are_counted_and_see_what_stayed():
+    m = small.model(kv=VSTConfig(ratio=2, groups=2))
+    batch = collate([[small.example(small.video(4))]], pad=0)
+    step = TrainStep()
+    _count(step, batch, m(batch))
+    before, behind = 3, 1 + 2 + 3  # text around 4 groups of 2 tokens of time and 4 visual ones
+    window, beacons = 2 * (2 + 4), 2 * 4 // 2
+    assert batch.tokens == before + 2 * window + behind
+    assert step.llm_tokens == batch.tokens + 2 * beacons
+    own = [before, window + beacons, window + beacons, behind]
+    stays = [before, 2 * 2 + beacons, 2 * 2 + beacons, behind]
+    held = [sum(stays[:number]) for number in range(4)]
+    assert step.pairs == sum(n * h + n * (n + 1) // 2 for n, h in zip(own, held, strict=True))

@@ -1,6 +1,7 @@
 """An optimizer step against one written out with PyTorch alone: loss, gradient clipping, update, ranks."""
 
 import copy
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +13,7 @@ from vxl.llm.packed import Frozen
 from vxl.train.step import module as step_module
 from vxl.train.step.module import TrainStep, VideoLanguageModule, over_all_ranks
 from vxl.train.step.optimizer import OptimConfig
-from vxl.train.step.stage import StageConfig
+from vxl.train.step.stage import PARTS, StageConfig
 
 STEPS = 10
 RATE = OptimConfig(lr=0.01, warmup=0.0, schedule="constant", clip=0.5)
@@ -138,6 +139,17 @@ def test_the_norm_is_that_of_all_parts_together_and_all_are_scaled_down_to_it() 
         torch.testing.assert_close(module.clipped[name], gradient * (RATE.clip / float(whole)))
 
 
+@pytest.mark.parametrize("step", [0, 1, 5, 9])
+def test_a_step_is_taken_at_its_own_rate(step: int) -> None:
+    optim = OptimConfig(lr=0.01, warmup=0.2)
+    module = Alone(optim)
+    module.stub.global_step = step
+    seen = module.training_step(batches(), 0)["step"]
+    rate = 0.01 * ((step + 1) / 3 if step < 2 else 0.5 * (1 + math.cos(math.pi * (step - 2) / 7)))
+    assert seen.rates == pytest.approx(dict.fromkeys(PARTS, rate))
+    assert [group["lr"] for group in module.lent.optimizer.param_groups] == pytest.approx([rate] * len(PARTS))
+
+
 def test_a_small_gradient_is_left_alone() -> None:
     module = Alone(OptimConfig(lr=0.01, clip=1e6))
     module.training_step(batches(), 0)
@@ -192,7 +204,7 @@ def test_pairs_are_those_within_a_document() -> None:
     module = Alone(RATE)
     rows = [fake.batch(0, 0, 2)]
     rows[0].layout.document_BT[:] = torch.tensor([0, 0, 0, 1, 1, -1])
-    assert module.training_step(rows, 0)["step"].pairs == 2 * (3**2 + 2**2)
+    assert module.training_step(rows, 0)["step"].pairs == 2 * (3 * 4 // 2 + 2 * 3 // 2)
 
 
 def test_randomness_is_by_seed_step_and_micro_batch() -> None:

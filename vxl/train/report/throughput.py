@@ -57,7 +57,7 @@ class Flops:
         frame: By part (vision, compressor, projector), a frame's.
         visual: The selector, a visual token's.
         token: The language model without its head, a token's.
-        pair: Its attention, a pair of tokens' of one document (causal, so half of them count).
+        pair: Its attention, a pair's of a token and a key that it sees.
         head: The vocabulary projection, which only supervised tokens go through.
         peak: Operations a second that the device can do.
     """
@@ -73,7 +73,7 @@ class Flops:
         """Operations of one step.
 
         Args:
-            step: What the step saw: tokens, visual tokens, frames, pairs, supervised.
+            step: What the step saw: frames, visual tokens, the language model's tokens and pairs, supervised.
         """
         return sum(self.by_part(step).values())
 
@@ -82,7 +82,7 @@ class Flops:
         return {
             **{part: work.step * step.frames for part, work in self.frame.items()},
             "selector": self.visual.step * step.visual_tokens,
-            "llm": self.token.step * step.tokens + self.pair.step * step.pairs,
+            "llm": self.token.step * step.llm_tokens + self.pair.step * step.pairs,
             "head": self.head.step * step.supervised,
         }
 
@@ -133,7 +133,7 @@ def flops_of(model: nn.Module, peak: float) -> Flops:
         frame=frame,
         visual=PartFlops(counts["selector"], learns["selector"], 0.0, flows["selector"]),
         token=PartFlops(counts["llm"], learns["llm"], 0.0, flows["llm"]),
-        pair=PartFlops(attention=2.0 * width, flows=flows["llm"]),
+        pair=PartFlops(attention=4.0 * width, flows=flows["llm"]),
         head=PartFlops(size, size * head_learns, 0.0, flows["llm"]),
         peak=peak,
     )

@@ -18,8 +18,9 @@ from vxl.data.sample import BadSample
 from vxl.distributed import gathered
 from vxl.errors import VxlError
 from vxl.llm.packed import Frozen
-from vxl.model import VideoLanguageModel
+from vxl.model import TrainOutput, VideoLanguageModel
 from vxl.seeds import seed_of
+from vxl.sequence.layout import causal_pairs
 from vxl.train.parallel.gradients import norms_of, scale
 from vxl.train.parallel.lightning_strategies import ReplicatedStrategy, ShardedStrategy
 from vxl.train.parallel.sharding import Fill
@@ -52,8 +53,10 @@ class TrainStep:
     """Tokens of the sequences, visual ones too, padding not."""
     visual_tokens: int = 0
     frames: int = 0
+    llm_tokens: int = 0
+    """Tokens that went through the language model: without those that were dropped before, with beacons."""
     pairs: int = 0
-    """Pairs of tokens of one document: what attention works on."""
+    """Pairs of a token and a key that it sees: what attention works on."""
     supervised: int = 0
     answers: list[bool] = field(default_factory=list)
     """Whether each multiple-choice question in the batch was answered rightly (before the update)."""
@@ -147,7 +150,7 @@ class VideoLanguageModule(LightningModule):
                     self.manual_backward(output.loss_sum * (ranks / total))
             loss += output.loss_sum.detach()
             seen.answers += right_answers(output, moved)
-            _count(seen, batch)
+            _count(seen, batch, output)
             for name, value in output.numbers.items():
                 seen.drawn[name] = seen.drawn.get(name, 0.0) + value
         seen.loss = float(loss)
@@ -227,7 +230,7 @@ def over_all_ranks(steps: Sequence[TrainStep]) -> TrainStep:
         steps: What each rank saw.
     """
     whole = replace(steps[0], answers=[], bad=[])
-    for name in ("loss", "samples", "tokens", "visual_tokens", "frames", "pairs", "supervised"):
+    for name in ("loss", "samples", "tokens", "llm_tokens", "visual_tokens", "frames", "pairs", "supervised"):
         setattr(whole, name, sum(getattr(step, name) for step in steps))
     for step in steps:
         whole.answers += step.answers
@@ -236,12 +239,11 @@ def over_all_ranks(steps: Sequence[TrainStep]) -> TrainStep:
     return whole
 
 
-def _count(seen: TrainStep, batch: Batch) -> None:
+def _count(seen: TrainStep, batch: Batch, output: TrainOutput) -> None:
     seen.samples += len(batch.keys)
     seen.tokens += batch.tokens
-    for document_T in batch.layout.document_BT:
-        lengths = torch.bincount(document_T[document_T >= 0].long())
-        seen.pairs += int((lengths**2).sum())
+    seen.llm_tokens += batch.tokens if output.tokens is None else output.tokens
+    seen.pairs += causal_pairs(batch.layout.document_BT) if output.pairs is None else output.pairs
     seen.visual_tokens += batch.visual_tokens
     seen.frames += batch.frames
     seen.bad += batch.bad
