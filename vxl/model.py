@@ -190,16 +190,7 @@ class VideoLanguageModel(nn.Module):
         logits_QV = hidden_SD.new_zeros(0, self.llm.vocab)
         if len(batch.answer_at_Q):
             logits_QV = self.llm.logits(hidden_SD.detach()[batch.answer_at_Q]).detach()
-        return TrainOutput(
-            loss,
-            len(labels_S),
-            hidden_SD,
-            logits_QV,
-            labels_S,
-            numbers=numbers,
-            tokens=tokens,
-            pairs=pairs,
-        )
+        return TrainOutput(loss, len(labels_S), hidden_SD, logits_QV, labels_S, None, numbers, tokens, pairs)
 
     def _nothing_seen(self) -> Tensor:
         """A zero that a black group leads to: in a batch of text alone it keeps every parameter in the graph
@@ -209,8 +200,7 @@ class VideoLanguageModel(nn.Module):
         return sum((0.0 * tensor.sum() for tensor in unused), torch.zeros((), device=self.device))
 
     def _blank(self) -> Tensor:
-        """A black group: in a batch of text alone it keeps every parameter in the graph, as all ranks
-        must."""
+        """A black group."""
         size = self.vision.pixels.size
         frames = self.compressor.frames_per_group
         return torch.zeros(frames, 3, size, size, dtype=torch.uint8, device=self.device)
