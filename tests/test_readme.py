@@ -8,6 +8,8 @@ import pytest
 
 from vxl.cli.main import main
 from vxl.config.compose import compose
+from vxl.config.evaluation import prepare
+from vxl.evaluate.work.changes import sweep
 
 ROOT = Path(__file__).parents[1]
 
@@ -38,12 +40,14 @@ def test_training_composes(command: str) -> None:
     assert compose("train", shlex.split(command.partition("train.py")[2]))
 
 
-@pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("python evaluate.py")])
+@pytest.mark.parametrize("command", [c for c in TYPED if c.startswith("python evaluate.py")])
 def test_evaluation_composes(command: str) -> None:
-    assert compose("evaluate", shlex.split(command)[2:])
+    for words in prepare(shlex.split(command)[2:]):
+        config = compose("evaluate", words)
+        assert config.members is None or sweep(config.members, {})
 
 
-@pytest.mark.parametrize("command", [c for c in TYPED if "sweep=" in c])
+@pytest.mark.parametrize("command", [c for c in TYPED if "sweep=" in c and "evaluate.py" not in c])
 def test_sweeps_exist(command: str) -> None:
     (name,) = re.findall(r"\+sweep=(\w+)", command)
     assert (ROOT / "conf" / "sweep" / f"{name}.yaml").exists()

@@ -130,3 +130,67 @@ def test_words_become_changes() -> None:
     ]
     with pytest.raises(ConfigError, match="without -m"):
         prepare(["-m", "run=a"])
+
+
+PLUGIN = '''
+from dataclasses import dataclass
+from pathlib import Path
+
+from vxl.evaluate.benchmark import Benchmark, BenchmarkConfig
+from vxl.evaluate.item import BenchmarkItem
+from vxl.generate.loaded import Clip
+
+
+@dataclass(frozen=True, kw_only=True)
+class MineConfig(BenchmarkConfig):
+    """One question."""
+
+    _target_: str = "lab_of_mine.Mine"
+    video: str = ""
+    """Its video."""
+
+
+class Mine(Benchmark):
+    """One question about one video."""
+
+    name = "mine"
+
+    def __init__(self, config: MineConfig, *, data: dict, cache: Path) -> None:
+        super().__init__(config, data=data, cache=cache)
+
+    def items(self):
+        return [
+            BenchmarkItem(
+                key="q", video="v", cluster="v", kind="what", question="What?", options=("x", "y"), gold="A"
+            )
+        ]
+
+    def looks(self, item):
+        return [Clip(self.config.video)]
+'''
+
+
+def test_a_plug_in_brings_a_benchmark(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "lab_of_mine"
+    (package / "conf" / "benchmark").mkdir(parents=True)
+    (package / "__init__.py").write_text(PLUGIN)
+    (package / "conf" / "benchmark" / "mine.yaml").write_text("_target_: lab_of_mine.Mine\nvideo: ''\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    words = ("plugins=[lab_of_mine]", "benchmark=mine", f"benchmark.video={CLIP}")
+    assert typed(place, "run=first", *words) == 0
+    written = json.loads((place / "runs/first/evaluate/mine.json").read_text())
+    assert [answer["key"] for answer in written["answers"]] == ["q"]
+
+
+def test_slurm_gets_an_array_of_workers(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    submitted = []
+    monkeypatch.setattr(
+        "vxl.evaluate.work.workers.Slurm.carry_out", lambda self, order, console: submitted.append(order)
+    )
+    assert typed(place, "run=first", *own(place), "cluster=slurm", "workers=3", "cluster.minutes=10") == 0
+    (order,) = submitted
+    assert len(order.requests) == 3
+    for request in order.requests:
+        assert not any(word.startswith(("cluster", "workers")) for word in request.words)
+        assert "run=first" in request.words
+    assert order.requests[0].trainer.accelerator == "cpu"
