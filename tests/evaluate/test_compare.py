@@ -9,7 +9,7 @@ from rich.console import Console
 
 from vxl.errors import ConfigError
 from vxl.evaluate.compare import against_first, compare
-from vxl.evaluate.comparison_table import show_comparison
+from vxl.evaluate.comparison_table import show_comparison, tables
 from vxl.run.find import find_members
 
 
@@ -95,6 +95,7 @@ def test_members_that_are_not_finished_are_shown_as_such_and_not_averaged(tmp_pa
     member(tmp_path, "s/seed=1", {"seed": 1}, {"loss_last": 3.0})
     killed = member(tmp_path, "s/seed=2", {"seed": 2})
     (killed / "metrics.csv").write_text("step,loss\n7,9.0\n")
+    (killed / ".lock").write_text("{}")  # left behind
     failed = tmp_path / "s/seed=3"
     failed.mkdir()
     (failed / "FAILED.json").write_text(json.dumps({"error": "no [frames] in clip.mp4", "type": "DataError"}))
@@ -161,3 +162,19 @@ def test_a_sweep_that_is_not_there(tmp_path: Path) -> None:
     member(tmp_path, "compression-1a2b3c/ratio=4", dts(4), {})
     with pytest.raises(ConfigError, match="did you mean compression-1a2b3c"):
         find_members("compression-1a2b3d", tmp_path)
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 160])
+def test_results_come_before_what_differs_and_are_whole_at_any_width(tmp_path: Path, width: int) -> None:
+    for name, ratio, lr in (("lora", 4, 1e-4), ("first", 16, 1e-5)):
+        own = dts(ratio) | {"lr": lr, "workers": ratio, "init_from": name}
+        member(tmp_path, f"s/{name}", own, {"loss_last": 0.257, "heldout_loss": 0.923})
+    console = Console(file=io.StringIO(), width=width)
+    for table in tables(compare(find_members("s", tmp_path)), "both"):
+        console.print(table)
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    results, _, differences = shown.partition("differences")
+    for word in ("lora", "first", "finished", "0.257", "0.923"):
+        assert word in results
+    for word in ("compressor.ratio", "1e-05", "init_from"):
+        assert word in differences

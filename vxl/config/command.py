@@ -24,6 +24,7 @@ from vxl.config.sweep import Sweep, is_here, plan_sweep
 from vxl.errors import ConfigError, VxlError
 from vxl.option.files import CONF
 from vxl.run.code import refuse_changed
+from vxl.units import human_age
 
 Main = Callable[[Any, str], None]
 """`main(config, composed)`: carries out one run of a checked config; `composed` is the same as YAML."""
@@ -115,12 +116,24 @@ def _run_sweep(sweep: Sweep, main: Main) -> int:
         except OSError as error:
             raise ConfigError(f"{sweep.folder} can't be written: {why_not(error)}") from error
     outcomes: list[Outcome] = []
-    for words in sweep.members:
-        outcomes.append(_run_member(main, words, outcomes, len(sweep.members)))
+    for number, words in enumerate(sweep.members, 1):
+        print(
+            f"\nmember {number} of {len(sweep.members)}{_time_left(outcomes, len(sweep.members))}", flush=True
+        )
+        outcomes.append(_run_member(main, words))
     return report(outcomes)
 
 
-def _run_member(main: Main, words: list[str], before: Sequence[Outcome], members: int) -> Outcome:
+def _time_left(outcomes: Sequence[Outcome], members: int) -> str:
+    """About how long the rest takes, by the members that took a while (finished ones are passed over)."""
+    took = [outcome.seconds for outcome in outcomes if outcome.error is None and outcome.seconds > 1]
+    if not took:
+        return ""
+    left = sum(took) / len(took) * (members - len(outcomes))
+    return f", about {human_age(left)} to go"
+
+
+def _run_member(main: Main, words: list[str]) -> Outcome:
     composed = compose_yaml("train", words)
     member = Member.of(composed)
     assert member is not None, words

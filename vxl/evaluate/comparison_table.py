@@ -45,22 +45,41 @@ def _paired(pair: Against) -> str:
     return f"{text}{mcnemar}sign flips by video p = {pair.adjusted:.2g})"
 
 
+BESIDE = 3
+"""Keys that may stand beside the results; where more differ, they stand below, a row each."""
+
+
 def tables(comparison: Comparison, title: str) -> list[Table]:
     """The comparison as a table of results and one of costs; unfinished members show what became of them."""
-    return [
+    made = [
         _table(comparison, columns, title if not is_cost else "cost", with_status=not is_cost)
         for is_cost in (False, True)
         if (columns := [column for column in comparison.columns if column.is_cost == is_cost]) or not is_cost
     ]
+    return [*made, _differences(comparison)] if len(comparison.keys) > BESIDE else made
+
+
+def _differences(comparison: Comparison) -> Table:
+    """What differs, a row a key: so many columns would leave no room for the results."""
+    made = Table(title="differences", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    made.add_column("key", overflow="fold")
+    for row in comparison.rows:
+        made.add_column(escape(row.run.path.name), overflow="fold")
+    for key in comparison.keys:
+        made.add_row(*map(escape, [key, *(row.differences[key] for row in comparison.rows)]))
+    return made
 
 
 def _table(comparison: Comparison, columns: Sequence[Column], title: str, with_status: bool) -> Table:
     made = Table(title=escape(title), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    beside = comparison.keys if len(comparison.keys) <= BESIDE else []
     # Where the differences tell the members apart, their names would only repeat them.
-    named = len({tuple(row.differences.values()) for row in comparison.rows}) < len(comparison.rows)
+    named = not beside or (
+        len({tuple(row.differences.values()) for row in comparison.rows}) < len(comparison.rows)
+    )
     left = [
         *(["member"] if named else []),
-        *map(last, comparison.keys),
+        *map(last, beside),
         *(["status"] if with_status else []),
     ]
     for name in left:
@@ -69,7 +88,7 @@ def _table(comparison: Comparison, columns: Sequence[Column], title: str, with_s
         made.add_column(column.name, justify="right")
     for row in comparison.rows:
         cells = [row.run.path.name] if named else []
-        cells += [*row.differences.values(), *([_status(row)] if with_status else [])]
+        cells += [*(row.differences[key] for key in beside), *([_status(row)] if with_status else [])]
         for column in columns:
             number = column.value(row)
             cells.append("-" if number is None else column.text(number))
@@ -80,7 +99,7 @@ def _table(comparison: Comparison, columns: Sequence[Column], title: str, with_s
     for setting, rows in groups:
         seeds = f"{len(rows)} seeds"
         cells = [seeds] if named else []
-        cells += [setting.get(key, "-" if named else seeds) for key in comparison.keys]
+        cells += [setting.get(key, "-" if named else seeds) for key in beside]
         cells += ["mean ± sd"] if with_status else []
         cells += [_plus_minus(comparison.spread(column, rows), len(rows), column.text) for column in columns]
         made.add_row(*map(escape, cells), style="bold")

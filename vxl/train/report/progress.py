@@ -14,6 +14,8 @@ from vxl.train.report.meter import StepReport
 
 # Share of a step from which on waiting for data is worth a word: more data.workers would help.
 _WAITS = 0.1
+# Columns that the bar itself keeps, with the spaces beside it.
+_BAR = 12
 
 
 class ProgressBar(Callback):
@@ -36,9 +38,9 @@ class ProgressBar(Callback):
         self._began = (step, time.perf_counter())
         if self.console.is_terminal:
             self._bar = Progress(
-                TextColumn("step {task.completed}/{task.total}"),
+                TextColumn("step {task.completed}/{task.total}", table_column=Column(no_wrap=True)),
                 BarColumn(bar_width=None),
-                _Numbers(table_column=Column(no_wrap=True)),
+                _Numbers(self.console),
                 console=self.console,
                 expand=True,
             )
@@ -90,10 +92,28 @@ class ProgressBar(Callback):
 
 
 class _Numbers(ProgressColumn):
-    """The numbers of the latest step."""
+    """The numbers of the latest step: as many as the width allows, the time left always."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(table_column=Column(no_wrap=True))
+        self.console = console
 
     def render(self, task: Task) -> Text:
-        return Text(task.fields["line"])
+        room = self.console.width - len(f"step {task.completed}/{task.total}") - _BAR
+        return Text(fitting(task.fields["line"], room))
+
+
+def fitting(line: str, room: int) -> str:
+    """A line of numbers without its last ones but the time left, so that it fits into `room` columns.
+
+    Example:
+        >>> fitting("loss 1.092  accuracy 0.23  866 tokens/s  ETA 0:40", 36)
+        'loss 1.092  accuracy 0.23  ETA 0:40'
+    """
+    *parts, left = line.split("  ")
+    while parts and len("  ".join([*parts, left])) > room:
+        parts.pop()
+    return "  ".join([*parts, left])
 
 
 def _clock(seconds: float) -> str:
