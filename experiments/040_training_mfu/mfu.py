@@ -34,7 +34,7 @@ from vxl.train.lightning_trainer import build_trainer
 from vxl.train.report.logger import Csv, CsvConfig
 from vxl.train.report.meter import StepMeter
 from vxl.train.report.throughput import flops_of, peak_of
-from vxl.train.step.compiled import blocks, compile_blocks
+from vxl.train.step.compiled import compile_blocks, compiled_modules
 from vxl.train.step.data_module import DataModule
 from vxl.train.step.micro_batch import with_micro_batch
 from vxl.train.step.module import VideoLanguageModule
@@ -188,7 +188,7 @@ def measure(
     )
     peak = peak_of(device)
     flops = flops_of(model, peak or 1.0)
-    for block in blocks(model):  # as before another variant compiled it
+    for block in compiled_modules(model):  # as before another variant compiled it
         block._compiled_call_impl = None
     compile_blocks(model, VARIANTS[variant])
     meter = StepMeter(MetricsFile(folder / "metrics.csv"), Csv(CsvConfig()), 1, flops)

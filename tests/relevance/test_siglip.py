@@ -119,7 +119,8 @@ def test_the_question_chooses_the_chunk(published: Path) -> None:
         assert alone.tokens == together[row].tokens
     asked = scores(m, context, *TEXTS)
     assert isinstance(m.policy, Bilevel)
-    choice = m.policy.choose(chunks_of(context.cache, 2), asked, torch.tensor([context.cache.entries()]))
+    held_B = torch.tensor([context.cache.entries()])
+    choice = m.policy.choose(chunks_of(context.cache, 2), asked, held_B, held_B)
     assert choice[:, 1:-1].int().argmax(1).tolist() == asked[:, 1:-1].argmax(1).tolist()
 
 

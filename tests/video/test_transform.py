@@ -111,3 +111,14 @@ def test_half_normalisation_is_the_published_one() -> None:
     levels = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16).expand(1, 3, 16, 16)
     published = levels.float() / 127.5 - 1
     assert (normalise(levels, PixelSpec(16, HALF, HALF)) - published).abs().max() < 2 * math.ulp(1.0) * 2**29
+
+
+def test_normalised_pixels_do_not_follow_the_default_precision() -> None:
+    frames_FCHW = torch.randint(0, 256, (2, 3, 8, 8), dtype=torch.uint8)
+    spec = PixelSpec(8, (0.48, 0.46, 0.41), (0.27, 0.26, 0.28))
+    plain = normalise(frames_FCHW, spec, torch.float64)
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert torch.equal(normalise(frames_FCHW, spec, torch.float64), plain)
+    finally:
+        torch.set_default_dtype(torch.float32)

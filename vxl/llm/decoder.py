@@ -206,6 +206,11 @@ class Decoder(nn.Module):
             queries=[None] * self.layers if observe else None,
         )
 
+    @property
+    def blocks(self) -> list[nn.Module]:
+        """The blocks that a token passes one after the other, for sharding and compiling."""
+        return list(self.causal_lm.model.layers)
+
     def embed(self, tokens_BT: Tensor) -> Tensor:
         """embeds_BTD of token ids."""
         return self.causal_lm.get_input_embeddings()(tokens_BT)

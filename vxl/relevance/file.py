@@ -46,9 +46,10 @@ class File(Relevance):
         DataError: The file can't be read, or has two lists for one question.
     """
 
+    config: FileConfig
+
     def __init__(self, config: FileConfig) -> None:
         super().__init__(config)
-        self.settings = config
         self.units = read_selections(Path(config.file))
 
     def score(self, question: Question, chunks: Chunks, cache: Cache) -> Tensor:
@@ -66,7 +67,7 @@ class File(Relevance):
         if not units:
             return torch.full((chunks.count,), torch.inf, device=chunks.chunk_BS.device)
         scores_C = torch.full((chunks.count,), -torch.inf, device=chunks.chunk_BS.device)
-        groups = torch.tensor(units, device=scores_C.device) * self.settings.groups_per_unit
+        groups = torch.tensor(units, device=scores_C.device) * self.config.groups_per_unit
         groups = groups[(groups >= 0) & (groups < len(chunks.of_group_G))]
         scores_C[chunks.of_group_G[groups]] = torch.inf
         return scores_C
@@ -77,11 +78,11 @@ class File(Relevance):
         for key in keys:
             if key in self.units:
                 return self.units[key]
-        if self.settings.published_missing:
+        if self.config.published_missing:
             return []
         wanted = " or ".join(map(repr, dict.fromkeys(keys))) or "nothing: the video has no name"
         raise DataError(
-            f"{self.settings.file} selects nothing for this question.\n"
+            f"{self.config.file} selects nothing for this question.\n"
             f"  looked for: {wanted}\n"
             f"  it has {len(self.units)} questions, such as {next(iter(self.units), 'none')!r}\n"
             "  type  relevance.published_missing=true  to keep such questions' videos in full"

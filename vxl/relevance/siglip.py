@@ -48,9 +48,10 @@ class SiglipRelevance(Relevance):
     model, so no checkpoint holds them.
     """
 
+    config: SiglipRelevanceConfig
+
     def __init__(self, config: SiglipRelevanceConfig) -> None:
         super().__init__(config)
-        self.settings = config
         self.tower: TowerConfig | None = None
         self.image: ImageEmbedding | None = None
         self.words: Words | None = None
@@ -67,7 +68,7 @@ class SiglipRelevance(Relevance):
     def weights(self) -> str:
         """The checkpoint, or `random`."""
         assert self.tower is not None, "equip comes first"
-        return self.settings.weights or self.tower.weights
+        return self.config.weights or self.tower.weights
 
     @property
     @override
@@ -112,7 +113,7 @@ class SiglipRelevance(Relevance):
             words.tower.to(device, seen.frames_GFE.dtype)
         text_BE = words(question.texts).float()
         cosine_BGF = torch.einsum("be,gfe->bgf", text_BE, seen.frames_GFE[:count].to(device).float())
-        best = self.settings.pool == "max"
+        best = self.config.pool == "max"
         group_BG = cosine_BGF.amax(dim=-1) if best else cosine_BGF.mean(dim=-1)
         scores_BC = group_BG.new_zeros(len(text_BE), chunks.count)
         of_group_BG = chunks.of_group_G.expand_as(group_BG)

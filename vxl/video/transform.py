@@ -60,9 +60,10 @@ def resized_shape(height: int, width: int, spec: PixelSpec) -> tuple[int, int]:
 
 
 def normalise(frames_FCHW: Tensor, spec: PixelSpec, dtype: torch.dtype = torch.float32) -> Tensor:
-    """uint8 pixels to (x / 255 - mean) / std, computed in float32."""
-    mean_C11 = torch.tensor(spec.mean, device=frames_FCHW.device).view(-1, 1, 1)
-    std_C11 = torch.tensor(spec.std, device=frames_FCHW.device).view(-1, 1, 1)
+    """uint8 pixels to (x / 255 - mean) / std, computed in float32 whatever torch's default precision is."""
+    device = frames_FCHW.device
+    mean_C11 = torch.tensor(spec.mean, device=device, dtype=torch.float32).view(-1, 1, 1)
+    std_C11 = torch.tensor(spec.std, device=device, dtype=torch.float32).view(-1, 1, 1)
     return ((frames_FCHW.float() / 255.0 - mean_C11) / std_C11).to(dtype)
 
 

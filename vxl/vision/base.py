@@ -121,6 +121,13 @@ class VisionEncoder(nn.Module):
         assert filled is not None
         return filled
 
+    @property
+    def blocks(self) -> list[nn.Module]:
+        """The blocks that a frame passes one after the other, for sharding and compiling: the members of the
+        longest list of modules."""
+        lists = [module for module in self.modules() if isinstance(module, nn.ModuleList)]
+        return list(max(lists, key=len, default=()))
+
     @abstractmethod
     def encode(self, pixels_FCHW: Tensor) -> Tensor:
         """patches_FPV of one slice of normalised frames."""

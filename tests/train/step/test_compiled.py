@@ -8,7 +8,7 @@ from vxl.data.batch.collate import collate
 from vxl.kv.vst import VSTConfig
 from vxl.llm.decoder import DecoderConfig
 from vxl.llm.lora import LoRAConfig
-from vxl.train.step.compiled import blocks, compile_blocks
+from vxl.train.step.compiled import compile_blocks, compiled_modules
 
 
 def batch():
@@ -25,7 +25,7 @@ def loss_and_gradients(model, rows=None):
 
 def test_every_block_is_found_once():
     model = small.model()
-    found = list(blocks(model))
+    found = list(compiled_modules(model))
     assert len(found) == len(set(map(id, found))) == 1 + 6 + 1 + 2  # tower, compressor, projector, LM
     assert compile_blocks(model, "none") == 0
 

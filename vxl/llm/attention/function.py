@@ -19,6 +19,7 @@ from vxl.llm.attention.step import New, Step
 from vxl.llm.attention.windows import Seen, attend_windows, seen_by
 from vxl.llm.block import Block
 from vxl.llm.kernels import usable
+from vxl.llm.memo import IdentityMemo
 from vxl.llm.rope import rotate
 
 NAME = "vxl"
@@ -183,15 +184,19 @@ def through_windows(
 def sights_of(past: tuple[Block, ...], own: Sequence[Block], tokens: int, step: Step, row: int) -> list[Seen]:
     """What a row's tokens see of its `own` part of the past; worked out once for layers that agree."""
     assert step.windows is not None
-    key = ("sights", row, *(id(tensor) for block in past for tensor in (block.index_BNS, block.valid_BNS)))
-    if key not in step.scratch:
+    memo: IdentityMemo[list[Seen]] = step.scratch.setdefault("sights", IdentityMemo())
+
+    def worked_out() -> list[Seen]:
+        assert step.windows is not None
         first = step.windows.first
         new_T = torch.arange(first, first + tokens, device=step.positions_BT.device)
         heads = max((block.index_BNS.shape[1] for block in own), default=1)
         columns = [*(block.index_BNS[0] for block in own), new_T[None]]
         columns_NS = torch.cat([column.expand(heads, -1) for column in columns], dim=1)
-        step.scratch[key] = seen_by(step.windows.of(row), columns_NS, visible(own, tokens), tokens)
-    return step.scratch[key]
+        return seen_by(step.windows.of(row), columns_NS, visible(own, tokens), tokens)
+
+    shared = (tensor for block in past for tensor in (block.index_BNS, block.valid_BNS))
+    return memo.get((row, *shared), worked_out)
 
 
 def keys_and_values(past: Sequence[Block], key: Tensor, value: Tensor, step: Step) -> tuple[Tensor, Tensor]:

@@ -18,6 +18,8 @@ from torch.distributed.fsdp import CPUOffloadPolicy, MixedPrecisionPolicy, Offlo
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from vxl.checkpoint.fill import put, tied
+from vxl.llm.decoder import Decoder
+from vxl.vision.base import VisionEncoder
 
 Fill = Callable[[nn.Module], None]
 """Gives an outlined and sharded model its weights; called by all ranks together."""
@@ -50,16 +52,10 @@ class Sharding:
 def units(model: nn.Module) -> Iterator[nn.Module]:
     """The modules that are gathered one at a time, in the order of the forward pass."""
     for name, part in model.named_children():
-        if name in ("vision", "llm"):
-            yield from blocks(part)
+        if isinstance(part, VisionEncoder | Decoder):
+            yield from part.blocks
         elif name == "compressor":
             yield part
-
-
-def blocks(part: nn.Module) -> Iterator[nn.Module]:
-    """The blocks of a part: members of its longest list of modules."""
-    lists = [module for module in part.modules() if isinstance(module, nn.ModuleList)]
-    yield from max(lists, key=len, default=())
 
 
 def apply_fsdp(model: nn.Module, how: Sharding) -> None:

@@ -14,6 +14,8 @@ import torch
 from torch import nn
 
 from vxl.llm.attention.function import NAME, attend
+from vxl.llm.decoder import Decoder
+from vxl.vision.base import VisionEncoder
 
 log = logging.getLogger(__name__)
 
@@ -33,24 +35,28 @@ def compile_blocks(model: nn.Module, compiler: Compiler) -> int:
     from transformers import AttentionInterface
 
     AttentionInterface.register(NAME, torch.compiler.disable(attend))
-    found = list(blocks(model))
+    found = list(compiled_modules(model))
     for block in found:
         block.compile(backend=compiler)
     log.info("compiling %d blocks (%s), at their first call", len(found), compiler)
     return len(found)
 
 
-def blocks(model: nn.Module) -> Iterator[nn.Module]:
-    """What a model repeats: the members of its outermost lists, and the compressor's layers."""
-    lists = [
-        (name, module)
-        for name, module in model.named_modules()
-        if isinstance(module, nn.ModuleList)
-        or (isinstance(module, nn.Sequential) and name.startswith("compressor."))
-    ]
+def compiled_modules(model: nn.Module) -> Iterator[nn.Module]:
+    """What a model repeats: the blocks of tower and language model, and the compressor's layers."""
+    for name, part in model.named_children():
+        if isinstance(part, VisionEncoder | Decoder):
+            yield from part.blocks
+        elif name == "compressor":
+            yield from _layers(part)
+
+
+def _layers(compressor: nn.Module) -> Iterator[nn.Module]:
+    """The members of a compressor's outermost lists, and its projector as a whole."""
     outer: list[str] = []
-    for name, module in lists:
-        if any(name.startswith(f"{parent}.") for parent in outer):
+    for name, module in compressor.named_modules():
+        inside = any(name.startswith(f"{parent}.") for parent in outer)
+        if inside or not isinstance(module, nn.ModuleList | nn.Sequential):
             continue
         outer.append(name)
-        yield from ([module] if name == "compressor.projector" else module.children())
+        yield from ([module] if name == "projector" else module.children())

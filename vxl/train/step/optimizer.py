@@ -33,7 +33,8 @@ class OptimConfig:
     warmup: float = 0.03
     """Share of the steps over which the rate rises from 0 to its peak."""
     final: float = 0.0
-    """Rate at the last step, as a fraction of the peak."""
+    """Rate at the last step, as a fraction of the peak. With 0 the last step changes no weight: transformers'
+    schedules would reach 0 one step later."""
     clip: float = 1.0
     """Gradient clipping: the largest norm of the gradient of all parts together; 0: none."""
 
