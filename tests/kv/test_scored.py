@@ -1,0 +1,159 @@
+"""The frame of policies that score entries: moments, budgets, positions, and what it refuses."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from tests.golden import TOLERANCE, error
+from tests.golden.policies.measure import FILES, found, recorded_llm
+from tests.kv.test_policies import of_256, policy, watched
+from tests.small import model
+from vxl.compressor.dts import DTSConfig
+from vxl.errors import ConfigError
+from vxl.generate import ask, ask_all
+from vxl.kv.knorm import Knorm, KnormConfig
+from vxl.kv.policy import Policy
+from vxl.llm.cache import Cache
+from vxl.prefill.full import Full, FullConfig
+from vxl.sequence.layout import Layout
+from vxl.sequence.piece import Piece
+
+
+@pytest.mark.parametrize("name", ["tova", "h2o", "expected", "knorm", "recent", "lagkv"])
+def test_the_budget_holds_while_an_answer_is_decoded(name: str) -> None:
+    """As TOVA and H2O are published: an eviction at every token."""
+    m = model(kv=policy(name, keep=0.5, decode_every=1), compressor=DTSConfig(ratio=4))
+    context = of_256(m)
+    held: list[tuple[int, list[int]]] = []
+    original = m.policy.after_decode
+
+    def after_decode(cache: Cache) -> None:
+        original(cache)
+        held.append((cache.fed, [int(cache.valid(n).sum(dim=-1).max()) for n in range(len(cache.layers))]))
+
+    m.policy.after_decode = after_decode  # ty: ignore[invalid-assignment]
+    ask(context, [5, 6, 7, 8], max_new_tokens=7)
+    assert [fed for fed, _ in held] == list(range(261, 267))
+    for fed, counts in held:
+        assert counts == [int(fed * 0.5 + 0.5)] * len(counts)
+
+
+def test_every_n_tokens_is_not_every_token() -> None:
+    m = model(kv=policy("knorm", keep=0.5, decode_every=3), compressor=DTSConfig(ratio=4))
+    context = of_256(m)
+    fork = [answer.tokens for answer in ask_all(context, [[5, 6], [8]], max_new_tokens=9)]
+    assert fork == [ask(context, question, max_new_tokens=9).tokens for question in ([5, 6], [8])]
+    assert m.policy.acts_in_decoding
+    assert not model(kv=policy("knorm")).policy.acts_in_decoding  # decoding may be a CUDA graph then
+
+
+@pytest.mark.parametrize("bits", [None, 8])
+@pytest.mark.parametrize("name", ["recent", "knorm", "tova"])
+def test_a_budget_in_mebibytes_is_what_the_cache_takes(name: str, bits: int | None) -> None:
+    mib = 0.04 if bits is None else 0.015
+    m = model(kv=policy(name, keep=None, mib=mib, bits=bits), compressor=DTSConfig(ratio=4))
+    cache = of_256(m).cache
+    assert 0.8 * mib * 2**20 < cache.bytes() <= mib * 2**20
+    assert cache.entries() < 256
+
+
+def test_a_share_of_the_visual_tokens_leaves_text_beside_it() -> None:
+    m = model(kv=policy("random", keep=0.25, of="visual"), compressor=DTSConfig(ratio=4))
+    assert of_256(m).cache.entries() == 32 + 14 * 16 // 4
+
+
+def test_layers_have_budgets_of_their_own_and_equal_ones_are_one() -> None:
+    layers = {0: 0.5, 1: 0.25}
+    m = model(kv=policy("keydiff", keep=None, layers=layers), compressor=DTSConfig(ratio=4))
+    cache = of_256(m).cache
+    assert [cache.entries(layer) for layer in range(2)] == [128, 64]
+    same = model(kv=policy("keydiff", keep=None, layers={0: 0.5, 1: 0.5}), compressor=DTSConfig(ratio=4))
+    one = model(kv=policy("keydiff", keep=0.5), compressor=DTSConfig(ratio=4))
+    for a, b in zip(of_256(same).cache.layers, of_256(one).cache.layers, strict=True):
+        assert torch.equal(a[0].keys_BNSH, b[0].keys_BNSH)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("number", FILES)
+def test_closed_up_positions_are_kvpress_rerotated_keys(number: int) -> None:
+    known, llm = found(f"kv_{number}"), recorded_llm(number, torch.float64)
+    ids = known["ids"][None]
+    tokens = ids.shape[1]
+    made = Knorm(KnormConfig(keep=None, tokens=tokens // 2, protect="none", compact=True))
+    cache = llm.new_cache()
+    Full(FullConfig()).feed(llm, made, cache, Piece(llm.embed(ids), Layout.text(1, tokens)))
+    keys = torch.cat([cache.layers[layer][0].rotated(cache.rotary) for layer in range(2)])
+    bound = TOLERANCE[torch.float64]
+    assert error(keys, known["knorm_closed.50.keys"]) < bound
+    steps = [llm.extend(llm.embed(torch.tensor([[token]])), cache) for token in (7, 11, 12)]
+    assert error(llm.logits(torch.cat(steps, dim=1))[0], known["knorm_closed.50.steps"]) < bound
+
+
+def test_policies_keep_nothing_of_a_request() -> None:
+    """What they are made of is the same before and after watching and asking."""
+    for name in ("h2o", "expected", "lagkv", "quick", "tova"):
+        m = model(kv=policy(name, keep=0.5))
+        before = dict(vars(m.policy))
+        ask(watched(m), [5, 6], max_new_tokens=3)
+        assert vars(m.policy) == before
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "message"),
+    [
+        ("knorm", {"tokens": 40}, "keep=0.5 tokens=40: a policy has one budget"),
+        ("knorm", {"keep": None}, "no budget: a policy has one budget"),
+        ("knorm", {"keep": 1.5}, "keep=1.5 is no fraction"),
+        ("knorm", {"keep": None, "mib": 0.0}, "mib=0.0 keeps nothing"),
+        ("knorm", {"keep": None, "layers": {0: 0.0}}, "0.0 is no fraction"),
+        ("knorm", {"decode_every": 0}, "decode_every=0 is no number of tokens"),
+        ("quick", {"keep": None, "tokens": 40}, "tokens=40 does not go with kv=quick"),
+        ("adaretake", {"keep": None, "mib": 1.0}, "mib=1.0 does not go with kv=adaretake"),
+        ("kvzip", {"keep": None, "layers": {0: 0.5}}, "layers.* does not go with kv=kvzip"),
+        ("pyramid", {"keep": None, "layers": {0: 0.5}}, "layers.* does not go with kv=pyramid"),
+        ("lagkv", {"keep": None, "tokens": 7}, "tokens=7 is less than two partitions of lag=4"),
+        ("proxy", {"at": "question"}, "at=question does not go with kv=proxy"),
+        ("rekv", {"groups": 1, "run": 2}, "groups=1 run=2 retrieve nothing"),
+        ("h2o", {"recent": 2.0}, "recent=2.0 is no part"),
+    ],
+)
+def test_bad_settings_say_what_is_allowed(name: str, settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as caught:
+        policy(name, **settings)
+    assert len(str(caught.value).splitlines()) <= 8
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"keep": None, "layers": {0: 0.5}}, "the language model has a layer 1, too"),
+        ({"keep": None, "layers": {0: 0.5, 1: 0.5, 7: 0.5}}, "the language model has no layer 7"),
+    ],
+)
+def test_layers_are_the_models(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        model(kv=policy("knorm", **settings))
+
+
+@pytest.mark.parametrize("settings", [{"keep": None, "tokens": 30}, {"keep": 0.1}])
+def test_a_budget_below_what_is_protected_is_refused(settings: dict[str, Any]) -> None:
+    m = model(kv=policy("knorm", **settings), compressor=DTSConfig(ratio=4))
+    with pytest.raises(ConfigError, match=r"kv\.protect=text keeps .* in any case"):
+        of_256(m)
+
+
+def test_words_need_a_tokenizer() -> None:
+    m = model(kv=policy("proxy", words="What happens?"))
+    with pytest.raises(ConfigError, match=r"kv\.words of kv=proxy is a text"):
+        watched(m)
+
+
+def test_every_policy_names_its_settings_itself() -> None:
+    """Its own `__init__` types them: without, keys of its base would be taken and its own refused."""
+    from tests.kv.test_policies import POLICIES
+    from vxl.option.build import build
+
+    for name in POLICIES:
+        made: Policy = build(policy(name, **({"groups": 4} if name == "rekv" else {})))
+        assert "__init__" in vars(type(made)), name
