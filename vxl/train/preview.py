@@ -12,9 +12,29 @@ from vxl.memory import GIB
 from vxl.option.rebuild import plain
 from vxl.run.directory import write_resolved
 from vxl.run.name import run_name
+from vxl.selector.query import QueryConfig
 from vxl.train.config import TrainConfig
 from vxl.train.report.opening import data_line, weights_line
 from vxl.train.sizes import training_sizes
+
+
+def stage_line(config: TrainConfig) -> str:
+    """Which parts learn, and at which peak learning rates."""
+    rates = {part: getattr(config.stage.part_lr, part) or config.optim.lr for part in config.stage.train}
+    if len(set(rates.values())) == 1:
+        return f"{', '.join(rates)} learn, learning rate {config.optim.lr:g} ({config.optim.schedule})"
+    each = ", ".join(f"{part} {rate:g}" for part, rate in rates.items())
+    return f"learning rates {each} ({config.optim.schedule})"
+
+
+def kept_line(config: TrainConfig, visual: int) -> str:
+    """How many of a video's visual tokens reach the language model, where a selector drops some."""
+    selector = config.selector
+    if not isinstance(selector, QueryConfig):
+        return ""
+    kept = visual if selector.keep is None else round(selector.keep * visual)
+    kept = kept if selector.tokens is None else min(kept, selector.tokens)
+    return f", of which the selector keeps {'at most ' if selector.keep is None else 'about '}{kept}"
 
 
 def preview(config: TrainConfig) -> dict[str, Any]:
@@ -44,13 +64,17 @@ def preview(config: TrainConfig) -> dict[str, Any]:
     table.add_row(
         "video",
         f"{frames} frames -> {visual} visual tokens (ratio {shape.ratio}, "
-        f"{shape.tokens_per_group} a group of {shape.frames_per_group})",
+        f"{shape.tokens_per_group} a group of {shape.frames_per_group}){kept_line(config, visual)}",
     )
     rows = config.data.batch * config.trainer.accumulate * config.trainer.devices * config.trainer.num_nodes
     table.add_row(
         "global batch",
         f"{rows} rows of at most {config.data.max_tokens} tokens, {config.trainer.max_steps} steps",
     )
+    table.add_row(
+        "samples", f"{rows * config.trainer.max_steps:,} in all{', at least' * config.data.packing}"
+    )
+    table.add_row("stage", stage_line(config))
     table.add_row("weights", escape(weights_line(config)))
     table.add_row("data", escape(data_line(config)))
     spread = (
