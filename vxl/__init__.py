@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 __all__ = ["Clip", "load", "load_context", "save_context"]
 
 
+def __dir__() -> list[str]:
+    """What the package offers, for the completion of a notebook."""
+    return sorted(__all__)
+
+
 def __getattr__(name: str) -> Any:
     """`vxl.load` without making `import vxl` wait for torch."""
     if name in __all__:

@@ -395,3 +395,9 @@ def test_a_mistyped_key_is_answered_without_torch(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
     assert "did you mean compressor.ratio?" in done.stderr
+
+
+def test_an_experiment_without_a_file_says_where_it_belongs(screen: Screen) -> None:
+    status, _, error = screen.type("experiment=mine")
+    assert status == 2
+    assert error.startswith("config error: experiment=mine: there is no file conf/experiment/mine.yaml.\n")

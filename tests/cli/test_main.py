@@ -160,3 +160,9 @@ def test_help_of_ask_names_every_setting(capsys: pytest.CaptureFixture[str]) -> 
 def test_vxl_alone_shows_its_commands(capsys: pytest.CaptureFixture[str]) -> None:
     assert run() == 2
     assert "explain" in capsys.readouterr().out
+
+
+def test_the_package_lists_what_it_offers() -> None:
+    import vxl
+
+    assert dir(vxl) == ["Clip", "load", "load_context", "save_context"]

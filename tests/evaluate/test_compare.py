@@ -1,5 +1,6 @@
 import io
 import json
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 import yaml
 from rich.console import Console
 
+from tests.run.test_find import dead_pid
 from vxl.errors import ConfigError
 from vxl.evaluate.compare import against_first, compare
 from vxl.evaluate.comparison_table import show_comparison, tables
@@ -95,7 +97,8 @@ def test_members_that_are_not_finished_are_shown_as_such_and_not_averaged(tmp_pa
     member(tmp_path, "s/seed=1", {"seed": 1}, {"loss_last": 3.0})
     killed = member(tmp_path, "s/seed=2", {"seed": 2})
     (killed / "metrics.csv").write_text("step,loss\n7,9.0\n")
-    (killed / ".lock").write_text("{}")  # left behind
+    owner = {"host": socket.gethostname(), "pid": dead_pid()}
+    (killed / ".lock").write_text(json.dumps(owner))  # left behind
     failed = tmp_path / "s/seed=3"
     failed.mkdir()
     (failed / "FAILED.json").write_text(json.dumps({"error": "no [frames] in clip.mp4", "type": "DataError"}))

@@ -105,6 +105,12 @@ def _choices(
             problems.append(_missing_option(error, word))
             wrong.add(key)
         except (HydraException, OmegaConfBaseException) as error:
+            if key == "experiment":
+                problems.append(
+                    f"{word}: there is no file conf/experiment/{value}.yaml.\n"
+                    "  it may choose options and set keys; it begins with  # @package _global_"
+                )
+                continue
             known = _known(compose([]))
             problems.append(_plain(error) if key in known else _unknown(word, key, known))
     return list(sound.values()), wrong

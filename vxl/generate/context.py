@@ -14,7 +14,7 @@ from vxl.model import VideoLanguageModel
 from vxl.relevance.base import Seen
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Context:
     """What a model has watched; questions leave it as it is."""
 
@@ -39,6 +39,10 @@ class Context:
     """What relevance kept of the frames."""
     most: int | None = None
     """How long the sequence may get with a question; None for any length."""
+
+    def __repr__(self) -> str:
+        """A line: the model's layers are not what a notebook's cell should show."""
+        return f"Context({self.frames} frames, {self.visual_tokens} visual tokens, {self.tokens} tokens)"
 
     @property
     def cache_bytes(self) -> int:

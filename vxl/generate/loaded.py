@@ -46,7 +46,7 @@ class Clip:
         return Path(str(named)).name
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class LoadedModel:
     """A model that is ready to watch and answer."""
 
@@ -94,6 +94,11 @@ class LoadedModel:
             return None
         trained = 0 if self.checkpoint is None else (self.values.get("data") or {}).get("max_tokens", 0)
         return max(self.model.llm.max_positions, trained)
+
+    def __repr__(self) -> str:
+        """A line: a notebook's cell that ends in a model must not print its layers."""
+        place = self.checkpoint or "random weights"
+        return f"LoadedModel({self.config.model}, {place}, on {self.model.device})"
 
     def use_threads_of_training(self) -> None:
         """Computes with as many CPU threads as the run did: numbers depend on it, and so does the time."""
