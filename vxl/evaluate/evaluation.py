@@ -91,7 +91,11 @@ class Evaluation:
         found = []
         for one in pending:
             if one.failure is None:
-                found.append(self._report(one, items, missing))
+                report = self._report(one, items, missing)
+                if len(changes) > 1 and len(report.failed) == len(report.graded):
+                    failures.append((one.name, str(report.failed[0].failed)))
+                    continue
+                found.append(report)
                 if len(changes) == 1:
                     show(found[-1], self.console)
                 keep(found[-1], one.path, self.benchmark, self.subject, self.console)

@@ -68,6 +68,9 @@ def show_group(
     """
     if reports:
         console.print(table(reports, console.width))
+    for report in reports:
+        if report.incomplete is not None:
+            console.print(f"* {report.title}: {report.incomplete} answered", markup=False, highlight=False)
     pairs = against_first(reports)
     for pair in pairs:
         console.print(line(pair, reports[0]), markup=False, highlight=False)
@@ -106,7 +109,7 @@ def table(reports: Sequence[Report], width: int) -> Table:
             if found.interval is not None:
                 interval = f"{scale * found.interval.low:.1f}–{scale * found.interval.high:.1f}"
         if report.incomplete is not None:
-            value += " (incomplete)"
+            value += "*"
         cells = [
             value,
             interval,

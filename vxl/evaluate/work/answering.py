@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from vxl.errors import DataError, one_line
+from vxl.errors import ConfigError, DataError, one_line
 from vxl.evaluate.benchmark import Benchmark
 from vxl.evaluate.cost import PeakMemory, prefill_flops
 from vxl.evaluate.fingerprint import Protocol
@@ -134,6 +134,11 @@ class Questioner:
                 torch.cuda.empty_cache()
                 for member in together:
                     yield member, self._alone(member, items)
+            except ConfigError as error:  # a policy that can't keep its budget, say: the others go on
+                if len(self.members) == 1:
+                    raise
+                for member in together:
+                    yield member, [(item, self._failed(item, one_line(str(error)))) for item in items]
             except DataError as error:
                 if not self.skip:
                     raise

@@ -31,7 +31,9 @@ def variant(loaded: LoadedModel, changes: Sequence[str]) -> LoadedModel:
     model = loaded.model
     other: VideoLanguageModel = copy.copy(model)
     other._modules = dict(model._modules)
-    other.policy = build(config.kv)
+    if config.kv != loaded.config.kv:
+        other.policy = build(config.kv)
+        other.policy.equip(model.llm)  # kv=vst, which would give it parameters, is refused
     other.prefill = around(build(config.prefill), other.policy, config.seed)
     other.relevance = build(config.relevance)
     other.relevance.equip(model.vision)
