@@ -18,6 +18,7 @@ from vxl.evaluate.cost import summarise
 from vxl.evaluate.fingerprint import Protocol, hash_checkpoint
 from vxl.evaluate.item import BenchmarkItem
 from vxl.evaluate.keep import keep
+from vxl.evaluate.missing import missing_message
 from vxl.evaluate.report import Report
 from vxl.evaluate.scoring import Graded, accuracy, by
 from vxl.evaluate.screen import show
@@ -281,21 +282,3 @@ class Evaluation:
             if answer.failed is not None:
                 graded = replace(graded, parsed=None, failed=answer.failed, given=graded.given and 0.0)
             yield graded
-
-
-def missing_message(
-    benchmark: Benchmark, missing: Sequence[BenchmarkItem], items: Sequence[BenchmarkItem]
-) -> str:
-    """All missing videos at once, those that can't be had any more apart."""
-    lost = sorted({item.video for item in missing if benchmark.is_known_missing(item)})
-    absent = sorted({item.video for item in missing if not benchmark.is_known_missing(item)})
-    videos = len({item.video for item in items})
-    lines = [f"benchmark={benchmark.name}: {len(lost) + len(absent)} of {videos} videos are not there."]
-    if absent:
-        shown = ", ".join(absent[:40]) + (f", … ({len(absent)} in all)" if len(absent) > 40 else "")
-        lines.append(f"  missing: {shown}")
-    if lost:
-        lines.append(f"  known to be lost for everybody: {', '.join(lost[:12])}")
-    lines.append(f"  looked in: {getattr(benchmark.config, 'videos', None)}")
-    lines.append("  score the rest, and say so:  benchmark.missing=skip")
-    return "\n".join(lines)

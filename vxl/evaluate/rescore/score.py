@@ -18,9 +18,9 @@ from vxl.errors import ConfigError, DataError
 from vxl.evaluate.benchmark import Benchmark
 from vxl.evaluate.benchmarks.annotations import Counts
 from vxl.evaluate.benchmarks.official import Official
-from vxl.evaluate.evaluation import missing_message
 from vxl.evaluate.item import BenchmarkItem
 from vxl.evaluate.metrics import Metric, grouped, label_names, micro, position_bias
+from vxl.evaluate.missing import missing_message
 from vxl.evaluate.rescore.replies import Reply, read_replies
 from vxl.evaluate.scoring import Graded
 from vxl.statistics import Estimate, difference, holm
