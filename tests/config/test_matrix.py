@@ -50,6 +50,19 @@ REFUSED = {
 }
 IN_TURN = ("vision", "compressor", "stage")
 SWITCHES = ("model", "size", "sweep", "benchmark")  # evaluation has benchmarks, tests of sweeps the sweeps
+# What the rules of vxl.config.check read: groups, and options of groups that they read nothing else of.
+RULED = (*IN_TURN, "data", "llm", "relevance", "strategy", "trainer", "video", "kv=bilevel", "kv=vst")
+OPTIONS = options_by_group([CONF])
+MODELS = list(OPTIONS["model"])
+
+
+def choices() -> dict[str, list[str]]:
+    """Every option of every group that a model is tried with, as one types it."""
+    return {
+        group: [f"{group}={option}" for option in options]
+        for group, options in OPTIONS.items()
+        if group not in SWITCHES
+    }
 
 
 def rows(model: str, size: str) -> list[list[str]]:
@@ -58,27 +71,49 @@ def rows(model: str, size: str) -> list[list[str]]:
     Together means the n-th option of each group in the n-th row, where groups that rules speak of together
     take turns: so a model and a size take little more composings than the largest group has options.
     """
+    return _together(model, size, choices())
+
+
+def share(model: str, size: str) -> list[list[str]]:
+    """The rows of what rules speak of, with this model's share of the other options: all models have all."""
+    nth = MODELS.index(model)
+    return _together(
+        model,
+        size,
+        {
+            group: [
+                word
+                for i, word in enumerate(words)
+                if group in RULED or word in RULED or i % len(MODELS) == nth
+            ]
+            for group, words in choices().items()
+        },
+    )
+
+
+def _together(model: str, size: str, words_by_group: dict[str, list[str]]) -> list[list[str]]:
     refused = [
         word for other_model, other_size, word in REFUSED if (other_model, other_size) == (model, size)
     ]
     groups = {
-        group: [f"{group}={option}" for option in options if f"{group}={option}" not in refused]
-        for group, options in options_by_group([CONF]).items()
-        if group not in SWITCHES
+        group: [word for word in words if word not in refused] for group, words in words_by_group.items()
     }
     in_turn = [word for group in IN_TURN for word in groups.pop(group)]
     together = [[word for word in row if word] for row in itertools.zip_longest(in_turn, *groups.values())]
     return [[word] for word in refused] + together
 
 
-# In miniature in the quick suite, at the true size with the slow ones: a minute each.
-SIZES = [pytest.param(s, marks=[pytest.mark.slow] * (s != "tiny")) for s in options_by_group([CONF])["size"]]
+def test_the_models_share_every_option() -> None:
+    shares = {model: {word for row in share(model, "tiny") for word in row} for model in MODELS}
+    every = {word for words in choices().values() for word in words}
+    assert set.union(*shares.values()) == every
+    ruled = {word for word in every if word in RULED or word.partition("=")[0] in RULED}
+    assert all(ruled <= words for words in shares.values())
 
 
-@pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("model", list(options_by_group([CONF])["model"]))
-def test_every_option_composes_with_every_model_and_size(model: str, size: str) -> None:
-    for words in rows(model, size):
+def check(model: str, size: str, rows: list[list[str]]) -> None:
+    """Each row composes, or is refused for the reason that is known."""
+    for words in rows:
         more = [word for choice in words for word in NEEDS.get(choice, [])]
         reason = REFUSED.get((model, size, words[0]))
         try:
@@ -89,6 +124,19 @@ def test_every_option_composes_with_every_model_and_size(model: str, size: str) 
         else:
             assert reason is None, f"{words} is no longer refused"
             assert config.model == model
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_every_option_composes(model: str) -> None:
+    """In miniature: each model with what rules speak of, and with its share of the other options."""
+    check(model, "tiny", share(model, "tiny"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", list(OPTIONS["size"]))
+@pytest.mark.parametrize("model", MODELS)
+def test_every_option_composes_with_every_model_and_size(model: str, size: str) -> None:
+    check(model, size, rows(model, size))
 
 
 def test_an_option_says_what_it_needs() -> None:
@@ -102,6 +150,6 @@ def test_an_option_says_what_it_needs() -> None:
     )
 
 
-@pytest.mark.parametrize("option", list(options_by_group([CONF])["benchmark"]))
+@pytest.mark.parametrize("option", list(OPTIONS["benchmark"]))
 def test_every_benchmark_composes(option: str) -> None:
     assert compose("evaluate", ["run=x", f"benchmark={option}"]).benchmark
