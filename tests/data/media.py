@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from vxl.data.write.shards import Member, write_shards
+from vxl.data.write.shards import TarMember, write_shards
 from vxl.video.encode import write_video
 
 
@@ -44,7 +44,7 @@ def write(folder: Path, count: int = 10, *, shards: int = 1, first: str = "s") -
     """Shards of text-only conversations of growing length: fast to index."""
     members = []
     for n in range(count):
-        members.append(Member(f"{first}{n:04d}", {"json": talk("word " * (n + 1))}))
+        members.append(TarMember(f"{first}{n:04d}", {"json": talk("word " * (n + 1))}))
     paths = []
     for shard in range(shards):
         paths += write_shards(members[shard::shards], folder, f"{first}-{shard}-{{:03d}}.tar")

@@ -14,7 +14,7 @@ from vxl.data.source.index import open_index, write_index
 from vxl.data.source.json_list import JsonSource, media_of, read_items
 from vxl.data.source.source import IndexedShards, IndexedSource
 from vxl.data.write.lint import lint, stats, wrong_members
-from vxl.data.write.shards import Member, ShardWriter, members_of_folder, members_of_json
+from vxl.data.write.shards import ShardWriter, TarMember, members_of_folder, members_of_json
 from vxl.errors import DataError
 from vxl.video.endings import IMAGE_ENDINGS, VIDEO_ENDINGS, media_kind
 
@@ -39,7 +39,7 @@ def source(folder: Path, items: list, **kwargs) -> JsonSource:
     return JsonSource(file, folder, cache=folder / "cache", **kwargs)
 
 
-def written(folder: Path, members: list[Member]) -> IndexedShards:
+def written(folder: Path, members: list[TarMember]) -> IndexedShards:
     with ShardWriter(folder / "out") as writer:
         for member in members:
             writer.write(member.key, member.files)

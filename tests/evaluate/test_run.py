@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from tests.made import CLIP, finish, make_run
-from vxl.data.sample import BadSample, Loaded, Question, Sample, Visual
+from vxl.data.sample import BadSample, Question, Sample, SampleWithMedia, Visual
 from vxl.errors import CheckpointError, ConfigError, DataError
 from vxl.evaluate.benchmark import Benchmark, BenchmarkConfig, numbers
 from vxl.evaluate.config import EvaluateConfig
@@ -45,9 +45,9 @@ class Three(Benchmark):
             f"k#{number}", visuals=(visual,), question=question, source=("what", "when")[number // 2]
         )
 
-    def load(self, number: int) -> Loaded:
+    def load(self, number: int) -> SampleWithMedia:
         media = CLIP.read_bytes()
-        return Loaded(self.record(number), (media[:20_000] if self.config.broken else media,))
+        return SampleWithMedia(self.record(number), (media[:20_000] if self.config.broken else media,))
 
     def where(self, number: int) -> tuple[str, str]:
         return "shard.tar", f"k#{number}"

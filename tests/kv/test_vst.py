@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from vxl.errors import ConfigError
-from vxl.kv.vst import VST, Progress, Segment, VSTConfig
+from vxl.kv.vst import VST, Progress, VSTConfig, WindowSegment
 
 FRAME = 4
 """Visual tokens of a group."""
@@ -14,7 +14,7 @@ FRAME = 4
 
 def cut(
     vst: VST, groups: int, *, ended: bool = True, most: int = 32768, changes: Any = None
-) -> list[Segment]:
+) -> list[WindowSegment]:
     """Segments of two tokens of text, a video and one more token of text (none where it has not ended)."""
     kind = np.array([0, 0, *[2] * FRAME * groups, *[0] * ended])
     group = np.array([-1, -1, *np.repeat(np.arange(groups), FRAME), *[-1] * ended])
@@ -32,7 +32,7 @@ def cut(
     return segments
 
 
-def shape(segments: list[Segment]) -> list[tuple[int, int]]:
+def shape(segments: list[WindowSegment]) -> list[tuple[int, int]]:
     """(tokens, beacons) of each segment."""
     return [(segment.stop - segment.start, len(segment.after)) for segment in segments]
 

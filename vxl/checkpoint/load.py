@@ -3,10 +3,11 @@
 Needs torch, transformers and PyYAML; not Hydra, Lightning or W&B.
 """
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -24,6 +25,7 @@ from vxl.model import build_model, refuse_too_large
 from vxl.option.build import build
 from vxl.option.rebuild import rebuild
 from vxl.parts import ModelParts
+from vxl.run.config import PathsConfig
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -96,7 +98,7 @@ def _without_run(
 
 
 def _refuse_to_fetch(values: dict[str, Any], source: Source) -> None:
-    """Raises where a tokenizer would be trained from data that a config of somebody else names by URL."""
+    """Raises where a tokenizer would be trained from data that a config from elsewhere names by URL."""
     config = model_parts(values)
     if config.prompt.tokenizer or config.llm.weights != "random" or tokenizer_in(source.path) is not None:
         return
@@ -195,20 +197,14 @@ def _tokenizer(values: dict[str, Any], config: ModelParts, run: Path | None) -> 
         return load_tokenizer(own)
     if config.prompt.tokenizer is None and "data" not in values:
         raise ConfigError("the config names no data, and so no tokenizer.\n  e.g.  prompt.tokenizer=FOLDER")
-    paths = SimpleNamespace(**({"cache": ".cache/vxl", "runs": "runs"} | (values.get("paths") or {})))
-    start = values.get("init_from")
-    names = SimpleNamespace(
-        prompt=config.prompt, llm=config.llm, paths=paths, init_from=start, weights=config.weights
-    )
-    return tokenizer_of(names, _texts(values, Path(paths.cache)))
+    known = {field.name for field in dataclasses.fields(PathsConfig)}
+    paths = PathsConfig(**{key: value for key, value in (values.get("paths") or {}).items() if key in known})
+    starts = (values.get("init_from"), config.weights)
+    return tokenizer_of(config.prompt, config.llm, starts, paths, partial(_texts, values, Path(paths.cache)))
 
 
-def _texts(values: dict[str, Any], cache: Path) -> Any:
-    """The data whose texts a small tokenizer is trained from, prepared only if they are wanted."""
-
-    def texts() -> Iterator[str]:
-        data = build(rebuild(DataConfig, values["data"], "data"), cache=cache)
-        data.prepare()
-        return data.texts()
-
-    return SimpleNamespace(texts=texts)
+def _texts(values: dict[str, Any], cache: Path) -> Iterator[str]:
+    """The data's texts, of which a small tokenizer is trained; the data is prepared for them."""
+    data = build(rebuild(DataConfig, values["data"], "data"), cache=cache)
+    data.prepare()
+    return iter(data.texts())

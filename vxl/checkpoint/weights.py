@@ -69,7 +69,7 @@ class Weights:
     tokenizer: Path | None = None
     """Folder with the tokenizer's files."""
     unused: dict[str, Stored] = field(default_factory=dict)
-    """What the published files have and nobody uses, by published names."""
+    """Unused tensors of the published files, by published names."""
     record: Record | None = None
     """How it was published; None if it never was."""
     others: tuple[Path, ...] = ()

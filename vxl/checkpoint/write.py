@@ -14,7 +14,7 @@ from vxl.weights.stored import write_safetensors
 
 
 def write_vxl(weights: Weights, out: Path) -> None:
-    """Writes vxl's own layout: a file a part, the config, the tokenizer, and what nobody uses.
+    """Writes vxl's own layout: a file a part, the config, the tokenizer, and unused tensors.
 
     Raises:
         CheckpointError: There is something at `out`, or it can't be written.

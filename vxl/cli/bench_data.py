@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from vxl.data.batch.examples import Examples
     from vxl.data.source.source import IndexedShards
+    from vxl.train.config import TrainConfig
 
 SECTIONS = ("decoding", "stream", "overhead")
 ASK = "What is shown?"
@@ -210,7 +211,7 @@ def without_decoding(examples: "Examples") -> "Examples":
     return Black(examples.prompt, examples.sampler, examples.pixels)
 
 
-def examples_of(config: Any, source: "IndexedShards", sampler: Any, pixels: Any) -> "Examples":
+def examples_of(config: "TrainConfig", source: "IndexedShards", sampler: Any, pixels: Any) -> "Examples":
     """Examples for a source, with a tokenizer trained on its texts."""
     from vxl.compressor.base import plan
     from vxl.data.base import texts_of
@@ -226,10 +227,10 @@ def examples_of(config: Any, source: "IndexedShards", sampler: Any, pixels: Any)
 def shards_of(files: Sequence[Path], folder: Path) -> "IndexedShards":
     """The files as shards, each with a question about it."""
     from vxl.data.source.source import IndexedShards
-    from vxl.data.write.shards import Member, write_shards
+    from vxl.data.write.shards import TarMember, write_shards
 
     text = {"conversations": [{"role": "user", "content": ASK}, {"role": "assistant", "content": "A video."}]}
-    members = [Member(path.stem, {"mp4": path, "json": text}) for path in files]
+    members = [TarMember(path.stem, {"mp4": path, "json": text}) for path in files]
     write_shards(members, folder, overwrite=True)
     return IndexedShards(str(folder), cache=folder)
 

@@ -12,7 +12,7 @@ import yaml
 from vxl.errors import ConfigError
 from vxl.option.files import CONF
 from vxl.option.option import Option
-from vxl.option.rebuild import INTERNAL, describe, nearest
+from vxl.option.rebuild import INTERNAL, describe_type, nearest
 from vxl.option.schema import meanings, schema_of
 from vxl.option.words import flatten, show
 
@@ -129,7 +129,7 @@ def schema_keys(schema: type, values: dict[str, Any] | None = None, prefix: str 
             given = default if isinstance(default, dict) else {}
             keys += schema_keys(inner, given, f"{prefix}{field.name}.")
         else:
-            text, kind = " ".join(texts.get(field.name, "").split()), describe(hints[field.name])
+            text, kind = " ".join(texts.get(field.name, "").split()), describe_type(hints[field.name])
             if hints[field.name] is Any:  # a class of torch.optim: torch documents it
                 kind, text = type(default).__name__, text or f"As in {values.get('_target_', 'torch')}."
             keys.append(Key(prefix + field.name, kind, show(default), text))

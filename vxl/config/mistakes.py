@@ -42,7 +42,7 @@ def translate(
     base = compose(sound)
     for key, word in values:
         if key.partition(".")[0] in wrong:
-            continue  # of an option that does not exist; which keys it would have, nobody knows
+            continue  # of an option that does not exist: its keys are unknown
         problem = None if key.startswith("hydra") else _value(base, key, word)
         if problem:
             problems.append(problem)

@@ -5,13 +5,16 @@ again passes over the finished ones and goes on in the one that is not.
 """
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vxl.errors import ConfigError
+
+if TYPE_CHECKING:
+    from vxl.train.config import TrainConfig
 from vxl.run.name import run_name
 
 
-def expand(config: Any, words: list[str], compose: Callable[[list[str]], Any]) -> Iterator[Any]:
+def expand(config: "TrainConfig", words: list[str], compose: Callable[[list[str]], Any]) -> Iterator[Any]:
     """The composed config of each stage, one after the other.
 
     Args:
@@ -22,6 +25,7 @@ def expand(config: Any, words: list[str], compose: Callable[[list[str]], Any]) -
     Raises:
         ConfigError: The command line chooses a stage, too.
     """
+    assert config.recipe is not None
     chosen = [word for word in words if _key(word) == "stage"]
     if chosen:
         listed = ", ".join(stage.stage for stage in config.recipe.stages)

@@ -22,6 +22,7 @@ from vxl.run.changes import identity
 
 if TYPE_CHECKING:  # Hydra is imported where words are parsed, for `vxl --help` should not wait for it
     from hydra.core.override_parser.types import Override
+    from omegaconf import DictConfig
 
 # Overrides that were no part of a sweep's name when it was made of the command's text.
 _NOT_IN_TEXT = ("hydra", "paths", "logger", "debug", "dry_run", "on_existing", "cluster", "strategy", "name")
@@ -204,12 +205,12 @@ def _with_room(member: list[str], words: Sequence[str]) -> list[str]:
     return [*member, word]
 
 
-def _refuse_idle_devices(config: Any, words: list[str]) -> None:
+def _refuse_idle_devices(composed: "DictConfig", words: list[str]) -> None:
     """Several devices in a sweep without a launcher would re-run the whole sweep in every rank."""
-    devices = config.trainer.get("devices", 1)
+    devices = composed.trainer.get("devices", 1)
     launched = "LOCAL_RANK" in os.environ or "SLURM_PROCID" in os.environ
     many = isinstance(devices, int) and devices > 1
-    if many and not launched and is_here(config):
+    if many and not launched and is_here(composed):
         words = ["+" + word if word.startswith("sweep=") else word for word in words]
         rest = " ".join(w for w in words if not w.startswith(("trainer.devices=", "cluster=")))
         raise ConfigError(

@@ -48,12 +48,12 @@ class BadCounter:
             self.bad += 1
             self.kinds[sample.kind] = self.kinds.get(sample.kind, 0) + 1
             if self.kinds[sample.kind] == 1:
-                log.warning("masked a bad sample (%s): %s", sample.kind, describe(sample))
+                log.warning("masked a bad sample (%s): %s", sample.kind, describe_bad(sample))
             if self.bad > self.max_fraction * max(self.seen, FEW):
                 raise DataError(
                     f"{self.bad} of {self.seen} samples could not be used; "
                     f"data.max_bad_fraction={self.max_fraction} is exceeded.\n"
-                    f"  the last one: {describe(sample)}\n"
+                    f"  the last one: {describe_bad(sample)}\n"
                     f"  see all of them:  vxl shards lint {sample.shard}\n"
                     "  or allow more:    data.max_bad_fraction=0.1"
                 )
@@ -67,7 +67,7 @@ class BadCounter:
         self.seen, self.bad, self.kinds = state["seen"], state["bad"], dict(state["kinds"])
 
 
-def describe(sample: BadSample) -> str:
+def describe_bad(sample: BadSample) -> str:
     """One line: shard, key and reason; what the reason says itself is not said twice."""
     reason = one_line(sample.reason)
     where = [

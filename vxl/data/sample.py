@@ -95,7 +95,7 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class Loaded:
+class SampleWithMedia:
     """A sample with its media, one for each of `sample.visuals`, not decoded yet."""
 
     sample: Sample

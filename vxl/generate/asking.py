@@ -83,7 +83,7 @@ def ask_all(
         raise DataError("nothing to answer: a question has no tokens, or max_new_tokens is below 1.")
     if tokenizer is None and (stop_text or on_text):
         raise DataError(
-            "stop_text and on_text are about text.\n  give a tokenizer=, such as Loaded.tokenizer"
+            "stop_text and on_text are about text.\n  give a tokenizer=, such as LoadedModel.tokenizer"
         )
     model, rows = context.model, len(questions)
     choose = TokenChooser(sampling or Sampling(), rows)

@@ -10,7 +10,7 @@ ROOM = 1024
 
 
 @dataclass(frozen=True, eq=False)
-class Segment:
+class WindowSegment:
     """Columns [start, stop) of a row that go through the model in one pass."""
 
     start: int
@@ -65,13 +65,13 @@ class Fits(NamedTuple):
 NOWHERE = np.empty(0, dtype=np.int64)
 
 
-def merged(segments: list[Segment]) -> list[Segment]:
+def merged(segments: list[WindowSegment]) -> list[WindowSegment]:
     """Plain neighbours as one."""
-    found: list[Segment] = []
+    found: list[WindowSegment] = []
     for segment in segments:
         if found and found[-1].plain and segment.plain:
             stays = np.ones(segment.stop - found[-1].start, dtype=bool)
-            found[-1] = Segment(found[-1].start, segment.stop, NOWHERE, stays)
+            found[-1] = WindowSegment(found[-1].start, segment.stop, NOWHERE, stays)
         else:
             found.append(segment)
     return found

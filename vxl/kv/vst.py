@@ -15,7 +15,7 @@ import numpy as np
 from vxl.errors import ConfigError
 from vxl.kv.density import intervals
 from vxl.kv.policy import Policy, PolicyConfig
-from vxl.kv.segments import NOWHERE, Fits, Progress, Segment, merged
+from vxl.kv.segments import NOWHERE, Fits, Progress, WindowSegment, merged
 from vxl.llm.beacon import PROJECTIONS, Letter
 from vxl.llm.decoder import Decoder
 from vxl.seeds import generator
@@ -112,7 +112,7 @@ class VST(Policy):
         most: int,
         similarity: Similarity,
         ratios: Sequence[int] = (),
-    ) -> tuple[list[Segment], int, Progress]:
+    ) -> tuple[list[WindowSegment], int, Progress]:
         """Cuts a row's next tokens into segments.
 
         Args:
@@ -130,12 +130,12 @@ class VST(Policy):
         Returns:
             The segments, how many columns they take, and the row's progress behind them.
         """
-        found: list[Segment] = []
+        found: list[WindowSegment] = []
         starts = np.flatnonzero(np.diff(item_T, prepend=-2)).tolist()
         for start, stop in zip(starts, [*starts[1:], len(item_T)], strict=True):
             item = int(item_T[start])
             if item < 0:
-                found.append(Segment(start, stop, NOWHERE, np.ones(stop - start, dtype=bool)))
+                found.append(WindowSegment(start, stop, NOWHERE, np.ones(stop - start, dtype=bool)))
                 progress = replace(progress, item=-1, rest=0)
                 continue
             if item != progress.item:
@@ -159,7 +159,7 @@ class VST(Policy):
                 shown = columns[begin:end][visual_S[begin:end]]
                 after, rest = self.places(shown, ratio, progress.rest)
                 stays = ~visual_S[begin:end] if ratio else np.ones(end - begin, dtype=bool)
-                found.append(Segment(start + begin, start + end, after, stays))
+                found.append(WindowSegment(start + begin, start + end, after, stays))
                 progress = replace(progress, windows=progress.windows + (visual > 0), rest=rest)
         return merged(found), len(item_T), progress
 

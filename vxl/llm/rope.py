@@ -1,12 +1,15 @@
 """Rotary positions, applied by us: keys are stored un-rotated and turned to where a step says they stand."""
 
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from vxl.errors import ConfigError
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
 
 # Kinds of RoPE whose frequencies do not change while a sequence grows. (`dynamic` and `longrope` depend on
 # its length, so that keys of one cache would follow different frequencies.)
@@ -26,7 +29,7 @@ class Rotary:
         ConfigError: The model's positions are not a static rotation of whole heads in two halves.
     """
 
-    def __init__(self, config: Any) -> None:
+    def __init__(self, config: "PretrainedConfig") -> None:
         parameters = getattr(config, "rope_parameters", None) or {}
         refuse_unsupported(config, parameters)
         kind = parameters.get("rope_type", "default")
@@ -66,7 +69,7 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return x * cos + torch.cat((-second, first), dim=-1) * sin
 
 
-def refuse_unsupported(config: Any, parameters: dict[str, Any]) -> None:
+def refuse_unsupported(config: "PretrainedConfig", parameters: dict[str, Any]) -> None:
     """Raises where our rotation would not be the model's own."""
     name = getattr(config, "model_type", "?")
     kind = parameters.get("rope_type", "default")

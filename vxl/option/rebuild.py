@@ -19,7 +19,7 @@ from vxl.option.schema import schema_of
 
 _MISSING = object()
 INTERNAL = ("sweep_name", "sweep_member")
-"""Keys that the command line sets itself, and nobody types."""
+"""Keys that the command line sets itself; users do not type them."""
 
 
 def rebuild(schema: type, data: dict[str, Any], path: str = "") -> Any:
@@ -76,7 +76,7 @@ def _dataclass(schema: type, data: Any, path: str, problems: list[str]) -> Any:
             if example is not None and len(problems) > found and "\n  expected: " in problems[-1]:
                 problems[-1] += f"\n  e.g.  {where}={_shown(example)}"
         elif name in data or _is_required(field):
-            problems.append(f"{where} has no value.\n  type  {where}=VALUE  ({describe(hints[name])})")
+            problems.append(f"{where} has no value.\n  type  {where}=VALUE  ({describe_type(hints[name])})")
     if len(problems) > before:
         return _MISSING
     try:
@@ -158,29 +158,29 @@ def _value(hint: Any, data: Any, path: str, problems: list[str]) -> Any:
     return _MISSING
 
 
-def plain(config: Any) -> Any:
+def plain(value: Any) -> Any:
     """The inverse of `rebuild`: dataclasses as dicts of plain values, in the order of their fields."""
-    if dataclasses.is_dataclass(config) and not isinstance(config, type):
-        return {field.name: plain(getattr(config, field.name)) for field in dataclasses.fields(config)}
-    if isinstance(config, dict):
-        return {key: plain(value) for key, value in config.items()}
-    if isinstance(config, list | tuple):
-        return [plain(value) for value in config]
-    return str(config) if isinstance(config, Path) else config
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, dict):
+        return {key: plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(inner) for inner in value]
+    return str(value) if isinstance(value, Path) else value
 
 
-def describe(hint: Any) -> str:
+def describe_type(hint: Any) -> str:
     """A type as a user reads it: `int`, `'pyav' | 'opencv'`, `list of str`, `float or null`."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
-        return " or ".join(describe(argument) for argument in arguments)
+        return " or ".join(describe_type(argument) for argument in arguments)
     if origin is Literal:
         return " | ".join(str(argument) for argument in arguments)
     if origin in (list, tuple):
-        inner = [describe(argument) for argument in arguments if argument is not Ellipsis]
+        inner = [describe_type(argument) for argument in arguments if argument is not Ellipsis]
         return f"list of {', '.join(dict.fromkeys(inner))}" if inner else "list"
     if origin is dict:
-        return f"keys to {describe(arguments[1])}"
+        return f"keys to {describe_type(arguments[1])}"
     if hint in (type(None), bool):
         return "null" if hint is type(None) else "true or false"
     if dataclasses.is_dataclass(hint):
@@ -216,7 +216,7 @@ def _wrong(path: str, data: Any, hint: Any) -> str:
     example = (
         f"\n  e.g.  {path}=[{data}]" if typing.get_origin(hint) is list and isinstance(data, str) else ""
     )
-    return f"{path}={_shown(data)} has the wrong type ({kind}).\n  expected: {describe(hint)}{example}"
+    return f"{path}={_shown(data)} has the wrong type ({kind}).\n  expected: {describe_type(hint)}{example}"
 
 
 def _shown(value: Any) -> str:

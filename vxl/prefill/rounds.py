@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 from torch import Tensor
 
-from vxl.kv.vst import Segment
+from vxl.kv.vst import WindowSegment
 from vxl.sequence.layout import Kind, Layout
 
 
@@ -23,7 +23,7 @@ class Round:
     """What of it stays in the cache."""
 
 
-def rounds_of(plans: Sequence[Sequence[Segment]]) -> list[Round]:
+def rounds_of(plans: Sequence[Sequence[WindowSegment]]) -> list[Round]:
     """Rounds in which every row has its next segment, as long as it has one."""
     return [
         together([plan[number] if number < len(plan) else None for plan in plans])
@@ -31,7 +31,7 @@ def rounds_of(plans: Sequence[Sequence[Segment]]) -> list[Round]:
     ]
 
 
-def together(segments: Sequence[Segment | None]) -> Round:
+def together(segments: Sequence[WindowSegment | None]) -> Round:
     """The round of one segment of each row; None for rows that are done."""
     rows = []
     for segment in segments:

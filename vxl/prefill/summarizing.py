@@ -17,7 +17,7 @@ from torch import Tensor
 from vxl.distributed import calls_on_every_rank
 from vxl.errors import ConfigError
 from vxl.kv.policy import SEED, Policy
-from vxl.kv.segments import Progress, Segment
+from vxl.kv.segments import Progress, WindowSegment
 from vxl.kv.vst import VST
 from vxl.llm.block import sent
 from vxl.llm.cache import Cache
@@ -149,7 +149,7 @@ class Summarizing(Prefill):
         ratios: Sequence[int],
         *,
         ended: bool,
-    ) -> tuple[list[list[Segment]], list[int], list[Progress]]:
+    ) -> tuple[list[list[WindowSegment]], list[int], list[Progress]]:
         """For each row its segments, how many tokens they take, and where it is then."""
         layout, lengths = piece.on_host, real_tokens(piece).sum(dim=1).tolist()
         kind, item, group = (x.numpy() for x in (layout.kind_BT, layout.item_BT, layout.group_BT))

@@ -119,11 +119,11 @@ def _flat(config: "DataclassInstance", prefix: str = "", free: bool = False) -> 
     return leaves
 
 
-def _defaults(config: Any, *, later: bool = False, prefix: str = "") -> set[str]:
+def _defaults(part: Any, *, later: bool = False, prefix: str = "") -> set[str]:
     """Keys that have their defaults; only those that came later (see `option`), if asked."""
     keys: set[str] = set()
-    for field in dataclasses.fields(config):
-        value = getattr(config, field.name)
+    for field in dataclasses.fields(part):
+        value = getattr(part, field.name)
         if not later or field.metadata.get("later"):
             has_factory = field.default_factory is not dataclasses.MISSING
             if value == (field.default_factory() if has_factory else field.default):

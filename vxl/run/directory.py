@@ -103,7 +103,7 @@ class RunDirectory:
             composed: The composed YAML, as the user's choices made it.
 
         Raises:
-            ConfigError: Somebody is at work in it, it can't be written, it is no run's, or its run has
+            ConfigError: Another process is at work in it, it can't be written, it is no run's, or its run has
                 another config (the message lists every key that differs).
         """
         path = Path(config.paths.runs) / run_name(config)

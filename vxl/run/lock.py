@@ -35,7 +35,7 @@ class Lock:
         """Takes the lock.
 
         Raises:
-            ConfigError: Somebody else has it; the message names the owner.
+            ConfigError: Another process has it; the message names the owner.
         """
         with self._file() as file:
             owner = _read_owner(file)

@@ -18,7 +18,7 @@ from vxl.errors import DataError
 from vxl.video.container import Source, opened, packets_of
 from vxl.video.frame_index import FrameIndex, header_index, index_frames
 from vxl.video.orientation import Orientation, orientation_of
-from vxl.video.probe import VideoInfo, describe
+from vxl.video.probe import VideoInfo, describe_video
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +56,7 @@ class PyAVReader:
             else:
                 self._fresh = False  # its first packets have been read
                 self._index = index
-            self.info = describe(self._container, self._stream, self._index, self.name)
+            self.info = describe_video(self._container, self._stream, self._index, self.name)
         except BaseException:
             self._stack.close()
             raise

@@ -59,12 +59,12 @@ def probe(source: Source, *, name: str | None = None) -> VideoInfo:
     with opened(source, name=name) as (container, stream, name):
         index = header_index(container, stream)
         if index is not None:
-            return describe(container, stream, index, name)
+            return describe_video(container, stream, index, name)
     with opened(source, name=name) as (container, stream, name):  # packets may have been read: begin again
-        return describe(container, stream, index_frames(container, stream, name, source), name)
+        return describe_video(container, stream, index_frames(container, stream, name, source), name)
 
 
-def describe(
+def describe_video(
     container: av.container.InputContainer, stream: av.video.stream.VideoStream, index: FrameIndex, name: str
 ) -> VideoInfo:
     """The facts about an opened video with these frames.

@@ -9,7 +9,7 @@ from tests.data.media import image, video
 from tests.data.talking import prompt, written
 from tests.video.numbered import write as numbered
 from vxl.data.batch.examples import Examples, without_labels
-from vxl.data.sample import BadSample, Loaded, Question, Sample, Turn, Visual
+from vxl.data.sample import BadSample, Question, Sample, SampleWithMedia, Turn, Visual
 from vxl.data.source.headers import describe_media
 from vxl.errors import DataError
 from vxl.video.decode import decode
@@ -30,7 +30,7 @@ def examples():
 def film(frames, **cut):
     data = video(frames)
     fields = describe_media(data, "video", "v.mp4")
-    return Loaded(Sample("s", TALK, (Visual("video", "v.mp4", **fields, **cut),)), (data,))
+    return SampleWithMedia(Sample("s", TALK, (Visual("video", "v.mp4", **fields, **cut),)), (data,))
 
 
 def test_a_video_is_sampled_as_its_record_says(examples):
@@ -53,7 +53,7 @@ def test_an_image_is_as_many_views_as_its_record_says():
     examples = Examples(prompt(images=TilesConfig(side=3)), Fps(FpsConfig()), PIXELS)
     data = image(70, 40)
     visual = Visual("image", "a.jpg", **describe_media(data, "image", "a.jpg"))
-    loaded = Loaded(Sample("s", TALK, (visual,)), (data,))
+    loaded = SampleWithMedia(Sample("s", TALK, (visual,)), (data,))
     example = examples.make(loaded, 0)
     views = cut(load_image(data, None), PIXELS, TilesConfig(side=3))
     assert len(views) == views_of(visual.width, visual.height, 28, TilesConfig(side=3)) > 2
@@ -77,7 +77,7 @@ def test_a_sideways_image_has_its_upright_size():
 
 def test_a_question_brings_its_letters(examples):
     question = Question("What is it?", ("a", "b", "c"), "C")
-    example = examples.make(Loaded(Sample("q", question=question)), 0)
+    example = examples.make(SampleWithMedia(Sample("q", question=question)), 0)
     assert example.letters == tuple(prompt().letters(3))
     assert example.frames_FCHW.shape == (0, 3, 28, 28)
 
@@ -89,7 +89,7 @@ def test_mixed_visuals_stand_in_order(examples):
         for kind, name, media in zip(("image", "video"), ("a.jpg", "v.mp4"), data, strict=True)
     )
     turns = (Turn("user", "<image> <image>"), Turn("assistant", "A"))
-    example = examples.make(Loaded(Sample("s", turns, visuals), tuple(data)), 0)
+    example = examples.make(SampleWithMedia(Sample("s", turns, visuals), tuple(data)), 0)
     assert [(item.kind, item.frames) for item in example.encoded.items] == [("image", 4), ("video", 8)]
     assert len(example.frames_FCHW) == 12
 
@@ -102,7 +102,7 @@ def test_a_video_without_frames_in_its_cut(examples):
 def test_media_that_cannot_be_read(examples):
     loaded = film(8)
     with pytest.raises(DataError, match=r"v\.mp4"):
-        examples.make(Loaded(loaded.sample, (loaded.media[0][:600],)), 0)
+        examples.make(SampleWithMedia(loaded.sample, (loaded.media[0][:600],)), 0)
 
 
 def test_a_masked_example_teaches_nothing(examples):
@@ -129,7 +129,7 @@ def test_a_variable_rate_is_trained_on_at_its_own_times(examples, tmp_path):
     times = [*(n / 8 for n in range(8)), *(1.0 + n for n in range(9))]
     path = numbered(tmp_path / "v.mkv", frames=len(times), pts_ms=lambda n: round(1000 * times[n]))
     fields = json.loads(json.dumps(describe_media(str(path), "video", "v.mkv")))
-    loaded = Loaded(Sample("s", TALK, (Visual("video", "v.mkv", **fields),)), (str(path),))
+    loaded = SampleWithMedia(Sample("s", TALK, (Visual("video", "v.mkv", **fields),)), (str(path),))
     (shown,) = examples.shown(loaded.sample)
     assert shown.seconds == tuple(float(n) for n in range(10))
     frames_FCHW = examples.make(loaded, 0).frames_FCHW

@@ -6,8 +6,6 @@ from dataclasses import replace
 import pytest
 
 from tests.data.talking import WORDS, tokenizer
-from tests.small import settings
-from tests.train_configs import train_settings
 from vxl.checkpoint.tokenizer import tokenizer_of
 from vxl.data.batch.prompt import PromptConfig, special_ids
 from vxl.data.batch.tokenizer import keep_tokenizer, load_tokenizer, save_tokenizer, train_tokenizer
@@ -102,18 +100,18 @@ def test_a_folder_without_a_tokenizer(tmp_path):
 
 
 def test_which_tokenizer_a_run_takes(tmp_path):
-    class Data:
-        def texts(self):
-            return iter(WORDS)
+    def texts():
+        return iter(WORDS)
 
     save_tokenizer(train_tokenizer(["named"] * 9, 300), tmp_path / "named")
     save_tokenizer(train_tokenizer(["before"] * 9, 300), tmp_path / "runs" / "old" / "tokenizer")
     llm, paths = DecoderConfig(vocab=300), PathsConfig(cache=str(tmp_path), runs=str(tmp_path / "runs"))
-    config = train_settings(settings(llm=llm), paths=paths)
-    assert len(tokenizer_of(config, Data())) == 300  # trained, within the embeddings that there are
-    config = replace(config, llm=replace(llm, weights=str(tmp_path / "named")))
-    assert "named" in tokenizer_of(config, Data()).get_vocab()
-    config = replace(config, init_from="old")
-    assert "before" in tokenizer_of(config, Data()).get_vocab()
-    config = replace(config, prompt=PromptConfig(tokenizer=str(tmp_path / "named")))
-    assert "named" in tokenizer_of(config, Data()).get_vocab()
+    trained = tokenizer_of(PromptConfig(), llm, (None, "random"), paths, texts)
+    assert len(trained) == 300  # within the embeddings that there are
+    pretrained = replace(llm, weights=str(tmp_path / "named"))
+    own = tokenizer_of(PromptConfig(), pretrained, (None, "random"), paths, texts)
+    assert "named" in own.get_vocab()
+    before = tokenizer_of(PromptConfig(), pretrained, ("old", "random"), paths, texts)
+    assert "before" in before.get_vocab()
+    prompt = PromptConfig(tokenizer=str(tmp_path / "named"))
+    assert "named" in tokenizer_of(prompt, pretrained, ("old", "random"), paths, texts).get_vocab()

@@ -6,7 +6,7 @@ from torch.utils.data import DataLoader
 from tests.data.talking import prompt
 from vxl.data.batch.examples import Examples
 from vxl.data.order.fixed import FixedList, spread
-from vxl.data.sample import Loaded, Sample, Turn
+from vxl.data.sample import Sample, SampleWithMedia, Turn
 from vxl.errors import DataError
 from vxl.video.sample import Fps, FpsConfig
 from vxl.video.transform import PixelSpec
@@ -24,7 +24,7 @@ class Texts:
     def load(self, number):
         if number == 3:
             raise DataError("cut off")
-        return Loaded(self.record(number))
+        return SampleWithMedia(self.record(number))
 
     def where(self, number):
         return "s.tar", str(number)

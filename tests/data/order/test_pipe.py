@@ -9,7 +9,7 @@ from tests.data.media import image, talk, write
 from vxl.data.order.pipe import PipeStream
 from vxl.data.sample import BadSample
 from vxl.data.source.urls import expand
-from vxl.data.write.shards import Member, write_shards
+from vxl.data.write.shards import TarMember, write_shards
 from vxl.errors import DataError
 
 
@@ -74,8 +74,8 @@ def test_says_what_is_not_promised(urls, caplog):
 
 def test_media_and_bad_members(tmp_path):
     members = [
-        Member("a", {"jpg": image(), "json": talk()}),
-        Member("b", {"jpg": image(), "json": {"id": 1}}),
+        TarMember("a", {"jpg": image(), "json": talk()}),
+        TarMember("b", {"jpg": image(), "json": {"id": 1}}),
     ]
     path = write_shards(members, tmp_path)[0]
     rows = taken(stream([f"pipe:cat {path}"], bucket=2), 1)[0].rows

@@ -6,7 +6,7 @@ from torch.utils.data import DataLoader
 from vxl.data.order.mixture import Mixture
 from vxl.data.order.rows import Order
 from vxl.data.order.stream import MicroBatch, Stream, schedule
-from vxl.data.sample import BadSample, Loaded, Sample, Turn
+from vxl.data.sample import BadSample, Sample, SampleWithMedia, Turn
 from vxl.data.source.ranges import GoneError
 from vxl.errors import DataError
 from vxl.seeds import seed_of
@@ -30,13 +30,13 @@ class Texts:
         self.loaded += 1
         if number == 5:
             raise DataError("cut off")
-        return Loaded(self.record(number))
+        return SampleWithMedia(self.record(number))
 
     def where(self, number):
         return "s.tar", str(number)
 
 
-def prepare(loaded: Loaded, seed: int):
+def prepare(loaded: SampleWithMedia, seed: int):
     if loaded.sample.key == "6":
         raise DataError("no frames")
     return loaded.sample.key, seed

@@ -8,7 +8,7 @@ import pytest
 
 from tests.data.media import image, talk, video, write
 from vxl.data.source.index import open_index, places, samples_of, write_index
-from vxl.data.write.shards import Member, write_shards
+from vxl.data.write.shards import TarMember, write_shards
 from vxl.errors import DataError
 
 
@@ -23,7 +23,7 @@ def reads_of(monkeypatch):
 
 def test_describes_videos_and_images_without_being_asked_twice(tmp_path, monkeypatch):
     files = {"1.jpg": image(), "0.mp4": video(8, 4.0), "json": talk()}
-    path = str(write_shards([Member("a", files)], tmp_path)[0])
+    path = str(write_shards([TarMember("a", files)], tmp_path)[0])
     entry = open_index(path, tmp_path / "cache").entry(0)
     assert [visual["name"] for visual in entry["visuals"]] == ["a.0.mp4", "a.1.jpg"]
     first, second = samples_of(entry, path)[0].visuals
@@ -113,14 +113,16 @@ def test_a_json_that_says_nothing_to_training_is_kept_by_reason(tmp_path):
     """img2dataset: a caption beside a dozen keys, and KEY.txt; video2dataset leaves the caption to
     KEY.txt."""
     members = [
-        Member("img", {"jpg": image(), "txt": "a cat", "json": {"caption": "a cat", "url": "x", "width": 3}}),
-        Member("vid", {"mp4": video(), "txt": "it shines", "json": {"url": "x", "caption": None}}),
-        Member("txt", {"png": image(), "txt": "a dog"}),
-        Member("odd", {"jpg": image(), "json": {"url": "x"}}),
-        Member("not", {"jpg": image(), "json": b"{"}),
-        Member("bare", {"jpg": image()}),
-        Member("cut", {"mp4": video()[:200], "txt": "x"}),
-        Member(
+        TarMember(
+            "img", {"jpg": image(), "txt": "a cat", "json": {"caption": "a cat", "url": "x", "width": 3}}
+        ),
+        TarMember("vid", {"mp4": video(), "txt": "it shines", "json": {"url": "x", "caption": None}}),
+        TarMember("txt", {"png": image(), "txt": "a dog"}),
+        TarMember("odd", {"jpg": image(), "json": {"url": "x"}}),
+        TarMember("not", {"jpg": image(), "json": b"{"}),
+        TarMember("bare", {"jpg": image()}),
+        TarMember("cut", {"mp4": video()[:200], "txt": "x"}),
+        TarMember(
             "ask",
             {
                 "mp4": video(),

@@ -7,7 +7,7 @@ import pytest
 from tests.data.media import image, talk, video, write
 from vxl.data.source.ranges import GoneError
 from vxl.data.source.source import IndexedShards, Source
-from vxl.data.write.shards import Member, write_shards
+from vxl.data.write.shards import TarMember, write_shards
 from vxl.errors import DataError
 
 
@@ -24,9 +24,9 @@ def test_samples_of_several_shards_by_number(tmp_path):
 
 def test_loads_media_by_offset(tmp_path):
     members = [
-        Member("a", {"mp4": video(), "json": talk()}),
-        Member("b", {"1.jpg": image(5, 5), "0.jpg": image(), "json": talk()}),
-        Member("c", {"json": talk()}),
+        TarMember("a", {"mp4": video(), "json": talk()}),
+        TarMember("b", {"1.jpg": image(5, 5), "0.jpg": image(), "json": talk()}),
+        TarMember("c", {"json": talk()}),
     ]
     write_shards(members, tmp_path)
     source = IndexedShards(str(tmp_path), cache=tmp_path)
@@ -40,7 +40,7 @@ def test_long_members_are_files_to_seek_in(tmp_path, monkeypatch):
     import vxl.data.source.source as module
     from vxl.video.probe import probe
 
-    write_shards([Member("a", {"mp4": video(), "json": talk()})], tmp_path)
+    write_shards([TarMember("a", {"mp4": video(), "json": talk()})], tmp_path)
     real = module.open_range
     monkeypatch.setattr(module, "open_range", lambda *args: real(*args, whole=100))
     media = IndexedShards(str(tmp_path), cache=tmp_path).load(0).media[0]
@@ -49,7 +49,7 @@ def test_long_members_are_files_to_seek_in(tmp_path, monkeypatch):
 
 
 def test_bad_members_are_known_and_raise_with_their_place(tmp_path, caplog):
-    members = [Member("a", {"json": talk()}), Member("b", {"json": {"id": 1}})]
+    members = [TarMember("a", {"json": talk()}), TarMember("b", {"json": {"id": 1}})]
     path = str(write_shards(members, tmp_path)[0])
     source = IndexedShards(path, cache=tmp_path)
     assert [(bad.shard, bad.key) for bad in source.known_bad()] == [(path, "b")]
@@ -60,7 +60,7 @@ def test_bad_members_are_known_and_raise_with_their_place(tmp_path, caplog):
 
 
 def test_nothing_that_can_be_used(tmp_path):
-    write_shards([Member("b", {"json": {"id": 1}})], tmp_path)
+    write_shards([TarMember("b", {"json": {"id": 1}})], tmp_path)
     with pytest.raises(
         DataError, match=r"no sample of .* can be used, of 1 in all; the first:\n.*sample 'b'"
     ):

@@ -6,7 +6,7 @@ import tarfile
 import pytest
 
 from tests.data.media import image, talk, video, write, write_json
-from vxl.data.write.shards import Member, ShardWriter, members_of_folder, members_of_json, write_shards
+from vxl.data.write.shards import ShardWriter, TarMember, members_of_folder, members_of_json, write_shards
 from vxl.errors import DataError
 
 
@@ -23,7 +23,7 @@ def test_equal_members_give_equal_bytes(tmp_path):
 
 
 def test_tars_stay_below_the_limit(tmp_path):
-    members = [Member(f"k{n}", {"txt": bytes(1000)}) for n in range(10)]
+    members = [TarMember(f"k{n}", {"txt": bytes(1000)}) for n in range(10)]
     paths = write_shards(members, tmp_path, "t-{:02d}.tar", max_bytes=5000)
     assert [path.name for path in paths] == [f"t-{n:02d}.tar" for n in range(4)]
     assert [len(names(path)) for path in paths] == [3, 3, 3, 1]
@@ -31,7 +31,7 @@ def test_tars_stay_below_the_limit(tmp_path):
 
 def test_a_tar_is_there_only_when_it_is_complete(tmp_path):
     def broken():
-        yield Member("a", {"json": talk()})
+        yield TarMember("a", {"json": talk()})
         assert not [name for name in os.listdir(tmp_path) if not name.startswith(".")]
         raise KeyboardInterrupt
 
@@ -41,7 +41,7 @@ def test_a_tar_is_there_only_when_it_is_complete(tmp_path):
 
 
 def test_refuses_to_write_over_shards_and_replaces_them_when_told(tmp_path):
-    members = [Member(f"k{n}", {"txt": bytes(1000)}) for n in range(3)]
+    members = [TarMember(f"k{n}", {"txt": bytes(1000)}) for n in range(3)]
     write_shards(members, tmp_path, max_bytes=1)
     with pytest.raises(DataError, match=r"holds shards already, shard-000000\.tar first"):
         write_shards(members, tmp_path)

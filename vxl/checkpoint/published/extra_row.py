@@ -34,7 +34,7 @@ def cut(folder: PublishedFolder) -> tuple[PublishedFolder, dict[str, Stored]]:
     return replace(folder, tensors=tensors, config=config), rows
 
 
-def joined(tensors: Mapping[str, Stored]) -> dict[str, Stored]:
+def with_extra_row(tensors: Mapping[str, Stored]) -> dict[str, Stored]:
     """Tables with the row that was cut off behind them again."""
     whole = dict(tensors)
     for name in tensors:

@@ -38,7 +38,7 @@ class Family:
     """Settings without which the published code would not compute a model's numbers, by key."""
 
     def ours(self, theirs: str) -> str | None:
-        """Our name of a published tensor; None if nobody uses it.
+        """Our name of a published tensor; None if it is not used.
 
         Raises:
             KeyError: The family has no such tensor.

@@ -66,7 +66,7 @@ def written_out(values: dict[str, Any]) -> dict[str, Any]:
 def rename(
     family: Family, folder: PublishedFolder, blocks: int
 ) -> tuple[dict[str, Stored], dict[str, Stored]]:
-    """(tensors by our names, tensors that nobody uses by theirs).
+    """(tensors by our names, unused tensors by theirs).
 
     Raises:
         CheckpointError: There are tensors that the family does not have; they are listed.

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from vxl.atomic import new_folder
-from vxl.checkpoint.published.extra_row import joined
+from vxl.checkpoint.published.extra_row import with_extra_row
 from vxl.checkpoint.published.family import (
     DRAWS,
     FAMILIES,
@@ -46,7 +46,7 @@ def write_published(weights: Weights, out: Path) -> None:
         record = weights.record
         if record.alias:
             tensors[HEAD] = tensors[TABLE]
-        tensors = joined(tensors)
+        tensors = with_extra_row(tensors)
         shards = {as_safetensors(name): names for name, names in record.files.items()}
         metadata = {as_safetensors(name): text for name, text in record.metadata.items()}
         index = record.index

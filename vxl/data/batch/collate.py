@@ -69,7 +69,7 @@ class Batch:
 
     @property
     def rows(self) -> int:
-        """B."""
+        """Rows of the batch, B: the micro-batch size where rows are not packed."""
         return self.tokens_BT.shape[0]
 
     @property

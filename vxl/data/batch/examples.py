@@ -8,7 +8,7 @@ from torch import Tensor
 from vxl.data.batch.collate import Example
 from vxl.data.batch.encoded import IGNORE, Encoded, Shown
 from vxl.data.batch.prompt import Prompt
-from vxl.data.sample import BadSample, Loaded, Media, Sample, Visual
+from vxl.data.sample import BadSample, Media, Sample, SampleWithMedia, Visual
 from vxl.errors import DataError
 from vxl.video.decode import decode
 from vxl.video.load import load_image
@@ -37,7 +37,7 @@ class Examples:
         """
         return len(self.prompt.training(sample, self.shown(sample)))
 
-    def make(self, loaded: Loaded, seed: int) -> Example:
+    def make(self, loaded: SampleWithMedia, seed: int) -> Example:
         """Decodes and encodes a sample.
 
         Args:
@@ -53,7 +53,7 @@ class Examples:
         question = sample.question
         return Example(
             encoded=encoded,
-            frames_FCHW=joined(frames) if frames else self._no_frames(),
+            frames_FCHW=joined_frames(frames) if frames else self._no_frames(),
             key=sample.key,
             question=question,
             letters=tuple(self.prompt.letters(len(question.options))) if question else (),
@@ -115,7 +115,7 @@ class Examples:
         return torch.zeros(0, 3, self.pixels.size, self.pixels.size, dtype=torch.uint8)
 
 
-def joined(frames: list[Tensor]) -> Tensor:
+def joined_frames(frames: list[Tensor]) -> Tensor:
     """Frames of several visuals in one tensor; those of a single one are not copied."""
     return frames[0] if len(frames) == 1 else torch.cat(frames)
 

@@ -25,7 +25,7 @@ from vxl.data.clips import drawn, questions
 from vxl.data.order.mixture import Mixture
 from vxl.data.sample import Question
 from vxl.data.source.source import IndexedShards
-from vxl.data.write.shards import Member, write_shards
+from vxl.data.write.shards import TarMember, write_shards
 from vxl.errors import ConfigError
 from vxl.option.option import option
 from vxl.video.decode import decode
@@ -72,7 +72,7 @@ class Clips(Data):
         super().__init__(config, cache=cache)
 
     def prepare(self) -> None:
-        """Writes the shards, if nobody has yet; another process that is at it is waited for."""
+        """Writes the shards where they are not there yet; waits for another process that writes them."""
         if (self.place / "train").is_dir():
             return
         started = time.monotonic()
@@ -85,7 +85,7 @@ class Clips(Data):
                 for part, members in self._members().items():
                     write_shards(members, folder / part, max_bytes=SHARD_BYTES)
             for part in ("train", "held_out"):
-                self._source(part)  # writes the indexes, while nobody else can
+                self._source(part)  # writes the indexes, under the lock
         log.info("wrote them in %.1f s", time.monotonic() - started)
 
     def training(self, seed: int) -> Mixture:
@@ -134,10 +134,10 @@ class Clips(Data):
     def _source(self, part: str) -> IndexedShards:
         return IndexedShards(str(self.place / part / "*.tar"), cache=self.cache)
 
-    def _members(self) -> dict[str, list[Member]]:
+    def _members(self) -> dict[str, list[TarMember]]:
         """What to write: {"train": members, "held_out": members}, shuffled."""
         seed = self.config.drawing_seed
-        parts: dict[str, list[Member]] = {"train": [], "held_out": []}
+        parts: dict[str, list[TarMember]] = {"train": [], "held_out": []}
         for part, members in zip(parts.values(), self._real(seed), strict=True):
             part += members
         for kind in drawn.KINDS:
@@ -145,7 +145,7 @@ class Clips(Data):
             parts["held_out"] += draw(kind, HELD_OUT, seed, "held_out") if self.config.drawn else []
         return parts
 
-    def _real(self, seed: int) -> tuple[list[Member], list[Member]]:
+    def _real(self, seed: int) -> tuple[list[TarMember], list[TarMember]]:
         """Members of the real clips: (training, held out)."""
         clips = json.loads((self.folder / "clips.json").read_text())
         whole = {clip["video"]: read_small(self.folder / clip["video"]) for clip in clips}
@@ -155,18 +155,18 @@ class Clips(Data):
         return shown, list(asked_about(held_out, whole))
 
 
-def captions(clip: dict[str, Any], frames_FHWC: np.ndarray) -> Iterator[Member]:
+def captions(clip: dict[str, Any], frames_FHWC: np.ndarray) -> Iterator[TarMember]:
     """A clip and each of its segments, with what they show."""
     name = Path(clip["video"]).stem
     text = {"caption": clip["caption"], "segments": clip["segments"], "source": "caption"}
-    yield Member(f"{name}-caption", {"mp4": encode(frames_FHWC), "json": text})
+    yield TarMember(f"{name}-caption", {"mp4": encode(frames_FHWC), "json": text})
     for number, segment in enumerate(clip["segments"]):
         cut_FHWC = cut(frames_FHWC, segment["start"], segment["end"])
         text = {"caption": segment["text"], "source": "caption"}
-        yield Member(f"{name}-segment-{number:02d}", {"mp4": encode(cut_FHWC), "json": text})
+        yield TarMember(f"{name}-segment-{number:02d}", {"mp4": encode(cut_FHWC), "json": text})
 
 
-def asked_openly(asked: Sequence[questions.Asked], whole: dict[str, np.ndarray]) -> Iterator[Member]:
+def asked_openly(asked: Sequence[questions.Asked], whole: dict[str, np.ndarray]) -> Iterator[TarMember]:
     """The given questions once more without their options, so that the model also answers in words."""
     given = [one for one in asked if one.kind == "given"]
     for number, one in enumerate(given):
@@ -177,10 +177,10 @@ def asked_openly(asked: Sequence[questions.Asked], whole: dict[str, np.ndarray])
         ]
         text = {"conversations": turns, "source": "open"}
         name = f"{Path(one.video).stem}-open-{number:02d}"
-        yield Member(name, {"mp4": encode(whole[one.video]), "json": text})
+        yield TarMember(name, {"mp4": encode(whole[one.video]), "json": text})
 
 
-def asked_about(asked: Sequence[questions.Asked], whole: dict[str, np.ndarray]) -> Iterator[Member]:
+def asked_about(asked: Sequence[questions.Asked], whole: dict[str, np.ndarray]) -> Iterator[TarMember]:
     """Questions about real clips: a member for each kind and for each part of a clip that is shown."""
     groups: dict[tuple[Any, ...], list[Question]] = {}
     for one in asked:
@@ -189,14 +189,16 @@ def asked_about(asked: Sequence[questions.Asked], whole: dict[str, np.ndarray]) 
         part = "" if start is None else f"-{10 * start:04.0f}"
         text = {"questions": [plain(question) for question in group], "source": kind}
         frames_FHWC = cut(whole[video], start, end)
-        yield Member(f"{Path(video).stem}-{kind}{part}", {"mp4": encode(frames_FHWC), "json": text})
+        yield TarMember(f"{Path(video).stem}-{kind}{part}", {"mp4": encode(frames_FHWC), "json": text})
 
 
-def draw(kind: str, count: int, seed: int, part: str) -> Iterator[Member]:
+def draw(kind: str, count: int, seed: int, part: str) -> Iterator[TarMember]:
     """Drawn clips of a kind, each with its question."""
     for number, clip in enumerate(drawn.draw_clips(kind, count, seed, part)):
         text = {"questions": [plain(clip.question)], "source": kind}
-        yield Member(f"drawn-{kind}-{number:03d}", {"mp4": encode(clip.frames_FHWC, drawn.FPS), "json": text})
+        yield TarMember(
+            f"drawn-{kind}-{number:03d}", {"mp4": encode(clip.frames_FHWC, drawn.FPS), "json": text}
+        )
 
 
 def plain(question: Question) -> dict[str, Any]:

@@ -15,8 +15,8 @@ from webdataset.shardlists import ResampledShards
 from webdataset.tariterators import tarfile_to_samples
 
 from vxl.data.order.rows import arrange
-from vxl.data.order.stream import MicroBatch, kind_of, schedule
-from vxl.data.sample import BadSample, Loaded, Sample
+from vxl.data.order.stream import MicroBatch, failed_part, schedule
+from vxl.data.sample import BadSample, Sample, SampleWithMedia
 from vxl.data.source.index import describe_member, samples_of
 from vxl.errors import DataError
 from vxl.seeds import seed_of
@@ -28,10 +28,10 @@ TRIES = 3
 
 
 @dataclass(frozen=True)
-class Item:
+class PipedSample:
     """A sample that was read, or None; and what to report if it is bad."""
 
-    loaded: Loaded | None
+    loaded: SampleWithMedia | None
     bad: BadSample
 
 
@@ -60,7 +60,7 @@ class PipeStream(IterableDataset, Generic[E]):
         self,
         urls: Sequence[str],
         cost: Callable[[Sample], int],
-        prepare: Callable[[Loaded, int], E],
+        prepare: Callable[[SampleWithMedia, int], E],
         masked: Callable[[BadSample], E],
         *,
         seed: int,
@@ -108,7 +108,7 @@ class PipeStream(IterableDataset, Generic[E]):
             made = [[self._example(*item) for item in next(rows)] for _ in range(self.batch)]
             yield MicroBatch(first, made)
 
-    def _rows(self, reader: int) -> Iterator[list[tuple[Item, int]]]:
+    def _rows(self, reader: int) -> Iterator[list[tuple[PipedSample, int]]]:
         """Endless rows of one reader; each sample with its seed."""
         samples = self._samples(reader)
         window = number = 0
@@ -119,13 +119,13 @@ class PipeStream(IterableDataset, Generic[E]):
                 yield [(held[n], seed_of(self.seed, "pipe", reader, number + n)) for n in row]
             window, number = window + 1, number + self.bucket
 
-    def _cost(self, item: Item) -> int:
+    def _cost(self, item: PipedSample) -> int:
         try:
             return self.cost(item.loaded.sample) if item.loaded else 1
         except DataError:
             return 1
 
-    def _samples(self, reader: int) -> Iterator[Item]:
+    def _samples(self, reader: int) -> Iterator[PipedSample]:
         # Without deterministic=True process ids and clocks would go into the seed.
         shards = ResampledShards(
             self.urls[reader :: self.readers],
@@ -144,13 +144,13 @@ class PipeStream(IterableDataset, Generic[E]):
                 broken += 1
                 report_broken(shard["url"], error, broken)
 
-    def _example(self, item: Item, seed: int) -> E:
+    def _example(self, item: PipedSample, seed: int) -> E:
         if item.loaded is None:
             return self.masked(item.bad)
         try:
             return self.prepare(item.loaded, seed)
         except DataError as error:
-            kind = kind_of(self.cost, item.loaded)
+            kind = failed_part(self.cost, item.loaded)
             return self.masked(replace(item.bad, reason=str(error), kind=kind))
 
 
@@ -169,7 +169,7 @@ def report_broken(url: str, error: Exception, in_a_row: int) -> None:
     log.warning("%s broke off (%s); going on with another", url, reason)
 
 
-def samples_of_group(group: dict[str, Any]) -> list[Item]:
+def samples_of_group(group: dict[str, Any]) -> list[PipedSample]:
     """The samples of webdataset's {"__key__": ..., "mp4": bytes, "json": bytes, ...}."""
     shard, key = group["__url__"], group["__key__"]
     files = {suffix: content for suffix, content in group.items() if not suffix.startswith("__")}
@@ -177,6 +177,8 @@ def samples_of_group(group: dict[str, Any]) -> list[Item]:
     try:
         samples = samples_of(entry, shard)
     except DataError as error:
-        return [Item(None, BadSample(shard, key, str(error)))]
+        return [PipedSample(None, BadSample(shard, key, str(error)))]
     media = tuple(files[visual["name"][len(key) + 1 :]] for visual in entry["visuals"])
-    return [Item(Loaded(sample, media), BadSample(shard, sample.key, "")) for sample in samples]
+    return [
+        PipedSample(SampleWithMedia(sample, media), BadSample(shard, sample.key, "")) for sample in samples
+    ]

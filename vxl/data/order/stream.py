@@ -15,7 +15,7 @@ from typing import Any, Generic, Literal, TypeVar
 from torch.utils.data import IterableDataset, get_worker_info
 
 from vxl.data.order.rows import Order, Place
-from vxl.data.sample import BadSample, Loaded, Sample
+from vxl.data.sample import BadSample, Sample, SampleWithMedia
 from vxl.data.source.ranges import GoneError
 from vxl.errors import DataError
 from vxl.seeds import seed_of
@@ -83,7 +83,7 @@ class Stream(IterableDataset, Generic[E]):
     def __init__(
         self,
         order: Order,
-        prepare: Callable[[Loaded, int], E],
+        prepare: Callable[[SampleWithMedia, int], E],
         masked: Callable[[BadSample], E],
         *,
         batch: int,
@@ -125,14 +125,14 @@ class Stream(IterableDataset, Generic[E]):
         try:
             return self.prepare(loaded, seed_of(self.order.seed, "sample", place.number))
         except DataError as error:
-            kind = "gone" if isinstance(error, GoneError) else kind_of(self.order.cost, loaded)
+            kind = "gone" if isinstance(error, GoneError) else failed_part(self.order.cost, loaded)
             return self.masked(BadSample(*source.where(place.record), reason=str(error), kind=kind))
 
     def __getitem__(self, index: Any) -> Any:
         raise TypeError("a Stream is iterated; for one row use stream.order.row(r) and stream.example(place)")
 
 
-def kind_of(cost: Callable[[Sample], int], loaded: Loaded) -> Literal["sample", "media"]:
+def failed_part(cost: Callable[[Sample], int], loaded: SampleWithMedia) -> Literal["sample", "media"]:
     """Why a sample could not be made into an example: its text alone (too long, say), or its media."""
     try:
         cost(loaded.sample)

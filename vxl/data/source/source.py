@@ -9,7 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from vxl.data.sample import BadSample, Loaded, Media, Sample
+from vxl.data.sample import BadSample, Media, Sample, SampleWithMedia
 from vxl.data.source.index import Index, open_index, samples_of
 from vxl.data.source.ranges import open_range
 from vxl.data.source.urls import expand, is_pipe
@@ -34,7 +34,7 @@ class Source(Protocol):
         """
         ...
 
-    def load(self, number: int) -> Loaded:
+    def load(self, number: int) -> SampleWithMedia:
         """The sample with its media (a path, bytes or a file), not decoded.
 
         Raises:
@@ -97,10 +97,10 @@ class IndexedSource:
         """The sample without its media."""
         return self._find(number)[2]
 
-    def load(self, number: int) -> Loaded:
+    def load(self, number: int) -> SampleWithMedia:
         """The sample with its media."""
         index, entry, sample = self._find(number)
-        return Loaded(sample, tuple(self._open(index, visual) for visual in entry["visuals"]))
+        return SampleWithMedia(sample, tuple(self._open(index, visual) for visual in entry["visuals"]))
 
     def where(self, number: int) -> tuple[str, str]:
         """(shard, key) of a sample."""

@@ -14,7 +14,7 @@ from vxl.data.source.json_list import JsonSource
 from vxl.data.source.ranges import describe_file
 from vxl.data.source.source import IndexedSource
 from vxl.data.source.urls import expand
-from vxl.data.write.shards import Content, Member, encoded
+from vxl.data.write.shards import Content, TarMember, encoded
 from vxl.errors import DataError, one_line
 from vxl.video.endings import media_kind
 
@@ -140,7 +140,7 @@ def spread(values: Sequence[float], *, summed: bool = True) -> dict[str, float]:
     return {name: round(float(value), 3) for name, value in found.items()}
 
 
-def wrong_members(members: list[Member], origin: str) -> dict[int, str]:
+def wrong_members(members: list[TarMember], origin: str) -> dict[int, str]:
     """What would make members of a folder or JSON list bad once written: {their number: reason}."""
     found: dict[int, str] = {}
     keys: dict[str, int] = {}

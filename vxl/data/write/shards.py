@@ -24,7 +24,7 @@ Content = bytes | Path | Mapping[str, Any] | str
 
 
 @dataclass(frozen=True)
-class Member:
+class TarMember:
     """What one sample of a shard is written from: its key, and its files by suffix (`mp4`, `0.jpg`,
     `json`)."""
 
@@ -141,7 +141,7 @@ class ShardWriter:
 
 
 def write_shards(
-    members: Iterable[Member],
+    members: Iterable[TarMember],
     folder: Path,
     pattern: str = PATTERN,
     max_bytes: int = MAX_BYTES,
@@ -163,7 +163,7 @@ def existing(folder: Path, pattern: str) -> list[Path]:
     return found
 
 
-def members_of_folder(folder: Path) -> Iterator[Member]:
+def members_of_folder(folder: Path) -> Iterator[TarMember]:
     """Members of the files below a folder that share a name: media, and .json or .txt.
 
     Raises:
@@ -196,7 +196,7 @@ def members_of_folder(folder: Path) -> Iterator[Member]:
                 f"{others[name]} can't be shown, and '{name}' shows nothing else.\n"
                 "  give it the ending of a video or an image, or take it out"
             )
-        yield Member(clean(name), files, bad)
+        yield TarMember(clean(name), files, bad)
 
 
 def _is_text(path: Path) -> bool:
@@ -207,7 +207,7 @@ def _is_leftover(path: Path) -> bool:
     return path.name.startswith(LEFTOVERS)
 
 
-def members_of_json(file: Path, videos: Path) -> Iterator[Member]:
+def members_of_json(file: Path, videos: Path) -> Iterator[TarMember]:
     """Members of a JSON list in the family's format; the media are copied from the folder `videos`."""
     for number, item in enumerate(read_items(file)):
         key = clean(key_of(item, number))
@@ -216,7 +216,7 @@ def members_of_json(file: Path, videos: Path) -> Iterator[Member]:
             named = [{"path": path, "kind": kind} for path, kind in media_of(item)]
             media = in_order_of_text(named, item)
         except DataError as error:
-            yield Member(key, {}, f"{file}, item '{key}': {error}")
+            yield TarMember(key, {}, f"{file}, item '{key}': {error}")
             continue
         files: dict[str, Content] = {}
         for place, visual in enumerate(media):
@@ -225,7 +225,7 @@ def members_of_json(file: Path, videos: Path) -> Iterator[Member]:
             ending = suffix if media_kind(f".{suffix}") == visual["kind"] else visual["kind"]
             files[ending if len(media) == 1 else f"{place}.{ending}"] = videos / visual["path"]
         text = {name: value for name, value in item.items() if name not in MEDIA_KEYS}
-        yield Member(key, {**files, "json": text})
+        yield TarMember(key, {**files, "json": text})
 
 
 def clean(key: str) -> str:

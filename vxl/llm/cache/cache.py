@@ -18,7 +18,7 @@ from torch import Tensor
 
 from vxl.llm.attention.step import Observed, Step
 from vxl.llm.block import Block, Choice, Places, at_end, choose, merged_block, places_of
-from vxl.llm.cache.coded import code_layers, joined
+from vxl.llm.cache.coded import code_layers, joined_coded
 from vxl.llm.cache.graph_slot import GraphSlot
 from vxl.llm.cache.offload import map_tensors, mover
 from vxl.llm.cache.rooms import Rooms
@@ -249,7 +249,7 @@ class Cache:
                     one += parts
                     continue
                 shared = tuple(t for b in parts for t in (b.positions_BNS, b.index_BNS, b.valid_BNS))
-                one.append(joined(parts, places.get(shared, partial(places_of, parts))))
+                one.append(joined_coded(parts, places.get(shared, partial(places_of, parts))))
             if len(one) < len(blocks):
                 self._rooms.close(layer)
                 self.layers[layer] = tuple(one)

@@ -133,7 +133,7 @@ def code_layers(layers: list[tuple[Block, ...]]) -> None:
         layers[layer] = tuple(b if isinstance(b, CodedBlock) else CodedBlock.of(b) for b in blocks)
 
 
-def joined(blocks: Sequence[Block], places: Places) -> Block:
+def joined_coded(blocks: Sequence[Block], places: Places) -> Block:
     """One block of the entries of several, of which all are coded or none; `places` are theirs."""
     codes = [block for block in blocks if isinstance(block, CodedBlock)]
     return CodedBlock.of_several(codes, places) if codes else joined_block(blocks, places)

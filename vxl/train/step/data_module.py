@@ -88,7 +88,13 @@ class DataModule(L.LightningDataModule):
     @cached_property
     def tokenizer(self) -> "PreTrainedTokenizerFast":
         """The run's tokenizer."""
-        return self._tokenizer or tokenizer_of(self.config, self.data)
+        return self._tokenizer or tokenizer_of(
+            self.config.prompt,
+            self.config.llm,
+            (self.config.init_from, self.config.weights),
+            self.config.paths,
+            self.data.texts,
+        )
 
     @cached_property
     def examples(self) -> Examples:
