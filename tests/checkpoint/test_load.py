@@ -170,8 +170,7 @@ def test_what_is_watched_is_what_training_sees(run: Path) -> None:
     from vxl.data.batch.collate import collate
     from vxl.data.batch.examples import Examples
     from vxl.data.batch.prompt import turns_of
-    from vxl.data.sample import Loaded as LoadedSample
-    from vxl.data.sample import Question, Sample, Visual
+    from vxl.data.sample import Question, Sample, SampleWithMedia, Visual
     from vxl.option.build import build
     from vxl.video.probe import probe
 
@@ -181,7 +180,7 @@ def test_what_is_watched_is_what_training_sees(run: Path) -> None:
     question = Question("What is shown?", ("A beach", "Skyscrapers"), "B")
     sample = Sample("k", visuals=(visual,), question=question)
     examples = Examples(loaded.prompt, build(loaded.config.video), loaded.config.vision.pixels)
-    example = examples.make(LoadedSample(sample, (str(CLIP),)), seed=0)
+    example = examples.make(SampleWithMedia(sample, (str(CLIP),)), seed=0)
     output = loaded.model(collate([[example]], loaded.prompt.pad))
     answer = loaded.ask(loaded.watch(CLIP), format_question(question), max_new_tokens=1)
     assert len(turns_of(sample)) == 2

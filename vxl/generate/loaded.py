@@ -202,6 +202,3 @@ def _look(look: "Clip | str | Path") -> Clip:
     if isinstance(look, Clip):
         return look
     return Clip(str(look), "image" if media_kind(str(look)) == "image" else "video")
-
-
-Look, Loaded = Clip, LoadedModel  # their names before

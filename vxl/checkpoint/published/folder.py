@@ -153,12 +153,6 @@ def _shards(path: Path, listed: dict[str, str] | None) -> list[str]:
     alone = sorted(file.name for file in path.glob("*.safetensors"))
     if len(alone) == 1:
         return alone
-    if (path / "zero_to_fp32.py").exists() or any(path.glob("global_step*")):
-        raise CheckpointError(
-            f"{path} is a checkpoint of DeepSpeed, whose weights are spread over processes.\n"
-            f"  join them first:  cd {path} && python zero_to_fp32.py . pytorch_model.bin\n"
-            "  (the script is written beside them by DeepSpeed)"
-        )
     raise CheckpointError(
         f"{path} holds no weights.\n"
         f"  expected: {', '.join(WHOLE)}, or shards with {' or '.join(INDEX.values())}\n"
