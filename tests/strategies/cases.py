@@ -22,6 +22,8 @@ from vxl.llm.decoder import DecoderConfig
 from vxl.option.option import Option
 from vxl.prefill.base import PrefillConfig
 from vxl.prefill.full import FullConfig
+from vxl.prune.base import PruneConfig
+from vxl.prune.none import KeepEverythingConfig
 from vxl.relevance.all import AllConfig
 from vxl.relevance.base import RelevanceConfig
 from vxl.run.metrics import MetricsFile
@@ -57,6 +59,7 @@ class DataConfig(Option):
 
 VISION = SiglipConfig(size=56, width=64, mlp=96, heads=4, layers=2, slice=8)
 COMPRESSOR = DTSConfig()
+PRUNE = KeepEverythingConfig()
 SELECTOR = NoSelectorConfig()
 LLM = DecoderConfig(vocab=97, width=48, mlp=64, layers=3)
 PREFILL = FullConfig(groups=2)
@@ -81,6 +84,7 @@ class Config:
     weights: str = "random"
     vision: VisionConfig = VISION
     compressor: CompressorConfig = COMPRESSOR
+    prune: PruneConfig = PRUNE
     selector: SelectorConfig = SELECTOR
     llm: DecoderConfig = LLM
     prefill: PrefillConfig = PREFILL

@@ -75,6 +75,7 @@ def train_or_resume(
     *,
     data_of: "Callable[[TrainConfig, RunDirectory], DataModule]" = prepare_data,
     start_of: Callable[[TrainConfig, int, Path | None, Processes, bool], Start] = build_start,
+    opening: Callable[[TrainConfig, torch.device, Console], None] = open_training,
 ) -> Result:
     """Trains what a config says, or goes on with it, or says that it is done.
 
@@ -85,6 +86,8 @@ def train_or_resume(
         data_of: Makes the data.
         start_of: Makes the model, with the weights that a new run starts from; a checkpoint fills a resumed
             one later.
+        opening: Says first what is trained, and refuses a model that does not fit into memory; replaced
+            together with `start_of` where the config does not describe the model.
 
     Returns:
         The run's result, which also stands in RESULT.json.
@@ -110,7 +113,7 @@ def train_or_resume(
                 checkpoint = None if newest is None else newest.path
                 announce(directory, checkpoint, console)
                 device = device_of(config.trainer, processes.local)
-                once(lambda: open_training(config, device, console))
+                once(lambda: opening(config, device, console))
                 data = data_of(config, directory)
                 start = start_of(config, len(data.tokenizer), checkpoint, processes, launch.sharded)
                 return fit(config, directory, processes, launch, data, start, checkpoint, console)
