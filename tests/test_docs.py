@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.made import make_run
+from tests.run_directories import make_run
 
 ROOT = Path(__file__).parents[1]
 

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from tests.golden.sequences import PLACEHOLDER, golden_llm, golden_sequence
-from tests.small import IMAGE, example, head, model, settings, video
+from tests.small_model import IMAGE, example, head, model, settings, video
 from vxl.compressor.dts import DTSConfig
 from vxl.data.batch.collate import collate
 from vxl.errors import DataError

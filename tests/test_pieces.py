@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from tests.small import model
+from tests.small_model import model
 from vxl.compressor.base import CompressorConfig
 from vxl.compressor.dts import DTSConfig
 from vxl.compressor.none import UncompressedConfig

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tests.small import PARTS
+from tests.small_model import PARTS
 from vxl.data.clips import ClipsConfig
 from vxl.parts import ModelParts
 from vxl.run.config import DebugConfig

@@ -25,7 +25,7 @@ from tests.data import media
 from vxl.checkpoint.step_folder import choose_step
 from vxl.compressor.dts import DTSConfig
 from vxl.config.compose import compose
-from vxl.data.write.shards import Member, write_shards
+from vxl.data.write.shards import TarMember, write_shards
 from vxl.errors import VxlError
 
 ROOT = Path(__file__).parents[2]
@@ -57,7 +57,7 @@ class Case:
     """Lines of standard output."""
 
 
-def shard(folder: Path, *members: Member) -> Path:
+def shard(folder: Path, *members: TarMember) -> Path:
     return write_shards(members, folder / "shards", "s-{:03d}.tar")[0]
 
 
@@ -65,7 +65,10 @@ def truncated_video(folder: Path, patch: Patch) -> None:
     cut = CITY.read_bytes()[:100_000]
     shard(
         folder,
-        *(Member(f"k{n}", {"mp4": cut if n == 2 else media.video(), "json": media.talk()}) for n in range(4)),
+        *(
+            TarMember(f"k{n}", {"mp4": cut if n == 2 else media.video(), "json": media.talk()})
+            for n in range(4)
+        ),
     )
 
 
@@ -76,7 +79,8 @@ def cut_tar(folder: Path, patch: Patch) -> None:
 
 def long_caption(folder: Path, patch: Patch) -> None:
     shard(
-        folder, *(Member(f"k{n}", {"json": media.talk("word " * (600 if n == 2 else 5))}) for n in range(4))
+        folder,
+        *(TarMember(f"k{n}", {"json": media.talk("word " * (600 if n == 2 else 5))}) for n in range(4)),
     )
 
 

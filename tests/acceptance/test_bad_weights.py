@@ -16,7 +16,7 @@ from torch import Tensor
 
 from tests.checkpoint.published.folders import config_json, publish, weights
 from tests.cli.test_weights import with_tokenizer
-from tests.small import head, model, video
+from tests.small_model import head, model, video
 from vxl.cli.main import main
 from vxl.errors import VxlError
 from vxl.generate.watching import layout_of

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.runs import digest, last_step, numbers, result, start, with_clips
+from tests.acceptance.scripts import digest, last_step, numbers, result, start, with_clips
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import train
-from tests.acceptance.runs import ROOT, start, with_clips
+from tests.acceptance.scripts import ROOT, start, with_clips
 from vxl.checkpoint.open_weights import open_weights
 from vxl.checkpoint.step_folder import choose_step, step_folders
 from vxl.cli.main import main

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.runs import ROOT, with_clips
+from tests.acceptance.scripts import ROOT, with_clips
 
 CODE = '''
 """A compressor that keeps one token a frame, and a policy that forgets nothing."""

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.acceptance.runs import numbers, result, start
+from tests.acceptance.scripts import numbers, result, start
 from tests.data.media import image, talk, video
 from vxl.checkpoint.step_folder import choose_step
 from vxl.config.compose import compose

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import vxl
-from tests.acceptance.runs import with_clips
+from tests.acceptance.scripts import with_clips
 from vxl.config.compose import compose
 from vxl.model import build_model
 from vxl.train.run import train_or_resume

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.runs import ROOT, start
+from tests.acceptance.scripts import ROOT, start
 
 pytestmark = pytest.mark.slow
 

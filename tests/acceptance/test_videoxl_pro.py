@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 import vxl
-from tests.acceptance.runs import ROOT, result, start, with_clips
+from tests.acceptance.scripts import ROOT, result, start, with_clips
 
 CLIP = ROOT / "examples" / "clips" / "city.mp4"
 

@@ -7,7 +7,7 @@ import torch
 import yaml
 
 import vxl
-from tests.made import CLIP, make_run
+from tests.run_directories import CLIP, make_run
 from vxl.checkpoint.load import pick_device
 from vxl.checkpoint.resolved import read_config, with_changes
 from vxl.errors import CheckpointError, ConfigError, DataError

@@ -5,7 +5,7 @@ import shutil
 import pytest
 import torch
 
-from tests.made import make_run
+from tests.run_directories import make_run
 from vxl.checkpoint.convert import export_weights
 from vxl.checkpoint.fill import fill_from_step
 from vxl.checkpoint.load import load

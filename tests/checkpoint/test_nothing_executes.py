@@ -16,7 +16,7 @@ from torch import nn
 
 import vxl
 from tests.checkpoint.published.folders import config_json, publish, weights
-from tests.made import CLIP, make_run
+from tests.run_directories import CLIP, make_run
 from vxl.checkpoint.convert import export_weights, import_weights
 from vxl.checkpoint.resolved import read_config
 from vxl.checkpoint.source import find_source, find_weights

@@ -13,7 +13,7 @@ from torch import Tensor
 
 import vxl
 from tests.checkpoint.published.folders import files, publish, same_bits, weights
-from tests.made import CLIP, TEXTS, make_run
+from tests.run_directories import CLIP, TEXTS, make_run
 from vxl.checkpoint.convert import export_weights, import_weights
 from vxl.checkpoint.fill import fill, skeleton
 from vxl.checkpoint.open_weights import open_weights

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from tests.made import CLIP, finish, make_run
+from tests.run_directories import CLIP, finish, make_run
 from vxl.cli.ask import ask
 from vxl.cli.words import sort_words
 from vxl.errors import CheckpointError, ConfigError, DataError

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.checkpoint.published.folders import config_json, files, publish, weights
-from tests.made import CLIP, TEXTS, make_run
+from tests.run_directories import CLIP, TEXTS, make_run
 from vxl.cli.main import main
 from vxl.data.batch.tokenizer import save_tokenizer, train_tokenizer
 

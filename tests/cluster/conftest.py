@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.runs import ROOT, start, with_clips
+from tests.acceptance.scripts import ROOT, start, with_clips
 from tests.cluster.slurm import Slurm, cluster
 
 

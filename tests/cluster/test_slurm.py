@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.runs import ROOT, digest, last_step, numbers, result
+from tests.acceptance.scripts import ROOT, digest, last_step, numbers, result
 from tests.cluster.conftest import SHORT, Place
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]

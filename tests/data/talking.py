@@ -4,7 +4,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from tests import small as small_model
+from tests import small_model
 from tests.train_configs import train_settings
 from vxl.compressor.dts import DTSConfig
 from vxl.compressor.plan import Plan

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.made import CLIP, finish, make_run
+from tests.run_directories import CLIP, finish, make_run
 from vxl.config.command import run_command
 from vxl.config.evaluation import prepare
 from vxl.errors import ConfigError

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from tests.made import CLIP, finish, make_run
+from tests.run_directories import CLIP, finish, make_run
 from vxl.data.sample import BadSample, Question, Sample, SampleWithMedia, Visual
 from vxl.errors import CheckpointError, ConfigError, DataError
 from vxl.evaluate.benchmark import Benchmark, BenchmarkConfig, numbers

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from tests.made import CLIP, finish, make_run
+from tests.run_directories import CLIP, finish, make_run
 from vxl.errors import CheckpointError, ConfigError, DataError
 from vxl.evaluate.benchmarks.json import JsonConfig
 from vxl.evaluate.run import run as evaluate

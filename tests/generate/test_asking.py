@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tests.generate.watched import CLIP, recomputed, watched
-from tests.small import head, model, video
+from tests.small_model import head, model, video
 from vxl.errors import DataError
 from vxl.generate import Sampling, ask, ask_all
 from vxl.kv.streaming import StreamingConfig

@@ -1,6 +1,6 @@
 import pytest
 
-from tests.small import frames, head, model, video
+from tests.small_model import frames, head, model, video
 from vxl.errors import DataError
 from vxl.generate import ask, watch
 from vxl.generate.length import refuse_longer

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import vxl
-from tests.made import CLIP, make_run
+from tests.run_directories import CLIP, make_run
 
 
 def test_a_model_and_a_context_print_as_a_line(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import torch
 
 import vxl
 from tests.generate.watched import watched
-from tests.small import IMAGE, frames, head, model, video
+from tests.small_model import IMAGE, frames, head, model, video
 from vxl.errors import CheckpointError
 from vxl.generate import Context, ask, ask_all, load_context, save_context, watch
 from vxl.kv.bilevel import BilevelConfig

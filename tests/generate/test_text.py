@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tests.generate.watched import watched
-from tests.small import model
+from tests.small_model import model
 from vxl.data.batch.tokenizer import train_tokenizer
 from vxl.errors import DataError
 from vxl.generate import ask, ask_all

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tests.generate.watched import CLIP, recomputed, watched
-from tests.small import IMAGE, frames, head, model, video
+from tests.small_model import IMAGE, frames, head, model, video
 from vxl.data.batch.encoded import Item
 from vxl.errors import DataError
 from vxl.generate import ask, watch

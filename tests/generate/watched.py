@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tests.small import frames, head, video
+from tests.small_model import frames, head, video
 from vxl.data.batch.encoded import Encoded
 from vxl.generate import Context, watch
 from vxl.generate.watching import layout_of

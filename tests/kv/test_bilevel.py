@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.small import IMAGE, frames, head, model, video
+from tests.small_model import IMAGE, frames, head, model, video
 from vxl.errors import ConfigError
 from vxl.generate import Context, ask, ask_all, watch
 from vxl.kv.bilevel import Bilevel, BilevelConfig

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tests.kv.test_policies import read, watched
-from tests.small import model
+from tests.small_model import model
 from vxl.errors import ConfigError
 from vxl.kv.policy import PolicyConfig
 from vxl.option.build import ALLOWED

@@ -8,7 +8,7 @@ import pytest
 import torch
 import yaml
 
-from tests.small import IMAGE, frames, head, model, video
+from tests.small_model import IMAGE, frames, head, model, video
 from vxl.compressor.dts import DTSConfig
 from vxl.generate import Context, ask, ask_all, watch
 from vxl.kv.policy import Policy

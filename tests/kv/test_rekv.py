@@ -5,7 +5,7 @@ import torch
 
 from tests.golden.policies.measure import FILES, found
 from tests.kv.test_policies import of_256, policy
-from tests.small import model
+from tests.small_model import model
 from vxl.compressor.dts import DTSConfig
 from vxl.kv.rekv import ReKV, means_of, of_runs, similarity
 from vxl.kv.scored.columns import columns_of

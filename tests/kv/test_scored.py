@@ -8,7 +8,7 @@ import torch
 from tests.golden import TOLERANCE, error
 from tests.golden.policies.measure import FILES, found, recorded_llm
 from tests.kv.test_policies import of_256, policy, watched
-from tests.small import model
+from tests.small_model import model
 from vxl.compressor.dts import DTSConfig
 from vxl.errors import ConfigError
 from vxl.generate import ask, ask_all

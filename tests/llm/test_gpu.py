@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from tests.llm.tiny import decoder
-from tests.small import frames, head, model, video
+from tests.small_model import frames, head, model, video
 from vxl.generate import ask_all, watch
 from vxl.generate.asking import feed_questions
 from vxl.generate.decoding import decoding

@@ -18,7 +18,7 @@ if not torch.cuda.is_available() and os.environ.get("TRITON_INTERPRET") != "1":
     pytest.skip("the kernels need a GPU, or TRITON_INTERPRET=1", allow_module_level=True)
 
 from tests.llm.tiny import decoder
-from tests.small import frames, head, model, video
+from tests.small_model import frames, head, model, video
 from vxl.generate import watch
 from vxl.generate.asking import feed_questions
 from vxl.generate.decoding import decoding

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests import small
+from tests import small_model as small
 from tests.llm.tiny import without_updates
 from vxl.errors import ConfigError
 from vxl.kv.vst import VSTConfig

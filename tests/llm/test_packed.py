@@ -8,7 +8,7 @@ pytest.importorskip("bitsandbytes")
 import torch
 from torch import nn
 
-from tests.small import example, model, settings, video
+from tests.small_model import example, model, settings, video
 from vxl.config.compose import compose
 from vxl.data.batch.collate import collate
 from vxl.errors import ConfigError

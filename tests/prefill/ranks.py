@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
 
-from tests.small import IMAGE, example, model, video
+from tests.small_model import IMAGE, example, model, video
 from vxl.data.batch.collate import Batch, collate
 from vxl.kv.vst import VSTConfig
 from vxl.model import VideoLanguageModel

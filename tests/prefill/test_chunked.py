@@ -8,7 +8,7 @@ from torch import Tensor
 
 from tests.golden.sequences import golden_embeds, golden_layout, golden_llm, golden_sequence
 from tests.llm.tiny import decoder, reference
-from tests.small import IMAGE, example, frames, head, model, video
+from tests.small_model import IMAGE, example, frames, head, model, video
 from vxl.data.batch.collate import collate
 from vxl.data.batch.encoded import Encoded, Item
 from vxl.errors import ConfigError

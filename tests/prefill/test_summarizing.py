@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from tests.prefill import by_hand
-from tests.small import IMAGE, example, frames, head, model, video
+from tests.small_model import IMAGE, example, frames, head, model, video
 from vxl.data.batch.collate import collate
 from vxl.data.batch.encoded import Encoded, Item
 from vxl.errors import ConfigError

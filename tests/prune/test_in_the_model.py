@@ -6,7 +6,7 @@ import pytest
 import torch
 import yaml
 
-from tests.small import IMAGE, example, frames, head, model, video
+from tests.small_model import IMAGE, example, frames, head, model, video
 from vxl.compressor.dts import DTSConfig
 from vxl.data.batch.collate import collate
 from vxl.data.batch.encoded import Encoded

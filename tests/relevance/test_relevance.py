@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from tests.small import frames, head, model, video
+from tests.small_model import frames, head, model, video
 from vxl.errors import ConfigError, DataError
 from vxl.generate import ask, watch
 from vxl.kv.bilevel import BilevelConfig

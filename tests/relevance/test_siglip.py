@@ -8,7 +8,7 @@ import torch
 import transformers
 from torch import Tensor
 
-from tests.small import IMAGE, frames, head, model, video
+from tests.small_model import IMAGE, frames, head, model, video
 from vxl.errors import CheckpointError, ConfigError, DataError
 from vxl.generate import ask, ask_all, load_context, save_context, watch
 from vxl.kv.bilevel import Bilevel, BilevelConfig

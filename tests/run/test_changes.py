@@ -2,7 +2,7 @@ import dataclasses
 
 import pytest
 
-from tests.train.fake import Config, DataConfig, Paths
+from tests.train.quick_training import Config, DataConfig, Paths
 from vxl.option.rebuild import plain
 from vxl.run.changes import differences, fingerprint, identity
 from vxl.train.parallel.strategy import FSDP2Config, SingleConfig

@@ -14,7 +14,7 @@ import pytest
 import torch
 import yaml
 
-from tests.train.fake import Config, Paths
+from tests.train.quick_training import Config, Paths
 from vxl.checkpoint.source import find_source
 from vxl.checkpoint.step_folder import StepFolder, choose_step, newest_to_resume, point_to
 from vxl.errors import VxlError

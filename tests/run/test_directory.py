@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from tests.run.test_changes import changed
-from tests.train.fake import Config, DataConfig, Paths
+from tests.train.quick_training import Config, DataConfig, Paths
 from vxl.errors import ConfigError
 from vxl.option.rebuild import plain
 from vxl.run.changes import fingerprint

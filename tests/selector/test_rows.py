@@ -2,7 +2,7 @@
 
 import torch
 
-from tests.small import example, video
+from tests.small_model import example, video
 from vxl.data.batch.collate import Batch, Example, collate
 from vxl.data.batch.encoded import Encoded
 from vxl.selector.query import Query, QueryConfig

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from tests.kv.test_policies import CHUNKED, GROWS, VARIANTS, entries, has_budget, policy
-from tests.small import IMAGE, frames, head, model, video
+from tests.small_model import IMAGE, frames, head, model, video
 from vxl.generate import Context, watch
 from vxl.generate.asking import feed_questions
 from vxl.generate.selecting import prefill

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from lightning.pytorch import LightningDataModule
 
-from tests.small import example, frames, video
-from tests.train.fake import Debug
+from tests.small_model import example, frames, video
+from tests.train.quick_training import Debug
 from vxl.compressor.base import CompressorConfig
 from vxl.compressor.dts import DTSConfig
 from vxl.data.batch.collate import Batch, collate

@@ -16,8 +16,8 @@ import torch
 from rich.console import Console
 
 from tests.run.test_changes import changed
-from tests.train import fake
-from tests.train.fake import Config, Paths
+from tests.train import quick_training as fake
+from tests.train.quick_training import Config, Paths
 from vxl.checkpoint.fill import fill_from_step
 from vxl.checkpoint.step_folder import StepFolder, choose_step, point_to, step_folders
 from vxl.errors import CheckpointError, ConfigError

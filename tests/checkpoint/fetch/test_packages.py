@@ -16,7 +16,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.acceptance.runs import ROOT, result, start
+from tests.acceptance.scripts import ROOT, result, start
 from vxl.checkpoint.fetch import packages as packaged
 from vxl.checkpoint.fetch.packages import is_whole
 from vxl.checkpoint.load import assemble

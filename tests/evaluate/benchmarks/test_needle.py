@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.made import CLIP
+from tests.run_directories import CLIP
 from vxl.errors import ConfigError, DataError
 from vxl.evaluate.benchmarks.haystack import Haystack, Needle, clip_files, places
 from vxl.evaluate.benchmarks.needle import NeedleConfig, NeedleGrid

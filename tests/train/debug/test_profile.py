@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from tests.run.test_changes import changed
-from tests.train import fake
+from tests.train import quick_training as fake
 from tests.train.test_run import digest, path_of
 from vxl.checkpoint.step_folder import step_folders
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from tests import small
-from tests.train import fake
+from tests import small_model as small
+from tests.train import quick_training as fake
 from tests.train.test_run import path_of
 from vxl.data.batch.collate import collate
 from vxl.errors import CheckpointError

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.train import fake
-from tests.train.fake import Config, Paths
+from tests.train import quick_training as fake
+from tests.train.quick_training import Config, Paths
 from vxl.errors import ConfigError
 from vxl.option.build import build
 from vxl.train.report import logger

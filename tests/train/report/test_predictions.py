@@ -8,9 +8,9 @@ import pytest
 import torch
 from PIL import Image
 
-from tests import small
+from tests import small_model as small
 from tests.run.test_changes import changed
-from tests.train import fake
+from tests.train import quick_training as fake
 from tests.train.test_run import path_of
 from vxl.data.batch.collate import Example, collate
 from vxl.data.sample import Question

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from tests import small
+from tests import small_model as small
 from vxl.data.batch.collate import collate
 from vxl.kv.vst import VSTConfig
 from vxl.llm.decoder import DecoderConfig

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from tests.train import fake
+from tests.train import quick_training as fake
 from vxl.train.report.validation import HeldOutScores, Validation, validate
 from vxl.train.step.module import VideoLanguageModule
 from vxl.train.step.optimizer import OptimConfig

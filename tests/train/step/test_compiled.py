@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tests import small
+from tests import small_model as small
 from vxl.data.batch.collate import collate
 from vxl.kv.vst import VSTConfig
 from vxl.llm.decoder import DecoderConfig

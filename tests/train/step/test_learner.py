@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tests.data.talking import PLAN, tokenizer
-from tests.small import frames, model, settings
+from tests.small_model import frames, model, settings
 from tests.train_configs import train_settings
 from vxl.checkpoint.load import load
 from vxl.checkpoint.run_weights import open_run
@@ -110,7 +110,7 @@ def test_a_compressor_without_a_network_and_other_parts_are_refused() -> None:
 
 
 def test_a_run_of_it_can_not_be_asked(tmp_path) -> None:
-    from tests.made import make_run
+    from tests.run_directories import make_run
 
     run = make_run(tmp_path, "dts", "stage=dts_reconstruct", steps=(1,))
     for refused in (lambda: load(run), lambda: open_run(run, choose_step(run))):

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from tests.train import fake
+from tests.train import quick_training as fake
 from vxl.llm.packed import Frozen
 from vxl.train.step import module as step_module
 from vxl.train.step.module import TrainStep, VideoLanguageModule, over_all_ranks

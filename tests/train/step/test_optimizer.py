@@ -3,7 +3,7 @@ import itertools
 import pytest
 import torch
 
-from tests.train.fake import Model
+from tests.train.quick_training import Model
 from vxl.errors import ConfigError
 from vxl.option.schema import schema_of
 from vxl.train.step.optimizer import OptimConfig, build_optimizer, lr_factor, set_rates

@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from tests.train.fake import Model
+from tests.train.quick_training import Model
 from vxl.errors import ConfigError
 from vxl.train.step.stage import PARTS, StageConfig, freeze, part_of, ratios_at, train_mode, trains
 
