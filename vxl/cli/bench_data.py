@@ -19,14 +19,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vxl.config.compose import compose
-from vxl.data.sample import Visual
 from vxl.option.build import build
-from vxl.video.sample import FpsConfig, UniformConfig
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from vxl.data.batch.examples import Examples
+    from vxl.data.sample import Visual
     from vxl.data.source.source import IndexedShards
     from vxl.train.config import TrainConfig
 
@@ -98,6 +97,7 @@ def run(parsed: argparse.Namespace) -> None:
 def stream(cache: Path, *, repeats: int = 5) -> list[StreamRow]:
     """The stream over the example clips and over five minutes with a key frame every 24 frames."""
     from vxl.cli.bench_video import CLIPS, TOWERS, five_minutes
+    from vxl.video.sample import FpsConfig, UniformConfig
 
     clips = sorted(CLIPS.glob("*.mp4"))
     long_file = five_minutes(cache / "five_minutes_gop24.mp4")
@@ -138,7 +138,7 @@ def measure_stream(
         frames = {example.key: example.frames_FCHW for micro in made for row in micro.rows for example in row}
         return [frames[path.stem] for path in files]
 
-    def wanted(visual: Visual) -> Any:
+    def wanted(visual: "Visual") -> Any:
         return sampler.select(visual.frames, visual.fps).indices
 
     indices = [wanted(source.record(number).visuals[0]) for number in range(len(files))]
@@ -203,7 +203,7 @@ def without_decoding(examples: "Examples") -> "Examples":
     from vxl.data.batch.examples import Examples
 
     class Black(Examples):
-        def _frames(self, visual: Visual, media: Any) -> "Tensor":
+        def _frames(self, visual: "Visual", media: Any) -> "Tensor":
             count = 1 if visual.kind == "image" else len(self._select(visual).indices)
             count += -count % self.prompt.plan.frames_per_group
             return torch.zeros(count, 3, self.pixels.size, self.pixels.size, dtype=torch.uint8)
