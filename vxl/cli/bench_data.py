@@ -201,14 +201,17 @@ def without_decoding(examples: "Examples") -> "Examples":
     import torch
 
     from vxl.data.batch.examples import Examples
+    from vxl.data.sample import Sample
 
-    class Black(Examples):
-        def _frames(self, visual: "Visual", media: Any) -> "Tensor":
-            count = 1 if visual.kind == "image" else len(self._select(visual).indices)
-            count += -count % self.prompt.plan.frames_per_group
-            return torch.zeros(count, 3, self.pixels.size, self.pixels.size, dtype=torch.uint8)
+    side = examples.pixels.size
 
-    return Black(examples.prompt, examples.sampler, examples.pixels)
+    def black(visual: "Visual", media: Any) -> "Tensor":
+        (shown,) = examples.shown(Sample("black", visuals=(visual,)))
+        count = 1 if visual.kind == "image" else len(shown.seconds)
+        count += -count % examples.prompt.plan.frames_per_group
+        return torch.zeros(count, 3, side, side, dtype=torch.uint8)
+
+    return Examples(examples.prompt, examples.sampler, examples.pixels, black)
 
 
 def examples_of(config: "TrainConfig", source: "IndexedShards", sampler: Any, pixels: Any) -> "Examples":

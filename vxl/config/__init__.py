@@ -1,1 +1,5 @@
-"""The configuration: options (option, schema), strict rebuild (rebuild), rules (check), Hydra (compose)."""
+"""From a command line to a checked config: the only room that knows Hydra and OmegaConf.
+
+May enter: composing, rules that span keys (`check`), sweeps, recipes, and mistakes in words. Contract: what
+leaves is a frozen dataclass (vxl/train/config.py, vxl/evaluate/config.py); all problems come in one message.
+"""

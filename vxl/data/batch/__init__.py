@@ -1,1 +1,4 @@
-"""From a sample to a batch: the prompt as text, tokens with labels, frames, padded rows with their layout."""
+"""From a sample to a batch: the prompt as text, tokens with labels, frames, padded rows with their layout.
+
+Contract: an `Example` costs what `cost` said before it was decoded; a bad sample keeps its place, masked.
+"""

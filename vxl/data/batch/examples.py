@@ -1,5 +1,6 @@
 """From a sample to an example: choosing frames, decoding, resizing, writing the conversation down."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
@@ -16,6 +17,9 @@ from vxl.video.sample import Sampler, Selection
 from vxl.video.tiles import cut, views_of
 from vxl.video.transform import PixelSpec
 
+Decoded = Callable[[Visual, Media], Tensor]
+"""(a visual, what it is read from) -> uint8 frames_FCHW of whole groups, at the tower's size."""
+
 
 class Examples:
     """Makes examples of samples, in whatever process it is copied to.
@@ -24,10 +28,14 @@ class Examples:
         prompt: The conversation's format.
         sampler: Which frames of a video.
         pixels: What the vision tower wants its pixels to be.
+        decoded: Gives a visual's frames; None = decodes them.
     """
 
-    def __init__(self, prompt: Prompt, sampler: Sampler, pixels: PixelSpec) -> None:
+    def __init__(
+        self, prompt: Prompt, sampler: Sampler, pixels: PixelSpec, decoded: Decoded | None = None
+    ) -> None:
         self.prompt, self.sampler, self.pixels = prompt, sampler, pixels
+        self.decoded = decoded or self._frames
 
     def cost(self, sample: Sample) -> int:
         """Tokens that the model will see, from the sample's record alone.
@@ -49,7 +57,7 @@ class Examples:
         """
         sample = loaded.sample
         encoded = self.prompt.training(sample, self.shown(sample))
-        frames = [self._frames(v, media) for v, media in zip(sample.visuals, loaded.media, strict=True)]
+        frames = [self.decoded(v, media) for v, media in zip(sample.visuals, loaded.media, strict=True)]
         question = sample.question
         return Example(
             encoded=encoded,

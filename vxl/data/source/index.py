@@ -171,12 +171,7 @@ def encode(entries: Iterable[dict[str, Any]], url: str, stamp: tuple[int, str], 
     lines, samples, bad = [], [], []
     content = blake2b(digest_size=8)
     for member, entry in enumerate(entries):
-        reason, count = entry["bad"], 1
-        if not reason:
-            try:
-                count = len(samples_of(entry, url))
-            except DataError as error:
-                reason = str(error)
+        count, reason = count_samples(entry, url)
         samples.append(count)
         if reason:
             bad.append(member)
@@ -198,6 +193,16 @@ def encode(entries: Iterable[dict[str, Any]], url: str, stamp: tuple[int, str], 
         "lines": [len(line) for line in lines],
     }
     return json.dumps(head).encode() + b"\n" + b"".join(lines)
+
+
+def count_samples(entry: dict[str, Any], url: str) -> tuple[int, str | None]:
+    """How many samples a described member makes, and why it can't be used; a bad one keeps one place."""
+    if entry["bad"]:
+        return 1, entry["bad"]
+    try:
+        return len(samples_of(entry, url)), entry["bad"]
+    except DataError as error:
+        return 1, str(error)
 
 
 def say_text_alone(entries: Sequence[dict[str, Any]], of: str) -> None:

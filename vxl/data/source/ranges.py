@@ -34,7 +34,7 @@ def describe_file(url: str) -> tuple[int, str]:
         if not is_url(url):
             status = os.stat(local(url))
             return status.st_size, str(status.st_mtime_ns)
-        system, path = _remote(url)
+        system, path = file_system_of(url)
         info = system.info(path)
     except _remote_errors() as error:
         raise DataError(f"{url} can't be read: {error}") from error
@@ -130,7 +130,7 @@ def _read_local(url: str, offset: int, size: int) -> bytes:
 def _read_remote(url: str, offset: int, size: int) -> bytes:
     for attempt in range(TRIES):
         try:
-            system, path = _remote(url)
+            system, path = file_system_of(url)
             return system.cat_file(path, start=offset, end=offset + size)
         except _remote_errors() as error:
             if isinstance(error, FileNotFoundError):
@@ -147,7 +147,12 @@ def _remote_errors() -> tuple[type[Exception], ...]:
     return (OSError, TimeoutError, ValueError, *([aiohttp.ClientError] if aiohttp else []))
 
 
-def _remote(url: str):
+def file_system_of(url: str) -> tuple[Any, str]:
+    """fsspec's file system of a URL, and the path in it.
+
+    Raises:
+        DataError: fsspec knows no such kind of URL, or lacks a package for it.
+    """
     # fsspec keeps one file system a process and makes a new one after a fork.
     import fsspec
 

@@ -4,7 +4,7 @@ import glob
 import os
 from collections.abc import Sequence
 
-from vxl.data.source.ranges import _remote, is_url, local
+from vxl.data.source.ranges import file_system_of, is_url, local
 from vxl.errors import DataError
 
 
@@ -71,7 +71,7 @@ def _remote_names(url: str) -> list[str]:
     if not glob.has_magic(url.split("://", 1)[1].split("?")[0] if url.startswith("http") else url):
         return [url]
 
-    system, path = _remote(url)
+    system, path = file_system_of(url)
     try:
         return [system.unstrip_protocol(name) for name in sorted(system.glob(path))]
     except (OSError, NotImplementedError) as error:

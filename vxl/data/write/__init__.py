@@ -1,1 +1,4 @@
-"""`vxl shards`: writing shards, and checking those that are there."""
+"""`vxl shards`: writing shards, and checking those that are there.
+
+Contract: what lint calls bad, writing and training call bad, for the same reason.
+"""

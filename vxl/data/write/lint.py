@@ -1,6 +1,5 @@
 """Checking and describing samples before training on them."""
 
-import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from vxl.data.sample import BadSample, Media
-from vxl.data.source.index import describe_member, encode, open_index
+from vxl.data.source.index import count_samples, describe_member, open_index
 from vxl.data.source.json_list import JsonSource
 from vxl.data.source.ranges import describe_file
 from vxl.data.source.source import IndexedSource
@@ -150,7 +149,7 @@ def wrong_members(members: list[TarMember], origin: str) -> dict[int, str]:
             entry = describe_member(
                 origin, member.key, member.files, lambda s, files=member.files: media_of(s, files[s])
             )
-            reason = json.loads(encode([entry], origin, (0, ""), None).split(b"\n", 2)[1])["bad"]
+            _, reason = count_samples(entry, origin)
         if not reason and member.key in keys:
             first = keys[member.key] + 1
             reason = (

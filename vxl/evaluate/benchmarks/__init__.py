@@ -1,1 +1,4 @@
-"""Adapters: one file a benchmark, each reading the authors' files as they were released."""
+"""Adapters: one file a benchmark, each reading the authors' files as they were released.
+
+Contract: known defects of a file are a table in its adapter, mended or dropped by it and named in the report.
+"""

@@ -1,1 +1,4 @@
-"""Scoring answers that are there already: vxl's own, and those of other tools."""
+"""Scoring answers that are there already: vxl's own, and those of other tools.
+
+Contract: the text of an answer is all that is read of it; whatever score stood beside it is left aside.
+"""

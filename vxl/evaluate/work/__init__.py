@@ -1,1 +1,4 @@
-"""Getting questions answered: on disk at once, by any number of workers, under any policy."""
+"""Getting questions answered: on disk at once, by any number of workers, under any policy.
+
+Contract: one video is one unit of work, claimed by one worker; the report is the same for any number of them.
+"""
