@@ -88,6 +88,7 @@ def settings(tiny: bool, *, lora: int = 0) -> Any:
         vision = ClipConfig()
         sizes = {"vocab": 152064, "width": 3584, "mlp": 18944, "layers": 28, "heads": 28, "kv_heads": 4}
     return SimpleNamespace(
+        model="videoxl",
         vision=vision,
         compressor=PoolConfig(),
         prune=KeepEverythingConfig(),

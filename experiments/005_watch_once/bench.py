@@ -63,6 +63,7 @@ def settings(tiny: bool) -> Any:
         )
         compressor = DTSConfig(grid=24)
     return SimpleNamespace(
+        model="videoxl2",
         vision=vision,
         compressor=compressor,
         prune=KeepEverythingConfig(),

@@ -59,6 +59,7 @@ def settings(tiny: bool) -> Any:
         vision, compressor = SiglipConfig(size=56, width=64, mlp=96, heads=4, layers=1), DTSConfig()
         llm = DecoderConfig(vocab=1024, width=64, mlp=96, layers=2, heads=4, kv_heads=2)
     return SimpleNamespace(
+        model="videoxl2",
         vision=vision,
         compressor=compressor,
         prune=KeepEverythingConfig(),
