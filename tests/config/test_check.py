@@ -68,7 +68,8 @@ CASES: list[tuple[check.Rule, str, str]] = [
     (
         check.relevance_has_its_tower,
         "relevance=siglip model=videoxl",
-        "relevance=siglip goes on from the output of SigLIP's tower; vision is vxl.vision.clip.Clip.\n{more}",
+        "relevance=siglip goes on from the output of SigLIP's tower; "
+        "vision is vxl.vision.clip.ClipTower.\n{more}",
     ),
     (
         check.devices_have_a_strategy,
