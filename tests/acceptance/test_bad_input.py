@@ -266,7 +266,8 @@ CASES = {
         f"{FAST} data=json data.json=mine.json data.videos=.",
         "data error: no sample of mine.json can be used, of 1 in all; the first:\n"
         "mine.json, sample '1': 2 <image> in the turns, but 1 visuals (videos or images).\n"
-        "  write one <image> for each visual, or none at all (they then come first)",
+        "  write one <image> for each visual, or none at all (they then come first);\n"
+        "  visuals are KEY.mp4, KEY.jpg, ... in a tar, and the keys image(s) and video(s) of a JSON list",
         prepare=placeholders_for_two,
     ),
     "a read-only run directory": Case(

@@ -111,7 +111,7 @@ def write_index(url: str, cache: Path, *, keep_good: bool = False) -> Index:
     if contents.cut_at is not None and not keep_good:
         groups = contents.groups
         whole = f"the last whole member is '{groups[-1].key}'" if groups else "no member is whole"
-        if contents.cut_at == stamp[0] and groups:
+        if contents.is_whole_to_its_end:
             whole += "; only the mark at its end is missing, or it was cut between two members"
         raise DataError(
             f"{url} is cut off: it has {stamp[0]} bytes and breaks at byte {contents.cut_at}; {whole}.\n"

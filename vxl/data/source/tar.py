@@ -33,6 +33,8 @@ class Contents:
     groups: list[Group]
     cut_at: int | None
     """Where a tar that was cut off stops making sense; what may miss something is left out."""
+    is_whole_to_its_end: bool = False
+    """Whether a tar that was cut off ends with a whole member, so that nothing was left out."""
 
 
 def read_contents(url: str) -> Contents:
@@ -62,11 +64,12 @@ def read_contents(url: str) -> Contents:
             )
             raise DataError(f"{url} is no tar that can be read: {error}{hint}") from error
         start = _behind_zeros(url, end, size) if cut_at is None else None
+    is_whole = cut_at == size and reading.last_is_whole()  # at the very end, only the mark is missing
     if cut_at is not None:
-        if cut_at != size or not reading.last_is_whole():  # at the very end, only the mark is missing
+        if not is_whole:
             reading.drop_last()
         cut_at = min(cut_at, size)
-    return Contents(reading.groups, cut_at)
+    return Contents(reading.groups, cut_at, is_whole)
 
 
 def split_name(name: str) -> tuple[str, str]:
