@@ -117,10 +117,10 @@ class Evaluation:
         values = settings(self.subject, change)
         first = items[0]
         wording = self.benchmark.ask(first, preset, [0.0])
-        parts = ("video", "vision", "compressor", "selector", "llm", "prefill", "kv", "relevance", "prompt")
+        parts = ("video", "vision", "compressor", "prune", "selector", "llm", "prefill", "kv", "relevance")
         answering = {
             "checkpoint": hash_checkpoint(self.subject.folder),
-            "parts": {part: values.get(part) for part in parts},
+            "parts": {part: values.get(part) for part in (*parts, "prompt")},
             "preset": preset,
             "first_prompt": list(wording),
             "generation": {"greedy": True, "max_new_tokens": self.longest},

@@ -12,6 +12,7 @@ from vxl.model import VideoLanguageModel
 from vxl.option.build import build
 from vxl.option.rebuild import plain
 from vxl.prefill.summarizing import around
+from vxl.prune.base import refuse_with_selector
 
 
 def variant(loaded: LoadedModel, changes: Sequence[str]) -> LoadedModel:
@@ -19,7 +20,8 @@ def variant(loaded: LoadedModel, changes: Sequence[str]) -> LoadedModel:
 
     Args:
         loaded: The model as it was trained.
-        changes: Of video, prefill, kv, relevance and the selector's budgets, as `refuse_trained` let them.
+        changes: Of video, prune, prefill, kv, relevance and the selector's budgets, as `refuse_trained` let
+            them.
 
     Raises:
         ConfigError: A change names nothing, or the parts don't fit each other.
@@ -42,6 +44,8 @@ def variant(loaded: LoadedModel, changes: Sequence[str]) -> LoadedModel:
         if selector.drops and model.selector.drops:
             selector.load_state_dict(model.selector.state_dict())
         other.selector = selector.eval()
+    other.pruner = build(config.prune)
+    refuse_with_selector(other.pruner, other.selector.drops)
     return replace(loaded, model=other, config=config, values=values)
 
 
@@ -61,6 +65,7 @@ def watch_key(loaded: LoadedModel) -> str:
     config, model = loaded.config, loaded.model
     parts = {
         "video": plain(config.video),
+        "prune": plain(config.prune),
         "prefill": plain(config.prefill),
         "selector": plain(config.selector),
         "sees": model.relevance.sees if hasattr(model.relevance, "sees") else None,
