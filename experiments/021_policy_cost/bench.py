@@ -167,13 +167,13 @@ def measure(model: VideoLanguageModel, frames: int) -> dict[str, Any]:
 
 
 def rows_of(names: list[str] | None) -> list[tuple[str, str]]:
-    """(group, name) of everything that is measured; the full cache first and last."""
+    """(group, name) of what is measured, in the order of `names`; the full cache first and last."""
     every = [
         (group, file.stem) for group in ("kv", "prune") for file in sorted((CONF / group).glob("*.yaml"))
     ]
     every = [row for row in every if row[1] not in ("full", "none", *LEFT_OUT)]
     if names:
-        every = [row for row in every if row[1] in names]
+        every = [row for name in dict.fromkeys(names) for row in every if row[1] == name]
     return [("kv", "full"), *every, ("kv", "full")]
 
 
