@@ -155,20 +155,8 @@ class Benchmark:
             prefill: How the assistant's turn began.
             tokens: Generated ones.
         """
-        return Graded(
-            key=item.key,
-            kind=item.kind,
-            question=item.question,
-            options=item.options,
-            answer=item.gold,
-            text=text,
-            parsed=parse_letter(text, item.options, prefill),
-            accepted=item.accepted,
-            cluster=item.cluster,
-            labels=dict(item.labels),
-            index=item.index,
-            tokens=tokens,
-        )
+        parsed = parse_letter(text, item.options, prefill)
+        return Graded.of(item, text, parsed, accepted=item.accepted, tokens=tokens)
 
     def metrics(self, graded: Sequence[Graded]) -> list[Metric]:
         """The benchmark's numbers, the headline first."""

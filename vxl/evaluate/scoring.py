@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from vxl.evaluate.item import BenchmarkItem
 from vxl.statistics import Interval, wilson
 
 
@@ -37,6 +38,34 @@ class Graded:
     """Why there is no answer."""
     tokens: int = 0
     """Generated tokens."""
+
+    @classmethod
+    def of(
+        cls,
+        item: BenchmarkItem,
+        text: str,
+        parsed: str | None,
+        *,
+        accepted: tuple[str, ...] = (),
+        given: float | None = None,
+        tokens: int = 0,
+    ) -> "Graded":
+        """An item with what was found in its answer; one with a score of its own (`given`) has no options."""
+        return cls(
+            key=item.key,
+            kind=item.kind,
+            question=item.question,
+            options=item.options if given is None else (),
+            answer=item.gold,
+            text=text,
+            parsed=parsed,
+            accepted=accepted,
+            cluster=item.cluster,
+            labels=dict(item.labels),
+            given=given,
+            index=item.index,
+            tokens=tokens,
+        )
 
     @property
     def right(self) -> bool:

@@ -95,19 +95,9 @@ class CharadesSta(Official):
         """The overlap of the interval found and the right one; 0 where none is found."""
         read = parse_interval if self.config.scoring == "correct" else legacy.charades
         found = read(text)
-        return Graded(
-            key=item.key,
-            kind=item.kind,
-            question=item.question,
-            options=(),
-            answer=item.gold,
-            text=text,
-            parsed=None if found is None else f"{found[0]:g} - {found[1]:g}",
-            cluster=item.cluster,
-            given=0.0 if found is None else overlap(found, item.reference),
-            index=item.index,
-            tokens=tokens,
-        )
+        parsed = None if found is None else f"{found[0]:g} - {found[1]:g}"
+        given = 0.0 if found is None else overlap(found, item.reference)
+        return Graded.of(item, text, parsed, given=given, tokens=tokens)
 
     def metrics(self, graded: Sequence[Graded]) -> list[Metric]:
         """mIoU, R@1, and the same for answers that need no video."""

@@ -118,20 +118,7 @@ class JsonList(Official):
         words = " ".join(_words(text))
         wanted = " ".join(_words(item.gold))
         right = bool(wanted) and f" {wanted} " in f" {words} "
-        return Graded(
-            key=item.key,
-            kind=item.kind,
-            question=item.question,
-            options=(),
-            answer=item.gold,
-            text=text,
-            parsed=text or None,
-            given=float(right),
-            cluster=item.cluster,
-            labels=dict(item.labels),
-            index=item.index,
-            tokens=tokens,
-        )
+        return Graded.of(item, text, text or None, given=float(right), tokens=tokens)
 
     def metrics(self, graded: Sequence[Graded]) -> list[Metric]:
         """Over the questions that have an answer."""

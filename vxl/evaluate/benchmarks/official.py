@@ -194,20 +194,8 @@ class Official(Benchmark, abc.ABC):
         """Reads and scores an answer."""
         correct = self.config.scoring == "correct"
         parsed = parse_letter(text, item.options, prefill) if correct else self.legacy(item, text)
-        return Graded(
-            key=item.key,
-            kind=item.kind,
-            question=item.question,
-            options=item.options,
-            answer=item.gold,
-            text=text,
-            parsed=parsed,
-            accepted=item.accepted if correct else self.legacy_accepted(item),
-            cluster=item.cluster,
-            labels=dict(item.labels),
-            index=item.index,
-            tokens=tokens,
-        )
+        accepted = item.accepted if correct else self.legacy_accepted(item)
+        return Graded.of(item, text, parsed, accepted=accepted, tokens=tokens)
 
     def legacy(self, item: BenchmarkItem, text: str) -> str | None:
         """The letter that the published code would have compared."""

@@ -78,19 +78,7 @@ class Vdc(Official):
 
     def grade(self, item: BenchmarkItem, text: str, prefill: str = "", *, tokens: int = 0) -> Graded:
         """Kept as it is: only a judge could score it."""
-        return Graded(
-            key=item.key,
-            kind=item.kind,
-            question=item.question,
-            options=(),
-            answer=item.gold,
-            text=text,
-            parsed=text or None,
-            given=0.0,
-            cluster=item.cluster,
-            index=item.index,
-            tokens=tokens,
-        )
+        return Graded.of(item, text, text or None, given=0.0, tokens=tokens)
 
     def metrics(self, graded: Sequence[Graded]) -> list[Metric]:
         """None without a judge."""

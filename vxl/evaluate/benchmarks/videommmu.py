@@ -95,20 +95,8 @@ class VideoMmmu(Official):
         if item.asks == "choice":
             return super().grade(item, text, prefill, tokens=tokens)
         parsed = parse_open(text, item.gold)
-        return Graded(
-            key=item.key,
-            kind=item.kind,
-            question=item.question,
-            options=(),
-            answer=item.gold,
-            text=text,
-            parsed=parsed,
-            given=float(parsed is not None and same(parsed, item.gold)),
-            cluster=item.cluster,
-            labels=dict(item.labels),
-            index=item.index,
-            tokens=tokens,
-        )
+        given = float(parsed is not None and same(parsed, item.gold))
+        return Graded.of(item, text, parsed, given=given, tokens=tokens)
 
     def metrics(self, graded: Sequence[Graded]) -> list[Metric]:
         """Over all questions, and by track."""
