@@ -19,10 +19,10 @@ from vxl.kv.random import drawn
 from vxl.kv.scored.columns import Columns, columns_of
 from vxl.kv.scored.held import Held
 from vxl.kv.scored.ranking import best
-from vxl.kv.uniform import reversed_bits
 from vxl.llm.block import Block
 from vxl.llm.cache import Cache
 from vxl.sequence.layout import Kind
+from vxl.sequence.spread import reversed_bits
 
 
 @pytest.fixture(params=FILES)

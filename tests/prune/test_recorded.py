@@ -13,9 +13,9 @@ from vxl.prune.fastvid import FastVID, FastVIDConfig
 from vxl.prune.flashvid import FlashVID, FlashVIDConfig
 from vxl.prune.segments import segments_of
 from vxl.prune.tome import ToMe, ToMeConfig
-from vxl.prune.uniform import reversed_bits
 from vxl.prune.vidcom2 import VidCom2, VidCom2Config, likeness
 from vxl.prune.visionzip import VisionZip, VisionZipConfig
+from vxl.sequence.spread import reversed_bits
 
 FILES = [f"policies/before_{number}" for number in range(3)]
 KEEP = {"50": 0.5, "25": 0.25}

@@ -11,8 +11,7 @@ from vxl.kv.scored.config import ScoredConfig
 from vxl.kv.scored.held import Held
 from vxl.kv.scored.policy import Scored
 from vxl.kv.scored.ranking import best, ranks
-
-BITS = 32
+from vxl.sequence.spread import reversed_bits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,11 +62,3 @@ class Uniform(Scored):
         last_BNG = last_BNG.scatter_reduce(2, group_BNS, place_BNS.masked_fill(~among_BNS, -1), "amax")
         fits_BNS = last_BNG.gather(2, group_BNS) < held.free_BN1
         return best(score_BNS, among_BNS & fits_BNS, held.free_BN1)
-
-
-def reversed_bits(number: Tensor) -> Tensor:
-    """The 32 bits of numbers in reversed order, int64."""
-    found = torch.zeros_like(number)
-    for bit in range(BITS):
-        found |= ((number >> bit) & 1) << (BITS - 1 - bit)
-    return found

@@ -16,8 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vxl.errors import ConfigError
-from vxl.prune.base import KeepConfig, Needs, Pruned, Pruner, VideoTokens, best
-from vxl.prune.segments import first_highest, peaks, segments_of
+from vxl.prune.base import Needs, Pruned, Pruner, VideoTokens, best
+from vxl.prune.segments import SegmentsConfig, first_highest, peaks, segments_of
 
 OWN = 0.6
 """Least weight of a target's own token."""
@@ -25,14 +25,10 @@ NEIGHBOURS = 4
 
 
 @dataclass(frozen=True, kw_only=True)
-class FastVIDConfig(KeepConfig):
+class FastVIDConfig(SegmentsConfig):
     """What the tower attends to stays, the rest of a segment is merged into density peaks."""
 
     _target_: str = "vxl.prune.fastvid.FastVID"
-    segments: int = 8
-    """Segments of a video, at least."""
-    above: float = 0.9
-    """Cosine of neighbouring groups' features below which a segment ends."""
     merged: float = 0.4
     """Share of the kept tokens that are merged ones."""
     period: int = 4

@@ -16,8 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vxl.prune.base import KeepConfig, Needs, Pruned, Pruner, VideoTokens
-from vxl.prune.segments import first_highest, peaks, segments_of
+from vxl.prune.base import Needs, Pruned, Pruner, VideoTokens
+from vxl.prune.segments import SegmentsConfig, first_highest, peaks, segments_of
 
 CHOSEN = 0.7
 LIKE = 0.8
@@ -25,14 +25,10 @@ NEIGHBOURS = 7
 
 
 @dataclass(frozen=True, kw_only=True)
-class FlashVIDConfig(KeepConfig):
+class FlashVIDConfig(SegmentsConfig):
     """Diverse tokens stay, the others are merged along time and by density."""
 
     _target_: str = "vxl.prune.flashvid.FlashVID"
-    segments: int = 8
-    """Segments of a video, at least."""
-    above: float = 0.9
-    """Cosine of neighbouring groups' features below which a segment ends."""
     expansion: float = 1.25
     """Factor on `keep`, as published (the authors prune on inside the language model); 1 for equal
     budgets."""
@@ -58,13 +54,9 @@ class FlashVID(Pruner):
         visual_GKD = video.visual_GKD.clone()
         for start, stop in cuts:
             for group, places, tokens_MD in self.segment(video, start, stop):
-                for place, token_D in zip(places, tokens_MD, strict=True):
-                    # Where a place is taken (see `segment`) the next free one: masks hold one token a place.
-                    free = next(
-                        p for p in [*range(place, kept_GK.shape[1]), *range(place)] if not kept_GK[group, p]
-                    )
-                    kept_GK[group, free] = True
-                    visual_GKD[group, free] = token_D
+                own = places_alone(places, kept_GK.shape[1])
+                kept_GK[group, own] = True
+                visual_GKD[group, own] = tokens_MD
         return Pruned(kept_GK, visual_GKD)
 
     def segment(self, video: VideoTokens, start: int, stop: int) -> list[tuple[int, list[int], Tensor]]:
@@ -103,18 +95,32 @@ class FlashVID(Pruner):
         return found
 
 
+def places_alone(places: list[int], tokens: int) -> list[int]:
+    """Places of a group, each once, as a mask needs them: one that is taken becomes the next free one.
+
+    Example:
+        >>> places_alone([2, 0, 2, 3], tokens=4)
+        [2, 0, 3, 1]
+    """
+    own: list[int] = []
+    for place in places:
+        own.append(next(p for p in [*range(place, tokens), *range(place)] if p not in own))
+    return own
+
+
 def most_diverse(x_KD: Tensor, attention_K: Tensor, count: int) -> Tensor:
     """Places of `count` tokens that lie far from each other, weighted by attention, in the order of
     choice."""
     y_KD = F.normalize(x_KD, dim=-1)
     distance_KK = (1 - y_KD @ y_KD.mT) * attention_K * 1e6
-    chosen = [int(distance_KK.topk(2, dim=0, largest=False).values[-1].argmax())]
-    nearest_K = distance_KK[chosen[0]].clone()
-    while len(chosen) < count:
-        nearest_K[chosen[-1]] = -torch.inf
-        chosen.append(int(nearest_K.argmax()))
-        nearest_K = torch.minimum(nearest_K, distance_KK[chosen[-1]])
-    return torch.tensor(chosen, device=x_KD.device)
+    place = distance_KK.topk(2, dim=0, largest=False).values[-1].argmax()
+    chosen, nearest_K = [place], distance_KK[place]
+    while len(chosen) < count:  # places stay on the device: reading each would wait for it
+        nearest_K = nearest_K.scatter(0, place, -torch.inf)
+        place = nearest_K.argmax()
+        chosen.append(place)
+        nearest_K = torch.minimum(nearest_K, distance_KK[place])
+    return torch.stack(chosen)
 
 
 def trees(x_GKD: Tensor, chosen_GK: Tensor, room: int, *, published: bool) -> tuple[Tensor, Tensor]:

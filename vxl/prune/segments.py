@@ -2,10 +2,22 @@
 tokens.
 """
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
-from vxl.prune.base import best, cosine
+from vxl.prune.base import KeepConfig, best, cosine
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmentsConfig(KeepConfig):
+    """How a video is cut into segments of like groups."""
+
+    segments: int = 8
+    """Segments of a video, at least."""
+    above: float = 0.9
+    """Cosine of neighbouring groups' features below which a segment ends."""
 
 
 def segments_of(frames_GE: Tensor, above: float, least: int) -> list[tuple[int, int]]:

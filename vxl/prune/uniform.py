@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from torch import Tensor
 
 from vxl.prune.base import KeepConfig, Pruned, Pruner, VideoTokens, best, rounded
+from vxl.sequence.spread import reversed_bits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,16 +45,3 @@ class Uniform(Pruner):
         if self.settings.unit == "token":
             return max(1, rounded(groups * tokens * self.settings.keep))
         return max(1, rounded(groups * self.settings.keep)) * tokens
-
-
-def reversed_bits(ordinal: Tensor) -> Tensor:
-    """The 32 bits of whole numbers in reverse, int64.
-
-    Example:
-        >>> reversed_bits(torch.tensor([0, 1, 2])) / 2**32
-        tensor([0.0000, 0.5000, 0.2500])
-    """
-    reversed_ = torch.zeros_like(ordinal)
-    for bit in range(32):
-        reversed_ |= ((ordinal >> bit) & 1) << (31 - bit)
-    return reversed_
