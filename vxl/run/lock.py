@@ -16,7 +16,7 @@ from vxl.errors import ConfigError
 class Lock:
     """The file `.lock` in a run directory: host, process and job of the owner.
 
-    A lock is stale when its process is gone from this machine (a process id that came back is told apart
+    A lock is stale when its process is gone from this machine (a process id that came back is distinguished
     by its start time), or when it is this SLURM job's own from before a requeue. An owner on another machine
     counts as alive, since that can't be known from here.
 

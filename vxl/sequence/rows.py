@@ -8,7 +8,7 @@ from torch import Tensor
 from vxl.sequence.layout import Layout
 
 IGNORE = -100
-
+"""Label of a position that is not supervised."""
 
 PADDING = {"kind_BT": 0, "group_BT": -1, "item_BT": -1, "document_BT": -1, "seconds_BT": -1.0}
 

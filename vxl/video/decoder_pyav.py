@@ -70,8 +70,8 @@ class PyAVReader:
     def frames(self, indices: Sequence[int] | np.ndarray) -> Iterator[Tensor]:
         """Decodes frames one by one, holding no more than the decoder does.
 
-        A frame is told by its time stamp wherever the file has them, so that a number is the same picture
-        however it is reached, also behind damage.
+        A frame is identified by its time stamp wherever the file has them, so that a number is the same
+        picture however it is reached, also behind damage.
 
         Args:
             indices: Strictly ascending numbers of frames, in the order in which they are shown.

@@ -7,9 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vxl.data.batch.encoded import IGNORE, Encoded, Item
+from vxl.data.batch.encoded import Encoded, Item
 from vxl.data.sample import BadSample, Question
 from vxl.sequence.layout import Layout
+from vxl.sequence.rows import IGNORE
 
 __all__ = ["Batch", "Example", "Item", "collate"]
 

@@ -5,9 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from vxl.sequence.layout import Kind
-
-IGNORE = -100
-"""Label of a position that is not supervised."""
+from vxl.sequence.rows import IGNORE
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,11 @@ import torch
 from torch import Tensor
 
 from vxl.data.batch.collate import Example
-from vxl.data.batch.encoded import IGNORE, Encoded, Shown
+from vxl.data.batch.encoded import Encoded, Shown
 from vxl.data.batch.prompt import Prompt
 from vxl.data.sample import BadSample, Media, Sample, SampleWithMedia, Visual
 from vxl.errors import DataError
+from vxl.sequence.rows import IGNORE
 from vxl.video.decode import decode
 from vxl.video.load import load_image
 from vxl.video.sample import Sampler, Selection

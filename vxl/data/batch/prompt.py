@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING
 
 from vxl.compressor.plan import Plan
 from vxl.data.batch.answer import format_question
-from vxl.data.batch.encoded import IGNORE, Encoded, Item, Shown
+from vxl.data.batch.encoded import Encoded, Item, Shown
 from vxl.data.sample import PLACEHOLDER, Sample, Turn
 from vxl.errors import ConfigError, DataError
 from vxl.sequence.layout import Kind
+from vxl.sequence.rows import IGNORE
 from vxl.video.tiles import TilesConfig
 
 if TYPE_CHECKING:

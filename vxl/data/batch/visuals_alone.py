@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from vxl.data.batch.encoded import IGNORE, Encoded, Shown
+from vxl.data.batch.encoded import Encoded, Shown
 from vxl.data.batch.prompt import Prompt, PromptConfig
 from vxl.data.sample import Sample
 from vxl.errors import DataError
 from vxl.sequence.layout import Kind
+from vxl.sequence.rows import IGNORE
 
 
 class VisualsAlone(Prompt):

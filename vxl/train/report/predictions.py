@@ -19,7 +19,7 @@ from torch import Tensor
 
 from vxl.atomic import write_text
 from vxl.data.batch.collate import Batch
-from vxl.data.batch.encoded import IGNORE
+from vxl.sequence.rows import IGNORE
 
 # Frames of a question in its picture, and their side in pixels.
 SHOWN, SIDE = 4, 96

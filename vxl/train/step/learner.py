@@ -10,9 +10,9 @@ from torch import nn
 from vxl.compressor.dts import DTSConfig
 from vxl.compressor.reconstruct import Reconstruct
 from vxl.data.batch.collate import Batch
-from vxl.data.batch.encoded import IGNORE
 from vxl.model import TrainOutput, build_model, building
 from vxl.option.build import build
+from vxl.sequence.rows import IGNORE
 from vxl.train.config import TrainConfig
 from vxl.vision.base import VisionEncoder
 
