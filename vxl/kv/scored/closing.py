@@ -1,8 +1,11 @@
 """Positions that count what stayed."""
 
+from functools import partial
+
 import torch
 
 from vxl.llm.cache import Cache
+from vxl.llm.memo import IdentityMemo
 
 
 def close_up(cache: Cache) -> None:
@@ -15,12 +18,12 @@ def close_up(cache: Cache) -> None:
     valid = [cache.valid(layer) for layer in layers]
     counts = [valid_BNS.sum(dim=-1) for valid_BNS in valid]
     next_B = torch.stack([count_BN.amax(dim=1) for count_BN in counts]).amax(dim=0)
-    moved = {}
-    for layer in layers:
-        key = id(cache.layers[layer][0].positions_BNS) if len(cache.layers[layer]) == 1 else -1 - layer
-        if key not in moved:
-            rank_BNS = valid[layer].long().cumsum(dim=-1) - 1
-            moved[key] = (next_B[:, None] - counts[layer])[..., None] + rank_BNS
-    keys = [id(b[0].positions_BNS) if len(b) == 1 else -1 - n for n, b in enumerate(cache.layers)]
-    cache.move([moved[key].clamp(min=0) for key in keys])
+
+    def places(layer: int) -> torch.Tensor:
+        rank_BNS = valid[layer].long().cumsum(dim=-1) - 1
+        return ((next_B[:, None] - counts[layer])[..., None] + rank_BNS).clamp(min=0)
+
+    moved = IdentityMemo[torch.Tensor]()  # layers of one block share their positions
+    shared = [blocks[0].positions_BNS if len(blocks) == 1 else n for n, blocks in enumerate(cache.layers)]
+    cache.move([moved.get((shared[layer],), partial(places, layer)) for layer in layers])
     cache.next_B = next_B

@@ -17,6 +17,7 @@ from vxl.llm.block import Block
 from vxl.llm.kernels import WIDTHS, usable
 from vxl.llm.kernels.pointwise import rotated
 from vxl.llm.kernels.ranges import Tiles, attend_ranges, tile
+from vxl.llm.memo import IdentityMemo
 
 TILE = 128
 FEW = 16
@@ -192,12 +193,9 @@ def keys_behind(past: Sequence[Block], new_keys: Tensor, step: Step) -> Tensor:
 
 def half_angles(block: Block, step: Step, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """Cosine and sine of a block's positions [B or 1, S, H / 2], for all layers that hold it."""
-    key = ("angles", id(block.positions_BNS))
-    if key not in step.scratch:
-        rows = len(block.keys_BNSH)
-        positions = block.positions_BNS[:rows, 0]
-        step.scratch[key] = step.rotary.half_angles(positions, dtype), block.positions_BNS
-    return step.scratch[key][0]
+    angles: IdentityMemo[tuple[Tensor, Tensor]] = step.scratch.setdefault("angles", IdentityMemo())
+    positions_BS = block.positions_BNS[: len(block.keys_BNSH), 0]
+    return angles.get((block.positions_BNS,), lambda: step.rotary.half_angles(positions_BS, dtype))
 
 
 def one(blocks: tuple[Block, ...], step: Step) -> Block:
@@ -205,14 +203,14 @@ def one(blocks: tuple[Block, ...], step: Step) -> Block:
     rows = max(len(block.keys_BNSH) for block in blocks)
     whole = [block.keys_BNSH.expand(rows, -1, -1, -1) for block in blocks]
     values = [block.values_BNSH.expand(rows, -1, -1, -1) for block in blocks]
-    key = ("one", *(id(block.positions_BNS) for block in blocks))
-    if key not in step.scratch:
-        places = [(block.positions_BNS, block.index_BNS) for block in blocks]
-        step.scratch[key] = [
+    places: IdentityMemo[list[Tensor]] = step.scratch.setdefault("places", IdentityMemo())
+    positions, index = places.get(
+        tuple(block.positions_BNS for block in blocks),
+        lambda: [
             torch.cat([tensor.expand(rows, -1, -1) for tensor in tensors], dim=-1)
-            for tensors in zip(*places, strict=True)
-        ]
-    positions, index = step.scratch[key]
+            for tensors in zip(*((block.positions_BNS, block.index_BNS) for block in blocks), strict=True)
+        ],
+    )
     rotated = None
     if all(block.rotated_BNSH is not None for block in blocks):
         turned_keys = [block.rotated_BNSH for block in blocks if block.rotated_BNSH is not None]
