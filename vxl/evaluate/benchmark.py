@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from vxl.data import clips
 from vxl.data.batch.letter import parse_letter
 from vxl.data.sample import Sample
 from vxl.data.source.source import Source
@@ -15,21 +14,12 @@ from vxl.evaluate.item import Asked, BenchmarkItem
 from vxl.evaluate.metrics import Metric, micro
 from vxl.evaluate.scoring import Graded
 from vxl.generate.loaded import Clip
-from vxl.option.build import build
 from vxl.option.option import Option
-from vxl.option.rebuild import rebuild
 
 
 @dataclass(frozen=True, kw_only=True)
 class BenchmarkConfig(Option):
     """Keys of every benchmark (none so far)."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ClipsConfig(BenchmarkConfig):
-    """The held-out questions of data=clips."""
-
-    _target_: str = "vxl.evaluate.benchmark.Clips"
 
 
 class Benchmark:
@@ -173,23 +163,6 @@ class Benchmark:
     def protocol(self) -> dict[str, Any]:
         """What scores depend on besides the model: the annotations, and how answers are read."""
         return {"benchmark": self.name}
-
-
-class Clips(Benchmark):
-    """The held-out questions of data=clips: those of the run itself if it trained on clips."""
-
-    name = "clips"
-    needs_run = True
-
-    def __init__(self, config: ClipsConfig, *, data: dict[str, Any], cache: Path) -> None:
-        super().__init__(config, data=data, cache=cache)
-
-    def source(self) -> Source:
-        """The held-out samples, written on first use."""
-        is_clips = self.data.get("_target_") == clips.ClipsConfig._target_
-        found = build(rebuild(clips.ClipsConfig, self.data if is_clips else {}, "data"), cache=self.cache)
-        found.prepare()
-        return found.validation()
 
 
 def numbers(source: Source, name: str, limit: int | None = None) -> list[int]:

@@ -10,6 +10,7 @@ MOVED = {
     "vxl.data.options.Json": "vxl.data.json.Json",
     "vxl.data.options.Mixed": "vxl.data.mixture.Mixed",
     "vxl.data.options.Shards": "vxl.data.shards.Shards",
+    "vxl.evaluate.benchmark.Clips": "vxl.evaluate.benchmarks.clips.ClipsBenchmark",
     "vxl.prefill.base.Piece": "vxl.sequence.piece.Piece",
     "vxl.relevance.siglip.Siglip": "vxl.relevance.siglip.SiglipRelevance",
     "vxl.selector.asking.": "vxl.generate.selecting.",

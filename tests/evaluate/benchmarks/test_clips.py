@@ -2,21 +2,22 @@ from pathlib import Path
 
 import pytest
 
-from vxl.data.clips.clips import ClipsConfig as ClipsData
-from vxl.evaluate.benchmark import ClipsConfig, numbers
+from vxl.data.clips import ClipsConfig
+from vxl.evaluate.benchmark import numbers
+from vxl.evaluate.benchmarks.clips import ClipsBenchmarkConfig
 from vxl.option.build import build
 from vxl.option.schema import schema_of
 
 
 def test_the_option_names_its_own_schema() -> None:
-    assert schema_of(ClipsConfig._target_) is ClipsConfig
+    assert schema_of(ClipsBenchmarkConfig._target_) is ClipsBenchmarkConfig
 
 
 @pytest.mark.slow
 def test_a_run_on_clips_is_asked_its_own_held_out_questions(tmp_path: Path) -> None:
-    data = ClipsData(drawn=1, drawing_seed=3)
+    data = ClipsConfig(drawn=1, drawing_seed=3)
     values = {"_target_": data._target_, "drawn": 1, "drawing_seed": 3, "batch": 4}
-    benchmark = build(ClipsConfig(), data=values, cache=tmp_path)
+    benchmark = build(ClipsBenchmarkConfig(), data=values, cache=tmp_path)
     source = benchmark.source()
     asked = [source.record(number) for number in numbers(source, "clips")]
     assert len(asked) >= 100
