@@ -6,7 +6,7 @@ import pickle
 
 import pytest
 
-from vxl.data.source.ranges import Range, describe_file, open_range, read_range
+from vxl.data.source.ranges import FilePart, describe_file, open_range, read_range
 from vxl.errors import DataError
 
 
@@ -46,7 +46,7 @@ def test_a_long_member_is_a_file_to_seek_in(file):
     assert part.read() == whole
     assert (part.seek(-2, io.SEEK_END), part.read()) == (98, bytes([101, 102]))
     assert (part.seek(200), part.read()) == (200, b"")
-    assert pickle.loads(pickle.dumps(Range(file, 3, 100))).read(1) == b"\x03"
+    assert pickle.loads(pickle.dumps(FilePart(file, 3, 100))).open().read(1) == b"\x03"
 
 
 def test_a_file_that_was_replaced_is_read_anew(file):
@@ -55,3 +55,18 @@ def test_a_file_that_was_replaced_is_read_anew(file):
         f.write(b"new")
     os.replace(f"{file}.new", file)
     assert read_range(file, 0, 3) == b"new"
+
+
+def test_blocks_of_a_long_member_are_read_once(file, monkeypatch):
+    asked = []
+
+    def read(url, offset, size):
+        asked.append((offset, size))
+        return read_range(url, offset, size)
+
+    monkeypatch.setattr("vxl.data.source.ranges.read_range", read)
+    with FilePart(file, 3, 1000).open(block=256) as part:
+        for _ in range(2):  # there and back, as a decoder that looks for the index at the end does
+            assert (part.seek(990), part.read(10)) == (990, bytes(range(256))[225:235])
+            assert (part.seek(0), part.read(4)) == (0, bytes([3, 4, 5, 6]))
+    assert asked == [(771, 232), (3, 256)]

@@ -6,6 +6,7 @@ import tarfile
 import pytest
 
 from tests.data.media import image, talk, video, write, write_json
+from vxl.atomic import whole_file
 from vxl.data.write.shards import ShardWriter, TarMember, members_of_folder, members_of_json, write_shards
 from vxl.errors import DataError
 
@@ -38,6 +39,13 @@ def test_a_tar_is_there_only_when_it_is_complete(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         write_shards(broken(), tmp_path)
     assert os.listdir(tmp_path) == []
+
+
+def test_what_a_killed_writer_left_is_removed_and_that_of_a_living_one_is_not(tmp_path):
+    (tmp_path / ".shard-000000.tar.0123abcd.part").write_text("half")
+    with whole_file(tmp_path / "shard-000000.tar") as part:
+        write_shards([TarMember("a", {"json": talk()})], tmp_path)
+        assert sorted(os.listdir(tmp_path)) == sorted([part.name, "shard-000000.tar"])
 
 
 def test_refuses_to_write_over_shards_and_replaces_them_when_told(tmp_path):

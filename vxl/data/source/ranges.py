@@ -1,17 +1,20 @@
-"""Files: byte ranges of local files and URLs, and writing a file whole or not at all."""
+"""Byte ranges of local files and URLs: read at once, or as a file to seek in."""
 
 import io
 import os
 import sys
 import time
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 from vxl.errors import DataError
 
 # Members up to this many bytes are read at once; longer ones are files that a decoder seeks in.
 WHOLE = 32 << 20
 TRIES = 3
+BLOCKS = 8
+"""Blocks that an open part of a file keeps."""
 
 
 class GoneError(DataError):
@@ -74,36 +77,38 @@ def open_range(url: str, offset: int, size: int, whole: int = WHOLE) -> bytes | 
     them."""
     if size <= whole:
         return read_range(url, offset, size)
-    return io.BufferedReader(Range(url, offset, size), buffer_size=1 << 20)
+    return FilePart(url, offset, size).open()
 
 
-class Range(io.RawIOBase):
-    """A part of a file as a read-only file of its own."""
+@dataclass(frozen=True)
+class FilePart:
+    """Bytes [offset, offset + size) of a file or URL, as what fsspec's file object takes its blocks from.
 
-    def __init__(self, url: str, offset: int, size: int) -> None:
-        super().__init__()
-        self.url, self.offset, self.size, self.position = url, offset, size, 0
+    fsspec's own files begin at byte 0, open a local path by its name each time, and give up at the first refusal
+    of a server: `read_range` does none of that, so blocks come from there.
+    """
 
-    def readable(self) -> bool:  # noqa: D102 (io's)
-        return True
+    url: str
+    offset: int
+    size: int
 
-    def seekable(self) -> bool:  # noqa: D102
-        return True
+    def open(self, block: int = 1 << 20) -> BinaryIO:
+        """A read-only file, of which fsspec keeps the last few blocks of `block` bytes."""
+        from fsspec.spec import AbstractBufferedFile  # a third of a second, for long members and tars alone
 
-    def tell(self) -> int:  # noqa: D102
-        return self.position
+        file = AbstractBufferedFile(
+            self,
+            self.url,
+            size=self.size,
+            block_size=block,
+            cache_type="blockcache",
+            cache_options={"maxblocks": BLOCKS},
+        )
+        return cast(BinaryIO, file)
 
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:  # noqa: D102
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self.position, io.SEEK_END: self.size}[whence]
-        self.position = max(base + offset, 0)
-        return self.position
-
-    def readinto(self, buffer: Any, /) -> int:  # noqa: D102
-        count = min(len(buffer), max(self.size - self.position, 0))
-        if count:
-            buffer[:count] = read_range(self.url, self.offset + self.position, count)
-            self.position += count
-        return count
+    def cat_file(self, path: str, start: int, end: int) -> bytes:
+        """Bytes [start, end) of the part; called by fsspec's file, under fsspec's name for it."""
+        return read_range(self.url, self.offset + start, min(end, self.size) - start)
 
 
 @lru_cache(maxsize=64)

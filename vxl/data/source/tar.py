@@ -1,11 +1,10 @@
 """Reading the headers of a tar: which members stand where, and whether it ends as a tar must."""
 
-import io
 import posixpath
 import tarfile
 from dataclasses import dataclass, field
 
-from vxl.data.source.ranges import Range, describe_file, read_range
+from vxl.data.source.ranges import FilePart, describe_file, read_range
 from vxl.errors import DataError
 
 BLOCK = 512
@@ -130,8 +129,10 @@ class _Reading:
 
 def _read_archive(url: str, start: int, size: int, reading: _Reading) -> tuple[int, int | None]:
     """Reads one archive of a file; (where it ends, where it was cut off)."""
-    file = io.BufferedReader(Range(url, start, size - start), buffer_size=64 << 10)
-    with tarfile.open(fileobj=file, mode="r:") as tar:
+    with (
+        FilePart(url, start, size - start).open(64 << 10) as file,
+        tarfile.open(fileobj=file, mode="r:") as tar,
+    ):
         try:
             while (member := tar.next()) is not None:
                 tar.members = []  # ty: ignore (tarfile would keep them all)

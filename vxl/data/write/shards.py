@@ -1,8 +1,8 @@
 """Writing shards: tars of a limited size, whole or not there, the same bytes for the same samples."""
 
+import contextlib
 import io
 import json
-import os
 import tarfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from vxl.atomic import remove_leftovers, whole_file
 from vxl.data.source.json_list import MEDIA_KEYS, key_of, media_of, read_items
 from vxl.data.source.tar import BLOCK, LEFTOVERS
 from vxl.data.source.texts import in_order_of_text, refuse_half_letters
@@ -66,6 +67,8 @@ class ShardWriter:
         self.written: list[Path] = []
         self._keys: set[str] = set()
         self._tar: tarfile.TarFile | None = None
+        self._open = contextlib.ExitStack()
+        """The tar that is being written, and what gives it its name at the end."""
 
     def write(self, key: str, files: Mapping[str, Content]) -> None:
         """Adds a member.
@@ -112,32 +115,25 @@ class ShardWriter:
     ) -> None:
         if kind is None:
             self.close()
-        elif self._tar is not None:
-            self._tar.close()
-            self._temporary().unlink(missing_ok=True)
+        else:
+            self._open.__exit__(kind, error, trace)  # the tar that was not completed goes
 
     def _path(self) -> Path:
         return self.folder / self.pattern.format(len(self.written))
 
-    def _temporary(self) -> Path:
-        path = self._path()
-        return path.with_name(f".{path.name}.{os.getpid()}.tmp")
-
     def _begin(self) -> tarfile.TarFile:
-        self._path().parent.mkdir(parents=True, exist_ok=True)
-        self._tar = tarfile.open(self._temporary(), "w", format=tarfile.GNU_FORMAT)  # noqa: SIM115
+        path = self._path()
+        remove_leftovers(path.parent, path.name)
+        part = self._open.enter_context(whole_file(path))
+        self._tar = self._open.enter_context(tarfile.open(part, "w", format=tarfile.GNU_FORMAT))  # noqa: SIM115
         return self._tar
 
     def _finish(self) -> None:
         if self._tar is None:
             return
-        self._tar.close()
+        self._open.close()
         self._tar = None
-        path, temporary = self._path(), self._temporary()
-        with open(temporary, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-        self.written.append(path)
+        self.written.append(self._path())
 
 
 def write_shards(
