@@ -84,8 +84,8 @@ def open_range(url: str, offset: int, size: int, whole: int = WHOLE) -> bytes | 
 class FilePart:
     """Bytes [offset, offset + size) of a file or URL, as what fsspec's file object takes its blocks from.
 
-    fsspec's own files begin at byte 0, open a local path by its name each time, and give up at the first refusal
-    of a server: `read_range` does none of that, so blocks come from there.
+    A file that fsspec opens itself begins at byte 0 and gives up at a server's first refusal; `read_range`
+    tries again, and has its words for what is gone or cut off.
     """
 
     url: str
