@@ -1,7 +1,8 @@
-"""Several members of one evaluation side by side: one table, every difference paired with the first."""
+"""Several members of one evaluation: one table, with differences from the first one and from `kv=recent`."""
 
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,40 +20,67 @@ from vxl.evaluate.work.changes import shown
 from vxl.statistics import Difference, difference, holm
 from vxl.units import human_size
 
+RECENT = "recent"
+"""The policy that needs no thought: what another gains is the difference from it at the same budget."""
+_LINES = 6
+"""More differences than this stand in the table alone."""
+
 
 @dataclass(frozen=True)
 class Against:
-    """A member against the first one."""
+    """A member against another one."""
 
     report: Report
+    base: Report
     test: Difference | None
     """None where the two can't be paired."""
     adjusted: float | None
     """p value of the sign flips by video, adjusted (Holm) for all that are shown together."""
     reason: str | None = None
 
+    @property
+    def scale(self) -> float:
+        """What a score of 1 is shown as."""
+        return self.report.metrics[0].scale
 
-def against_first(reports: Sequence[Report]) -> list[Against]:
-    """Pairs every later member with the first, on the headline metric."""
+    @property
+    def detectable(self) -> float | None:
+        """The smallest difference that would have been seen, as it is shown."""
+        found = None if self.test is None else self.test.detectable
+        return None if found is None else self.scale * found
+
+
+def differences(reports: Sequence[Report]) -> list[Against]:
+    """Pairs every later member with the first, and policies with `kv=recent` of the same budget where that is
+    a member, on the headline metric."""
     if not reports or not reports[0].metrics:
         return []
-    first = reports[0]
-    tests: list[tuple[Report, Difference | None, str | None]] = []
-    for other in reports[1:]:
+    tests: list[tuple[Report, Report, Difference | None, str | None]] = []
+    for other, first in _pairs(reports):
         parted = unlike(first.protocol.comparable(), other.protocol.comparable())
         if parted:
-            tests.append((other, None, "another protocol: " + ", ".join(parted)))
+            tests.append((other, first, None, "another protocol: " + ", ".join(parted)))
             continue
         metric, theirs = first.metrics[0], other.metrics[0]
         try:
-            tests.append((other, difference(metric.units, theirs.units, macro=metric.macro), None))
+            tests.append((other, first, difference(metric.units, theirs.units, macro=metric.macro), None))
         except DataError as error:
-            tests.append((other, None, str(error).splitlines()[0]))
-    adjusted = iter(holm([test.sign_flip for _, test, _ in tests if test is not None]))
+            tests.append((other, first, None, str(error).splitlines()[0]))
+    adjusted = iter(holm([test.sign_flip for _, _, test, _ in tests if test is not None]))
     return [
-        Against(report, test, None if test is None else next(adjusted), reason)
-        for report, test, reason in tests
+        Against(report, base, test, None if test is None else next(adjusted), reason)
+        for report, base, test, reason in tests
     ]
+
+
+def _pairs(reports: Sequence[Report]) -> Iterator[tuple[Report, Report]]:
+    """(a member, what it is compared with)."""
+    by_name = {(report.run, report.member): report for report in reports}
+    for report in reports[1:]:
+        yield report, reports[0]
+        recent = by_name.get((report.run, re.sub(r"\bkv=\w+", f"kv={RECENT}", report.member)))
+        if recent is not None and recent is not report and recent is not reports[0]:
+            yield report, recent
 
 
 def show_group(
@@ -66,16 +94,14 @@ def show_group(
         console: Where to print.
         folder: Where `group-<benchmark>.json` goes.
     """
+    pairs = differences(reports)
     if reports:
-        console.print(table(reports, console.width))
+        console.print(table(reports, pairs, console.width))
     for report in reports:
         if report.incomplete is not None:
             console.print(f"* {report.title}: {report.incomplete} answered", markup=False, highlight=False)
-    pairs = against_first(reports)
-    for pair in pairs:
-        console.print(line(pair, reports[0]), markup=False, highlight=False)
-    if len(pairs) > 1:
-        console.print("p values: sign flips by video, adjusted by Holm for all of the above", style="dim")
+    for remark in remarks(pairs):
+        console.print(remark, markup=False, highlight=False)
     for name, reason in failures:
         console.print(f"{name} failed: {reason}", style="red", markup=False)
     if not reports:
@@ -86,41 +112,46 @@ def show_group(
     console.print(f"written: {path}", markup=False)
 
 
-def table(reports: Sequence[Report], width: int) -> Table:
-    """One row a member: the headline with its clustered interval, and costs where they fit."""
+def table(reports: Sequence[Report], pairs: Sequence[Against], width: int) -> Table:
+    """One row a member: the headline with its clustered interval, differences, and costs where they fit."""
     wide = width >= 120
     names = _names(reports)
     made = Table(
-        title=escape(f"{reports[0].benchmark}"), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False
+        title=escape(f"{reports[0].benchmark}"),
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
     )
     headline = reports[0].metrics[0].name if reports[0].metrics else "score"
-    columns = [headline, "95 %", "no letter", "prefill", "cache", "tokens"]
+    bases = _bases(pairs)
+    columns = [headline, "95 %", *(f"- {name}" for name in bases), "cache"]
     if wide:
-        columns += ["first token", "decode", "peak"]
+        columns += ["tokens", "no letter", "prefill", "first token", "decode", "peak"]
     made.add_column("member", overflow="fold")
     for column in columns:
         made.add_column(column, justify="right", no_wrap=True)
+    found = {(id(pair.report), name): pair for name, own in bases.items() for pair in own}
     for name, report in zip(names, reports, strict=True):
         cost = report.cost
         value = interval = "-"
         if report.metrics:
-            found, scale = report.metrics[0].estimate, report.metrics[0].scale
-            value = f"{scale * found.mean:.2f}"
-            if found.interval is not None:
-                interval = f"{scale * found.interval.low:.1f}–{scale * found.interval.high:.1f}"
+            estimate, scale = report.metrics[0].estimate, report.metrics[0].scale
+            value = f"{scale * estimate.mean:.1f}"
+            if estimate.interval is not None:
+                digits = 1 if wide or scale != 100 else 0
+                low, high = (f"{scale * end:.{digits}f}" for end in estimate.interval)
+                interval = f"{low}–{high}"
         if report.incomplete is not None:
             value += "*"
-        cells = [
-            value,
-            interval,
-            str(report.overall.unparsed),
-            f"{cost.prefill_ms:.0f} ms",
-            human_size(cost.cache_bytes),
-            f"{cost.visual_tokens:.0f}",
-        ]
+        against = [_points(found.get((id(report), base))) for base in bases]
+        cells = [value, interval, *against, human_size(cost.cache_bytes)]
         if wide:
             decode = cost.decode_tokens_per_s
             cells += [
+                f"{cost.visual_tokens:.0f}",
+                str(report.overall.unparsed),
+                f"{cost.prefill_ms:.0f} ms",
                 f"{cost.first_token_ms:.0f} ms",
                 "-" if decode != decode else f"{decode:.0f}/s",
                 human_size(cost.peak_memory_bytes),
@@ -129,20 +160,67 @@ def table(reports: Sequence[Report], width: int) -> Table:
     return made
 
 
-def line(pair: Against, first: Report) -> str:
+def remarks(pairs: Sequence[Against]) -> list[str]:
+    """What the differences are worth: a line each where they are few, else what holds for all of them."""
+    if not pairs:
+        return []
+    lines = []
+    if len(pairs) <= _LINES:
+        lines += [line(pair) for pair in pairs]
+    else:
+        for name, own in _bases(pairs).items():
+            seen = [pair.detectable for pair in own if pair.detectable is not None]
+            if seen:
+                lines.append(f"- {name}: differences below {max(seen):.1f} points may have been missed")
+        unpaired = [pair for pair in pairs if pair.test is None]
+        if unpaired:
+            lines.append(f"{len(unpaired)} not paired, e.g. {line(unpaired[0])}")
+        lines.append("differences in points, ± 95 % by video (too few videos: none)")
+    if len(pairs) > 1:
+        lines.append("* p < 0.05: sign flips by video, adjusted by Holm for all of the above")
+    return lines
+
+
+def _bases(pairs: Sequence[Against]) -> dict[str, list[Against]]:
+    """Pairs by what they are compared with: the first member, or the recent policy of the same budget."""
+    found: dict[str, list[Against]] = {}
+    for pair in pairs:
+        first = pair.base is pairs[0].base
+        found.setdefault(_short(pair.base) if first else RECENT, []).append(pair)
+    return found
+
+
+def _short(report: Report) -> str:
+    """A heading for the first member: `full` of `kv=full`, else `first`."""
+    option = re.fullmatch(r"\w+=(\w+)", report.member)
+    return option.group(1) if option else "first"
+
+
+def _points(pair: Against | None) -> str:
+    """`+1.2 ± 3.4*`."""
+    if pair is None or pair.test is None:
+        return "-"
+    found, scale = pair.test.estimate, pair.scale
+    text = f"{scale * found.mean:+.1f}"
+    if found.interval is not None:
+        text += f" ± {scale * (found.interval.high - found.interval.low) / 2:.1f}"
+    return text + ("*" if pair.adjusted is not None and pair.adjusted < 0.05 else "")
+
+
+def line(pair: Against) -> str:
     """`kv=snapkv: -0.33 points against … (95 %: -1.37 to 0.71; p = 0.58; below 1.5 it would not show)`."""
-    name, base = _names([pair.report, first])
+    name, base = _names([pair.report, pair.base])
     if pair.test is None:
         return f"{name}: not paired with {base}: {pair.reason}"
-    found = pair.test.estimate
-    text = f"{name}: {100 * found.mean:+.2f} points against {base}"
+    found, scale = pair.test.estimate, pair.scale
+    text = f"{name}: {scale * found.mean:+.2f} points against {base}"
     if found.interval is None:
         text += " (too few videos for an interval"
     else:
-        text += f" (95 %: {100 * found.interval.low:+.2f} to {100 * found.interval.high:+.2f}"
+        text += f" (95 %: {scale * found.interval.low:+.2f} to {scale * found.interval.high:+.2f}"
     text += f"; p = {pair.adjusted:.2g}"
-    if pair.test.detectable is not None:
-        text += f"; a difference below {100 * pair.test.detectable:.2f} would not have shown"
+    if pair.detectable is not None:
+        text += f"; a difference below {pair.detectable:.2f} would not have shown"
     return text + ")"
 
 
@@ -163,10 +241,11 @@ def plain(
             }
             for report in reports
         ],
-        "against_first": [
+        "differences": [
             {
                 "run": pair.report.run,
                 "member": pair.report.member,
+                "against": {"run": pair.base.run, "member": pair.base.member},
                 "p_adjusted": pair.adjusted,
                 "reason": pair.reason,
                 **({} if pair.test is None else pair.test.plain()),
@@ -181,7 +260,10 @@ def _names(reports: Sequence[Report]) -> list[str]:
     """What tells the members apart."""
     runs = {report.run for report in reports}
     if len(runs) == 1:
-        return [shown(report.member) or "as trained" for report in reports]
+        names = [shown(report.member) or "as trained" for report in reports]
+        if all(name.startswith("kv=") for name in names):
+            return [name.removeprefix("kv=") for name in names]
+        return names
     common = len({report.run.rpartition("/")[0] for report in reports}) == 1
     return [
         f"{report.run.rpartition('/')[2] if common else report.run} {shown(report.member)}".strip()

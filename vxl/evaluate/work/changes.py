@@ -22,7 +22,10 @@ TRAINED = {
     "prompt": "the model was trained with this wording of turns; questions are worded by benchmark.prompt",
 }
 GROUPS = (*CHANGEABLE, *TRAINED)
-_POLICY_BUDGETS = (0.5, 0.25, 0.125)
+POLICY_BUDGETS = (1 / 2, 1 / 4, 1 / 8, 1 / 16)
+"""Shares of everything watched that `sweep=policies` compares."""
+BASELINES = ("recent", "uniform", "random")
+"""Policies that look at nothing: what another is worth is what it adds to them."""
 
 
 def is_change(word: str) -> bool:
@@ -138,16 +141,15 @@ def shown(name: str) -> str:
 
 
 def _policies() -> list[tuple[str, ...]]:
-    """Every policy that needs no training, at each budget where it has one."""
+    """Every policy that needs no training, at each budget where it has one; the baselines first."""
     found: list[tuple[str, ...]] = [("kv=full",)]
-    for file in sorted((CONF / "kv").glob("*.yaml")):
-        if file.stem in ("full", "vst"):
-            continue
-        keys = yaml.safe_load(file.read_text()) or {}
+    names = {file.stem for file in (CONF / "kv").glob("*.yaml")} - {"full", "vst", *BASELINES}
+    for name in (*BASELINES, *sorted(names)):
+        keys = yaml.safe_load((CONF / "kv" / f"{name}.yaml").read_text()) or {}
         if "keep" in keys:
-            found += [one_budget((f"kv={file.stem}", f"kv.keep={keep:g}")) for keep in _POLICY_BUDGETS]
+            found += [one_budget((f"kv={name}", f"kv.keep={keep:g}")) for keep in POLICY_BUDGETS]
         else:
-            found.append((f"kv={file.stem}",))
+            found.append((f"kv={name}",))
     return found
 
 

@@ -1,0 +1,129 @@
+import io
+import json
+from dataclasses import replace
+from pathlib import Path
+
+from rich.console import Console
+
+from vxl.evaluate.cost import Cost
+from vxl.evaluate.fingerprint import Protocol
+from vxl.evaluate.group import differences, show_group
+from vxl.evaluate.metrics import micro
+from vxl.evaluate.report import Report
+from vxl.evaluate.scoring import Graded, accuracy
+from vxl.evaluate.work.changes import sweep
+from vxl.option.files import CONF
+
+COST = Cost(
+    questions=48,
+    prefill_ms=123.0,
+    first_token_ms=456.0,
+    decode_tokens_per_s=7.0,
+    cache_bytes=2**20,
+    peak_memory_bytes=2**30,
+    peak_memory_of="process",
+    visual_tokens=512,
+    frames=64,
+    prefill_flops=1e9,
+    seconds=1.0,
+)
+
+
+def report(member: str, right: int) -> Report:
+    """48 questions about 12 videos, the first `right` of them answered rightly."""
+    graded = [
+        Graded(
+            key=f"k{n}",
+            kind="colour",
+            question="?",
+            options=("x", "y"),
+            answer="A",
+            text="A" if n < right else "B",
+            parsed="A" if n < right else "B",
+            cluster=f"v{n % 12}",
+        )
+        for n in range(48)
+    ]
+    return Report(
+        benchmark="needle",
+        run="first",
+        checkpoint="step-000005",
+        status="finished",
+        member=member,
+        settings={},
+        protocol=Protocol({"parts": member, "preset": "vxl"}, {"parser": "correct"}),
+        overall=accuracy(graded),
+        kinds={},
+        metrics=[micro(graded)],
+        cost=COST,
+        graded=graded,
+    )
+
+
+def members() -> list[Report]:
+    rights = {"kv=full": 40}
+    for keep, lost in (("0.5", 4), ("0.0625", 12)):
+        rights |= {
+            f"kv={name},kv.keep={keep}": 40 - lost * n for n, name in enumerate(("recent", "adaretake"))
+        }
+    return [report(member, right) for member, right in rights.items()]
+
+
+def test_policies_are_paired_with_full_and_with_recent_of_the_same_budget() -> None:
+    found = {(pair.report.member, pair.base.member): pair for pair in differences(members())}
+    assert set(found) == {
+        ("kv=recent,kv.keep=0.5", "kv=full"),
+        ("kv=recent,kv.keep=0.0625", "kv=full"),
+        ("kv=adaretake,kv.keep=0.5", "kv=full"),
+        ("kv=adaretake,kv.keep=0.5", "kv=recent,kv.keep=0.5"),
+        ("kv=adaretake,kv.keep=0.0625", "kv=full"),
+        ("kv=adaretake,kv.keep=0.0625", "kv=recent,kv.keep=0.0625"),
+    }
+    worst = found["kv=adaretake,kv.keep=0.0625", "kv=recent,kv.keep=0.0625"].test
+    assert worst is not None
+    assert (worst.first_only, worst.second_only) == (12, 0)
+    assert worst.estimate.mean == -0.25
+
+
+def test_the_table_reads_at_80_and_at_160_columns(tmp_path: Path) -> None:
+    shown = {}
+    for width in (80, 160):
+        console = Console(file=io.StringIO(), width=width)
+        show_group([*members(), report("kv=snapkv,kv.keep=0.0625", 9)], [], console, tmp_path)
+        shown[width] = console.file.getvalue()
+        table = shown[width].split("written:")[0].splitlines()
+        assert max(map(len, table)) <= width
+        row = next(line for line in table if "adaretake keep=0.0625" in line)
+        assert "-25.0 ± " in row  # against full and against recent, which is as good as full here
+        assert row.count("*") == 2
+        assert "below" in shown[width]
+        assert "…" not in shown[width]
+    assert "first token" in shown[160]
+    written = json.loads((tmp_path / "group-needle.json").read_text())
+    assert {pair["against"]["member"] for pair in written["differences"]} == {
+        "kv=full",
+        "kv=recent,kv.keep=0.5",
+        "kv=recent,kv.keep=0.0625",
+    }
+
+
+def test_points_are_shown_as_points(tmp_path: Path) -> None:
+    """G-Avg counts to 10, so a difference of a quarter is not 25."""
+    full, other = report("kv=full", 40), report("kv=snapkv,kv.keep=0.5", 28)
+    pair = differences([replace(one, metrics=[replace(one.metrics[0], scale=1.0)]) for one in (full, other)])[
+        0
+    ]
+    console = Console(file=io.StringIO(), width=80)
+    assert pair.scale == 1.0
+    show_group([pair.base, pair.report], [], console, tmp_path)
+    assert "-0.25 points" in console.file.getvalue()
+
+
+def test_every_policy_stands_at_four_budgets_behind_full_and_the_baselines() -> None:
+    found = sweep("policies", {})
+    names = [change[0].removeprefix("kv=") for change in found]
+    assert list(dict.fromkeys(names))[:4] == ["full", "recent", "uniform", "random"]
+    assert set(names) == {file.stem for file in (CONF / "kv").glob("*.yaml")} - {"vst"}
+    for name in set(names) - {"full"}:
+        keeps = [change[-1] for change in found if change[0] == f"kv={name}"]
+        assert keeps == ["kv.keep=0.5", "kv.keep=0.25", "kv.keep=0.125", "kv.keep=0.0625"]
