@@ -1,9 +1,9 @@
 """The parts joined: frames and tokens in, the loss out; and how a model is built from its settings."""
 
-import zlib
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,7 @@ from vxl.kv.policy import Policy
 from vxl.llm.config import count_parameters
 from vxl.llm.decoder import Decoder
 from vxl.llm.loss import loss_sum
+from vxl.llm.outline import outline
 from vxl.memory import refuse_without_memory
 from vxl.option.build import build
 from vxl.parts import ModelParts
@@ -30,6 +31,7 @@ from vxl.sequence.layout import Layout, causal_pairs
 from vxl.sequence.rows import IGNORE, Rows, gather
 from vxl.vision.base import VisionEncoder
 from vxl.vision.salience import salience
+from vxl.weights.initial import building
 
 
 @dataclass(frozen=True, eq=False)
@@ -214,6 +216,7 @@ def build_model(
     dtype: torch.dtype | None = None,
     seed: int | None = None,
     pretrained: bool = True,
+    outlined: bool = False,
 ) -> VideoLanguageModel:
     """Builds a model from its settings.
 
@@ -227,6 +230,8 @@ def build_model(
         dtype: Precision of the parameters; None = torch's default.
         seed: Of the random weights; None = `config.seed`.
         pretrained: Whether parts that name pretrained weights are filled with them.
+        outlined: Whether the language model is an outline, whose parameters can be counted and that runs
+            nothing; on the meta device.
 
     Raises:
         ConfigError: The parts do not fit each other.
@@ -237,7 +242,9 @@ def build_model(
     refuse_too_large(config, device, dtype)
     policy: Policy = build(config.kv)
     with building("llm", seed, device, dtype):
-        llm: Decoder = build(config.llm, vocab_size=vocab_size)
+        llm: Decoder = (
+            cast(Decoder, outline(config.llm)) if outlined else build(config.llm, vocab_size=vocab_size)
+        )
         policy.equip(llm)
     with building("vision", seed, device, dtype):
         vision: VisionEncoder = build(config.vision)
@@ -281,20 +288,3 @@ def refuse_too_large(config: ModelParts, device: torch.device, dtype: torch.dtyp
         "  in miniature:  size=tiny, or model=small (170 million parameters)\n"
         "  elsewhere:     a machine or a GPU with more memory",
     )
-
-
-@contextmanager
-def building(part: str, seed: int, device: torch.device, dtype: torch.dtype | None) -> Generator[None]:
-    """Sets device, precision and the part's own seed, and puts all of them back.
-
-    Convolutions in float32 compute in float32 from here on, see `build_model`.
-    """
-    torch.backends.cudnn.allow_tf32 = False  # matrix products are exact by default, convolutions are not
-    before = torch.get_default_dtype()
-    with torch.random.fork_rng([device] if device.type == "cuda" else []), device:
-        torch.manual_seed(zlib.crc32(f"{seed}/{part}".encode()))
-        torch.set_default_dtype(dtype or before)
-        try:
-            yield
-        finally:
-            torch.set_default_dtype(before)

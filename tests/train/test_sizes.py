@@ -1,5 +1,7 @@
 """Memory of a training by arithmetic: of a trained parameter, of a frozen one, and the share of a rank."""
 
+import sys
+
 import pytest
 
 from vxl.config.compose import compose
@@ -61,3 +63,13 @@ def test_where_weights_come_from(words: list[str], line: str) -> None:
 )
 def test_on_which_data(words: list[str], line: str) -> None:
     assert data_line(compose("train", words)) == line
+
+
+def test_counting_imports_no_code_of_models(monkeypatch) -> None:
+    """`dry_run=true` and the opening of a training are to be quick: transformers' classes and PyTorch's
+    compiler take seconds each to import."""
+    config = compose("train", ["model=videoxl2", "stage=lora"])
+    expected = training_sizes(config)
+    for package in ("transformers", "torch._dynamo", "torch.fx.experimental.symbolic_shapes"):
+        monkeypatch.setitem(sys.modules, package, None)
+    assert training_sizes(config) == expected

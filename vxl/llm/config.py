@@ -1,6 +1,6 @@
 """The settings of a language model, and the transformers config that they mean."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from vxl.errors import CheckpointError, ConfigError
@@ -127,7 +127,7 @@ def count_parameters(config: DecoderConfig) -> int:
     Exact for qwen2, qwen3 and llama; of other architectures without their biases and further norms. Of
     pretrained weights the checkpoint's own sizes count.
     """
-    sizes = config if config.weights == "random" else _sizes_of(hugging_face_config(config))
+    sizes = config if config.weights == "random" else sizes_of(config, hugging_face_config(config))
     head = sizes.head_width or sizes.width // sizes.heads
     queries, keys = sizes.heads * head, sizes.kv_heads * head
     block = sizes.width * (2 * queries + 2 * keys + 3 * sizes.mlp + 2)
@@ -135,8 +135,10 @@ def count_parameters(config: DecoderConfig) -> int:
     return sizes.layers * block + sizes.width + (1 if sizes.tied else 2) * sizes.vocab * sizes.width
 
 
-def _sizes_of(architecture: Any) -> DecoderConfig:
-    return DecoderConfig(
+def sizes_of(config: DecoderConfig, architecture: Any) -> DecoderConfig:
+    """The settings with the sizes of a transformers config in the place of their own."""
+    return replace(
+        config,
         model_type=architecture.model_type,
         vocab=architecture.vocab_size,
         width=architecture.hidden_size,

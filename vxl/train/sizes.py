@@ -41,7 +41,7 @@ class TrainingSizes:
 
 def training_sizes(config: TrainConfig) -> TrainingSizes:
     """Counts on the meta device, where a model of any size takes no memory."""
-    model = build_learner(config, device="meta", pretrained=False)
+    model = build_learner(config, device="meta", pretrained=False, outlined=True)
     freeze(model, config.stage)
     frozen, precision = config.trainer.frozen, config.trainer.precision
     parameters: dict[str, int] = {}

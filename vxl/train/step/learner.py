@@ -10,11 +10,12 @@ from torch import nn
 from vxl.compressor.dts import DTSConfig
 from vxl.compressor.reconstruct import Reconstruct
 from vxl.data.batch.collate import Batch
-from vxl.model import TrainOutput, build_model, building
+from vxl.model import TrainOutput, build_model
 from vxl.option.build import build
 from vxl.sequence.rows import IGNORE
 from vxl.train.config import TrainConfig
 from vxl.vision.base import VisionEncoder
+from vxl.weights.initial import building
 
 
 class Reconstruction(nn.Module):
@@ -57,6 +58,7 @@ def build_learner(
     device: torch.device | str = "cpu",
     dtype: torch.dtype | None = None,
     pretrained: bool = True,
+    outlined: bool = False,
 ) -> nn.Module:
     """Builds what a stage trains; arguments and errors are those of `build_model`.
 
@@ -66,9 +68,17 @@ def build_learner(
         device: Where it is built; `meta` for shapes without memory.
         dtype: Precision of the parameters; None: torch's default.
         pretrained: Whether parts that name pretrained weights are filled with them.
+        outlined: Whether the language model is an outline, to be counted.
     """
     if config.stage.objective == "language":
-        return build_model(config, vocab_size=vocab_size, device=device, dtype=dtype, pretrained=pretrained)
+        return build_model(
+            config,
+            vocab_size=vocab_size,
+            device=device,
+            dtype=dtype,
+            pretrained=pretrained,
+            outlined=outlined,
+        )
     assert isinstance(config.compressor, DTSConfig)  # vxl.config.check has seen to it
     device = torch.device(device)
     with building("vision", config.seed, device, dtype):
