@@ -26,6 +26,12 @@ class LostError(VxlError):
     status = 1
 
 
+class JudgeError(VxlError):
+    """A judge of answers does not answer; to try again may help."""
+
+    status = 1
+
+
 def one_line(message: str) -> str:
     """A message without its line breaks, for lists and logs: its lines become clauses."""
     lines = [line.strip() for line in message.splitlines() if line.strip()]

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,9 +17,11 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from tests.evaluate.judge_server import judge_server
 from tests.run_directories import CLIP, finish, make_run
-from vxl.errors import CheckpointError, ConfigError, DataError
+from vxl.errors import CheckpointError, ConfigError, DataError, JudgeError
 from vxl.evaluate.benchmarks.json import JsonConfig
+from vxl.evaluate.benchmarks.vdc import VdcConfig
 from vxl.evaluate.run import run as evaluate
 from vxl.evaluate.work.answers import answer_files
 from vxl.generate.loaded import LoadedModel
@@ -202,6 +205,29 @@ def test_a_damaged_video_ends_it_or_fails_alone(place: Path, tmp_path: Path) -> 
     assert len(report.failed) == 12
     assert report.overall.right == 0
     assert "items failed and count as wrong" in text
+
+
+def test_a_judge_that_is_silent_costs_its_metric_alone_and_is_asked_again_without_the_model(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    qa = [{"question": "Where?", "answer": "In a city"}]
+    rows = [{"video_name": CLIP.name, "caption": "A city.", "qa_list": qa}]
+    listed = tmp_path / "detailed.json"
+    listed.write_text(json.dumps(rows))
+    monkeypatch.setattr("vxl.evaluate.work.judge.WAITS", (0.0,))
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    asked = VdcConfig(annotations=str(listed), videos=str(CLIP.parent))
+    with pytest.raises(JudgeError, match="type the same command again"):
+        evaluated(place, tmp_path, benchmark=replace(asked, judge="http://127.0.0.1:9/v1"))
+    written = json.loads((tmp_path / "mine" / "vdc.json").read_text())
+    assert written["notes"] == ["VDC score is not computed: the judge does not answer"]
+    assert written["accuracy"]["accuracy"] is None
+    monkeypatch.setattr("vxl.evaluate.evaluation.load_subject", None)
+    with judge_server(lambda *_: "{'pred': 'yes', 'score': 3}") as stand:
+        (report,), text = evaluated(place, tmp_path, benchmark=replace(asked, judge=stand.url))
+    assert report.plain()["metrics"][1]["mean"] == 3.0
+    assert "VDC score: judged by meta-llama/Llama-3.1-8B-Instruct" in text
+    assert (tmp_path / "mine" / "vdc" / "judge.jsonl").read_text().count("reply") == 2
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")

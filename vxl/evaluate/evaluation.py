@@ -11,8 +11,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from vxl.atomic import why_not
-from vxl.errors import CheckpointError, ConfigError, DataError
+from vxl.errors import CheckpointError, ConfigError, DataError, JudgeError
 from vxl.evaluate.benchmark import Benchmark
+from vxl.evaluate.benchmarks.judged import judge
 from vxl.evaluate.config import EvaluateConfig
 from vxl.evaluate.cost import summarise
 from vxl.evaluate.fingerprint import Protocol, hash_checkpoint
@@ -67,12 +68,16 @@ class Evaluation:
         data = subject.values.get("data") or {}
         self.benchmark: Benchmark = build(config.benchmark, data=data, cache=Path(config.paths.cache))
         self.began = time.monotonic()
+        self.silent: JudgeError | None = None
 
     def reports(self, failures: list[tuple[str, str]]) -> list[Report]:
         """Answers what is not answered yet, and reports every member.
 
         Args:
             failures: Members that can't be built are added, with the reason, where others go on.
+
+        Raises:
+            JudgeError: A judge does not answer; what needs none is reported before.
         """
         changes = members_of(self.subject, self.config)
         items, missing = self._items()
@@ -100,6 +105,8 @@ class Evaluation:
                 if len(changes) == 1:
                     show(found[-1], self.console)
                 keep(found[-1], one.path, self.benchmark, self.subject, self.console)
+        if self.silent is not None:
+            raise self.silent
         return found
 
     def _items(self) -> tuple[list[BenchmarkItem], list[BenchmarkItem]]:
@@ -117,6 +124,7 @@ class Evaluation:
         values = settings(self.subject, change)
         first = items[0]
         wording = self.benchmark.ask(first, preset, [0.0])
+        asked = self.benchmark.protocol()
         parts = ("video", "vision", "compressor", "prune", "selector", "llm", "prefill", "kv", "relevance")
         answering = {
             "checkpoint": hash_checkpoint(self.subject.folder),
@@ -126,10 +134,11 @@ class Evaluation:
             "generation": {"greedy": True, "max_new_tokens": self.longest},
             "blind": self.config.blind,
             **computing(self.config),
-            **{k: v for k, v in self.benchmark.protocol().items() if k != "scoring"},
+            **{k: v for k, v in asked.items() if k not in ("scoring", "judge")},
         }
         scoring = {
-            "parser": self.benchmark.protocol().get("scoring", "correct"),
+            "parser": asked.get("scoring", "correct"),
+            **({"judge": asked["judge"]} if "judge" in asked else {}),
             "items": len(items),
             "dropped": self.benchmark.dropped,
             "mended": self.benchmark.mended,
@@ -240,7 +249,10 @@ class Evaluation:
         """Reads, scores and sums up the raw answers on disk."""
         raw = read_answers(one.work, one.protocol.fingerprint)
         preset = self.benchmark.preset(self.subject.family)
-        graded = list(self._graded(items, raw, preset))
+        seen = judge(self.benchmark, items, list(self._graded(items, raw, preset)), one.work / "judge.jsonl")
+        self.silent = self.silent or seen.silent
+        graded = seen.graded
+        counted = [found for found in graded if not found.judged]
         return Report(
             benchmark=one.path.stem,
             run=self.subject.name,
@@ -256,8 +268,8 @@ class Evaluation:
                 **computing(self.config),
             },
             protocol=one.protocol,
-            overall=accuracy(graded),
-            kinds=by(graded, lambda item: item.kind),
+            overall=accuracy(counted),
+            kinds=by(counted, lambda item: item.kind),
             metrics=self.benchmark.metrics(graded) if any(g.answer for g in graded) else [],
             cost=summarise(
                 [raw[item.key] for item in items],
@@ -267,7 +279,7 @@ class Evaluation:
             missing=[item.key for item in missing],
             dropped=list(self.benchmark.dropped),
             mended=list(self.benchmark.mended),
-            notes=list(self.benchmark.notes),
+            notes=[*self.benchmark.notes, *seen.notes],
             seconds=time.monotonic() - self.began,
         )
 

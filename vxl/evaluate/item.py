@@ -49,6 +49,8 @@ class BenchmarkItem:
     """What an answer of another kind is scored against: an interval, scoring points, questions."""
     seconds: float = 0.0
     """Length of the video as the annotations say; 0 where they do not."""
+    judged: bool = False
+    """Whether only a judge can score its answers."""
     start: float | None = None
     """Where the part that is shown begins; None for the whole video."""
     end: float | None = None

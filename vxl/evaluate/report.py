@@ -113,7 +113,8 @@ class Report:
         }
         kinds = {f"{prefix}/accuracy/{kind}": accuracy.share for kind, accuracy in self.kinds.items()}
         own = {f"{prefix}/{metric.name}": metric.estimate.mean for metric in self.metrics}
-        return {f"{prefix}/accuracy": self.overall.share, **own, **kinds, **cost}
+        overall = {f"{prefix}/accuracy": self.overall.share} if self.overall.total else {}
+        return {**overall, **own, **kinds, **cost}
 
 
 def write_json(report: Report, path: Path) -> None:
@@ -176,6 +177,8 @@ def _answer(item: Graded) -> dict[str, Any]:
     }
     if item.given is not None:
         found["score"] = item.given
+    if item.verdict is not None:
+        found["verdict"] = item.verdict
     if item.failed is not None:
         found["failed"] = item.failed
     return found

@@ -32,6 +32,10 @@ class Graded:
     """What else it is counted under."""
     given: float | None = None
     """Score of an answer that is more than right or wrong, such as an overlap; None for letters."""
+    judged: bool = False
+    """Whether only a judge can score it: it is no part of accuracies."""
+    verdict: dict[str, float] | None = None
+    """What the judge gave, by name; None where there is none, or none that can be read."""
     index: int = 0
     """Its place in the authors' order."""
     failed: str | None = None
@@ -63,6 +67,7 @@ class Graded:
             cluster=item.cluster,
             labels=dict(item.labels),
             given=given,
+            judged=item.judged,
             index=item.index,
             tokens=tokens,
         )
@@ -104,14 +109,14 @@ class Accuracy:
         """Whether the whole interval lies above chance."""
         return self.interval.low > self.chance
 
-    def plain(self) -> dict[str, float | int | list[float] | bool]:
+    def plain(self) -> dict[str, float | int | list[float] | bool | None]:
         """For JSON."""
         return {
-            "accuracy": self.share,
+            "accuracy": self.share if self.total else None,
             "right": self.right,
             "questions": self.total,
             "interval": list(self.interval),
-            "chance": self.chance,
+            "chance": self.chance if self.total else None,
             "beats_chance": self.beats_chance,
             "unparsed": self.unparsed,
         }

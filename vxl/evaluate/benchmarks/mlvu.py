@@ -9,11 +9,12 @@ from vxl.errors import DataError
 from vxl.evaluate import prompts
 from vxl.evaluate.benchmarks import legacy
 from vxl.evaluate.benchmarks.annotations import Counts, gold_of, strings
-from vxl.evaluate.benchmarks.official import Official, OfficialConfig
+from vxl.evaluate.benchmarks.judged import Ask, Judged, JudgedConfig
 from vxl.evaluate.benchmarks.tables import field, read_rows, texts
 from vxl.evaluate.item import Asked, BenchmarkItem, choice
-from vxl.evaluate.metrics import Metric, macro, micro
+from vxl.evaluate.metrics import Metric, macro, micro, scored
 from vxl.evaluate.scoring import Graded
+from vxl.evaluate.work.judge import filled, last_dict, within
 
 # Number and name of each dev file, and the task that papers call it.
 _DEV = {
@@ -26,6 +27,11 @@ _DEV = {
     "7_topic_reasoning": "topic_reasoning",
 }
 _GENERATION = {"8_sub_scene": "sub_scene", "9_summary": "summary"}
+# Of each generation task: the authors' name of it, and what a judge scores.
+_JUDGED = {
+    "sub_scene": ("ssc", ("accuracy", "relevance")),
+    "summary": ("vs", ("completeness", "reliability")),
+}
 # (file, index) -> what the authors meant; the answer given is none of the candidates (mended upstream only).
 _ALIASES = {("2_needle", 34): "Catching the drone", ("2_needle", 338): "Catching the drone"}
 _ALIAS_OF = "Catching a flying drone quadcopter"
@@ -34,12 +40,13 @@ _EMPTY = {("7_topic_reasoning", 26)}
 
 
 @dataclass(frozen=True, kw_only=True)
-class MlvuConfig(OfficialConfig):
+class MlvuConfig(JudgedConfig):
     """MLVU: 2174 choice questions (dev) or 502 with six options (test) on videos of 3 minutes to 9 hours.
 
     Data: `MLVU/MVLU` (dev, gated) and `MLVU/MLVU_Test`; CC-BY-NC-SA 4.0, research. Numbers: M-Avg is the mean
     of the tasks' accuracies; some reports give the accuracy over all questions instead, 1 to 2 points apart:
-    both are printed. Chance: 25 % (dev), 16.7 % (test).
+    both are printed. Chance: 25 % (dev), 16.7 % (test). G-Avg (2 to 10) is a judge's: it is not comparable
+    across judges.
     """
 
     _target_: str = "vxl.evaluate.benchmarks.mlvu.Mlvu"
@@ -49,7 +56,7 @@ class MlvuConfig(OfficialConfig):
     """Ask the two generation tasks too; their answers are written, and scored where there is a judge."""
 
 
-class Mlvu(Official):
+class Mlvu(Judged):
     """MLVU dev and test."""
 
     name = "mlvu"
@@ -57,6 +64,8 @@ class Mlvu(Official):
     home = "https://huggingface.co/datasets/MLVU/MVLU"
     licence = "CC-BY-NC-SA 4.0, research only, gated"
     presets = ("lmms", "official", "videoxl", "videoxl2")
+    published_judge = "gpt-4-turbo"
+    needs_judge = "G-Avg"
 
     def __init__(self, config: MlvuConfig, *, data: dict[str, Any], cache: Path) -> None:
         super().__init__(config, data=data, cache=cache)
@@ -147,6 +156,7 @@ class Mlvu(Official):
             question=str(field(row, "question", where)),
             gold=str(row.get("answer") or ""),
             asks="open",
+            judged=True,
             reference=row.get("scoring_points") or [],
             seconds=float(row.get("duration") or 0.0),
             facts={"file": at[0]},
@@ -180,15 +190,35 @@ class Mlvu(Official):
         """Of doubled golds the published code takes the last."""
         return (item.accepted[-1],) if item.accepted else (item.gold,)
 
-    def grade(self, item: BenchmarkItem, text: str, prefill: str = "", *, tokens: int = 0) -> Graded:
-        """A letter; generated answers wait for a judge, their score being 0 until then."""
-        graded = super().grade(item, text, prefill, tokens=tokens)
-        return graded
+    def verdict(self, item: BenchmarkItem, text: str, ask: Ask) -> dict[str, float] | None:
+        """Two scores of 1 to 5, and their sum, as the authors' two prompts ask for them."""
+        kind, names = _JUDGED[item.kind]
+        values = {
+            "{question}": item.question,
+            "{scoring_points}": str(item.reference),
+            "{answer}": item.gold,
+            "{pred}": text,
+        }
+        said = strings()
+        reply = ask(said[f"mlvu.judge.{kind}.system"], filled(said[f"mlvu.judge.{kind}.user"], values))
+        found = last_dict(reply) or {}
+        scores = {name: within(found.get(f"score_{name}"), 1, 5) for name in names}
+        known = {name: score for name, score in scores.items() if score is not None}
+        return {"score": sum(known.values()), **known} if len(known) == len(names) else None
 
     def metrics(self, graded: Sequence[Graded]) -> list[Metric]:
-        """M-Avg, and the accuracy over all questions that some reports give in its place."""
+        """M-Avg, and the accuracy over all questions that some reports give instead; G-Avg and its halves."""
+        found = []
         choices = [item for item in graded if item.options]
-        return [macro(choices, "M-Avg"), micro(choices, "micro accuracy")] if choices else []
+        if choices:
+            found += [macro(choices, "M-Avg"), micro(choices, "micro accuracy")]
+        judged = [item for item in graded if item.judged and item.given is not None]
+        if judged:
+            found.append(Metric("G-Avg", scored(judged), macro=True, scale=1.0))
+            for name, kind in (("SSC", "sub_scene"), ("VS", "summary")):
+                own = [item for item in judged if item.kind == kind]
+                found += [Metric(name, scored(own), scale=1.0)] if own else []
+        return found
 
     def protocol(self) -> dict[str, Any]:
         """The split and what is asked of it."""

@@ -10,19 +10,21 @@ from typing import Any
 from vxl.data.batch.letter import parse_letter
 from vxl.errors import DataError
 from vxl.evaluate.benchmarks.annotations import Counts, strings
-from vxl.evaluate.benchmarks.official import Official, OfficialConfig
+from vxl.evaluate.benchmarks.judged import Ask, Judged, JudgedConfig
 from vxl.evaluate.benchmarks.tables import field, read_json
 from vxl.evaluate.item import Asked, BenchmarkItem
 from vxl.evaluate.metrics import Metric, macro, micro
 from vxl.evaluate.scoring import Graded
 
 TASKS = ("multi-choice", "yes_no", "caption_matching", "captioning")
+_SYSTEM = "You are an AI assistant for question answering."
+"""Of the authors' judge."""
 _LETTERED = re.compile(r"^([A-Z])\. (.*)$")
 _LABELLED = re.compile(r"^((?:Option|Sentence|Caption) \w+): (.*)$")
 
 
 @dataclass(frozen=True, kw_only=True)
-class TempCompassConfig(OfficialConfig):
+class TempCompassConfig(JudgedConfig):
     """TempCompass: 5536 questions (and 2004 captions) on 410 short videos about how things change in time.
 
     Data: `lmms-eval/TempCompass` or the repository llyx97/TempCompass, `questions/`, `videos/<id>.mp4`;
@@ -32,17 +34,19 @@ class TempCompassConfig(OfficialConfig):
 
     _target_: str = "vxl.evaluate.benchmarks.tempcompass.TempCompass"
     captioning: bool = False
-    """Ask for the 2004 captions too: they are written, for a judge to score."""
+    """Ask for the 2004 captions too: they are written, and scored where there is a judge."""
 
 
-class TempCompass(Official):
-    """TempCompass, without a judge."""
+class TempCompass(Judged):
+    """TempCompass: choices by rules, captions by a judge."""
 
     name = "tempcompass"
     config: TempCompassConfig
     home = "https://github.com/llyx97/TempCompass"
     licence = "CC-BY-NC 4.0"
     presets = ("lmms", "official")
+    published_judge = "gpt-3.5-turbo-1106"
+    needs_judge = "captioning"
 
     def __init__(self, config: TempCompassConfig, *, data: dict[str, Any], cache: Path) -> None:
         super().__init__(config, data=data, cache=cache)
@@ -57,13 +61,17 @@ class TempCompass(Official):
         """Items of questions/<task>.json."""
         folder = place / "questions" if (place / "questions").is_dir() else place
         found: list[BenchmarkItem] = []
+        choices = read_json(folder / "multi-choice.json")
         for task in TASKS[: 4 if self.config.captioning else 3]:
             path = folder / f"{task}.json"
             for video, aspects in read_json(path).items():
                 for aspect, rows in aspects.items():
                     for number, row in enumerate(rows):
                         key = f"{task}/{video}/{aspect}/{number}"
-                        found.append(self._item(row, key, task, video, aspect, len(found), f"{path}, {key}"))
+                        item = self._item(row, key, task, video, aspect, len(found), f"{path}, {key}")
+                        found.append(
+                            replace(item, reference=_first(choices, video, aspect)) if item.judged else item
+                        )
         return found
 
     def _item(
@@ -90,6 +98,7 @@ class TempCompass(Official):
             gold=gold,
             accepted=(gold,),
             asks="caption" if task == "captioning" else "choice",
+            judged=task == "captioning",
             facts={"text": text, "labels": labels},
         )
 
@@ -110,16 +119,39 @@ class TempCompass(Official):
             parsed = None if said is None else "AB"[said.group(1) == "no"]
         elif item.kind == "caption_matching" and parsed is None:
             parsed = _by_label(text, item.facts["labels"])
-        elif item.asks == "caption":
-            return replace(graded, given=0.0, parsed=None)
         return replace(graded, parsed=parsed)
 
+    def verdict(self, item: BenchmarkItem, text: str, ask: Ask) -> dict[str, float] | None:
+        """The judge answers the first choice question about the same video and aspect from the caption."""
+        question, answer = item.reference
+        prompt = strings()["tempcompass.judge.caption_evaluation_prompt"]
+        user = f"{prompt}\nVideo Description:{text.strip()}\nMulti-Choice Question:\n{question}\n"
+        said = ask(_SYSTEM, user)
+        lines = [line.replace("Answer:", "").strip() for line in said.split("\n") if "Answer" in line]
+        given = lines[-1] if lines else said
+        if not given.strip():
+            return None
+        named = sum(given.count(f"{letter}.") for letter in "ABCD")
+        return {"score": float(given.split(". ")[0] == answer.split(". ")[0] and named == 1)}
+
     def metrics(self, graded: Sequence[Graded]) -> list[Metric]:
-        """The mean of the kinds of task, each of them, and the accuracy over all questions."""
+        """The mean of the kinds of task with choices, each of them, the accuracy over all of their questions;
+        captions where a judge has seen them."""
         choices = [item for item in graded if item.options]
         kinds = dict.fromkeys(item.kind for item in choices)
         parts = [micro([item for item in choices if item.kind == kind], kind) for kind in kinds]
-        return [macro(choices, "mean of tasks"), *parts, micro(choices, "micro accuracy")] if choices else []
+        found = [macro(choices, "mean of tasks"), *parts, micro(choices, "micro accuracy")] if choices else []
+        judged = [item for item in graded if item.judged and item.given is not None]
+        return [*found, micro(judged, "captioning")] if judged else found
+
+
+def _first(choices: dict[str, Any], video: str, aspect: str) -> tuple[str, str]:
+    """The first choice question about a video's aspect, by which captions are judged: (question, answer)."""
+    where = f"multi-choice.json, {video}/{aspect}"
+    rows = choices.get(video, {}).get(aspect) or []
+    if not rows:
+        raise DataError(f"{where}: no question.\n  captions of this aspect are judged by its first one")
+    return str(field(rows[0], "question", where)), str(field(rows[0], "answer", where))
 
 
 def split_options(text: str, task: str) -> tuple[str, tuple[str, ...], tuple[str, ...]]:

@@ -8,15 +8,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 from vxl.evaluate.benchmarks.annotations import Counts, strings
-from vxl.evaluate.benchmarks.official import Official, OfficialConfig
+from vxl.evaluate.benchmarks.judged import Ask, Judged, JudgedConfig
 from vxl.evaluate.benchmarks.tables import field, one_file, read_rows
 from vxl.evaluate.item import Asked, BenchmarkItem
-from vxl.evaluate.metrics import Metric
+from vxl.evaluate.metrics import Metric, micro, scored
 from vxl.evaluate.scoring import Graded
+from vxl.evaluate.work.judge import filled, last_dict, within
 
 
 @dataclass(frozen=True, kw_only=True)
-class VdcConfig(OfficialConfig):
+class VdcConfig(JudgedConfig):
     """VDC: captions of 1027 videos, of five kinds.
 
     Data: `wchai/lmms_VDC_test`, Parquet or JSON rows of `video_name, caption, qa_list`. Numbers need a judge
@@ -29,8 +30,8 @@ class VdcConfig(OfficialConfig):
     """What captions are about."""
 
 
-class Vdc(Official):
-    """VDC: writes captions."""
+class Vdc(Judged):
+    """VDC: writes captions, and has them judged."""
 
     name = "vdc"
     config: VdcConfig
@@ -38,6 +39,8 @@ class Vdc(Official):
     licence = "research"
     presets = ("lmms",)
     max_new_tokens = 512
+    published_judge = "meta-llama/Llama-3.1-8B-Instruct"
+    needs_judge = "VDC score"
     counts = Counts(1027, 1027)
 
     def __init__(self, config: VdcConfig, *, data: dict[str, Any], cache: Path) -> None:
@@ -61,6 +64,7 @@ class Vdc(Official):
                     question=self._prompt(video),
                     gold=str(field(row, "caption", where)),
                     asks="caption",
+                    judged=True,
                     reference=row.get("qa_list") or [],
                 )
             )
@@ -78,11 +82,43 @@ class Vdc(Official):
 
     def grade(self, item: BenchmarkItem, text: str, prefill: str = "", *, tokens: int = 0) -> Graded:
         """Kept as it is: only a judge could score it."""
-        return Graded.of(item, text, text or None, given=0.0, tokens=tokens)
+        return Graded.of(item, text, None, tokens=tokens)
+
+    def verdict(self, item: BenchmarkItem, text: str, ask: Ask) -> dict[str, float] | None:
+        """Each question answered by the judge from the caption, and judged (yes or no, 0 to 5); the means
+        over the caption's questions."""
+        said, rights, points = strings(), [], []
+        for pair in item.reference:
+            question, answer = str(pair["question"]), str(pair["answer"])
+            given = ask(
+                said["vdc.judge.gener_pred_response.system"],
+                filled(said["vdc.judge.gener_pred_response.user"], {"{pred_cap}": text, "{q}": question}),
+            )
+            places = {"question": question, "answer": answer, "pred_answer": given}
+            reply = ask(
+                said["vdc.judge.gener_pred_score.system"],
+                filled(
+                    said["vdc.judge.gener_pred_score.user"],
+                    {f"{{qa['{name}']}}": value for name, value in places.items()},
+                ),
+            )
+            found = last_dict(reply) or {}
+            right, score = str(found.get("pred")).strip().lower(), within(found.get("score"), 0, 5)
+            if right not in ("yes", "no") or score is None:
+                return None
+            rights.append(right == "yes")
+            points.append(score)
+        if not rights:
+            return None
+        return {"score": sum(rights) / len(rights), "points": sum(points) / len(points)}
 
     def metrics(self, graded: Sequence[Graded]) -> list[Metric]:
-        """None without a judge."""
-        return []
+        """The share of questions that captions answer, and the judge's points; none without a judge."""
+        judged = [item for item in graded if item.given is not None]
+        if not judged:
+            return []
+        points = scored(judged, lambda item: (item.verdict or {}).get("points", 0.0))
+        return [micro(judged), Metric("VDC score (0 to 5)", points, scale=1.0)]
 
     def submission(self, graded: Sequence[Graded]) -> tuple[str, str] | None:
         """`{video_name: caption}`."""

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from string import ascii_uppercase
 from typing import Any
@@ -17,6 +17,7 @@ from vxl.data.batch.letter import parse_letter
 from vxl.errors import ConfigError, DataError
 from vxl.evaluate.benchmark import Benchmark
 from vxl.evaluate.benchmarks.annotations import Counts
+from vxl.evaluate.benchmarks.judged import judge
 from vxl.evaluate.benchmarks.official import Official
 from vxl.evaluate.item import BenchmarkItem
 from vxl.evaluate.metrics import Metric, grouped, label_names, micro, position_bias
@@ -33,6 +34,7 @@ class Scores:
     name: str
     graded: list[Graded]
     metrics: list[Metric]
+    notes: list[str] = field(default_factory=list)
 
 
 def check(benchmark: Official, console: Console) -> bool:
@@ -86,12 +88,17 @@ def score(path: Path, benchmark: Benchmark) -> Scores:
 
     Raises:
         DataError: The file and the annotations have no item in common, or the golds are not known.
+        JudgeError: There is a judge, and it does not answer.
     """
     replies = read_replies(path)
     if isinstance(benchmark, Official) and _has_annotations(benchmark):
-        graded = _by_annotations(replies, benchmark, path)
-    else:
-        graded = [_graded(reply, number, path) for number, reply in enumerate(replies)]
+        items = benchmark.items()
+        found = _by_annotations(replies, benchmark, items, path)
+        seen = judge(benchmark, items, found, path.with_name(f"{path.stem}.judge.jsonl"))
+        if seen.silent is not None:
+            raise seen.silent
+        return Scores(path.name, seen.graded, benchmark.metrics(seen.graded), seen.notes)
+    graded = [_graded(reply, number, path) for number, reply in enumerate(replies)]
     return Scores(path.name, graded, benchmark.metrics(graded))
 
 
@@ -99,6 +106,8 @@ def show_scores(found: Sequence[Scores], console: Console, json_path: Path | Non
     """Prints each file's numbers, then every later file against the first, item by item."""
     for scores in found:
         console.print(table(scores))
+        for note in scores.notes:
+            console.print(note, markup=False, highlight=False)
     tests = []
     first = found[0]
     for other in found[1:]:
@@ -124,7 +133,7 @@ def show_scores(found: Sequence[Scores], console: Console, json_path: Path | Non
 
 def table(scores: Scores) -> Table:
     """Metrics and labels of one file, with plain and clustered errors."""
-    unparsed = sum(item.parsed is None for item in scores.graded)
+    unparsed = sum(item.parsed is None for item in scores.graded if not item.judged)
     made = Table(
         title=escape(f"{scores.name} · {len(scores.graded)} answers, {unparsed} without a letter"),
         title_justify="left",
@@ -187,9 +196,10 @@ def _has_annotations(benchmark: Official) -> bool:
         return False
 
 
-def _by_annotations(replies: Sequence[Reply], benchmark: Official, path: Path) -> list[Graded]:
+def _by_annotations(
+    replies: Sequence[Reply], benchmark: Official, items: Sequence[BenchmarkItem], path: Path
+) -> list[Graded]:
     """Graded as the benchmark grades; items without a reply are wrong, and counted as unparsed."""
-    items = benchmark.items()
     said = {reply.key: reply.text for reply in replies}
     names = [{item.key: item for item in items}]
     tails: dict[str, BenchmarkItem] = {}
