@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.run_directories import CLIP, finish, make_run
+from vxl.checkpoint.convert import export_weights
 from vxl.config.command import run_command
 from vxl.config.evaluation import prepare
 from vxl.errors import ConfigError
@@ -70,6 +71,20 @@ def test_ones_own_questions_with_options_or_open(place: Path, capsys: pytest.Cap
     assert [answer["key"] for answer in written["answers"]] == ["0", "1", "2", "open"]
     assert len(written["protocol"]["hash"]) == 8
     assert written["protocol"]["answering"]["preset"] == "vxl"
+
+
+def test_an_exported_folder_answers_as_its_run(place: Path) -> None:
+    out = place / "exported"
+    export_weights("first", out, False, "last", place / "runs")
+    assert typed(place, "run=first", *own(place)) == 0
+    assert typed(place, f"weights={out}", *own(place)) == 0
+    (written,) = (place / "runs/weights").glob("exported-*/evaluate/json.json")
+    found, expected = (
+        json.loads(path.read_text()) for path in (written, place / "runs/first/evaluate/json.json")
+    )
+    assert found["answers"] == expected["answers"]
+    assert found["run"] == "exported"
+    assert found["protocol"]["answering"]["checkpoint"] != expected["protocol"]["answering"]["checkpoint"]
 
 
 def test_a_part_changed_at_evaluation(place: Path) -> None:

@@ -156,6 +156,9 @@ def test_a_row_in_wandb_only_where_the_run_is_there(tmp_path: Path, monkeypatch:
         def log(self, numbers: dict[str, float], step: int) -> None:
             rows.append((numbers, step))
 
+        def facts(self, facts: dict[str, str]) -> None:
+            rows.append(facts)
+
         def finish(self, exit_code: int) -> None:
             rows.append(exit_code)
 
@@ -163,11 +166,13 @@ def test_a_row_in_wandb_only_where_the_run_is_there(tmp_path: Path, monkeypatch:
     monkeypatch.setattr("vxl.train.report.logger.Wandb.__init__", Sink.__init__)
     monkeypatch.setattr("vxl.train.report.logger.Wandb.log", Sink.log)
     monkeypatch.setattr("vxl.train.report.logger.Wandb.finish", Sink.finish)
+    monkeypatch.setattr("vxl.train.report.logger.Wandb.facts", Sink.facts)
     evaluated(run)
     assert rows == []
     (run / "wandb_id.txt").write_text("logged-1234\n")
-    evaluated(run)
-    settings, (numbers, step), code = rows
+    report, _ = evaluated(run)
+    settings, (numbers, step), facts, code = rows
+    assert facts == {"evaluate/three/protocol": report.protocol.short}
     assert (settings["directory"], settings["name"]) == (run, "logged")
     assert numbers["evaluate/three/accuracy"] == numbers["evaluate/three/accuracy"]
     assert "evaluate/three/accuracy/when" in numbers

@@ -15,6 +15,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 from rich.console import Console
 
 from tests.evaluate.judge_server import judge_server
@@ -23,6 +24,7 @@ from vxl.errors import CheckpointError, ConfigError, DataError, JudgeError
 from vxl.evaluate.benchmarks.json import JsonConfig
 from vxl.evaluate.benchmarks.vdc import VdcConfig
 from vxl.evaluate.run import run as evaluate
+from vxl.evaluate.work import answering
 from vxl.evaluate.work.answers import answer_files
 from vxl.generate.loaded import LoadedModel
 from vxl.train.launch.cluster import HereConfig
@@ -205,6 +207,46 @@ def test_a_damaged_video_ends_it_or_fails_alone(place: Path, tmp_path: Path) -> 
     assert len(report.failed) == 12
     assert report.overall.right == 0
     assert "items failed and count as wrong" in text
+
+
+def test_memory_that_runs_out_is_tried_once_more_alone_and_then_costs_that_video(
+    place: Path, expected: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original, watched = LoadedModel.watch, []
+
+    def watch(self: LoadedModel, *looks: Any, **settings: Any) -> Any:
+        watched.append(looks[0].start)
+        if looks[0].start == 0.5 or (looks[0].start == 0.25 and watched.count(0.25) == 1):
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return original(self, *looks, **settings)
+
+    monkeypatch.setattr(LoadedModel, "watch", watch)
+    (report,), text = evaluated(place, tmp_path)
+    assert (watched.count(0.25), watched.count(0.5), len(watched)) == (2, 2, 8)
+    assert {item.key for item in report.failed} == {"2-0", "2-1"}
+    assert report.failed[0].failed == "CUDA out of memory. Tried to allocate 2.00 GiB."
+    assert not any(item.right for item in report.failed)
+    assert "incomplete (10 of 12)" in text
+    whole = {answer["key"]: answer["text"] for answer in json.loads(expected)["answers"]}
+    assert {i.key: i.text for i in report.graded if not i.failed}.items() <= whole.items()
+
+
+def test_a_member_that_had_answered_is_not_asked_again_when_memory_runs_out(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original, seen = answering.put, []
+
+    def put(loaded: LoadedModel, *given: Any) -> Any:
+        seen.append(loaded.config.kv.keep)
+        if seen.count(0.25) == 1:
+            seen.append(0)
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return original(loaded, *given)
+
+    monkeypatch.setattr(answering, "put", put)
+    reports, _ = evaluated(place, tmp_path, change=["kv=snapkv", "kv.keep=0.5,0.25"])
+    assert not any(report.failed for report in reports)
+    assert seen.count(0.5) == 12
 
 
 def test_a_judge_that_is_silent_costs_its_metric_alone_and_is_asked_again_without_the_model(

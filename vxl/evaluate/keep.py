@@ -59,6 +59,7 @@ def _to_wandb(report: Report, subject: Subject) -> None:
     code = 1
     try:
         sink.log(report.logged(), subject.run.step)
+        sink.facts({f"evaluate/{report.benchmark}/protocol": report.protocol.short})
         code = 0
     finally:
         sink.finish(code)

@@ -57,7 +57,7 @@ class LongVideoBench(Official):
         """Items of lvb_val.json, lvb_test_wo_gt.json or their Parquet twins."""
         names = {
             "val": ("lvb_val.json", "validation-00000-of-00001.parquet"),
-            "test": ("lvb_test_wo_gt.json",),
+            "test": ("lvb_test_wo_gt.json", "test-00000-of-00001.parquet"),
         }
         path = one_file(place, names[self.config.split])
         return [self._item(row, n, f"{path}, item {n}") for n, row in enumerate(read_rows(path))]

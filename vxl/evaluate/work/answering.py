@@ -96,8 +96,7 @@ class Questioner:
             claims = Claims(self.members[0].work / "claims", self.worker)
             for unit in queue(self.order, claims, self._answered):
                 fresh: list[tuple[Member, BenchmarkItem, RawAnswer]] = []
-                lacking = [member for member in self.members if not self._has(member, unit)]
-                for member, answers in self._answer(lacking, unit):
+                for member, answers in self._answer(self._lacking(self.members, unit), unit):
                     files[self.members.index(member)].add([answer for _, answer in answers])
                     member.answers |= {answer.key: answer for _, answer in answers}
                     fresh += [(member, item, answer) for item, answer in answers]
@@ -114,6 +113,10 @@ class Questioner:
 
     def _done(self) -> set[str]:
         return {unit for unit in self.units if all(self._has(member, unit) for member in self.members)}
+
+    def _lacking(self, members: Sequence[Member], unit: str) -> list[Member]:
+        """Those that have not answered all of a unit."""
+        return [member for member in members if not self._has(member, unit)]
 
     def _has(self, member: Member, unit: str) -> bool:
         return all(item.key in member.answers for item in self.units[unit])
@@ -132,17 +135,17 @@ class Questioner:
             except torch.OutOfMemoryError:
                 log.warning("out of memory at %s; once more, alone", items[0].video)
                 torch.cuda.empty_cache()
-                for member in together:
+                for member in self._lacking(together, unit):
                     yield member, self._alone(member, items)
             except ConfigError as error:  # a policy that can't keep its budget, say: the others go on
                 if len(self.members) == 1:
                     raise
-                for member in together:
+                for member in self._lacking(together, unit):
                     yield member, [(item, self._failed(item, one_line(str(error)))) for item in items]
             except DataError as error:
                 if not self.skip:
                     raise
-                for member in together:
+                for member in self._lacking(together, unit):
                     yield member, [(item, self._failed(item, one_line(str(error)))) for item in items]
 
     def _alone(self, member: Member, items: Sequence[BenchmarkItem]) -> list[tuple[BenchmarkItem, RawAnswer]]:

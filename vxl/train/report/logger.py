@@ -60,6 +60,10 @@ class Sink(abc.ABC):
     def log(self, numbers: dict[str, float], step: int) -> None:
         """Takes the numbers of one step."""
 
+    def facts(self, facts: dict[str, str]) -> None:
+        """Takes what is said once about the whole run; most loggers have no place for it."""
+        return
+
     @abc.abstractmethod
     def table(self, predictions: list[Prediction], step: int) -> None:
         """Takes some held-out questions with the model's answers."""
@@ -155,6 +159,11 @@ class Wandb(Sink):
     @override
     def log(self, numbers: dict[str, float], step: int) -> None:
         self._call(lambda: self._run.log(numbers, step=step))
+
+    @override
+    def facts(self, facts: dict[str, str]) -> None:
+        """Puts them into the run's summary."""
+        self._call(lambda: self._run.summary.update(facts))
 
     @override
     def table(self, predictions: list[Prediction], step: int) -> None:
