@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -99,3 +100,28 @@ def test_filling_converts_to_the_models_precision(tmp_path: Path) -> None:
     fill_from_step(folder, half)
     assert half.weight.dtype == torch.bfloat16
     assert torch.equal(half.weight, model.weight.bfloat16())
+
+
+def test_it_is_on_disk_before_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each file and folder is synchronised under the name of an unfinished one, then renamed, then that."""
+    synced: list[str] = []
+    real = os.fsync
+
+    def fsync(file: int) -> None:
+        synced.append(str(Path(os.readlink(f"/proc/self/fd/{file}")).relative_to(tmp_path)))
+        real(file)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    folder = StepFolder.at(tmp_path / "checkpoints", 7)
+    folder.write({"model": nn.Linear(2, 3).state_dict()}, {"step": 7})
+    assert folder.is_complete
+    assert [path.name for path in folder.path.parent.iterdir()] == ["step-000007"]
+    files = {f"checkpoints/.part-step-000007/{path.name}" for path in folder.path.iterdir()}
+    assert {"checkpoints/.part-step-000007", *files} <= set(synced)
+    assert synced[-1] == "checkpoints"
+
+
+def test_steps_are_numbers_and_no_text(tmp_path: Path) -> None:
+    for step in (1_000_000, 999_999):
+        _write(tmp_path, step, nn.Linear(1, 1))
+    assert [folder.step for folder in step_folders(tmp_path)] == [999_999, 1_000_000]

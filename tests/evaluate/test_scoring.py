@@ -45,3 +45,8 @@ def test_no_questions_give_no_number() -> None:
     found = accuracy([])
     assert math.isnan(found.share)
     assert found.interval == (0.0, 1.0)
+
+
+def test_what_cannot_be_parsed_stays_in_the_denominator() -> None:
+    found = accuracy([graded("x", "A", "A"), graded("x", "A", None), graded("x", "B", None)])
+    assert found.share == 1 / 3

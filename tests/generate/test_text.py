@@ -37,6 +37,7 @@ def test_half_a_character_is_never_shown() -> None:
     [
         ("one. two. three", [". t"], "one"),
         ("one. two. three", ["three", "two"], "one. "),
+        ("x one", ["one", " one"], "x"),
         ("one\n\ntwo", ["\n\n"], "one"),
         ("ababac", ["abac"], "ab"),
         ("a 界 b", ["界"], "a "),

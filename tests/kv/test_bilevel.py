@@ -10,7 +10,7 @@ from vxl.generate import Context, ask, ask_all, watch
 from vxl.kv.bilevel import Bilevel, BilevelConfig
 from vxl.kv.budget import budget
 from vxl.llm.cache import Cache
-from vxl.llm.chunks import Chunks, chunks_of, saves, two_levels
+from vxl.llm.chunks import SHOWN, Chunks, chunks_of, saves, two_levels
 from vxl.model import VideoLanguageModel
 from vxl.prefill.chunked import ChunkedConfig
 from vxl.relevance.all import AllConfig
@@ -224,3 +224,27 @@ def test_mistakes_say_what_is_allowed(settings: dict[str, Any], message: str) ->
     with pytest.raises(ConfigError) as caught:
         BilevelConfig(**settings)
     assert str(caught.value).startswith(message)
+
+
+def test_a_chunk_that_a_row_does_not_have_takes_no_place() -> None:
+    """A score of minus infinity: it is never whole, whatever the room."""
+    policy = Bilevel(BilevelConfig(keep=None, chunks=9))
+    ends_C = torch.tensor([True, False, False, True])
+    none = torch.empty(1, 0, dtype=torch.int64)
+    chunks = Chunks(none, none.bool(), none, none.bool(), torch.arange(4), ends_C, 1)
+    scores_BC = torch.tensor([[0.0, float("-inf"), 1.0, 0.0]])
+    many_B = torch.tensor([100])
+    assert policy.choose(chunks, scores_BC, many_B, many_B).tolist() == [[True, False, True, True]]
+
+
+def test_chunks_are_the_videos_where_a_selector_dropped_a_whole_group() -> None:
+    """Of a second video's first group nothing was fed; it is in that video's first chunk all the same."""
+    cache = watched(model(), video(8)).cache
+    of_all = chunks_of(cache, 1)
+    groups = len(of_all.of_group_G)
+    assert groups > 2
+    cache.state[SHOWN] = torch.tensor([0] * (groups - 1) + [1] * 3)
+    found = chunks_of(cache, 2)
+    assert len(found.of_group_G) == groups + 2
+    halves = -(-(groups - 1) // 2)
+    assert found.of_group_G.tolist()[groups - 1 :] == [halves, halves, halves + 1]

@@ -14,9 +14,10 @@ from vxl.errors import ConfigError
 from vxl.generate import ask, ask_all
 from vxl.kv.knorm import Knorm, KnormConfig
 from vxl.kv.policy import Policy
+from vxl.kv.scored.columns import columns_of
 from vxl.llm.cache import Cache
 from vxl.prefill.full import Full, FullConfig
-from vxl.sequence.layout import Layout
+from vxl.sequence.layout import Kind, Layout
 from vxl.sequence.piece import Piece
 
 
@@ -157,3 +158,30 @@ def test_every_policy_names_its_settings_itself() -> None:
     for name in POLICIES:
         made: Policy = build(policy(name, **({"groups": 4} if name == "rekv" else {})))
         assert "__init__" in vars(type(made)), name
+
+
+def test_between_evictions_an_answer_only_grows() -> None:
+    m = model(kv=policy("knorm", keep=0.5, decode_every=3), compressor=DTSConfig(ratio=4))
+    context = of_256(m)
+    entries: list[int] = []
+    original = m.policy.after_decode
+
+    def after_decode(cache: Cache) -> None:
+        original(cache)
+        entries.append(int(cache.valid().sum(dim=-1).max()))
+
+    m.policy.after_decode = after_decode  # ty: ignore[invalid-assignment]
+    ask(context, [5, 6, 7, 8], max_new_tokens=8)
+    half = [int(fed * 0.5 + 0.5) for fed in (263, 266)]
+    first = entries[0]
+    assert entries == [first, first + 1, half[0], half[0] + 1, half[0] + 2, half[1], half[1] + 1]
+
+
+def test_a_questions_first_token_is_protected_with_the_others() -> None:
+    m = model(kv=policy("knorm", keep=0.5), compressor=DTSConfig(ratio=4))
+    scored = m.policy
+    assert isinstance(scored, Knorm)
+    columns = columns_of(of_256(m).cache)
+    protected_BF = scored.protected(columns, first_asked=250)
+    assert protected_BF[0, 250:].all()
+    assert not (protected_BF & (columns.kind_BF == Kind.VISUAL))[0, :250].any()

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from vxl.errors import ConfigError
+from vxl.kv.segments import ROOM, Fits
 from vxl.kv.vst import VST, Progress, VSTConfig, WindowSegment
 
 FRAME = 4
@@ -131,3 +132,17 @@ def test_impossible_settings_are_refused(settings: dict[str, Any], said: str) ->
     with pytest.raises(ConfigError) as caught:
         VSTConfig(**settings)
     assert str(caught.value).startswith(said)
+
+
+def test_windows_of_every_video_begin_at_its_own_first_group() -> None:
+    vst = VST(VSTConfig(groups=4))
+    group_S = np.repeat(np.arange(3, 9), FRAME)
+    window_S = vst.windows(
+        np.arange(len(group_S)), group_S, np.ones(len(group_S), dtype=bool), 3, lambda _: _
+    )
+    assert window_S.tolist() == [0] * 4 * FRAME + [1] * 2 * FRAME
+
+
+def test_what_a_ratio_leaves_is_rounded_up() -> None:
+    fits = Fits(visual=7, before=0, window=0, most=ROOM + 2)
+    assert [ratio for ratio in (1, 2, 3, 4, 6, 7) if fits(ratio)] == [4, 6, 7]

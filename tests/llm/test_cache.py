@@ -219,3 +219,24 @@ def test_bytes_are_what_the_allocator_says() -> None:
     cache.keep(keep)
     grown = torch.cuda.memory_allocated() - before
     assert abs(grown - cache.bytes()) <= 64 * 1024
+
+
+def test_a_fork_counts_on_from_what_was_fed(llm: Any) -> None:
+    fork = filled(llm, 5, 3).fork()
+    assert fork.fed == 8
+    fed(llm, fork, tokens(1, 2))
+    assert fork.fed == 10
+    assert fork.index().flatten().tolist() == list(range(10))
+
+
+def test_tokens_at_earlier_positions_do_not_turn_the_next_one_back(llm: Any) -> None:
+    cache = filled(llm, 9)
+    positions_BT = torch.tensor([[2, 3]])
+    step = llm.step(positions_BT, cache=cache)
+    llm(llm.embed(tokens(1, 2)), step)
+    cache.append(step)
+    assert cache.next_B.tolist() == [9]
+    step = llm.step(positions_BT + 8, cache=cache)
+    llm(llm.embed(tokens(1, 2)), step)
+    cache.append(step)
+    assert cache.next_B.tolist() == [12]

@@ -63,3 +63,11 @@ def test_nothing_supervised_still_has_a_gradient():
     assert loss == 0
     assert head.weight.grad is not None
     assert not head.weight.grad.any()
+
+
+def test_scores_of_bfloat16_are_summed_in_float32():
+    head, hidden_SD, labels_S = made()
+    logits_SV = head(hidden_SD).detach().bfloat16()
+    loss = loss_sum(lambda hidden: hidden, logits_SV, labels_S, 7)
+    assert loss.dtype == torch.float32
+    torch.testing.assert_close(loss, F.cross_entropy(logits_SV.float(), labels_S, reduction="sum"))

@@ -14,11 +14,14 @@ from vxl.errors import ConfigError
 from vxl.generate.asking import ask, ask_all
 from vxl.generate.watching import layout_of, watch
 from vxl.kv.full import FullConfig as KeepAllConfig
+from vxl.kv.segments import Progress
 from vxl.kv.vst import VSTConfig
 from vxl.llm.decoder import DecoderConfig
 from vxl.model import VideoLanguageModel
 from vxl.prefill.full import FullConfig
+from vxl.prefill.summarizing import Summarizing
 from vxl.selector.query import QueryConfig
+from vxl.sequence.piece import Piece
 
 SHOWN: dict[str, tuple[Item, ...]] = {
     "a video": (video(7),),
@@ -246,3 +249,18 @@ def test_a_stage_draws_in_training_alone() -> None:
 def test_packed_samples_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"can't train on packed samples"):
         vst()(collate([[example(video(2)), example(video(1))]], pad=0))
+
+
+def test_a_row_that_gets_nothing_stays_where_it_is() -> None:
+    m = vst()
+    assert isinstance(m.prefill, Summarizing)
+    cache = m.llm.new_cache(rows=2)
+    layout = collate([[example(video(3))], [example(video(3), seed=1)]], pad=0).layout
+    embeds_BTD = torch.zeros(2, layout.shape[1], m.llm.width)
+    is_real_BT = layout.real_BT.clone()
+    is_real_BT[1] = False
+    before = [Progress(item=0, windows=3, rest=1), Progress(item=1, windows=5, rest=2)]
+    piece = Piece(embeds_BTD, layout, is_real_BT)
+    plans, taken, after = m.prefill.plan(m.llm, cache, piece, before, [0, 0], (), ended=True)
+    assert (plans[1], taken[1], after[1]) == ([], 0, before[1])
+    assert after[0] != before[0]

@@ -98,3 +98,9 @@ def test_a_run_goes_on_under_a_strategy_with_other_keys(tmp_path):
     back = differences(plain(single), sharded)
     assert {d.key for d in back} == {"strategy._target_"}  # the other keys have their defaults
     assert all(d.resumable for d in [*found, *back])
+
+
+def test_a_smaller_global_batch_is_another_run_too():
+    (other,) = differences(plain(Config()), changed(Config(), data={"batch": 2}))
+    assert not other.resumable
+    assert other.reason == "the global batch would change from 8 to 4 rows"

@@ -1,9 +1,10 @@
+import fcntl
 import json
 import os
 import socket
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 
 import pytest
 
@@ -110,3 +111,13 @@ def test_of_many_that_find_a_stale_lock_one_gets_it(path):
         process.communicate("\n")
     assert sorted(got) == ["", "", "", "1\n"]
     assert sorted(process.returncode for process in processes) == [0, 3, 3, 3]
+
+
+def test_two_do_not_read_and_write_it_at_once(path):
+    """A stale lock that two find at once would be taken by both."""
+    with ThreadPoolExecutor(1) as pool:
+        with open(path, "w") as busy:
+            fcntl.flock(busy, fcntl.LOCK_EX)
+            waiting = pool.submit(Lock(path).acquire)
+            assert not wait([waiting], timeout=0.1).done
+        waiting.result(timeout=5)

@@ -260,3 +260,7 @@ def test_the_published_random_fraction_is_drawn_by_sample_whatever_the_micro_bat
     draws = [draw_of_sample(row, document) for row in (7, 8) for document in (0, 1, 2)]
     assert len(set(draws)) == 6
     assert draws[0] == 7
+
+
+def test_a_part_of_a_token_does_not_stay() -> None:
+    assert [query(keep=0.7).count(visual) for visual in (5, 8, 11)] == [3, 5, 7]

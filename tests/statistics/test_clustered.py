@@ -5,6 +5,7 @@ import pytest
 
 from vxl.errors import DataError
 from vxl.statistics import Scored, bootstrap, difference, estimate, holm, mcnemar, sign_flip, wilson
+from vxl.statistics.clustered import linearised, quantile
 
 
 def items(values: list[float], clusters: list[int], strata: list[str] | None = None) -> list[Scored]:
@@ -78,3 +79,17 @@ def test_p_values() -> None:
     assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
     assert sign_flip(np.zeros(5)) == 1.0
     assert sign_flip(np.ones(12), repeats=2000) < 0.01
+
+
+def test_an_item_of_a_macro_mean_weighs_by_its_task_and_deviates_from_its_tasks_mean() -> None:
+    rows = items([1.0, 1.0, 0.0, 1.0], [0, 1, 2, 3], ["a", "a", "a", "b"])
+    weights_I, centred_I, mean = linearised(rows, macro=True)
+    assert weights_I.tolist() == pytest.approx([1 / 6, 1 / 6, 1 / 6, 1 / 2])
+    assert centred_I.tolist() == pytest.approx([1 / 3, 1 / 3, -2 / 3, 0.0])
+    assert mean == pytest.approx((2 / 3 + 1) / 2)
+
+
+def test_few_clusters_take_students_quantile() -> None:
+    assert quantile(12) == pytest.approx(2.201, abs=5e-4)
+    assert quantile(39) == pytest.approx(2.024, abs=5e-4)
+    assert quantile(40) == 1.96

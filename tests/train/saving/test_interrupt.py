@@ -81,3 +81,12 @@ def test_a_second_ctrl_c_stops_at_once(listening) -> None:
         signal.raise_signal(signal.SIGINT)
     worker.join(10)
     assert worker.exitcode == -signal.SIGKILL
+
+
+def test_a_reminder_stops_only_a_run_that_was_asked_to_and_waits_for_data(listening) -> None:
+    asked = listening(waits=False)
+    signal.raise_signal(signal.SIGTERM)
+    signal.raise_signal(signal.SIGURG)
+    assert asked.requested == signal.SIGTERM
+    listening(waits=True)
+    signal.raise_signal(signal.SIGURG)

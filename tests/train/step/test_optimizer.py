@@ -78,3 +78,9 @@ def test_nothing_to_train():
         parameter.requires_grad_(False)
     with pytest.raises(ConfigError, match="leaves nothing to train"):
         build_optimizer(model, StageConfig(train=["llm"]), OptimConfig())
+
+
+def test_a_part_of_a_warm_up_step_is_a_whole_one() -> None:
+    """As transformers counts: 3 % of 40 steps are 1.2, and so 2."""
+    config = OptimConfig(warmup=0.03)
+    assert [lr_factor(step, 40, config) for step in range(3)] == pytest.approx([1 / 3, 2 / 3, 1.0])

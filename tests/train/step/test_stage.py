@@ -1,10 +1,21 @@
 from typing import Any
 
 import pytest
+import torch
+from torch import nn
 
 from tests.train.quick_training import Model
 from vxl.errors import ConfigError
-from vxl.train.step.stage import PARTS, StageConfig, freeze, part_of, ratios_at, train_mode, trains
+from vxl.train.step.stage import (
+    PARTS,
+    StageConfig,
+    cast_frozen,
+    freeze,
+    part_of,
+    ratios_at,
+    train_mode,
+    trains,
+)
 
 
 def test_parts_by_name():
@@ -58,9 +69,18 @@ def test_larger_ratios_join_one_after_the_other() -> None:
     assert found == [whole[:2], whole[:2], whole[:3], whole[:4], whole, whole]
     assert ratios_at(StageConfig(ratios=[8, 2]), 0.0) == (2, 8)
     assert ratios_at(StageConfig(), 0.5) == ()
+    three = StageConfig(ratios=[2, 4, 8], curriculum=0.5)
+    assert [ratios_at(three, done) for done in (0.0, 0.49, 0.5)] == [(2, 4), (2, 4), (2, 4, 8)]
 
 
 @pytest.mark.parametrize("settings", [{"ratios": [-2]}, {"curriculum": 1.5}])
 def test_impossible_ratios_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(ConfigError):
         StageConfig(**settings)
+
+
+def test_frozen_weights_become_bfloat16_and_those_that_learn_stay() -> None:
+    model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    model[0].requires_grad_(False)
+    cast_frozen(model, "bf16")
+    assert [p.dtype for p in model.parameters()] == [torch.bfloat16] * 2 + [torch.float32] * 2
