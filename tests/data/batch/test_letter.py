@@ -38,6 +38,7 @@ def test_the_rule_where_published_readers_differ(text: str, letter: str | None) 
         ("A, because it is red", "A"),
         ("The answer is A or C", None),
         ("Answer: A. No, the answer is B", "B"),
+        ("Let me look.\nA\nNo, it is\nC\n", "C"),
         ("It is not option A but option C", "C"),
         ("(A) or (B)", None),
         ("Let me see.\nB\n", "B"),
