@@ -17,6 +17,7 @@ from vxl.kv.bilevel import BilevelConfig
 from vxl.kv.snapkv import SnapKVConfig
 from vxl.kv.streaming import StreamingConfig
 from vxl.kv.vst import VSTConfig
+from vxl.llm.cache.host import HostBlock
 from vxl.prefill.chunked import ChunkedConfig
 from vxl.selector.query import QueryConfig
 
@@ -31,6 +32,8 @@ MODELS: dict[str, dict[str, Any]] = {
         "kv": SnapKVConfig(keep=0.5, window=2, at="chunks", adaptive=True),
     },
     "summary tokens": {"kv": VSTConfig(ratio=2, groups=2)},
+    "four bits on the host": {"kv": SnapKVConfig(keep=0.5, window=2, bits=4, residual=4, offload=True)},
+    "summary tokens in eight bits": {"kv": VSTConfig(ratio=2, groups=2, bits=8)},
     "a selector": {"selector": QueryConfig(keep=0.5)},
 }
 
@@ -52,6 +55,20 @@ def test_a_saved_context_answers_alike(name: str, tmp_path: Path) -> None:
     assert again.cache_bytes <= context.cache_bytes  # what layers share, they share again
     assert sorted(path.suffix for path in (tmp_path / "kept").iterdir()) == [".json", *[".safetensors"] * 3]
     assert [path.name for path in tmp_path.iterdir()] == ["kept"]
+
+
+def test_codes_are_saved_as_codes_and_stay_on_the_host(tmp_path: Path) -> None:
+    settings = MODELS["four bits on the host"]
+    context = watched(model(**settings))
+    save_context(context, tmp_path / "kept")
+    again = load_context(tmp_path / "kept", model(**settings))
+    assert again.cache_bytes == context.cache_bytes
+    for ours, theirs in zip(again.cache.layers[0], context.cache.layers[0], strict=True):
+        assert isinstance(ours, HostBlock)
+        assert ours.coding == theirs.coding
+    assert any(block.coding for block in again.cache.layers[0])
+    with pytest.raises(CheckpointError, match=r"give the same kv\.bits"):
+        load_context(tmp_path / "kept", model(kv=SnapKVConfig(keep=0.5, window=2)))
 
 
 def test_a_context_is_replaced_and_nothing_else_is(tmp_path: Path) -> None:

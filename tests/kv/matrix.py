@@ -46,8 +46,14 @@ PREFILLS: dict[str, Any] = {
     "full": FullConfig(groups=2),
     "chunked": ChunkedConfig(groups=2, groups_per_chunk=2, previous_chunks=1),
 }
-WRAPPERS = ("plain", "layers", "int8")
-NO_BUDGET = {"full": "keeps everything", "vst": "what stays follows from kv.ratio; tests/kv/test_vst.py"}
+HELD: dict[str, dict[str, Any]] = {
+    "int8": {"bits": 8},
+    "int4": {"bits": 4, "residual": 4},
+    "offload": {"offload": True},
+    "int4+offload": {"bits": 4, "residual": 4, "offload": True},
+}
+WRAPPERS = ("plain", "layers", *HELD)
+NO_BUDGET = {"vst": "what stays follows from kv.ratio; tests/kv/test_vst.py"}
 WHOLE = {"bilevel": 3, "rekv": VISUAL}
 """Policies of whole groups or chunks, and how many entries a budget may miss."""
 TOGETHER = ("adaretake", "kvzip")
@@ -79,7 +85,8 @@ def diagonal() -> list[Case]:
     for i, (name, budget) in enumerate(itertools.product(POLICIES, BUDGETS)):
         rows = (1, 3)[(i // 2 + i) % 2]
         prefill = tuple(PREFILLS)[(i + i // 4) % 2]
-        found.append(Case(name, WRAPPERS[(i // 4 + i) % 3], prefill, rows, FAMILIES[i % 3], budget))
+        wrapper = WRAPPERS[(i // 4 + i) % len(WRAPPERS)]
+        found.append(Case(name, wrapper, prefill, rows, FAMILIES[i % 3], budget))
     return found
 
 
@@ -108,6 +115,10 @@ def make(case: Case) -> Made:
     if case.policy in NO_BUDGET:
         raise ConfigError(f"kv={case.policy} has no budget: {NO_BUDGET[case.policy]}")
     budget = dict(BUDGETS[case.budget])
+    if case.policy == "full":
+        if case.budget != "keep=1" or case.wrapper == "layers":
+            raise ConfigError("kv=full has no budget: it keeps everything")
+        budget = {}
     if case.wrapper == "layers":
         if budget.get("tokens"):
             raise ConfigError("kv.layers and kv.tokens are two budgets")
@@ -117,10 +128,7 @@ def make(case: Case) -> Made:
         keep = budget["keep"]
         shares = [keep, keep] if keep == 1 else [keep * 0.9, keep * 1.1]
         budget = {"keep": None, "layers": dict(enumerate(shares))}
-    if case.wrapper == "int8":
-        if case.policy == "bilevel":
-            raise ConfigError("kv=bilevel makes means of entries, which are held as they are")
-        budget |= {"bits": 8}
+    budget |= HELD.get(case.wrapper, {})
     if case.policy == "streaming":
         budget = {"tokens": None} | budget
     settings = policy(case.policy, **budget)
@@ -304,8 +312,11 @@ def run(case: Case) -> str:
         full = replace(made, policy=build(policy("full")))
         theirs = watched(full) if made.policy.acts_in_prefill is False else watched_alike(full, made)
         ours, (expected, _) = one, asked(full, theirs, rows)
-        assert torch.equal(ours, expected) or case.wrapper == "int8"
-        torch.testing.assert_close(ours, expected, rtol=0.05, atol=0.05)  # half a scale, some 1/250
+        if getattr(made.settings, "bits", None) is None:
+            assert torch.equal(ours, expected)
+        else:  # half a scale, some 1/250 or 1/30 of a range
+            bound = 0.05 if made.settings.bits == 8 else 0.5
+            torch.testing.assert_close(ours, expected, rtol=bound, atol=bound)
     else:
         check_asked(made, context, first)
     for row in rows if case.rows > 1 else ():

@@ -49,13 +49,14 @@ def test_every_n_tokens_is_not_every_token() -> None:
     assert not model(kv=policy("knorm")).policy.acts_in_decoding  # decoding may be a CUDA graph then
 
 
-@pytest.mark.parametrize("bits", [None, 8])
+@pytest.mark.parametrize("bits", [None, 8, 4])
 @pytest.mark.parametrize("name", ["recent", "knorm", "tova"])
 def test_a_budget_in_mebibytes_is_what_the_cache_takes(name: str, bits: int | None) -> None:
-    mib = 0.04 if bits is None else 0.015
-    m = model(kv=policy(name, keep=None, mib=mib, bits=bits), compressor=DTSConfig(ratio=4))
+    mib = {None: 0.04, 8: 0.015, 4: 0.018}[bits]
+    settings = {"bits": bits, "residual": 8}
+    m = model(kv=policy(name, keep=None, mib=mib, **settings), compressor=DTSConfig(ratio=4))
     cache = of_256(m).cache
-    assert 0.8 * mib * 2**20 < cache.bytes() <= mib * 2**20
+    assert (0.8 if bits != 4 else 0.6) * mib * 2**20 < cache.bytes() <= mib * 2**20
     assert cache.entries() < 256
 
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,10 @@ from vxl.atomic import mend, whole_folder
 from vxl.errors import CheckpointError
 from vxl.generate.context import Context
 from vxl.generate.json_tree import from_json, to_json
-from vxl.kv.policy import PolicyConfig
-from vxl.llm.block import Block
+from vxl.kv.policy import PolicyConfig, held_as
+from vxl.llm.block import Block, Places
+from vxl.llm.cache.coded import CodedBlock
+from vxl.llm.cache.host import HostBlock
 from vxl.model import VideoLanguageModel
 from vxl.option.moved import renewed
 from vxl.option.rebuild import rebuild
@@ -29,7 +31,8 @@ FACTS = ("frames", "visual_tokens", "tokens", "watch_ms", "prefill_ms", "names",
 def save_context(context: Context, path: str | Path) -> None:
     """Writes a context into a folder, which is there complete or not at all.
 
-    Keys, values and where they stand are written, layer by layer; rotated keys are made anew when it is read.
+    Keys, values (or their codes) and where they stand are written, layer by layer; rotated keys are made anew
+    when it is read.
 
     Raises:
         CheckpointError: The folder is something else, or can't be written.
@@ -100,15 +103,28 @@ def _write(context: Context, folder: Path) -> None:
         "fed": cache.fed,
         "facts": {name: to_json(getattr(context, name), {}) for name in FACTS},
         "values": to_json(values, tensors),
+        "codes": [],
     }
     alone = {name: _plain(tensor) for name, tensor in tensors.items()}
     save_file(alone, folder / "places.safetensors", sums_of(alone) or None)
     for layer, blocks in enumerate(cache.layers):
-        held = {f"{n}.keys": _plain(block.keys_BNSH) for n, block in enumerate(blocks)}
-        held |= {f"{n}.values": _plain(block.values_BNSH) for n, block in enumerate(blocks)}
+        held: dict[str, Tensor] = {}
+        inner = [block.inner if isinstance(block, HostBlock) else block for block in blocks]
+        facts["codes"].append(to_json([_codes(block) for block in inner], held))
+        for n, block in enumerate(inner):
+            if not block.coding:
+                held |= {f"{n}.keys": block.keys_BNSH, f"{n}.values": block.values_BNSH}
+        held = {name: _plain(tensor) for name, tensor in held.items()}
         save_file(held, folder / f"layer-{layer:03d}.safetensors", sums_of(held) or None)
     facts["sha256"] = _sum_of(facts)
     (folder / "context.json").write_text(json.dumps(facts))
+
+
+def _codes(block: Block) -> dict[str, Any] | None:
+    """A block's codes and what they are read as; None for one that is none."""
+    if not isinstance(block, CodedBlock):
+        return None
+    return {"keys": block.keys, "values": block.values, "dtype": str(block.dtype).removeprefix("torch.")}
 
 
 def _sum_of(facts: dict[str, Any]) -> str:
@@ -135,7 +151,13 @@ def _check(facts: dict[str, Any], folder: Path, model: VideoLanguageModel) -> No
             "  load the model that it came from, or watch the video again"
         )
     kv = json.loads(json.dumps(asdict(model.policy.config)))
-    then = json.loads(json.dumps(asdict(rebuild(PolicyConfig, renewed(facts["kv"]), "kv"))))
+    watched_with = rebuild(PolicyConfig, renewed(facts["kv"]), "kv")
+    then = json.loads(json.dumps(asdict(watched_with)))
+    if held_as(model.policy.config) != held_as(watched_with):
+        raise CheckpointError(
+            f"{folder} was held with {_shown(then)}, and this model holds with {_shown(kv)}.\n"
+            "  codes can't be changed: give the same kv.bits and kv.residual, or watch the video again"
+        )
     if kv != then and not (facts["only_at_questions"] and model.policy.keeps_all_watched):
         raise CheckpointError(
             f"{folder} was watched with {_shown(then)}, and this model has {_shown(kv)}.\n"
@@ -145,9 +167,9 @@ def _check(facts: dict[str, Any], folder: Path, model: VideoLanguageModel) -> No
 
 def _shown(kv: dict[str, Any]) -> str:
     name = kv["_target_"].split(".")[-2]
-    return " ".join(
-        [f"kv={name}", *(f"kv.{k}={v}" for k, v in kv.items() if k != "_target_" and v is not None)]
-    )
+    usual = {field.name: field.default for field in fields(PolicyConfig)}
+    own = {k: v for k, v in kv.items() if k != "_target_" and v is not None and v != usual.get(k)}
+    return " ".join([f"kv={name}", *(f"kv.{k}={v}" for k, v in own.items())])
 
 
 def _read(facts: dict[str, Any], folder: Path, model: VideoLanguageModel) -> Context:
@@ -160,11 +182,18 @@ def _read(facts: dict[str, Any], folder: Path, model: VideoLanguageModel) -> Con
         for layer, places in enumerate(values["places"]):
             held = _on(device, load_checked(folder / f"layer-{layer:03d}.safetensors"))
             blocks = []
-            for number, (positions, index, valid) in enumerate(places):
+            known = facts["codes"][layer] if "codes" in facts else [None] * len(places)  # earlier releases
+            for number, (stands, codes) in enumerate(zip(places, from_json(known, held), strict=True)):
+                if codes is not None:
+                    kind = getattr(torch, codes["dtype"])
+                    blocks.append(CodedBlock(codes["keys"], codes["values"], Places(*stands), kind))
+                    continue
                 keys, vals = held[f"{number}.keys"], held[f"{number}.values"]
-                rotated = cache.rotary.turn(keys, positions) if cache.memo else None
-                blocks.append(Block(keys, vals, positions, index, valid, rotated))
+                rotated = cache.rotary.turn(keys, stands[0]) if cache.memo else None
+                blocks.append(Block(keys, vals, *stands, rotated))
             cache.layers[layer] = tuple(blocks)
+            if model.policy.config.offload:
+                cache.offload()
     except SafetensorError as error:
         raise CheckpointError(f"{folder} is damaged: {error}\n  watch the video again") from error
     cache.next_B, cache.fed = values["next_B"], facts["fed"]

@@ -10,10 +10,11 @@ from typing_extensions import override
 from vxl.errors import ConfigError
 from vxl.kv.scored.columns import Columns
 from vxl.kv.scored.config import ScoredConfig
-from vxl.kv.scored.held import Held, at_least_single
+from vxl.kv.scored.held import Held
 from vxl.kv.scored.ranking import best, newest
 from vxl.kv.scored.words import Speaking, Words
 from vxl.llm.cache import Cache
+from vxl.precision import at_least_single
 from vxl.sequence.layout import Layout
 
 

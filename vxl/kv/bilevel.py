@@ -8,14 +8,14 @@ keys; they cost one pass over the cache and are not stored.
 Letters: C chunks · S entries before · M entries after · P means of R entries each.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from vxl.errors import ConfigError
-from vxl.kv.budget import BudgetConfig, budget, entry_bytes
+from vxl.kv.budget import BudgetConfig, budget, cost_of
 from vxl.kv.policy import Policy
 from vxl.llm.cache import Cache
 from vxl.llm.chunks import Chunks, chunks_of, saves, two_levels
@@ -66,7 +66,9 @@ class Bilevel(Policy):
         """Pools the chunks that matter least to the question."""
         settings = self.settings
         held_B = cache.valid()[:, 0].sum(dim=-1)
-        room_B = budget(settings, held_B, 0 if settings.mib is None else entry_bytes(cache, per_head=False))
+        # Means are held as they are, whatever the context's entries are coded in.
+        plain = replace(settings, bits=None)
+        room_B = budget(settings, held_B, cost_of(cache, plain, per_head=False) if settings.mib else None)
         if settings.chunks is None and bool((room_B >= held_B).all()):
             return
         chunks = chunks_of(cache, settings.groups_per_chunk)

@@ -3,7 +3,7 @@ entries (`kv.tokens`)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,6 +11,7 @@ from torch import Tensor
 from vxl.errors import ConfigError
 from vxl.kv.policy import PolicyConfig
 from vxl.llm.cache import Cache
+from vxl.llm.cache.codes import groups_of
 from vxl.option.option import option
 
 
@@ -31,6 +32,7 @@ class BudgetConfig(PolicyConfig):
     """Budget in mebibytes of the cache of what was watched, all layers and heads together."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         one_of(self, self.budgets)
         if self.keep is not None and not 0 < self.keep <= 1:
             raise ConfigError(f"keep={self.keep} is no fraction.\n  allowed: 0 < keep <= 1\n  e.g.  keep=0.5")
@@ -56,16 +58,26 @@ def one_of(config: PolicyConfig, names: Sequence[str]) -> None:
 MIB = 2**20
 
 
-def budget(config: BudgetConfig, watched_B: Tensor, entry_bytes: int = 0) -> Tensor:
+class Cost(NamedTuple):
+    """Bytes of what was watched, all layers together, wherever it lies."""
+
+    entry: int
+    """Of the entries that one token has, where they stand included."""
+    beside: int
+    """Of what does not grow with them."""
+
+
+def budget(config: BudgetConfig, watched_B: Tensor, cost: Cost | None = None) -> Tensor:
     """Entries that each row may hold in every layer, int64, of so many watched tokens.
 
     Args:
         config: The settings.
         watched_B: Tokens that were watched.
-        entry_bytes: What one token takes in all layers together, for a budget in mebibytes.
+        cost: What entries take, for a budget in mebibytes.
     """
     if config.mib is not None:
-        return torch.full_like(watched_B, int(config.mib * MIB) // max(1, entry_bytes))
+        assert cost is not None, "a budget in bytes needs to know what an entry takes"
+        return torch.full_like(watched_B, max(0, int(config.mib * MIB) - cost.beside) // cost.entry)
     if config.tokens is not None:
         return torch.full_like(watched_B, config.tokens)
     if config.keep is None:
@@ -78,25 +90,32 @@ def share(count_B: Tensor, keep: float) -> Tensor:
     return (count_B.double() * keep + 0.5).floor().long()
 
 
-def entry_bytes(cache: Cache, *, per_head: bool, bits: int | None = None) -> int:
-    """Bytes of the entries that one token has in all layers, where they stand included.
+def cost_of(cache: Cache, config: PolicyConfig, *, per_head: bool) -> Cost:
+    """What entries take as `config` has them held.
 
-    Of the newest block of every layer; positions count for each head where heads keep entries of their own.
+    Codes in runs of entries count with their share of the run's scales; what runs that lost entries have
+    beyond that, and the newest entries, which are held as they are, stand beside.
 
     Args:
-        cache: What was watched.
-        per_head: Whether heads keep entries of their own.
-        bits: Of codes, where keys and values are held in them with a scale of 32 bits a vector.
+        cache: What was watched; its newest blocks say how wide entries are.
+        config: How it is held.
+        per_head: Whether heads keep entries of their own, so that each has places of its own.
     """
-    total = 0
+    entry = beside = 0
     for blocks in cache.layers:
         block = blocks[-1]
-        heads, width = block.keys_BNSH.shape[1], block.keys_BNSH.shape[3]
-        wide = [x for x in (block.keys_BNSH, block.values_BNSH, block.rotated_BNSH) if x is not None]
-        if bits is None:
-            total += sum(x.shape[1] * x.shape[3] * x.element_size() for x in wide)
-        else:
-            total += 2 * heads * (width * bits // 8 + 4)
+        (_, heads, _, width), size = block.shape, block.dtype.itemsize
         places = block.positions_BNS.element_size() + block.index_BNS.element_size() + 1
-        total += (heads if per_head else 1) * places
-    return total
+        own = heads if per_head else 1
+        plain = (3 if cache.memo and not config.offload else 2) * heads * width * size + own * places
+        if config.bits is None:
+            entry += plain
+        elif config.run is None:
+            entry += 2 * heads * (width + 4) + own * places
+        else:
+            values = width // 2 + 2 * groups_of(width) * size
+            scales = -(-2 * heads * width * size // config.run)
+            entry += heads * (width // 2 + values) + scales + own * (places + 4)
+            beside += 2 * config.run * plain
+            beside += sum(max(0, b.shared_bytes - scales * len(b)) for b in blocks)
+    return Cost(entry, beside)

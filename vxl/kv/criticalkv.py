@@ -7,11 +7,12 @@ from torch import Tensor
 from typing_extensions import override
 
 from vxl.errors import ConfigError
-from vxl.kv.scored.held import Held, at_least_single
+from vxl.kv.scored.held import Held
 from vxl.kv.scored.ranking import best, chosen, shared
 from vxl.kv.scored.window import Shared, SharedConfig, WindowConfig, Windowed
 from vxl.llm.attention.function import output_weights
 from vxl.llm.decoder import Decoder
+from vxl.precision import at_least_single
 
 TILE = 4096
 """Entries whose projected values exist at once."""

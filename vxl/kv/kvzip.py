@@ -11,11 +11,12 @@ from vxl.errors import ConfigError
 from vxl.kv.scored.attention import TILE
 from vxl.kv.scored.columns import Columns
 from vxl.kv.scored.config import ScoredConfig
-from vxl.kv.scored.held import Held, at_least_single
+from vxl.kv.scored.held import Held
 from vxl.kv.scored.ranking import best, newest, shared
 from vxl.kv.scored.words import Speaking, Words
 from vxl.llm.block import take
 from vxl.llm.cache import Cache
+from vxl.precision import at_least_single
 from vxl.sequence.layout import Layout
 from vxl.sequence.piece import Piece
 
@@ -105,12 +106,14 @@ class KVzip(Speaking):
         return [h.protected_BNS | p.view_as(mask) for h, p, mask in zip(held, parts, open_BNS, strict=True)]
 
     def repeated(self, cache: Cache, columns: Columns, held: list[Held]) -> list[Tensor]:
-        """Each layer's scores, [B, N, S]: nothing has been evicted, so entries are columns."""
+        """Each layer's scores, [B, N, S]; nothing has been evicted, so that every column has its entry."""
         embeds_BFD = torch.cat(cache.state[WATCHED], dim=1)
         # Tokens of each row in order, padding behind them.
         order_BF = (~columns.real_BF).to(torch.uint8).argsort(dim=1, stable=True)
         count_B = columns.real_BF.sum(dim=1)
-        scores = [h.keys_BNSH.new_zeros(h.keys_BNSH.shape[:3]) for h in held]
+        heads = cache.layers[0][0].shape[1]
+        scores = [embeds_BFD.new_zeros(cache.rows, heads, cache.fed, dtype=h.keys_BNSH.dtype) for h in held]
+        entries = [entry_of_column(h) for h in held]
         suffix = self.tokens_of("kvzip", "suffix")
         for start in range(0, int(count_B.max()), self.stretch):
             stop = min(start + self.stretch, int(count_B.max()))
@@ -133,18 +136,29 @@ class KVzip(Speaking):
             )
             sinks = min(self.settings.sinks, start)
             read_BU = torch.cat([order_BF[:, :sinks], own_BU], dim=1)
-            for layer, score_BNS in enumerate(scores):
-                most_BNU = most_attention(fork, layer, read_BU, sinks, there_BU)
+            for layer, score_BNF in enumerate(scores):
+                read = entries[layer].gather(1, read_BU)
+                most_BNU = most_attention(fork, layer, read, sinks, there_BU)
                 place_BNU = own_BU[:, None].expand_as(most_BNU)
                 there_BNU = there_BU[:, None].expand_as(most_BNU)
-                old_BNU = score_BNS.gather(2, place_BNU)
-                score_BNS.scatter_(2, place_BNU, torch.where(there_BNU, most_BNU, old_BNU))
-        return scores
+                old_BNU = score_BNF.gather(2, place_BNU)
+                score_BNF.scatter_(2, place_BNU, torch.where(there_BNU, most_BNU, old_BNU))
+        return [s.gather(2, h.index_BNS.expand(-1, heads, -1)) for s, h in zip(scores, held, strict=True)]
 
     def embedded(self, tokens: list[int], rows: int) -> Tensor:
         """Embeddings of tokens, for each row."""
         table = self.reader.causal_lm.get_input_embeddings().weight
         return table[torch.tensor(tokens, dtype=torch.int64, device=table.device)].expand(rows, -1, -1)
+
+
+def entry_of_column(held: Held) -> Tensor:
+    """Where a layer, whose heads agree, holds each column that was fed, int64 [B, F]."""
+    valid_BS, index_BS = held.valid_BNS[:, 0], held.index_BNS[:, 0]
+    rows, entries = valid_BS.shape
+    column_BS = torch.where(valid_BS, index_BS, held.cache.fed)
+    every_BF = torch.zeros(rows, held.cache.fed + 1, dtype=torch.int64, device=index_BS.device)
+    entry_BS = torch.arange(entries, device=index_BS.device).expand(rows, -1)
+    return every_BF.scatter(1, column_BS, entry_BS)[:, :-1]
 
 
 def embedded_at(embeds_BFD: Tensor, column_BU: Tensor) -> Tensor:
@@ -158,7 +172,7 @@ def most_attention(fork: Cache, layer: int, read_BU: Tensor, sinks: int, there_B
     Args:
         fork: A cache that has just read a request and a stretch.
         layer: Of it.
-        read_BU: Columns of the sinks and of the stretch.
+        read_BU: Entries of the sinks and of the stretch.
         sinks: How many of these are sinks.
         there_BU: Which of the stretch's tokens exist.
     """

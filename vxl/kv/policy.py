@@ -6,11 +6,12 @@ must remember goes into `cache.state`, so that one policy serves any number of r
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
+from vxl.errors import ConfigError
 from vxl.llm.cache import Cache
 from vxl.llm.decoder import Decoder
-from vxl.option.option import Option
+from vxl.option.option import Option, option
 from vxl.relevance.base import Question
 from vxl.sequence.piece import Piece
 
@@ -20,7 +21,34 @@ SEED = "seed"
 
 @dataclass(frozen=True, kw_only=True)
 class PolicyConfig(Option):
-    """Which keys and values stay."""
+    """Which keys and values stay, and how what was watched is held."""
+
+    bits: Literal[4, 8] | None = option(None, later=True)
+    """What was watched is held in codes, and decoded layer by layer as it is read; a question and its answer
+    are held as they are. 8: with a scale for each vector of keys and values. 4: keys channel by channel over
+    runs of `residual` entries, values entry by entry (KIVI, arXiv 2402.02750). null: all as it is."""
+    residual: int = option(32, later=True)
+    """With `bits=4`, entries of a run; the newest `residual` of them, up to twice as many, are held as they
+    are."""
+    offload: bool = option(False, later=True)
+    """Whether what was watched lies in the host's memory, from which a layer's keys and values are fetched
+    while the layer before runs."""
+
+    def __post_init__(self) -> None:
+        if self.residual < 1:
+            raise ConfigError(
+                f"residual={self.residual} is no run of entries.\n  allowed: 1 or more\n  e.g.  residual=32"
+            )
+
+    @property
+    def run(self) -> int | None:
+        """Entries of a run of codes; None for codes that need none."""
+        return self.residual if self.bits == 4 else None
+
+
+def held_as(config: PolicyConfig) -> tuple[int | None, ...]:
+    """What of a policy's settings changes the numbers of a context that is watched whole."""
+    return () if config.bits is None else (config.bits, config.run)
 
 
 class Policy:
@@ -72,6 +100,14 @@ class Policy:
 
     def after_chunk(self, cache: Cache, piece: Piece) -> None:
         """Called when a piece of the prefill is in the cache."""
+
+    def hold(self, cache: Cache) -> None:
+        """Holds what was watched as the settings say: first what stays is known, then it is coded, then it
+        leaves the device. Called after `after_chunk`."""
+        if self.config.bits is not None:
+            cache.code(self.config.run)
+        if self.config.offload:
+            cache.offload()
 
     def after_watch(self, cache: Cache) -> None:
         """Called once when everything before the question has been fed, after `Prefill.finish`."""

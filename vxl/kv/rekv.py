@@ -11,11 +11,12 @@ from typing_extensions import override
 from vxl.errors import ConfigError
 from vxl.kv.scored.columns import Columns, columns_of
 from vxl.kv.scored.config import ScoredConfig
-from vxl.kv.scored.held import Held, at_least_single
+from vxl.kv.scored.held import Held
 from vxl.kv.scored.policy import Scored
 from vxl.llm.attention.step import Step
 from vxl.llm.block import Block, choose
 from vxl.llm.cache import Cache
+from vxl.precision import at_least_single
 from vxl.relevance.base import Question
 from vxl.sequence.layout import Kind
 

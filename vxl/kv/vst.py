@@ -65,6 +65,7 @@ class VSTConfig(PolicyConfig):
 
     def __post_init__(self) -> None:
         """Ratios and sizes are possible ones."""
+        super().__post_init__()
         wrong = [ratio for ratio in (self.ratio, *self.ratios) if ratio < 0]
         if wrong:
             raise ConfigError(

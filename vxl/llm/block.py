@@ -39,12 +39,38 @@ class Block:
     """Keys at their positions, remembered for decoding."""
 
     def __len__(self) -> int:
-        return self.keys_BNSH.shape[2]
+        return self.shape[2]
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """Rows, heads, entries and width, without reading anything."""
+        rows, heads, entries, width = self.keys_BNSH.shape
+        return rows, heads, entries, width
 
     @property
     def rows(self) -> int:
         """Rows that it has: 1 where one stands for all of a cache."""
-        return len(self.keys_BNSH)
+        return self.shape[0]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of keys and values as they are read."""
+        return self.keys_BNSH.dtype
+
+    @property
+    def coding(self) -> type | None:
+        """How keys are coded; None = not at all."""
+        return None
+
+    @property
+    def shared_bytes(self) -> int:
+        """Of scales that entries share, in each row."""
+        return 0
+
+    @property
+    def places(self) -> "Places":
+        """Where its entries stand."""
+        return Places(self.positions_BNS, self.index_BNS, self.valid_BNS)
 
     def plain(self) -> "Block":
         """The block with keys and values as they are read."""
@@ -79,10 +105,23 @@ class Block:
         keys, values = self.keys_BNSH.detach(), self.values_BNSH.detach()
         return replace(self, keys_BNSH=keys, values_BNSH=values, rotated_BNSH=rotated)
 
+    def standing(self, places: "Places") -> "Block":
+        """The block with the same entries described anew; nothing is rotated."""
+        return replace(self, **places._asdict())
+
     def moved(self, move: Callable[[Tensor], Tensor]) -> "Block":
         """The block with every tensor moved."""
-        tensors = {field.name: getattr(self, field.name) for field in fields(self)}
-        return replace(self, **{name: move(value) for name, value in tensors.items() if value is not None})
+        valid = None if self.valid_BNS is None else move(self.valid_BNS)
+        places = Places(move(self.positions_BNS), move(self.index_BNS), valid)
+        block = self.with_wide(move).standing(places)
+        if self.rotated_BNSH is None:
+            return block
+        return replace(block, rotated_BNSH=move(self.rotated_BNSH))
+
+    def with_wide(self, move: Callable[[Tensor], Tensor]) -> "Block":
+        """The block with keys and values moved, and where they stand as it is; without rotated keys."""
+        keys, values = move(self.keys_BNSH), move(self.values_BNSH)
+        return replace(self, keys_BNSH=keys, values_BNSH=values, rotated_BNSH=None)
 
     def rotated(self, rotary: Rotary) -> Tensor:
         """The keys at their positions."""
@@ -168,7 +207,7 @@ def joined_block(blocks: Sequence[Block], places: Places) -> Block:
         torch.cat([block.keys_BNSH for block in blocks], dim=2),
         torch.cat([block.values_BNSH for block in blocks], dim=2),
         *places,
-        torch.cat(rotated, dim=2) if rotated else None,
+        torch.cat(rotated, dim=2) if len(rotated) == len(blocks) else None,  # what was away has none
     )
 
 

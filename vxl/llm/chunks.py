@@ -121,7 +121,7 @@ def two_levels(cache: Cache, chunks: "Chunks", dense_BC: Tensor, pool: int, *, c
     mean_BS = begins_BS & ~dense_BS
     stays_BS = (chunks.valid_BS & (dense_BS | ~pooled_BS)) | mean_BS
     # Means of every chunk that any row pools, made once where the rows share what was watched.
-    shared = all(len(block.keys_BNSH) == 1 for block in cache.layers[0])
+    shared = all(block.rows == 1 for block in cache.layers[0])
     wanted_BS = mean_BS.any(dim=0, keepdim=True) if shared else mean_BS
     first_BP, _ = columns_where(wanted_BS)
     members_BPR = first_BP[..., None] + torch.arange(pool, device=first_BP.device)

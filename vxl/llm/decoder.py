@@ -16,6 +16,7 @@ from vxl.llm.attention.step import Slots, Step, documents
 from vxl.llm.attention.windows import Windows
 from vxl.llm.beacon import Letter, give_beacons, is_of_beacon, with_beacons
 from vxl.llm.cache import Cache
+from vxl.llm.cache.host import past_of
 from vxl.llm.config import DecoderConfig, hugging_face_config, unreadable_weights
 from vxl.llm.kernels import usable
 from vxl.llm.lora import adapt, is_update
@@ -196,7 +197,7 @@ class Decoder(nn.Module):
             sin_BTH=sin_BTH,
             backend=self.backend,
             spans=None if document_BT is None else documents(document_BT),
-            past=None if cache is None else tuple(cache.layers),
+            past=None if cache is None else past_of(cache.layers),
             valid_BT=valid_BT,
             windows=windows,
             memo=cache is None or cache.memo,

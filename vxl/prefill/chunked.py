@@ -144,6 +144,7 @@ class Chunked(Prefill):
         )
         cache.state[STATE] = tuple(progress for _, progress in looks)
         policy.after_chunk(cache, part)
+        policy.hold(cache)
         return hidden_BTD
 
     def feed_row_by_row(self, llm: Decoder, policy: Policy, cache: Cache, piece: Piece) -> Tensor:

@@ -51,4 +51,5 @@ class Full(Prefill):
             observe=policy.observe_chunks,
         )
         policy.after_chunk(cache, piece)
+        policy.hold(cache)
         return hidden_BTD

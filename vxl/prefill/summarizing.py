@@ -137,6 +137,7 @@ class Summarizing(Prefill):
         plans, taken, progress = self.plan(llm, cache, whole, held.progress, draws, (), ended=ended)
         hidden = [self.run(llm, cache, whole, round_, layout=True) for round_ in rounds_of(plans)]
         cache.state[STATE] = Held(tuple(progress), rest_of(whole, taken))
+        self.vst.hold(cache)
         return torch.cat(hidden, dim=1) if hidden else whole.embeds_BTD[:, :0]
 
     def plan(

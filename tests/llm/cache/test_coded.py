@@ -5,7 +5,8 @@ import torch
 
 from tests.golden.policies.measure import FILES, found
 from tests.llm.tiny import decoder, fed, tokens
-from vxl.llm.cache.coded import CodedBlock, code, decode
+from vxl.llm.cache.coded import CodedBlock
+from vxl.llm.cache.codes import VectorCodes
 
 
 @pytest.fixture(autouse=True)
@@ -16,19 +17,19 @@ def no_gradient():
 
 @pytest.mark.parametrize("part", ["keys", "values"])
 def test_codes_are_the_recorded_ones(part: str) -> None:
-    codes, scale = code(found("authors_0")[f"kivi.{part}"])
-    assert torch.equal(codes, found("extra_0")[f"int8.{part}.code"])
-    assert torch.equal(scale, found("extra_0")[f"int8.{part}.scale"])
+    codes = VectorCodes.of(found("authors_0")[f"kivi.{part}"])
+    assert torch.equal(codes.codes_BNSH, found("extra_0")[f"int8.{part}.code"])
+    assert torch.equal(codes.scale_BNS1, found("extra_0")[f"int8.{part}.scale"])
 
 
 @pytest.mark.parametrize("number", FILES)
 def test_nothing_is_off_by_more_than_half_a_scale(number: int) -> None:
     x = found(f"authors_{number}")["kivi.keys"]
-    codes, scale = code(x)
-    again = decode(codes, scale, x.dtype)
-    assert bool(((again - x).abs() <= scale / 2 * (1 + 1e-5)).all())
-    assert torch.equal(code(again)[0], codes)  # coding what was decoded changes nothing
-    assert torch.equal(decode(*code(torch.zeros(2, 3)), torch.float32), torch.zeros(2, 3))
+    codes = VectorCodes.of(x)
+    again = codes.decode(x.dtype)
+    assert bool(((again - x).abs() <= codes.scale_BNS1 / 2 * (1 + 1e-5)).all())
+    assert torch.equal(VectorCodes.of(again).codes_BNSH, codes.codes_BNSH)  # coding again changes nothing
+    assert torch.equal(VectorCodes.of(torch.zeros(1, 1, 2, 3)).decode(torch.float32), torch.zeros(1, 1, 2, 3))
 
 
 def test_codes_take_a_third_of_the_memory_and_answers_hardly_change() -> None:
@@ -37,6 +38,7 @@ def test_codes_take_a_third_of_the_memory_and_answers_hardly_change() -> None:
     for cache in (plain, coded):
         fed(llm, cache, tokens(1, 200))
     coded.code()
+    assert [type(block) for block in coded.layers[0]] == [CodedBlock]
     keys_and_values = 3 * 2 * 2 * 200 * 12  # layers, both, heads, entries, width
     saved = keys_and_values * 4 - keys_and_values // 12 * (12 + 4)
     assert plain.bytes() - coded.bytes() == saved

@@ -8,6 +8,7 @@ from vxl.checkpoint.resolved import model_parts, with_changes
 from vxl.evaluate.fingerprint import digest
 from vxl.generate.context import Context
 from vxl.generate.loaded import LoadedModel
+from vxl.kv.policy import held_as
 from vxl.model import VideoLanguageModel
 from vxl.option.build import build
 from vxl.option.rebuild import plain
@@ -70,7 +71,7 @@ def watch_key(loaded: LoadedModel) -> str:
         "selector": plain(config.selector),
         "sees": model.relevance.sees if hasattr(model.relevance, "sees") else None,
         "relevance": plain(config.relevance) if model.selector.drops else None,
-        "kv": None if model.policy.keeps_all_watched else plain(config.kv),
+        "kv": (held_as(config.kv), config.kv.offload) if model.policy.keeps_all_watched else plain(config.kv),
     }
     return digest(parts)
 

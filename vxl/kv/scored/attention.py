@@ -3,8 +3,9 @@
 import torch
 from torch import Tensor
 
-from vxl.kv.scored.held import Held, at_least_single
+from vxl.kv.scored.held import Held
 from vxl.llm.cache import Cache
+from vxl.precision import at_least_single
 
 EVERY = 2**31 - 1
 """Observers: all tokens of a pass."""

@@ -28,9 +28,6 @@ class ScoredConfig(BudgetConfig):
     decode_every: int | None = option(None, later=True)
     """Evict again after so many tokens of the answer, down to the budget of everything up to there; the
     question and the answer are protected like text. null: what was watched is not touched while answering."""
-    bits: Literal[8] | None = None
-    """8: what was watched is held in eight bits, with a scale for each vector of keys and values, and decoded
-    layer by layer as it is read; what comes after watching is held as it is. null: all as it is."""
     at: Literal["chunks", "question", "finish"] = "chunks"
     """When: after each piece of the prefill; at the question, on its own fork, so that the next question
     chooses anew; or once, when watching ends."""

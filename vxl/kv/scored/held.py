@@ -8,6 +8,7 @@ from torch import Tensor
 
 from vxl.kv.scored.columns import Columns
 from vxl.llm.cache import Cache
+from vxl.precision import at_least_single
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,11 +93,6 @@ def per_entry(column_BF: Tensor, index_BNS: Tensor) -> Tensor:
     """Entries' numbers of a tensor over what was fed, [B, N, S]."""
     rows, heads, _ = index_BNS.shape
     return column_BF[:, None].expand(rows, heads, -1).gather(2, index_BNS)
-
-
-def at_least_single(tensor: Tensor) -> Tensor:
-    """The tensor in float32 where it is of half precision: norms of half precision tie too often."""
-    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
 
 
 def unit(vectors: Tensor, eps: float = 0.0) -> Tensor:

@@ -112,8 +112,6 @@ class Scored(Policy):
             columns = columns_of(cache)
             self.take_in(cache, columns)
             self.evict(cache, columns, self.rooms(cache, columns, cache.fed))
-        if self.settings.bits is not None:
-            cache.code()
 
     def after_watch(self, cache: Cache) -> None:
         """Evicts once, where `at=finish`; and says so where what is protected is more than the budget."""

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from vxl.kv.budget import budget, entry_bytes, share
+from vxl.kv.budget import budget, cost_of, share
 from vxl.kv.scored.columns import Columns
 from vxl.kv.scored.config import ScoredConfig
 from vxl.llm.cache import Cache
@@ -16,8 +16,8 @@ def rooms_of(
     layers = len(cache.layers)
     watched_B = columns.real_BF[:, :until].sum(dim=1)
     if settings.tokens is not None or settings.mib is not None:
-        size = 0 if settings.mib is None else entry_bytes(cache, per_head=per_head, bits=settings.bits)
-        return [budget(settings, watched_B, size)] * layers
+        cost = None if settings.mib is None else cost_of(cache, settings, per_head=per_head)
+        return [budget(settings, watched_B, cost)] * layers
     fractions = [settings.keep] * layers
     if settings.layers is not None:
         fractions = [settings.layers[layer] for layer in range(layers)]

@@ -5,7 +5,7 @@ checkpointing may run them twice: what they add is left in `new`, one slot a lay
 when the pass is over.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -42,8 +42,8 @@ class Step:
     spans: tuple[Span, ...] | None = None
     """Documents of the batch; None = every row is one causal sequence, with padding behind it, which
     no real token sees."""
-    past: tuple[tuple[Block, ...], ...] | None = None
-    """Blocks of the cache per layer, as they were when the step was made."""
+    past: Sequence[tuple[Block, ...]] | None = None
+    """Blocks of the cache per layer, as they were when the step was made; each layer reads its own, once."""
     valid_BT: Tensor | None = None
     """Real tokens of a cached step; None = all."""
     windows: Windows | None = None

@@ -10,15 +10,14 @@ Letters: B rows · N key-value heads (1 where all heads agree) · S entries · H
 
 from collections.abc import Sequence
 from functools import partial
-from itertools import groupby
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from vxl.llm.attention.step import Observed, Step
-from vxl.llm.block import Block, Choice, Places, at_end, choose, merged_block, places_of
-from vxl.llm.cache.coded import code_layers, joined_coded
+from vxl.llm.block import Block, Choice, Places, at_end, choose, merged_block
+from vxl.llm.cache import holding
 from vxl.llm.cache.graph_slot import GraphSlot
 from vxl.llm.cache.offload import map_tensors, mover
 from vxl.llm.cache.rooms import Rooms
@@ -197,7 +196,7 @@ class Cache:
             for block in blocks:
                 part = wanted[..., start : start + len(block)]
                 same = stay.get(
-                    (wanted, start, block.positions_BNS), partial(agree, part, block.positions_BNS)
+                    (wanted, start, block.positions_BNS), partial(holding.agree, part, block.positions_BNS)
                 )
                 moved_blocks.append(block if same else block.at(part, self.rotary))
                 start += len(block)
@@ -230,9 +229,15 @@ class Cache:
         )
         places = Places(positions_BM[:, None], index, None if valid_BM is None else valid_BM[:, None])
         for layer, blocks in enumerate(self.layers):
-            self.layers[layer] = (
-                merged_block(blocks, members_BPR, order_BM, places, self.rotary, memo=self.memo),
+            make = partial(
+                merged_block,
+                members_BPR=members_BPR,
+                order_BM=order_BM,
+                places=places,
+                rotary=self.rotary,
+                memo=self.memo,
             )
+            self.layers[layer] = (holding.held_like(blocks, make),)
         self._rooms.close()
 
     def join(self) -> None:
@@ -240,24 +245,24 @@ class Cache:
 
         One layer at a time: memory grows by one layer. Blocks of all rows stay apart from those of one row.
         """
-        places = IdentityMemo[Places]()
+        shared = holding.Shared()
         for layer, blocks in enumerate(self.layers):
-            one: list[Block] = []
-            for _, run in groupby(blocks, key=lambda block: (type(block), block.rows)):
-                parts = list(run)
-                if len(parts) == 1:
-                    one += parts
-                    continue
-                shared = tuple(t for b in parts for t in (b.positions_BNS, b.index_BNS, b.valid_BNS))
-                one.append(joined_coded(parts, places.get(shared, partial(places_of, parts))))
+            one = holding.joined(blocks, shared)
             if len(one) < len(blocks):
                 self._rooms.close(layer)
-                self.layers[layer] = tuple(one)
+                self.layers[layer] = one
 
-    def code(self) -> None:
-        """Codes what it holds in eight bits (vxl.llm.cache.coded), layer by layer; codes stay as they are."""
+    def code(self, run: int | None = None) -> None:
+        """Holds what it has in codes, layer by layer; see `vxl.llm.cache.holding.coded`."""
         self._rooms.close()
-        code_layers(self.layers)
+        shared = holding.Shared()
+        for layer, blocks in enumerate(self.layers):
+            self.layers[layer] = holding.coded(blocks, run, shared)
+
+    def offload(self) -> None:
+        """Moves the keys and values that it has to the host's memory, layer by layer."""
+        self._rooms.close()
+        self.layers = [holding.on_host(blocks) for blocks in self.layers]
 
     def to(self, device: torch.device) -> "Cache":
         """A copy on another device (in page-locked memory where it leaves a GPU), or itself where it is
@@ -293,8 +298,3 @@ class Cache:
         parts = [part.expand(self.rows, heads, -1) for part in parts]
         empty = torch.zeros(self.rows, heads, 0, dtype=dtype, device=self.next_B.device)
         return torch.cat([empty, *parts], dim=-1)
-
-
-def agree(positions_BNS: Tensor, others_BNS: Tensor) -> bool:
-    """Whether two tensors that broadcast against each other are equal; waits for a GPU."""
-    return bool((positions_BNS == others_BNS).all())
