@@ -31,6 +31,7 @@ generate
 checkpoint
 train
 evaluate
+compare
 config
 cli __init__ train.py evaluate.py
 """

@@ -8,15 +8,13 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
 from vxl.cli.bench_data import register as register_bench
 from vxl.cli.fetch import run_fetch
 from vxl.cli.shards import register as register_shards
 from vxl.cli.weights import register_export, register_import
 from vxl.cli.words import sort_words
-from vxl.errors import ConfigError, VxlError
-from vxl.run.find import find_members
+from vxl.errors import VxlError
 from vxl.units import printable
 
 DESCRIPTION = "Long-video vision-language models: ask one, prepare data, and read the results of runs."
@@ -111,9 +109,10 @@ def parser(command: str | None) -> argparse.ArgumentParser:
         commands,
         "compare",
         _compare,
-        "one row per member of a sweep, or per run",
+        "members of a sweep, or runs and evaluations, side by side; as a page too",
         "vxl compare SWEEP",
-        "vxl compare RUN RUN json=FILE",
+        "vxl compare SWEEP html=page.html base=ratio=4",
+        "vxl compare RUN RUN json=FILE csv=FILE",
     )
     _words(
         commands,
@@ -190,20 +189,9 @@ def _fetch(parsed: argparse.Namespace) -> None:
 
 
 def _compare(parsed: argparse.Namespace) -> None:
-    words = sort_words(parsed.words)
-    words.take("debug")
-    root, target = words.runs(), words.take("json")
-    words.refuse_rest("compare", ("json", "paths.runs"))
-    if not words.rest:
-        raise ConfigError(
-            "vxl compare needs a sweep or runs.\n  e.g.  vxl compare SWEEP   (vxl runs lists them)"
-        )
-    from rich.console import Console
+    from vxl.cli.compare import run_compare
 
-    from vxl.evaluate.comparison_table import show_comparison
-
-    members = [run for name in words.rest for run in find_members(name, root)]
-    show_comparison(members, " ".join(words.rest), Path(target) if target else None, Console())
+    run_compare(sort_words(parsed.words))
 
 
 def _benchmark(parsed: argparse.Namespace) -> None:

@@ -26,7 +26,7 @@ class Metric:
 
     def plain(self) -> dict[str, Any]:
         """For JSON."""
-        return {"name": self.name, "scale": self.scale, **self.estimate.plain()}
+        return {"name": self.name, "scale": self.scale, "macro": self.macro, **self.estimate.plain()}
 
 
 def scored(graded: Sequence[Graded], score: Callable[[Graded], float] | None = None) -> tuple[Scored, ...]:

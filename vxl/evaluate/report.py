@@ -5,7 +5,6 @@ is the same bytes for the same answers; costs are kept beside it.
 """
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from typing import Any
 from vxl.atomic import whole_file, write_text
 from vxl.evaluate.cost import Cost
 from vxl.evaluate.fingerprint import Protocol
-from vxl.evaluate.metrics import Metric, grouped, label_names, majority_share, micro, position_bias
+from vxl.evaluate.metrics import Metric, grouped, label_names, majority_share, micro, position_bias, scored
 from vxl.evaluate.scoring import Accuracy, Graded
 
 
@@ -96,6 +95,9 @@ class Report:
             "mended": self.mended,
             "notes": self.notes,
         }
+        if self.metrics and self.metrics[0].units != scored(self.graded):
+            # Without them a later comparison could not pair what the headline counts.
+            found["headline_units"] = [list(unit) for unit in self.metrics[0].units]
         if self.missing:
             right = sum(item.score for item in self.graded)
             found["missing"] = self.missing
@@ -179,11 +181,9 @@ def _answer(item: Graded) -> dict[str, Any]:
         found["score"] = item.given
     if item.verdict is not None:
         found["verdict"] = item.verdict
+    labels = {name: list(values) for name, values in item.labels.items() if not name.startswith("_")}
+    if labels:
+        found["labels"] = labels
     if item.failed is not None:
         found["failed"] = item.failed
     return found
-
-
-def scores_of(answers: Sequence[dict[str, Any]]) -> dict[str, float]:
-    """Each answer's score by its key, out of a report's JSON."""
-    return {item["key"]: float(item.get("score", item["right"])) for item in answers}

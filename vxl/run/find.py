@@ -19,6 +19,7 @@ from vxl.run.lock import is_held
 
 Status = Literal["new", "running", "finished", "failed", "stopped", "killed"]
 """`stopped` ended by itself before its last step (Ctrl-C, a time limit); `killed` could not."""
+_YAML = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where PyYAML has it
 # A folder with one of these files is a run.
 _MARKS = {"resolved.yaml", "RESULT.json", "FAILED.json"}
 
@@ -46,7 +47,7 @@ class Run:
     def config(self) -> dict[str, Any]:
         """The configuration as it ran (resolved.yaml); empty where a run failed before it wrote one."""
         try:
-            values = renewed(yaml.safe_load((self.path / "resolved.yaml").read_text()))
+            values = renewed(yaml.load((self.path / "resolved.yaml").read_text(), _YAML))
         except (OSError, ValueError, RecursionError, yaml.YAMLError):
             return {}  # a list of runs goes on; whoever needs the config says what is wrong with it
         return values if isinstance(values, dict) else {}

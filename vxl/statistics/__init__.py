@@ -4,11 +4,13 @@ from vxl.statistics.basic import Interval, Paired, Spread, paired, spread, wilso
 from vxl.statistics.clustered import Estimate, Scored, estimate
 from vxl.statistics.comparison import Difference, difference
 from vxl.statistics.resampling import bootstrap, holm, mcnemar, sign_flip
+from vxl.statistics.seeds import OverSeeds, over_seeds
 
 __all__ = [
     "Difference",
     "Estimate",
     "Interval",
+    "OverSeeds",
     "Paired",
     "Scored",
     "Spread",
@@ -17,6 +19,7 @@ __all__ = [
     "estimate",
     "holm",
     "mcnemar",
+    "over_seeds",
     "paired",
     "sign_flip",
     "spread",

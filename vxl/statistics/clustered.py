@@ -94,7 +94,7 @@ def estimate(scored: Sequence[Scored], *, macro: bool = False, bounded: bool = T
     return Estimate(mean, items, clusters, iid, se, Interval(low, high))
 
 
-def quantile(clusters: int) -> float:
+def quantile(clusters: float) -> float:
     """Standard errors on either side of a 95 % interval: Student's t where clusters are few."""
     from scipy.stats import t  # late: half a second that no other command needs
 

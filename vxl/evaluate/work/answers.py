@@ -25,6 +25,10 @@ class RawAnswer:
     worker: str = ""
     failed: str | None = None
     """Why there is no answer: it counts as wrong, and the report says so."""
+    shown: str = ""
+    """A picture of some frames, below the folder of the answers."""
+    kept: Sequence[float] = ()
+    """Over the video, in equal parts, the share of its visual tokens that the cache held for the answer."""
 
 
 class AnswerFile:

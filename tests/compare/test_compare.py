@@ -9,9 +9,10 @@ import yaml
 from rich.console import Console
 
 from tests.run.test_find import dead_pid
+from vxl.compare.comparison import compare
+from vxl.compare.terminal import show_comparison, tables
+from vxl.compare.write import as_json
 from vxl.errors import ConfigError
-from vxl.evaluate.compare import against_first, compare
-from vxl.evaluate.comparison_table import show_comparison, tables
 from vxl.run.find import find_members
 
 
@@ -38,9 +39,9 @@ def dts(ratio: int) -> dict[str, Any]:
     return {"compressor": {"_target_": "a.DTS", "ratio": ratio}}
 
 
-def printed(root: Path, json_path: Path | None = None) -> str:
+def printed(root: Path) -> str:
     console = Console(width=220, record=True, file=io.StringIO())
-    show_comparison(find_members("s", root), "s", json_path, console)
+    show_comparison(compare(find_members("s", root), title="s"), console)
     return console.export_text()
 
 
@@ -49,7 +50,10 @@ def test_a_row_a_member_with_differences_metrics_and_cost(tmp_path: Path) -> Non
     member(tmp_path, "s/ratio=16", dts(16), {"loss_last": 0.7, "seconds": 10}, accuracy=0.5, prefill_ms=6.0)
     found = compare(find_members("s", tmp_path))
     assert found.keys == ["compressor.ratio"]
-    assert [row.differences for row in found.rows] == [{"compressor.ratio": "4"}, {"compressor.ratio": "16"}]
+    assert [row.differences for row in found.members] == [
+        {"compressor.ratio": "4"},
+        {"compressor.ratio": "16"},
+    ]
     assert [column.name for column in found.columns] == ["loss", "clips", "prefill ms", "train s"]
     assert [column.name for column in found.columns if column.is_cost] == ["prefill ms", "train s"]
     text = printed(tmp_path)
@@ -103,19 +107,19 @@ def test_members_that_are_not_finished_are_shown_as_such_and_not_averaged(tmp_pa
     failed.mkdir()
     (failed / "FAILED.json").write_text(json.dumps({"error": "no [frames] in clip.mp4", "type": "DataError"}))
     found = compare(find_members("s", tmp_path))
-    assert [row.status for row in found.rows] == ["finished", "finished", "killed", "failed"]
-    assert found.rows[3].differences == {"seed": "3"}
+    assert [row.status for row in found.members] == ["finished", "finished", "killed", "failed"]
+    assert found.members[3].differences == {"seed": "3"}
     assert found.plain()["over_seeds"][0]["metrics"]["loss"]["mean"] == 2.0
     text = printed(tmp_path)
     assert "killed, step 7" in text
     assert "seed=3 failed: no [frames] in clip.mp4" in text
 
 
-def test_other_options_of_a_group_are_named_by_their_class(tmp_path: Path) -> None:
+def test_other_options_of_a_group_are_named_as_they_are_typed(tmp_path: Path) -> None:
     member(tmp_path, "s/a", {"kv": {"_target_": "vxl.kv.full.Full"}}, {})
     member(tmp_path, "s/b", {"kv": {"_target_": "vxl.kv.streaming.Streaming", "window": 8}}, {})
     found = compare(find_members("s", tmp_path))
-    assert [row.differences for row in found.rows] == [{"kv": "Full"}, {"kv": "Streaming"}]
+    assert [row.differences for row in found.members] == [{"kv": "full"}, {"kv": "streaming"}]
 
 
 def test_members_are_paired_with_the_first_on_the_same_questions(tmp_path: Path) -> None:
@@ -124,13 +128,19 @@ def test_members_are_paired_with_the_first_on_the_same_questions(tmp_path: Path)
         run = member(tmp_path, f"s/{name}", {"model": name}, {}, accuracy=0.5)
         kept = [{"key": f"q{i}", "right": right} for i, right in enumerate(rights)]
         (run / "evaluate" / "clips.json").write_text(
-            json.dumps({"accuracy": {"accuracy": 0.5}, "answers": kept[::-1] if name == "b" else kept})
+            json.dumps(
+                {
+                    "accuracy": {"accuracy": sum(rights) / len(rights)},
+                    "answers": kept[::-1] if name == "b" else kept,
+                }
+            )
         )
-    (pair,) = against_first(compare(find_members("s", tmp_path)).rows)
-    assert (pair.benchmark, pair.first.run.name, pair.other.run.name) == ("clips", "s/a", "s/b")
+    pair, other = compare(find_members("s", tmp_path)).pairs
+    assert (pair.benchmark, pair.base.name, pair.other.name) == ("clips", "model=a", "model=b")
+    assert other.reason == "other questions"
     assert pair.test is not None
     assert (pair.test.second_only, pair.test.first_only) == (10, 0)
-    assert "clips: b +50.0 points against a (95 %, by video: " in printed(tmp_path)
+    assert "clips: model=b +50.0 points against model=a (95 %, by video: " in printed(tmp_path)
     assert "McNemar p = 0.002" in " ".join(printed(tmp_path).split())
 
 
@@ -140,20 +150,19 @@ def test_members_of_unlike_protocols_are_not_paired(tmp_path: Path) -> None:
         protocol = {"answering": {"checkpoint": name, "preset": name}, "scoring": {"parser": "correct"}}
         report = {
             "accuracy": {"accuracy": 0.5},
-            "answers": [{"key": "q", "right": True}],
+            "answers": [{"key": "q", "right": True}, {"key": "r", "right": False}],
             "protocol": protocol,
         }
         (run / "evaluate" / "clips.json").write_text(json.dumps(report))
-    (pair,) = against_first(compare(find_members("s", tmp_path)).rows)
+    (pair,) = compare(find_members("s", tmp_path)).pairs
     assert pair.test is None
     assert pair.reason == "another protocol: preset"
-    assert "b is not paired with a: another protocol: preset" in printed(tmp_path)
+    assert "model=b is not paired with model=a: another protocol: preset" in printed(tmp_path)
 
 
 def test_json_has_every_number_but_not_the_single_answers(tmp_path: Path) -> None:
     member(tmp_path, "s/a", dts(4), {"loss_last": 0.5}, accuracy=0.75, prefill_ms=12.0)
-    assert "written:" in printed(tmp_path, tmp_path / "out" / "table.json")
-    written = json.loads((tmp_path / "out" / "table.json").read_text())
+    written = json.loads(as_json(compare(find_members("s", tmp_path), title="s")))
     assert written["members"][0]["benchmarks"]["clips"] == {
         "accuracy": {"accuracy": 0.75},
         "cost": {"prefill_ms": 12.0},

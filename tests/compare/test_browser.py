@@ -1,0 +1,146 @@
+"""The page in a real browser: nothing on the console, nothing over the network, every panel drawn."""
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.compare.sweeps import write_sweep
+from vxl.compare.comparison import compare
+from vxl.compare.page.page import render
+from vxl.run.find import find_members
+
+CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+FLAGS = """
+--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking
+--disable-component-update --disable-sync
+"""
+if not (CHROMIUM and DRIVER) and not os.environ.get("VXL_REQUIRE_BROWSER"):
+    pytest.skip("needs chromium and chromium-driver (Debian's packages)", allow_module_level=True)
+webdriver: Any = pytest.importorskip("selenium.webdriver", reason="needs selenium")
+pytestmark = pytest.mark.slow
+PANELS = ["pareto", "forest", "heat", "needle", "curves", "parallel"]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for flag in FLAGS.split():
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
+    yield driver
+    driver.quit()
+
+
+def opened(browser: Any, page: Path, width: int = 1600) -> float:
+    """Opens a page and waits until it says that all is drawn; returns the seconds that took."""
+    size = {"width": width, "height": 1000, "deviceScaleFactor": 1, "mobile": False}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    browser.get_log("browser"), browser.get_log("performance")
+    began = time.monotonic()
+    browser.get(page.as_uri())
+    while not browser.execute_script("return document.body.dataset.drawn"):
+        assert time.monotonic() - began < 120, browser.get_log("browser")
+        time.sleep(0.05)
+    return time.monotonic() - began
+
+
+def requests(browser: Any) -> list[str]:
+    """Every address that the page asked for."""
+    events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    sent = [e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"]
+    return [url for url in sent if not url.startswith("data:")]
+
+
+@pytest.mark.parametrize("members", [3, 30, 300])
+def test_everything_is_drawn_and_nothing_leaves(browser: Any, tmp_path: Path, members: int) -> None:
+    write_sweep(tmp_path, "s", members, questions=45, title="</script><b>&")
+    place = tmp_path / "page.html"
+    began = time.process_time()
+    text = render(compare(find_members("s", tmp_path), title="</script><b>&"), place)
+    assert time.process_time() - began < 10  # of the processor; 5 s on an idle one
+    place.write_text(text)
+    assert place.stat().st_size < 8_000_000
+    for width in (380, 1600):
+        opened(browser, place, width)
+        assert browser.get_log("browser") == []
+        assert requests(browser) == [place.as_uri()]
+        assert browser.title == "</script><b>& · comparison"
+        # Nothing is wider than the window: what is wide scrolls by itself.
+        wide = browser.execute_script(
+            "return [...document.querySelectorAll('body *')].filter(e => !e.closest('.scroll') && "
+            "e.getBoundingClientRect().right > innerWidth + 1).map(e => e.outerHTML.slice(0, 80))"
+        )
+        assert wide == []
+        assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+        plots = browser.execute_script(
+            "return [...document.querySelectorAll('.plot')].map(p => [p.dataset.panel, "
+            "p.querySelectorAll('.scatterlayer .trace, .heatmaplayer .hm').length])"
+        )
+        assert [panel for panel, traces in plots] == [
+            "pareto",
+            "forest",
+            "heat",
+            "needle",
+            "curves",
+            "parallel",
+        ]
+        assert all(traces for _, traces in plots), plots
+
+
+def test_choices_switch_search_filters_and_headings_sort(browser: Any, tmp_path: Path) -> None:
+    write_sweep(tmp_path, "s", 6, questions=45)
+    place = tmp_path / "page.html"
+    place.write_text(render(compare(find_members("s", tmp_path), title="s"), place))
+    opened(browser, place)
+
+    def pick(panel: str, number: int, value: str) -> None:
+        browser.execute_script(
+            "const one = document.querySelectorAll(`select[data-panel=${arguments[0]}]`)[arguments[1]];"
+            "one.value = arguments[2]; one.dispatchEvent(new Event('change'));",
+            panel,
+            number,
+            value,
+        )
+
+    def titles() -> list[str]:
+        layout = "document.querySelector('#pareto .plot').layout"
+        return browser.execute_script(f"return ['xaxis', 'yaxis'].map(a => {layout}[a].title.text)")
+
+    assert titles() == ["cache, MiB", "clips: accuracy, %"]
+    pick("pareto", 1, "train s")
+    pick("pareto", 0, "needle")
+    assert titles() == ["training, hours", "needle: accuracy, %"]
+
+    rows = "return [...document.querySelectorAll('#members tbody tr')]"
+    shown = f"{rows}.filter(row => !row.hidden).map(row => row.cells[0].innerText)"
+    assert len(browser.execute_script(shown)) == 12
+    search = browser.find_element("id", "search")
+    search.send_keys("ratio=2 snapkv")
+    assert browser.execute_script(shown) == [f"ratio=2,seed={n} kv=snapkv keep=0.5" for n in range(3)]
+    search.clear()
+    search.send_keys(" ")
+    assert len(browser.execute_script(shown)) == 12
+    heading = browser.find_element("xpath", "//section[@id='members']//th[.='clips']")
+    column = browser.execute_script("return arguments[0].cellIndex", heading)
+    scores = f"{rows}.map(row => +row.cells[{column}].dataset.sort)"
+    heading.click()
+    found = browser.execute_script(scores)
+    assert found == sorted(found)
+    heading.click()
+    assert browser.execute_script(scores) == sorted(found, reverse=True)
+    browser.execute_cdp_cmd(
+        "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": "dark"}]}
+    )
+    ink = "return document.querySelector('#pareto .plot').layout.font.color"
+    assert browser.execute_script(ink) == "#e6e9ee"
+    pdf = browser.execute_cdp_cmd("Page.printToPDF", {})
+    assert len(pdf["data"]) > 20_000
+    assert browser.get_log("browser") == []

@@ -1,0 +1,106 @@
+import json
+import re
+from html import unescape
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+
+from tests.compare.sweeps import write_sweep
+from vxl.compare.comparison import Comparison, compare
+from vxl.compare.member import AXES
+from vxl.compare.page.page import render
+from vxl.compare.page.pareto import pareto
+from vxl.run.find import find_members
+
+HOSTILE = '</script><img src=x onerror="document.title=1">&'
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> Comparison:
+    root = tmp_path_factory.mktemp("runs")
+    write_sweep(root, "s", 6, questions=45, title=HOSTILE)
+    return compare(find_members("s", root), title=HOSTILE)
+
+
+@pytest.fixture(scope="module")
+def page(found: Comparison) -> str:
+    return render(
+        found, found.members[0].run.path.parent.parent / "page.html", "vxl compare s html=page.html"
+    )
+
+
+def figures(page: str) -> dict[str, Any]:
+    """The pictures that a page holds."""
+    (text,) = re.findall(r'<script type="application/json" id="figures">(.*?)</script>', page, re.DOTALL)
+    return json.loads(text)
+
+
+def test_every_panel_has_its_pictures(page: str, found: Comparison) -> None:
+    drawn = figures(page)
+    assert list(drawn) == ["pareto", "forest", "heat", "needle", "curves", "parallel"]
+    costs = ["cache", "tokens a frame", "first token ms", "peak", "train s"]
+    assert list(drawn["pareto"]) == [f"{name}|{cost}" for name in ("clips", "needle") for cost in costs]
+    assert list(drawn["forest"]) == ["clips", "needle"]
+    assert list(drawn["heat"]) == ["clips|kind", "needle|kind", "needle|minutes", "needle|depth"]
+    assert list(drawn["curves"]) == ["val/accuracy", "val/loss", "loss"]
+    assert len(drawn["parallel"]["all"]["data"]) == len(found.members)
+
+
+def test_what_a_config_says_is_text_and_no_markup(page: str) -> None:
+    found: list[tuple[str, dict[str, str | None]]] = []
+
+    class Tags(HTMLParser):
+        def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+            found.append((tag, dict(attrs)))
+
+    Tags().feed(page)
+    assert not [tag for tag, attributes in found if any(name.startswith("on") for name in attributes)]
+    pictures = [attributes["src"] or "" for tag, attributes in found if tag == "img"]
+    assert pictures
+    assert all(source.startswith("data:image/jpeg;base64,") for source in pictures)
+    assert HOSTILE in unescape(page)
+    names = [
+        text for trace in figures(page)["pareto"]["clips|cache"]["data"] for text in trace.get("text", [])
+    ]
+    assert names
+    assert not [name for name in names if "<" in name]
+
+
+def test_the_page_refers_to_nothing_outside(page: str) -> None:
+    own = page.split('<script type="application/json"')[0]
+    assert not re.findall(r'(?:src|href)="(?:https?:)?//', own)
+    assert "default-src 'none'" in own
+
+
+def test_numbers_of_the_page_are_those_of_the_comparison(page: str, found: Comparison) -> None:
+    for member in found.members:
+        score = member.scores["clips"]
+        assert f'data-sort="{score.mean!r}"' in page
+    forest = figures(page)["forest"]["clips"]["data"]
+    drawn = sorted(x for trace in forest for x in trace["x"])
+    pairs = [p.test.estimate.mean for p in found.pairs if p.benchmark == "clips" and p.test is not None]
+    assert drawn == pytest.approx(sorted(100 * mean for mean in pairs))
+
+
+def test_links_lead_to_the_run_directories(page: str, found: Comparison) -> None:
+    place = found.members[0].run.path.parent.parent
+    links = re.findall(r'<td><a href="([^"]+)"', page)
+    assert len(links) == len(found.members)
+    assert {(place / unescape(link).replace("%3D", "=").replace("%2C", ",")).is_dir() for link in links} == {
+        True
+    }
+
+
+def test_who_is_beaten_in_score_and_cost_is_faded(found: Comparison) -> None:
+    drawn = pareto(found, "clips", AXES[0])
+    assert drawn is not None
+    points = {}
+    for trace in drawn["data"]:
+        if "marker" in trace:
+            for x, y in zip(trace["x"], trace["y"], strict=True):
+                points[x, y] = trace["opacity"] < 1
+    for (x, y), faded in points.items():
+        assert faded == any(a <= x and b >= y and (a, b) != (x, y) for a, b in points)
+    levels = [shape["y0"] for shape in drawn["layout"]["shapes"]]
+    assert levels == [25.0, 100.0]  # chance of four options, and all right letters are B

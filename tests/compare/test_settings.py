@@ -1,0 +1,132 @@
+import csv
+import io
+import json
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from tests.compare.sweeps import evaluate, write_run, write_sweep
+from vxl.compare.comparison import Comparison, compare
+from vxl.compare.disagreement import disagreements
+from vxl.compare.fairness import warnings
+from vxl.compare.terminal import show_comparison
+from vxl.compare.words import sentences
+from vxl.compare.write import as_csv, as_json
+from vxl.errors import ConfigError
+from vxl.run.find import find_members
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two ratios from three seeds, each evaluated as trained and under a policy."""
+    root = tmp_path_factory.mktemp("runs")
+    write_sweep(root, "s", 6, questions=90)
+    return root
+
+
+@pytest.fixture(scope="module")
+def found(root: Path) -> Comparison:
+    return compare(find_members("s", root), title="s")
+
+
+def test_an_evaluation_under_changed_parts_is_a_member_of_its_own(found: Comparison) -> None:
+    assert len(found.members) == 12
+    assert found.keys == ["compressor.ratio", "seed", "kv", "kv.keep"]
+    assert found.members[1].name == "ratio=1,seed=0 kv=snapkv keep=0.5"
+    assert [m.differences["kv"] for m in found.members[:2]] == ["full", "snapkv"]
+    assert [m.differences["kv.keep"] for m in found.members[:2]] == ["-", "0.5"]
+
+
+def test_seeds_of_one_setting_are_one_score_with_both_errors(found: Comparison) -> None:
+    assert [setting.name for setting in found.settings] == [
+        "ratio=1 kv=full",
+        "ratio=1 kv=snapkv keep=0.5",
+        "ratio=2 kv=full",
+        "ratio=2 kv=snapkv keep=0.5",
+    ]
+    own = found.settings[2].reached("clips")
+    assert own is not None
+    means = [member.scores["clips"].mean for member in found.settings[2].members]
+    assert own.mean == pytest.approx(sum(means) / 3)
+    assert own.seeds.count == 3
+    assert own.interval is not None
+    assert own.of_questions is not None
+    assert own.interval.high - own.interval.low > own.of_questions.high - own.of_questions.low
+
+
+def test_the_base_is_the_first_or_the_one_that_is_named(found: Comparison, root: Path) -> None:
+    assert found.base is found.settings[0]
+    named = compare(find_members("s", root), base="ratio=2 kv=full")
+    assert named.base is named.settings[2]
+    assert compare(find_members("s", root), base="ratio=2").base is not None
+    with pytest.raises(ConfigError, match="did you mean ratio=2 kv=full"):
+        compare(find_members("s", root), base="ratio=2 kv=ful")
+
+
+def test_holm_is_over_all_benchmarks_together(found: Comparison) -> None:
+    tested = [pair for pair in found.pairs if pair.test is not None]
+    assert {pair.benchmark for pair in tested} == {"clips", "needle"}
+    least = min(tested, key=lambda pair: pair.p_value)
+    assert least.adjusted == pytest.approx(min(1.0, len(tested) * least.p_value))
+
+
+def test_terminal_json_csv_and_page_have_the_same_numbers(found: Comparison) -> None:
+    console = Console(width=300, record=True, file=io.StringIO())
+    show_comparison(found, console)
+    terminal = console.export_text()
+    written = json.loads(as_json(found))
+    rows = list(csv.DictReader(io.StringIO(as_csv(found))))
+    assert [row["run"] for row in rows] == [member["run"] for member in written["members"]]
+    for member, row in zip(found.members, rows, strict=True):
+        score = member.scores["clips"]
+        assert float(row["clips"]) == score.mean
+        assert score.interval is not None
+        assert (float(row["clips low"]), float(row["clips high"])) == score.interval
+        assert score.text(score.mean) in terminal
+    for pair, plain in zip(found.pairs, written["differences"], strict=True):
+        assert pair.test is not None
+        assert plain["p_holm"] == pair.adjusted
+        assert f"{100 * pair.test.estimate.mean:+.1f} points against {pair.base.name}" in terminal
+
+
+def test_the_sentence_names_the_best_by_how_much_and_the_cost(root: Path) -> None:
+    said = sentences(compare(find_members("s", root), base="ratio=2 kv=snapkv keep=0.5"))
+    clips = str(said[0])
+    assert clips.startswith("clips: ratio=1 kv=full answers best, ")
+    assert "points against ratio=2 kv=snapkv keep=0.5 (95 %: " in clips
+    assert "cache 1 MiB instead of 0.5 MiB" in clips
+
+
+def test_what_is_unfair_is_said(tmp_path: Path) -> None:
+    for ratio, steps in ((1, 20), (2, 40)):
+        run = tmp_path / "s" / f"ratio={ratio},seed=0"
+        write_run(run, ratio, 0, 0, "", steps)
+        evaluate(run, "clips", "", 0.8, 60, seed=ratio, ratio=ratio, preset=str(ratio))
+    (tmp_path / "s/ratio=4,seed=0").mkdir()
+    (tmp_path / "s/ratio=4,seed=0/FAILED.json").write_text('{"error": "out of memory"}')
+    said = "\n".join(warnings(compare(find_members("s", tmp_path))))
+    assert "not finished: ratio=4,seed=0 (failed)" in said
+    assert "ratio=2 max_steps=40, another protocol: preset" in said
+    assert "optimizer steps from 20 to 40" in said
+    assert "clips: few questions (60)" in said
+    assert "one seed" in said
+
+
+def test_a_fair_comparison_is_not_called_unfair(found: Comparison) -> None:
+    said = "\n".join(warnings(found))
+    assert "budget" not in said
+    assert "one seed" not in said
+    assert "not finished" not in said
+
+
+def test_questions_on_which_members_part_come_with_frames_and_what_was_kept(found: Comparison) -> None:
+    asked = disagreements(found, "clips")
+    first = asked[0]
+    assert abs(first.right / first.asked - 0.5) <= abs(asked[-1].right / asked[-1].asked - 0.5)
+    assert first.asked == 12
+    assert first.frames is not None
+    assert first.frames.read_bytes()[:2] == b"\xff\xd8"
+    assert [kept.shares for kept in first.kept] == [(1.0, 0.25, 0.5, 0.0)] * 2
+    assert "snapkv" in first.kept[0].member
+    assert [text for letter, text, right in first.options if right] == ["a cat"]

@@ -1,0 +1,49 @@
+"""`vxl compare`: members side by side on the terminal, and as a page, JSON and CSV."""
+
+import shlex
+from pathlib import Path
+
+from rich.console import Console
+
+from vxl.cli.words import Words
+from vxl.errors import ConfigError
+from vxl.run.find import find_members
+
+SETTINGS = ("html", "json", "csv", "base", "paths.runs")
+
+
+def run_compare(words: Words) -> None:
+    """Compares what the words name.
+
+    Raises:
+        ConfigError: There is no such run, or a file can't be written.
+    """
+    command = shlex.join(["vxl", "compare", *words.rest, *(f"{k}={v}" for k, v in words.settings.items())])
+    words.take("debug")
+    root, base = words.runs(), words.take("base")
+    targets = {kind: words.take(kind) for kind in ("html", "json", "csv")}
+    words.refuse_rest("compare", SETTINGS)
+    if not words.rest:
+        raise ConfigError(
+            "vxl compare needs a sweep or runs.\n  e.g.  vxl compare SWEEP   (vxl runs lists them)"
+        )
+    from vxl.compare.comparison import compare  # late: reads reports, which needs torch
+    from vxl.compare.terminal import show_comparison
+    from vxl.compare.write import as_csv, as_json, write
+
+    members = list({run.name: run for name in words.rest for run in find_members(name, root)}.values())
+    found = compare(members, title=" ".join(words.rest), base=base)
+    console = Console()
+    show_comparison(found, console)
+    for kind, target in targets.items():
+        if target is None:
+            continue
+        place = Path(target).expanduser()
+        if kind == "html":
+            from vxl.compare.page.page import render  # late: Jinja
+
+            text = render(found, place, command)
+        else:
+            text = as_json(found) if kind == "json" else as_csv(found)
+        write(place, text)
+        console.print(f"written: {place}", markup=False)

@@ -1,0 +1,97 @@
+"""In which config keys members differ, as one would type them."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from vxl.option.words import flatten, show
+
+# Keys that differ between the members of a sweep without being what it compares.
+_NOT_COMPARED = (
+    "name",
+    "sweep_name",
+    "sweep_member",
+    "dry_run",
+    "on_existing",
+    "paths",
+    "logger",
+    "debug",
+    "cluster",
+)
+
+
+class Configs:
+    """The configs of several runs.
+
+    Args:
+        configs: As resolved.yaml has them; empty for a run that failed before it had one.
+    """
+
+    def __init__(self, configs: Sequence[dict[str, Any]]) -> None:
+        self.flat = [
+            flatten({k: v for k, v in config.items() if k not in _NOT_COMPARED}) for config in configs
+        ]
+
+    def rows(self, evaluated: Sequence[tuple[int, str, str]]) -> list[dict[str, str]]:
+        """The differing keys of each evaluation with their values.
+
+        Args:
+            evaluated: (number of its run, name of the run's folder, what the evaluation changed).
+        """
+        changes = [dict(word.split("=", 1) for word in _words(change)) for _, _, change in evaluated]
+        keys = [*map(_short, differing([config for config in self.flat if config]))]
+        keys += [key for change in changes for key in change if key not in keys]
+        found = [
+            {key: change.get(key) or self._value(key, number, member) for key in dict.fromkeys(keys)}
+            for (number, member, _), change in zip(evaluated, changes, strict=True)
+        ]
+        changed = {key for change in changes for key in change}
+        return [
+            {k: v for k, v in row.items() if k not in changed or len({other[k] for other in found}) > 1}
+            for row in found
+        ]
+
+    def _value(self, key: str, number: int, member: str) -> str:
+        """A key's value; of a member that failed before it had a config, what its name says."""
+        config = self.flat[number]
+        if f"{key}._target_" in config:
+            return self._option(f"{key}._target_", config)
+        if key in config:
+            return show(config[key])
+        said = dict(part.split("=", 1) for part in member.split(",") if "=" in part)
+        return said.get(last(key), "-" if config else "?")
+
+    def _option(self, key: str, config: dict[str, Any]) -> str:
+        """An option by its module, which is what one types; by its class where one module has several."""
+        targets = {str(other[key]) for other in self.flat if key in other}
+        modules = {target.rpartition(".")[0] for target in targets}
+        parts = show(config[key]).rpartition(".")
+        return parts[0].rpartition(".")[2] if len(modules) == len(targets) else parts[2]
+
+
+def differing(configs: Sequence[dict[str, Any]]) -> list[str]:
+    """The flat keys that every config has and whose values are not all equal, in the configs' order."""
+    if not configs:
+        return []
+    shared = [key for key in configs[0] if all(key in config for config in configs)]
+    return [key for key in shared if any(config[key] != configs[0][key] for config in configs)]
+
+
+def last(key: str) -> str:
+    """`ratio` of `compressor.ratio`, as in a member's name."""
+    return key.rpartition(".")[2]
+
+
+def _short(key: str) -> str:
+    """`compressor.ratio` as it is typed; a part's class under the part's own name."""
+    return key.removesuffix("._target_")
+
+
+def _words(change: str) -> list[str]:
+    """`kv=snapkv,video.max_frames=8` as words; a comma inside a value goes on with it."""
+    words: list[str] = []
+    for part in change.split(","):
+        if "=" in part or not words:
+            words.append(part)
+        else:
+            words[-1] += f",{part}"
+    return [word for word in words if "=" in word]

@@ -1,0 +1,106 @@
+"""Training curves: a line a setting, its seeds as a band."""
+
+from typing import Any
+
+from vxl.compare.comparison import Comparison
+from vxl.compare.differences import last
+from vxl.compare.page.drawing import Figure, axis, colour, figure, plain
+from vxl.run.find import Run
+from vxl.run.metrics import MetricsFile
+
+CURVES = ("val/accuracy", "val/loss", "loss")
+"""The numbers that are drawn, of those that were logged."""
+Series = dict[int, float]
+
+
+def curves(found: Comparison, most: int = 100) -> dict[str, Figure]:
+    """Each number of training by step, a line a setting, its seeds as a band from the least to the most.
+
+    Args:
+        found: The comparison; evaluations of one run under changed parts share its curve.
+        most: Steps at most of a line.
+    """
+    settings = _trained(found)
+    read = {run.name: _read(run) for runs in settings.values() for run in runs}
+    drawn = {}
+    for name in CURVES:
+        data: list[dict[str, Any]] = []
+        for label, runs in settings.items():
+            series = [own for run in runs if (own := read[run.name].get(name))]
+            if series:
+                data += _line(label, series, colour(list(settings).index(label), len(settings)), most)
+        if data:
+            drawn[name] = figure(
+                data,
+                380,
+                showlegend=len(settings) <= 12,
+                legend={"orientation": "h", "y": -0.22},
+                xaxis=axis("step"),
+                yaxis=axis(name),
+            )
+    return drawn
+
+
+def _line(label: str, series: list[Series], own: str, most: int) -> list[dict[str, Any]]:
+    """The mean over the seeds, and their band where there are several."""
+    steps = sorted(set.intersection(*map(set, series))) or sorted(series[0])
+    if len(steps) > most:
+        steps = [steps[round(at * (len(steps) - 1) / (most - 1))] for at in range(most)]
+    values = [[one[step] for one in series if step in one] for step in steps]
+    line = {
+        "type": "scatter",
+        "mode": "lines",
+        "x": steps,
+        "y": [_short(sum(found) / len(found)) for found in values],
+        "line": {"color": own, "width": 2},
+        "name": plain(label) + (f" ({len(series)} seeds)" if len(series) > 1 else ""),
+        "hovertemplate": "%{y:.4g} at step %{x}<extra>" + plain(label) + "</extra>",
+    }
+    if len(series) == 1:
+        return [line]
+    ends = [*(max(found) for found in values), *(min(found) for found in reversed(values))]
+    band = {
+        "type": "scatter",
+        "mode": "lines",
+        "x": [*steps, *reversed(steps)],
+        "y": [_short(value) for value in ends],
+        "fill": "toself",
+        "fillcolor": own + "2e",
+        "line": {"width": 0},
+        "hoverinfo": "skip",
+        "showlegend": False,
+    }
+    return [band, line]
+
+
+def _trained(found: Comparison) -> dict[str, list[Run]]:
+    """The runs of each training setting, by its name: what evaluations changed is none of it."""
+    changed = {word.partition("=")[0] for m in found.members for word in m.change.split(",") if "=" in word}
+    settings: dict[str, list[Run]] = {}
+    for member in found.members:
+        own = [(k, v) for k, v in member.differences.items() if k not in changed | {"seed"} and v != "-"]
+        label = " ".join(f"{last(key)}={value}" for key, value in own)
+        if not 0 < len(own) <= 3:
+            label = member.run.path.name
+        if "seed" not in member.differences and member.run not in settings.get(label, [member.run]):
+            label = member.run.name
+        runs = settings.setdefault(label, [])
+        if member.run not in runs:
+            runs.append(member.run)
+    return settings
+
+
+def _read(run: Run) -> dict[str, Series]:
+    """The curves of one run by name, from one reading of its metrics.csv."""
+    found: dict[str, Series] = {}
+    for row in MetricsFile(run.path / "metrics.csv").rows():
+        for name in CURVES:
+            try:
+                found.setdefault(name, {})[int(row["step"])] = float(row[name])
+            except (KeyError, ValueError):
+                continue
+    return found
+
+
+def _short(value: float) -> float:
+    return float(f"{value:.4g}")

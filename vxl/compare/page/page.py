@@ -1,0 +1,226 @@
+"""`vxl compare … html=FILE`: the comparison as one self-contained page."""
+
+import base64
+import json
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from vxl.compare.comparison import Comparison
+from vxl.compare.differences import last
+from vxl.compare.disagreement import MOST, Disagreement, disagreements
+from vxl.compare.fairness import warnings
+from vxl.compare.member import AXES, Column, Member
+from vxl.compare.page.curves import curves
+from vxl.compare.page.drawing import SHOWN, Figure
+from vxl.compare.page.forest import forest
+from vxl.compare.page.heat import heat, labels_of, needle, ranked
+from vxl.compare.page.parallel import parallel
+from vxl.compare.page.pareto import costs_of, pareto
+from vxl.compare.words import sentences
+
+HERE = Path(__file__).parent
+NEEDLES = 24
+"""Settings at most whose needle map is drawn."""
+
+
+def render(found: Comparison, place: Path, command: str = "") -> str:
+    """The page as text.
+
+    Args:
+        found: The comparison.
+        place: The file that it will be, from which the links to run directories lead.
+        command: How to make it again.
+    """
+    panels = _panels(found)
+    questions = _questions(found)
+    drawn_costs = {key.partition("|")[2] for key in panels["pareto"]}
+    values: dict[str, Any] = {
+        "found": found,
+        "command": command,
+        "facts": _facts(found),
+        "sentences": sentences(found),
+        "warnings": warnings(found),
+        "panels": panels,
+        "keys": [last(key) for key in found.keys],
+        "rows": [_Row(member, found, place) for member in found.members],
+        "settings": _settings(found),
+        "seeds": any(len(setting.members) > 1 for setting in found.settings),
+        "failures": [(m.name, m.run.failure) for m in found.members if m.run.failure is not None],
+        "benchmark_names": [(name, name) for name in found.benchmarks],
+        "cost_names": [(cost.name, cost.label) for cost in AXES if cost.name in drawn_costs],
+        "forest_names": [(name, name) for name in panels["forest"]],
+        "heat_names": [(key, key.replace("|", ": ")) for key in panels["heat"]],
+        "needle_names": [(key, key) for key in panels["needle"]],
+        "curve_names": [(name, name) for name in panels["curves"]],
+        "tests": sum(pair.test is not None for pair in found.pairs),
+        "shown_note": f" The best {SHOWN} of {len(found.settings)} settings are drawn."
+        if len(found.settings) > SHOWN
+        else "",
+        "wide": _wide(panels),
+        "questions": questions,
+        "has_frames": any(one["picture"] for one in questions),
+        "has_kept": any(one["q"].kept for one in questions),
+        "figures": _inside_script(panels),
+        "css": _file("page.css"),
+        "glue": _file("glue.js"),
+        "plotly_js": _file("third_party/plotly-cartesian.min.js"),
+        "sortable_js": _file("third_party/sortable.min.js") + _file("third_party/sortable.a11y.min.js"),
+        "plotly": _version(),
+    }
+    jinja = Environment(
+        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    return jinja.get_template("page.html.jinja").render(values)
+
+
+def _panels(found: Comparison) -> dict[str, dict[str, Figure]]:
+    """Every figure by panel and by what is picked in it."""
+    drawn: dict[str, dict[str, Figure | None]] = {
+        "pareto": {
+            f"{name}|{cost.name}": pareto(found, name, cost)
+            for name in found.benchmarks
+            for cost in costs_of(found, name)
+        },
+        "forest": {name: forest(found, name) for name in found.benchmarks},
+        "heat": {
+            f"{name}|{label}": heat(found, name, label)
+            for name in found.benchmarks
+            for label in labels_of(found, name)
+        },
+        "needle": {
+            f"{name}: {setting.name}" if len(found.benchmarks) > 1 else setting.name: needle(setting, name)
+            for name in found.benchmarks
+            for setting in ranked(found, name)[:NEEDLES]
+        },
+        "curves": dict(curves(found)),
+        "parallel": {"all": parallel(found)},
+    }
+    return {
+        panel: {key: figure for key, figure in figures.items() if figure is not None}
+        for panel, figures in drawn.items()
+    }
+
+
+def _wide(panels: dict[str, dict[str, Figure]]) -> dict[str, str]:
+    """Which sections take the whole width: one that would stand alone, and parallel axes that are many."""
+    wide = dict.fromkeys(panels, "")
+    many = panels["parallel"] and len(panels["parallel"]["all"]["layout"]["xaxis"]["tickvals"]) > 7
+    if many:
+        wide["parallel"] = "wide"
+    for together in (("pareto", "forest"), ("heat", "needle", "curves", "parallel")):
+        halves = [name for name in together if panels[name] and not wide[name]]
+        if len(halves) % 2:
+            wide[halves[-1]] = "wide"
+    return wide
+
+
+class _Row:
+    """A member as a row of the table."""
+
+    def __init__(self, member: Member, found: Comparison, place: Path) -> None:
+        self.member = member
+        self.link = quote(os.path.relpath(member.run.path, place.absolute().parent) + "/")
+        self.cells = [self._cell(column) for column in found.columns]
+
+    def _cell(self, column: Column) -> tuple[str, str, str]:
+        """(what it sorts by, the number, its interval)."""
+        value = column.value(self.member)
+        if value is None:
+            return "", "-", ""
+        score = self.member.scores.get(column.name)
+        interval = ""
+        if score is not None and score.interval is not None:
+            low, high = (score.scale * end for end in score.interval)
+            interval = f"[{low:.1f}, {high:.1f}]"
+        elif column.name == "held-out acc" and self.member.result.get("heldout_interval"):
+            low, high = self.member.result["heldout_interval"]
+            interval = f"[{100 * low:.1f}, {100 * high:.1f}]"
+        return repr(value), column.text(value), interval
+
+
+def _settings(found: Comparison) -> list[list[tuple[float | str | None, str]]]:
+    """Rows of (what it sorts by, text): every setting's scores with both errors."""
+    rows: list[list[tuple[float | str | None, str]]] = []
+    for setting in found.settings:
+        for name in found.benchmarks:
+            own = setting.reached(name)
+            if own is None:
+                continue
+            scale, pair = own.score.scale, found.pair(name, setting)
+            ends = [own.of_questions, own.interval if own.seeds.count > 1 else None]
+            texts = [
+                "-" if end is None else f"{scale * end.low:.1f} to {scale * end.high:.1f}" for end in ends
+            ]
+            deviation = own.seeds.deviation
+            row: list[tuple[float | str | None, str]] = [
+                (None, setting.name),
+                (None, name),
+                (own.mean, own.score.text(own.mean)),
+                *(("" if end is None else end.low, text) for end, text in zip(ends, texts, strict=True)),
+                (deviation or "", "-" if deviation is None else f"{scale * deviation:.1f}"),
+                (own.seeds.count, str(own.seeds.count)),
+            ]
+            if pair is None or pair.test is None:
+                row += [("", "-" if pair is None else f"not paired: {pair.reason}"), ("", "-")]
+            else:
+                by = f"{100 * pair.test.estimate.mean:+.1f}"
+                if pair.interval is not None:
+                    by += f" [{100 * pair.interval.low:+.1f}, {100 * pair.interval.high:+.1f}]"
+                row += [(pair.test.estimate.mean, by), (pair.adjusted, f"{pair.adjusted:.2g}")]
+            rows.append(row)
+    return rows
+
+
+def _questions(found: Comparison) -> list[dict[str, Any]]:
+    """Questions on which members part, with their frames inside the page."""
+    most = max(4, min(MOST, 4 * MOST // max(1, len(found.benchmarks))))
+    several: Sequence[Disagreement] = [
+        one for name in found.benchmarks for one in disagreements(found, name, most)
+    ]
+    return [{"q": one, "picture": _picture(one.frames)} for one in several]
+
+
+def _picture(file: Path | None) -> str:
+    if file is None:
+        return ""
+    return "data:image/jpeg;base64," + base64.b64encode(file.read_bytes()).decode("ascii")
+
+
+def _facts(found: Comparison) -> str:
+    runs = len({member.run.name for member in found.members})
+    parts = [f"{runs} run{'s' if runs != 1 else ''}"]
+    if len(found.members) != runs:
+        parts.append(f"{len(found.members)} evaluations")
+    if len(found.settings) != len(found.members):
+        parts.append(f"{len(found.settings)} settings")
+    if found.keys:
+        parts.append("varied: " + ", ".join(last(key) for key in found.keys[:8]))
+    if found.benchmarks:
+        parts.append("benchmarks: " + ", ".join(found.benchmarks))
+    if found.base is not None and len(found.settings) > 1:
+        parts.append(f"compared with {found.base.name}")
+    return " · ".join(parts)
+
+
+def _inside_script(value: Any) -> Markup:
+    """JSON that can't end the script element it stands in."""
+    text = json.dumps(value, separators=(",", ":"), allow_nan=False)
+    return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
+
+
+def _file(name: str) -> Markup:
+    """One of the files of this folder, as it is: scripts and styles of ours, and of kept libraries."""
+    return Markup((HERE / name).read_text(encoding="utf-8"))
+
+
+def _version() -> str:
+    head = (HERE / "third_party/plotly-cartesian.min.js").read_text(encoding="utf-8")[:200]
+    match = re.search(r"v(\d+\.\d+\.\d+)", head)
+    return match[1] if match else ""

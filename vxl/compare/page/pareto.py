@@ -1,0 +1,139 @@
+"""Scores against a cost: who is beaten by another in both, and what a knob does."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from vxl.compare.comparison import Comparison
+from vxl.compare.member import AXES, Cost
+from vxl.compare.page.drawing import GREY, Figure, axis, colour, figure, note, number, plain
+from vxl.compare.setting import Setting
+
+
+def costs_of(found: Comparison, benchmark: str) -> list[Cost]:
+    """The costs that settings can be drawn against: those that are known of any."""
+    return [cost for cost in AXES if any(s.cost(cost, benchmark) is not None for s in found.settings)]
+
+
+def pareto(found: Comparison, benchmark: str, cost: Cost) -> Figure | None:
+    """Scores with intervals against a cost; None where no setting has both."""
+    points = [
+        (value, reached, setting)
+        for setting in found.settings
+        if (reached := setting.reached(benchmark)) is not None
+        and (value := setting.cost(cost, benchmark)) is not None
+    ]
+    if not points:
+        return None
+    scale = points[0][1].score.scale
+    beaten = {
+        id(s)
+        for x, r, s in points
+        if any(a <= x and b.mean >= r.mean and (a < x or b.mean > r.mean) for a, b, _ in points)
+    }
+    data: list[dict[str, Any]] = []
+    lines, colour_of = joined(found, [setting for _, _, setting in points])
+    place = {id(s): (x, scale * r.mean) for x, r, s in points}
+    for at, line in enumerate(lines):
+        ends = [place[id(setting)] for setting in line]
+        data.append(
+            {
+                "type": "scatter",
+                "mode": "lines",
+                "x": [x for x, _ in ends],
+                "y": [y for _, y in ends],
+                "line": {"color": colour(at, len(lines)), "width": 1.5},
+                "opacity": 0.45,
+                "hoverinfo": "skip",
+            }
+        )
+    few = len(points) <= 14
+    for faded in (True, False):
+        chosen = [(x, r, s) for x, r, s in points if (id(s) in beaten) == faded]
+        if not chosen:
+            continue
+        colours = [colour_of[id(s)] for _, _, s in chosen]
+        data.append(
+            {
+                "type": "scatter",
+                "mode": "markers+text" if few else "markers",
+                "x": [x for x, _, _ in chosen],
+                "y": [scale * r.mean for _, r, _ in chosen],
+                "error_y": {
+                    "type": "data",
+                    "symmetric": False,
+                    "array": [scale * (r.interval.high - r.mean) if r.interval else 0 for _, r, _ in chosen],
+                    "arrayminus": [
+                        scale * (r.mean - r.interval.low) if r.interval else 0 for _, r, _ in chosen
+                    ],
+                    "thickness": 1.2,
+                    "width": 3 if len(points) <= 60 else 0,
+                    "color": GREY,
+                },
+                "text": [plain(s.name) if few else "" for _, _, s in chosen],
+                "textposition": "top right",
+                "textfont": {"size": 11},
+                "cliponaxis": False,
+                "hovertext": [
+                    f"{plain(s.name)}<br>{r.text()}<br>{cost.label}: {x:.3g}" for x, r, s in chosen
+                ],
+                "hoverinfo": "text",
+                "marker": {
+                    "size": 9 if few else 7,
+                    "color": colours,
+                    "symbol": "circle-open" if faded else "circle",
+                    "line": {"width": 1.5, "color": colours},
+                },
+                "opacity": 0.4 if faded else 1,
+            }
+        )
+    score = points[0][1].score
+    shapes: list[Figure] = []
+    notes: list[Figure] = []
+    for name, level in (("chance", score.chance), ("most frequent letter", score.majority)):
+        if level is not None:
+            shapes.append(
+                {
+                    "type": "line",
+                    "xref": "paper",
+                    "x0": 0,
+                    "x1": 1,
+                    "y0": scale * level,
+                    "y1": scale * level,
+                    "line": {"color": GREY, "width": 1, "dash": "dot"},
+                }
+            )
+            notes.append(note(name, 1, scale * level, xref="paper", xanchor="right", yanchor="bottom"))
+    values = [x for x, _, _ in points]
+    wide = min(values) > 0 and max(values) / min(values) > 20
+    return figure(
+        data,
+        440,
+        xaxis=axis(cost.label, type="log" if wide else "linear", **({} if wide else {"rangemode": "tozero"})),
+        yaxis=axis(f"{benchmark}: {score.metric}" + (", %" if scale == 100 else "")),
+        shapes=shapes,
+        annotations=notes,
+    )
+
+
+def joined(found: Comparison, settings: Sequence[Setting]) -> tuple[list[list[Setting]], dict[int, str]]:
+    """(lines, colour by setting): settings that differ in the knob alone stand on one line.
+
+    The knob is the key with the most different numbers.
+    """
+    numeric = {
+        key: len({s.differences[key] for s in settings})
+        for key in found.keys
+        if key != "seed" and any(number(s.differences[key]) is not None for s in settings)
+    }
+    knob = max(numeric, key=lambda key: numeric[key], default=None)
+    lines: dict[tuple[Any, ...], list[Setting]] = {}
+    for setting in settings:
+        rest = tuple((k, v) for k, v in setting.differences.items() if k not in (knob, "seed"))
+        lines.setdefault(rest if knob is not None else (setting.name,), []).append(setting)
+    colours = {}
+    for at, line in enumerate(lines.values()):
+        if knob is not None:
+            line.sort(key=lambda setting: number(setting.differences[knob]) or 0.0)
+        for setting in line:
+            colours[id(setting)] = colour(at, len(lines))
+    return list(lines.values()), colours

@@ -1,0 +1,110 @@
+"""A setting against another on the same questions: by how much they differ, and may it be chance?"""
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from vxl.compare.setting import Reached, Setting
+from vxl.errors import DataError
+from vxl.evaluate.fingerprint import unlike
+from vxl.statistics import Difference, Interval, difference, holm
+from vxl.statistics.seeds import Error, around, mean_scores, seed_errors, t_test, together
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A setting against the base, on one benchmark."""
+
+    benchmark: str
+    base: Setting
+    other: Setting
+    test: Difference | None
+    """On every question's mean over the seeds; None where the two can't be paired."""
+    interval: Interval | None = None
+    """95 % of the difference: by video, and of the seeds where there are several."""
+    p_value: float = 1.0
+    """Sign flips by video; with several seeds, Student's t with their spread where that is larger."""
+    adjusted: float = 1.0
+    """The same by Holm, for all that are shown together."""
+    detectable: float | None = None
+    """The smallest difference that 80 % of such comparisons would show."""
+    reason: str | None = None
+    """Why they are not paired."""
+
+    @property
+    def shown(self) -> bool:
+        """Whether a difference is shown, at 5 % over all comparisons."""
+        return self.test is not None and self.adjusted < 0.05
+
+    def plain(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "benchmark": self.benchmark,
+            "setting": self.other.name,
+            "against": self.base.name,
+            "interval": None if self.interval is None else list(self.interval),
+            "p": self.p_value,
+            "p_holm": self.adjusted,
+            "detectable_with_seeds": self.detectable,
+            "reason": self.reason,
+            **({} if self.test is None else self.test.plain()),
+        }
+
+
+def detectable(pairs: Sequence[Pair]) -> float | None:
+    """The smallest difference that such comparisons would show: their median; None where it is not known."""
+    seen = [pair.detectable for pair in pairs if pair.detectable]
+    return statistics.median(seen) if seen else None
+
+
+def against(base: Setting, others: Sequence[Setting], benchmarks: Sequence[str]) -> list[Pair]:
+    """Every other setting against the base, question by question; Holm over all of them.
+
+    Settings whose protocols differ (`vxl.evaluate.fingerprint`) are not paired, and the reason is given.
+    """
+    found = []
+    for name in benchmarks:
+        first = base.reached(name)
+        for other in others:
+            second = other.reached(name)
+            if first is not None and second is not None:
+                found.append(_pair(name, base, other, first, second))
+    adjusted = iter(holm([pair.p_value for pair in found if pair.test is not None]))
+    return [pair if pair.test is None else replace(pair, adjusted=next(adjusted)) for pair in found]
+
+
+def _pair(name: str, base: Setting, other: Setting, first: Reached, second: Reached) -> Pair:
+    parted = _unlike(first, second)
+    if parted:
+        return Pair(name, base, other, None, reason="another protocol: " + ", ".join(parted))
+    sides = [[m.scores[name].units for m in s.members if name in m.scores] for s in (base, other)]
+    if not all(units for side in sides for units in side):
+        return Pair(name, base, other, None, reason="single answers are not known")
+    try:
+        test = difference(*map(mean_scores, sides), macro=first.score.macro)
+    except DataError:
+        return Pair(name, base, other, None, reason="other questions")
+    errors = [] if test.estimate.se is None else [Error(test.estimate.se, test.estimate.clusters - 1)]
+    seeds = seed_errors(first.seeds, second.seeds)
+    if not errors or not seeds:
+        return Pair(name, base, other, test, test.estimate.interval, test.sign_flip, 1.0, test.detectable)
+    errors += seeds
+    return Pair(
+        name,
+        base,
+        other,
+        test,
+        around(test.estimate.mean, errors, bounded=False),
+        max(test.sign_flip, t_test(test.estimate.mean, errors)),
+        1.0,
+        2.8 * together(errors)[0],
+    )
+
+
+def _unlike(first: Reached, second: Reached) -> list[str]:
+    """In what two protocols differ besides the model; nothing where a report has none."""
+    sides = [first.score.comparable, second.score.comparable]
+    if sides[0] is None or sides[1] is None:
+        return []
+    return list(unlike(sides[0], sides[1]))

@@ -1,0 +1,125 @@
+"""How a comparison reads: which numbers, in which order, as a table of results and tables of costs."""
+
+from collections.abc import Callable, Sequence
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from vxl.compare.comparison import Comparison
+from vxl.compare.differences import last
+from vxl.compare.fairness import warnings
+from vxl.compare.member import RESULTS, Column
+from vxl.compare.pairs import Pair
+from vxl.compare.words import sentences
+from vxl.statistics import Spread
+
+
+def show_comparison(found: Comparison, console: Console) -> None:
+    """Prints the tables, what they come to in words, and every paired difference."""
+    for table in tables(found, found.title):
+        console.print(table)
+    for pair in found.pairs:
+        console.print(paired(pair), markup=False, highlight=False)
+    for sentence in sentences(found):
+        console.print(str(sentence), markup=False, highlight=False, style="bold")
+    for warning in warnings(found):
+        console.print(f"caution: {warning}", markup=False, highlight=False, style="yellow")
+    for member in found.members:
+        if member.run.failure is not None:
+            console.print(f"{member.name} failed: {member.run.failure}", style="red", markup=False)
+
+
+def paired(pair: Pair) -> str:
+    """`clips: ratio=16 -1.2 points against ratio=4 (95 %: -3.0 to +0.6, p = 0.2)`."""
+    name, base = pair.other.name, pair.base.name
+    if pair.test is None:
+        return f"{pair.benchmark}: {name} is not paired with {base}: {pair.reason}"
+    text = f"{pair.benchmark}: {name} {100 * pair.test.estimate.mean:+.1f} points against {base} ("
+    if pair.interval is not None:
+        seeds = max(len(pair.base.members), len(pair.other.members)) > 1
+        text += f"95 %, by video{' and seed' if seeds else ''}: "
+        text += f"{100 * pair.interval.low:+.1f} to {100 * pair.interval.high:+.1f}; "
+    mcnemar = "" if pair.test.mcnemar is None else f"McNemar p = {pair.test.mcnemar:.2g}, "
+    return f"{text}{mcnemar}Holm-corrected p = {pair.adjusted:.2g})"
+
+
+BESIDE = 3
+"""Keys that may stand beside the results; where more differ, they stand below, a row each."""
+
+
+def tables(comparison: Comparison, title: str) -> list[Table]:
+    """A table of results and tables of costs; unfinished members show what became of them."""
+    names = dict.fromkeys([RESULTS, *(column.table for column in comparison.columns)])
+    made = [
+        _table(comparison, [column for column in comparison.columns if column.table == name], title, name)
+        for name in names
+    ]
+    return [*made, _differences(comparison)] if len(comparison.keys) > BESIDE else made
+
+
+def _differences(comparison: Comparison) -> Table:
+    """What differs, a row a key: so many columns would leave no room for the results."""
+    made = Table(title="differences", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    made.add_column("key", overflow="fold")
+    for row in comparison.members:
+        made.add_column(escape(row.name), overflow="fold")
+    for key in comparison.keys:
+        made.add_row(*map(escape, [key, *(row.differences[key] for row in comparison.members)]))
+    return made
+
+
+def _table(comparison: Comparison, columns: Sequence[Column], title: str, name: str) -> Table:
+    with_status = name == RESULTS
+    title = title if with_status else name
+    made = Table(title=escape(title), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    beside = comparison.keys if len(comparison.keys) <= BESIDE else []
+    # Where the differences tell the members apart, their names would only repeat them.
+    named = not beside or (
+        len({tuple(row.differences.values()) for row in comparison.members}) < len(comparison.members)
+    )
+    left = [
+        *(["member"] if named else []),
+        *map(last, beside),
+        *(["status"] if with_status else []),
+    ]
+    for name in left:
+        made.add_column(name, no_wrap=name != "status")
+    for column in columns:
+        made.add_column(column.heading or column.name, justify="right")
+    for row in comparison.members:
+        cells = [row.name] if named else []
+        cells += [*(row.differences[key] for key in beside), *([row.state] if with_status else [])]
+        for column in columns:
+            number = column.value(row)
+            cells.append("-" if number is None else column.text(number))
+        made.add_row(*map(escape, cells))
+    groups = [setting for setting in comparison.settings if len(setting.finished) > 1]
+    if groups:
+        made.add_section()
+    for setting in groups:
+        seeds = f"{len(setting.finished)} seeds"
+        cells = [seeds] if named else []
+        cells += [setting.differences.get(key, "-" if named else seeds) for key in beside]
+        cells += ["mean ± sd"] if with_status else []
+        cells += [
+            _plus_minus(comparison.spread(column, setting.finished), len(setting.finished), column.text)
+            for column in columns
+        ]
+        made.add_row(*map(escape, cells), style="bold")
+    return made
+
+
+def _plus_minus(found: Spread | None, runs: int, text: Callable[[float], str]) -> str:
+    """`0.53 ± 0.02`, and of how many runs where not all have the number."""
+    if found is None:
+        return "-"
+    of = "" if found.count == runs else f" (of {found.count})"
+    number, _, unit = text(found.mean).partition(" ")
+    deviation, _, other = text(found.deviation or 0.0).partition(" ")
+    if not found.deviation or (unit == other and not float(deviation)):
+        return text(found.mean) + of
+    if unit != other:
+        return f"{text(found.mean)} ± {deviation} {other}{of}"
+    return f"{number} ± {deviation} {unit}".strip() + of
