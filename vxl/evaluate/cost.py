@@ -38,8 +38,8 @@ class Cost:
     frames: float
     """Median per question of its video's frames."""
     prefill_flops: float
-    """Median per question of the language model's operations before the first token: 2 a weight and token,
-    and attention over everything before (chunked prefill and dropped entries need fewer)."""
+    """Median per question of the language model's operations before the first token, the video's included:
+    2 a weight and token that goes through, 4 a channel, pair of a token and a key that it sees, and layer."""
     seconds: float
     """Summed over all videos and questions: what one worker would have needed."""
 
@@ -76,19 +76,6 @@ def summarise(answers: Sequence[RawAnswer], of: str) -> Cost:
         prefill_flops=median([cost["flops"] for cost in costs]),
         seconds=spent,
     )
-
-
-def prefill_flops(llm: Any, tokens: int) -> float:
-    """Operations of a language model over a sequence with plain causal attention.
-
-    Args:
-        llm: The decoder.
-        tokens: Length of the sequence.
-    """
-    weights = sum(
-        p.numel() for name, p in llm.named_parameters() if p.ndim > 1 and "embed_tokens" not in name
-    )
-    return 2.0 * weights * tokens + 2.0 * llm.layers * llm.width * tokens * tokens
 
 
 class PeakMemory:

@@ -17,7 +17,7 @@ from torch import Tensor
 from vxl.errors import ConfigError
 from vxl.kv.policy import Policy
 from vxl.llm.attention.step import Span, documents, runs
-from vxl.llm.attention.windows import Sight, Window, Windows
+from vxl.llm.attention.windows import Sight, Window, Windows, pairs_within
 from vxl.llm.cache import Cache
 from vxl.llm.decoder import Decoder
 from vxl.prefill.base import Hidden, Prefill, PrefillConfig
@@ -115,7 +115,7 @@ class Chunked(Prefill):
             for parts in found
         )
         reals = host.real_BT.numpy()
-        pairs = sum(pairs_seen(window, real_T) for window, real_T in zip(windows, reals, strict=True))
+        pairs = sum(pairs_within(window, 0, real_T) for window, real_T in zip(windows, reals, strict=True))
         hidden_BTD = llm(embeds_BTD, llm.step(positions_BT, windows=Windows(windows, 0)))
         return Hidden(hidden_BTD, {}, pairs=pairs)
 
@@ -242,15 +242,6 @@ class Chunked(Prefill):
         return Window(sights, always_A), Progress(
             always_A, starts_C, after.item, after.first_group, after.chunk
         )
-
-
-def pairs_seen(window: Window, real_T: np.ndarray) -> int:
-    """Pairs of a token and a key that it sees in a row that is one step; of padding none."""
-    since_T, begin_T = window.per_token(len(real_T))
-    always_A = np.sort(window.always_A)
-    before_T = np.searchsorted(always_A, since_T) - np.searchsorted(always_A, begin_T)
-    seen_T = np.arange(len(real_T)) - since_T + 1 + before_T
-    return int(seen_T[real_T].sum())
 
 
 def alike(layout: Layout) -> bool:

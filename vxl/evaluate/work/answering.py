@@ -1,7 +1,7 @@
 """Asking: a video is watched once for all its questions, and for all members of a sweep that may share it."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -9,7 +9,7 @@ import torch
 
 from vxl.errors import ConfigError, DataError, one_line
 from vxl.evaluate.benchmark import Benchmark
-from vxl.evaluate.cost import PeakMemory, prefill_flops
+from vxl.evaluate.cost import PeakMemory
 from vxl.evaluate.fingerprint import Protocol
 from vxl.evaluate.item import Asked, BenchmarkItem
 from vxl.evaluate.work.answers import AnswerFile, RawAnswer, read_answers
@@ -17,6 +17,7 @@ from vxl.evaluate.work.claims import Claims, queue
 from vxl.evaluate.work.variants import for_model, watch_key, with_system
 from vxl.generate import Answer, Context, ask_all
 from vxl.generate.loaded import Clip, LoadedModel
+from vxl.llm.work import Work
 from vxl.option.build import build
 from vxl.video.probe import probe
 from vxl.video.virtual import is_virtual
@@ -165,22 +166,23 @@ class Questioner:
         times = times_of(first, looks) if self.benchmark.needs_times and looks else ()
         asked = [self.benchmark.ask(item, self.preset, times) for item in items]
         watcher = with_system(first, asked[0].system)
-        memory = PeakMemory(first.model.device)
-        with memory:
+        memory, work = PeakMemory(first.model.device), Work(first.model.llm)
+        with memory, work:
             context = watcher.watch(*looks)
-        watching = memory.bytes
+        watching, watched = memory.bytes, work.operations
         for number, member in enumerate(members):
             own = for_model(context, with_system(member.loaded, asked[0].system))
             done = []
             for at, (item, words) in enumerate(zip(items, asked, strict=True)):
-                with memory:
-                    answer = put(member.loaded, own, words, self.most)
+                with memory, work:
+                    answer = put(member.loaded, own, words, self.most, on_token=lambda *_: work.stop())
                 peak, first_one = max(watching, memory.bytes), at == 0 and number == 0
-                done.append((item, self._raw(item, answer, own, peak, fresh=first_one)))
+                flops = watched + work.operations + work.of_logits
+                done.append((item, self._raw(item, answer, own, peak, flops, fresh=first_one)))
             yield member, done
 
     def _raw(
-        self, item: BenchmarkItem, answer: Answer, context: Context, peak: int, *, fresh: bool
+        self, item: BenchmarkItem, answer: Answer, context: Context, peak: int, flops: float, *, fresh: bool
     ) -> RawAnswer:
         cost = {
             "watch_ms": context.watch_ms if fresh else 0.0,
@@ -194,7 +196,7 @@ class Questioner:
             "tokens": context.tokens,
             "frames": context.frames,
             "peak_bytes": peak,
-            "flops": prefill_flops(context.model.llm, context.tokens),
+            "flops": flops,
         }
         return RawAnswer(
             key=item.key, text=answer.text, tokens=len(answer.tokens), cost=cost, worker=self.worker
@@ -204,7 +206,13 @@ class Questioner:
         return RawAnswer(key=item.key, text="", worker=self.worker, failed=why)
 
 
-def put(loaded: LoadedModel, context: Context, asked: Asked, most: int) -> Answer:
+def put(
+    loaded: LoadedModel,
+    context: Context,
+    asked: Asked,
+    most: int,
+    on_token: Callable[[int, int], None] | None = None,
+) -> Answer:
     """One question, greedily; the assistant's turn begins with the prefill."""
     prompt = loaded.prompt
     words = prompt.tail(asked.user, after_visual=context.frames > 0)
@@ -217,6 +225,7 @@ def put(loaded: LoadedModel, context: Context, asked: Asked, most: int) -> Answe
         stop=(prompt.end, prompt.pad),
         tokenizer=loaded.tokenizer,
         texts=[asked.user],
+        on_token=on_token,
     )
     return answer
 

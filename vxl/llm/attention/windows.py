@@ -63,6 +63,23 @@ class Windows:
         return self.rows[row if len(self.rows) > 1 else 0]
 
 
+def pairs_within(window: Window, first: int, real_T: np.ndarray) -> int:
+    """Pairs of a step's token and a key of the same step that it sees; of padding none.
+
+    Args:
+        window: Of the row.
+        first: Column of the step's first token.
+        real_T: Tokens that are no padding.
+    """
+    since_T, begin_T = window.per_token(len(real_T))
+    begin_T = np.maximum(begin_T, first)
+    since_T = np.maximum(since_T, begin_T)
+    always_A = np.sort(window.always_A)
+    before_T = np.searchsorted(always_A, since_T) - np.searchsorted(always_A, begin_T)
+    seen_T = first + np.arange(len(real_T)) - since_T + 1 + before_T
+    return int(seen_T[real_T].sum())
+
+
 @dataclass(frozen=True, eq=False)
 class Seen:
     """A sight in terms of the keys that are there."""
