@@ -11,9 +11,9 @@ if TYPE_CHECKING:  # the schemas import torch, and --help should not wait for it
 @command_line("evaluate")
 def main(config: "EvaluateConfig", composed: str) -> None:
     """Answers the benchmark's questions with the run's model, scores and reports them."""
-    from vxl.evaluate.run import run
+    from vxl.evaluate.run import run_evaluation
 
-    run(config)
+    run_evaluation(config)
 
 
 if __name__ == "__main__":

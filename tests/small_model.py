@@ -8,7 +8,7 @@ from torch import Tensor
 
 from vxl.compressor.dts import DTSConfig
 from vxl.data.batch.collate import Example
-from vxl.data.batch.encoded import Encoded, Item
+from vxl.data.batch.encoded import BatchedVisual, Encoded
 from vxl.kv.full import FullConfig as KeepAllConfig
 from vxl.llm.decoder import DecoderConfig
 from vxl.model import VideoLanguageModel, build_model
@@ -50,14 +50,14 @@ def model(**changes: Any) -> VideoLanguageModel:
     return built
 
 
-def video(groups: int) -> Item:
-    return Item("video", 4 * groups, groups)
+def video(groups: int) -> BatchedVisual:
+    return BatchedVisual("video", 4 * groups, groups)
 
 
-IMAGE = Item("image", 4, 1)
+IMAGE = BatchedVisual("image", 4, 1)
 
 
-def head(*items: Item, tokens: int = 4) -> Encoded:
+def head(*items: BatchedVisual, tokens: int = 4) -> Encoded:
     """A system turn and visuals, of `tokens` a group, with a little text around them."""
     encoded = Encoded()
     encoded.text([1, 2, 3])
@@ -78,7 +78,7 @@ def frames(count: int, seed: int = 0) -> Tensor:
     return torch.randint(0, 256, (count, 3, 56, 56), dtype=torch.uint8, generator=generator)
 
 
-def example(*items: Item, answer: tuple[int, ...] = (10, 11, 12), seed: int = 0) -> Example:
+def example(*items: BatchedVisual, answer: tuple[int, ...] = (10, 11, 12), seed: int = 0) -> Example:
     """A question about visuals, with its answer supervised."""
     encoded = head(*items)
     encoded.text([5, 6])

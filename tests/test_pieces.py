@@ -15,7 +15,7 @@ from vxl.compressor.dts import DTSConfig
 from vxl.compressor.none import UncompressedConfig
 from vxl.compressor.pool import PoolConfig
 from vxl.data.batch.collate import Example, collate
-from vxl.data.batch.encoded import Encoded, Item
+from vxl.data.batch.encoded import BatchedVisual, Encoded
 from vxl.generate import ask_all, watch
 from vxl.model import VideoLanguageModel
 from vxl.prefill.full import FullConfig
@@ -83,7 +83,7 @@ def made(m: VideoLanguageModel, shown: list[tuple[str, int]], draw: torch.Genera
                 head.visual([7] * number(1, 4) + [20 + g], Kind.TIME, group, float(g))
             head.visual([9] * tokens, Kind.VISUAL, group, float(g))
             group += 1
-        head.items.append(Item(kind, size * groups, groups))  # ty: ignore[invalid-argument-type]
+        head.items.append(BatchedVisual(kind, size * groups, groups))  # ty: ignore[invalid-argument-type]
         head.text([4])
         count = groups if kind == "image" else size * groups - number(0, size)
         frames.append(torch.randint(0, 256, (count, 3, 28, 28), dtype=torch.uint8, generator=draw))

@@ -27,7 +27,7 @@ from torch import Tensor
 
 from vxl.compressor.pool import PoolConfig
 from vxl.data.batch.collate import Batch, Example, collate
-from vxl.data.batch.encoded import Encoded, Item
+from vxl.data.batch.encoded import BatchedVisual, Encoded
 from vxl.generate import ask, watch
 from vxl.kv.vst import VST, VSTConfig
 from vxl.llm.decoder import DecoderConfig
@@ -114,7 +114,7 @@ def head_of(model: VideoLanguageModel, frames: int) -> Encoded:
     encoded.text(random.integers(model.llm.vocab, size=14).tolist())
     for group in range(frames):
         encoded.visual([0] * model.compressor.tokens_per_group, Kind.VISUAL, group, float(group))
-    encoded.items.append(Item("video", frames, frames))
+    encoded.items.append(BatchedVisual("video", frames, frames))
     return encoded
 
 

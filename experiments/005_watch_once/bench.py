@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from vxl.compressor.dts import DTSConfig
-from vxl.data.batch.encoded import Encoded, Item
+from vxl.data.batch.encoded import BatchedVisual, Encoded
 from vxl.generate import ask, watch
 from vxl.kv.bilevel import Bilevel, BilevelConfig
 from vxl.kv.full import Full as KeepAll
@@ -102,7 +102,7 @@ def head_of(model: VideoLanguageModel, frames: int) -> Encoded:
         digits = len(str(4 * group))
         encoded.visual(random.integers(vocab, size=6 + digits).tolist(), Kind.TIME, group, 4.0 * group)
         encoded.visual([0] * model.compressor.tokens_per_group, Kind.VISUAL, group, 4.0 * group)
-    encoded.items.append(Item("video", 4 * groups, groups))
+    encoded.items.append(BatchedVisual("video", 4 * groups, groups))
     return encoded
 
 

@@ -25,7 +25,7 @@ import yaml
 from torch import Tensor
 
 from vxl.compressor.dts import DTSConfig
-from vxl.data.batch.encoded import Encoded, Item
+from vxl.data.batch.encoded import BatchedVisual, Encoded
 from vxl.generate import Context, ask, watch
 from vxl.kv.full import FullConfig as KeepAllConfig
 from vxl.llm.decoder import DecoderConfig
@@ -125,7 +125,7 @@ def head_of(model: VideoLanguageModel, frames: int) -> Encoded:
             random.integers(model.llm.vocab, size=6 + digits).tolist(), Kind.TIME, group, 4.0 * group
         )
         encoded.visual([0] * model.compressor.tokens_per_group, Kind.VISUAL, group, 4.0 * group)
-    encoded.items.append(Item("video", 4 * groups, groups))
+    encoded.items.append(BatchedVisual("video", 4 * groups, groups))
     return encoded
 
 

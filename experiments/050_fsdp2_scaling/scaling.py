@@ -36,7 +36,7 @@ from torch.distributed.tensor import DTensor
 from vxl.checkpoint.fill import skeleton
 from vxl.config.compose import compose
 from vxl.data.batch.collate import Batch, Example, collate
-from vxl.data.batch.encoded import Encoded, Item
+from vxl.data.batch.encoded import BatchedVisual, Encoded
 from vxl.distributed import gathered
 from vxl.model import build_model
 from vxl.option.build import build
@@ -312,7 +312,7 @@ class Rows(LightningDataModule):
                         encoded.visual([3] * 8, Kind.TIME, index, float(index))
                         encoded.visual([0] * shape.tokens_per_group, Kind.VISUAL, index, float(index))
                     frames = groups * shape.frames_per_group
-                    encoded.items.append(Item("video", frames, groups))
+                    encoded.items.append(BatchedVisual("video", frames, groups))
                     said = torch.randint(4, vocab, (max(2, length - len(encoded)),), generator=maker).tolist()
                     encoded.text(said[: len(said) // 2], question=True)
                     encoded.text(said[len(said) // 2 :], supervised=True)

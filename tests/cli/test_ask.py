@@ -5,7 +5,7 @@ import pytest
 from rich.console import Console
 
 from tests.run_directories import CLIP, finish, make_run
-from vxl.cli.ask import ask
+from vxl.cli.ask import run_ask
 from vxl.cli.words import sort_words
 from vxl.errors import CheckpointError, ConfigError, DataError
 from vxl.units import printable
@@ -21,7 +21,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def asked(root: Path, *words: str) -> tuple[list, str]:
     """The answers, and what was said beside them."""
     console = Console(file=io.StringIO(), width=200)
-    found = ask(sort_words([f"paths.runs={root}", "device=cpu", *words]), console)
+    found = run_ask(sort_words([f"paths.runs={root}", "device=cpu", *words]), console)
     return found, console.file.getvalue()
 
 

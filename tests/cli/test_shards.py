@@ -6,13 +6,13 @@ import json
 import pytest
 
 from tests.data.media import image, talk, video, write, write_json
-from vxl.cli.shards import register
+from vxl.cli.shards import register_shards
 from vxl.errors import DataError
 
 
 def vxl(*words):
     parser = argparse.ArgumentParser()
-    register(parser.add_subparsers())
+    register_shards(parser.add_subparsers())
     parsed = parser.parse_args(["shards", *map(str, words)])
     parsed.run(parsed)
 

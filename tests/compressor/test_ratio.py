@@ -7,7 +7,7 @@ import pytest
 from vxl.compressor.base import CompressorConfig, plan
 from vxl.compressor.dts import DTSConfig
 from vxl.compressor.none import UncompressedConfig
-from vxl.compressor.plan import Plan
+from vxl.compressor.plan import CompressorPlan
 from vxl.compressor.pool import PoolConfig
 from vxl.errors import ConfigError
 
@@ -18,7 +18,7 @@ from vxl.errors import ConfigError
 )
 def test_dts_takes_four_frames_where_it_can(ratio: int, temporal: int, spatial: int) -> None:
     tokens = (24 // spatial) ** 2
-    assert plan(DTSConfig(ratio=ratio), 24) == Plan(temporal, tokens, temporal, spatial, ratio)
+    assert plan(DTSConfig(ratio=ratio), 24) == CompressorPlan(temporal, tokens, temporal, spatial, ratio)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from vxl.errors import ConfigError
 from vxl.option.build import ALLOWED
 from vxl.option.files import CONF
 from vxl.option.option import Option
-from vxl.option.words import flatten, show
+from vxl.option.words import as_typed, flatten
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,7 +153,7 @@ def test_printed_text_keeps_brackets(conf: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_flatten_and_show() -> None:
     assert flatten({"a": {"b": 1, "c": {}}, "d": [1]}) == {"a.b": 1, "a.c": {}, "d": [1]}
-    assert [show(value) for value in (None, True, 1e-5, "x", (1, "y"))] == [
+    assert [as_typed(value) for value in (None, True, 1e-5, "x", (1, "y"))] == [
         "null",
         "true",
         "1e-05",

@@ -9,7 +9,7 @@ import pytest
 
 from vxl.config.compose import checked, compose, compose_yaml
 from vxl.config.origins import with_recipes_model
-from vxl.config.recipe import expand, folders
+from vxl.config.recipe import folders, stage_configs
 from vxl.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
@@ -18,7 +18,9 @@ ROOT = Path(__file__).parents[2]
 def stages(*words):
     words = with_recipes_model(["logger=csv", *words])
     config = compose("train", words)
-    return [checked(made, "train") for made in expand(config, words, lambda w: compose_yaml("train", w))]
+    return [
+        checked(made, "train") for made in stage_configs(config, words, lambda w: compose_yaml("train", w))
+    ]
 
 
 def test_stages_follow_each_other_with_their_own_settings():

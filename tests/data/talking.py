@@ -7,7 +7,7 @@ from typing import Any
 from tests import small_model
 from tests.train_configs import train_settings
 from vxl.compressor.dts import DTSConfig
-from vxl.compressor.plan import Plan
+from vxl.compressor.plan import CompressorPlan
 from vxl.data.batch.prompt import Prompt, PromptConfig
 from vxl.data.batch.tokenizer import train_tokenizer
 from vxl.llm.decoder import DecoderConfig
@@ -27,7 +27,7 @@ WORDS = [
     "What is it?",
     "A cat.",
 ]
-PLAN = Plan(frames_per_group=4, tokens_per_group=2, temporal=4, spatial=2, ratio=16)
+PLAN = CompressorPlan(frames_per_group=4, tokens_per_group=2, temporal=4, spatial=2, ratio=16)
 
 
 @cache
@@ -36,7 +36,7 @@ def tokenizer() -> Any:
     return train_tokenizer(WORDS * 20, 512)
 
 
-def prompt(plan: Plan = PLAN, max_tokens: int | None = None, **settings: Any) -> Prompt:
+def prompt(plan: CompressorPlan = PLAN, max_tokens: int | None = None, **settings: Any) -> Prompt:
     """A format for that tokenizer."""
     return Prompt(PromptConfig(**settings), tokenizer(), plan, max_tokens)
 

@@ -11,7 +11,7 @@ import pytest
 from tests.data.media import image, talk, video
 from vxl.data.sample import PLACEHOLDER, Question, Visual, parse
 from vxl.data.source.index import open_index, write_index
-from vxl.data.source.json_list import JsonSource, media_of, read_items
+from vxl.data.source.json_list import JsonSource, media_of_item, read_items
 from vxl.data.source.source import IndexedShards, IndexedSource
 from vxl.data.write.lint import lint, stats, wrong_members
 from vxl.data.write.shards import ShardWriter, TarMember, members_of_folder, members_of_json
@@ -366,7 +366,7 @@ def test_the_message_names_the_placeholder_that_was_written() -> None:
 
 def test_media_of_says_what_to_write() -> None:
     with pytest.raises(DataError, match=r"'videos' is 7"):
-        media_of({"videos": 7})
+        media_of_item({"videos": 7})
 
 
 # --- caches know what they were made from

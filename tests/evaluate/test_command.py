@@ -14,9 +14,9 @@ from vxl.errors import ConfigError
 
 
 def main(config: object, composed: str) -> None:
-    from vxl.evaluate.run import run
+    from vxl.evaluate.run import run_evaluation
 
-    run(config)  # type: ignore[arg-type]
+    run_evaluation(config)  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")

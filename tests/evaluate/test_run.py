@@ -12,7 +12,7 @@ from vxl.data.sample import BadSample, Question, Sample, SampleWithMedia, Visual
 from vxl.errors import CheckpointError, ConfigError, DataError
 from vxl.evaluate.benchmark import Benchmark, BenchmarkConfig, numbers
 from vxl.evaluate.config import EvaluateConfig
-from vxl.evaluate.run import run as evaluate
+from vxl.evaluate.run import run_evaluation as evaluate
 from vxl.option.build import ALLOWED
 from vxl.run.config import DebugConfig, PathsConfig
 from vxl.video.probe import probe

@@ -21,9 +21,9 @@ from rich.console import Console
 from tests.evaluate.judge_server import judge_server
 from tests.run_directories import CLIP, finish, make_run
 from vxl.errors import CheckpointError, ConfigError, DataError, JudgeError
-from vxl.evaluate.benchmarks.json import JsonConfig
+from vxl.evaluate.benchmarks.json import JsonListConfig
 from vxl.evaluate.benchmarks.vdc import VdcConfig
-from vxl.evaluate.run import run as evaluate
+from vxl.evaluate.run import run_evaluation as evaluate
 from vxl.evaluate.work import answering
 from vxl.evaluate.work.answers import answer_files
 from vxl.generate.loaded import LoadedModel
@@ -61,7 +61,7 @@ def config(place: Path, out: Path, **changes: Any) -> Any:
     values = {
         "run": "mine",
         "weights": None,
-        "benchmark": JsonConfig(json=str(place / "held_out.json"), videos=str(CLIP.parent)),
+        "benchmark": JsonListConfig(json=str(place / "held_out.json"), videos=str(CLIP.parent)),
         "paths": SimpleNamespace(runs=str(place / "runs"), cache=str(place / "cache")),
         "checkpoint": "last",
         "device": "cpu",
@@ -187,9 +187,9 @@ def test_missing_videos_are_listed_before_the_model_is_loaded(
     listed.write_text(json.dumps(rows))
     monkeypatch.setattr("vxl.evaluate.evaluation.load_subject", None)
     with pytest.raises(DataError, match=r"2 of 3 videos are not there\.\n  missing: gone\.mp4, lost\.mp4"):
-        evaluated(place, tmp_path, benchmark=JsonConfig(json=str(listed), videos=str(CLIP.parent)))
+        evaluated(place, tmp_path, benchmark=JsonListConfig(json=str(listed), videos=str(CLIP.parent)))
     monkeypatch.undo()
-    skipping = JsonConfig(json=str(listed), videos=str(CLIP.parent), missing="skip")
+    skipping = JsonListConfig(json=str(listed), videos=str(CLIP.parent), missing="skip")
     (report,), text = evaluated(place, tmp_path, benchmark=skipping)
     assert "incomplete (10 of 12)" in text
     plain = report.plain()
@@ -199,10 +199,10 @@ def test_missing_videos_are_listed_before_the_model_is_loaded(
 
 def test_a_damaged_video_ends_it_or_fails_alone(place: Path, tmp_path: Path) -> None:
     (tmp_path / CLIP.name).write_bytes(CLIP.read_bytes()[:20_000])
-    broken = JsonConfig(json=str(place / "held_out.json"), videos=str(tmp_path))
+    broken = JsonListConfig(json=str(place / "held_out.json"), videos=str(tmp_path))
     with pytest.raises(DataError, match="city"):
         evaluated(place, tmp_path / "out", benchmark=broken)
-    skipping = JsonConfig(json=str(place / "held_out.json"), videos=str(tmp_path), missing="skip")
+    skipping = JsonListConfig(json=str(place / "held_out.json"), videos=str(tmp_path), missing="skip")
     (report,), text = evaluated(place, tmp_path / "out", benchmark=skipping)
     assert len(report.failed) == 12
     assert report.overall.right == 0
@@ -234,7 +234,7 @@ def test_memory_that_runs_out_is_tried_once_more_alone_and_then_costs_that_video
 def test_a_member_that_had_answered_is_not_asked_again_when_memory_runs_out(
     place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original, seen = answering.put, []
+    original, seen = answering.ask_greedily, []
 
     def put(loaded: LoadedModel, *given: Any) -> Any:
         seen.append(loaded.config.kv.keep)

@@ -12,7 +12,7 @@ import vxl
 from tests.generate.watched import watched
 from tests.small_model import IMAGE, frames, head, model, video
 from vxl.errors import CheckpointError
-from vxl.generate import Context, ask, ask_all, load_context, save_context, watch
+from vxl.generate import Context, ask, ask_all, read_context, save_context, watch
 from vxl.kv.bilevel import BilevelConfig
 from vxl.kv.snapkv import SnapKVConfig
 from vxl.kv.streaming import StreamingConfig
@@ -48,7 +48,7 @@ def test_a_saved_context_answers_alike(name: str, tmp_path: Path) -> None:
     given = [frames(20), frames(1, seed=1), frames(8, seed=2)]
     context = watch(m, head(video(5), IMAGE, video(2)), given, names=["a.mp4", "b.jpg", "c.mp4"])
     save_context(context, tmp_path / "kept")
-    again = load_context(tmp_path / "kept", model(**MODELS[name]))
+    again = read_context(tmp_path / "kept", model(**MODELS[name]))
     assert answers(again) == answers(context)
     for fact in ("frames", "visual_tokens", "tokens", "names", "watch_ms"):
         assert getattr(again, fact) == getattr(context, fact)
@@ -76,7 +76,7 @@ def test_a_context_is_replaced_and_nothing_else_is(tmp_path: Path) -> None:
     save_context(watched(m), tmp_path / "kept")
     other = watched(m, seed=1)
     save_context(other, tmp_path / "kept")
-    assert answers(load_context(tmp_path / "kept", m)) == answers(other)
+    assert answers(read_context(tmp_path / "kept", m)) == answers(other)
     (tmp_path / "notes").mkdir()
     with pytest.raises(CheckpointError, match="exists and is no saved context"):
         save_context(other, tmp_path / "notes")
@@ -86,9 +86,9 @@ def test_policies_that_act_at_questions_share_a_context(tmp_path: Path) -> None:
     context = watched(model())
     save_context(context, tmp_path / "kept")
     two_levels = model(kv=BilevelConfig(keep=0.6, groups_per_chunk=1))
-    assert answers(load_context(tmp_path / "kept", two_levels)) == answers(watched(two_levels))
+    assert answers(read_context(tmp_path / "kept", two_levels)) == answers(watched(two_levels))
     with pytest.raises(CheckpointError) as caught:
-        load_context(tmp_path / "kept", model(kv=StreamingConfig(tokens=12)))
+        read_context(tmp_path / "kept", model(kv=StreamingConfig(tokens=12)))
     assert "was watched with kv=full, and this model has kv=streaming kv.tokens=12" in str(caught.value)
 
 
@@ -100,9 +100,9 @@ def test_a_context_of_another_model_is_refused(tmp_path: Path) -> None:
         other.llm.causal_lm.model.layers[1].mlp.up_proj.weight.add_(1e-3)
     for wrong in (other, model().double()):
         with pytest.raises(CheckpointError, match="was watched by another model"):
-            load_context(tmp_path / "kept", wrong)
+            read_context(tmp_path / "kept", wrong)
     with pytest.raises(CheckpointError, match="is no saved context"):
-        load_context(tmp_path / "nothing", m)
+        read_context(tmp_path / "nothing", m)
 
 
 def test_damage_is_found(tmp_path: Path) -> None:
@@ -111,14 +111,14 @@ def test_damage_is_found(tmp_path: Path) -> None:
     whole = (kept / "layer-001.safetensors").read_bytes()
     (kept / "layer-001.safetensors").write_bytes(whole[:200])
     with pytest.raises(CheckpointError, match="kept is damaged"):
-        load_context(kept, m)
+        read_context(kept, m)
     (kept / "layer-001.safetensors").write_bytes(whole)
     facts = json.loads((kept / "context.json").read_text())
     del facts["sha256"]  # whoever means harm leaves it out
     for wrong in ({"dataclass": "os.system", "fields": {"command": "true"}}, {"tensor": "t99"}):
         (kept / "context.json").write_text(json.dumps(facts | {"values": wrong}))
         with pytest.raises(CheckpointError, match=r"is no part of a context|is missing"):
-            load_context(kept, m)
+            read_context(kept, m)
 
 
 def test_a_context_put_aside_holds_no_memory_where_it_was() -> None:
@@ -180,4 +180,4 @@ def test_a_damaged_context_is_said_to_be(tmp_path: Path, file: str, how: str) ->
     else:
         path.write_bytes(bytes(data[: 0 if how == "empty" else len(data) // 2]))
     with pytest.raises(CheckpointError, match=r"is damaged|is no saved context"):
-        load_context(tmp_path / "kept", m)
+        read_context(tmp_path / "kept", m)

@@ -7,7 +7,7 @@ import torch
 
 from tests.generate.watched import CLIP, recomputed, watched
 from tests.small_model import IMAGE, frames, head, model, video
-from vxl.data.batch.encoded import Item
+from vxl.data.batch.encoded import BatchedVisual
 from vxl.errors import DataError
 from vxl.generate import ask, watch
 from vxl.generate.watching import pieces
@@ -87,7 +87,7 @@ def test_a_stream_is_closed_when_watching_ends_early(m: Any) -> None:
 
 def test_images_several_visuals_and_text_alone(m: Any) -> None:
     image, other = frames(1, seed=3), frames(6, seed=4)
-    items: list[Item] = [IMAGE, video(2)]
+    items: list[BatchedVisual] = [IMAGE, video(2)]
     both = torch.cat([image.expand(4, -1, -1, -1), other, other[-1:], other[-1:]])
     context = watch(m, head(*items), [image, other])
     assert list(ask(context, [5], max_new_tokens=12).tokens) == recomputed(m, head(*items), both, [5], 12)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from vxl.config.compose import compose
 from vxl.data.batch.collate import Batch, Example, collate
-from vxl.data.batch.encoded import Encoded, Item
+from vxl.data.batch.encoded import BatchedVisual, Encoded
 from vxl.data.clips.drawn import COLOURS, draw_clips
 from vxl.model import VideoLanguageModel, build_model
 from vxl.seeds import generator
@@ -46,7 +46,7 @@ def batch(frames: Tensor, rows: int, windows: int, *name: int | str) -> tuple[Ba
         encoded.text([1, 2])
         for group in range(len(shown)):
             encoded.visual([9] * 4, Kind.VISUAL, group, float(group))
-        encoded.items.append(Item("video", len(shown), len(shown)))
+        encoded.items.append(BatchedVisual("video", len(shown), len(shown)))
         encoded.text([3, 4])
         encoded.text([LETTERS[colours[0]]], supervised=True)
         examples.append([Example(encoded, shown)])

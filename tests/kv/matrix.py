@@ -28,7 +28,7 @@ from vxl.prefill.base import Prefill
 from vxl.prefill.chunked import ChunkedConfig
 from vxl.prefill.full import FullConfig
 from vxl.relevance.all import All, AllConfig
-from vxl.relevance.base import Question
+from vxl.relevance.base import QuestionPiece
 from vxl.sequence.layout import Kind, Layout
 from vxl.sequence.piece import Piece
 
@@ -172,7 +172,7 @@ def one_row(layout: Layout, row: int) -> Layout:
     return Layout(*(getattr(layout, name)[row : row + 1] for name in vars(layout)))
 
 
-def question(made: Made, rows: list[int], longer: int = 0) -> Question:
+def question(made: Made, rows: list[int], longer: int = 0) -> QuestionPiece:
     """What each row is asked; `longer` makes it another question."""
     tokens = [(*ASKED[row], *range(20, 20 + longer)) for row in rows]
     width = max(map(len, tokens))
@@ -182,7 +182,7 @@ def question(made: Made, rows: list[int], longer: int = 0) -> Question:
     valid = None if bool(valid_BT.all()) else valid_BT
     relevance = All(AllConfig())
     embeds = made.llm.embed(ids)
-    return Question(embeds, layout, valid, llm=made.llm, relevance=relevance, tokens=tuple(tokens))
+    return QuestionPiece(embeds, layout, valid, llm=made.llm, relevance=relevance, tokens=tuple(tokens))
 
 
 def watched(made: Made, row: int | None = None, check: bool = False) -> Cache:

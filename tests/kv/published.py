@@ -11,7 +11,7 @@ from tests.golden.sequences import golden_embeds, golden_layout, golden_llm, gol
 from vxl.kv.bilevel import Bilevel, BilevelConfig
 from vxl.kv.full import Full, FullConfig
 from vxl.prefill.chunked import Chunked, ChunkedConfig
-from vxl.relevance.base import Question
+from vxl.relevance.base import QuestionPiece
 from vxl.relevance.file import File, FileConfig
 from vxl.sequence.piece import Piece
 
@@ -36,7 +36,7 @@ def levels(case: int, dtype: torch.dtype) -> dict[str, Tensor]:
     found: dict[str, Tensor] = {}
     for one in known["selections"]:
         policy = Bilevel(BilevelConfig(groups_per_chunk=one["chunk_size_groups"], pool=one["pool"]))
-        question = Question(
+        question = QuestionPiece(
             embeds[:, end:],
             layout.slice(end, ids.shape[1]),
             llm=llm,

@@ -131,11 +131,11 @@ def test_whole_chunks_fill_the_budget(keep: float) -> None:
 
 def ask_cache(m: VideoLanguageModel, context: Context) -> Cache:
     """The cache that a question finds."""
-    from vxl.relevance.base import Question
+    from vxl.relevance.base import QuestionPiece
     from vxl.sequence.layout import Layout
 
     embeds = m.llm.embed(torch.tensor([[5, 6]]))
-    question = Question(embeds, Layout.text(1, 2), llm=m.llm, relevance=m.relevance, tokens=((5, 6),))
+    question = QuestionPiece(embeds, Layout.text(1, 2), llm=m.llm, relevance=m.relevance, tokens=((5, 6),))
     cache = context.cache.fork()
     m.policy.before_question(cache, question)
     return cache

@@ -10,7 +10,7 @@ from vxl.compressor.dts import DTSConfig
 from vxl.kv.rekv import ReKV, means_of, of_runs, similarity
 from vxl.kv.scored.columns import columns_of
 from vxl.llm.cache import Cache
-from vxl.relevance.base import Question
+from vxl.relevance.base import QuestionPiece
 from vxl.sequence.layout import Layout
 
 
@@ -36,7 +36,7 @@ def test_every_layer_retrieves_for_the_queries_that_reach_it(compact: bool) -> N
     m = model(kv=policy("rekv", groups=3, compact=compact), compressor=DTSConfig(ratio=4)).double()
     context = of_256(m)
     ids = torch.tensor([[5, 6, 7, 8]])
-    question = Question(
+    question = QuestionPiece(
         m.llm.embed(ids),
         Layout.text(1, 4),
         llm=m.llm,

@@ -11,7 +11,7 @@ from vxl.kv.snapkv import SnapKV, SnapKVConfig
 from vxl.llm.decoder import Decoder
 from vxl.prefill.full import Full, FullConfig
 from vxl.relevance.all import All, AllConfig
-from vxl.relevance.base import Question
+from vxl.relevance.base import QuestionPiece
 from vxl.sequence.layout import Layout
 from vxl.sequence.piece import Piece
 
@@ -24,11 +24,11 @@ def no_gradient():
         yield
 
 
-def asked(llm: Decoder, ids: torch.Tensor) -> Question:
+def asked(llm: Decoder, ids: torch.Tensor) -> QuestionPiece:
     question = ids[:, CONTEXT:]
     rows = tuple(tuple(row) for row in question.tolist())
     layout = Layout.text(*question.shape)
-    return Question(llm.embed(question), layout, llm=llm, relevance=All(AllConfig()), tokens=rows)
+    return QuestionPiece(llm.embed(question), layout, llm=llm, relevance=All(AllConfig()), tokens=rows)
 
 
 def votes(llm: Decoder, ids: torch.Tensor, window: int) -> list[torch.Tensor]:

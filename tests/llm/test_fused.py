@@ -13,11 +13,11 @@ def test_what_learns_is_not_run_as_at_inference(monkeypatch) -> None:
     monkeypatch.setattr(fused, "usable", lambda tensor: True)
     llm = decoder(lora=LoRAConfig(rank=2)).requires_grad_(False)
     body, embeds = llm.causal_lm.model, torch.zeros(1, 3, 48)
-    assert fused.suits(body, embeds)
+    assert fused.suits_body(body, embeds)
     body.layers[1].mlp.up_proj.lora_A.requires_grad_(True)  # though the embeddings need no gradient
-    assert not fused.suits(body, embeds)
+    assert not fused.suits_body(body, embeds)
     with torch.no_grad():
-        assert fused.suits(body, embeds)
+        assert fused.suits_body(body, embeds)
 
 
 def test_layers_keep_their_names_and_can_be_copied() -> None:

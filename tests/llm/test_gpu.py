@@ -66,7 +66,7 @@ def test_chunks_through_the_kernels(time_rows: Any, model_type: str, rows: int, 
     wide = type(layout)(*(getattr(layout, name).expand(rows, -1) for name in vars(layout)))
     exact, _ = fed(llm.double(), embeds.double(), wide, chunked, cuts)
     llm.bfloat16()
-    assert fused.suits(llm.causal_lm.model, embeds.bfloat16())
+    assert fused.suits_body(llm.causal_lm.model, embeds.bfloat16())
     got, cache = fed(llm, embeds.bfloat16(), wide, chunked, cuts)
     assert not cache.memo
     assert len(cache.layers[0]) == 1
@@ -155,7 +155,7 @@ def test_summary_tokens_through_the_fused_layers(rows: int, letters: Any, monkey
 
     exact = memory(embeds)
     llm.bfloat16()
-    assert fused.suits(llm.causal_lm.model, embeds.bfloat16())
+    assert fused.suits_body(llm.causal_lm.model, embeds.bfloat16())
     got = memory(embeds.bfloat16())
     for module in (attention, fused, decoders):
         monkeypatch.setattr(module, "usable", lambda tensor: False)

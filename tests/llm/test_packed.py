@@ -13,7 +13,16 @@ from vxl.config.compose import compose
 from vxl.data.batch.collate import collate
 from vxl.errors import ConfigError
 from vxl.llm.lora import LoRAConfig, LoRALinear, is_update
-from vxl.llm.packed import BLOCK, PACKINGS, PackedLinear, hold_again, pack, pack_adapted, packed, unpack
+from vxl.llm.packed import (
+    BLOCK,
+    PACKINGS,
+    PackedLinear,
+    hold_again,
+    pack_adapted,
+    pack_weight,
+    packed,
+    unpack_weight,
+)
 from vxl.train.parallel.checkpoint_folders import weights
 from vxl.train.report.throughput import flops_of
 from vxl.train.run import parameters_of
@@ -62,8 +71,8 @@ def test_a_packed_weight_is_near_and_small(kind: str, off: float) -> None:
 def test_nf4_takes_the_range_of_each_64_weights_whatever_the_width(width: int) -> None:
     torch.manual_seed(0)
     weight = torch.randn(48, width)
-    codes, ranges = pack(weight, "nf4")
-    whole = unpack(codes, ranges, "nf4", (48, width)).float()
+    codes, ranges = pack_weight(weight, "nf4")
+    whole = unpack_weight(codes, ranges, "nf4", (48, width)).float()
     torch.testing.assert_close(whole.view(-1, BLOCK).abs().amax(1), ranges, rtol=0, atol=0)
     assert (whole - weight).norm() < 0.12 * weight.norm()
 

@@ -10,7 +10,7 @@ from tests.golden.sequences import golden_embeds, golden_layout, golden_llm, gol
 from tests.llm.tiny import decoder, reference
 from tests.small_model import IMAGE, example, frames, head, model, video
 from vxl.data.batch.collate import collate
-from vxl.data.batch.encoded import Encoded, Item
+from vxl.data.batch.encoded import BatchedVisual, Encoded
 from vxl.errors import ConfigError
 from vxl.generate import ask, watch
 from vxl.generate.watching import layout_of
@@ -51,7 +51,7 @@ def by_mask(llm: Decoder, embeds: Tensor, mask: Tensor) -> Tensor:
 SHOWN = {
     "one video": (video(7),),
     "a short last chunk": (video(5),),
-    "two videos and an image": (video(3), Item("image", 4, 1), video(5)),
+    "two videos and an image": (video(3), BatchedVisual("image", 4, 1), video(5)),
     "text alone": (),
 }
 
@@ -62,7 +62,7 @@ SHOWN = {
 @pytest.mark.parametrize("time_rows", ["all", "window"])
 @pytest.mark.parametrize("together", [1, 2, 16])
 def test_every_row_is_the_masks(
-    shown: tuple[Item, ...], size: int, previous: int, time_rows: Any, together: int
+    shown: tuple[BatchedVisual, ...], size: int, previous: int, time_rows: Any, together: int
 ) -> None:
     llm = decoder()
     encoded = head(*shown)

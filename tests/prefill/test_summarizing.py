@@ -9,7 +9,7 @@ from torch import Tensor
 from tests.prefill import by_hand
 from tests.small_model import IMAGE, example, frames, head, model, video
 from vxl.data.batch.collate import collate
-from vxl.data.batch.encoded import Encoded, Item
+from vxl.data.batch.encoded import BatchedVisual, Encoded
 from vxl.errors import ConfigError
 from vxl.generate.asking import ask, ask_all
 from vxl.generate.watching import layout_of, watch
@@ -23,7 +23,7 @@ from vxl.prefill.summarizing import Summarizing
 from vxl.selector.query import QueryConfig
 from vxl.sequence.piece import Piece
 
-SHOWN: dict[str, tuple[Item, ...]] = {
+SHOWN: dict[str, tuple[BatchedVisual, ...]] = {
     "a video": (video(7),),
     "two videos and an image": (video(5), IMAGE, video(3)),
     "an image": (IMAGE,),
@@ -37,13 +37,15 @@ def vst(llm: dict[str, Any] | None = None, prefill: int = 2, **settings: Any) ->
     return model(kv=kv, llm=DecoderConfig(**sizes), prefill=FullConfig(groups=prefill))
 
 
-def pixels(shown: tuple[Item, ...]) -> list[Tensor]:
+def pixels(shown: tuple[BatchedVisual, ...]) -> list[Tensor]:
     """Frames of each visual as a watcher is given them."""
     return [frames(1 if item.kind == "image" else item.frames, seed) for seed, item in enumerate(shown)]
 
 
 @torch.no_grad()
-def recomputed(m: VideoLanguageModel, shown: tuple[Item, ...], question: list[int], count: int) -> list[int]:
+def recomputed(
+    m: VideoLanguageModel, shown: tuple[BatchedVisual, ...], question: list[int], count: int
+) -> list[int]:
     """Greedy tokens where every step runs everything anew, by hand."""
     views = [f.expand(4, -1, -1, -1) if len(f) == 1 else f for f in pixels(shown)]
     visual = m.encode(torch.cat(views)) if views else None
@@ -59,7 +61,9 @@ def recomputed(m: VideoLanguageModel, shown: tuple[Item, ...], question: list[in
 
 @pytest.mark.parametrize("shown", SHOWN.values(), ids=SHOWN.keys())
 @pytest.mark.parametrize("ratio", [1, 3, 16])
-def test_greedy_tokens_are_those_of_a_recomputation_by_hand(shown: tuple[Item, ...], ratio: int) -> None:
+def test_greedy_tokens_are_those_of_a_recomputation_by_hand(
+    shown: tuple[BatchedVisual, ...], ratio: int
+) -> None:
     m = vst(ratio=ratio)
     context = watch(m, head(*shown), pixels(shown))
     expected = recomputed(m, shown, [5, 6], 8)

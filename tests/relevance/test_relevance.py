@@ -15,9 +15,9 @@ from vxl.generate import ask, watch
 from vxl.kv.bilevel import BilevelConfig
 from vxl.llm.chunks import Chunks, chunks_of
 from vxl.relevance.all import All, AllConfig
-from vxl.relevance.attention import Attention, AttentionConfig, attention
-from vxl.relevance.base import Question, Relevance
-from vxl.relevance.file import File, FileConfig, key_of
+from vxl.relevance.attention import Attention, AttentionConfig, mean_attention
+from vxl.relevance.base import QuestionPiece, Relevance
+from vxl.relevance.file import File, FileConfig, key_of_question
 from vxl.relevance.random import Random, RandomConfig
 from vxl.relevance.uniform import Uniform, UniformConfig
 from vxl.sequence.layout import Layout
@@ -43,7 +43,7 @@ def scored(
     longest = max(map(len, asked))
     ids = torch.tensor([[*row, *[0] * (longest - len(row))] for row in asked])
     valid = torch.arange(longest) < torch.tensor([[len(row)] for row in asked])
-    question = Question(
+    question = QuestionPiece(
         m.llm.embed(ids),
         Layout.text(*ids.shape),
         None if bool(valid.all()) else valid,
@@ -120,7 +120,7 @@ def test_attention_is_on_entries_that_exist_by_queries_that_exist() -> None:
     query_BNQH, key_BNSH = (torch.randn(2, n, s, 8, generator=generator) for n, s in ((4, 3), (2, 5)))
     valid_BS = torch.tensor([[True] * 5, [True, False, True, True, False]])
     real_BQ = torch.tensor([[True] * 3, [True, True, False]])
-    found_BS = attention(query_BNQH, key_BNSH, valid_BS, real_BQ)
+    found_BS = mean_attention(query_BNQH, key_BNSH, valid_BS, real_BQ)
     for row in range(2):
         there = valid_BS[row].nonzero()[:, 0]
         keys = key_BNSH[row].repeat_interleave(2, dim=0)[:, there]
@@ -154,7 +154,7 @@ def test_a_list_decides(m: Any, tmp_path: Path) -> None:
     assert scores.tolist() == [[-inf, inf, -inf, -inf, -inf], [inf] * 5]
     plain, _ = scored(m, listed(tmp_path, {"clip.mp4_How many?": [0, 4]}), text)
     assert plain[0].tolist() == [inf, -inf, -inf, -inf, inf]
-    assert key_of("clip.mp4", text) == "clip.mp4_How many?"
+    assert key_of_question("clip.mp4", text) == "clip.mp4_How many?"
 
 
 def test_what_is_not_listed_is_an_error(m: Any, tmp_path: Path) -> None:

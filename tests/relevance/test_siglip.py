@@ -10,12 +10,12 @@ from torch import Tensor
 
 from tests.small_model import IMAGE, frames, head, model, video
 from vxl.errors import CheckpointError, ConfigError, DataError
-from vxl.generate import ask, ask_all, load_context, save_context, watch
+from vxl.generate import ask, ask_all, read_context, save_context, watch
 from vxl.kv.bilevel import Bilevel, BilevelConfig
 from vxl.llm.chunks import chunks_of
 from vxl.model import VideoLanguageModel
 from vxl.relevance.attention import AttentionConfig
-from vxl.relevance.base import Question
+from vxl.relevance.base import QuestionPiece
 from vxl.relevance.siglip import SiglipRelevanceConfig
 from vxl.selector.query import QueryConfig
 from vxl.video.transform import normalise
@@ -73,7 +73,7 @@ def scores(m: Any, context: Any, *texts: str) -> Tensor:
     from vxl.sequence.layout import Layout
 
     asked = torch.full((len(texts), 2), 5)
-    question = Question(
+    question = QuestionPiece(
         m.llm.embed(asked),
         Layout.text(len(texts), 2),
         llm=m.llm,
@@ -130,7 +130,7 @@ def test_random_weights_need_no_files(changes: dict[str, Any], tmp_path: Path) -
     context = watch(m, head(video(9)), [frames(36)])
     expected = ask(context, [5, 6], texts=["Wer läuft?"], max_new_tokens=9).tokens
     save_context(context, tmp_path / "kept")
-    again = load_context(tmp_path / "kept", built("random", **changes))
+    again = read_context(tmp_path / "kept", built("random", **changes))
     assert ask(again, [5, 6], texts=["Wer läuft?"], max_new_tokens=9).tokens == expected
     assert context.seen is not None
     assert again.seen is not None
@@ -150,11 +150,11 @@ def test_what_others_watched_is_refused(published: Path, tmp_path: Path) -> None
     assert plain.seen is None
     save_context(plain, tmp_path / "kept")
     with pytest.raises(DataError, match="they were watched with another relevance"):
-        ask(load_context(tmp_path / "kept", built(published)), [5, 6], texts=["Who?"])
+        ask(read_context(tmp_path / "kept", built(published)), [5, 6], texts=["Who?"])
     m = built(published, relevance=SiglipRelevanceConfig(weights="random"))
     save_context(watch(m, head(video(9)), [frames(36)]), tmp_path / "kept")
     with pytest.raises(DataError, match=r"watched with relevance=siglip relevance\.weights=random"):
-        ask(load_context(tmp_path / "kept", built(published)), [5, 6], texts=["Who?"])
+        ask(read_context(tmp_path / "kept", built(published)), [5, 6], texts=["Who?"])
     with pytest.raises(DataError, match="reads a question's text"):
         ask(watch(m, head(video(9)), [frames(36)]), [5, 6])
 

@@ -4,7 +4,7 @@ import pytest
 
 from tests.train.quick_training import Config, DataConfig, Paths
 from vxl.option.rebuild import plain
-from vxl.run.changes import differences, fingerprint, identity
+from vxl.run.changes import config_fingerprint, differences, identity
 from vxl.train.parallel.strategy import FSDP2Config, SingleConfig
 from vxl.train.report.logger import CsvConfig, WandbConfig
 from vxl.train.saving.retention import RetentionConfig
@@ -46,7 +46,7 @@ def test_a_changed_key_stops_a_run_and_shows_both_values():
 )
 def test_resumable_keys_change_neither_the_identity_nor_stop_a_run(parts):
     new = changed(Config(), **parts)
-    assert fingerprint(new) == fingerprint(Config())
+    assert config_fingerprint(new) == config_fingerprint(Config())
     assert found(new)
     assert all(resumable for _, _, resumable in found(new).values())
 
@@ -86,7 +86,7 @@ def test_what_identifies_a_run_is_in_its_hash():
         changed(Config(), optim={"warmup": 0.5}),
         changed(Config(), init_from="a"),
     ]
-    assert len({fingerprint(Config()), *map(fingerprint, others)}) == len(others) + 1
+    assert len({config_fingerprint(Config()), *map(config_fingerprint, others)}) == len(others) + 1
 
 
 def test_a_run_goes_on_under_a_strategy_with_other_keys(tmp_path):

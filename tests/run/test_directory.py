@@ -11,7 +11,7 @@ from tests.run.test_changes import changed
 from tests.train.quick_training import Config, DataConfig, Paths
 from vxl.errors import ConfigError
 from vxl.option.rebuild import plain
-from vxl.run.changes import fingerprint
+from vxl.run.changes import config_fingerprint
 from vxl.run.directory import RunDirectory, write_resolved
 from vxl.run.name import run_name
 
@@ -32,7 +32,7 @@ def finish(directory):
 
 def test_names():
     config = Config()
-    assert run_name(config) == f"fake-{fingerprint(config)}"
+    assert run_name(config) == f"fake-{config_fingerprint(config)}"
     assert run_name(dataclasses.replace(config, name="x")) == "x"
     member = dataclasses.replace(config, sweep_name="compression-1f", sweep_member="kv=a/b", name="x")
     assert run_name(member) == "compression-1f/kv=a_b"

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from tests.golden import FOLDER, golden
 from vxl.compressor.dts import DTS, DTSConfig
-from vxl.data.batch.encoded import Encoded, Item
+from vxl.data.batch.encoded import BatchedVisual, Encoded
 from vxl.kv.full import FullConfig as KeepAllConfig
 from vxl.llm.decoder import Decoder, DecoderConfig
 from vxl.model import VideoLanguageModel
@@ -81,7 +81,7 @@ def head(case: Any) -> Encoded:
         kind = Kind.VISUAL if token == PLACEHOLDER else Kind.TIME
         group += kind == Kind.TIME and (encoded.kind[-1] != Kind.TIME)
         encoded.visual([token], kind, group, 0.0)
-    encoded.items.append(Item("video", case["frames"], case["frames"] // 4))
+    encoded.items.append(BatchedVisual("video", case["frames"], case["frames"] // 4))
     return encoded
 
 

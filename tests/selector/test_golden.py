@@ -11,7 +11,7 @@ from tests.selector import published
 from vxl.generate import ask, watch
 from vxl.model import VideoLanguageModel
 from vxl.selector.base import Selected
-from vxl.selector.rows import choose, query_of, shorten
+from vxl.selector.rows import choose_row, query_of, shorten
 from vxl.sequence.layout import Kind
 from vxl.sequence.rows import Rows
 
@@ -92,4 +92,4 @@ def test_nothing_is_chosen_where_nothing_is_shown() -> None:
     m, rows = published.model(case, torch.float64), spliced(published.model(case, torch.float64), case)
     nothing_T = rows.layout.kind_BT[0] == Kind.TEXT
     embeds_TD = rows.embeds_BTD[0]
-    assert choose(m.selector, embeds_TD, rows.layout, 0, nothing_T, embeds_TD[nothing_T], 0) is None
+    assert choose_row(m.selector, embeds_TD, rows.layout, 0, nothing_T, embeds_TD[nothing_T], 0) is None

@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 
 from vxl.errors import DataError
-from vxl.statistics import Scored, bootstrap, difference, estimate, holm, mcnemar, sign_flip, wilson
+from vxl.statistics import ItemScore, bootstrap, difference, estimate, holm, mcnemar, sign_flip, wilson
 from vxl.statistics.clustered import linearised, quantile
 
 
-def items(values: list[float], clusters: list[int], strata: list[str] | None = None) -> list[Scored]:
+def items(values: list[float], clusters: list[int], strata: list[str] | None = None) -> list[ItemScore]:
     names = strata or [""] * len(values)
     rows = zip(values, clusters, names, strict=True)
-    return [Scored(str(n), v, c, s) for n, (v, c, s) in enumerate(rows)]
+    return [ItemScore(str(n), v, c, s) for n, (v, c, s) in enumerate(rows)]
 
 
 def test_clusters_of_one_give_the_plain_error() -> None:
@@ -48,7 +48,7 @@ def test_a_macro_mean_weighs_tasks_alike_and_its_error_is_that_of_the_bootstrap(
     found = estimate(rows, macro=True)
     assert found.mean == pytest.approx((np.mean(values[:60]) + np.mean(values[60:])) / 2)
 
-    def metric(drawn: list[Scored]) -> float:
+    def metric(drawn: list[ItemScore]) -> float:
         tasks = [[r.score for r in drawn if r.stratum == s] for s in "ab"]
         return float(np.mean([np.mean(task) for task in tasks if task]))
 

@@ -5,12 +5,12 @@ import pytest
 from scipy.stats import t
 
 from vxl.errors import DataError
-from vxl.statistics import Scored, over_seeds
+from vxl.statistics import ItemScore, over_seeds
 from vxl.statistics.seeds import Error, around, t_test, together
 
 
-def scores(values: list[float]) -> list[Scored]:
-    return [Scored(f"q{n}", value, f"v{n // 2}") for n, value in enumerate(values)]
+def scores(values: list[float]) -> list[ItemScore]:
+    return [ItemScore(f"q{n}", value, f"v{n // 2}") for n, value in enumerate(values)]
 
 
 def test_one_seed_is_the_estimate_itself() -> None:

@@ -314,7 +314,7 @@ def in_context(ranks: int) -> dict[str, torch.Tensor]:
         dist.init_process_group("gloo")
         BACKENDS["context"] = context.backend
         decoder.backend = "context"
-    mine = context.places(24, dist.get_rank(), ranks) if ranks > 1 else torch.arange(24)
+    mine = context.columns_of_rank(24, dist.get_rank(), ranks) if ranks > 1 else torch.arange(24)
     hidden_BTD = decoder(embeds_BTD[:, mine], decoder.step(positions_BT[:, mine]))
     (hidden_BTD * weight_BTD[:, mine]).sum().backward()
     whole_BTD = torch.zeros(2, 24, LLM.width, dtype=torch.float64)

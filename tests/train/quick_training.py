@@ -11,7 +11,7 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor, nn
 
 from vxl.data.batch.collate import Batch
-from vxl.data.batch.encoded import Item
+from vxl.data.batch.encoded import BatchedVisual
 from vxl.kv.policy import Policy, PolicyConfig
 from vxl.option.option import Option
 from vxl.sequence.layout import Kind, Layout
@@ -112,7 +112,7 @@ def batch(seed: int, first_row: int, rows: int) -> Batch:
         positions_BT=places_T.expand(rows, LONGEST),
         layout=layout,
         frames_FCHW=torch.stack(frames),
-        items=[Item("image", 1, 1)] * rows,
+        items=[BatchedVisual("image", 1, 1)] * rows,
         supervised=int(counts.sum()),
         visual_tokens=rows,
         answer_at_Q=counts.cumsum(0) - counts,

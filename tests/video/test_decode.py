@@ -11,7 +11,7 @@ from torch import Tensor
 from tests.video.numbered import KINDS, numbers_of
 from vxl.errors import ConfigError, DataError
 from vxl.video import decoder_pyav
-from vxl.video.decode import decode, open_video, stream
+from vxl.video.decode import decode, decode_stream, open_video
 from vxl.video.decoder_pyav import PyAVReader
 from vxl.video.probe import probe
 from vxl.video.transform import PixelSpec
@@ -120,10 +120,10 @@ def test_paths_bytes_and_files_give_the_same(numbered: Numbered) -> None:
 def test_a_stream_gives_the_same_frames_one_by_one(numbered: Numbered) -> None:
     path = numbered("b_frames.mkv")
     wanted = [0, 1, 30, 31, 100]
-    frames = list(stream(path, wanted, pixels=PIXELS))
+    frames = list(decode_stream(path, wanted, pixels=PIXELS))
     assert torch.equal(torch.stack(frames), decode(path, wanted, pixels=PIXELS))
     with pytest.raises(DataError, match="ascending"):
-        next(stream(path, [3, 2]))
+        next(decode_stream(path, [3, 2]))
 
 
 def test_a_stream_keeps_no_frames(clips: Path) -> None:
@@ -133,7 +133,7 @@ def test_a_stream_keeps_no_frames(clips: Path) -> None:
         return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
 
     path = clips / "sintel_trailer.mp4"
-    frames = stream(path, range(probe(path).frames))
+    frames = decode_stream(path, range(probe(path).frames))
     next(frames)
     before = resident()
     most = max(resident() for _ in frames)
@@ -142,7 +142,7 @@ def test_a_stream_keeps_no_frames(clips: Path) -> None:
 
 def test_a_stream_closes_its_file_when_it_is_left(numbered: Numbered) -> None:
     path = numbered("b_frames.mp4")
-    frames = stream(path, range(100))
+    frames = decode_stream(path, range(100))
     next(frames)
     assert _open_files(path) == 1
     frames.close()

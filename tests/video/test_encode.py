@@ -6,9 +6,10 @@ import pytest
 
 from tests.video.numbered import numbered_frames, numbers_of
 from vxl.errors import DataError
+from vxl.video.container import open_container
 from vxl.video.decode import decode
 from vxl.video.encode import write_video
-from vxl.video.probe import index_frames, opened, probe
+from vxl.video.probe import index_frames, probe
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
@@ -17,7 +18,7 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     info = probe(path)
     assert (info.frames, info.fps, info.width, info.height, info.codec) == (50, 12.5, 96, 64, "h264")
     assert numbers_of(decode(path, range(50))) == list(range(50))
-    with opened(path) as (container, stream, name):
+    with open_container(path) as (container, stream, name):
         assert np.unique(index_frames(container, stream, name).starts_N).tolist() == [0, 10, 20, 30, 40]
 
 

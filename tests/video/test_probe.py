@@ -8,7 +8,8 @@ import pytest
 
 from tests.video.numbered import KINDS
 from vxl.errors import DataError
-from vxl.video.probe import index_frames, opened, probe
+from vxl.video.container import open_container
+from vxl.video.probe import index_frames, probe
 
 Numbered = Callable[[str], Path]
 
@@ -37,7 +38,7 @@ def test_frames_that_are_not_shown_do_not_count(numbered: Numbered) -> None:
 
 
 def test_the_index_knows_order_and_key_frames(numbered: Numbered) -> None:
-    with opened(numbered("open_gop.mp4")) as (container, stream, name):
+    with open_container(numbered("open_gop.mp4")) as (container, stream, name):
         index = index_frames(container, stream, name)
     assert index.seekable
     assert (np.diff(index.pts_N) > 0).all()

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from vxl.errors import ConfigError, DataError
-from vxl.video.tiles import TilesConfig, cut, grid_of, views_of
+from vxl.video.tiles import TilesConfig, cut_into_views, grid_of, views_of
 from vxl.video.transform import PixelSpec
 
 SIZE = 56
@@ -50,7 +50,7 @@ def published(image: Image.Image, grids: list[tuple[int, int]]) -> list[np.ndarr
 @pytest.mark.parametrize(("width", "height"), SIZES)
 def test_views_are_the_published_ones(width: int, height: int, tiles: TilesConfig) -> None:
     image = noise(width, height)
-    views = cut(torch.from_numpy(image.copy()).permute(2, 0, 1), PIXELS, tiles)
+    views = cut_into_views(torch.from_numpy(image.copy()).permute(2, 0, 1), PIXELS, tiles)
     expected = np.stack(published(Image.fromarray(image), tiles.grids()))
     assert views.shape == (views_of(width, height, SIZE, tiles), 3, SIZE, SIZE)
     difference = np.abs(views.permute(0, 2, 3, 1).numpy().astype(int) - expected.astype(int))
@@ -72,14 +72,16 @@ def test_a_wide_image_lies_across() -> None:
 def test_the_base_view_may_be_left_out() -> None:
     image = torch.from_numpy(noise(200, 130).copy()).permute(2, 0, 1)
     without = TilesConfig(side=6, published_no_base=True)
-    assert torch.equal(cut(image, PIXELS, without), cut(image, PIXELS, UNIRES)[1:])
+    assert torch.equal(cut_into_views(image, PIXELS, without), cut_into_views(image, PIXELS, UNIRES)[1:])
     assert views_of(200, 130, SIZE, without) == views_of(200, 130, SIZE, UNIRES) - 1
 
 
 def test_an_uncut_image_is_one_view() -> None:
     image = torch.from_numpy(noise(200, 130).copy()).permute(2, 0, 1)
-    assert cut(image, PIXELS, TilesConfig()).shape == (1, 3, SIZE, SIZE)
-    assert torch.equal(cut(image, PIXELS, TilesConfig())[0], cut(image, PIXELS, UNIRES)[0])
+    assert cut_into_views(image, PIXELS, TilesConfig()).shape == (1, 3, SIZE, SIZE)
+    assert torch.equal(
+        cut_into_views(image, PIXELS, TilesConfig())[0], cut_into_views(image, PIXELS, UNIRES)[0]
+    )
     assert views_of(0, 0, SIZE, TilesConfig()) == 1
 
 

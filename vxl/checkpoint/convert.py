@@ -41,11 +41,11 @@ def import_weights(source: Path, out: Path, part: str | None = None, overrides: 
         raise CheckpointError(f"{source}: no such folder.\n  expected: a folder with config.json and weights")
     if is_vxl(source):
         raise CheckpointError(f"{source} is a vxl folder already.\n  use it:  vxl ask weights={source} …")
-    from vxl.checkpoint.fill import compare, skeleton
+    from vxl.checkpoint.fill import refuse_unlike, skeleton
     from vxl.checkpoint.published.family import FAMILIES
 
     weights = from_published(source, overrides)
-    compare(weights, skeleton(model_parts(weights.values)))
+    refuse_unlike(weights, skeleton(model_parts(weights.values)))
     write_vxl(weights, out)
     assert weights.record is not None
     title = FAMILIES[weights.record.family].title
@@ -75,11 +75,11 @@ def export_weights(
     Raises:
         CheckpointError: The weights are not complete, or have no published layout; nothing is written.
     """
-    from vxl.checkpoint.fill import compare, skeleton
+    from vxl.checkpoint.fill import refuse_unlike, skeleton
     from vxl.checkpoint.published.write import write_published
     from vxl.checkpoint.write import write_vxl
 
     refuse_existing(out)
     weights = find_source(Path(source).expanduser(), runs, checkpoint).weights()
-    compare(weights, skeleton(model_parts(weights.values)))
+    refuse_unlike(weights, skeleton(model_parts(weights.values)))
     (write_published if published else write_vxl)(weights, out)

@@ -42,7 +42,7 @@ def tied(own: dict[str, Tensor]) -> dict[str, str]:
     }
 
 
-def compare(weights: Weights, model: nn.Module) -> None:
+def refuse_unlike(weights: Weights, model: nn.Module) -> None:
     """Raises unless every tensor of the weights is one of the model's, of its shape, and none is missing.
 
     LoRA's updates may be missing: they start anew.
@@ -91,7 +91,7 @@ def fill(
     Raises:
         CheckpointError: The weights are not the model's.
     """
-    compare(weights, model)
+    refuse_unlike(weights, model)
     device = torch.device(device)
     own = model.state_dict(keep_vars=True)
     again = tied(own)
@@ -101,10 +101,10 @@ def fill(
         for name, place in own.items():
             if name in again:
                 continue
-            if name not in weights.tensors:  # an update of LoRA, which `compare` has let pass
+            if name not in weights.tensors:  # an update of LoRA, which `refuse_unlike` has let pass
                 if place.is_meta:
                     made = torch.empty_like(place, device=device, dtype=dtype)
-                    put(model, name, nn.Parameter(made, requires_grad=place.requires_grad))
+                    replace_tensor(model, name, nn.Parameter(made, requires_grad=place.requires_grad))
                 continue
             if not place.is_meta:
                 take_own(place, weights.tensors[name].part)
@@ -115,14 +115,14 @@ def fill(
                 made = value.to(device=device, dtype=to, copy=True)
                 if isinstance(place, nn.Parameter):
                     made = nn.Parameter(made, requires_grad=place.requires_grad)
-                put(model, name, made)
+                replace_tensor(model, name, made)
                 del value
     for path in {name.rpartition(".")[0] for name in anew}:
         layer = model.get_submodule(path)
         assert isinstance(layer, LoRALinear)
         layer.reset_update()
     for name, first in again.items():
-        put(model, name, model.get_parameter(first))
+        replace_tensor(model, name, model.get_parameter(first))
     if outlined:
         model.llm.reset_buffers()
         left = [name for name, tensor in named(model) if tensor.is_meta]
@@ -203,7 +203,7 @@ def take_own(target: Tensor, part: Callable[[tuple[slice, ...]], Tensor]) -> Non
         target.to_local().copy_(part(where))
 
 
-def put(model: nn.Module, name: str, tensor: Tensor) -> None:
+def replace_tensor(model: nn.Module, name: str, tensor: Tensor) -> None:
     """Replaces a model's parameter or buffer."""
     path, _, leaf = name.rpartition(".")
     module = model.get_submodule(path)

@@ -119,8 +119,8 @@ def _texts_in(values: Any) -> list[str]:
 
 
 def load_context(path: str | Path, loaded: LoadedModel) -> Context:
-    """Reads a context that `vxl.save_context` wrote; see `vxl.generate.saved.load_context`."""
-    return replace(saved.load_context(path, loaded.model), most=loaded.most)
+    """Reads a context that `vxl.save_context` wrote; see `vxl.generate.saved.read_context`."""
+    return replace(saved.read_context(path, loaded.model), most=loaded.most)
 
 
 def assemble(

@@ -170,10 +170,10 @@ class StepFolder:
         Raises:
             CheckpointError: A file is missing, cut or garbled; the message says what to do.
         """
-        from vxl.checkpoint.step_tensors import read_index, read_rest
+        from vxl.checkpoint.step_tensors import read_rest, read_step_index
 
         self.refuse_incomplete()
-        self._or_advise(lambda: (read_index(self.path), read_rest(self.path)))
+        self._or_advise(lambda: (read_step_index(self.path), read_rest(self.path)))
 
     def refuse_incomplete(self) -> None:
         """Raises CheckpointError where the folder was not written to its end, or lost its index."""

@@ -74,7 +74,7 @@ class StepReader(dcp.FileSystemReader):
         Raises:
             CheckpointError: It is damaged, or would execute code, or names files outside the folder.
         """
-        index = read_index(self.folder)
+        index = read_step_index(self.folder)
         if index.storage_meta is None:
             index.storage_meta = dcp_metadata.StorageMeta()
         index.storage_meta.load_id = self.load_id
@@ -162,7 +162,7 @@ def compare_sums(folder: Path) -> None:
         raise damaged(folder / SUMS, error) from error
 
 
-def read_index(folder: Path) -> Metadata:
+def read_step_index(folder: Path) -> Metadata:
     """The index of a checkpoint folder.
 
     Raises:
@@ -187,7 +187,7 @@ def read_index(folder: Path) -> Metadata:
 
 def outline(folder: Path) -> dict[str, Tensor]:
     """The names of a folder's tensors, each with an empty one of its shape and type (on the meta device)."""
-    entries = cast("dict[str, TensorStorageMetadata]", read_index(folder).state_dict_metadata)
+    entries = cast("dict[str, TensorStorageMetadata]", read_step_index(folder).state_dict_metadata)
     return {
         name: torch.empty(entry.size, dtype=entry.properties.dtype, device="meta")
         for name, entry in entries.items()

@@ -8,7 +8,7 @@ import torch
 
 from vxl.checkpoint.published.family import FAMILIES
 from vxl.errors import CheckpointError
-from vxl.weights.inside import read_json
+from vxl.weights.inside import read_json_object
 from vxl.weights.stored import Stored
 
 WEIGHTS = (".safetensors", ".bin")
@@ -35,7 +35,7 @@ class Record:
         Raises:
             CheckpointError: It is damaged, or names files outside a folder.
         """
-        values = read_json(file)
+        values = read_json_object(file)
         try:
             record = cls(**values)
             names = [*record.files, *record.metadata]

@@ -46,7 +46,7 @@ SETTINGS = (
 )
 
 
-def ask(words: Words, console: Console | None = None) -> list["Answer"]:
+def run_ask(words: Words, console: Console | None = None) -> list["Answer"]:
     """Watches a video once and answers the questions about it, one after the other.
 
     Args:
@@ -78,7 +78,7 @@ def ask(words: Words, console: Console | None = None) -> list["Answer"]:
     if again:
         context = _read(kept, loaded, video, start, end)
     else:
-        context = watch(loaded, video, start, end, console)
+        context = watch_with_progress(loaded, video, start, end, console)
         if kept is not None:
             from vxl.generate import save_context
 
@@ -95,7 +95,7 @@ def ask(words: Words, console: Console | None = None) -> list["Answer"]:
     return answers
 
 
-def watch(
+def watch_with_progress(
     loaded: "LoadedModel", video: str, start: float | None, end: float | None, console: Console
 ) -> "Context":
     """Watches under a progress bar: decoding, vision, compression and prefill go hand in hand."""

@@ -58,7 +58,7 @@ class OverheadRow:
     share: float
 
 
-def register(commands: argparse._SubParsersAction) -> None:
+def register_bench(commands: argparse._SubParsersAction) -> None:
     """Adds `vxl bench data`."""
     bench = commands.add_parser("bench", help="measure speed", description="Measure speed.")
     kinds = bench.add_subparsers(dest="kind", required=True, metavar="KIND")
@@ -71,10 +71,10 @@ def register(commands: argparse._SubParsersAction) -> None:
     )
     data.add_argument("--only", choices=SECTIONS, action="append", help="a part of it; may be given again")
     data.add_argument("--as-json", type=Path, metavar="FILE", help="also write the numbers there")
-    data.set_defaults(run=run)
+    data.set_defaults(run=run_bench)
 
 
-def run(parsed: argparse.Namespace) -> None:
+def run_bench(parsed: argparse.Namespace) -> None:
     """`vxl bench data`."""
     from vxl.cli import bench_video as video
 
@@ -82,19 +82,19 @@ def run(parsed: argparse.Namespace) -> None:
     found: dict[str, list[Any]] = {}
     if not parsed.only or "decoding" in parsed.only:
         found["decoding"] = video.bench(parsed.cache, repeats=parsed.repeats)
-        print(video.table(found["decoding"]), flush=True)
+        print(video.decoding_table(found["decoding"]), flush=True)
     if not parsed.only or "stream" in parsed.only:
-        found["stream"] = stream(parsed.cache, repeats=parsed.repeats)
-        print(table(found["stream"]), flush=True)
+        found["stream"] = measure_streams(parsed.cache, repeats=parsed.repeats)
+        print(rows_as_text(found["stream"]), flush=True)
     if not parsed.only or "overhead" in parsed.only:
         found["overhead"] = overhead(parsed.cache)
-        print(table(found["overhead"]), flush=True)
+        print(rows_as_text(found["overhead"]), flush=True)
     if parsed.as_json:
         numbers = {name: [asdict(row) for row in rows] for name, rows in found.items()}
         parsed.as_json.write_text(json.dumps(numbers, indent=1) + "\n")
 
 
-def stream(cache: Path, *, repeats: int = 5) -> list[StreamRow]:
+def measure_streams(cache: Path, *, repeats: int = 5) -> list[StreamRow]:
     """The stream over the example clips and over five minutes with a key frame every 24 frames."""
     from vxl.cli.bench_video import CLIPS, TOWERS, five_minutes
     from vxl.video.sample import FpsConfig, UniformConfig
@@ -262,7 +262,7 @@ def one_thread() -> Generator[None]:
         torch.set_num_threads(threads)
 
 
-def table(rows: Sequence[StreamRow] | Sequence[OverheadRow]) -> str:
+def rows_as_text(rows: Sequence[StreamRow] | Sequence[OverheadRow]) -> str:
     """Rows as text, widths aligned."""
     heads = list(asdict(rows[0]))
     cells = [heads, *([_cell(value) for value in asdict(row).values()] for row in rows)]

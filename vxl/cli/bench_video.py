@@ -29,7 +29,7 @@ TOWERS = (56, 384)
 
 
 @dataclass(frozen=True)
-class Row:
+class DecodingRow:
     """One case: `wanted` of `frames` frames; the rates count wanted frames."""
 
     case: str
@@ -42,7 +42,7 @@ class Row:
 
 def bench(
     cache: str | os.PathLike[str], *, repeats: int = 3, towers: Sequence[int] = TOWERS, clips: Path = CLIPS
-) -> list[Row]:
+) -> list[DecodingRow]:
     """Measures all cases: dense and sparse reads of short clips, 32 frames of five minutes.
 
     Args:
@@ -64,15 +64,21 @@ def bench(
                 "16 frames": np.linspace(0, frames - 1, 16).astype(np.int64),
             }.items():
                 rows.append(
-                    compare(f"{path.stem}, {case}, {size} px", path, frames, wanted_F, pixels, repeats)
+                    measure_decoding(
+                        f"{path.stem}, {case}, {size} px", path, frames, wanted_F, pixels, repeats
+                    )
                 )
         frames = probe(long_file).frames
         wanted_F = np.linspace(0, frames - 1, 32).astype(np.int64)
-        rows.append(compare(f"5 minutes, 32 frames, {size} px", long_file, frames, wanted_F, pixels, repeats))
+        rows.append(
+            measure_decoding(f"5 minutes, 32 frames, {size} px", long_file, frames, wanted_F, pixels, repeats)
+        )
     return rows
 
 
-def compare(case: str, path: Path, frames: int, wanted_F: np.ndarray, pixels: PixelSpec, repeats: int) -> Row:
+def measure_decoding(
+    case: str, path: Path, frames: int, wanted_F: np.ndarray, pixels: PixelSpec, repeats: int
+) -> DecodingRow:
     """Measures both sides in turns on one thread, after making sure that they give the same frames."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -93,7 +99,7 @@ def compare(case: str, path: Path, frames: int, wanted_F: np.ndarray, pixels: Pi
         torch.set_num_threads(threads)
     vxl_s, pyav_s = (min(times) for times in taken)
     wanted = len(wanted_F)
-    return Row(case, frames, wanted, wanted / vxl_s, wanted / pyav_s, pyav_s / vxl_s)
+    return DecodingRow(case, frames, wanted, wanted / vxl_s, wanted / pyav_s, pyav_s / vxl_s)
 
 
 def read_straight(path: Path, wanted_F: np.ndarray, pixels: PixelSpec) -> Tensor:
@@ -131,7 +137,7 @@ def five_minutes(path: Path, clips: Path = CLIPS, *, seconds: int = 300, fps: in
     return path
 
 
-def table(rows: Sequence[Row]) -> str:
+def decoding_table(rows: Sequence[DecodingRow]) -> str:
     """The rows as text, widths aligned."""
     lines = [f"{'case':44} {'frames':>7} {'wanted':>7} {'vxl /s':>9} {'PyAV /s':>9} {'ratio':>6}"]
     lines += [
@@ -148,7 +154,7 @@ def main() -> None:
     parser.add_argument("--cache", default=str(Path(tempfile.gettempdir()) / "vxl-bench"))
     parser.add_argument("--repeats", type=int, default=3)
     arguments = parser.parse_args()
-    print(table(bench(arguments.cache, repeats=arguments.repeats)))
+    print(decoding_table(bench(arguments.cache, repeats=arguments.repeats)))
 
 
 if __name__ == "__main__":

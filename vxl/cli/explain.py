@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.padding import Padding
 from rich.table import Table
 
-from vxl.config.catalog import Choice, Key, keys_of, look_up, options_by_group, run_schemas, schema_keys
+from vxl.config.catalog import Key, OptionFile, keys_of, look_up, options_by_group, run_schemas, schema_keys
 from vxl.option.files import CONF
 from vxl.option.plugins import load_plugins
 from vxl.option.rebuild import INTERNAL
@@ -67,7 +67,7 @@ def _overview(folders: list[Path], console: Console) -> None:
     console.print(table)
 
 
-def _group(group: str, options: dict[str, Choice], roots: Sequence[type], console: Console) -> None:
+def _group(group: str, options: dict[str, OptionFile], roots: Sequence[type], console: Console) -> None:
     table = _table("option", "what it is")
     for name, choice in options.items():
         table.add_row(f"{group}={name}", escape(choice.meaning))
@@ -83,7 +83,7 @@ def _group(group: str, options: dict[str, Choice], roots: Sequence[type], consol
         console.print(f"keys of one:  vxl explain {group}={next(iter(options))}")
 
 
-def _option(choice: Choice, root: type, console: Console) -> None:
+def _option(choice: OptionFile, root: type, console: Console) -> None:
     console.print(f"[bold]{choice.group}={choice.name}[/]  {escape(choice.meaning)}", highlight=False)
     if choice.command:
         console.print(f"  {choice.command}", markup=False, highlight=False)

@@ -9,9 +9,9 @@ import traceback
 from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 
-from vxl.cli.bench_data import register as register_bench
+from vxl.cli.bench_data import register_bench
 from vxl.cli.fetch import run_fetch
-from vxl.cli.shards import register as register_shards
+from vxl.cli.shards import register_shards
 from vxl.cli.weights import register_export, register_import
 from vxl.cli.words import sort_words
 from vxl.errors import VxlError
@@ -179,9 +179,9 @@ def _version() -> str:
 
 
 def _ask(parsed: argparse.Namespace) -> None:
-    from vxl.cli.ask import ask
+    from vxl.cli.ask import run_ask
 
-    ask(sort_words(parsed.words))
+    run_ask(sort_words(parsed.words))
 
 
 def _fetch(parsed: argparse.Namespace) -> None:

@@ -5,7 +5,7 @@ import json
 import sys
 from pathlib import Path
 
-from vxl.data.source.urls import expand
+from vxl.data.source.urls import expand_urls
 from vxl.errors import DataError, one_line
 
 CACHE = ".cache/vxl"
@@ -20,7 +20,7 @@ for example:
 """
 
 
-def register(commands: argparse._SubParsersAction) -> None:
+def register_shards(commands: argparse._SubParsersAction) -> None:
     """Adds `vxl shards write|index|lint|stats`."""
     shards = commands.add_parser(
         "shards",
@@ -107,7 +107,7 @@ def run_index(parsed: argparse.Namespace) -> None:
     from vxl.data.source.index import open_index, write_index
 
     failures = []
-    for url in expand(parsed.urls):
+    for url in expand_urls(parsed.urls):
         try:
             if parsed.again or parsed.keep_good:
                 index = write_index(url, parsed.cache, keep_good=parsed.keep_good)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from vxl.option.words import flatten, show
+from vxl.option.words import as_typed, flatten
 
 # Keys that differ between the members of a sweep without being what it compares.
 _NOT_COMPARED = (
@@ -56,7 +56,7 @@ class Configs:
         if f"{key}._target_" in config:
             return self._option(f"{key}._target_", config)
         if key in config:
-            return show(config[key])
+            return as_typed(config[key])
         said = dict(part.split("=", 1) for part in member.split(",") if "=" in part)
         return said.get(last(key), "-" if config else "?")
 
@@ -64,7 +64,7 @@ class Configs:
         """An option by its module, which is what one types; by its class where one module has several."""
         targets = {str(other[key]) for other in self.flat if key in other}
         modules = {target.rpartition(".")[0] for target in targets}
-        parts = show(config[key]).rpartition(".")
+        parts = as_typed(config[key]).rpartition(".")
         return parts[0].rpartition(".")[2] if len(modules) == len(targets) else parts[2]
 
 

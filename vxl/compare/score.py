@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from vxl.statistics import Interval, Scored, estimate
+from vxl.statistics import Interval, ItemScore, estimate
 from vxl.units import percent
 
 
@@ -18,7 +18,7 @@ class Score:
     mean: float
     interval: Interval | None
     """By video, or Wilson's of right answers in reports that name no videos; None where there are too few."""
-    units: tuple[Scored, ...] = ()
+    units: tuple[ItemScore, ...] = ()
     """What the metric is a mean of; none in reports of earlier releases."""
     macro: bool = False
     scale: float = 100.0
@@ -94,12 +94,12 @@ def score_of(name: str, report: dict[str, Any]) -> Score | None:
     )
 
 
-def _units(report: dict[str, Any]) -> tuple[Scored, ...]:
+def _units(report: dict[str, Any]) -> tuple[ItemScore, ...]:
     """What the headline is a mean of: units of its own, or every answer."""
     if "headline_units" in report:
-        return tuple(Scored(*unit) for unit in report["headline_units"])
+        return tuple(ItemScore(*unit) for unit in report["headline_units"])
     return tuple(
-        Scored(
+        ItemScore(
             item["key"],
             float(item.get("score", item["right"])),
             item.get("cluster") or item["key"],

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vxl.compressor.plan import Plan
+from vxl.compressor.plan import CompressorPlan
 from vxl.compressor.projector import Projector
 from vxl.errors import ConfigError, DataError
 from vxl.option.build import locate
@@ -65,7 +65,7 @@ class Compressor(nn.Module):
 
     @classmethod
     @abstractmethod
-    def plan(cls, config: CompressorConfig, grid: int) -> Plan:
+    def plan(cls, config: CompressorConfig, grid: int) -> CompressorPlan:
         """How the ratio turns out on a tower's grid; ConfigError if it does not fit."""
 
     @abstractmethod
@@ -124,7 +124,7 @@ class Compressor(nn.Module):
             )
 
 
-def plan(config: "CompressorConfig", grid: int) -> Plan:
+def plan(config: "CompressorConfig", grid: int) -> CompressorPlan:
     """The plan of a compressor behind a tower with `grid` x `grid` patches.
 
     Raises:

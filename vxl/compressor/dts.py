@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from vxl.compressor.base import Compressor, CompressorConfig
-from vxl.compressor.plan import Plan
+from vxl.compressor.plan import CompressorPlan
 from vxl.compressor.pool import How, pool_squares
 from vxl.compressor.ratio import resolve
 from vxl.compressor.synthesis import Synthesis
@@ -44,7 +44,7 @@ class DTS(Compressor):
         )
 
     @classmethod
-    def plan(cls, config: CompressorConfig, grid: int) -> Plan:
+    def plan(cls, config: CompressorConfig, grid: int) -> CompressorPlan:
         """4 frames become one where the ratio allows it, else 8, 2 or 1."""
         return resolve(config, grid, strides=(4, 8, 2, 1))
 

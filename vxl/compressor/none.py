@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from vxl.compressor.base import Compressor, CompressorConfig
-from vxl.compressor.plan import Plan
+from vxl.compressor.plan import CompressorPlan
 from vxl.compressor.ratio import resolve
 from vxl.errors import ConfigError
 
@@ -26,7 +26,7 @@ class Uncompressed(Compressor):
         super().__init__(config, vision_width=vision_width, grid=grid, llm_width=llm_width)
 
     @classmethod
-    def plan(cls, config: CompressorConfig, grid: int) -> Plan:
+    def plan(cls, config: CompressorConfig, grid: int) -> CompressorPlan:
         """One frame a group, one token a patch."""
         if config.ratio != 1:
             raise ConfigError(

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Plan:
+class CompressorPlan:
     """The shape of a compressor's work on one group of frames."""
 
     frames_per_group: int

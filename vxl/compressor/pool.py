@@ -6,7 +6,7 @@ from typing import Literal
 from torch import Tensor
 
 from vxl.compressor.base import Compressor, CompressorConfig
-from vxl.compressor.plan import Plan
+from vxl.compressor.plan import CompressorPlan
 from vxl.compressor.ratio import resolve
 
 How = Literal["mean", "max"]
@@ -31,7 +31,7 @@ class Pool(Compressor):
         self.how: How = config.pool
 
     @classmethod
-    def plan(cls, config: CompressorConfig, grid: int) -> Plan:
+    def plan(cls, config: CompressorConfig, grid: int) -> CompressorPlan:
         """k x k of one frame where the ratio is a square, else of 2, 4 or 8 frames."""
         strides = (1, 2, 4, 8) if config.temporal is None else (config.temporal,)
         return resolve(config, grid, strides)

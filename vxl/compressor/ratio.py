@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from math import isqrt
 
 from vxl.compressor.base import CompressorConfig
-from vxl.compressor.plan import Plan
+from vxl.compressor.plan import CompressorPlan
 from vxl.errors import ConfigError
 
 
-def resolve(config: CompressorConfig, grid: int, strides: Sequence[int]) -> Plan:
+def resolve(config: CompressorConfig, grid: int, strides: Sequence[int]) -> CompressorPlan:
     """The plan of the first temporal stride that leaves a k x k pool with k dividing the grid.
 
     Args:
@@ -23,7 +23,7 @@ def resolve(config: CompressorConfig, grid: int, strides: Sequence[int]) -> Plan
     for temporal in strides:
         spatial = _square(config, side, temporal)
         if spatial is not None:
-            return Plan(temporal, (side // spatial) ** 2, temporal, spatial, temporal * spatial**2)
+            return CompressorPlan(temporal, (side // spatial) ** 2, temporal, spatial, temporal * spatial**2)
     raise ConfigError(_misfit(config, grid, strides))
 
 

@@ -70,11 +70,11 @@ class SpatialAttention(nn.Module):
         """x_GFPV plus what its frame's patches say; statistics of the norm run over the group's frames."""
         groups, frames, patches = x_GFPV.shape[:3]
         normed = self.norm(x_GFPV.flatten(1, 2)).unflatten(1, (frames, patches)).flatten(0, 1).unsqueeze(1)
-        attended = attend(self.q(normed), self.k(normed), self.v(normed))
+        attended = attend_wide(self.q(normed), self.k(normed), self.v(normed))
         return x_GFPV + self.proj_out(attended.squeeze(1)).unflatten(0, (groups, frames))
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+def attend_wide(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """Attention [N,1,P,V] with one wide head, which no fused kernel on a GPU is made for."""
     if not q.is_cuda or q.dtype not in (torch.float16, torch.bfloat16):
         return F.scaled_dot_product_attention(q, k, v)

@@ -14,7 +14,7 @@ from vxl.option.files import CONF
 from vxl.option.option import Option
 from vxl.option.rebuild import INTERNAL, describe_type, nearest
 from vxl.option.schema import meanings, schema_of
-from vxl.option.words import flatten, show
+from vxl.option.words import as_typed, flatten
 
 _OF_SWEEPS = "hydra.sweeper.params."
 """Where a sweep's file says what varies; a user types the key alone."""
@@ -31,7 +31,7 @@ class Key:
 
 
 @dataclass(frozen=True)
-class Choice:
+class OptionFile:
     """One option of a group: its file, what its first comment says, and what it sets."""
 
     group: str
@@ -66,23 +66,23 @@ class Choice:
         return chosen
 
 
-def options_by_group(folders: list[Path] | None = None) -> dict[str, dict[str, Choice]]:
+def options_by_group(folders: list[Path] | None = None) -> dict[str, dict[str, OptionFile]]:
     """Every option of every group: {group: {option: Choice}}, groups in the order in which a video flows.
 
     Args:
         folders: Config folders; vxl's own, then those of plug-ins.
     """
     folders = folders or [CONF]
-    found: dict[str, dict[str, Choice]] = {group: {} for group in _flow(folders[0])}
+    found: dict[str, dict[str, OptionFile]] = {group: {} for group in _flow(folders[0])}
     for folder in folders:
         for path in sorted(folder.glob("*/*.yaml")):
             group = path.parent.name
             meaning, command = _comment(path)
-            found.setdefault(group, {})[path.stem] = Choice(group, path.stem, path, meaning, command)
+            found.setdefault(group, {})[path.stem] = OptionFile(group, path.stem, path, meaning, command)
     return {group: options for group, options in found.items() if options and group != "hydra"}
 
 
-def keys_of(choice: Choice, root: type) -> list[Key]:
+def keys_of(choice: OptionFile, root: type) -> list[Key]:
     """The keys of an option with type, default (the file's, else the dataclass's) and meaning.
 
     Args:
@@ -98,13 +98,13 @@ def keys_of(choice: Choice, root: type) -> list[Key]:
     known = {key.name: key for key in _keys_of_parts(choice, root)} if choice.is_global else {}
     set_here = {name.removeprefix(_OF_SWEEPS): value for name, value in flatten(values).items()}
     return [
-        Key(name, known[name].type if name in known else type(value).__name__, show(value), meaning)
+        Key(name, known[name].type if name in known else type(value).__name__, as_typed(value), meaning)
         for name, value in set_here.items()
         for meaning in [known[name].meaning if name in known else ""]
     ]
 
 
-def _keys_of_parts(choice: Choice, root: type) -> Iterator[Key]:
+def _keys_of_parts(choice: OptionFile, root: type) -> Iterator[Key]:
     """Every key that a file of the whole config may set: those of the run, and of the options it chooses."""
     yield from schema_keys(root)
     for word in choice.overrides:
@@ -132,7 +132,7 @@ def schema_keys(schema: type, values: dict[str, Any] | None = None, prefix: str 
             text, kind = " ".join(texts.get(field.name, "").split()), describe_type(hints[field.name])
             if hints[field.name] is Any:  # a class of torch.optim: torch documents it
                 kind, text = type(default).__name__, text or f"As in {values.get('_target_', 'torch')}."
-            keys.append(Key(prefix + field.name, kind, show(default), text))
+            keys.append(Key(prefix + field.name, kind, as_typed(default), text))
     return keys
 
 

@@ -18,7 +18,7 @@ from vxl.config import recipe
 from vxl.config.compose import checked, compose_yaml, config_folders, quoted, translated, with_plugins
 from vxl.config.evaluation import prepare
 from vxl.config.hydra_words import ONLY_SHOW, refuse_hydra_settings, split_flags
-from vxl.config.member import Member, Outcome, report
+from vxl.config.member import Outcome, SweepMember, report
 from vxl.config.origins import refuse_untyped_random, with_recipes_model
 from vxl.config.sweep import Sweep, is_here, plan_sweep
 from vxl.errors import ConfigError, VxlError
@@ -98,7 +98,7 @@ def _run(name: str, main: Main, arguments: list[str]) -> int:
     try:
         _run_one(name, main, words, composed)
     except Exception as error:
-        member = Member.of(composed) if name == "train" else None
+        member = SweepMember.of(composed) if name == "train" else None
         if member is not None:  # a cluster's process carries out one member
             member.failed(error)
         raise
@@ -135,7 +135,7 @@ def _time_left(outcomes: Sequence[Outcome], members: int) -> str:
 
 def _run_member(main: Main, words: list[str]) -> Outcome:
     composed = compose_yaml("train", words)
-    member = Member.of(composed)
+    member = SweepMember.of(composed)
     assert member is not None, words
     start = time.monotonic()
     try:
@@ -157,7 +157,7 @@ def _run_one(name: str, main: Main, words: list[str], composed: Any) -> None:
     if name != "train" or config.recipe is None:
         main(config, OmegaConf.to_yaml(composed, sort_keys=False))
         return
-    stages = list(recipe.expand(config, words, functools.partial(compose_yaml, name)))
+    stages = list(recipe.stage_configs(config, words, functools.partial(compose_yaml, name)))
     ready = [checked(stage, name) for stage in stages]  # a mistake in a late stage is met at once
     for number, (stage, yaml) in enumerate(zip(ready, stages, strict=True), 1):
         print(f"recipe: stage {number} of {len(ready)}, {stage.name}", flush=True)
@@ -178,7 +178,7 @@ def _hand_over(members: list[list[str]]) -> int:
     from vxl.train.launch.dispatch import dispatch
 
     def failed(words: list[str], error: VxlError) -> None:
-        member = Member.of(compose_yaml("train", words))
+        member = SweepMember.of(compose_yaml("train", words))
         if member is not None:
             member.failed(error)
 

@@ -13,7 +13,7 @@ from vxl.units import percent
 
 
 @dataclass(frozen=True)
-class Member:
+class SweepMember:
     """One run of a sweep."""
 
     sweep: str
@@ -21,7 +21,7 @@ class Member:
     directory: Path
 
     @classmethod
-    def of(cls, composed: Any) -> "Member | None":
+    def of(cls, composed: Any) -> "SweepMember | None":
         """The member that a composed config is, or None for a single run."""
         if not composed.get("sweep_name"):
             return None
@@ -45,7 +45,7 @@ class Member:
 class Outcome:
     """What became of a member."""
 
-    member: Member
+    member: SweepMember
     error: str | None = None
     seconds: float = 0.0
 

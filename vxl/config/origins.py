@@ -16,7 +16,7 @@ LARGE = 100_000_000
 _SAYS_WEIGHTS = {"weights", "llm.weights", "init_from"}
 
 
-def key_of(word: str) -> str:
+def key_of_override(word: str) -> str:
     """The key of an override, without `+` or `~`."""
     return word.lstrip("+~").partition("=")[0]
 
@@ -28,8 +28,8 @@ def with_recipes_model(words: Sequence[str]) -> list[str]:
         >>> with_recipes_model(["recipe=videoxl2", "seed=1"])
         ['recipe=videoxl2', 'seed=1', 'model=videoxl2']
     """
-    keys = {key_of(word) for word in words}
-    recipes = [word.partition("=")[2] for word in words if key_of(word) == "recipe"]
+    keys = {key_of_override(word) for word in words}
+    recipes = [word.partition("=")[2] for word in words if key_of_override(word) == "recipe"]
     if not recipes or keys & {"model", "experiment"} or not (CONF / "model" / f"{recipes[-1]}.yaml").exists():
         return list(words)
     return [*words, f"model={recipes[-1]}"]
@@ -47,7 +47,7 @@ def refuse_untyped_random(config: "TrainConfig", words: Sequence[str]) -> None:
     """
     from vxl.llm.config import count_parameters  # late: imports torch
 
-    if config.dry_run or {key_of(word) for word in words} & _SAYS_WEIGHTS:
+    if config.dry_run or {key_of_override(word) for word in words} & _SAYS_WEIGHTS:
         return
     if config.llm.weights != "random" or config.stage.objective != "language":
         return
@@ -67,7 +67,7 @@ def refuse_untyped_random(config: "TrainConfig", words: Sequence[str]) -> None:
 def _pretrained(model: str, words: Sequence[str]) -> str | None:
     """The hub name that the comment of the chosen option of `llm` gives."""
     groups = options_by_group()
-    chosen = [word for word in [*groups["model"][model].overrides, *words] if key_of(word) == "llm"]
+    chosen = [word for word in [*groups["model"][model].overrides, *words] if key_of_override(word) == "llm"]
     option = groups["llm"].get(chosen[-1].partition("=")[2]) if chosen else None
     found = re.search(r"llm\.weights=([^\s,]+)", option.meaning) if option else None
     return found[1] if found else None

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 from vxl.run.name import run_name
 
 
-def expand(config: "TrainConfig", words: list[str], compose: Callable[[list[str]], Any]) -> Iterator[Any]:
+def stage_configs(
+    config: "TrainConfig", words: list[str], compose: Callable[[list[str]], Any]
+) -> Iterator[Any]:
     """The composed config of each stage, one after the other.
 
     Args:

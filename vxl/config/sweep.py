@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from vxl.config.compose import checked, compose_yaml, translated, typed
-from vxl.config.origins import key_of, refuse_untyped_random
+from vxl.config.origins import key_of_override, refuse_untyped_random
 from vxl.errors import ConfigError
 from vxl.run.changes import identity
 
@@ -187,7 +187,7 @@ def _with_room(member: list[str], words: Sequence[str]) -> list[str]:
     from vxl.compressor.base import plan
     from vxl.config.check import tokens_for
 
-    if any(key_of(word) == "data.max_tokens" for word in words):
+    if any(key_of_override(word) == "data.max_tokens" for word in words):
         return member
     try:
         config = typed(_composed(member), "train")

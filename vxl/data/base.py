@@ -8,7 +8,7 @@ from pathlib import Path
 from vxl.data.batch.prompt import turns_of
 from vxl.data.order.mixture import Mixture
 from vxl.data.sample import PLACEHOLDER
-from vxl.data.source.source import Source
+from vxl.data.source.source import SampleSource
 from vxl.errors import ConfigError, DataError
 from vxl.option.option import Option, option
 
@@ -68,7 +68,7 @@ class Data(ABC):
         """The samples to train on, in the order of a seed."""
 
     @abstractmethod
-    def validation(self) -> Source | None:
+    def validation(self) -> SampleSource | None:
         """The held-out samples, all of them in a fixed order; None without any."""
 
     def pipes(self) -> list[str]:
@@ -81,7 +81,7 @@ class Data(ABC):
         """Texts of the samples to train on, for training a tokenizer: captions, questions, answers."""
 
 
-def texts_of(source: Source, most: int = 20_000) -> Iterator[str]:
+def texts_of(source: SampleSource, most: int = 20_000) -> Iterator[str]:
     """The texts of a source's first samples; those that can't be read are left out."""
     for number in range(min(len(source), most)):
         try:

@@ -8,7 +8,7 @@ from pathlib import Path
 from vxl.data.base import Data, DataConfig, texts_of
 from vxl.data.order.mixture import Mixture
 from vxl.data.source.json_list import JsonSource
-from vxl.data.source.source import Source
+from vxl.data.source.source import SampleSource
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +40,7 @@ class Json(Data):
         """The samples to train on."""
         return Mixture({"json": self._train}, seed=seed)
 
-    def validation(self) -> Source | None:
+    def validation(self) -> SampleSource | None:
         """The held-out samples."""
         return self._val
 

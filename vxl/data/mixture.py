@@ -8,7 +8,7 @@ from pathlib import Path
 from vxl.data.base import Data, DataConfig, texts_of
 from vxl.data.order.mixture import Mixture
 from vxl.data.source.json_list import JsonSource
-from vxl.data.source.source import IndexedShards, Source
+from vxl.data.source.source import IndexedShards, SampleSource
 from vxl.data.source.urls import is_pipe
 from vxl.errors import ConfigError
 
@@ -86,7 +86,7 @@ class Mixed(Data):
         known = {name: weight for name, weight in weights.items() if weight is not None}
         return Mixture(self._train, known or None, seed=seed)
 
-    def validation(self) -> Source | None:
+    def validation(self) -> SampleSource | None:
         """The held-out samples."""
         return IndexedShards(self.config.val, cache=self.cache) if self.config.val else None
 
@@ -96,8 +96,8 @@ class Mixed(Data):
             yield from texts_of(source)
 
     @cached_property
-    def _train(self) -> dict[str, Source]:
-        found: dict[str, Source] = {}
+    def _train(self) -> dict[str, SampleSource]:
+        found: dict[str, SampleSource] = {}
         for name, source in self.config.sources.items():
             if source.json is not None and source.videos is not None:
                 found[name] = JsonSource(Path(source.json), Path(source.videos), cache=self.cache)

@@ -142,7 +142,7 @@ def parse(text: Mapping[str, Any], visuals: Sequence[Visual], *, shard: str, key
     )
     samples = []
     if text.get("conversations"):
-        turns = place(_turns(text["conversations"], where), len(visuals), where)
+        turns = place_visuals(_turns(text["conversations"], where), len(visuals), where)
         samples.append(replace(bare, turns=turns))
     elif text.get("caption"):
         samples.append(replace(bare, turns=_caption(text["caption"], visuals, where)))
@@ -158,7 +158,7 @@ def parse(text: Mapping[str, Any], visuals: Sequence[Visual], *, shard: str, key
     return samples
 
 
-def place(turns: Sequence[Turn], visuals: int, where: str) -> tuple[Turn, ...]:
+def place_visuals(turns: Sequence[Turn], visuals: int, where: str) -> tuple[Turn, ...]:
     """Makes the placeholders of a conversation one for each visual.
 
     `<video>` counts as a placeholder. Where none is written, all visuals come first, each on a line of its
@@ -230,7 +230,7 @@ def _caption(caption: Any, visuals: Sequence[Visual], where: str) -> tuple[Turn,
             "  add KEY.mp4 (.webm .mkv .jpg .png), or write 'conversations' for text alone"
         )
     prompt = CAPTION_PROMPT["video" if any(visual.kind == "video" for visual in visuals) else "image"]
-    return place([Turn("user", prompt), Turn("assistant", caption.strip())], len(visuals), where)
+    return place_visuals([Turn("user", prompt), Turn("assistant", caption.strip())], len(visuals), where)
 
 
 def _question(item: Any, number: int, visuals: int, where: str) -> Question:

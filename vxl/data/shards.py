@@ -7,8 +7,8 @@ from pathlib import Path
 
 from vxl.data.base import Data, DataConfig, texts_of
 from vxl.data.order.mixture import Mixture
-from vxl.data.source.source import IndexedShards, Source
-from vxl.data.source.urls import expand, is_pipe
+from vxl.data.source.source import IndexedShards, SampleSource
+from vxl.data.source.urls import expand_urls, is_pipe
 from vxl.errors import ConfigError
 
 
@@ -52,13 +52,13 @@ class Shards(Data):
 
     def pipes(self) -> list[str]:
         """Shards to stream, if the shards are commands."""
-        return expand(self.config.train) if any(is_pipe(url) for url in self.config.train) else []
+        return expand_urls(self.config.train) if any(is_pipe(url) for url in self.config.train) else []
 
     def training(self, seed: int) -> Mixture:
         """The samples to train on."""
         return Mixture({"shards": self._train}, seed=seed)
 
-    def validation(self) -> Source | None:
+    def validation(self) -> SampleSource | None:
         """The held-out samples."""
         return IndexedShards(self.config.val, cache=self.cache) if self.config.val else None
 

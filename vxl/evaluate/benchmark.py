@@ -7,10 +7,10 @@ from typing import Any, ClassVar
 
 from vxl.data.batch.letter import parse_letter
 from vxl.data.sample import Sample
-from vxl.data.source.source import Source
+from vxl.data.source.source import SampleSource
 from vxl.errors import DataError
 from vxl.evaluate import prompts
-from vxl.evaluate.item import Asked, BenchmarkItem
+from vxl.evaluate.item import BenchmarkItem, PromptParts
 from vxl.evaluate.metrics import Metric, micro
 from vxl.evaluate.scoring import Graded
 from vxl.generate.loaded import Clip
@@ -51,9 +51,9 @@ class Benchmark:
         """Items that were left out, with the reason."""
         self.notes: list[str] = []
         """What else a reader of the report should know."""
-        self._source: Source | None = None
+        self._source: SampleSource | None = None
 
-    def source(self) -> Source:
+    def source(self) -> SampleSource:
         """The samples; those without a question are left out."""
         raise NotImplementedError(f"{type(self).__name__} overrides neither `source` nor `items` and `looks`")
 
@@ -126,7 +126,7 @@ class Benchmark:
         """
         return "vxl"
 
-    def ask(self, item: BenchmarkItem, preset: str, times: Sequence[float] = ()) -> Asked:
+    def ask(self, item: BenchmarkItem, preset: str, times: Sequence[float] = ()) -> PromptParts:
         """The prompt of an item.
 
         Args:
@@ -165,7 +165,7 @@ class Benchmark:
         return {"benchmark": self.name}
 
 
-def numbers(source: Source, name: str, limit: int | None = None) -> list[int]:
+def numbers(source: SampleSource, name: str, limit: int | None = None) -> list[int]:
     """Numbers of a source's samples that ask a question, at most `limit` of them.
 
     Raises:

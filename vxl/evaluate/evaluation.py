@@ -22,8 +22,8 @@ from vxl.evaluate.keep import keep
 from vxl.evaluate.missing import missing_message
 from vxl.evaluate.report import Report
 from vxl.evaluate.scoring import Graded, accuracy, by
-from vxl.evaluate.screen import show
-from vxl.evaluate.subjects import Subject, computing, load_subject, members_of, settings
+from vxl.evaluate.screen import show_report
+from vxl.evaluate.subjects import Subject, changed_settings, computing, load_subject, members_of
 from vxl.evaluate.work.answering import Member, Questioner
 from vxl.evaluate.work.answers import RawAnswer, read_answers, set_aside
 from vxl.evaluate.work.changes import label
@@ -103,7 +103,7 @@ class Evaluation:
                     continue
                 found.append(report)
                 if len(changes) == 1:
-                    show(found[-1], self.console)
+                    show_report(found[-1], self.console)
                 keep(found[-1], one.path, self.benchmark, self.subject, self.console)
         if self.silent is not None:
             raise self.silent
@@ -121,7 +121,7 @@ class Evaluation:
 
     def _pending(self, change: tuple[str, ...], preset: str, items: Sequence[BenchmarkItem]) -> "Pending":
         """A member with its protocol, which needs no weights."""
-        values = settings(self.subject, change)
+        values = changed_settings(self.subject, change)
         first = items[0]
         wording = self.benchmark.ask(first, preset, [0.0])
         asked = self.benchmark.protocol()

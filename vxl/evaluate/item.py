@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 Asks = Literal["choice", "interval", "open", "caption"]
 
 
-class Asked(NamedTuple):
+class PromptParts(NamedTuple):
     """A prompt in its three parts, as a preset words it."""
 
     user: str

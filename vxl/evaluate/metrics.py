@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vxl.evaluate.scoring import Graded
-from vxl.statistics.clustered import Estimate, Scored, estimate
+from vxl.statistics.clustered import Estimate, ItemScore, estimate
 
 
 @dataclass(frozen=True)
@@ -13,7 +13,7 @@ class Metric:
     """A mean over units: items, or groups of items that count as one."""
 
     name: str
-    units: tuple[Scored, ...]
+    units: tuple[ItemScore, ...]
     macro: bool = False
     """Whether it is the unweighted mean of its strata's means."""
     scale: float = 100.0
@@ -29,10 +29,10 @@ class Metric:
         return {"name": self.name, "scale": self.scale, "macro": self.macro, **self.estimate.plain()}
 
 
-def scored(graded: Sequence[Graded], score: Callable[[Graded], float] | None = None) -> tuple[Scored, ...]:
+def scored(graded: Sequence[Graded], score: Callable[[Graded], float] | None = None) -> tuple[ItemScore, ...]:
     """Every answer as a unit of its own, its kind being its stratum."""
     value = score or (lambda item: item.score)
-    return tuple(Scored(item.key, value(item), item.cluster or item.key, item.kind) for item in graded)
+    return tuple(ItemScore(item.key, value(item), item.cluster or item.key, item.kind) for item in graded)
 
 
 def micro(graded: Sequence[Graded], name: str = "accuracy") -> Metric:

@@ -4,19 +4,19 @@ from collections.abc import Iterable
 from string import ascii_uppercase
 
 from vxl.data.batch.answer import INSTRUCTION
-from vxl.evaluate.item import Asked, BenchmarkItem
+from vxl.evaluate.item import BenchmarkItem, PromptParts
 
 
-def vxl(item: BenchmarkItem) -> Asked:
+def vxl(item: BenchmarkItem) -> PromptParts:
     """As vxl asks in training: `A. …` a line, the instruction last; free questions as they are."""
     if not item.options:
-        return Asked(item.question)
-    return Asked("\n".join([item.question, *dotted(item.options), INSTRUCTION]))
+        return PromptParts(item.question)
+    return PromptParts("\n".join([item.question, *dotted(item.options), INSTRUCTION]))
 
 
-def letter_dots(item: BenchmarkItem, end: str = "") -> Asked:
+def letter_dots(item: BenchmarkItem, end: str = "") -> PromptParts:
     """`A. …` a line and the instruction of lmms-eval, and what may follow it."""
-    return Asked("\n".join([item.question, *dotted(item.options), INSTRUCTION]) + end)
+    return PromptParts("\n".join([item.question, *dotted(item.options), INSTRUCTION]) + end)
 
 
 def dotted(options: Iterable[str]) -> list[str]:

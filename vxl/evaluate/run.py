@@ -13,7 +13,7 @@ from vxl.evaluate.subjects import subjects
 from vxl.evaluate.work.workers import WORKER, start, wants_workers
 
 
-def run(config: EvaluateConfig, console: Console | None = None) -> list[Report]:
+def run_evaluation(config: EvaluateConfig, console: Console | None = None) -> list[Report]:
     """Evaluates what the config names: tables on the screen, JSON and pictures in the runs, rows in W&B.
 
     Returns:

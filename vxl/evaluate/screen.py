@@ -18,7 +18,7 @@ _LONG = 12
 """More values of a label than this are left to the JSON."""
 
 
-def show(report: Report, console: Console) -> None:
+def show_report(report: Report, console: Console) -> None:
     """Prints accuracy by kind, what the headline is worth, then cost."""
     checkpoint = "" if report.checkpoint in report.run else f" · {report.checkpoint}"
     title = escape(f"{report.benchmark} · {report.title}{checkpoint}")

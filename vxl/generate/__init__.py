@@ -7,7 +7,7 @@ changed by a question, so that questions may be asked in any order, at once, and
 from vxl.generate.asking import Answer, ask, ask_all
 from vxl.generate.context import Context
 from vxl.generate.sampling import Sampling
-from vxl.generate.saved import load_context, save_context
+from vxl.generate.saved import read_context, save_context
 from vxl.generate.watching import watch
 
-__all__ = ["Answer", "Context", "Sampling", "ask", "ask_all", "load_context", "save_context", "watch"]
+__all__ = ["Answer", "Context", "Sampling", "ask", "ask_all", "read_context", "save_context", "watch"]

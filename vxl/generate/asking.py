@@ -16,7 +16,7 @@ from vxl.generate.sampling import Sampling, TokenChooser
 from vxl.generate.selecting import prefill
 from vxl.generate.text import StreamedText
 from vxl.llm.cache import Cache
-from vxl.relevance.base import Question
+from vxl.relevance.base import QuestionPiece
 from vxl.sequence.layout import Layout
 
 
@@ -153,7 +153,7 @@ def feed_questions(
     tokens_BT = torch.tensor(padded, device=model.device)
     valid_BT = (torch.arange(longest) < lengths[:, None]).to(model.device)
     layout = Layout.text(len(questions), longest, model.device)
-    question = Question(
+    question = QuestionPiece(
         model.llm.embed(tokens_BT),
         layout,
         None if bool((lengths == longest).all()) else valid_BT,

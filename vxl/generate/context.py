@@ -11,7 +11,7 @@ from vxl.generate.selecting import Waiting
 from vxl.llm.cache import Cache
 from vxl.llm.cache.offload import map_tensors, mover
 from vxl.model import VideoLanguageModel
-from vxl.relevance.base import Seen
+from vxl.relevance.base import FrameVectors
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -35,7 +35,7 @@ class Context:
     """What the watcher wants to remember beside it, of plain types."""
     waiting: Waiting | None = None
     """What is prefilled only when a question selects of it; the cache is empty then."""
-    seen: Seen | None = None
+    seen: FrameVectors | None = None
     """What relevance kept of the frames."""
     most: int | None = None
     """How long the sequence may get with a question; None for any length."""

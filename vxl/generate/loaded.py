@@ -18,7 +18,7 @@ from vxl.option.build import build
 from vxl.parts import ModelParts
 from vxl.video.endings import media_kind
 from vxl.video.load import load_image, stream_video
-from vxl.video.tiles import cut
+from vxl.video.tiles import cut_into_views
 from vxl.video.virtual import is_virtual, stream_virtual
 
 if TYPE_CHECKING:
@@ -178,7 +178,7 @@ class LoadedModel:
         pixels = self.config.vision.pixels
         if look.kind == "image":
             image_CHW = load_image(look.media, None, name=look.name)
-            views_FCHW = cut(image_CHW, pixels, self.config.prompt.images)
+            views_FCHW = cut_into_views(image_CHW, pixels, self.config.prompt.images)
             return Shown("image", (0.0,) * len(views_FCHW)), [views_FCHW]
         piece = self.prompt.plan.frames_per_group * self.config.prefill.groups
         if is_virtual(look.media):

@@ -47,7 +47,7 @@ def save_context(context: Context, path: str | Path) -> None:
         raise CheckpointError(f"{folder} can't be written: {error.strerror or error}") from error
 
 
-def load_context(path: str | Path, model: VideoLanguageModel) -> Context:
+def read_context(path: str | Path, model: VideoLanguageModel) -> Context:
     """Reads a context that `save_context` wrote, onto the model's device.
 
     Args:
@@ -74,7 +74,7 @@ def load_context(path: str | Path, model: VideoLanguageModel) -> Context:
         raise CheckpointError(f"{folder} is damaged: {error}\n  watch the video again") from error
 
 
-def fingerprint(model: VideoLanguageModel) -> str:
+def weights_fingerprint(model: VideoLanguageModel) -> str:
     """Of a model's weights: names, shapes, precision, and sixteen values of every tensor."""
     found = hashlib.blake2b(digest_size=16)
     for name, parameter in model.named_parameters():
@@ -97,7 +97,7 @@ def _write(context: Context, folder: Path) -> None:
     }
     facts = {
         "format": FORMAT,
-        "model": fingerprint(context.model),
+        "model": weights_fingerprint(context.model),
         "kv": asdict(context.model.policy.config),
         "only_at_questions": context.model.policy.keeps_all_watched,
         "fed": cache.fed,
@@ -145,7 +145,7 @@ def _check(facts: dict[str, Any], folder: Path, model: VideoLanguageModel) -> No
     """Raises where a context is of another format, model or policy."""
     if facts["format"] != FORMAT:
         raise CheckpointError(f"{folder} has format {facts['format']}; this release reads {FORMAT}.")
-    if facts["model"] != fingerprint(model):
+    if facts["model"] != weights_fingerprint(model):
         raise CheckpointError(
             f"{folder} was watched by another model: other weights, or another precision.\n"
             "  load the model that it came from, or watch the video again"

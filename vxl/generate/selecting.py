@@ -10,7 +10,7 @@ from vxl.kv.policy import SEED
 from vxl.llm.cache import Cache
 from vxl.llm.chunks import SHOWN, items_of_groups
 from vxl.model import VideoLanguageModel
-from vxl.selector.rows import choose, query_of
+from vxl.selector.rows import choose_row, query_of
 from vxl.sequence.layout import Layout
 from vxl.sequence.piece import Piece
 from vxl.sequence.rows import Rows, gather
@@ -65,7 +65,7 @@ def _chosen(
     if model.selector.whole_query:
         text_T = query_of(model.selector, layout, 0, kept_T)
         query_QD = torch.cat([embeds_TD[text_T], query_QD])
-    found = choose(model.selector, embeds_TD, layout, 0, kept_T, query_QD, draw)
+    found = choose_row(model.selector, embeds_TD, layout, 0, kept_T, query_QD, draw)
     if found is None:
         return embeds_TD, kept_T
     shown_S, shown_SD, kept_S = found

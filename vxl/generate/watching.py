@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vxl.data.batch.encoded import Encoded, Item
+from vxl.data.batch.encoded import BatchedVisual, Encoded
 from vxl.errors import DataError
 from vxl.generate.context import Context, now
 from vxl.generate.length import refuse_longer
@@ -18,7 +18,7 @@ from vxl.generate.selecting import Waiting
 from vxl.kv.policy import SEED
 from vxl.model import VideoLanguageModel
 from vxl.prune.base import VideoTokens
-from vxl.relevance.base import Seen
+from vxl.relevance.base import FrameVectors
 from vxl.sequence.layout import Layout
 from vxl.sequence.piece import Piece
 
@@ -114,7 +114,7 @@ def watch(
         prefill_ms=clock.ms(),
         names=tuple(names),
         waiting=Waiting(torch.cat(waiting, dim=1), layout, cuts) if waiting else None,
-        seen=Seen(model.relevance.sees, torch.cat(seen)) if seen else None,
+        seen=FrameVectors(model.relevance.sees, torch.cat(seen)) if seen else None,
         most=most,
     )
 
@@ -194,7 +194,7 @@ def shown_pieces(
 
 
 def encode_stream(
-    model: VideoLanguageModel, item: Item, frames: Iterable[Tensor]
+    model: VideoLanguageModel, item: BatchedVisual, frames: Iterable[Tensor]
 ) -> Generator[tuple[VideoTokens, Tensor | None]]:
     """The visual tokens of one visual in pieces of `prefill.groups` groups, and what relevance keeps of the
     frames, seen_GFE; the last group is filled up.
@@ -216,7 +216,7 @@ def encode_stream(
         ready.close()
 
 
-def whole_groups(item: Item, frames: Iterable[Tensor], size: int, groups: int) -> Generator[Tensor]:
+def whole_groups(item: BatchedVisual, frames: Iterable[Tensor], size: int, groups: int) -> Generator[Tensor]:
     """A visual's frames in pieces of `groups` groups of `size`; the last frame fills up the last group."""
     want = groups * size
     waiting: list[Tensor] = []
@@ -242,7 +242,7 @@ def whole_groups(item: Item, frames: Iterable[Tensor], size: int, groups: int) -
         yield torch.cat([rest, rest[-1:].expand(fill, *rest.shape[1:])])
 
 
-def wrong_number(frames: int, item: Item, size: int) -> DataError:
+def wrong_number(frames: int, item: BatchedVisual, size: int) -> DataError:
     """What to say where a visual's frames and its place in the prompt do not fit."""
     return DataError(
         f"a visual has {frames} frames, but its place in the prompt {item.groups} groups of {size}.\n"

@@ -19,7 +19,7 @@ from vxl.kv.budget import BudgetConfig, budget, cost_of
 from vxl.kv.policy import Policy
 from vxl.llm.cache import Cache
 from vxl.llm.chunks import Chunks, chunks_of, saves, two_levels
-from vxl.relevance.base import Question
+from vxl.relevance.base import QuestionPiece
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +62,7 @@ class Bilevel(Policy):
         super().__init__(config)
         self.settings = config
 
-    def before_question(self, cache: Cache, question: Question) -> None:
+    def before_question(self, cache: Cache, question: QuestionPiece) -> None:
         """Pools the chunks that matter least to the question."""
         settings = self.settings
         held_B = cache.valid()[:, 0].sum(dim=-1)

@@ -12,7 +12,7 @@ from vxl.errors import ConfigError
 from vxl.llm.cache import Cache
 from vxl.llm.decoder import Decoder
 from vxl.option.option import Option, option
-from vxl.relevance.base import Question
+from vxl.relevance.base import QuestionPiece
 from vxl.sequence.piece import Piece
 
 SEED = "seed"
@@ -112,10 +112,10 @@ class Policy:
     def after_watch(self, cache: Cache) -> None:
         """Called once when everything before the question has been fed, after `Prefill.finish`."""
 
-    def before_question(self, cache: Cache, question: Question) -> None:
+    def before_question(self, cache: Cache, question: QuestionPiece) -> None:
         """Called once per batch of questions, on their own fork, before their tokens go in."""
 
-    def after_question(self, cache: Cache, question: Question) -> None:
+    def after_question(self, cache: Cache, question: QuestionPiece) -> None:
         """Called when the questions' tokens are in the cache."""
         self.after_decode(cache)
 

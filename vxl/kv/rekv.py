@@ -17,7 +17,7 @@ from vxl.llm.attention.step import Step
 from vxl.llm.block import Block, choose
 from vxl.llm.cache import Cache
 from vxl.precision import at_least_single
-from vxl.relevance.base import Question
+from vxl.relevance.base import QuestionPiece
 from vxl.sequence.layout import Kind
 
 
@@ -74,7 +74,7 @@ class ReKV(Scored):
         stays_BF = super().protected(columns, first_asked)
         return stays_BF | ((columns.kind_BF == Kind.TEXT) & columns.real_BF)
 
-    def before_question(self, cache: Cache, question: Question) -> None:
+    def before_question(self, cache: Cache, question: QuestionPiece) -> None:
         """Retrieves: leaves each layer its own groups."""
         columns = columns_of(cache)
         if self.groups is None:
@@ -103,7 +103,7 @@ class ReKV(Scored):
         if self.settings.compact:
             self.close(cache, columns)
 
-    def after_question(self, cache: Cache, question: Question) -> None:
+    def after_question(self, cache: Cache, question: QuestionPiece) -> None:
         """Nothing: what was retrieved stays."""
 
     def after_watch(self, cache: Cache) -> None:

@@ -14,7 +14,7 @@ from vxl.kv.scored.held import Held
 from vxl.kv.scored.policy import ANSWERED, Scored
 from vxl.llm.cache import Cache
 from vxl.option.option import option
-from vxl.relevance.base import Question
+from vxl.relevance.base import QuestionPiece
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +71,7 @@ class Streaming(Scored):
     def score(self, held: Held) -> Tensor:
         return held.index_BNS.double()
 
-    def after_question(self, cache: Cache, question: Question) -> None:
+    def after_question(self, cache: Cache, question: QuestionPiece) -> None:
         """Evicts as after a piece: the question is in the window."""
         cache.state[ANSWERED] = cache.fed
         self.slide(cache)

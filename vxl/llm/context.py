@@ -22,7 +22,7 @@ from vxl.llm.attention.continuation import attend_causal
 from vxl.llm.attention.step import Step
 
 
-def places(tokens: int, rank: int, ranks: int) -> Tensor:
+def columns_of_rank(tokens: int, rank: int, ranks: int) -> Tensor:
     """The columns of a sequence that a process has, ascending.
 
     Args:
@@ -47,7 +47,7 @@ def attend_across_ranks(
     """Causal attention of this process's tokens over the whole sequence.
 
     Args:
-        query: [B, query heads, T / ranks, H] at this process's `places`, rotated to them.
+        query: [B, query heads, T / ranks, H] at this process's `columns_of_rank`, rotated to them.
         key: [B, N, T / ranks, H], likewise.
         value: [B, N, T / ranks, H].
         scaling: Factor on the scores.
@@ -68,7 +68,7 @@ def attend_across_ranks(
 
 
 def in_order(gathered_RBNTH: Tensor, ranks: int) -> Tensor:
-    """[B, N, T, H] in the order of the sequence, of what each process has at its `places`."""
+    """[B, N, T, H] in the order of the sequence, of what each process has at its `columns_of_rank`."""
     front, back = gathered_RBNTH.chunk(2, dim=3)
     return torch.cat([*front.unbind(), *back.flip(0).unbind()], dim=2)
 
@@ -94,7 +94,7 @@ class GatherRanks(torch.autograd.Function):
 
 
 def backend(query: Tensor, key: Tensor, value: Tensor, scaling: float | None, step: Step) -> Tensor:
-    """An attention backend, see `vxl.llm.attention.backends`: this process has its `places` of each row."""
+    """An attention backend (`vxl.llm.attention.backends`) for `columns_of_rank` of each row."""
     if step.spans is not None:
         raise ConfigError("context parallelism can't train on packed samples.\n  type  data.packing=false")
     return attend_across_ranks(query, key, value, scaling)

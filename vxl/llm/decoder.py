@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from vxl.errors import CheckpointError, ConfigError
 from vxl.llm import fused
 from vxl.llm.attention.backends import check_backend
-from vxl.llm.attention.function import NAME, register
+from vxl.llm.attention.function import NAME, register_attention
 from vxl.llm.attention.step import Slots, Step, documents
 from vxl.llm.attention.windows import Windows
 from vxl.llm.beacon import Letter, give_beacons, is_of_beacon, with_beacons
@@ -41,7 +41,7 @@ class Decoder(nn.Module):
         from transformers import AutoModelForCausalLM
 
         check_backend(config.attention)
-        register()
+        register_attention()
         self.config = config
         self.backend = config.attention
         self.beacon: nn.Parameter | None
@@ -218,8 +218,8 @@ class Decoder(nn.Module):
 
     def forward(self, embeds_BTD: Tensor, step: Step) -> Tensor:
         """hidden_BTD after the final norm; the step's cache, if it has one, is not changed."""
-        if fused.suits(self.causal_lm.model, embeds_BTD):
-            return fused.run(self.causal_lm.model, embeds_BTD, step)
+        if fused.suits_body(self.causal_lm.model, embeds_BTD):
+            return fused.run_body(self.causal_lm.model, embeds_BTD, step)
         at_zero = torch.zeros_like(step.positions_BT)
         out = self.causal_lm.model(inputs_embeds=embeds_BTD, position_ids=at_zero, use_cache=False, step=step)
         return out.last_hidden_state

@@ -35,7 +35,7 @@ def known(body: Any) -> bool:
     return type(body).__name__ in KNOWN and body.config.hidden_act == "silu" and scale == 1.0
 
 
-def suits(body: Any, embeds_BTD: Tensor) -> bool:
+def suits_body(body: Any, embeds_BTD: Tensor) -> bool:
     """Whether a body can be run here as a whole: nothing in it learns."""
     if not usable(embeds_BTD) or type(body).__name__ not in KNOWN:
         return False
@@ -43,11 +43,11 @@ def suits(body: Any, embeds_BTD: Tensor) -> bool:
         return False
     if not hasattr(body, "vxl_plain"):
         hooked = any(map(hooked_by_others, body.layers))
-        body.vxl_plain = known(body) and not hooked and all(map(plain, body.layers))
+        body.vxl_plain = known(body) and not hooked and all(map(is_plain_layer, body.layers))
     return body.vxl_plain
 
 
-def plain(layer: Any) -> bool:
+def is_plain_layer(layer: Any) -> bool:
     """Whether a layer's projections are linear layers on one device, with LoRA or not, and nothing hooks into
     it but beacons, in projections or not."""
     attention, mlp = layer.self_attn, layer.mlp
@@ -59,7 +59,7 @@ def plain(layer: Any) -> bool:
     )
 
 
-def run(body: Any, embeds_BTD: Tensor, step: Step, attend: Attend | None = None) -> Tensor:
+def run_body(body: Any, embeds_BTD: Tensor, step: Step, attend: Attend | None = None) -> Tensor:
     """hidden_BTD after the final norm; see `Decoder.forward`.
 
     Args:
@@ -90,7 +90,7 @@ class Fused(nn.Module):
 
     def forward(self, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """hidden_states [B, T, D] of the same shape; `step` is among the keywords."""
-        if torch.compiler.is_compiling() or not differentiable(hidden_states) or not plain(self):
+        if torch.compiler.is_compiling() or not differentiable(hidden_states) or not is_plain_layer(self):
             return super().forward(hidden_states, *args, **kwargs)
         from vxl.llm.kernels import gradients
 
@@ -136,7 +136,7 @@ def through(
         angles: Of `half_angles`.
         step: The pass.
         kernels: The module with the steps between the products: with gradients, or for inference.
-        attend: See `run`.
+        attend: See `run_body`.
         kind: Precision of the products; None = that of `total`.
     """
     norm, attention, mlp = layer.input_layernorm, layer.self_attn, layer.mlp

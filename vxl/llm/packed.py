@@ -34,7 +34,7 @@ class PackedLinear(LoRALinear):
         self.scale, self.dropout = layer.scale, layer.dropout
         self.bias, self.lora_A, self.lora_B = layer.bias, layer.lora_A, layer.lora_B
         self.kind: Packing = kind
-        codes, ranges = pack(layer.weight.detach(), kind)
+        codes, ranges = pack_weight(layer.weight.detach(), kind)
         self.register_buffer("codes", codes, persistent=False)
         self.register_buffer("ranges", ranges, persistent=False)
         self.train(layer.training)
@@ -43,11 +43,11 @@ class PackedLinear(LoRALinear):
     def weight(self) -> Tensor:  # ty: ignore[incompatible-property-override]
         """bf16, unpacked anew each time."""
         shape = (self.out_features, self.in_features)
-        return unpack(self.get_buffer("codes"), self.get_buffer("ranges"), self.kind, shape)
+        return unpack_weight(self.get_buffer("codes"), self.get_buffer("ranges"), self.kind, shape)
 
     def hold(self, weight: Tensor) -> None:
         """Packs another weight, in place."""
-        for name, packed in zip(("codes", "ranges"), pack(weight, self.kind), strict=True):
+        for name, packed in zip(("codes", "ranges"), pack_weight(weight, self.kind), strict=True):
             self.get_buffer(name).copy_(packed)
 
     def weight_for_backward(self, kind: torch.dtype) -> Callable[[], Tensor]:
@@ -59,7 +59,7 @@ class PackedLinear(LoRALinear):
         destination[f"{prefix}weight"] = self.weight.cpu()  # whole weights need not fit into the GPU
 
 
-def pack(weight: Tensor, kind: Packing) -> tuple[Tensor, Tensor]:
+def pack_weight(weight: Tensor, kind: Packing) -> tuple[Tensor, Tensor]:
     """(codes, ranges) of a weight, on the CPU.
 
     Raises:
@@ -74,7 +74,7 @@ def pack(weight: Tensor, kind: Packing) -> tuple[Tensor, Tensor]:
     return codes, ranges.to(torch.bfloat16).to(torch.float32)
 
 
-def unpack(codes: Tensor, ranges: Tensor, kind: Packing, shape: tuple[int, int]) -> Tensor:
+def unpack_weight(codes: Tensor, ranges: Tensor, kind: Packing, shape: tuple[int, int]) -> Tensor:
     """The weight in bf16, where its codes are."""
     functional, ranges = library(), ranges.to(torch.float32)
     if kind == "int8":

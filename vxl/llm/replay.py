@@ -119,7 +119,9 @@ class Tail:
         """One token a row through the model; counts on by itself."""
         cos_BTH, sin_BTH = self.llm.rotary.angles(self.positions_B1, torch.float32)
         step = Step(self.positions_B1, self.llm.rotary, cos_BTH, sin_BTH)
-        hidden_BTD = fused.run(self.llm.causal_lm.model, self.llm.embed(self.tokens_B1), step, self.attend)
+        hidden_BTD = fused.run_body(
+            self.llm.causal_lm.model, self.llm.embed(self.tokens_B1), step, self.attend
+        )
         logits_BV = self.llm.logits(hidden_BTD[:, -1])
         self.tiles.bounds[:, :, 2:] += 1
         self.positions_B1 += 1
@@ -164,7 +166,7 @@ def can_replay(llm: Decoder, cache: Cache, tokens: int) -> bool:
         for block in blocks
     )
     return (
-        fused.suits(llm.causal_lm.model, keys)
+        fused.suits_body(llm.causal_lm.model, keys)
         and keys.shape[3] in WIDTHS
         and main.valid_BNS is None
         and same

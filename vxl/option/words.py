@@ -15,7 +15,7 @@ def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def show(value: Any) -> str:
+def as_typed(value: Any) -> str:
     """A value as one would type it on the command line."""
     if value is dataclasses.MISSING or value == "???":
         return "(required)"
@@ -24,7 +24,7 @@ def show(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, list | tuple):
-        return f"[{','.join(show(item) for item in value)}]"
+        return f"[{','.join(as_typed(item) for item in value)}]"
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{key}: {show(item)}" for key, item in value.items()) + "}"
+        return "{" + ", ".join(f"{key}: {as_typed(item)}" for key, item in value.items()) + "}"
     return str(value)

@@ -61,7 +61,7 @@ class ChunkedConfig(PrefillConfig):
 
 
 @dataclass(frozen=True, eq=False)
-class Progress:
+class ChunkProgress:
     """What a row has been fed; replaced and never changed, since forks share it."""
 
     always_A: np.ndarray
@@ -76,7 +76,7 @@ class Progress:
     """Its chunk that came last, counted in the item."""
 
 
-NOTHING = Progress(np.empty(0, np.int64), np.empty(0, np.int64))
+NOTHING = ChunkProgress(np.empty(0, np.int64), np.empty(0, np.int64))
 
 
 class Chunked(Prefill):
@@ -178,19 +178,19 @@ class Chunked(Prefill):
         starts = sorted(cuts)[:: 1 if policy.acts_in_prefill else self.chunks_per_pass]
         yield from zip(starts, [*starts[1:], tokens], strict=True)
 
-    def cuts(self, progress: Progress, piece: Piece, row: int) -> list[int]:
+    def cuts(self, progress: ChunkProgress, piece: Piece, row: int) -> list[int]:
         """Columns at which a row's texts and chunks begin, ascending from 0."""
         chunk_T = self.chunks(progress, piece.on_host, row)[0]
         return [0, *(np.flatnonzero(np.diff(chunk_T)) + 1).tolist()]
 
-    def progress(self, cache: Cache, piece: Piece) -> Sequence[Progress]:
+    def progress(self, cache: Cache, piece: Piece) -> Sequence[ChunkProgress]:
         """Of every row, or one for all of them while they are fed alike."""
-        known: tuple[Progress, ...] = cache.state.get(STATE, (NOTHING,))
+        known: tuple[ChunkProgress, ...] = cache.state.get(STATE, (NOTHING,))
         if len(known) > 1 or alike(piece.on_host):
             return known
         return known * len(piece.embeds_BTD)
 
-    def chunks(self, progress: Progress, layout: Layout, row: int) -> tuple[np.ndarray, Progress]:
+    def chunks(self, progress: ChunkProgress, layout: Layout, row: int) -> tuple[np.ndarray, ChunkProgress]:
         """Each column's chunk, counted through everything that the row was fed, -1 at text; and the progress,
         with the new chunks' starts counted from the first of these columns."""
         item_T, group_T = layout.item_BT[row].numpy(), layout.group_BT[row].numpy()
@@ -209,11 +209,11 @@ class Chunked(Prefill):
                 starts.append(int(columns[0]))
             chunk_T[columns] = len(progress.starts_C) + len(starts) - 1
         starts_C = np.concatenate([progress.starts_C, np.array(starts, np.int64)])
-        return chunk_T, Progress(progress.always_A, starts_C, item, first_group, chunk)
+        return chunk_T, ChunkProgress(progress.always_A, starts_C, item, first_group, chunk)
 
     def look(
-        self, progress: Progress, layout: Layout, row: int, first: int, document: bool = False
-    ) -> tuple[Window, Progress]:
+        self, progress: ChunkProgress, layout: Layout, row: int, first: int, document: bool = False
+    ) -> tuple[Window, ChunkProgress]:
         """What a row's new columns see, and the progress when they are in.
 
         Args:
@@ -239,7 +239,7 @@ class Chunked(Prefill):
         sights = tuple(
             Sight(tokens_Q + shift, int(since_T[tokens_Q[0]]), begin) for tokens_Q in np.split(order_T, cuts)
         )
-        return Window(sights, always_A), Progress(
+        return Window(sights, always_A), ChunkProgress(
             always_A, starts_C, after.item, after.first_group, after.chunk
         )
 

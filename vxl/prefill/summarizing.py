@@ -36,7 +36,7 @@ all of them, and joining them copies the cache."""
 
 
 @dataclass(frozen=True, eq=False)
-class Held:
+class WindowState:
     """How far the rows of a cache are, and what has not gone in yet; replaced and never changed."""
 
     progress: tuple[Progress, ...]
@@ -128,7 +128,7 @@ class Summarizing(Prefill):
 
     def go_on(self, llm: Decoder, cache: Cache, piece: Piece | None, *, ended: bool) -> Tensor:
         """Runs what waits and a piece, as far as windows are whole."""
-        held: Held = cache.state.get(STATE, Held((Progress(),) * cache.rows))
+        held: WindowState = cache.state.get(STATE, WindowState((Progress(),) * cache.rows))
         pieces = [part for part in (held.waiting, piece) if part is not None]
         if not pieces:
             return torch.empty(cache.rows, 0, llm.width, device=cache.next_B.device)
@@ -136,7 +136,7 @@ class Summarizing(Prefill):
         draws = [int(cache.state.get(SEED, 0))] * cache.rows
         plans, taken, progress = self.plan(llm, cache, whole, held.progress, draws, (), ended=ended)
         hidden = [self.run(llm, cache, whole, round_, layout=True) for round_ in rounds_of(plans)]
-        cache.state[STATE] = Held(tuple(progress), rest_of(whole, taken))
+        cache.state[STATE] = WindowState(tuple(progress), rest_of(whole, taken))
         self.vst.hold(cache)
         return torch.cat(hidden, dim=1) if hidden else whole.embeds_BTD[:, :0]
 
@@ -171,7 +171,7 @@ class Summarizing(Prefill):
                 seeds=(self.seed, draws[row]),
                 entries=held_B[row],
                 most=llm.max_positions,
-                similarity=lambda columns, row=row: similarity(piece, row, columns),
+                similarity=lambda columns, row=row: similarity_of_groups(piece, row, columns),
                 ratios=ratios,
             )
             plans.append(segments)
@@ -222,7 +222,7 @@ def entries_of(cache: Cache) -> list[int]:
     return cache.valid()[:, 0].sum(dim=-1).tolist()
 
 
-def similarity(piece: Piece, row: int, columns: np.ndarray) -> np.ndarray:
+def similarity_of_groups(piece: Piece, row: int, columns: np.ndarray) -> np.ndarray:
     """Cosine of each group's mean visual token with the next group's, over some columns of a row."""
     column_S = torch.from_numpy(columns).to(piece.embeds_BTD.device)
     _, group_S = piece.layout.group_BT[row, column_S].unique(return_inverse=True)

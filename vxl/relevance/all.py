@@ -8,7 +8,7 @@ from typing_extensions import override
 
 from vxl.llm.cache import Cache
 from vxl.llm.chunks import Chunks
-from vxl.relevance.base import Question, Relevance, RelevanceConfig
+from vxl.relevance.base import QuestionPiece, Relevance, RelevanceConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,5 +25,5 @@ class All(Relevance):
         super().__init__(config)
 
     @override
-    def score(self, question: Question, chunks: Chunks, cache: Cache) -> Tensor:
+    def score(self, question: QuestionPiece, chunks: Chunks, cache: Cache) -> Tensor:
         return torch.full((cache.rows, chunks.count), torch.inf, device=chunks.chunk_BS.device)

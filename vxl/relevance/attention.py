@@ -8,7 +8,7 @@ from torch import Tensor
 from vxl.errors import ConfigError
 from vxl.llm.cache import Cache
 from vxl.llm.chunks import Chunks, chunks_of, two_levels
-from vxl.relevance.base import Question, Relevance, RelevanceConfig
+from vxl.relevance.base import QuestionPiece, Relevance, RelevanceConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +37,7 @@ class Attention(Relevance):
         self.layers = config.layers
         self.pool = config.pool
 
-    def score(self, question: Question, chunks: Chunks, cache: Cache) -> Tensor:
+    def score(self, question: QuestionPiece, chunks: Chunks, cache: Cache) -> Tensor:
         """See `Relevance.score`: the mean over layers, heads and the question's tokens of the attention on a
         chunk's visual tokens."""
         layers = self.chosen(question.llm.layers)
@@ -58,7 +58,7 @@ class Attention(Relevance):
         for layer in layers:
             (block,) = past[layer]
             keys_BNSH = block.rotated(cache.rotary)
-            mass_BS += attention(observed.queries[layer], keys_BNSH, entries.valid_BS, observed.real_BQ)
+            mass_BS += mean_attention(observed.queries[layer], keys_BNSH, entries.valid_BS, observed.real_BQ)
         mass_BS = (mass_BS / len(layers)).masked_fill(~entries.visual_BS, 0.0)
         scores_BC = mass_BS.new_zeros(cache.rows, chunks.count + 1)
         column_BS = entries.chunk_BS % (chunks.count + 1)
@@ -81,7 +81,7 @@ class Attention(Relevance):
         return self.layers
 
 
-def attention(query_BNQH: Tensor, key_BNSH: Tensor, valid_BS: Tensor, real_BQ: Tensor) -> Tensor:
+def mean_attention(query_BNQH: Tensor, key_BNSH: Tensor, valid_BS: Tensor, real_BQ: Tensor) -> Tensor:
     """Attention weights [B, S] of queries on keys, mean over heads and queries.
 
     Head by head, so that no tensor has heads x queries x keys.

@@ -26,7 +26,7 @@ class RelevanceConfig(Option):
 
 
 @dataclass(frozen=True, eq=False)
-class Seen:
+class FrameVectors:
     """What a kind of relevance kept of every frame while it was watched."""
 
     by: str
@@ -40,7 +40,7 @@ class Seen:
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Question(Piece):
+class QuestionPiece(Piece):
     """Questions on their way into the model, a row each."""
 
     llm: Decoder
@@ -51,7 +51,7 @@ class Question(Piece):
     """Each row's question as it was asked, where the asker said."""
     names: tuple[str, ...] = ()
     """What the watched visuals are called, as far as the watcher said."""
-    seen: Seen | None = None
+    seen: FrameVectors | None = None
     """What `Relevance.see` kept of the frames."""
 
     @property
@@ -84,7 +84,7 @@ class Relevance(ABC):
         return type(self).__name__
 
     @abstractmethod
-    def score(self, question: Question, chunks: Chunks, cache: Cache) -> Tensor:
+    def score(self, question: QuestionPiece, chunks: Chunks, cache: Cache) -> Tensor:
         """Scores of every chunk for every row, float [B, C]: the higher, the more it matters.
 
         Args:

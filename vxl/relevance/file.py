@@ -14,7 +14,7 @@ from torch import Tensor
 from vxl.errors import DataError
 from vxl.llm.cache import Cache
 from vxl.llm.chunks import Chunks
-from vxl.relevance.base import Question, Relevance, RelevanceConfig
+from vxl.relevance.base import QuestionPiece, Relevance, RelevanceConfig
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ class File(Relevance):
         super().__init__(config)
         self.units = read_selections(Path(config.file))
 
-    def score(self, question: Question, chunks: Chunks, cache: Cache) -> Tensor:
+    def score(self, question: QuestionPiece, chunks: Chunks, cache: Cache) -> Tensor:
         """See `Relevance.score`.
 
         Raises:
@@ -74,7 +74,7 @@ class File(Relevance):
 
     def find(self, text: str, names: tuple[str, ...]) -> list[int]:
         """The units listed for a question about visuals of these names."""
-        keys = [key_of(name, text) for full in names for name in (full, Path(full).stem)]
+        keys = [key_of_question(name, text) for full in names for name in (full, Path(full).stem)]
         for key in keys:
             if key in self.units:
                 return self.units[key]
@@ -89,7 +89,7 @@ class File(Relevance):
         )
 
 
-def key_of(name: str, text: str) -> str:
+def key_of_question(name: str, text: str) -> str:
     """The key of a question about a video: without lettered options and extra spaces."""
     return " ".join(f"{name}_{OPTION_LINE.split(text, maxsplit=1)[0]}".split())
 

@@ -9,7 +9,7 @@ from typing_extensions import override
 
 from vxl.llm.cache import Cache
 from vxl.llm.chunks import Chunks
-from vxl.relevance.base import Question, Relevance, RelevanceConfig
+from vxl.relevance.base import QuestionPiece, Relevance, RelevanceConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +29,7 @@ class Random(Relevance):
         self.seed = config.seed
 
     @override
-    def score(self, question: Question, chunks: Chunks, cache: Cache) -> Tensor:
+    def score(self, question: QuestionPiece, chunks: Chunks, cache: Cache) -> Tensor:
         rows = []
         for tokens in question.tokens:
             seed = zlib.crc32(repr((self.seed, tokens)).encode())

@@ -20,8 +20,8 @@ from typing_extensions import override
 from vxl.errors import ConfigError, DataError
 from vxl.llm.cache import Cache
 from vxl.llm.chunks import Chunks
-from vxl.relevance.base import Question, Relevance, RelevanceConfig
-from vxl.relevance.siglip_weights import KEY, Words, load_image, load_words
+from vxl.relevance.base import QuestionPiece, Relevance, RelevanceConfig
+from vxl.relevance.siglip_weights import KEY, TextTower, load_image_head, load_words
 from vxl.vision.base import VisionConfig, VisionEncoder
 from vxl.vision.siglip import ImageEmbedding
 from vxl.vision.siglip import SiglipConfig as TowerConfig
@@ -54,7 +54,7 @@ class SiglipRelevance(Relevance):
         super().__init__(config)
         self.tower: TowerConfig | None = None
         self.image: ImageEmbedding | None = None
-        self.words: Words | None = None
+        self.words: TextTower | None = None
 
     def equip(self, vision: VisionEncoder) -> None:
         """See `Relevance.equip`.
@@ -84,13 +84,13 @@ class SiglipRelevance(Relevance):
         assert self.tower is not None
         with LOADING:
             if self.image is None:
-                self.image = load_image(self.tower, self.weights)
+                self.image = load_image_head(self.tower, self.weights)
             image = self.image = self.image.to(patches_FPV.device, patches_FPV.dtype)
         with torch.no_grad():
             parts = [image(part_FPV) for part_FPV in patches_FPV.split(self.tower.slice)]
         return F.normalize(torch.cat(parts), dim=-1)
 
-    def score(self, question: Question, chunks: Chunks, cache: Cache) -> Tensor:
+    def score(self, question: QuestionPiece, chunks: Chunks, cache: Cache) -> Tensor:
         """See `Relevance.score`: cosines, from -1 to 1.
 
         Raises:

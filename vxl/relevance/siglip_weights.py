@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 KEY = "relevance.weights"
 
 
-class Words:
+class TextTower:
     """SigLIP's text tower, and what cuts text into its tokens (None: bytes)."""
 
     def __init__(self, tower: Any, tokenizer: Any) -> None:
@@ -43,7 +43,7 @@ class Words:
         return F.normalize(self.tower(input_ids=tokens_BT).pooler_output, dim=-1)
 
 
-def load_image(tower: TowerConfig, source: str) -> ImageEmbedding:
+def load_image_head(tower: TowerConfig, source: str) -> ImageEmbedding:
     """What SigLIP has behind the tower.
 
     Raises:
@@ -67,7 +67,7 @@ def load_image(tower: TowerConfig, source: str) -> ImageEmbedding:
     return image.eval()
 
 
-def load_words(tower: TowerConfig, source: str) -> Words:
+def load_words(tower: TowerConfig, source: str) -> TextTower:
     """SigLIP's text tower and tokenizer; of random weights a small one that reads bytes.
 
     Raises:
@@ -87,7 +87,7 @@ def load_words(tower: TowerConfig, source: str) -> Words:
             eos_token_id=None,
         )
         with seeded("text"):
-            return Words(SiglipTextModel(small).eval(), None)
+            return TextTower(SiglipTextModel(small).eval(), None)
     config = read_whole(source).text_config
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
@@ -107,7 +107,7 @@ def load_words(tower: TowerConfig, source: str) -> Words:
             f"{KEY}={source} lacks {len(report['missing_keys'])} tensors of the text tower: {listed}, …\n"
             "  expected: the whole SigLIP, such as google/siglip-so400m-patch14-384"
         )
-    return Words(model.eval(), tokenizer)
+    return TextTower(model.eval(), tokenizer)
 
 
 def read_whole(source: str) -> Any:

@@ -8,7 +8,8 @@ from typing_extensions import override
 
 from vxl.llm.cache import Cache
 from vxl.llm.chunks import Chunks
-from vxl.relevance.base import Question, Relevance, RelevanceConfig
+from vxl.relevance.base import QuestionPiece, Relevance, RelevanceConfig
+from vxl.sequence.spread import BITS, reversed_bits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,16 +26,6 @@ class Uniform(Relevance):
         super().__init__(config)
 
     @override
-    def score(self, question: Question, chunks: Chunks, cache: Cache) -> Tensor:
-        scores_C = torch.tensor([-reversed_bits(chunk) for chunk in range(chunks.count)])
-        return scores_C.to(chunks.chunk_BS.device).expand(cache.rows, -1)
-
-
-def reversed_bits(number: int) -> float:
-    """The binary digits of a whole number behind the point, in reverse: 1 -> 0.1b, 2 -> 0.01b, 3 -> 0.11b."""
-    value, weight = 0.0, 0.5
-    while number:
-        value += weight * (number & 1)
-        number >>= 1
-        weight /= 2
-    return value
+    def score(self, question: QuestionPiece, chunks: Chunks, cache: Cache) -> Tensor:
+        chunk_C = torch.arange(chunks.count, device=chunks.chunk_BS.device)
+        return (reversed_bits(chunk_C) / -(2**BITS)).expand(cache.rows, -1)

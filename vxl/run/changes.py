@@ -20,7 +20,7 @@ _ABSENT = "(absent)"
 
 
 @dataclass(frozen=True)
-class Difference:
+class ConfigChange:
     """One key with two values."""
 
     key: str
@@ -39,13 +39,13 @@ def identity(config: RunConfig) -> dict[str, Any]:
     return {key: first(value) if key.endswith("_target_") else value for key, value in flat.items()}
 
 
-def fingerprint(config: RunConfig) -> str:
+def config_fingerprint(config: RunConfig) -> str:
     """Eight hex digits of what identifies a run."""
     text = json.dumps(identity(config), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
-def differences(old: dict[str, Any], config: RunConfig) -> list[Difference]:
+def differences(old: dict[str, Any], config: RunConfig) -> list[ConfigChange]:
     """Every key in which a run's recorded config and a new one differ.
 
     Args:
@@ -63,18 +63,18 @@ def differences(old: dict[str, Any], config: RunConfig) -> list[Difference]:
     defaults = _defaults(config)
     known = {key for key, _, _ in now}
     found = [
-        Difference(key, before.get(key, _ABSENT), value, resumable)
+        ConfigChange(key, before.get(key, _ABSENT), value, resumable)
         for key, value, resumable in now
         if before.get(key, _ABSENT) != value and not (key in defaults and key not in before)
     ]
     for key in before.keys() - known:
         group = key.rpartition(".")[0]
-        found.append(Difference(key, before[key], _ABSENT, f"{group}._target_" in free or _is_place(key)))
+        found.append(ConfigChange(key, before[key], _ABSENT, f"{group}._target_" in free or _is_place(key)))
     found = [difference for difference in found if not _is_place(difference.key)]
     return sorted(_ruled(found, before, {key: value for key, value, _ in now}), key=lambda d: d.key)
 
 
-def _ruled(found: list[Difference], old: dict[str, Any], new: dict[str, Any]) -> list[Difference]:
+def _ruled(found: list[ConfigChange], old: dict[str, Any], new: dict[str, Any]) -> list[ConfigChange]:
     """Differences after the rules that a mark on a key can't express."""
     batch = ("data.batch", "trainer.accumulate", "trainer.devices", "trainer.num_nodes")
     sizes = [_product([values.get(key, 1) for key in batch]) for values in (old, new)]

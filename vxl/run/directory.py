@@ -25,7 +25,7 @@ from vxl.atomic import remove_leftovers, why_not, write_text
 from vxl.errors import ConfigError
 from vxl.option.rebuild import plain
 from vxl.run import provenance
-from vxl.run.changes import Difference, differences
+from vxl.run.changes import ConfigChange, differences
 from vxl.run.config import RunConfig
 from vxl.run.failure import clear_failure, write_failure
 from vxl.run.find import Run
@@ -91,7 +91,7 @@ class RunDirectory:
     path: Path
     status: Literal["new", "resume", "finished"]
     lock: Lock
-    changes: list[Difference] = dataclasses.field(default_factory=list)
+    changes: list[ConfigChange] = dataclasses.field(default_factory=list)
     """Resumable keys that have another value than in the run's last start."""
 
     @classmethod
@@ -205,7 +205,7 @@ def _failed_at_once(path: Path) -> bool:
     return run.failure is not None and run.step == 0
 
 
-def _differences(path: Path, config: RunConfig) -> list[Difference]:
+def _differences(path: Path, config: RunConfig) -> list[ConfigChange]:
     """The keys in which a config differs from that of its run, if the run may go on all the same."""
     file = path / "resolved.yaml"
     why = "it is missing"
@@ -224,12 +224,12 @@ def _differences(path: Path, config: RunConfig) -> list[Difference]:
     )
 
 
-def _status(path: Path, changes: list[Difference]) -> Literal["resume", "finished"]:
+def _status(path: Path, changes: list[ConfigChange]) -> Literal["resume", "finished"]:
     longer = any(change.key == "trainer.max_steps" for change in changes)
     return "finished" if Run(path.name, path).result is not None and not longer else "resume"
 
 
-def _allowed(path: Path, found: list[Difference]) -> list[Difference]:
+def _allowed(path: Path, found: list[ConfigChange]) -> list[ConfigChange]:
     """The differences, if all of them are resumable."""
     refused = [difference for difference in found if not difference.resumable]
     if refused:

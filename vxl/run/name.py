@@ -3,7 +3,7 @@
 import re
 
 from vxl.errors import ConfigError
-from vxl.run.changes import fingerprint
+from vxl.run.changes import config_fingerprint
 from vxl.run.config import RunConfig
 
 LONGEST = 200
@@ -27,4 +27,4 @@ def run_name(config: RunConfig) -> str:
         raise ConfigError(
             f"name={config.name[:40]}... is {len(config.name.encode())} bytes long.\n  allowed: {LONGEST}"
         )
-    return config.name or f"{config.model}-{fingerprint(config)}"
+    return config.name or f"{config.model}-{config_fingerprint(config)}"

@@ -15,7 +15,7 @@ from vxl.errors import ConfigError
 from vxl.seeds import generator
 from vxl.selector.attention import TimeToToken
 from vxl.selector.base import Selected, Selector, SelectorConfig
-from vxl.selector.rotary import rotate
+from vxl.selector.rotary import rotate_neighbours
 from vxl.sequence.layout import Kind
 
 MULTIPLE = 16
@@ -96,7 +96,7 @@ class Query(Selector):
             compared_ND = self.attention(shown_SD, kind_S, group_S)
             places_S = torch.arange(len(kind_S), device=kind_S.device)
         scores_N = self._scores(compared_ND, query_QD)
-        rotated_SD = rotate(shown_SD, places_S)
+        rotated_SD = rotate_neighbours(shown_SD, places_S)
         if self.attention is None:
             rotated_SD = torch.where(is_visual_S[:, None], rotated_SD, shown_SD)
         added_S = scores_N.new_zeros(len(kind_S)).masked_scatter(is_visual_S, scores_N)

@@ -9,7 +9,7 @@ from torch import Tensor
 STEPS = 128
 
 
-def rotate(x_SD: Tensor, places_S: Tensor, theta: float = 1e6) -> Tensor:
+def rotate_neighbours(x_SD: Tensor, places_S: Tensor, theta: float = 1e6) -> Tensor:
     """Rotates neighbouring pairs of dimensions by the place, as rotary positions do to queries and keys.
 
     The angles are float32 in each step, as published, whatever the model's precision: other forms of the same

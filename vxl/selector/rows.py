@@ -26,7 +26,7 @@ def shorten(selector: Selector, rows: Rows, first_row: int = 0) -> Rows:
             inside_T = document_T == document
             query_QD = rows.embeds_BTD[b, query_of(selector, rows.layout, b, inside_T)]
             draw = draw_of_sample(first_row + b, document)
-            found = choose(selector, rows.embeds_BTD[b], rows.layout, b, inside_T, query_QD, draw)
+            found = choose_row(selector, rows.embeds_BTD[b], rows.layout, b, inside_T, query_QD, draw)
             if found is not None:
                 shown_S, shown_SD, kept_S = found
                 embeds_BTD[b, shown_S], kept_BT[b, shown_S] = shown_SD, kept_S
@@ -50,7 +50,7 @@ def query_of(selector: Selector, layout: Layout, row: int, inside_T: Tensor) -> 
     return text_T if selector.whole_query or not asked_T.any() else asked_T
 
 
-def choose(
+def choose_row(
     selector: Selector,
     embeds_TD: Tensor,
     layout: Layout,

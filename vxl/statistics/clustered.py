@@ -18,7 +18,7 @@ FEW = 10
 _NORMAL_FROM = 40
 
 
-class Scored(NamedTuple):
+class ItemScore(NamedTuple):
     """One item's score, with what it depends on."""
 
     key: str
@@ -61,7 +61,7 @@ class Estimate:
         }
 
 
-def estimate(scored: Sequence[Scored], *, macro: bool = False, bounded: bool = True) -> Estimate:
+def estimate(scored: Sequence[ItemScore], *, macro: bool = False, bounded: bool = True) -> Estimate:
     """The mean of scores with its clustered standard error.
 
     Args:
@@ -101,7 +101,7 @@ def quantile(clusters: float) -> float:
     return 1.96 if clusters >= _NORMAL_FROM else float(t.ppf(0.975, clusters - 1))
 
 
-def linearised(scored: Sequence[Scored], macro: bool) -> tuple[np.ndarray, np.ndarray, float]:
+def linearised(scored: Sequence[ItemScore], macro: bool) -> tuple[np.ndarray, np.ndarray, float]:
     """(weight of each item, score relative to its mean, the metric)."""
     scores_I = np.array([item.score for item in scored], dtype=float)
     items = len(scored)
@@ -120,7 +120,7 @@ def linearised(scored: Sequence[Scored], macro: bool) -> tuple[np.ndarray, np.nd
     return weights_I, centred_I, math.fsum(means) / len(means)
 
 
-def by_cluster(scored: Sequence[Scored], values_I: np.ndarray) -> np.ndarray:
+def by_cluster(scored: Sequence[ItemScore], values_I: np.ndarray) -> np.ndarray:
     """Sum of each cluster's values, in the order in which the clusters first appear."""
     numbers: dict[Hashable, int] = {}
     cluster_I = [numbers.setdefault(item.cluster, len(numbers)) for item in scored]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vxl.errors import DataError
-from vxl.statistics.clustered import Estimate, Scored, by_cluster, estimate, linearised
+from vxl.statistics.clustered import Estimate, ItemScore, by_cluster, estimate, linearised
 from vxl.statistics.resampling import mcnemar, sign_flip
 
 
@@ -41,7 +41,7 @@ class Difference:
         }
 
 
-def difference(first: Sequence[Scored], second: Sequence[Scored], *, macro: bool = False) -> Difference:
+def difference(first: Sequence[ItemScore], second: Sequence[ItemScore], *, macro: bool = False) -> Difference:
     """Compares two systems item by item.
 
     Raises:
@@ -55,7 +55,7 @@ def difference(first: Sequence[Scored], second: Sequence[Scored], *, macro: bool
             "only one of the two has.\n  compare results of the same benchmark, split and limit"
         )
     pairs = [(item, others[item.key]) for item in first]
-    parted = [Scored(a.key, b.score - a.score, a.cluster, a.stratum) for a, b in pairs]
+    parted = [ItemScore(a.key, b.score - a.score, a.cluster, a.stratum) for a, b in pairs]
     binary = all(score in (0.0, 1.0) for a, b in pairs for score in (a.score, b.score))
     losses = sum(a.score > b.score for a, b in pairs)
     gains = sum(b.score > a.score for a, b in pairs)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Hashable, Sequence
 import numpy as np
 
 from vxl.statistics.basic import Interval
-from vxl.statistics.clustered import Scored
+from vxl.statistics.clustered import ItemScore
 
 REPEATS, SEED = 10_000, 20241
 """Draws of a permutation test or a bootstrap, and the seed of them all."""
@@ -36,8 +36,8 @@ def sign_flip(sums: np.ndarray, repeats: int = REPEATS, seed: int = SEED) -> flo
 
 
 def bootstrap(
-    scored: Sequence[Scored],
-    metric: Callable[[Sequence[Scored]], float],
+    scored: Sequence[ItemScore],
+    metric: Callable[[Sequence[ItemScore]], float],
     repeats: int = REPEATS,
     seed: int = SEED,
 ) -> Interval:
@@ -51,7 +51,7 @@ def bootstrap(
         repeats: Draws.
         seed: Of the draws.
     """
-    clusters: dict[Hashable, list[Scored]] = {}
+    clusters: dict[Hashable, list[ItemScore]] = {}
     for item in scored:
         clusters.setdefault(item.cluster, []).append(item)
     groups = list(clusters.values())

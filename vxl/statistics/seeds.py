@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from vxl.errors import DataError
 from vxl.statistics.basic import Interval, Spread, spread
-from vxl.statistics.clustered import Estimate, Scored, estimate, quantile
+from vxl.statistics.clustered import Estimate, ItemScore, estimate, quantile
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,9 @@ class OverSeeds:
         return around(self.estimate.mean, errors_of(self))
 
 
-def over_seeds(seeds: Sequence[Sequence[Scored]], *, macro: bool = False, bounded: bool = True) -> OverSeeds:
+def over_seeds(
+    seeds: Sequence[Sequence[ItemScore]], *, macro: bool = False, bounded: bool = True
+) -> OverSeeds:
     """The score of one setting that was trained from several seeds.
 
     Args:
@@ -51,7 +53,7 @@ def over_seeds(seeds: Sequence[Sequence[Scored]], *, macro: bool = False, bounde
     return OverSeeds(estimate(means, macro=macro, bounded=bounded), spread(own))
 
 
-def mean_scores(seeds: Sequence[Sequence[Scored]]) -> list[Scored]:
+def mean_scores(seeds: Sequence[Sequence[ItemScore]]) -> list[ItemScore]:
     """Every item's mean score over the seeds.
 
     Raises:

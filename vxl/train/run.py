@@ -103,7 +103,7 @@ def train_or_resume(
         console = console if console is not None and processes.first else Console(quiet=not processes.first)
         seed_everything(config.seed, config.trainer.threads)
         with (
-            opened(config, composed, processes) as directory,
+            open_run_directory(config, composed, processes) as directory,
             logged_to(directory.log, console, processes.first),
         ):
             if directory.status == "finished":
@@ -199,7 +199,7 @@ def fit(
 
 
 @contextlib.contextmanager
-def opened(config: TrainConfig, composed: str, processes: Processes) -> Generator[RunDirectory]:
+def open_run_directory(config: TrainConfig, composed: str, processes: Processes) -> Generator[RunDirectory]:
     """The run directory, locked by the first process; the others know what it found and write nothing."""
     directory = once(lambda: RunDirectory.open(config, composed))
     if processes.first:

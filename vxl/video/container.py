@@ -15,7 +15,7 @@ import av.video.stream
 
 from vxl.errors import DataError
 
-Source = str | os.PathLike[str] | bytes | BinaryIO
+VideoSource = str | os.PathLike[str] | bytes | BinaryIO
 """Where a video (or an image) is: a local path, the bytes themselves, or an open binary file."""
 
 PICTURES = av.stream.Disposition.attached_pic | av.stream.Disposition.timed_thumbnails
@@ -23,8 +23,8 @@ PICTURES = av.stream.Disposition.attached_pic | av.stream.Disposition.timed_thum
 
 
 @contextmanager
-def opened(
-    source: Source,
+def open_container(
+    source: VideoSource,
     *,
     name: str | None = None,
     threads: int = 1,
@@ -102,7 +102,7 @@ def tagged_seconds(stream: av.video.stream.VideoStream) -> float | None:
     return 3600 * hours + 60 * minutes + seconds
 
 
-def unreadable(source: Source, name: str, error: Exception) -> str:
+def unreadable(source: VideoSource, name: str, error: Exception) -> str:
     """Words for a file that FFmpeg gives up on."""
     reason = getattr(error, "strerror", None) or str(error)
     size = source_bytes(source)
@@ -113,7 +113,7 @@ def unreadable(source: Source, name: str, error: Exception) -> str:
     )
 
 
-def source_name(source: Source) -> str:
+def source_name(source: VideoSource) -> str:
     """What to call a source in messages."""
     if isinstance(source, bytes | bytearray | memoryview):
         return f"<{len(source):,} bytes>"
@@ -122,7 +122,7 @@ def source_name(source: Source) -> str:
     return str(getattr(source, "name", "<file>"))
 
 
-def source_bytes(source: Source) -> int | None:
+def source_bytes(source: VideoSource) -> int | None:
     """Size of a source, where it is cheap to know."""
     if isinstance(source, bytes | bytearray | memoryview):
         return len(source)
@@ -140,7 +140,7 @@ def content_of(file: str | os.PathLike[str], size: int, pieces: int = 16, piece:
     return digest.hexdigest()
 
 
-def as_readable(source: Source) -> str | BinaryIO:
+def as_readable(source: VideoSource) -> str | BinaryIO:
     """What Pillow and others open: a path, or a file at its start that can seek."""
     if isinstance(source, bytes | bytearray | memoryview):
         return io.BytesIO(source)
@@ -152,7 +152,7 @@ def as_readable(source: Source) -> str | BinaryIO:
     return source
 
 
-def ffmpeg_source(source: Source) -> str | BinaryIO:
+def ffmpeg_source(source: VideoSource) -> str | BinaryIO:
     """What FFmpeg opens: `file:PATH`, so that a colon in a path names no protocol, or an open file."""
     readable = as_readable(source)
     return f"file:{readable}" if isinstance(readable, str) else readable

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from vxl.errors import ConfigError, DataError
-from vxl.video.container import Source
+from vxl.video.container import VideoSource
 from vxl.video.decoder_opencv import OpenCVReader
 from vxl.video.decoder_pyav import PyAVReader
 from vxl.video.decoder_torchcodec import TorchcodecReader
@@ -35,7 +35,9 @@ class Reader(Protocol):
         ...
 
 
-def open_video(source: Source, *, decoder: str = "pyav", name: str | None = None, threads: int = 1) -> Reader:
+def open_video(
+    source: VideoSource, *, decoder: str = "pyav", name: str | None = None, threads: int = 1
+) -> Reader:
     """A video to read from in a `with` block. Open it in the process that reads, and once a use.
 
     Args:
@@ -56,7 +58,7 @@ def open_video(source: Source, *, decoder: str = "pyav", name: str | None = None
 
 
 def decode(
-    source: Source,
+    source: VideoSource,
     indices: Sequence[int] | np.ndarray,
     *,
     pixels: PixelSpec | None = None,
@@ -106,8 +108,8 @@ def read(reader: Reader, indices: Sequence[int] | np.ndarray, pixels: PixelSpec 
     return out_UCHW if len(unique_U) == len(back_F) and (np.diff(back_F) > 0).all() else out_UCHW[back_F]
 
 
-def stream(
-    source: Source,
+def decode_stream(
+    source: VideoSource,
     indices: Sequence[int] | np.ndarray,
     *,
     pixels: PixelSpec | None = None,
@@ -127,7 +129,7 @@ def stream(
 def read_on(
     reader: Reader, indices: Sequence[int] | np.ndarray, pixels: PixelSpec | None
 ) -> Iterator[Tensor]:
-    """Yields frames of an opened video; see `stream`."""
+    """Yields frames of an opened video; see `decode_stream`."""
     wanted_F = np.asarray(indices, dtype=np.int64)
     if (np.diff(wanted_F) <= 0).any():
         raise DataError("the frames of a stream have to be asked for in ascending order, each once")

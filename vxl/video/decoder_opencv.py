@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from vxl.errors import ConfigError, DataError
-from vxl.video.container import Source, ffmpeg_source
+from vxl.video.container import VideoSource, ffmpeg_source
 from vxl.video.decoder_pyav import PyAVReader, RgbConverter
 from vxl.video.orientation import orientation_of
 from vxl.video.probe import VideoInfo
@@ -34,7 +34,7 @@ class OpenCVReader:
     name: str
     info: VideoInfo
 
-    def __init__(self, source: Source, *, name: str | None = None, threads: int = 1) -> None:
+    def __init__(self, source: VideoSource, *, name: str | None = None, threads: int = 1) -> None:
         """Args: see `vxl.video.decode.open_video`. OpenCV chooses its threads by itself if `threads` is 0."""
         try:
             import cv2  # ty: ignore[import-not-found]

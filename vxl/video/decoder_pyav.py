@@ -15,7 +15,7 @@ from av.video.reformatter import VideoReformatter
 from torch import Tensor
 
 from vxl.errors import DataError
-from vxl.video.container import Source, opened, packets_of
+from vxl.video.container import VideoSource, open_container, packets_of
 from vxl.video.frame_index import FrameIndex, header_index, index_frames
 from vxl.video.orientation import Orientation, orientation_of
 from vxl.video.probe import VideoInfo, describe_video
@@ -41,7 +41,7 @@ class PyAVReader:
     name: str
     info: VideoInfo
 
-    def __init__(self, source: Source, *, name: str | None = None, threads: int = 1) -> None:
+    def __init__(self, source: VideoSource, *, name: str | None = None, threads: int = 1) -> None:
         """Args: see `vxl.video.decode.open_video`."""
         self._source, self._given_name, self._threads = source, name, threads
         self._stack = contextlib.ExitStack()
@@ -125,7 +125,7 @@ class PyAVReader:
         return float(int(self._index.pts_N[number]) * (self._stream.time_base or 0))
 
     def _open(self) -> None:
-        context = opened(self._source, name=self._given_name, threads=self._threads)
+        context = open_container(self._source, name=self._given_name, threads=self._threads)
         self._container, self._stream, self.name = self._stack.enter_context(context)
         self._fresh = True  # at the start of the file, nothing read yet
 

@@ -7,7 +7,7 @@ import numpy as np
 from torch import Tensor
 
 from vxl.errors import ConfigError, DataError
-from vxl.video.container import Source, as_readable
+from vxl.video.container import VideoSource, as_readable
 from vxl.video.decoder_pyav import PyAVReader
 from vxl.video.orientation import Orientation, orientation_of
 from vxl.video.probe import VideoInfo
@@ -28,7 +28,7 @@ class TorchcodecReader:
     name: str
     info: VideoInfo
 
-    def __init__(self, source: Source, *, name: str | None = None, threads: int = 1) -> None:
+    def __init__(self, source: VideoSource, *, name: str | None = None, threads: int = 1) -> None:
         """Args: see `vxl.video.decode.open_video`."""
         try:
             from torchcodec.decoders import VideoDecoder  # ty: ignore[import-not-found]

@@ -14,7 +14,7 @@ import av.video.stream
 import numpy as np
 
 from vxl.errors import DataError
-from vxl.video.container import Source, packets_of, tagged_seconds
+from vxl.video.container import VideoSource, packets_of, tagged_seconds
 from vxl.video.shown_frames import count_shown, is_hidden, shown_stamps
 
 # In these codecs a packet of data is one shown frame, or its first bytes say that it is none.
@@ -125,7 +125,7 @@ def index_frames(
     container: av.container.InputContainer,
     stream: av.video.stream.VideoStream,
     name: str,
-    source: Source | None = None,
+    source: VideoSource | None = None,
 ) -> FrameIndex:
     """Numbers the frames of a file by running over its packets (about 2 us each).
 
@@ -212,7 +212,7 @@ def _by_decoding(
     found: _Packets,
     container: av.container.InputContainer,
     stream: av.video.stream.VideoStream,
-    source: Source,
+    source: VideoSource,
     name: str,
 ) -> FrameIndex:
     """The index by what the decoder shows.
@@ -261,7 +261,7 @@ def _with_head(head: list[int], index: FrameIndex) -> FrameIndex:
     return FrameIndex(index.frames + count, pts_N, starts_N, index.last)
 
 
-def _agrees(index: FrameIndex, source: Source, name: str) -> bool:
+def _agrees(index: FrameIndex, source: VideoSource, name: str) -> bool:
     """Whether the first frames that come out of the decoder are those of the packets."""
     stamps = shown_stamps(source, name, most=CHECKED)
     return stamps == index.pts_N[: min(CHECKED, index.frames)].tolist()

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from vxl.errors import DataError
-from vxl.video.container import Source, as_readable, source_name
+from vxl.video.container import VideoSource, as_readable, source_name
 from vxl.video.endings import IMAGE_FORMATS
 
 # What Pillow raises for files that are damaged, or that it refuses to unpack.
@@ -32,7 +32,7 @@ def image_formats() -> list[str]:
     return [name for name in IMAGE_FORMATS if name in Image.OPEN]
 
 
-def read_rgb(source: Source, name: str | None = None) -> np.ndarray:
+def read_rgb(source: VideoSource, name: str | None = None) -> np.ndarray:
     """Pixels of an image as uint8 RGB [H, W, 3], as a viewer shows it.
 
     Raises:

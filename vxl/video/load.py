@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from vxl.errors import DataError
-from vxl.video.container import Source
+from vxl.video.container import VideoSource
 from vxl.video.decode import Reader, open_video, read, read_on
 from vxl.video.image import read_rgb
 from vxl.video.probe import VideoInfo
@@ -34,7 +34,7 @@ class FrameStream:
 
 
 def load_video(
-    source: Source,
+    source: VideoSource,
     sampler: Sampler,
     pixels: PixelSpec | None,
     *,
@@ -63,7 +63,7 @@ def load_video(
 
 
 def stream_video(
-    source: Source,
+    source: VideoSource,
     sampler: Sampler,
     pixels: PixelSpec | None,
     *,
@@ -110,7 +110,7 @@ def _select(sampler: Sampler, reader: Reader, start: float | None, end: float | 
         raise DataError(f"{reader.name}: {error}") from error
 
 
-def load_image(source: Source, pixels: PixelSpec | None, *, name: str | None = None) -> Tensor:
+def load_image(source: VideoSource, pixels: PixelSpec | None, *, name: str | None = None) -> Tensor:
     """Reads an image, upright, as uint8 RGB [C, H, W].
 
     Raises:

@@ -10,7 +10,7 @@ import av.video.stream
 import numpy as np
 
 from vxl.errors import DataError
-from vxl.video.container import Source, opened
+from vxl.video.container import VideoSource, open_container
 from vxl.video.frame_index import FrameIndex, header_index, index_frames
 from vxl.video.frame_times import LATE, even_rate, last_duration, pack_times, unpack_times
 
@@ -46,7 +46,7 @@ class VideoInfo:
         return unpack_times(self.stamps) if self.stamps else None
 
 
-def probe(source: Source, *, name: str | None = None) -> VideoInfo:
+def probe(source: VideoSource, *, name: str | None = None) -> VideoInfo:
     """Reads a video's header and, where that does not say it all, its packets (see `frame_index`).
 
     Args:
@@ -56,11 +56,15 @@ def probe(source: Source, *, name: str | None = None) -> VideoInfo:
     Raises:
         DataError: Absent, not a video, without frames, or shorter than its header says.
     """
-    with opened(source, name=name) as (container, stream, name):
+    with open_container(source, name=name) as (container, stream, name):
         index = header_index(container, stream)
         if index is not None:
             return describe_video(container, stream, index, name)
-    with opened(source, name=name) as (container, stream, name):  # packets may have been read: begin again
+    with open_container(source, name=name) as (
+        container,
+        stream,
+        name,
+    ):  # packets may have been read: begin again
         return describe_video(container, stream, index_frames(container, stream, name, source), name)
 
 

@@ -5,14 +5,14 @@ from collections.abc import Iterator
 import av
 import av.packet
 
-from vxl.video.container import Source, opened, packets_of
+from vxl.video.container import VideoSource, open_container, packets_of
 
 # The decoder is only asked which frames come, not for their pixels: filters may be left out.
 FAST = {"skip_loop_filter": "all", "skip_idct": "all"}
 
 
 def shown_stamps(
-    source: Source,
+    source: VideoSource,
     name: str,
     *,
     until: int | None = None,
@@ -43,14 +43,14 @@ def shown_stamps(
     return stamps
 
 
-def count_shown(source: Source, name: str) -> int:
+def count_shown(source: VideoSource, name: str) -> int:
     """How many frames a decoder shows."""
     return sum(1 for _ in _decoded(source, name))
 
 
-def _decoded(source: Source, name: str) -> Iterator[int | None]:
+def _decoded(source: VideoSource, name: str) -> Iterator[int | None]:
     """Yields the time stamp of each frame that is shown; what is damaged is passed over."""
-    with opened(source, name=name, options=FAST) as (container, stream, _):
+    with open_container(source, name=name, options=FAST) as (container, stream, _):
         for packet in packets_of(container, stream):
             try:
                 frames = packet.decode()

@@ -79,7 +79,7 @@ def views_of(width: int, height: int, size: int, tiles: TilesConfig) -> int:
     return across * down + (not tiles.published_no_base)
 
 
-def cut(image_CHW: Tensor, pixels: PixelSpec, tiles: TilesConfig) -> Tensor:
+def cut_into_views(image_CHW: Tensor, pixels: PixelSpec, tiles: TilesConfig) -> Tensor:
     """The views of an image: all of it squeezed into a square, then its tiles row by row.
 
     For the tiles it keeps its aspect and stands in the middle of a black canvas.

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from vxl.errors import ConfigError
 from vxl.vision.base import VisionEncoder
-from vxl.vision.vit import Attention, Block, ViT
+from vxl.vision.vit import TowerAttention, TowerBlock, ViT
 
 FRAMES = 16
 """Frames whose attention is computed at once: P x P numbers a head and frame."""
@@ -30,12 +30,12 @@ class Salience:
 
     def hear(self, attention: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         """Called with the normed input of the last block's attention."""
-        assert isinstance(attention, Attention)
+        assert isinstance(attention, TowerAttention)
         with torch.no_grad():
             for x_FPV in inputs[0].split(FRAMES):
                 self._add(attention, x_FPV)
 
-    def _add(self, attention: Attention, x_FPV: Tensor) -> None:
+    def _add(self, attention: TowerAttention, x_FPV: Tensor) -> None:
         extra, heads = self.tower.extra_tokens, attention.heads
         key_FPV = attention.k_proj(x_FPV)
         query_FPV = attention.q_proj(x_FPV[:, :1] if self.tower.class_tokens else x_FPV)
@@ -80,7 +80,7 @@ def salience(tower: VisionEncoder) -> Generator[Salience]:
         raise ConfigError(f"vision={type(tower).__name__} tells no attention, which this pruner asks for.")
     heard = Salience(tower)
     last = list(tower.encoder["layers"].children())[-1]
-    assert isinstance(last, Block)
+    assert isinstance(last, TowerBlock)
     hook = last.self_attn.register_forward_pre_hook(heard.hear)
     try:
         yield heard

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from vxl.vision.vit import MLP, Architecture, Block, ViT, ViTConfig, initialise
+from vxl.vision.vit import MLP, Architecture, TowerBlock, ViT, ViTConfig, initialise
 
 ARCHITECTURE = Architecture(activation="gelu_tanh", eps=1e-6)
 
@@ -36,7 +36,7 @@ class ImageEmbedding(nn.Module):
 
     def __init__(self, config: ViTConfig, layers: int) -> None:
         super().__init__()
-        blocks = {str(number): Block(config, ARCHITECTURE) for number in range(config.layers, layers)}
+        blocks = {str(number): TowerBlock(config, ARCHITECTURE) for number in range(config.layers, layers)}
         self.encoder = nn.ModuleDict({"layers": nn.ModuleDict(blocks)})
         self.post_layernorm = nn.LayerNorm(config.width, ARCHITECTURE.eps)
         self.head = AttentionPooling(config)

@@ -81,7 +81,7 @@ class ViT(VisionEncoder):
         self.pre_layrnorm = (  # spelt as CLIP's published weights spell it
             nn.LayerNorm(config.width, architecture.eps) if architecture.pre_norm else nn.Identity()
         )
-        blocks = nn.ModuleList(Block(config, architecture) for _ in range(config.layers))
+        blocks = nn.ModuleList(TowerBlock(config, architecture) for _ in range(config.layers))
         self.encoder = nn.ModuleDict({"layers": blocks})
         self.post_layernorm = (
             nn.LayerNorm(config.width, architecture.eps) if architecture.post_norm else nn.Identity()
@@ -155,13 +155,13 @@ class Embeddings(nn.Module):
         return tokens
 
 
-class Block(nn.Module):
+class TowerBlock(nn.Module):
     """Attention and MLP, each behind a norm and added to its input."""
 
     def __init__(self, config: ViTConfig, architecture: Architecture) -> None:
         super().__init__()
         self.layer_norm1 = nn.LayerNorm(config.width, architecture.eps)
-        self.self_attn = Attention(config.width, config.heads)
+        self.self_attn = TowerAttention(config.width, config.heads)
         self.layer_norm2 = nn.LayerNorm(config.width, architecture.eps)
         self.mlp = MLP(config.width, config.mlp, architecture.activation)
         self.layer_scale1 = Scale(config.width) if architecture.layer_scale else nn.Identity()
@@ -173,7 +173,7 @@ class Block(nn.Module):
         return x_FPV + self.layer_scale2(self.mlp(self.layer_norm2(x_FPV)))
 
 
-class Attention(nn.Module):
+class TowerAttention(nn.Module):
     """Every token of a frame attends to all of them."""
 
     def __init__(self, width: int, heads: int) -> None:

@@ -34,7 +34,7 @@ def copy_from_folder(file: Path, folder: Path, target: Path) -> None:
     shutil.copyfile(file, target)
 
 
-def read_json(file: Path) -> dict[str, Any]:
+def read_json_object(file: Path) -> dict[str, Any]:
     """A JSON file's object; empty where there is no file.
 
     Raises:

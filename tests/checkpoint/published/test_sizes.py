@@ -8,7 +8,7 @@ import torch
 from vxl.checkpoint.fill import skeleton, wanted
 from vxl.checkpoint.published.family import FAMILIES, TOWER
 from vxl.checkpoint.published.folder import PublishedFolder
-from vxl.checkpoint.published.sizes import settings
+from vxl.checkpoint.published.sizes import published_settings
 from vxl.checkpoint.resolved import model_parts
 from vxl.weights.stored import Stored
 
@@ -162,7 +162,7 @@ def test_names_shapes_and_counts(name: str) -> None:
     published = {theirs: shape for part in parts.values() for theirs, shape in part.items()}
     family = FAMILIES[name]
     folder = folder_of(published)
-    values = settings(
+    values = published_settings(
         family, folder, {}, ("vision", "compressor", "selector", "llm", "video", "prefill", "kv")
     )
     own = {

@@ -15,7 +15,7 @@ from vxl.errors import DataError
 from vxl.video.decode import decode
 from vxl.video.load import load_image, load_video
 from vxl.video.sample import Fps, FpsConfig
-from vxl.video.tiles import TilesConfig, cut, views_of
+from vxl.video.tiles import TilesConfig, cut_into_views, views_of
 from vxl.video.transform import PixelSpec
 
 PIXELS = PixelSpec(size=28, mean=(0.5,) * 3, std=(0.5,) * 3)
@@ -55,7 +55,7 @@ def test_an_image_is_as_many_views_as_its_record_says():
     visual = Visual("image", "a.jpg", **describe_media(data, "image", "a.jpg"))
     loaded = SampleWithMedia(Sample("s", TALK, (visual,)), (data,))
     example = examples.make(loaded, 0)
-    views = cut(load_image(data, None), PIXELS, TilesConfig(side=3))
+    views = cut_into_views(load_image(data, None), PIXELS, TilesConfig(side=3))
     assert len(views) == views_of(visual.width, visual.height, 28, TilesConfig(side=3)) > 2
     assert torch.equal(example.frames_FCHW, views.repeat_interleave(4, dim=0))
     assert [(item.frames, item.groups) for item in example.encoded.items] == [(4 * len(views), len(views))]

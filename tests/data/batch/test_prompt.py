@@ -5,7 +5,7 @@ import pickle
 import pytest
 
 from tests.data.talking import PLAN, learned, prompt, tokenizer, written
-from vxl.compressor.plan import Plan
+from vxl.compressor.plan import CompressorPlan
 from vxl.data.batch.encoded import Shown
 from vxl.data.batch.prompt import PromptConfig, rewrite_times, special_ids
 from vxl.data.sample import Question, Sample, Turn
@@ -208,7 +208,7 @@ def test_as_long_as_the_context_is_not_too_long():
 
 
 def test_the_plan_says_how_many_visual_tokens():
-    wide = prompt(Plan(frames_per_group=1, tokens_per_group=7, temporal=1, spatial=1, ratio=1))
+    wide = prompt(CompressorPlan(frames_per_group=1, tokens_per_group=7, temporal=1, spatial=1, ratio=1))
     encoded = wide.training(asked(), [VIDEO])
     assert encoded.kind.count(Kind.VISUAL) == 5 * 7
 

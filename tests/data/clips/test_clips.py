@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vxl.data.clips.clips import Clips, ClipsConfig, cut
+from vxl.data.clips.clips import Clips, ClipsConfig, cut_clip
 from vxl.data.clips.drawn import KINDS
 from vxl.errors import ConfigError, DataError
 from vxl.video.decode import decode
@@ -181,6 +181,6 @@ def test_a_cache_that_cannot_be_written(few, tmp_path):
 
 def test_cutting_keeps_at_least_one_frame():
     frames_FHWC = np.arange(8)[:, None, None, None]
-    assert cut(frames_FHWC, 0.5, 1.0)[:, 0, 0, 0].tolist() == [2, 3]
-    assert cut(frames_FHWC, 1.9, 1.9)[:, 0, 0, 0].tolist() == [7]
-    assert len(cut(frames_FHWC, None, None)) == 8
+    assert cut_clip(frames_FHWC, 0.5, 1.0)[:, 0, 0, 0].tolist() == [2, 3]
+    assert cut_clip(frames_FHWC, 1.9, 1.9)[:, 0, 0, 0].tolist() == [7]
+    assert len(cut_clip(frames_FHWC, None, None)) == 8

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from vxl.data.clips.questions import ask, split
+from vxl.data.clips.questions import questions_about, split
 
 CLIPS = json.loads((Path(__file__).parents[3] / "examples/clips/clips.json").read_text())
 SEGMENTS = {clip["video"]: clip["segments"] for clip in CLIPS}
@@ -14,7 +14,7 @@ SEGMENTS = {clip["video"]: clip["segments"] for clip in CLIPS}
 
 @pytest.fixture(scope="module")
 def parts():
-    return split(ask(CLIPS, 0), 0)
+    return split(questions_about(CLIPS, 0), 0)
 
 
 def identity(asked):
@@ -95,6 +95,6 @@ def test_first_and_last_of_four(parts):
 
 
 def test_another_seed_is_another_split():
-    assert [identity(a) for a in split(ask(CLIPS, 0), 0)[1]] != [
-        identity(a) for a in split(ask(CLIPS, 1), 1)[1]
+    assert [identity(a) for a in split(questions_about(CLIPS, 0), 0)[1]] != [
+        identity(a) for a in split(questions_about(CLIPS, 1), 1)[1]
     ]

@@ -5,7 +5,7 @@ from torch.utils.data import DataLoader
 
 from tests.data.talking import prompt
 from vxl.data.batch.examples import Examples
-from vxl.data.order.fixed import FixedList, spread
+from vxl.data.order.fixed import FixedList, spread_places
 from vxl.data.sample import Sample, SampleWithMedia, Turn
 from vxl.errors import DataError
 from vxl.video.sample import Fps, FpsConfig
@@ -55,11 +55,11 @@ def test_some_of_them(most, kept):
 @pytest.mark.parametrize("count", [16, 32, 64])
 def test_some_are_spread_and_keep_no_step(count):
     """Lists repeat: held-out questions have their letters in turn, and a stride of 4 takes one letter."""
-    places = spread(128, count)
+    places = spread_places(128, count)
     assert [place * count // 128 for place in places] == list(range(count))
     of_letters = [sum(place % 4 == letter for place in places) for letter in range(4)]
     assert max(of_letters) - min(of_letters) <= count // 8
-    assert spread(0, 0) == []
+    assert spread_places(0, 0) == []
 
 
 @pytest.mark.parametrize("workers", [1, 2])

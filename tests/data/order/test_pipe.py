@@ -8,7 +8,7 @@ from torch.utils.data import DataLoader
 from tests.data.media import image, talk, write
 from vxl.data.order.pipe import PipeStream
 from vxl.data.sample import BadSample
-from vxl.data.source.urls import expand
+from vxl.data.source.urls import expand_urls
 from vxl.data.write.shards import TarMember, write_shards
 from vxl.errors import DataError
 
@@ -86,7 +86,7 @@ def test_media_and_bad_members(tmp_path):
 
 def test_a_command_that_fails(tmp_path):
     with pytest.raises(DataError, match="3 pipes in a row gave no sample"):
-        taken(stream(expand(f"pipe:cat {tmp_path}/none.tar 2>/dev/null")), 1)
+        taken(stream(expand_urls(f"pipe:cat {tmp_path}/none.tar 2>/dev/null")), 1)
 
 
 def test_a_pipe_that_breaks_off_now_and_then(tmp_path, caplog):

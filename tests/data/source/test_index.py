@@ -7,7 +7,7 @@ import shutil
 import pytest
 
 from tests.data.media import image, talk, video, write
-from vxl.data.source.index import open_index, places, samples_of, write_index
+from vxl.data.source.index import index_places, open_index, samples_of, write_index
 from vxl.data.write.shards import TarMember, write_shards
 from vxl.errors import DataError
 
@@ -79,7 +79,7 @@ def test_of_a_url_is_in_the_cache(tmp_path):
     with fsspec.open("memory://index/s.tar", "wb") as f:
         f.write(write(tmp_path, 4)[0].read_bytes())
     assert len(open_index("memory://index/s.tar", tmp_path / "cache")) == 4
-    assert os.path.exists(places("memory://index/s.tar", tmp_path / "cache")[0])
+    assert os.path.exists(index_places("memory://index/s.tar", tmp_path / "cache")[0])
 
 
 def test_an_index_cut_off_by_a_crash_or_of_another_version_is_not_taken(tmp_path):

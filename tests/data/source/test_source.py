@@ -6,7 +6,7 @@ import pytest
 
 from tests.data.media import image, talk, video, write
 from vxl.data.source.ranges import GoneError
-from vxl.data.source.source import IndexedShards, Source
+from vxl.data.source.source import IndexedShards, SampleSource
 from vxl.data.write.shards import TarMember, write_shards
 from vxl.errors import DataError
 
@@ -14,7 +14,7 @@ from vxl.errors import DataError
 def test_samples_of_several_shards_by_number(tmp_path):
     write(tmp_path, 10, shards=3)
     source = IndexedShards(str(tmp_path), cache=tmp_path)
-    assert isinstance(source, Source)
+    assert isinstance(source, SampleSource)
     assert len(source) == 10
     keys = [source.record(n).key for n in range(10)]
     assert keys == [f"s{n:04d}" for shard in range(3) for n in range(shard, 10, 3)]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from vxl.data.source.urls import expand
+from vxl.data.source.urls import expand_urls
 from vxl.errors import DataError
 
 
@@ -16,11 +16,11 @@ def folder(tmp_path):
 
 def test_braces_wildcards_and_folders(folder):
     every = [str(folder / f"s-{n:03d}.tar") for n in (0, 1, 10)]
-    assert expand(str(folder / "s-{000..001}.tar")) == every[:2]
-    assert expand(str(folder / "*.tar")) == expand(str(folder)) == every
-    assert expand([every[1], str(folder / "*.tar")]) == [every[1], every[0], every[2]]
-    assert expand("s3://bucket/s-{0..1}.tar") == ["s3://bucket/s-0.tar", "s3://bucket/s-1.tar"]
-    assert expand("pipe:cat {a,b}.tar") == ["pipe:cat a.tar", "pipe:cat b.tar"]
+    assert expand_urls(str(folder / "s-{000..001}.tar")) == every[:2]
+    assert expand_urls(str(folder / "*.tar")) == expand_urls(str(folder)) == every
+    assert expand_urls([every[1], str(folder / "*.tar")]) == [every[1], every[0], every[2]]
+    assert expand_urls("s3://bucket/s-{0..1}.tar") == ["s3://bucket/s-0.tar", "s3://bucket/s-1.tar"]
+    assert expand_urls("pipe:cat {a,b}.tar") == ["pipe:cat a.tar", "pipe:cat b.tar"]
 
 
 def test_wildcards_of_a_url():
@@ -29,12 +29,12 @@ def test_wildcards_of_a_url():
     for name in ("b", "a"):
         with fsspec.open(f"memory://shards/{name}.tar", "wb") as f:
             f.write(b"x")
-    assert [url.rsplit("/", 1)[-1] for url in expand("memory://shards/*.tar")] == ["a.tar", "b.tar"]
+    assert [url.rsplit("/", 1)[-1] for url in expand_urls("memory://shards/*.tar")] == ["a.tar", "b.tar"]
 
 
 def test_matches_nothing_says_what_is_there(folder):
     with pytest.raises(DataError) as error:
-        expand(str(folder / "train" / "*.tar"))
+        expand_urls(str(folder / "train" / "*.tar"))
     assert "match nothing" in str(error.value)
     assert f"looked for {folder}/train/*.tar" in str(error.value)
     assert f"{folder} holds notes.txt, s-000.tar, s-001.tar, s-010.tar" in str(error.value)
@@ -49,9 +49,9 @@ def test_matches_nothing_says_what_is_there(folder):
 )
 def test_names_that_do_not_exist(folder, pattern, words):
     with pytest.raises(DataError, match=words):
-        expand(str(folder / pattern))
+        expand_urls(str(folder / pattern))
 
 
 def test_no_pattern():
     with pytest.raises(DataError, match="list of shards is empty"):
-        expand([])
+        expand_urls([])

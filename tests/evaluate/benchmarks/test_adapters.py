@@ -21,7 +21,7 @@ from vxl.evaluate.benchmarks import (
     vnbench,
 )
 from vxl.evaluate.benchmarks.annotations import Counts
-from vxl.evaluate.benchmarks.json import JsonConfig, JsonList
+from vxl.evaluate.benchmarks.json import JsonList, JsonListConfig
 from vxl.evaluate.benchmarks.official import Official
 from vxl.evaluate.item import BenchmarkItem
 
@@ -285,7 +285,7 @@ def test_a_list_of_ones_own(tmp_path: Path) -> None:
         {"video": "b.mp4", "question": "Describe."},
     ]
     path = fixtures.write(tmp_path / "mine.json", rows)
-    found = adapter(JsonList, JsonConfig(json=str(path)))
+    found = adapter(JsonList, JsonListConfig(json=str(path)))
     items = found.items()
     assert [item.gold for item in items] == ["B", "A", "B", "A red bird", ""]
     assert found.grade(items[3], "It is a red bird!").score == 1.0
@@ -297,7 +297,7 @@ def test_a_list_of_ones_own(tmp_path: Path) -> None:
         (rows[0] | {"answer": 7}, "expected 0 to 1"),
     ):
         with pytest.raises(DataError, match=message):
-            adapter(JsonList, JsonConfig(json=str(fixtures.write(tmp_path / "bad.json", [row])))).items()
+            adapter(JsonList, JsonListConfig(json=str(fixtures.write(tmp_path / "bad.json", [row])))).items()
 
 
 def test_messages_for_wrong_folders_and_broken_files(tmp_path: Path) -> None:

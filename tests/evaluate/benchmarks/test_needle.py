@@ -9,7 +9,7 @@ from PIL import Image
 
 from tests.run_directories import CLIP
 from vxl.errors import ConfigError, DataError
-from vxl.evaluate.benchmarks.haystack import Haystack, Needle, clip_files, places
+from vxl.evaluate.benchmarks.haystack import Haystack, Needle, clip_files, needle_places
 from vxl.evaluate.benchmarks.needle import NeedleConfig, NeedleGrid
 from vxl.video.sample import Fps, FpsConfig
 from vxl.video.transform import PixelSpec
@@ -47,11 +47,11 @@ def test_needles_take_the_places_of_shown_frames_at_their_depth() -> None:
 
 
 def test_needles_that_would_meet_are_moved_apart() -> None:
-    assert places([0.0, 0.5, 1.0], 16, 4) == [0, 8, 12]
-    assert places([1.0, 1.0], 16, 4) == [8, 12]
-    assert places([0.9, 0.1], 16, 4) == [12, 1]
+    assert needle_places([0.0, 0.5, 1.0], 16, 4) == [0, 8, 12]
+    assert needle_places([1.0, 1.0], 16, 4) == [8, 12]
+    assert needle_places([0.9, 0.1], 16, 4) == [12, 1]
     with pytest.raises(DataError, match="do not fit"):
-        places([0.1] * 5, 16, 4)
+        needle_places([0.1] * 5, 16, 4)
 
 
 def test_a_grid_has_an_item_a_needle_and_its_letters_take_turns() -> None:

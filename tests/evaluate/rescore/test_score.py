@@ -11,7 +11,7 @@ from vxl.cli.benchmark import run_benchmark
 from vxl.errors import ConfigError, DataError
 from vxl.evaluate.benchmarks import lvbench, mlvu, videomme, vnbench
 from vxl.evaluate.rescore.replies import read_replies
-from vxl.evaluate.rescore.score import Scores, check, score, show_scores
+from vxl.evaluate.rescore.score import FileScores, check, score, show_scores
 from vxl.statistics import difference
 
 ORACLES = Path(__file__).parents[1] / "oracles"
@@ -22,7 +22,7 @@ def percent(value: float | None) -> float:
     return round(100 * value, 3)
 
 
-def published(name: str, benchmark: Any) -> Scores:
+def published(name: str, benchmark: Any) -> FileScores:
     return score(ORACLES / f"{name}.jsonl", benchmark)
 
 

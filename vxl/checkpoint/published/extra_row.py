@@ -20,14 +20,14 @@ MULTIPLE = 64
 _CUT = re.compile(r"(.+)\[(\d+)\]")
 
 
-def cut(folder: PublishedFolder) -> tuple[PublishedFolder, dict[str, Stored]]:
+def without_extra_row(folder: PublishedFolder) -> tuple[PublishedFolder, dict[str, Stored]]:
     """A folder without the row, and the row of each table: `model.embed_tokens.weight[152064]`."""
     tensors, rows = dict(folder.tensors), {}
     for name in (TABLE, HEAD):
         table = tensors.get(name)
         if table is not None and len(table.shape) == 2 and table.shape[0] % MULTIPLE == 1:
             last = table.shape[0] - 1
-            tensors[name], rows[f"{name}[{last}]"] = part(table, 0, last), part(table, last, last + 1)
+            tensors[name], rows[f"{name}[{last}]"] = rows_of(table, 0, last), rows_of(table, last, last + 1)
     config = dict(folder.config)
     if TABLE in folder.tensors and config.get("vocab_size") == folder.tensors[TABLE].shape[0]:
         config["vocab_size"] = tensors[TABLE].shape[0]
@@ -44,7 +44,7 @@ def with_extra_row(tensors: Mapping[str, Stored]) -> dict[str, Stored]:
     return whole
 
 
-def part(table: Stored, start: int, stop: int) -> Stored:
+def rows_of(table: Stored, start: int, stop: int) -> Stored:
     """Rows [start, stop) of a table."""
 
     def read() -> Tensor:

@@ -8,7 +8,7 @@ from typing import Any
 
 from vxl.checkpoint.layouts import ADAPTERS, INDEX, SHARD, WHOLE
 from vxl.errors import CheckpointError
-from vxl.weights.inside import copy_from_folder, read_json
+from vxl.weights.inside import copy_from_folder, read_json_object
 from vxl.weights.stored import Stored, open_file
 
 WRAPPERS = ("module.", "_orig_mod.", "base_model.model.", "model.language_model.")
@@ -67,7 +67,7 @@ def read_published(path: Path) -> PublishedFolder:
         log.info("%s: every name begins with %s, which is left out", path, wrapper)
         tensors = {name.removeprefix(wrapper): tensor for name, tensor in tensors.items()}
         held = {shard: [name.removeprefix(wrapper) for name in names] for shard, names in held.items()}
-    return PublishedFolder(path, tensors, held, metadata, read_json(path / "config.json"))
+    return PublishedFolder(path, tensors, held, metadata, read_json_object(path / "config.json"))
 
 
 def _wrapper_of(names: Collection[str]) -> str:
@@ -88,7 +88,7 @@ def refuse_adapter(path: Path, names: Iterable[str] = ()) -> None:
         return
     if not lora and any((path / file).exists() for file in (*WHOLE, *INDEX.values())):
         return
-    base = read_json(path / "adapter_config.json").get("base_model_name_or_path")
+    base = read_json_object(path / "adapter_config.json").get("base_model_name_or_path")
     count = f"{len(lora)} " if lora else ""
     raise CheckpointError(
         f"{path} is a LoRA adapter: {count}tensors that change a base model, and not the base itself.\n"
@@ -111,7 +111,7 @@ def _listed(path: Path) -> tuple[dict[str, str] | None, dict[str, Any] | None]:
         if (path / whole).exists():
             return None, None
         if (path / index).exists():
-            content = read_json(path / index)
+            content = read_json_object(path / index)
             places = content.get("weight_map")
             metadata = content.get("metadata") or {}
             if (

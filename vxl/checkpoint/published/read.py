@@ -7,10 +7,10 @@ from typing import Any
 import torch
 import yaml
 
-from vxl.checkpoint.published.extra_row import cut
+from vxl.checkpoint.published.extra_row import without_extra_row
 from vxl.checkpoint.published.family import HEAD, TABLE, TOWER, Family, detect
 from vxl.checkpoint.published.folder import TOKENIZER, PublishedFolder, lines, read_published
-from vxl.checkpoint.published.sizes import settings
+from vxl.checkpoint.published.sizes import published_settings
 from vxl.checkpoint.resolved import model_parts, with_changes
 from vxl.checkpoint.weights import Record, Weights
 from vxl.data.batch.tokenizer import tokenizer_in
@@ -22,11 +22,11 @@ from vxl.weights.stored import Stored, metadata_of
 
 def from_published(path: Path, overrides: Sequence[str] = ()) -> Weights:
     """Opens a published folder: detects the family, maps the names, takes the sizes from the tensors."""
-    folder, extra_rows = cut(read_published(path))
+    folder, extra_rows = without_extra_row(read_published(path))
     family = detect(folder.tensors, str(path))
     refuse_without_tower(folder)
     given = {key: yaml.safe_load(text) for key, _, text in (word.partition("=") for word in overrides)}
-    values = written_out(settings(family, folder, given, ModelParts.__dataclass_fields__))
+    values = written_out(published_settings(family, folder, given, ModelParts.__dataclass_fields__))
     values = written_out(with_changes(values, overrides))
     tensors, unused = rename(family, folder, int(values["vision"]["layers"]))
     alias = bool(values["llm"]["tied"]) and HEAD in folder.tensors

@@ -22,7 +22,7 @@ BLOCKS = {1152: 26, 1024: 24}
 QWEN_HEADS = {896: 14, 1536: 12, 2048: 16, 3584: 28}
 
 
-def settings(
+def published_settings(
     family: Family, folder: PublishedFolder, overrides: Mapping[str, Any], groups: Collection[str]
 ) -> dict[str, Any]:
     """The resolved config of a published model.

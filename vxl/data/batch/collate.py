@@ -7,12 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vxl.data.batch.encoded import Encoded, Item
+from vxl.data.batch.encoded import BatchedVisual, Encoded
 from vxl.data.sample import BadSample, Question
 from vxl.sequence.layout import Layout
 from vxl.sequence.rows import IGNORE
 
-__all__ = ["Batch", "Example", "Item", "collate"]
+__all__ = ["Batch", "BatchedVisual", "Example", "collate"]
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Batch:
     layout: Layout
     frames_FCHW: Tensor
     """uint8, the frames of all `items` in order."""
-    items: list[Item]
+    items: list[BatchedVisual]
     """The visuals of all rows, row after row, in order of appearance."""
     supervised: int
     """Tokens with a label: what the loss is divided by, summed over the global batch."""

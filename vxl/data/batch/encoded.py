@@ -18,7 +18,7 @@ class Shown:
 
 
 @dataclass(frozen=True)
-class Item:
+class BatchedVisual:
     """A visual in a batch: `frames` of the frame tensor become `groups` groups."""
 
     kind: Literal["video", "image"]
@@ -38,7 +38,7 @@ class Encoded:
     item: list[int] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
     question: list[bool] = field(default_factory=list)
-    items: list[Item] = field(default_factory=list)
+    items: list[BatchedVisual] = field(default_factory=list)
     answer_at: int | None = None
     """Position of the option's letter, where the sample is a question with its answer."""
 

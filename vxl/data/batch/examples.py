@@ -15,7 +15,7 @@ from vxl.sequence.rows import IGNORE
 from vxl.video.decode import decode
 from vxl.video.load import load_image
 from vxl.video.sample import Sampler, Selection
-from vxl.video.tiles import cut, views_of
+from vxl.video.tiles import cut_into_views, views_of
 from vxl.video.transform import PixelSpec
 
 Decoded = Callable[[Visual, Media], Tensor]
@@ -107,7 +107,9 @@ class Examples:
         size = self.prompt.plan.frames_per_group
         if visual.kind == "image":
             image_CHW = load_image(media, None, name=visual.name)
-            return cut(image_CHW, self.pixels, self.prompt.config.images).repeat_interleave(size, dim=0)
+            return cut_into_views(image_CHW, self.pixels, self.prompt.config.images).repeat_interleave(
+                size, dim=0
+            )
         frames_FCHW = decode(
             media,
             self._select(visual).indices,

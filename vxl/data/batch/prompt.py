@@ -12,9 +12,9 @@ from functools import lru_cache
 from string import ascii_uppercase
 from typing import TYPE_CHECKING
 
-from vxl.compressor.plan import Plan
+from vxl.compressor.plan import CompressorPlan
 from vxl.data.batch.answer import format_question
-from vxl.data.batch.encoded import Encoded, Item, Shown
+from vxl.data.batch.encoded import BatchedVisual, Encoded, Shown
 from vxl.data.sample import PLACEHOLDER, Sample, Turn
 from vxl.errors import ConfigError, DataError
 from vxl.sequence.layout import Kind
@@ -77,7 +77,7 @@ class Prompt:
         self,
         config: PromptConfig,
         tokenizer: "PreTrainedTokenizerFast",
-        plan: Plan,
+        plan: CompressorPlan,
         max_tokens: int | None = None,
     ) -> None:
         self.config, self.tokenizer, self.plan, self.max_tokens = config, tokenizer, plan, max_tokens
@@ -201,7 +201,7 @@ class Prompt:
                 encoded.visual(words, Kind.TIME, first + number, time)
             placeholders = [self.placeholder] * self.plan.tokens_per_group
             encoded.visual(placeholders, Kind.VISUAL, first + number, time)
-        encoded.items.append(Item(visual.kind, len(seconds) * size, len(seconds)))
+        encoded.items.append(BatchedVisual(visual.kind, len(seconds) * size, len(seconds)))
 
     def _check(self, encoded: Encoded, shown: Sequence[Shown], key: str) -> None:
         if len(encoded.items) != len(shown):

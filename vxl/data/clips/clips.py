@@ -150,7 +150,7 @@ class Clips(Data):
         clips = json.loads((self.folder / "clips.json").read_text())
         whole = {clip["video"]: read_small(self.folder / clip["video"]) for clip in clips}
         described = [caption for clip in clips for caption in captions(clip, whole[clip["video"]])]
-        training, held_out = questions.split(questions.ask(clips, seed), seed)
+        training, held_out = questions.split(questions.questions_about(clips, seed), seed)
         shown = [*described, *asked_openly(training, whole), *asked_about(training, whole)]
         return shown, list(asked_about(held_out, whole))
 
@@ -159,14 +159,16 @@ def captions(clip: dict[str, Any], frames_FHWC: np.ndarray) -> Iterator[TarMembe
     """A clip and each of its segments, with what they show."""
     name = Path(clip["video"]).stem
     text = {"caption": clip["caption"], "segments": clip["segments"], "source": "caption"}
-    yield TarMember(f"{name}-caption", {"mp4": encode(frames_FHWC), "json": text})
+    yield TarMember(f"{name}-caption", {"mp4": encode_clip(frames_FHWC), "json": text})
     for number, segment in enumerate(clip["segments"]):
-        cut_FHWC = cut(frames_FHWC, segment["start"], segment["end"])
+        cut_FHWC = cut_clip(frames_FHWC, segment["start"], segment["end"])
         text = {"caption": segment["text"], "source": "caption"}
-        yield TarMember(f"{name}-segment-{number:02d}", {"mp4": encode(cut_FHWC), "json": text})
+        yield TarMember(f"{name}-segment-{number:02d}", {"mp4": encode_clip(cut_FHWC), "json": text})
 
 
-def asked_openly(asked: Sequence[questions.Asked], whole: dict[str, np.ndarray]) -> Iterator[TarMember]:
+def asked_openly(
+    asked: Sequence[questions.AskedQuestion], whole: dict[str, np.ndarray]
+) -> Iterator[TarMember]:
     """The given questions once more without their options, so that the model also answers in words."""
     given = [one for one in asked if one.kind == "given"]
     for number, one in enumerate(given):
@@ -177,31 +179,33 @@ def asked_openly(asked: Sequence[questions.Asked], whole: dict[str, np.ndarray])
         ]
         text = {"conversations": turns, "source": "open"}
         name = f"{Path(one.video).stem}-open-{number:02d}"
-        yield TarMember(name, {"mp4": encode(whole[one.video]), "json": text})
+        yield TarMember(name, {"mp4": encode_clip(whole[one.video]), "json": text})
 
 
-def asked_about(asked: Sequence[questions.Asked], whole: dict[str, np.ndarray]) -> Iterator[TarMember]:
+def asked_about(
+    asked: Sequence[questions.AskedQuestion], whole: dict[str, np.ndarray]
+) -> Iterator[TarMember]:
     """Questions about real clips: a member for each kind and for each part of a clip that is shown."""
     groups: dict[tuple[Any, ...], list[Question]] = {}
     for one in asked:
         groups.setdefault((one.video, one.kind, one.start, one.end), []).append(one.question)
     for (video, kind, start, end), group in groups.items():
         part = "" if start is None else f"-{10 * start:04.0f}"
-        text = {"questions": [plain(question) for question in group], "source": kind}
-        frames_FHWC = cut(whole[video], start, end)
-        yield TarMember(f"{Path(video).stem}-{kind}{part}", {"mp4": encode(frames_FHWC), "json": text})
+        text = {"questions": [question_as_json(question) for question in group], "source": kind}
+        frames_FHWC = cut_clip(whole[video], start, end)
+        yield TarMember(f"{Path(video).stem}-{kind}{part}", {"mp4": encode_clip(frames_FHWC), "json": text})
 
 
 def draw(kind: str, count: int, seed: int, part: str) -> Iterator[TarMember]:
     """Drawn clips of a kind, each with its question."""
     for number, clip in enumerate(drawn.draw_clips(kind, count, seed, part)):
-        text = {"questions": [plain(clip.question)], "source": kind}
+        text = {"questions": [question_as_json(clip.question)], "source": kind}
         yield TarMember(
-            f"drawn-{kind}-{number:03d}", {"mp4": encode(clip.frames_FHWC, drawn.FPS), "json": text}
+            f"drawn-{kind}-{number:03d}", {"mp4": encode_clip(clip.frames_FHWC, drawn.FPS), "json": text}
         )
 
 
-def plain(question: Question) -> dict[str, Any]:
+def question_as_json(question: Question) -> dict[str, Any]:
     """A question as in a sample's JSON."""
     return {
         "question": question.question,
@@ -221,14 +225,14 @@ def read_small(path: Path) -> np.ndarray:
     return small_FCHW.permute(0, 2, 3, 1).contiguous().numpy()
 
 
-def cut(frames_FHWC: np.ndarray, start: float | None, end: float | None) -> np.ndarray:
+def cut_clip(frames_FHWC: np.ndarray, start: float | None, end: float | None) -> np.ndarray:
     """The frames between two times in seconds; at least one."""
     first = 0 if start is None else min(round(start * FPS), len(frames_FHWC) - 1)
     last = len(frames_FHWC) if end is None else round(end * FPS)
     return frames_FHWC[first : max(last, first + 1)]
 
 
-def encode(frames_FHWC: np.ndarray, fps: int = FPS) -> bytes:
+def encode_clip(frames_FHWC: np.ndarray, fps: int = FPS) -> bytes:
     """The frames as H.264 in an mp4 file."""
     file = io.BytesIO()
     write_video(file, frames_FHWC, fps, gop=GOP, bframes=0)

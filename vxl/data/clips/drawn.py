@@ -40,7 +40,7 @@ class Drawn:
 
 
 @dataclass(frozen=True)
-class Kind:
+class DrawnQuestion:
     """A kind of question: its wording and its options."""
 
     question: str
@@ -48,10 +48,10 @@ class Kind:
 
 
 KINDS = {
-    "colour": Kind("What colour is the shape?", tuple(COLOURS)),
-    "direction": Kind("In which direction does the shape move?", tuple(DIRECTIONS)),
-    "count": Kind("How many shapes are there?", NUMBERS),
-    "first_colour": Kind("Which colour is shown first?", tuple(COLOURS)),
+    "colour": DrawnQuestion("What colour is the shape?", tuple(COLOURS)),
+    "direction": DrawnQuestion("In which direction does the shape move?", tuple(DIRECTIONS)),
+    "count": DrawnQuestion("How many shapes are there?", NUMBERS),
+    "first_colour": DrawnQuestion("Which colour is shown first?", tuple(COLOURS)),
 }
 
 

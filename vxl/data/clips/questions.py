@@ -18,7 +18,7 @@ SHORTEST = 2.0
 
 
 @dataclass(frozen=True)
-class Asked:
+class AskedQuestion:
     """A question about a clip, or about a part of it."""
 
     kind: str
@@ -30,7 +30,7 @@ class Asked:
     end: float | None = None
 
 
-def ask(clips: Sequence[Mapping[str, Any]], seed: int) -> list[Asked]:
+def questions_about(clips: Sequence[Mapping[str, Any]], seed: int) -> list[AskedQuestion]:
     """All questions about the clips. Options stand in a random order.
 
     Args:
@@ -38,11 +38,11 @@ def ask(clips: Sequence[Mapping[str, Any]], seed: int) -> list[Asked]:
         seed: Of the choice and order of options.
     """
     texts = [segment["text"] for clip in clips for segment in clip["segments"]]
-    found: list[Asked] = []
+    found: list[AskedQuestion] = []
     for clip in clips:
         chance = generator(seed, "questions", clip["video"])
         found += [
-            Asked("given", clip["video"], Question(q["question"], tuple(q["options"]), q["answer"]))
+            AskedQuestion("given", clip["video"], Question(q["question"], tuple(q["options"]), q["answer"]))
             for q in clip["questions"]
         ]
         found += _what_happens(clip, texts, chance)
@@ -52,13 +52,13 @@ def ask(clips: Sequence[Mapping[str, Any]], seed: int) -> list[Asked]:
     return found
 
 
-def split(questions: Iterable[Asked], seed: int) -> tuple[list[Asked], list[Asked]]:
+def split(questions: Iterable[AskedQuestion], seed: int) -> tuple[list[AskedQuestion], list[AskedQuestion]]:
     """(training, held out): of each kind, every third question in a random order is held out.
 
     In each part every letter is then made the right one equally often, as near as the given questions, whose
     options stay as they are, allow.
     """
-    parts: tuple[list[Asked], list[Asked]] = ([], [])
+    parts: tuple[list[AskedQuestion], list[AskedQuestion]] = ([], [])
     asked = list(questions)
     for kind in dict.fromkeys(question.kind for question in asked):
         of_kind = [question for question in asked if question.kind == kind]
@@ -68,7 +68,7 @@ def split(questions: Iterable[Asked], seed: int) -> tuple[list[Asked], list[Aske
     return balance(parts[0]), balance(parts[1])
 
 
-def balance(questions: Sequence[Asked]) -> list[Asked]:
+def balance(questions: Sequence[AskedQuestion]) -> list[AskedQuestion]:
     """Moves right options so that every letter is right equally often; given questions stay as they are."""
     letters = ascii_uppercase[:OPTIONS]
     counts = dict.fromkeys(letters, 0)
@@ -85,7 +85,9 @@ def balance(questions: Sequence[Asked]) -> list[Asked]:
     return balanced
 
 
-def _what_happens(clip: Mapping[str, Any], texts: list[str], chance: np.random.Generator) -> list[Asked]:
+def _what_happens(
+    clip: Mapping[str, Any], texts: list[str], chance: np.random.Generator
+) -> list[AskedQuestion]:
     """What happens at a time: at the whole seconds nearest to a third and two thirds of a segment."""
     found = []
     for segment in clip["segments"]:
@@ -99,7 +101,9 @@ def _what_happens(clip: Mapping[str, Any], texts: list[str], chance: np.random.G
     return found
 
 
-def _what_is_shown(clip: Mapping[str, Any], texts: list[str], chance: np.random.Generator) -> list[Asked]:
+def _what_is_shown(
+    clip: Mapping[str, Any], texts: list[str], chance: np.random.Generator
+) -> list[AskedQuestion]:
     """What a segment shows; long ones are asked about by halves."""
     found = []
     for segment in clip["segments"]:
@@ -112,7 +116,9 @@ def _what_is_shown(clip: Mapping[str, Any], texts: list[str], chance: np.random.
     return found
 
 
-def _what_comes_next(clip: Mapping[str, Any], texts: list[str], chance: np.random.Generator) -> list[Asked]:
+def _what_comes_next(
+    clip: Mapping[str, Any], texts: list[str], chance: np.random.Generator
+) -> list[AskedQuestion]:
     found = []
     for segment, following in zip(clip["segments"], clip["segments"][1:], strict=False):
         question = f"What happens right after this: {segment['text']}"
@@ -121,7 +127,7 @@ def _what_comes_next(clip: Mapping[str, Any], texts: list[str], chance: np.rando
     return found
 
 
-def _which_comes(clip: Mapping[str, Any], chance: np.random.Generator) -> list[Asked]:
+def _which_comes(clip: Mapping[str, Any], chance: np.random.Generator) -> list[AskedQuestion]:
     """Which of four segments comes first or last, where a clip has as many."""
     found = []
     segments = clip["segments"]
@@ -152,14 +158,14 @@ def _asked(
     right: str,
     wrong: Sequence[str],
     chance: np.random.Generator,
-) -> Asked:
+) -> AskedQuestion:
     own = {segment["text"] for segment in clip["segments"]}
     near, far = [text for text in wrong if text in own], [text for text in wrong if text not in own]
     # Wrong options from the same clip first: those of another clip are told apart by a glance.
     chosen = [near[n] for n in chance.permutation(len(near))[: OPTIONS - 1]]
     chosen += [far[n] for n in chance.permutation(len(far))[: OPTIONS - 1 - len(chosen)]]
     options = [right, *chosen]
-    return Asked(kind, clip["video"], Question(question, tuple(options), "A"))
+    return AskedQuestion(kind, clip["video"], Question(question, tuple(options), "A"))
 
 
 def _with_answer_at(question: Question, letter: str) -> Question:

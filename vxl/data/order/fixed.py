@@ -9,13 +9,13 @@ from vxl.data.batch.collate import Example
 from vxl.data.batch.examples import Examples, without_labels
 from vxl.data.order.stream import MicroBatch
 from vxl.data.sample import BadSample
-from vxl.data.source.source import Source
+from vxl.data.source.source import SampleSource
 from vxl.errors import DataError
 
 GOLDEN = (5**0.5 - 1) / 2
 
 
-def spread(total: int, count: int) -> list[int]:
+def spread_places(total: int, count: int) -> list[int]:
     """`count` of `total` places, always the same: one of each of as many stretches, here and there in it.
 
     A fixed stride would fall in step with what repeats in a list, such as the letters of its answers;
@@ -42,7 +42,7 @@ class FixedList(IterableDataset):
 
     def __init__(
         self,
-        source: Source,
+        source: SampleSource,
         examples: Examples,
         *,
         batch: int,
@@ -53,7 +53,7 @@ class FixedList(IterableDataset):
         super().__init__()
         self.source, self.examples, self.batch = source, examples, batch
         count = len(source) if most is None else min(most, len(source))
-        costs = {number: self._cost(number) for number in spread(len(source), count)}
+        costs = {number: self._cost(number) for number in spread_places(len(source), count)}
         order = sorted(costs, key=lambda number: (-costs[number], number))
         filling = [order[-1]] * (-len(order) % ranks) if order else []
         places = [(number, False) for number in order] + [(number, True) for number in filling]

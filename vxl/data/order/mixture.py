@@ -5,7 +5,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from vxl.data.source.source import IndexedSource, Source
+from vxl.data.source.source import IndexedSource, SampleSource
 from vxl.errors import ConfigError
 from vxl.seeds import permutation, seed_of
 
@@ -30,7 +30,11 @@ class Mixture:
     """
 
     def __init__(
-        self, sources: Mapping[str, Source], weights: Mapping[str, float] | None = None, *, seed: int = 0
+        self,
+        sources: Mapping[str, SampleSource],
+        weights: Mapping[str, float] | None = None,
+        *,
+        seed: int = 0,
     ) -> None:
         self.sources, self.seed = dict(sources), seed
         empty = [name for name, source in self.sources.items() if len(source) == 0]

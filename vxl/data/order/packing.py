@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 
-def pack(costs: Sequence[int] | np.ndarray, max_tokens: int) -> list[list[int]]:
+def pack_rows(costs: Sequence[int] | np.ndarray, max_tokens: int) -> list[list[int]]:
     """First-fit decreasing bin packing; ties go by position, so the same costs give the same rows.
 
     Args:

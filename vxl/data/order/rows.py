@@ -13,7 +13,7 @@ from functools import lru_cache
 import numpy as np
 
 from vxl.data.order.mixture import Mixture
-from vxl.data.order.packing import pack
+from vxl.data.order.packing import pack_rows
 from vxl.data.sample import Sample
 from vxl.errors import DataError
 from vxl.seeds import permutation
@@ -120,7 +120,7 @@ def arrange(costs: Sequence[int], max_tokens: int | None, group: int, *names: in
     Returns:
         Rows of positions in `costs`.
     """
-    rows = [[n] for n in range(len(costs))] if max_tokens is None else pack(costs, max_tokens)
+    rows = [[n] for n in range(len(costs))] if max_tokens is None else pack_rows(costs, max_tokens)
     lengths = np.array([sum(costs[n] for n in row) for row in rows])
     rows = [rows[n] for n in np.argsort(-lengths, kind="stable")]
     groups = [rows[n : n + group] for n in range(0, len(rows), group)]

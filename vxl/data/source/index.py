@@ -86,8 +86,8 @@ def open_index(url: str, cache: Path) -> Index:
             read.
     """
     stamp = describe_file(url)
-    for file in places(url, cache):
-        index = read_index(url, file, stamp)
+    for file in index_places(url, cache):
+        index = read_tar_index(url, file, stamp)
         if index is not None:
             if index.cut_at is not None:
                 log.warning("%s is cut off at byte %d; its whole members are used", url, index.cut_at)
@@ -124,8 +124,8 @@ def write_index(url: str, cache: Path, *, keep_good: bool = False) -> Index:
         log.warning("%s: %d members belong to no sample and are passed over, e.g. %s", url, len(left), names)
     entries = [describe_group(url, group) for group in groups]
     say_text_alone(entries, url)
-    data = encode(entries, url, stamp, contents.cut_at)
-    files = places(url, cache)
+    data = encode_index(entries, url, stamp, contents.cut_at)
+    files = index_places(url, cache)
     for file in files:
         try:
             write_file(Path(file), data)
@@ -137,13 +137,13 @@ def write_index(url: str, cache: Path, *, keep_good: bool = False) -> Index:
                 ) from error
             log.info("%s can't be written (%s); the index goes into the cache", file, error.strerror)
             continue
-        index = read_index(url, file, stamp)
+        index = read_tar_index(url, file, stamp)
         assert index is not None
         return index
     raise AssertionError("the last place either returns or raises")
 
 
-def places(url: str, cache: Path) -> list[str]:
+def index_places(url: str, cache: Path) -> list[str]:
     """Where the index of a file may be: beside it, then in the cache."""
     full = url if is_url(url) else str(Path(local(url)).absolute())
     name = blake2b(full.encode(), digest_size=8).hexdigest()
@@ -151,7 +151,7 @@ def places(url: str, cache: Path) -> list[str]:
     return [cached] if is_url(url) else [f"{full}.index", cached]
 
 
-def read_index(url: str, file: str, stamp: tuple[int, str]) -> Index | None:
+def read_tar_index(url: str, file: str, stamp: tuple[int, str]) -> Index | None:
     """The index in a file, or None where there is none, or it is not of this tar any more."""
     try:
         with open(file, "rb") as lines:
@@ -166,7 +166,9 @@ def read_index(url: str, file: str, stamp: tuple[int, str]) -> Index | None:
     return index if int(index.offsets[-1]) == held else None  # cut off or written on: it is made anew
 
 
-def encode(entries: Iterable[dict[str, Any]], url: str, stamp: tuple[int, str], cut_at: int | None) -> bytes:
+def encode_index(
+    entries: Iterable[dict[str, Any]], url: str, stamp: tuple[int, str], cut_at: int | None
+) -> bytes:
     """The bytes of an index."""
     lines, samples, bad = [], [], []
     content = blake2b(digest_size=8)

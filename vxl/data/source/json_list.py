@@ -10,7 +10,7 @@ from typing import Any
 
 from vxl.data.sample import EXAMPLE, Media
 from vxl.data.source.headers import Probes, file_stamp, write_cache
-from vxl.data.source.index import Index, encode, places, read_index, say_text_alone
+from vxl.data.source.index import Index, encode_index, index_places, read_tar_index, say_text_alone
 from vxl.data.source.ranges import describe_file
 from vxl.data.source.source import IndexedSource
 from vxl.data.source.texts import in_order_of_text, refuse_half_letters, without_half_letters
@@ -43,8 +43,8 @@ class JsonSource(IndexedSource):
         size, changed = describe_file(of)
         folder = blake2b(str(videos.resolve()).encode(), digest_size=6).hexdigest()
         stamp = (size, f"{changed} {folder}")
-        place = places(of, cache)[-1]
-        index = read_index(of, place, stamp)
+        place = index_places(of, cache)[-1]
+        index = read_tar_index(of, place, stamp)
         # A file that was missing may be there by now, and one that was there may have been replaced.
         if index is None or index.bad or self._changed(index):
             index = self._write_index(file, cache, place, stamp)
@@ -76,20 +76,25 @@ class JsonSource(IndexedSource):
                 "  name the folder that the paths start in:  data.videos=FOLDER"
             )
         say_text_alone(entries, str(file))
-        write_cache(Path(place), encode(entries, str(file), stamp, None))
-        index = read_index(str(file), place, stamp)
+        write_cache(Path(place), encode_index(entries, str(file), stamp, None))
+        index = read_tar_index(str(file), place, stamp)
         assert index is not None
         return index
 
     def _entries(self, items: list[dict[str, Any]], file: str, probes: Probes) -> Iterator[dict[str, Any]]:
         said = time.monotonic()
         for number, item in enumerate(items):
-            entry: dict[str, Any] = {"key": key_of(item, number), "text": item, "visuals": [], "bad": None}
+            entry: dict[str, Any] = {
+                "key": key_of_item(item, number),
+                "text": item,
+                "visuals": [],
+                "bad": None,
+            }
             try:
                 refuse_half_letters(item, "its text")
                 visuals = [
                     {"kind": kind, "name": path, "path": path, **probes.ask(path, kind)}
-                    for path, kind in media_of(item)
+                    for path, kind in media_of_item(item)
                 ]
                 entry["visuals"] = in_order_of_text(visuals, item)
             except DataError as error:
@@ -147,13 +152,13 @@ def read_items(file: Path) -> list[dict[str, Any]]:
     return items
 
 
-def key_of(item: dict[str, Any], number: int) -> str:
+def key_of_item(item: dict[str, Any], number: int) -> str:
     """An item's name: its `id`, else one made of its number."""
     name = item.get("id")
     return f"item-{number}" if name is None or name == "" else str(without_half_letters(str(name)))
 
 
-def media_of(item: dict[str, Any]) -> list[tuple[str, str]]:
+def media_of_item(item: dict[str, Any]) -> list[tuple[str, str]]:
     """(path, kind) of an item's media: one path or a list under `image(s)` and `video(s)`, images first.
 
     Raises:
@@ -177,7 +182,7 @@ def media_of(item: dict[str, Any]) -> list[tuple[str, str]]:
 
 def _named(item: dict[str, Any]) -> list[str]:
     try:
-        return [path for path, _ in media_of(item)]
+        return [path for path, _ in media_of_item(item)]
     except DataError:
         return []
 

@@ -12,14 +12,14 @@ import numpy as np
 from vxl.data.sample import BadSample, Media, Sample, SampleWithMedia
 from vxl.data.source.index import Index, open_index, samples_of
 from vxl.data.source.ranges import open_range
-from vxl.data.source.urls import expand, is_pipe
+from vxl.data.source.urls import expand_urls, is_pipe
 from vxl.errors import DataError, one_line
 
 log = logging.getLogger(__name__)
 
 
 @runtime_checkable
-class Source(Protocol):
+class SampleSource(Protocol):
     """Samples by number. Cheap to copy into a data worker; opens files where it is used."""
 
     def __len__(self) -> int:
@@ -144,7 +144,7 @@ class IndexedShards(IndexedSource):
     """Tars with an index, local or on anything that fsspec reads by ranges.
 
     Args:
-        urls: What `vxl.data.source.urls.expand` takes.
+        urls: What `vxl.data.source.urls.expand_urls` takes.
         cache: `paths.cache`, for indices that can't be written beside the tars.
         jobs: Tars to index at once, where the index is not there yet.
 
@@ -153,7 +153,7 @@ class IndexedShards(IndexedSource):
     """
 
     def __init__(self, urls: str | Sequence[str], *, cache: Path, jobs: int = 4) -> None:
-        shards = expand(urls)
+        shards = expand_urls(urls)
         pipes = [url for url in shards if is_pipe(url)]
         if pipes:
             raise DataError(

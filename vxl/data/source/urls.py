@@ -13,7 +13,7 @@ def is_pipe(url: str) -> bool:
     return url.startswith("pipe:") or url == "-"
 
 
-def expand(urls: str | Sequence[str]) -> list[str]:
+def expand_urls(urls: str | Sequence[str]) -> list[str]:
     """All shards that the patterns name, in order, each once.
 
     Args:

@@ -12,7 +12,7 @@ from vxl.data.source.index import count_samples, describe_member, open_index
 from vxl.data.source.json_list import JsonSource
 from vxl.data.source.ranges import describe_file
 from vxl.data.source.source import IndexedSource
-from vxl.data.source.urls import expand
+from vxl.data.source.urls import expand_urls
 from vxl.data.write.shards import Content, TarMember, encoded
 from vxl.errors import DataError, one_line
 from vxl.video.endings import media_kind
@@ -22,7 +22,7 @@ def sources(
     urls: list[str], cache: Path, videos: Path | None
 ) -> Iterator[tuple[str, IndexedSource | DataError]]:
     """Each shard (or JSON list) that the arguments name, opened; or what is wrong with it as a whole."""
-    for url in [url for pattern in urls for url in expand(pattern)]:
+    for url in [url for pattern in urls for url in expand_urls(pattern)]:
         try:
             if url.endswith((".json", ".jsonl")):
                 yield url, JsonSource(Path(url), videos or Path(url).parent, cache=cache, some=False)
@@ -121,14 +121,14 @@ def stats(urls: list[str], cache: Path, *, videos: Path | None = None) -> dict[s
     )
     return {
         **{name: totals[name] for name in names},
-        "seconds": spread(seconds),
-        "fps": spread(fps, summed=False),
-        "words": spread(words),
+        "seconds": summary(seconds),
+        "fps": summary(fps, summed=False),
+        "words": summary(words),
         "sizes": dict(sizes.most_common(5)),
     }
 
 
-def spread(values: Sequence[float], *, summed: bool = True) -> dict[str, float]:
+def summary(values: Sequence[float], *, summed: bool = True) -> dict[str, float]:
     """Least, median, largest and, where it means something, sum."""
     if not values:
         return {}
@@ -147,7 +147,7 @@ def wrong_members(members: list[TarMember], origin: str) -> dict[int, str]:
         reason = member.bad
         if reason is None:
             entry = describe_member(
-                origin, member.key, member.files, lambda s, files=member.files: media_of(s, files[s])
+                origin, member.key, member.files, lambda s, files=member.files: media_of_member(s, files[s])
             )
             _, reason = count_samples(entry, origin)
         if not reason and member.key in keys:
@@ -163,7 +163,7 @@ def wrong_members(members: list[TarMember], origin: str) -> dict[int, str]:
     return found
 
 
-def media_of(suffix: str, content: Content) -> Media:
+def media_of_member(suffix: str, content: Content) -> Media:
     """What a member's content is read from: a path for media, else bytes."""
     if not isinstance(content, Path):
         return encoded(content)

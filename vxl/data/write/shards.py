@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from vxl.atomic import remove_leftovers, whole_file
-from vxl.data.source.json_list import MEDIA_KEYS, key_of, media_of, read_items
+from vxl.data.source.json_list import MEDIA_KEYS, key_of_item, media_of_item, read_items
 from vxl.data.source.tar import BLOCK, LEFTOVERS
 from vxl.data.source.texts import in_order_of_text, refuse_half_letters
 from vxl.errors import DataError
@@ -206,10 +206,10 @@ def _is_leftover(path: Path) -> bool:
 def members_of_json(file: Path, videos: Path) -> Iterator[TarMember]:
     """Members of a JSON list in the family's format; the media are copied from the folder `videos`."""
     for number, item in enumerate(read_items(file)):
-        key = clean(key_of(item, number))
+        key = clean(key_of_item(item, number))
         try:
             refuse_half_letters(item, f"{file}, item '{key}'")
-            named = [{"path": path, "kind": kind} for path, kind in media_of(item)]
+            named = [{"path": path, "kind": kind} for path, kind in media_of_item(item)]
             media = in_order_of_text(named, item)
         except DataError as error:
             yield TarMember(key, {}, f"{file}, item '{key}': {error}")

@@ -12,10 +12,10 @@ from vxl.evaluate.benchmarks.annotations import Counts, strings
 from vxl.evaluate.benchmarks.legacy import seconds_of
 from vxl.evaluate.benchmarks.official import Official, OfficialConfig
 from vxl.evaluate.benchmarks.tables import field, one_file, read_rows
-from vxl.evaluate.item import Asked, BenchmarkItem
+from vxl.evaluate.item import BenchmarkItem, PromptParts
 from vxl.evaluate.metrics import Metric, scored
 from vxl.evaluate.scoring import Graded
-from vxl.statistics.clustered import Scored
+from vxl.statistics.clustered import ItemScore
 
 _NUMBER = r"(\d+(?:\.\d+)?)"
 _UNIT = r"\s*(?:s|sec|secs|seconds?)?\b"
@@ -80,16 +80,16 @@ class CharadesSta(Official):
         """`videos` may be the released folder or the one above it."""
         return item.video, f"Charades_v1_480/{item.video}"
 
-    def ask(self, item: BenchmarkItem, preset: str, times: Sequence[float] = ()) -> Asked:
+    def ask(self, item: BenchmarkItem, preset: str, times: Sequence[float] = ()) -> PromptParts:
         """lmms-eval's, whose example is the first item's answer; vxl's without one."""
         if preset == "vxl":
-            return Asked(
+            return PromptParts(
                 f"Please find the visual event described by the sentence '{item.question}', determining its "
                 "starting and ending times. The format should be: 'The event happens in <start time> - <end "
                 "time> seconds'."
             )
         said = strings()
-        return Asked(f"{said['charades.lmms.pre']}{item.question}. {said['charades.lmms.post']}")
+        return PromptParts(f"{said['charades.lmms.pre']}{item.question}. {said['charades.lmms.post']}")
 
     def grade(self, item: BenchmarkItem, text: str, prefill: str = "", *, tokens: int = 0) -> Graded:
         """The overlap of the interval found and the right one; 0 where none is found."""
@@ -109,7 +109,7 @@ class CharadesSta(Official):
             for item in graded:
                 start, _, end = item.answer.partition(" - ")
                 units.append(
-                    Scored(item.key, overlap(blind, (float(start), float(end))), item.cluster, item.kind)
+                    ItemScore(item.key, overlap(blind, (float(start), float(end))), item.cluster, item.kind)
                 )
             found.append(Metric(f"mIoU of [{blind[0]:g}, {blind[1]:g}] for all", tuple(units)))
         return found

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from vxl.data.clips import ClipsConfig
-from vxl.data.source.source import Source
+from vxl.data.source.source import SampleSource
 from vxl.evaluate.benchmark import Benchmark, BenchmarkConfig
 from vxl.option.build import build
 from vxl.option.rebuild import rebuild
@@ -27,7 +27,7 @@ class ClipsBenchmark(Benchmark):
     def __init__(self, config: ClipsBenchmarkConfig, *, data: dict[str, Any], cache: Path) -> None:
         super().__init__(config, data=data, cache=cache)
 
-    def source(self) -> Source:
+    def source(self) -> SampleSource:
         """The held-out samples, written on first use."""
         trained_on_clips = self.data.get("_target_") == ClipsConfig._target_
         settings = rebuild(ClipsConfig, self.data if trained_on_clips else {}, "data")

@@ -61,7 +61,7 @@ class Haystack:
         """The same with its needles among the frames of these indices."""
         placed: dict[int, tuple[int, int]] = {}
         size = min(self.needle_frames, max(1, len(indices) // max(1, len(self.needles))))
-        for number, first in enumerate(places([n.depth for n in self.needles], len(indices), size)):
+        for number, first in enumerate(needle_places([n.depth for n in self.needles], len(indices), size)):
             placed |= {int(indices[first + at]): (number, at) for at in range(size)}
         return replace(self, placed=placed)
 
@@ -89,7 +89,7 @@ class Haystack:
         return _frame(source, int(at_second * info.fps) % info.frames, pixels)
 
 
-def places(depths: Sequence[float], frames: int, size: int) -> list[int]:
+def needle_places(depths: Sequence[float], frames: int, size: int) -> list[int]:
     """First frame of each needle among `frames`, at int(depth x frames), moved apart where two would meet.
 
     Raises:

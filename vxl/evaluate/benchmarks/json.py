@@ -11,7 +11,7 @@ from vxl.evaluate import prompts
 from vxl.evaluate.benchmarks.annotations import gold_of
 from vxl.evaluate.benchmarks.official import Official, OfficialConfig
 from vxl.evaluate.benchmarks.tables import read_rows, texts
-from vxl.evaluate.item import Asked, BenchmarkItem, choice
+from vxl.evaluate.item import BenchmarkItem, PromptParts, choice
 from vxl.evaluate.metrics import Metric, micro
 from vxl.evaluate.scoring import Graded
 
@@ -19,7 +19,7 @@ EXAMPLE = '{"video": "a.mp4", "question": "What is shown?", "options": ["a dog",
 
 
 @dataclass(frozen=True, kw_only=True)
-class JsonConfig(OfficialConfig):
+class JsonListConfig(OfficialConfig):
     """A list of one's own: a .json or .jsonl file, one object a question.
 
     Keys: `video`, `question`, and either `options` with `answer` (a letter, a number from 0, or the option's
@@ -36,13 +36,13 @@ class JsonList(Official):
     """Questions of a JSON list."""
 
     name = "json"
-    config: JsonConfig
+    config: JsonListConfig
     home = "a file of your own"
     licence = "yours"
     presets = ("lmms",)
     max_new_tokens = 64
 
-    def __init__(self, config: JsonConfig, *, data: dict[str, Any], cache: Path) -> None:
+    def __init__(self, config: JsonListConfig, *, data: dict[str, Any], cache: Path) -> None:
         super().__init__(config, data=data, cache=cache)
 
     @property
@@ -107,9 +107,9 @@ class JsonList(Official):
             return path if path.is_file() else None
         return super().file_of(item)
 
-    def word(self, item: BenchmarkItem, preset: str, times: Sequence[float]) -> Asked:
+    def word(self, item: BenchmarkItem, preset: str, times: Sequence[float]) -> PromptParts:
         """lmms-eval's; open questions as they are."""
-        return prompts.letter_dots(item) if item.options else Asked(item.question)
+        return prompts.letter_dots(item) if item.options else PromptParts(item.question)
 
     def grade(self, item: BenchmarkItem, text: str, prefill: str = "", *, tokens: int = 0) -> Graded:
         """A letter; an open answer is right where it holds the reference's words."""

@@ -13,7 +13,7 @@ from vxl.evaluate.benchmarks.annotations import Counts
 from vxl.evaluate.benchmarks.official import Official, OfficialConfig
 from vxl.evaluate.benchmarks.subtitles import interleave, read_lines
 from vxl.evaluate.benchmarks.tables import field, one_file, read_rows, texts
-from vxl.evaluate.item import Asked, BenchmarkItem, choice
+from vxl.evaluate.item import BenchmarkItem, PromptParts, choice
 from vxl.evaluate.scoring import Graded
 
 
@@ -96,7 +96,7 @@ class LongVideoBench(Official):
         """`videos` may be the released folder or the one above it."""
         return item.video, f"videos/{item.video}"
 
-    def ask(self, item: BenchmarkItem, preset: str, times: Sequence[float] = ()) -> Asked:
+    def ask(self, item: BenchmarkItem, preset: str, times: Sequence[float] = ()) -> PromptParts:
         """The question, behind the lines that are said while frames are shown, where subtitles are given."""
         asked = super().ask(item, preset, times)
         if self.config.subtitles is None or item.subtitles is None:
@@ -106,10 +106,10 @@ class LongVideoBench(Official):
         said = [line for line in interleave(cues, times) if isinstance(line, str)]
         return asked._replace(user="\n".join([*said, asked.user])) if said else asked
 
-    def word(self, item: BenchmarkItem, preset: str, times: Sequence[float]) -> Asked:
+    def word(self, item: BenchmarkItem, preset: str, times: Sequence[float]) -> PromptParts:
         """lmms-eval's; the authors' begins with `Question: `."""
         asked = prompts.letter_dots(item, "\n")
-        return Asked(f"Question: {asked.user}") if preset == "official" else asked
+        return PromptParts(f"Question: {asked.user}") if preset == "official" else asked
 
     def legacy(self, item: BenchmarkItem, text: str) -> str | None:
         """As published, without the letter drawn where there is none."""

@@ -13,7 +13,7 @@ from vxl.evaluate.benchmarks import legacy
 from vxl.evaluate.benchmarks.annotations import Counts, gold_of, letter_number
 from vxl.evaluate.benchmarks.official import Official, OfficialConfig
 from vxl.evaluate.benchmarks.tables import field, one_file, read_rows, texts
-from vxl.evaluate.item import Asked, BenchmarkItem, choice
+from vxl.evaluate.item import BenchmarkItem, PromptParts, choice
 from vxl.evaluate.scoring import Graded
 
 SHORT = {
@@ -149,13 +149,13 @@ class LvBench(Official):
             facts={"uid": uid, "time_reference": str(question.get("time_reference") or "")},
         )
 
-    def word(self, item: BenchmarkItem, preset: str, times: Sequence[float]) -> Asked:
+    def word(self, item: BenchmarkItem, preset: str, times: Sequence[float]) -> PromptParts:
         """lmms-eval's; Video-XL-2's doubles the letters, as its log shows."""
         lines = [f"({letter}) {option}" for letter, option in zip("ABCD", item.options, strict=False)]
         if preset == "videoxl2":
             doubled = [f"{line[1]}. {line}" for line in lines]
-            return Asked("\n".join([item.question, *doubled, INSTRUCTION]))
-        return Asked("\n".join([item.question, *lines, "Answer the question with the option letter"]))
+            return PromptParts("\n".join([item.question, *doubled, INSTRUCTION]))
+        return PromptParts("\n".join([item.question, *lines, "Answer the question with the option letter"]))
 
     def legacy(self, item: BenchmarkItem, text: str) -> str | None:
         """The authors' reader, or that of Video-XL-2's and VideoChat-Flash's code."""

@@ -11,7 +11,7 @@ from vxl.evaluate.benchmarks import legacy
 from vxl.evaluate.benchmarks.annotations import Counts, gold_of, strings
 from vxl.evaluate.benchmarks.judged import Ask, Judged, JudgedConfig
 from vxl.evaluate.benchmarks.tables import field, read_rows, texts
-from vxl.evaluate.item import Asked, BenchmarkItem, choice
+from vxl.evaluate.item import BenchmarkItem, PromptParts, choice
 from vxl.evaluate.metrics import Metric, macro, micro, scored
 from vxl.evaluate.scoring import Graded
 from vxl.evaluate.work.judge import filled, last_dict, within
@@ -168,19 +168,19 @@ class Mlvu(Judged):
         plain = folder.partition("_")[2] or folder
         return f"{folder}/{item.video}", f"{plain}/{item.video}", item.video
 
-    def word(self, item: BenchmarkItem, preset: str, times: Sequence[float]) -> Asked:
+    def word(self, item: BenchmarkItem, preset: str, times: Sequence[float]) -> PromptParts:
         """The authors' system turn and bracket, lmms-eval's single turn, or Video-XL-2's."""
         said = strings()
         if item.asks == "open":
-            return Asked(item.question, said["mlvu.official.system_generation"])
+            return PromptParts(item.question, said["mlvu.official.system_generation"])
         options = "\n".join(prompts.bracketed(item.options))
         if preset == "lmms":
-            return Asked(f"{item.question}\n{options}" + said["mlvu.lmms.post"])
+            return PromptParts(f"{item.question}\n{options}" + said["mlvu.lmms.post"])
         if preset == "videoxl2":
             post = "\nOnly give the best option.\n\nBest option: ("
-            return Asked(f"\n{item.question}\n{options}{post}")
+            return PromptParts(f"\n{item.question}\n{options}{post}")
         user = f"Question: {item.question}\nOptions:\n{options}\nOnly give the best option."
-        return Asked(user, said["mlvu.official.system"], said["mlvu.official.prefill"])
+        return PromptParts(user, said["mlvu.official.system"], said["mlvu.official.prefill"])
 
     def legacy(self, item: BenchmarkItem, text: str) -> str | None:
         """The character before the first bracket."""

@@ -11,7 +11,7 @@ from vxl.evaluate.benchmarks import legacy
 from vxl.evaluate.benchmarks.annotations import Counts, gold_of, strings
 from vxl.evaluate.benchmarks.official import Official, OfficialConfig
 from vxl.evaluate.benchmarks.tables import field, find_video, read_rows, texts
-from vxl.evaluate.item import Asked, BenchmarkItem, choice
+from vxl.evaluate.item import BenchmarkItem, PromptParts, choice
 from vxl.evaluate.metrics import Metric, macro, micro
 from vxl.evaluate.scoring import Graded
 
@@ -129,13 +129,13 @@ class MvBench(Official):
                     return found, folder.endswith("_segment")
         return None, False
 
-    def word(self, item: BenchmarkItem, preset: str, times: Sequence[float]) -> Asked:
+    def word(self, item: BenchmarkItem, preset: str, times: Sequence[float]) -> PromptParts:
         """The authors' system turn and bracket, or lmms-eval's single turn."""
         said, options = strings(), "\n".join(prompts.bracketed(item.options))
         if preset == "official":
             user = f"Question: {item.question}\nOptions:\n{options}{said['mvbench.official.user_end']}"
-            return Asked(user, said["mvbench.official.system"], said["mvbench.official.prefill"])
-        return Asked(f"Question:{item.question}\nOption:\n{options}\nOnly give the best option.\n")
+            return PromptParts(user, said["mvbench.official.system"], said["mvbench.official.prefill"])
+        return PromptParts(f"Question:{item.question}\nOption:\n{options}\nOnly give the best option.\n")
 
     def legacy(self, item: BenchmarkItem, text: str) -> str | None:
         """The authors' comparison (an empty answer is right), or lmms-eval's."""

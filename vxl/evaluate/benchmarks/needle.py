@@ -19,7 +19,7 @@ from vxl.errors import ConfigError, DataError
 from vxl.evaluate.benchmark import Benchmark, BenchmarkConfig
 from vxl.evaluate.benchmarks.haystack import Haystack, Needle, clip_facts, clip_files, clip_frames
 from vxl.evaluate.benchmarks.tables import read_json
-from vxl.evaluate.item import Asked, BenchmarkItem
+from vxl.evaluate.item import BenchmarkItem, PromptParts
 from vxl.evaluate.scoring import Graded
 from vxl.generate.loaded import Clip
 from vxl.seeds import generator
@@ -130,12 +130,12 @@ class NeedleGrid(Benchmark):
         )
         return [Clip(made, "video", name=item.video)]
 
-    def ask(self, item: BenchmarkItem, preset: str, times: Sequence[float] = ()) -> Asked:
+    def ask(self, item: BenchmarkItem, preset: str, times: Sequence[float] = ()) -> PromptParts:
         """Files' needles as their authors ask; others as vxl asks."""
         if self.config.files is None:
             return super().ask(item, preset, times)
         _, prefill = self._listed()
-        return Asked(item.question, prefill=prefill)
+        return PromptParts(item.question, prefill=prefill)
 
     def grade(self, item: BenchmarkItem, text: str, prefill: str = "", *, tokens: int = 0) -> Graded:
         """By letter; free answers, and teacher-forced ones, where the text begins with the answer."""

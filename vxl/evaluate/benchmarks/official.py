@@ -14,7 +14,7 @@ from vxl.evaluate.benchmark import Benchmark, BenchmarkConfig
 from vxl.evaluate.benchmarks.annotations import Counts
 from vxl.evaluate.benchmarks.tables import find_video
 from vxl.evaluate.fingerprint import hash_annotations
-from vxl.evaluate.item import Asked, BenchmarkItem
+from vxl.evaluate.item import BenchmarkItem, PromptParts
 from vxl.evaluate.scoring import Graded
 from vxl.generate.loaded import Clip
 from vxl.video.virtual import FrameFolder
@@ -176,7 +176,7 @@ class Official(Benchmark, abc.ABC):
             f"  allowed: {', '.join(dict.fromkeys(['auto', 'vxl', *self.presets]))}"
         )
 
-    def ask(self, item: BenchmarkItem, preset: str, times: Sequence[float] = ()) -> Asked:
+    def ask(self, item: BenchmarkItem, preset: str, times: Sequence[float] = ()) -> PromptParts:
         """The prompt of an item.
 
         Args:
@@ -186,7 +186,7 @@ class Official(Benchmark, abc.ABC):
         """
         return prompts.vxl(item) if preset == "vxl" else self.word(item, preset, times)
 
-    def word(self, item: BenchmarkItem, preset: str, times: Sequence[float]) -> Asked:
+    def word(self, item: BenchmarkItem, preset: str, times: Sequence[float]) -> PromptParts:
         """The prompt in another wording than vxl's."""
         return prompts.letter_dots(item)
 

@@ -12,7 +12,7 @@ from vxl.errors import DataError
 from vxl.evaluate.benchmarks.annotations import Counts, strings
 from vxl.evaluate.benchmarks.judged import Ask, Judged, JudgedConfig
 from vxl.evaluate.benchmarks.tables import field, read_json
-from vxl.evaluate.item import Asked, BenchmarkItem
+from vxl.evaluate.item import BenchmarkItem, PromptParts
 from vxl.evaluate.metrics import Metric, macro, micro
 from vxl.evaluate.scoring import Graded
 
@@ -106,9 +106,9 @@ class TempCompass(Judged):
         """`videos` may be the released folder or the one above it."""
         return item.video, f"videos/{item.video}"
 
-    def ask(self, item: BenchmarkItem, preset: str, times: Sequence[float] = ()) -> Asked:
+    def ask(self, item: BenchmarkItem, preset: str, times: Sequence[float] = ()) -> PromptParts:
         """The question as the file has it and the task's instruction: the authors' wording, vxl's too."""
-        return Asked(item.facts["text"] + strings()["tempcompass.post"][item.kind])
+        return PromptParts(item.facts["text"] + strings()["tempcompass.post"][item.kind])
 
     def grade(self, item: BenchmarkItem, text: str, prefill: str = "", *, tokens: int = 0) -> Graded:
         """By rules: yes or no as a word, a label or a text, else the rule of all benchmarks."""

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from vxl.evaluate.benchmarks.annotations import Counts, strings
 from vxl.evaluate.benchmarks.judged import Ask, Judged, JudgedConfig
 from vxl.evaluate.benchmarks.tables import field, one_file, read_rows
-from vxl.evaluate.item import Asked, BenchmarkItem
+from vxl.evaluate.item import BenchmarkItem, PromptParts
 from vxl.evaluate.metrics import Metric, micro, scored
 from vxl.evaluate.scoring import Graded
 from vxl.evaluate.work.judge import filled, last_dict, within
@@ -76,9 +76,9 @@ class Vdc(Judged):
         number = int.from_bytes(hashlib.sha256(video.encode()).digest()[:4], "big")
         return wordings[number % len(wordings)]
 
-    def ask(self, item: BenchmarkItem, preset: str, times: Sequence[float] = ()) -> Asked:
+    def ask(self, item: BenchmarkItem, preset: str, times: Sequence[float] = ()) -> PromptParts:
         """The wording alone."""
-        return Asked(item.question)
+        return PromptParts(item.question)
 
     def grade(self, item: BenchmarkItem, text: str, prefill: str = "", *, tokens: int = 0) -> Graded:
         """Kept as it is: only a judge could score it."""

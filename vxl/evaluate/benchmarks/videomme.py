@@ -12,7 +12,7 @@ from vxl.evaluate.benchmarks.annotations import Counts, letter_number, strings
 from vxl.evaluate.benchmarks.official import Official, OfficialConfig
 from vxl.evaluate.benchmarks.subtitles import read_srt, shown_cues
 from vxl.evaluate.benchmarks.tables import field, one_file, read_rows, texts
-from vxl.evaluate.item import Asked, BenchmarkItem, choice
+from vxl.evaluate.item import BenchmarkItem, PromptParts, choice
 
 _FILES = (
     "test-00000-of-00001.parquet",
@@ -95,16 +95,16 @@ class VideoMme(Official):
         """`videos` may be the released folder or the one above it."""
         return item.video, f"data/{item.video}"
 
-    def word(self, item: BenchmarkItem, preset: str, times: Sequence[float]) -> Asked:
+    def word(self, item: BenchmarkItem, preset: str, times: Sequence[float]) -> PromptParts:
         """lmms-eval's (Video-XL-2: with the options as a Python list), or the authors'."""
         said = strings()
         if preset == "official":
             options = "\n".join(item.printed)
             head = said["videomme.official.header"]
-            return Asked(f"{head}\n{item.question}\n{options}\n{said['videomme.official.end']}")
+            return PromptParts(f"{head}\n{item.question}\n{options}\n{said['videomme.official.end']}")
         options = str(list(item.printed)) if preset == "videoxl2" else "\n".join(item.printed)
         head, post = said["videomme.lmms.header"], said["videomme.lmms.post"]
-        return Asked(f"{head}\n{item.question}\n{options}\n{post}")
+        return PromptParts(f"{head}\n{item.question}\n{options}\n{post}")
 
     def legacy(self, item: BenchmarkItem, text: str) -> str | None:
         """As published: the first of A to D behind the prefixes."""
@@ -120,17 +120,17 @@ class VideoMmeSubtitles(VideoMme):
     def __init__(self, config: VideoMmeSubtitlesConfig, *, data: dict[str, Any], cache: Path) -> None:
         super().__init__(config, data=data, cache=cache)
 
-    def ask(self, item: BenchmarkItem, preset: str, times: Sequence[float] = ()) -> Asked:
+    def ask(self, item: BenchmarkItem, preset: str, times: Sequence[float] = ()) -> PromptParts:
         """The question behind the subtitles."""
         said = self._said(item, times)
         text = strings()
         if preset == "official":
             asked = super().ask(item, preset, times)
-            return Asked(f"This video's subtitles are listed below:\n{said}\n{asked.user}")
+            return PromptParts(f"This video's subtitles are listed below:\n{said}\n{asked.user}")
         if preset == "vxl":
             asked = super().ask(item, preset, times)
-            return Asked(f"Subtitles:\n{said}\n{asked.user}")
-        return Asked(
+            return PromptParts(f"Subtitles:\n{said}\n{asked.user}")
+        return PromptParts(
             text["videomme.lmms.subtitles"].format(
                 subtitles=said,
                 header=text["videomme.lmms.header"],

@@ -9,7 +9,7 @@ from typing import Any
 from vxl.evaluate.benchmarks.annotations import Counts, letter_number, strings
 from vxl.evaluate.benchmarks.official import Official, OfficialConfig
 from vxl.evaluate.benchmarks.tables import field, one_file, read_rows, texts
-from vxl.evaluate.item import Asked, BenchmarkItem
+from vxl.evaluate.item import BenchmarkItem, PromptParts
 from vxl.evaluate.metrics import Metric, micro
 from vxl.evaluate.prompts import dotted
 from vxl.evaluate.scoring import Graded
@@ -81,14 +81,14 @@ class VideoMmmu(Official):
         """Videos lie in a folder a category."""
         return f"{_category(item.video)}/{item.video}", item.video
 
-    def ask(self, item: BenchmarkItem, preset: str, times: Sequence[float] = ()) -> Asked:
+    def ask(self, item: BenchmarkItem, preset: str, times: Sequence[float] = ()) -> PromptParts:
         """The authors' wording, for every preset."""
         said = strings()
         lines = "\n".join([item.question, *item.printed]) if item.printed else item.question
         if item.kind != "Adaptation":
-            return Asked(lines + said["videommmu.perception_and_comprehension_prompt"])
+            return PromptParts(lines + said["videommmu.perception_and_comprehension_prompt"])
         how = "videommmu.open_ended_prompt" if item.asks == "open" else "videommmu.mcq_prompt"
-        return Asked(said["videommmu.pre_prompt"] + said[how] + lines)
+        return PromptParts(said["videommmu.pre_prompt"] + said[how] + lines)
 
     def grade(self, item: BenchmarkItem, text: str, prefill: str = "", *, tokens: int = 0) -> Graded:
         """A letter, or for an open question the same number or words."""

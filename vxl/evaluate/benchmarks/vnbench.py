@@ -13,10 +13,10 @@ from vxl.evaluate.benchmarks import legacy
 from vxl.evaluate.benchmarks.annotations import Counts, gold_of, strings
 from vxl.evaluate.benchmarks.official import Official, OfficialConfig
 from vxl.evaluate.benchmarks.tables import field, one_file, read_rows, texts
-from vxl.evaluate.item import Asked, BenchmarkItem, choice
+from vxl.evaluate.item import BenchmarkItem, PromptParts, choice
 from vxl.evaluate.metrics import Metric, micro
 from vxl.evaluate.scoring import Graded
-from vxl.statistics.clustered import Scored
+from vxl.statistics.clustered import ItemScore
 
 TYPES = (
     "ret_edit1",
@@ -105,12 +105,12 @@ class VnBench(Official):
         """`videos` may be the released folder or the one above it."""
         return item.video, f"VNBench/{item.video}"
 
-    def word(self, item: BenchmarkItem, preset: str, times: Sequence[float]) -> Asked:
+    def word(self, item: BenchmarkItem, preset: str, times: Sequence[float]) -> PromptParts:
         """The authors' (lmms-eval has no other), or Video-XL's with its brackets."""
         if preset == "videoxl":
             options = "\n".join(prompts.bracketed(item.options))
             user = f"Question: {item.question}\nOptions:\n{options}\n"
-            return Asked(user, strings()["mlvu.official.system"])
+            return PromptParts(user, strings()["mlvu.official.system"])
         return prompts.letter_dots(item)
 
     def legacy(self, item: BenchmarkItem, text: str) -> str | None:
@@ -149,7 +149,7 @@ class VnBench(Official):
         return "vnbench_results.jsonl", "\n".join(lines) + "\n"
 
 
-def four_of_four(graded: Sequence[Graded]) -> tuple[Scored, ...]:
+def four_of_four(graded: Sequence[Graded]) -> tuple[ItemScore, ...]:
     """One unit a video: 1 where every one of its tries is right.
 
     A video with fewer answers than four is wrong: tries that are not there are not right.
@@ -158,7 +158,7 @@ def four_of_four(graded: Sequence[Graded]) -> tuple[Scored, ...]:
     for item in graded:
         tries.setdefault(item.key.rpartition("/")[0], []).append(item)
     return tuple(
-        Scored(
+        ItemScore(
             stem, float(len(items) >= TRIES and all(i.right for i in items)), items[0].cluster, items[0].kind
         )
         for stem, items in tries.items()

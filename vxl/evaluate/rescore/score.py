@@ -28,7 +28,7 @@ from vxl.statistics import Estimate, difference, holm
 
 
 @dataclass(frozen=True)
-class Scores:
+class FileScores:
     """One result file, scored."""
 
     name: str
@@ -79,7 +79,7 @@ def check(benchmark: Official, console: Console) -> bool:
     return good
 
 
-def score(path: Path, benchmark: Benchmark) -> Scores:
+def score(path: Path, benchmark: Benchmark) -> FileScores:
     """Reads and scores a result file.
 
     Args:
@@ -97,15 +97,15 @@ def score(path: Path, benchmark: Benchmark) -> Scores:
         seen = judge(benchmark, items, found, path.with_name(f"{path.stem}.judge.jsonl"))
         if seen.silent is not None:
             raise seen.silent
-        return Scores(path.name, seen.graded, benchmark.metrics(seen.graded), seen.notes)
+        return FileScores(path.name, seen.graded, benchmark.metrics(seen.graded), seen.notes)
     graded = [_graded(reply, number, path) for number, reply in enumerate(replies)]
-    return Scores(path.name, graded, benchmark.metrics(graded))
+    return FileScores(path.name, graded, benchmark.metrics(graded))
 
 
-def show_scores(found: Sequence[Scores], console: Console, json_path: Path | None = None) -> None:
+def show_scores(found: Sequence[FileScores], console: Console, json_path: Path | None = None) -> None:
     """Prints each file's numbers, then every later file against the first, item by item."""
     for scores in found:
-        console.print(table(scores))
+        console.print(scores_table(scores))
         for note in scores.notes:
             console.print(note, markup=False, highlight=False)
     tests = []
@@ -127,11 +127,11 @@ def show_scores(found: Sequence[Scores], console: Console, json_path: Path | Non
             highlight=False,
         )
     if json_path is not None:
-        write_text(json_path, json.dumps([plain(scores) for scores in found], indent=1) + "\n")
+        write_text(json_path, json.dumps([scores_as_json(scores) for scores in found], indent=1) + "\n")
         console.print(f"written: {json_path}", markup=False)
 
 
-def table(scores: Scores) -> Table:
+def scores_table(scores: FileScores) -> Table:
     """Metrics and labels of one file, with plain and clustered errors."""
     unparsed = sum(item.parsed is None for item in scores.graded if not item.judged)
     made = Table(
@@ -158,7 +158,7 @@ def table(scores: Scores) -> Table:
     return made
 
 
-def plain(scores: Scores) -> dict[str, Any]:
+def scores_as_json(scores: FileScores) -> dict[str, Any]:
     """For JSON."""
     return {
         "file": scores.name,

@@ -11,7 +11,7 @@ from vxl.errors import ConfigError, DataError, one_line
 from vxl.evaluate.benchmark import Benchmark
 from vxl.evaluate.cost import PeakMemory
 from vxl.evaluate.fingerprint import Protocol
-from vxl.evaluate.item import Asked, BenchmarkItem
+from vxl.evaluate.item import BenchmarkItem, PromptParts
 from vxl.evaluate.work.answers import AnswerFile, RawAnswer, read_answers
 from vxl.evaluate.work.claims import Claims, queue
 from vxl.evaluate.work.variants import for_model, watch_key, with_system
@@ -175,7 +175,9 @@ class Questioner:
             done = []
             for at, (item, words) in enumerate(zip(items, asked, strict=True)):
                 with memory, work:
-                    answer = put(member.loaded, own, words, self.most, on_token=lambda *_: work.stop())
+                    answer = ask_greedily(
+                        member.loaded, own, words, self.most, on_token=lambda *_: work.stop()
+                    )
                 peak, first_one = max(watching, memory.bytes), at == 0 and number == 0
                 flops = watched + work.operations + work.of_logits
                 done.append((item, self._raw(item, answer, own, peak, flops, fresh=first_one)))
@@ -206,10 +208,10 @@ class Questioner:
         return RawAnswer(key=item.key, text="", worker=self.worker, failed=why)
 
 
-def put(
+def ask_greedily(
     loaded: LoadedModel,
     context: Context,
-    asked: Asked,
+    asked: PromptParts,
     most: int,
     on_token: Callable[[int, int], None] | None = None,
 ) -> Answer:

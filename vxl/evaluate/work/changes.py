@@ -69,7 +69,7 @@ def refuse_trained(changes: Sequence[str], values: Mapping[str, Any]) -> None:
         raise ConfigError("\n\n".join(problems))
 
 
-def expand(changes: Sequence[str]) -> list[tuple[str, ...]]:
+def expand_changes(changes: Sequence[str]) -> list[tuple[str, ...]]:
     """One tuple of changes a member: `kv.keep=0.5,0.25` makes two, several lists are crossed.
 
     A budget of another kind than the option's own replaces it: `kv.tokens=64` sets `kv.keep=null`.

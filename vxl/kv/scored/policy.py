@@ -13,7 +13,7 @@ from vxl.kv.scored.ranking import chosen
 from vxl.kv.scored.room import rooms_of
 from vxl.llm.cache import Cache
 from vxl.llm.decoder import Decoder
-from vxl.relevance.base import Question
+from vxl.relevance.base import QuestionPiece
 from vxl.sequence.layout import Kind
 from vxl.sequence.piece import Piece
 
@@ -122,7 +122,7 @@ class Scored(Policy):
         if self.settings.at != "question":
             self.refuse_small(cache, columns, rooms)
 
-    def after_question(self, cache: Cache, question: Question) -> None:
+    def after_question(self, cache: Cache, question: QuestionPiece) -> None:
         """Evicts what was watched down to its budget, where `at=question`; the question stays beside it."""
         first = cache.fed - question.embeds_BTD.shape[1]
         cache.state[ASKED], cache.state[ANSWERED] = first, cache.fed

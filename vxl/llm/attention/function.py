@@ -36,7 +36,7 @@ UNSUPPORTED = {
 }
 
 
-def register() -> None:
+def register_attention() -> None:
     """Makes our attention known to transformers."""
     from transformers import AttentionInterface
 

@@ -17,7 +17,7 @@ from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import CPUOffloadPolicy, MixedPrecisionPolicy, OffloadPolicy, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
-from vxl.checkpoint.fill import put, tied
+from vxl.checkpoint.fill import replace_tensor, tied
 from vxl.llm.decoder import Decoder
 from vxl.vision.base import VisionEncoder
 
@@ -83,7 +83,7 @@ def materialise(model: nn.Module, device: torch.device) -> None:
     again = tied(own)
     model.to_empty(device=device)
     for name, first in again.items():
-        put(model, name, model.get_parameter(first))
+        replace_tensor(model, name, model.get_parameter(first))
     for part in model.children():
         if isinstance(part, ResetsBuffers):
             part.reset_buffers()
@@ -98,10 +98,10 @@ def scatter(values: dict[str, Tensor] | None, model: nn.Module) -> None:
     """
     own = {name: tensor.detach() for name, tensor in model.state_dict().items()}
     for name in (name for name in own if name not in tied(model.state_dict(keep_vars=True))):
-        place(own[name], None if values is None else values[name])
+        fill_sharded(own[name], None if values is None else values[name])
 
 
-def place(target: Tensor, value: Tensor | None) -> None:
+def fill_sharded(target: Tensor, value: Tensor | None) -> None:
     """Copies a tensor of the first rank into a sharded (or whole) one of all ranks."""
     local = target.to_local() if isinstance(target, DTensor) else target
     device = local.device

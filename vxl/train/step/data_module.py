@@ -25,7 +25,7 @@ from vxl.data.order.fixed import FixedList
 from vxl.data.order.rows import Order
 from vxl.data.order.stream import MicroBatch, Stream
 from vxl.data.order.worker import end_with_trainer, leave_signals_to_trainer
-from vxl.data.source.source import Source
+from vxl.data.source.source import SampleSource
 from vxl.option.build import build
 from vxl.seeds import seed_of
 from vxl.train.config import TrainConfig
@@ -116,7 +116,7 @@ class DataModule(L.LightningDataModule):
         source = self.data.validation()
         return None if source is None else self.fixed_loader(source, self.config.data.held_out)
 
-    def fixed_loader(self, source: Source, most: int | None = None) -> DataLoader:
+    def fixed_loader(self, source: SampleSource, most: int | None = None) -> DataLoader:
         """Samples of a source, each once, one micro-batch an item; every rank gets as many."""
         place = {"batch": self.config.data.batch, "rank": self.rank, "ranks": self.ranks}
         return self._loader(FixedList(source, self.examples, most=most, **place), "fixed")

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from vxl.atomic import write_text
 from vxl.data.batch.collate import Batch
-from vxl.data.batch.encoded import Item
+from vxl.data.batch.encoded import BatchedVisual
 from vxl.data.sample import BadSample
 from vxl.errors import CheckpointError
 from vxl.sequence.layout import Layout
@@ -99,7 +99,9 @@ def _batch(i: int, plain: dict[str, Any], tensors: dict[str, Tensor]) -> Batch:
     head = f"{i}."
     own = {name.removeprefix(head): value for name, value in tensors.items() if name.startswith(head)}
     layout = {n.removeprefix("layout."): own.pop(n) for n in list(own) if n.startswith("layout.")}
-    plain["items"] = [Item(*item) if isinstance(item, list) else Item(**item) for item in plain["items"]]
+    plain["items"] = [
+        BatchedVisual(*item) if isinstance(item, list) else BatchedVisual(**item) for item in plain["items"]
+    ]
     plain["bad"] = [BadSample(**bad) for bad in plain["bad"]]
     plain["anchor"] = tuple(plain["anchor"])
     fields: dict[str, Any] = {**own, **plain}

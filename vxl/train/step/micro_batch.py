@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from vxl.compressor.base import plan
 from vxl.data.batch.collate import Batch, Example, collate
-from vxl.data.batch.encoded import Encoded, Item
+from vxl.data.batch.encoded import BatchedVisual, Encoded
 from vxl.distributed import gathered
 from vxl.errors import ConfigError
 from vxl.sequence.layout import Kind
@@ -111,7 +111,7 @@ def longest_rows(config: TrainConfig, rows: int) -> Batch:
     encoded = Encoded()
     for group in range(groups):
         encoded.visual([0] * shape.tokens_per_group, Kind.VISUAL, group, float(group))
-    encoded.items.append(Item("video", groups * shape.frames_per_group, groups))
+    encoded.items.append(BatchedVisual("video", groups * shape.frames_per_group, groups))
     encoded.text([0])
     encoded.question[-1] = True
     encoded.text([0] * (text - 1), supervised=True)
