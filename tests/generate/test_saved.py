@@ -61,14 +61,14 @@ def test_codes_are_saved_as_codes_and_stay_on_the_host(tmp_path: Path) -> None:
     settings = MODELS["four bits on the host"]
     context = watched(model(**settings))
     save_context(context, tmp_path / "kept")
-    again = load_context(tmp_path / "kept", model(**settings))
+    again = read_context(tmp_path / "kept", model(**settings))
     assert again.cache_bytes == context.cache_bytes
     for ours, theirs in zip(again.cache.layers[0], context.cache.layers[0], strict=True):
         assert isinstance(ours, HostBlock)
         assert ours.coding == theirs.coding
     assert any(block.coding for block in again.cache.layers[0])
     with pytest.raises(CheckpointError, match=r"give the same kv\.bits"):
-        load_context(tmp_path / "kept", model(kv=SnapKVConfig(keep=0.5, window=2)))
+        read_context(tmp_path / "kept", model(kv=SnapKVConfig(keep=0.5, window=2)))
 
 
 def test_a_context_is_replaced_and_nothing_else_is(tmp_path: Path) -> None:
