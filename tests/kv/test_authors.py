@@ -21,7 +21,7 @@ from vxl.kv.scored.held import Held
 from vxl.kv.scored.ranking import best
 from vxl.llm.block import Block
 from vxl.llm.cache import Cache
-from vxl.sequence.layout import Kind
+from vxl.sequence.layout import Kind, Layout
 from vxl.sequence.spread import reversed_bits
 
 
@@ -31,34 +31,43 @@ def recorded(request: pytest.FixtureRequest) -> Iterator[dict[str, Tensor]]:
         yield found(f"authors_{request.param}")
 
 
-def cache_of(keys_NSH: Tensor, values_NSH: Tensor, first: int = 0) -> Cache:
-    """One layer's entries, keys as they are: at position 0 rotation does nothing."""
-    entries = keys_NSH.shape[1]
-    cache = Cache(1, decoder(layers=1).rotary, torch.device("cpu"))
+def cache_of(keys: Tensor, values: Tensor, first: int = 0) -> Cache:
+    """Entries of one layer, [N, S, H], or of several, keys as they are: at position 0 rotation does
+    nothing."""
+    keys, values = (x[None] if x.ndim == 3 else x for x in (keys, values))
+    layers, entries = len(keys), keys.shape[2]
+    cache = Cache(layers, decoder(layers=1).rotary, torch.device("cpu"))
     index_BNS = torch.arange(first, first + entries)[None, None]
     zeros_BNS = torch.zeros_like(index_BNS)
-    keys = keys_NSH[None]
-    cache.layers[0] = (Block(keys, values_NSH[None], zeros_BNS, index_BNS, None, keys),)
+    cache.layers = [
+        (Block(k[None], v[None], zeros_BNS, index_BNS, None, k[None]),)
+        for k, v in zip(keys, values, strict=True)
+    ]
     cache.fed = first + entries
     return cache
 
 
-def held_of(cache: Cache, columns: Columns, room: int) -> Held:
+def held_of(cache: Cache, columns: Columns, room: int, layer: int = 0) -> Held:
     text_BF = columns.kind_BF != Kind.VISUAL
-    return Held(cache, 0, columns, torch.tensor([room]), text_BF[:, None])
+    return Held(cache, layer, columns, torch.tensor([room]), text_BF[:, None])
 
 
 @pytest.mark.parametrize("frames", [8, 6])
-def test_infinipot_without_pooling(recorded: dict[str, Tensor], frames: int) -> None:
+@pytest.mark.parametrize("variant", ["", "plain.", "value."])
+def test_infinipot(recorded: dict[str, Tensor], frames: int, variant: str) -> None:
+    """Lengths of values averaged by quarter of the layers; as they are; and alone, averaged."""
     group_F = torch.cat([torch.full((4,), -1), torch.arange(12).repeat_interleave(16)])[None]
     kind_F = torch.where(group_F < 0, int(Kind.TEXT), int(Kind.VISUAL))
     columns = Columns(kind_F, group_F, torch.ones_like(group_F, dtype=torch.bool))
-    policy = InfiniPot(InfiniPotConfig())
+    pool = "none" if variant == "plain." else "layers"
+    policy = InfiniPot(InfiniPotConfig(tar=0.0 if variant == "value." else 0.5, pool=pool))
+    cache = cache_of(recorded["infinipot.keys"], recorded["infinipot.values"])
+    cache.layouts.append(Layout.text(1, cache.fed))
+    policy.take_in(cache, columns)
     for layer in range(4):
-        cache = cache_of(recorded["infinipot.keys"][layer], recorded["infinipot.values"][layer])
-        held = held_of(cache, columns, 4 + frames * 16)
+        held = held_of(cache, columns, 4 + frames * 16, layer)
         kept = held.protected_BNS | policy.choose(held)
-        assert torch.equal(kept[0], recorded[f"infinipot.plain.{frames}.kept"][layer].bool())
+        assert torch.equal(kept[0], recorded[f"infinipot.{variant}{frames}.kept"][layer].bool())
 
 
 @pytest.mark.parametrize("size", [32, 16])

@@ -5,20 +5,16 @@ from typing import Any
 import pytest
 import torch
 
-from tests.golden import TOLERANCE, error
-from tests.golden.policies.measure import FILES, found, recorded_llm
 from tests.kv.test_policies import of_256, policy, watched
 from tests.small_model import model
 from vxl.compressor.dts import DTSConfig
 from vxl.errors import ConfigError
 from vxl.generate import ask, ask_all
-from vxl.kv.knorm import Knorm, KnormConfig
+from vxl.kv.knorm import Knorm
 from vxl.kv.policy import Policy
 from vxl.kv.scored.columns import columns_of
 from vxl.llm.cache import Cache
-from vxl.prefill.full import Full, FullConfig
-from vxl.sequence.layout import Kind, Layout
-from vxl.sequence.piece import Piece
+from vxl.sequence.layout import Kind
 
 
 @pytest.mark.parametrize("name", ["tova", "h2o", "expected", "knorm", "recent", "lagkv"])
@@ -76,22 +72,6 @@ def test_layers_have_budgets_of_their_own_and_equal_ones_are_one() -> None:
         assert torch.equal(a[0].keys_BNSH, b[0].keys_BNSH)
 
 
-@torch.no_grad()
-@pytest.mark.parametrize("number", FILES)
-def test_closed_up_positions_are_kvpress_rerotated_keys(number: int) -> None:
-    known, llm = found(f"kv_{number}"), recorded_llm(number, torch.float64)
-    ids = known["ids"][None]
-    tokens = ids.shape[1]
-    made = Knorm(KnormConfig(keep=None, tokens=tokens // 2, protect="none", compact=True))
-    cache = llm.new_cache()
-    Full(FullConfig()).feed(llm, made, cache, Piece(llm.embed(ids), Layout.text(1, tokens)))
-    keys = torch.cat([cache.layers[layer][0].rotated(cache.rotary) for layer in range(2)])
-    bound = TOLERANCE[torch.float64]
-    assert error(keys, known["knorm_closed.50.keys"]) < bound
-    steps = [llm.extend(llm.embed(torch.tensor([[token]])), cache) for token in (7, 11, 12)]
-    assert error(llm.logits(torch.cat(steps, dim=1))[0], known["knorm_closed.50.steps"]) < bound
-
-
 def test_policies_keep_nothing_of_a_request() -> None:
     """What they are made of is the same before and after watching and asking."""
     for name in ("h2o", "expected", "lagkv", "quick", "tova"):
@@ -118,6 +98,8 @@ def test_policies_keep_nothing_of_a_request() -> None:
         ("proxy", {"at": "question"}, "at=question does not go with kv=proxy"),
         ("rekv", {"groups": 1, "run": 2}, "groups=1 run=2 retrieve nothing"),
         ("h2o", {"recent": 2.0}, "recent=2.0 is no part"),
+        ("infinipot", {"pool": "layers", "at": "finish"}, "pool=layers at=finish do not go together"),
+        ("full", {"bits": 4, "residual": 0}, "residual=0 is no run of entries"),
     ],
 )
 def test_bad_settings_say_what_is_allowed(name: str, settings: dict[str, Any], message: str) -> None:
@@ -143,6 +125,14 @@ def test_a_budget_below_what_is_protected_is_refused(settings: dict[str, Any]) -
     m = model(kv=policy("knorm", **settings), compressor=DTSConfig(ratio=4))
     with pytest.raises(ConfigError, match=r"kv\.protect=text keeps .* in any case"):
         of_256(m)
+
+
+def test_lengths_are_averaged_over_whole_squares_and_follow_their_entries() -> None:
+    square = model(kv=policy("infinipot", pool="layers"), compressor=DTSConfig(ratio=4))
+    assert of_256(square).cache.valid(1).sum(dim=-1).tolist() == [[128, 128]]
+    oblong = model(kv=policy("infinipot", pool="layers"), prune=RecentUniformConfig(keep=0.5))
+    with pytest.raises(ConfigError, match=r"kv\.pool=layers averages over squares, but groups have"):
+        watched(oblong)
 
 
 def test_words_need_a_tokenizer() -> None:

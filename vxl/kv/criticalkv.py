@@ -8,13 +8,11 @@ from typing_extensions import override
 
 from vxl.errors import ConfigError
 from vxl.kv.scored.held import Held
+from vxl.kv.scored.output import moved_output
 from vxl.kv.scored.ranking import best, chosen, shared
 from vxl.kv.scored.window import Shared, SharedConfig, WindowConfig, Windowed
-from vxl.llm.attention.function import output_weights
 from vxl.llm.decoder import Decoder
-from vxl.precision import at_least_single
 
-TILE = 4096
 """Entries whose projected values exist at once."""
 
 
@@ -69,17 +67,7 @@ class Critical(Shared):
     def weight(self, held: Held) -> Tensor:
         """What each entry's value does to the output, [B, N, S]."""
         assert self.llm is not None, "the policy was not equipped with a language model"
-        value_BNSH = held.values_BNSH
-        heads = value_BNSH.shape[1]
-        weight_MHD = at_least_single(output_weights(self.llm.causal_lm, held.layer)).to(value_BNSH.dtype)
-        sharing = len(weight_MHD) // heads
-        norm_BNS = value_BNSH.new_zeros(value_BNSH.shape[:3])
-        for m, weight_HD in enumerate(weight_MHD):
-            parts = [
-                (part @ weight_HD).abs().sum(dim=-1) for part in value_BNSH[:, m // sharing].split(TILE, 1)
-            ]
-            norm_BNS[:, m // sharing] += torch.cat(parts, dim=1)
-        return norm_BNS / sharing
+        return moved_output(self.llm, held, 1).mean(dim=-1)
 
 
 @dataclass(frozen=True, kw_only=True)

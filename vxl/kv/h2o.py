@@ -10,7 +10,7 @@ from vxl.errors import ConfigError
 from vxl.kv.scored.attention import EVERY, attention
 from vxl.kv.scored.columns import Columns
 from vxl.kv.scored.config import ScoredConfig
-from vxl.kv.scored.followed import found, noted
+from vxl.kv.scored.followed import found, noted, still
 from vxl.kv.scored.held import Held
 from vxl.kv.scored.policy import Scored
 from vxl.kv.scored.ranking import newest
@@ -70,11 +70,7 @@ class H2O(Scored):
     @override
     def dropped(self, cache: Cache) -> None:
         """Lets go of the sums of what is gone."""
-        known = cache.state[SUMS]
-        cache.state[SUMS] = tuple(
-            noted(cache, n, found(cache, n, sums, sums.number_BNS.shape[1], sums.number_BNS.dtype))
-            for n, sums in enumerate(known)
-        )
+        cache.state[SUMS] = tuple(still(cache, n, sums) for n, sums in enumerate(cache.state[SUMS]))
 
     @override
     def score(self, held: Held) -> Tensor:

@@ -1,5 +1,6 @@
 """Entries stay that the model needs to repeat what it watched."""
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,10 +13,13 @@ from vxl.kv.scored.attention import TILE
 from vxl.kv.scored.columns import Columns
 from vxl.kv.scored.config import ScoredConfig
 from vxl.kv.scored.held import Held
+from vxl.kv.scored.output import moved_output
 from vxl.kv.scored.ranking import best, newest, shared
 from vxl.kv.scored.words import Speaking, Words
+from vxl.llm.attention.around import lengths_of_inputs
 from vxl.llm.block import take
 from vxl.llm.cache import Cache
+from vxl.option.option import option
 from vxl.precision import at_least_single
 from vxl.sequence.layout import Layout
 from vxl.sequence.piece import Piece
@@ -37,6 +41,9 @@ class KVzipConfig(ScoredConfig):
     """Tokens that are repeated in one pass."""
     layerwise: bool = False
     """Whether each layer has the same budget. Otherwise all heads of all layers share one."""
+    plus: bool = option(False, later=True)
+    """Whether attention counts by what it moves: divided by the length of what the repeated token's layer is
+    given, times the length of the value after the output projection (KVzip+)."""
     first: Words = "\n\nRepeat the previous context exactly."
     """The request for the first stretch: a text, or its tokens."""
     later: Words = "\n\nRepeat the part of the previous context exactly, starting with"
@@ -63,13 +70,14 @@ class KVzip(Speaking):
     stretch's own embeddings run behind the whole cache; the softmax is over the first `sinks` entries, the
     stretch's entries and what is repeated. The first `sinks` are sure. Places are shared by all heads of all
     layers, so that rooms differ. Visual tokens have no ids, so the embeddings of what was watched (2 D bytes
-    a token in half precision) are kept until watching ends; the repeating costs another prefill or two. Not
-    done: the variant that weighs values by the output projection (KVzip+).
+    a token in half precision) are kept until watching ends; the repeating costs another prefill or two.
+    plus=true (kvpress' kvzip_plus_normalization): before the maximum, attention is divided by ||h_t||, h_t
+    the normed input of the layer, and multiplied by ||W_o,h v_e||_2 of the query head.
     """
 
     def __init__(self, config: KVzipConfig) -> None:
         super().__init__(config)
-        self.stretch, self.layerwise = config.stretch, config.layerwise
+        self.stretch, self.layerwise, self.plus = config.stretch, config.layerwise, config.plus
 
     def after_chunk(self, cache: Cache, piece: Piece) -> None:
         """Notes what is padding, and the embeddings."""
@@ -115,6 +123,7 @@ class KVzip(Speaking):
         scores = [embeds_BFD.new_zeros(cache.rows, heads, cache.fed, dtype=h.keys_BNSH.dtype) for h in held]
         entries = [entry_of_column(h) for h in held]
         suffix = self.tokens_of("kvzip", "suffix")
+        moved = [moved_output(self.reader, h, 2) for h in held] if self.plus else []
         for start in range(0, int(count_B.max()), self.stretch):
             stop = min(start + self.stretch, int(count_B.max()))
             words = self.tokens_of("kvzip", "first" if start == 0 else "later")
@@ -131,14 +140,16 @@ class KVzip(Speaking):
             valid_BT = torch.cat([there_BU[:, :1].expand(-1, before), there_BU], dim=1)
             fork, embeds_BTD = cache.fork(), torch.cat(parts, dim=1)
             layout = Layout.text(*embeds_BTD.shape[:2], cache.next_B.device)
-            self.reader.extend(
-                embeds_BTD, fork, valid_BT=valid_BT, layout=layout, observe=embeds_BTD.shape[1]
-            )
+            with lengths_of_inputs(self.reader.causal_lm) if self.plus else nullcontext({}) as inputs:
+                self.reader.extend(
+                    embeds_BTD, fork, valid_BT=valid_BT, layout=layout, observe=embeds_BTD.shape[1]
+                )
             sinks = min(self.settings.sinks, start)
             read_BU = torch.cat([order_BF[:, :sinks], own_BU], dim=1)
             for layer, score_BNF in enumerate(scores):
                 read = entries[layer].gather(1, read_BU)
-                most_BNU = most_attention(fork, layer, read, sinks, there_BU)
+                by = None if not self.plus else (take(moved[layer], read[:, None, sinks:]), inputs[layer])
+                most_BNU = most_attention(fork, layer, read, sinks, there_BU, by)
                 place_BNU = own_BU[:, None].expand_as(most_BNU)
                 there_BNU = there_BU[:, None].expand_as(most_BNU)
                 old_BNU = score_BNF.gather(2, place_BNU)
@@ -166,7 +177,14 @@ def embedded_at(embeds_BFD: Tensor, column_BU: Tensor) -> Tensor:
     return embeds_BFD.gather(1, column_BU[..., None].expand(-1, -1, embeds_BFD.shape[2]))
 
 
-def most_attention(fork: Cache, layer: int, read_BU: Tensor, sinks: int, there_BU: Tensor) -> Tensor:
+def most_attention(
+    fork: Cache,
+    layer: int,
+    read_BU: Tensor,
+    sinks: int,
+    there_BU: Tensor,
+    by: tuple[Tensor, Tensor] | None = None,
+) -> Tensor:
     """The most attention that a repeated token pays to each entry of its stretch, [B, N, U].
 
     Args:
@@ -175,6 +193,8 @@ def most_attention(fork: Cache, layer: int, read_BU: Tensor, sinks: int, there_B
         read_BU: Entries of the sinks and of the stretch.
         sinks: How many of these are sinks.
         there_BU: Which of the stretch's tokens exist.
+        by: What attention is multiplied by, of each entry of the stretch and query head, [B, N, U, R], and
+            what it is divided by, of each token of the pass, [B, T]; None = nothing.
     """
     observed = fork.observed
     assert observed is not None
@@ -203,5 +223,8 @@ def most_attention(fork: Cache, layer: int, read_BU: Tensor, sinks: int, there_B
             logit = query[:, head, :, part] @ key_BNXH[:, head, None].mT * width**-0.5
             weight = logit.masked_fill(~sees_BQX[:, None, part], lowest).softmax(dim=-1)
             weight = (weight * real_BQ[:, None, part, None])[..., sinks : sinks + there_BU.shape[1]]
+            if by is not None:
+                length_BQ = by[1].gather(1, column_BQ[:, part].clamp(min=0))
+                weight = weight * by[0][:, head].mT[:, :, None] / length_BQ[:, None, :, None]
             most_BNU[:, head] = torch.maximum(most_BNU[:, head], weight.amax(dim=(1, 2)))
     return most_BNU

@@ -10,7 +10,7 @@ from typing_extensions import override
 from vxl.errors import ConfigError
 from vxl.kv.scored.columns import Columns
 from vxl.kv.scored.config import ScoredConfig
-from vxl.kv.scored.followed import Followed, found, noted
+from vxl.kv.scored.followed import Followed, found, noted, still
 from vxl.kv.scored.held import Held
 from vxl.kv.scored.policy import Scored
 from vxl.llm.cache import Cache
@@ -150,11 +150,8 @@ class LagKV(Scored):
     def dropped(self, cache: Cache) -> None:
         """Lets go of the scores of what is gone."""
         known: Scores = cache.state[STATE]
-        kept = (
-            noted(cache, n, found(cache, n, s, s.number_BNS.shape[1], s.number_BNS.dtype))
-            for n, s in enumerate(known.layers)
-        )
-        cache.state[STATE] = Scores(known.done_B, tuple(kept))
+        kept = tuple(still(cache, n, scores) for n, scores in enumerate(known.layers))
+        cache.state[STATE] = Scores(known.done_B, kept)
 
     @override
     def score(self, held: Held) -> Tensor:

@@ -40,6 +40,7 @@ from vxl.kv.streaming import Streaming, StreamingConfig
 from vxl.kv.tova import TOVA, TOVAConfig
 from vxl.kv.uniform import Uniform, UniformConfig
 from vxl.llm.cache import Cache
+from vxl.llm.cache.codes import affine
 from vxl.llm.decoder import Decoder, DecoderConfig
 from vxl.prefill.full import Full, FullConfig
 from vxl.sequence.layout import Layout
@@ -48,7 +49,7 @@ from vxl.sequence.piece import Piece
 FOLDER = Path(__file__).parent
 README = FOLDER / "README.md"
 BEGIN, END = "<!-- measured -->\n", "<!-- /measured -->"
-FILES = range(3)
+FILES, KV_FILES = range(3), range(5)
 MARGIN = 1e-4
 """The least gap between scores, of the median one, at which sets are the same in float32."""
 WINDOW: dict[str, Any] = {"window": 16, "kernel": 5, "pooling": "mean", "at": "chunks"}
@@ -135,6 +136,11 @@ ZIPPED: dict[str, dict[str, Any]] = {
     "kvzip": {},
     "kvzip_chunks": {"stretch": 40},
     "kvzip_layerwise": {"layerwise": True},
+    "kvzip_plus": {"plus": True},
+}
+CLOSED: dict[str, tuple[Callable[[Any], Scored], Callable[..., Any]]] = {
+    "knorm_closed": (Knorm, KnormConfig),
+    "streaming_closed": (Streaming, StreamingConfig),
 }
 SCORED = ("knorm", "keydiff", "tova", "expected", "expected_plain", "expected_eps", "snapkv", "h2o_mean")
 """Those whose recorded scores are the score itself, and not one that stages or shares have changed."""
@@ -193,7 +199,7 @@ def held_mask(cache: Cache, columns: int) -> Tensor:
 def one_pass(name: str, dtype: torch.dtype) -> Errors:
     """One full prefill, two budgets: scores, kept sets, and logits of three tokens behind."""
     made, errors = ONE_PASS[name], Errors()
-    for number in FILES:
+    for number in KV_FILES:
         known, llm = found(f"kv_{number}"), recorded_llm(number, dtype)
         ids = known["ids"][None]
         tokens = ids.shape[1]
@@ -280,7 +286,7 @@ def running(name: str, dtype: torch.dtype) -> Errors:
 def lags(name: str, dtype: torch.dtype) -> Errors:
     """LagKV's scores, whatever the budget, and what the best of them add up to."""
     errors = Errors()
-    for number in FILES:
+    for number in KV_FILES:
         known, llm = found(f"kv_{number}"), recorded_llm(number, dtype)
         ids = known["ids"][None]
         tokens = ids.shape[1]
@@ -304,7 +310,7 @@ def zipped(name: str, dtype: torch.dtype) -> Errors:
     """KVzip's scores and sets, of a model that repeats what it watched."""
     errors = Errors()
     words: dict[str, Any] = {"first": [11, 12, 13, 14], "later": [21, 22, 23, 24, 25], "suffix": [3]}
-    for number in FILES:
+    for number in KV_FILES:
         known, llm = found(f"kv_{number}"), recorded_llm(number, dtype)
         ids = known["ids"][None]
         tokens = ids.shape[1]
@@ -325,10 +331,50 @@ def zipped(name: str, dtype: torch.dtype) -> Errors:
     return errors
 
 
+def closed(name: str, dtype: torch.dtype) -> Errors:
+    """Positions that count what stayed (kvpress' KeyRerotationPress): sets, rotated keys and logits."""
+    policy_of, config_of = CLOSED[name]
+    errors = Errors()
+    for number in KV_FILES:
+        known, llm = found(f"kv_{number}"), recorded_llm(number, dtype)
+        ids = known["ids"][None]
+        protect = {} if policy_of is Streaming else {"protect": "none"}
+        policy = policy_of(config_of(keep=None, tokens=ids.shape[1] // 2, compact=True, **protect))
+        cache = llm.new_cache()
+        Full(FullConfig()).feed(llm, policy, cache, Piece(llm.embed(ids), Layout.text(1, ids.shape[1])))
+        # Only distances count: where ours stand further on, the recorded ones are turned as far.
+        stand = cache.positions(0).expand(1, 2, -1)[0]
+        moved = stand - torch.arange(stand.shape[1])
+        theirs = torch.stack([cache.rotary.turn(x.to(dtype), moved) for x in known[f"{name}.50.keys"]])
+        keys = torch.cat([blocks[0].rotated(cache.rotary) for blocks in cache.layers])
+        kept = known[f"{name.removesuffix('_closed')}.50.kept"].bool()
+        unlike = int((held_mask(cache, ids.shape[1]) != kept).sum())
+        errors |= Errors(scores=error(keys, theirs), sets=4, unlike=unlike)
+        steps = [llm.extend(llm.embed(torch.tensor([[token]])), cache) for token in (7, 11, 12)]
+        errors |= Errors(logits=error(llm.logits(torch.cat(steps, dim=1))[0], known[f"{name}.50.steps"]))
+    return errors
+
+
+def coded(bits: int) -> Errors:
+    """KIVI's codes, scales and lowest values, of keys in runs of entries and values in groups of channels."""
+    errors = Errors()
+    for number in FILES:
+        known = found(f"authors_{number}")
+        for part, axis, size in (("key", 1, 32), ("value", 2, 16)):
+            ours = affine(known[f"kivi.{part}s"].unflatten(axis, (-1, size)), dim=axis + 1, bits=bits)
+            theirs = [known[f"kivi.{part}{bits}.{name}"] for name in ("code", "scale", "low")]
+            errors |= Errors(sets=1, unlike=int((ours[0].flatten() != theirs[0].flatten()).sum()))
+            for a, b in zip(ours[1:], theirs[1:], strict=True):
+                errors |= Errors(scores=error(a.reshape(b.shape), b))
+    return errors
+
+
 MEASURED: dict[str, Callable[[torch.dtype], Errors]] = {
     **{name: lambda dtype, name=name: one_pass(name, dtype) for name in ONE_PASS},
     **{name: lambda dtype, name=name: lags(name, dtype) for name in LAGS},
     **{name: lambda dtype, name=name: zipped(name, dtype) for name in ZIPPED},
+    **{name: lambda dtype, name=name: closed(name, dtype) for name in CLOSED},
+    **{f"kivi, {bits} bits": lambda dtype, bits=bits: coded(bits) for bits in (8, 4, 2)},
     **{f"running {name}": lambda dtype, name=name: running(name, dtype) for name in RUNNING},
 }
 

@@ -33,3 +33,9 @@ def found(cache: Cache, layer: int, known: Followed | None, heads: int, dtype: t
     at_BNS = 1 + known.index_BNS.expand(rows, heads, -1)
     every_BNF.scatter_(2, at_BNS, known.number_BNS.expand(rows, heads, -1).to(dtype))
     return every_BNF.gather(2, 1 + index_BNS)
+
+
+def still(cache: Cache, layer: int, known: Followed) -> Followed:
+    """The numbers of what a layer holds now, of those that it held before."""
+    heads, dtype = known.number_BNS.shape[1], known.number_BNS.dtype
+    return noted(cache, layer, found(cache, layer, known, heads, dtype))

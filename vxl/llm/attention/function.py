@@ -258,18 +258,3 @@ def of_row(block: Block, row: int) -> Block:
     there = valid[0, 0].nonzero()[:, 0]
     tensors = [tensor.index_select(2, there) for tensor in tensors]
     return Block(*tensors, None, None if rotated is None else rotated.index_select(2, there))
-
-
-def output_weights(causal_lm: Any, layer: int) -> Tensor:
-    """What a layer does with what its query heads read, weights [M, H, D]: head m adds x_H @ weights[m].
-
-    Found by running the projection on unit vectors, so that low-rank updates and quantised weights count.
-    """
-    projection, heads = causal_lm.model.layers[layer].self_attn.o_proj, causal_lm.config.num_attention_heads
-    weight = next(projection.parameters())
-    dtype = weight.dtype if weight.dtype.is_floating_point else torch.get_default_dtype()
-    width = projection.in_features
-    with torch.no_grad():
-        unit = torch.eye(width, dtype=dtype, device=weight.device)
-        whole = projection(unit) - projection(torch.zeros_like(unit[:1]))
-    return whole.unflatten(0, (heads, width // heads))
