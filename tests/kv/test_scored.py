@@ -14,6 +14,7 @@ from vxl.kv.knorm import Knorm
 from vxl.kv.policy import Policy
 from vxl.kv.scored.columns import columns_of
 from vxl.llm.cache import Cache
+from vxl.prune.uniform import UniformConfig
 from vxl.sequence.layout import Kind
 
 
@@ -130,7 +131,7 @@ def test_a_budget_below_what_is_protected_is_refused(settings: dict[str, Any]) -
 def test_lengths_are_averaged_over_whole_squares_and_follow_their_entries() -> None:
     square = model(kv=policy("infinipot", pool="layers"), compressor=DTSConfig(ratio=4))
     assert of_256(square).cache.valid(1).sum(dim=-1).tolist() == [[128, 128]]
-    oblong = model(kv=policy("infinipot", pool="layers"), prune=RecentUniformConfig(keep=0.5))
+    oblong = model(kv=policy("infinipot", pool="layers"), prune=UniformConfig(keep=0.5))
     with pytest.raises(ConfigError, match=r"kv\.pool=layers averages over squares, but groups have"):
         watched(oblong)
 
