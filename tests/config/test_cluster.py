@@ -1,5 +1,6 @@
 """From a command to the runs of a cluster, and what each cluster would do with them."""
 
+import functools
 import io
 import json
 from pathlib import Path
@@ -18,7 +19,12 @@ from vxl.train.launch.slurm import SlurmConfig
 
 
 def planned(words: list[str]) -> Sweep:
-    sweep = plan_sweep(words, False, [CONF])
+    return _planned(tuple(words))
+
+
+@functools.cache  # several tests are about the same command, whose planning composes every member
+def _planned(words: tuple[str, ...]) -> Sweep:
+    sweep = plan_sweep(list(words), False, [CONF])
     assert sweep is not None
     return sweep
 
@@ -208,6 +214,6 @@ def test_impossible_values(values, said):
 
 def test_without_slurm_it_says_what_works(tmp_path, monkeypatch):
     monkeypatch.setattr("shutil.which", lambda name, **_: None)
-    words = ["+sweep=seeds", "cluster=slurm", "trainer=cpu", "name=s"]
+    words = ["seed=0,1", "cluster=slurm", "trainer=cpu", "name=s"]
     with pytest.raises(ConfigError, match="cluster=local"):
         handed_over(words, tmp_path)

@@ -3,6 +3,7 @@
 import dataclasses
 import shlex
 import typing
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,9 @@ from vxl.option.files import CONF
 from vxl.option.schema import meanings, schema_of
 
 FILES = sorted(CONF.glob("*/*.yaml"))
-OPTIONS = [file for file in FILES if "_target_" in (yaml.safe_load(file.read_text()) or {})]
+VALUES: dict[Path, dict[str, Any]] = {file: yaml.safe_load(file.read_text()) or {} for file in FILES}
+OPTIONS = [file for file in FILES if "_target_" in VALUES[file]]
+CHOICES = options_by_group([CONF])
 # Groups that are parts: GROUP=NAME is conf/GROUP/NAME.yaml, whose code is in vxl/GROUP/.
 PARTS = ("video", "data", "vision", "compressor", "prune", "selector", "llm", "prefill", "kv", "relevance")
 ELSEWHERE = {
@@ -36,14 +39,14 @@ def name(file: Path) -> str:
 
 @pytest.mark.parametrize("file", OPTIONS, ids=name)
 def test_an_option_has_exactly_the_keys_of_its_dataclass(file: Path) -> None:
-    values = yaml.safe_load(file.read_text())
+    values = VALUES[file]
     fields = {field.name for field in dataclasses.fields(schema_of(values["_target_"])) if field.init}
     assert values.keys() == fields
 
 
 @pytest.mark.parametrize("file", OPTIONS, ids=name)
 def test_an_option_stands_where_its_code_is(file: Path) -> None:
-    group, target = file.parent.name, yaml.safe_load(file.read_text())["_target_"]
+    group, target = file.parent.name, VALUES[file]["_target_"]
     assert target.startswith(f"vxl.{group}." if group in PARTS else ELSEWHERE[group])
     assert locate(target)
     schema = typing.get_type_hints(SCHEMAS["evaluate" if group == "benchmark" else "train"])[group]
@@ -51,8 +54,7 @@ def test_an_option_stands_where_its_code_is(file: Path) -> None:
 
 
 def test_every_part_is_a_group_and_a_package() -> None:
-    groups = options_by_group([CONF])
-    for part in set(PARTS) & groups.keys():
+    for part in set(PARTS) & CHOICES.keys():
         assert (Path(locate.__code__.co_filename).parents[1] / part / "__init__.py").exists()
 
 
@@ -67,7 +69,7 @@ def test_every_part_is_a_group_and_a_package() -> None:
     ],
 )
 def test_a_group_without_a_target_has_the_keys_of_its_dataclass(group: str, option: str) -> None:
-    values = yaml.safe_load((CONF / group / f"{option}.yaml").read_text())
+    values = VALUES[CONF / group / f"{option}.yaml"]
     schema: Any = typing.get_type_hints(SCHEMAS["train"])[group]
     assert values.keys() == {field.name for field in dataclasses.fields(schema)}
 
@@ -80,9 +82,9 @@ def test_the_prompt_stands_in_full_in_train_yaml() -> None:
 
 @pytest.mark.parametrize("file", OPTIONS, ids=name)
 def test_of_an_option_with_one_file_the_file_and_the_dataclass_say_the_same(file: Path) -> None:
-    values = yaml.safe_load(file.read_text())
+    values = VALUES[file]
     target = values["_target_"]
-    if sum(yaml.safe_load(other.read_text())["_target_"] == target for other in OPTIONS) > 1:
+    if sum(VALUES[other]["_target_"] == target for other in OPTIONS) > 1:
         return
     for field in dataclasses.fields(schema_of(target)):
         # Where weights come from is what a file is for; the class has random ones.
@@ -106,11 +108,9 @@ def dataclasses_of(schema: type) -> set[type]:
 
 def test_every_key_has_a_meaning() -> None:
     schemas = set().union(*(dataclasses_of(schema) for schema in SCHEMAS.values()))
-    schemas |= {schema_of(yaml.safe_load(file.read_text())["_target_"]) for file in OPTIONS}
+    schemas |= {schema_of(VALUES[file]["_target_"]) for file in OPTIONS}
     # Of a group in the whole config, each option says what it is.
-    groups = {key for schema in SCHEMAS.values() for key in typing.get_type_hints(schema)} & options_by_group(
-        [CONF]
-    ).keys()
+    groups = {key for schema in SCHEMAS.values() for key in typing.get_type_hints(schema)} & CHOICES.keys()
     silent = [
         f"{schema.__name__}.{field.name}"
         for schema in schemas
@@ -125,19 +125,27 @@ def test_every_key_has_a_meaning() -> None:
 def test_every_file_begins_with_what_it_is(file: Path) -> None:
     if file.parent.name in ("hydra", "local"):
         return
-    choice = options_by_group([CONF])[file.parent.name][file.stem]
-    assert choice.meaning
+    assert CHOICES[file.parent.name][file.stem].meaning
 
 
 COMMANDS = {
     name(choice.path): choice.command
-    for options in options_by_group([CONF]).values()
+    for options in CHOICES.values()
     for choice in options.values()
     if choice.command
 }
 
 
-@pytest.mark.parametrize("option", COMMANDS)
+def commands() -> Iterator[Any]:
+    """Quick: those that say more than their option, which tests/config/test_matrix.py composes; one sweep."""
+    for option, command in COMMANDS.items():
+        group, words = option.partition("=")[0], shlex.split(command)[2:]
+        plain = words == [option] and group not in ("model", "size")
+        swept = any("sweep=" in word for word in words) and option != "sweep=vst_ratio"
+        yield pytest.param(option, marks=[pytest.mark.slow] * (plain or swept))
+
+
+@pytest.mark.parametrize("option", commands())
 def test_the_command_that_a_file_shows_composes(option: str) -> None:
     words = shlex.split(COMMANDS[option])
     assert words[:2] == ["python", "train.py"]
@@ -151,7 +159,7 @@ def test_the_command_that_a_file_shows_composes(option: str) -> None:
 
 @pytest.mark.parametrize("group", ["model", "size", "sweep", "stage", "experiment"])
 def test_a_file_that_chooses_shows_its_command(group: str) -> None:
-    for option, choice in options_by_group([CONF]).get(group, {}).items():
+    for option, choice in CHOICES.get(group, {}).items():
         if option != "published":
             assert f"{group}={option}" in choice.command, choice.path
 
@@ -159,10 +167,7 @@ def test_a_file_that_chooses_shows_its_command(group: str) -> None:
 def test_what_options_leave_open_is_what_they_need() -> None:
     # Strategies leave nothing open and need devices all the same.
     open_keys = {
-        f"{name(file)} {key}"
-        for file in OPTIONS
-        for key, value in yaml.safe_load(file.read_text()).items()
-        if value == "???"
+        f"{name(file)} {key}" for file in OPTIONS for key, value in VALUES[file].items() if value == "???"
     }
     needed = {
         f"{option} {word.partition('=')[0].partition('.')[2]}"

@@ -1,6 +1,7 @@
 """Who may import what."""
 
 import ast
+import functools
 import subprocess
 import sys
 from pathlib import Path
@@ -25,6 +26,7 @@ MODEL_SIDE = (
 )
 
 
+@functools.cache
 def imported(file: Path) -> set[str]:
     """Top-level packages that a file imports, anywhere in it."""
     found: set[str] = set()

@@ -25,19 +25,19 @@ def test_one_value_each_is_no_sweep():
 
 
 def test_a_sweep_is_what_it_varies_and_what_identifies_the_rest(plan):
-    first = plan("+sweep=compression", "data.workers=1", "trainer.max_steps=30")
+    two = "compressor.ratio=4,16"
+    first = plan("+sweep=compression", two, "data.workers=1", "trainer.max_steps=30")
     same = [
-        plan("+sweep=compression", "data.workers=2", "trainer.max_steps=60"),  # as of a single run
-        plan("sweep=compression", "trainer=default", "checkpoint.every=7"),
-        plan("+sweep=compression", "compressor.ratio=4,16"),  # a member less
-        plan("+sweep=compression", "compressor.ratio=4,8,16,64"),  # and one more
-        plan("+sweep=compression", "strategy=ddp", "cluster=slurm", "trainer.devices=2"),
+        plan("+sweep=compression", two, "data.workers=2", "trainer.max_steps=60"),  # as of a single run
+        plan("sweep=compression", "trainer=default", "checkpoint.every=7"),  # and a member more
+        plan("+sweep=compression", "compressor.ratio=8,64"),  # all of them others
+        plan("+sweep=compression", two, "strategy=ddp", "cluster=slurm", "trainer.devices=2"),
     ]
     assert {sweep.name for sweep in same} == {first.name}
     other = [
-        plan("+sweep=compression", "optim.lr=1e-3"),
-        plan("+sweep=compression", "seed=3"),
-        plan("+sweep=[compression,seeds]"),
+        plan("+sweep=compression", two, "optim.lr=1e-3"),
+        plan("+sweep=compression", two, "seed=3"),
+        plan("+sweep=[compression,seeds]", two, "seed=0,1"),
     ]
     assert len({sweep.name for sweep in [first, *other]}) == 4
 
