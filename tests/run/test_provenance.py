@@ -1,6 +1,8 @@
 import json
 import subprocess
 
+import lightning
+
 from vxl.run import provenance
 
 
@@ -26,11 +28,12 @@ def test_outside_a_repository(tmp_path):
     assert provenance.git(tmp_path) is None
 
 
-def test_every_start_is_recorded_and_what_did_not_change_only_once(tmp_path):
+def test_every_start_is_recorded_and_what_did_not_change_only_once(tmp_path, monkeypatch):
     provenance.record(tmp_path, [])
+    monkeypatch.delattr("importlib.metadata.distributions")  # which a process asks once
     provenance.record(tmp_path, [{"key": "data.workers", "old": 0, "new": 2}])
     first, second = json.loads((tmp_path / "provenance.json").read_text())["sessions"]
-    assert first["packages"]["lightning"]
+    assert first["packages"]["lightning"] == lightning.__version__
     assert first["hardware"]["cores"] >= 1
     assert first["command"]
     assert second["packages"] == "as in the first session"

@@ -1,6 +1,7 @@
 """Where a run's numbers come from: code, packages, hardware and command, once for every start of the run."""
 
 import contextlib
+import functools
 import importlib.metadata
 import json
 import logging
@@ -85,9 +86,11 @@ def git(folder: Path) -> dict[str, Any] | None:
     return {"commit": commit.strip(), "diff": diff, "untracked": untracked.splitlines()[:200]}
 
 
+@functools.cache  # a hundred files to parse, for every run of a sweep
 def packages() -> dict[str, str]:
     """Every installed distribution with its version."""
-    found = {d.metadata["Name"]: d.version for d in importlib.metadata.distributions() if d.metadata["Name"]}
+    described = [distribution.metadata for distribution in importlib.metadata.distributions()]
+    found = {metadata["Name"]: metadata["Version"] for metadata in described if metadata["Name"]}
     return dict(sorted(found.items(), key=lambda item: item[0].lower()))
 
 
