@@ -23,6 +23,7 @@ from vxl.evaluate.benchmarks import (
 from vxl.evaluate.benchmarks.annotations import Counts
 from vxl.evaluate.benchmarks.json import JsonList, JsonListConfig
 from vxl.evaluate.benchmarks.official import Official
+from vxl.evaluate.benchmarks.subtitles import Cue, interleave
 from vxl.evaluate.item import BenchmarkItem
 
 
@@ -247,10 +248,28 @@ def test_longvideobench_interleaves_and_shifts_subtitles(tmp_path: Path) -> None
     items = found.items()
     assert items[1].options == ("a spoon", "a pan", "a towel", "a knife")
     assert found.needs_times
-    assert found.protocol()["subtitles"] == "listed before the question"
+    assert found.protocol()["subtitles"] == "list"
+    assert found.notes[0].startswith("subtitles=list: ")
+    bare = adapter(longvideobench.LongVideoBench, replace(config, subtitles=None))
+    assert bare.ask(bare.items()[0], "lmms").user.startswith("After the")
+    assert (bare.notes, bare.protocol()["subtitles"]) == (["without subtitles"], "none")
     assert found.ask(items[0], "lmms", [0.5, 20.0]).user.startswith("now the salt\nand stir\nAfter the")
     assert found.ask(items[0], "lmms", [40.0]).user.startswith("and stir\nAfter")
     assert found.ask(items[2], "official", [0.1]).user.startswith("Question: ")
+
+
+def test_lines_stand_behind_the_frames_up_to_their_middle_if_a_frame_is_inside() -> None:
+    cues = [
+        Cue(0.0, 4.0, "middle 2"),
+        Cue(4.2, 4.8, "short: widened to 4.0 to 5.0, but 4 is its end and not inside"),
+        Cue(5.8, 6.4, "short: widened to 5.6 to 6.6"),
+        Cue(8.0, 10.0, "8 and 10 are its ends"),
+        Cue(1.0, 3.0, "late in the file"),
+    ]
+    assert interleave(cues, [0.0, 2.0, 4.0, 6.0, 8.0, 10.0]) == [
+        *(0.0, 2.0, "middle 2", 4.0, 6.0, "short: widened to 5.6 to 6.6"),
+        *(8.0, "late in the file", 10.0),
+    ]
 
 
 def test_tempcompass_reads_yes_and_no_as_words(tmp_path: Path) -> None:

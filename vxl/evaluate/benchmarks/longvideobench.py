@@ -60,6 +60,11 @@ class LongVideoBench(Official):
             "test": ("lvb_test_wo_gt.json", "test-00000-of-00001.parquet"),
         }
         path = one_file(place, names[self.config.split])
+        self.notes.append(
+            "without subtitles"
+            if self.config.subtitles is None
+            else "subtitles=list: lines kept by the authors' rule stand before the question, not among frames"
+        )
         return [self._item(row, n, f"{path}, item {n}") for n, row in enumerate(read_rows(path))]
 
     def _item(self, row: dict[str, Any], number: int, where: str) -> BenchmarkItem:
@@ -124,5 +129,5 @@ class LongVideoBench(Official):
 
     def protocol(self) -> dict[str, Any]:
         """Subtitles change the task."""
-        listed = "none" if self.config.subtitles is None else "listed before the question"
+        listed = "none" if self.config.subtitles is None else "list"
         return super().protocol() | {"split": self.config.split, "subtitles": listed}
