@@ -1,12 +1,17 @@
+import io
 import math
 import os
+from pathlib import Path
 
 import pytest
 import torch
+from rich.console import Console
 
 from vxl.evaluate.cost import PeakMemory, summarise
+from vxl.evaluate.screen import cost_table
 from vxl.evaluate.work.answers import RawAnswer
 
+UNITS = ("ms", "s", "B", "kB", "MB", "GB", "tokens/s")
 CPU = torch.device("cpu")
 
 
@@ -43,6 +48,17 @@ def test_medians_and_the_rate_over_all_tokens() -> None:
     assert found.cache_bytes == 100
     assert found.peak_memory_bytes == 9
     assert math.isclose(found.seconds, (1000 + 93 + 70) / 1000)
+
+
+def test_the_readme_shows_costs_as_the_screen_does_at_80_columns() -> None:
+    """Every line of its table, with the numbers that are there now."""
+    console = Console(file=io.StringIO(), width=80)
+    console.print(cost_table(summarise([answer()], "process"), 80))
+    words = [line.split() for line in console.file.getvalue().splitlines() if line.strip()]
+    readme = (Path(__file__).parents[2] / "README.md").read_text().partition("cost of a question (median)")[2]
+    shown = [line.split() for line in readme.partition("protocol")[0].splitlines() if line.strip()]
+    names = [[word for word in line if word[0].isalpha() and word not in UNITS] for line in words[1:]]
+    assert [[w for w in line if w[0].isalpha() and w not in UNITS] for line in shown] == names
 
 
 def test_answers_of_one_token_have_no_rate() -> None:

@@ -107,6 +107,14 @@ def test_the_table_reads_at_80_and_at_160_columns(tmp_path: Path) -> None:
     }
 
 
+def test_members_of_another_protocol_are_not_paired(tmp_path: Path) -> None:
+    first, other = report("kv=full", 40), report("kv=snapkv,kv.keep=0.5", 28)
+    blind = replace(other, protocol=replace(other.protocol, scoring={"parser": "legacy"}))
+    console = Console(file=io.StringIO(), width=160)
+    show_group([first, blind], [], console, tmp_path)
+    assert "snapkv keep=0.5: not paired with full: another protocol: parser" in console.file.getvalue()
+
+
 def test_points_are_shown_as_points(tmp_path: Path) -> None:
     """G-Avg counts to 10, so a difference of a quarter is not 25."""
     full, other = report("kv=full", 40), report("kv=snapkv,kv.keep=0.5", 28)
@@ -117,6 +125,12 @@ def test_points_are_shown_as_points(tmp_path: Path) -> None:
     assert pair.scale == 1.0
     show_group([pair.base, pair.report], [], console, tmp_path)
     assert "-0.25 points" in console.file.getvalue()
+
+
+def test_frames_are_swept_around_what_the_model_was_trained_with() -> None:
+    assert sweep("frames", {"video": {"max_frames": 128}}) == [
+        (f"video.max_frames={count}",) for count in (16, 32, 64, 128, 256)
+    ]
 
 
 def test_every_policy_stands_at_four_budgets_behind_full_and_the_baselines() -> None:

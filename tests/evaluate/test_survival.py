@@ -129,6 +129,19 @@ def test_a_finished_one_is_reported_again_without_the_model(
     assert (tmp_path / "again" / "mine" / "json.json").read_bytes() == expected
 
 
+def test_the_longest_video_is_first_and_a_file_gets_a_line_now_and_then(place: Path, tmp_path: Path) -> None:
+    rows = json.loads((place / "held_out.json").read_text())[:6]
+    for row in rows:
+        row["end"] = row["start"] + (3 if row["id"].startswith("1") else 1)
+    listed = tmp_path / "three.json"
+    listed.write_text(json.dumps(rows))
+    _, text = evaluated(place, tmp_path, benchmark=JsonConfig(json=str(listed), videos=str(CLIP.parent)))
+    lines = (tmp_path / "mine/json/answers.0.jsonl").read_text().splitlines()[1:]
+    assert [json.loads(line)["key"] for line in lines] == ["1-0", "1-1", "0-0", "0-1", "2-0", "2-1"]
+    assert "video 1 of 3 · 2 answers · " in text
+    assert "video 3 of 3 · 6 answers · " in text
+
+
 def test_answers_of_another_length_are_put_aside_and_said_to_be(
     place: Path, expected: bytes, tmp_path: Path
 ) -> None:

@@ -60,6 +60,11 @@ class BenchmarkItem:
     """What else the adapter needs to write prompts and files of answers."""
 
     @property
+    def shown(self) -> float:
+        """Seconds that are shown, as far as they are known."""
+        return max(0.0, (self.end or self.seconds) - (self.start or 0.0))
+
+    @property
     def letters(self) -> str:
         """The letters of its options."""
         return ascii_uppercase[: len(self.options)]

@@ -1,7 +1,7 @@
 """How results read on a screen, at 80 columns and at 160."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rich import box
 from rich.console import Console
@@ -11,7 +11,7 @@ from rich.table import Table
 from vxl.evaluate.cost import Cost
 from vxl.evaluate.metrics import Metric, grouped, label_names, micro
 from vxl.evaluate.report import Report
-from vxl.evaluate.scoring import Accuracy
+from vxl.evaluate.scoring import Accuracy, Graded
 from vxl.units import human_size, percent
 
 _LONG = 12
@@ -106,7 +106,7 @@ def _labels(report: Report) -> list[Table]:
     tables = []
     for name in label_names(report.graded):
         groups = grouped(report.graded, name)
-        if name.startswith("_") or not 1 < len(groups) <= _LONG or list(groups) == sorted(report.kinds):
+        if name.startswith("_") or not 1 < len(groups) <= _LONG or _is_kind(groups, report):
             continue
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
         for column in (name, "score", "95 %, by video", "items"):
@@ -119,6 +119,12 @@ def _labels(report: Report) -> list[Table]:
             table.add_row(escape(value), percent(found.mean), interval, str(found.items))
         tables.append(table)
     return tables
+
+
+def _is_kind(groups: Mapping[str, Sequence[Graded]], report: Report) -> bool:
+    """Whether a label parts the items as their kinds do, which the first table shows."""
+    kinds = [{item.kind for item in items} for items in groups.values()]
+    return len(groups) == len(report.kinds) and all(len(found) == 1 for found in kinds)
 
 
 def _remarks(report: Report) -> list[str]:

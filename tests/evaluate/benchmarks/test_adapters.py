@@ -23,8 +23,9 @@ from vxl.evaluate.benchmarks import (
 from vxl.evaluate.benchmarks.annotations import Counts
 from vxl.evaluate.benchmarks.json import JsonList, JsonListConfig
 from vxl.evaluate.benchmarks.official import Official
-from vxl.evaluate.benchmarks.subtitles import Cue, interleave
+from vxl.evaluate.benchmarks.subtitles import Cue, interleave, read_lines, read_srt
 from vxl.evaluate.item import BenchmarkItem
+from vxl.evaluate.missing import missing_message
 
 
 def adapter(kind: type[Any], config: Any) -> Any:
@@ -117,6 +118,9 @@ def test_lvbench_takes_options_out_of_the_question_and_knows_lost_videos(tmp_pat
     assert items[0].labels["question_type"] == ("ER", "TG")
     assert not found.is_known_missing(items[0])
     assert found.is_known_missing(items[-1])
+    gone = missing_message(found, [items[0], items[-1]], items)
+    assert "2 of 2 videos are not there.\n  missing: AbCdEfGhIjK\n" in gone
+    assert "  known to be lost for everybody: idZkam9zqAs\n" in gone
     flat = [
         {
             "video": "00000900",
@@ -256,6 +260,25 @@ def test_longvideobench_interleaves_and_shifts_subtitles(tmp_path: Path) -> None
     assert found.ask(items[0], "lmms", [0.5, 20.0]).user.startswith("now the salt\nand stir\nAfter the")
     assert found.ask(items[0], "lmms", [40.0]).user.startswith("and stir\nAfter")
     assert found.ask(items[2], "official", [0.1]).user.startswith("Question: ")
+
+
+def test_subtitles_that_cannot_be_read(tmp_path: Path) -> None:
+    for name, text, message in (
+        ("a.srt", b"\xff\xfe\x00", "can't be read as subtitles"),
+        ("b.srt", b"WEBVTT\n\nhello", "holds no subtitles"),
+        ("c.srt", b"1\nnow --> then\nhello", "is no time"),
+    ):
+        (tmp_path / name).write_bytes(text)
+        with pytest.raises(DataError, match=message):
+            read_srt(tmp_path / name)
+    for value, message in (
+        ({"a": 1}, "expected a list of lines"),
+        ([{"timestamp": [1.2], "text": "x"}], "a line is"),
+        ([{"start": "00:00:01", "line": "x"}], "a line is"),
+        ('[{"timestamp"', "cut off"),
+    ):
+        with pytest.raises(DataError, match=message):
+            read_lines(fixtures.write(tmp_path / "d.json", value), 0.0, 10.0)
 
 
 def test_lines_stand_behind_the_frames_up_to_their_middle_if_a_frame_is_inside() -> None:

@@ -82,7 +82,7 @@ class Questioner:
         for item in items:
             self.units.setdefault(benchmark.unit(item), []).append(item)
         # The longest first, so that no worker is left with a long one at the end; ties in the file's order.
-        weight = {unit: max(i.seconds for i in found) * len(found) for unit, found in self.units.items()}
+        weight = {unit: max(i.shown for i in found) * len(found) for unit, found in self.units.items()}
         self.order = sorted(self.units, key=lambda unit: -weight[unit])
 
     def run(self) -> Iterator[Progressed]:
