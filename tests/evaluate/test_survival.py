@@ -135,7 +135,7 @@ def test_the_longest_video_is_first_and_a_file_gets_a_line_now_and_then(place: P
         row["end"] = row["start"] + (3 if row["id"].startswith("1") else 1)
     listed = tmp_path / "three.json"
     listed.write_text(json.dumps(rows))
-    _, text = evaluated(place, tmp_path, benchmark=JsonConfig(json=str(listed), videos=str(CLIP.parent)))
+    _, text = evaluated(place, tmp_path, benchmark=JsonListConfig(json=str(listed), videos=str(CLIP.parent)))
     lines = (tmp_path / "mine/json/answers.0.jsonl").read_text().splitlines()[1:]
     assert [json.loads(line)["key"] for line in lines] == ["1-0", "1-1", "0-0", "0-1", "2-0", "2-1"]
     assert "video 1 of 3 · 2 answers · " in text

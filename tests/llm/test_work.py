@@ -12,6 +12,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from tests.kv.test_policies import policy
 from tests.small_model import PARTS, frames, head, model, video
 from vxl.compressor.dts import DTSConfig
 from vxl.generate import ask, watch
@@ -53,8 +54,19 @@ def decoded(built: Decoder, tokens: int) -> float:
         {"kv": TOVAConfig(keep=0.5), "prefill": CHUNKED},
         {"kv": VSTConfig(ratio=2)},
         {"prune": UniformConfig(keep=0.5)},
+        {"kv": policy("rekv", keep=0.5)},
+        {"kv": policy("kvzip", keep=0.5)},
     ],
-    ids=["full", "chunked", "at the question", "dropped in chunks", "vst", "pruned"],
+    ids=[
+        "full",
+        "chunked",
+        "at the question",
+        "dropped in chunks",
+        "vst",
+        "pruned",
+        "by queries",
+        "replayed",
+    ],
 )
 def test_products_with_weights_are_those_that_torch_counts(changes: dict[str, Any]) -> None:
     built = model(compressor=DTSConfig(ratio=16), **changes).llm

@@ -1,7 +1,7 @@
 """What passes through the language model cost, for what the parts really do: tokens, and keys that they see.
 
-A pass is counted where it begins. Nothing waits for a device: counts that a device knows stay there until
-they are asked for.
+A pass is counted when it is over, since what a layer finds may depend on its queries (kv=rekv). Nothing
+waits for a device: counts that a device knows stay there until they are asked for.
 """
 
 from collections.abc import Sequence
@@ -47,7 +47,7 @@ class Work:
 
     def __enter__(self) -> "Work":
         self._done, self.counting = [], True
-        self._hook = self.llm.register_forward_pre_hook(self._see)
+        self._hook = self.llm.register_forward_hook(self._see)
         return self
 
     def __exit__(
@@ -64,7 +64,7 @@ class Work:
         """Of the passes so far."""
         return sum(float(done) for done in self._done)
 
-    def _see(self, _: Any, given: tuple[Tensor, Step]) -> None:
+    def _see(self, _: Any, given: tuple[Tensor, Step], hidden_BTD: Tensor) -> None:
         if not self.counting:
             return
         embeds_BTD, step = given
