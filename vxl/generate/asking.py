@@ -8,9 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vxl.compressor.plan import Plan
 from vxl.errors import DataError
 from vxl.generate.context import Context, now
 from vxl.generate.decoding import decoding
+from vxl.generate.kept import kept_shares
 from vxl.generate.length import refuse_longer
 from vxl.generate.sampling import Sampling, TokenChooser
 from vxl.generate.selecting import prefill
@@ -41,6 +43,9 @@ class Answer:
     """Memory that the cache held at the end, the shared part included."""
     peak_bytes: int | None
     """Highest memory of the GPU's allocator since it was last reset; None on a CPU."""
+    kept: tuple[float, ...] = ()
+    """Over the video, in equal parts, the share of its visual tokens that the cache held; none if not asked
+    for."""
 
 
 def ask(context: Context, question: Sequence[int], **settings: Any) -> Answer:
@@ -59,6 +64,7 @@ def ask_all(
     sampling: Sampling | None = None,
     tokenizer: Any = None,
     texts: Sequence[str] | None = None,
+    kept: tuple[Plan, int] | None = None,
     on_token: Callable[[int, int], None] | None = None,
     on_text: Callable[[int, str], None] | None = None,
 ) -> list[Answer]:
@@ -73,6 +79,7 @@ def ask_all(
         sampling: How tokens are chosen; None = the most likely.
         tokenizer: Decodes the answers' text; None = only tokens.
         texts: The questions as they were asked, which some kinds of relevance look at.
+        kept: (how many tokens the video's groups had, in how many parts to cut it): `Answer.kept` is wanted.
         on_token: Called with row and token as soon as a token is known, those that end an answer left out.
         on_text: Called with row and the next piece of its text, as soon as nothing can change it any more.
 
@@ -125,6 +132,7 @@ def ask_all(
                 break
             logits_BV = step(next_B.to(model.device))
     decode_ms = last - first
+    held = [()] * rows if kept is None else kept_shares(cache, kept[0], context.frames, kept[1])
     by_text = [text.ended for text in written] or [False] * rows
     decoded = sum(map(len, said)) + sum(stopped) - sum(by_text) - rows
     return [
@@ -137,6 +145,7 @@ def ask_all(
             decode_tokens_per_s=1000 * decoded / decode_ms if decode_ms else 0.0,
             cache_bytes=cache.bytes(),
             peak_bytes=torch.cuda.max_memory_allocated(model.device) if model.device.type == "cuda" else None,
+            kept=held[row],
         )
         for row, tokens in enumerate(said)
     ]

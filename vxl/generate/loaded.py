@@ -107,13 +107,17 @@ class LoadedModel:
             torch.set_num_threads(threads)
 
     def watch(
-        self, *looks: "Clip | str | Path", on_piece: Callable[[int, int], None] | None = None
+        self,
+        *looks: "Clip | str | Path",
+        on_piece: Callable[[int, int], None] | None = None,
+        through: "Callable[[int, Iterable[torch.Tensor]], Iterable[torch.Tensor]] | None" = None,
     ) -> Context:
         """Watches videos and images once; any number of questions can then be asked about them.
 
         Args:
             looks: What to watch, in order: paths, or `Clip`s for parts of videos, images and bytes.
             on_piece: Called with the groups done and the groups of all of it.
+            through: What every video's frames pass on their way, with their number: a place to look at them.
 
         Raises:
             DataError: Something can't be read, or all of it is longer than `most`.
@@ -121,7 +125,10 @@ class LoadedModel:
         seen = [_look(look) for look in looks]
         opened = [self._open(look) for look in seen]
         head = self.prompt.head([shown for shown, _ in opened])
-        frames = [frames for _, frames in opened]
+        frames = [
+            frames if through is None or shown.kind == "image" else through(len(shown.seconds), frames)
+            for shown, frames in opened
+        ]
         names = [look.title for look in seen]
         return watch(self.model, head, frames, names=names, on_piece=on_piece, most=self.most)
 

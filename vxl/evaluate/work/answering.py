@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -14,6 +14,7 @@ from vxl.evaluate.fingerprint import Protocol
 from vxl.evaluate.item import BenchmarkItem, PromptParts
 from vxl.evaluate.work.answers import AnswerFile, RawAnswer, read_answers
 from vxl.evaluate.work.claims import Claims, queue
+from vxl.evaluate.work.glance import Glance
 from vxl.evaluate.work.variants import for_model, watch_key, with_system
 from vxl.generate import Answer, Context, ask_all
 from vxl.generate.loaded import Clip, LoadedModel
@@ -23,6 +24,9 @@ from vxl.video.probe import probe
 from vxl.video.virtual import is_virtual
 
 log = logging.getLogger(__name__)
+
+PARTS = 24
+"""Parts of a video of which it is kept how much the cache held."""
 
 
 @dataclass
@@ -166,9 +170,10 @@ class Questioner:
         times = times_of(first, looks) if self.benchmark.needs_times and looks else ()
         asked = [self.benchmark.ask(item, self.preset, times) for item in items]
         watcher = with_system(first, asked[0].system)
-        memory, work = PeakMemory(first.model.device), Work(first.model.llm)
+        memory, work, glance = PeakMemory(first.model.device), Work(first.model.llm), Glance()
         with memory, work:
-            context = watcher.watch(*looks)
+            context = watcher.watch(*looks, through=glance.through)
+        shown = glance.write(members[0].work, self.benchmark.unit(items[0]))
         watching, watched = memory.bytes, work.operations
         for number, member in enumerate(members):
             own = for_model(context, with_system(member.loaded, asked[0].system))
@@ -180,7 +185,8 @@ class Questioner:
                     )
                 peak, first_one = max(watching, memory.bytes), at == 0 and number == 0
                 flops = watched + work.operations + work.of_logits
-                done.append((item, self._raw(item, answer, own, peak, flops, fresh=first_one)))
+                raw = self._raw(item, answer, own, peak, flops, fresh=first_one)
+                done.append((item, replace(raw, shown=shown if number == 0 else "")))
             yield member, done
 
     def _raw(
@@ -201,7 +207,12 @@ class Questioner:
             "flops": flops,
         }
         return RawAnswer(
-            key=item.key, text=answer.text, tokens=len(answer.tokens), cost=cost, worker=self.worker
+            key=item.key,
+            text=answer.text,
+            tokens=len(answer.tokens),
+            cost=cost,
+            worker=self.worker,
+            kept=[round(share, 3) for share in answer.kept],
         )
 
     def _failed(self, item: BenchmarkItem, why: str) -> RawAnswer:
@@ -228,6 +239,7 @@ def ask_greedily(
         tokenizer=loaded.tokenizer,
         texts=[asked.user],
         on_token=on_token,
+        kept=(prompt.plan, PARTS),
     )
     return answer
 
