@@ -5,17 +5,17 @@ import torch
 
 from tests.generate.watched import watched
 from tests.small_model import model
-from vxl.compressor.plan import Plan
+from vxl.compressor.plan import CompressorPlan
 from vxl.generate import ask, ask_all
 from vxl.kv.recent import RecentConfig
 from vxl.kv.scored.columns import columns_of
 
 
-def plan_of(context: Any) -> Plan:
+def plan_of(context: Any) -> CompressorPlan:
     """As many tokens a group as the context's visuals had."""
     frames_per_group = context.model.compressor.frames_per_group
     groups = context.frames // frames_per_group
-    return Plan(frames_per_group, context.visual_tokens // groups, 1, 1, 1)
+    return CompressorPlan(frames_per_group, context.visual_tokens // groups, 1, 1, 1)
 
 
 def test_a_full_cache_holds_all_of_every_part() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vxl.compressor.plan import Plan
+from vxl.compressor.plan import CompressorPlan
 from vxl.errors import DataError
 from vxl.generate.context import Context, now
 from vxl.generate.decoding import decoding
@@ -64,7 +64,7 @@ def ask_all(
     sampling: Sampling | None = None,
     tokenizer: Any = None,
     texts: Sequence[str] | None = None,
-    kept: tuple[Plan, int] | None = None,
+    kept: tuple[CompressorPlan, int] | None = None,
     on_token: Callable[[int, int], None] | None = None,
     on_text: Callable[[int, str], None] | None = None,
 ) -> list[Answer]:

@@ -2,12 +2,12 @@
 
 import torch
 
-from vxl.compressor.plan import Plan
+from vxl.compressor.plan import CompressorPlan
 from vxl.kv.scored.columns import columns_of
 from vxl.llm.cache import Cache
 
 
-def kept_shares(cache: Cache, plan: Plan, frames: int, parts: int) -> list[tuple[float, ...]]:
+def kept_shares(cache: Cache, plan: CompressorPlan, frames: int, parts: int) -> list[tuple[float, ...]]:
     """For each row the share of the visual tokens that are held, mean over layers and heads.
 
     What a pruner or a selector dropped before the language model counts as not held.
