@@ -9,7 +9,7 @@ from torch import Tensor
 
 import vxl
 from tests.checkpoint.published.folders import config_json, publish, weights
-from tests.golden import TOLERANCE, error, golden
+from tests.golden import DTYPES, TOLERANCE, error, golden
 from tests.golden import video_xl_model as video_xl
 from tests.golden.sequences import PLACEHOLDER, golden_sequence
 from tests.golden.video_xl_model import CASES
@@ -19,7 +19,7 @@ from vxl.model import VideoLanguageModel
 from vxl.sequence.layout import Kind, Layout
 from vxl.sequence.piece import Piece
 
-dtypes = pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+dtypes = pytest.mark.parametrize("dtype", DTYPES)
 folders = pytest.mark.parametrize("folder", ["published", "vxl"])
 
 

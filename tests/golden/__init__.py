@@ -5,6 +5,7 @@ README.md says what each file holds.
 
 from pathlib import Path
 
+import pytest
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
@@ -12,6 +13,8 @@ from torch import Tensor
 FOLDER = Path(__file__).parent
 # Largest allowed |a - b| / (1 + |b|): some steps of the published code are float32 whatever the dtype.
 TOLERANCE = {torch.float64: 2e-5, torch.float32: 2e-4}
+DTYPES = [torch.float64, pytest.param(torch.float32, marks=pytest.mark.slow)]
+"""The quick suite measures in the precision that was recorded, the slow one in float32 too."""
 
 
 def golden(name: str) -> dict[str, Tensor]:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tests.golden import FOLDER, TOLERANCE
+from tests.golden import DTYPES, FOLDER, TOLERANCE
 from tests.golden.measure import MEASURED, WEIGHTS, golden, listed, measure, recorded
 
 
@@ -23,7 +23,7 @@ def test_the_table_lists_every_recorded_tensor() -> None:
             assert number == "identical" or 0 < float(number) <= tolerance
 
 
-@pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("file", MEASURED)
 def test_every_recorded_tensor_is_reached(file: str, dtype: torch.dtype) -> None:
     errors = measure(file, dtype)

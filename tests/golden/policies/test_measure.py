@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tests.golden import TOLERANCE
+from tests.golden import DTYPES, TOLERANCE
 from tests.golden.policies.measure import MEASURED, found, listed, measure
 from vxl.kv.pyramid import pyramid
 
@@ -12,7 +12,7 @@ def test_the_table_lists_every_recorded_policy() -> None:
     assert set(listed()) == set(MEASURED)
 
 
-@pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("name", MEASURED)
 def test_every_recorded_policy_is_reached(name: str, dtype: torch.dtype) -> None:
     errors = measure(name, dtype)
