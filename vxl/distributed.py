@@ -44,9 +44,9 @@ def gathered(value: T) -> list[T]:
     """Every rank's value, in the order of ranks; a small one."""
     if not dist.is_initialized():
         return [value]
-    found: list[Any] = [None] * dist.get_world_size()
-    dist.all_gather_object(found, value)
-    return found
+    values: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(values, value)
+    return values
 
 
 def calls_on_every_rank(calls: int, module: nn.Module) -> int:

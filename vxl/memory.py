@@ -18,16 +18,16 @@ def free_memory(device: torch.device) -> int | None:
     """
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
-    found = []
+    bytes_free = []
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
-        found = [1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")]
+        bytes_free = [1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")]
         limit = (_CGROUP / "memory.max").read_text().strip()
         if limit.isdigit():
-            found.append(max(0, int(limit) - int((_CGROUP / "memory.current").read_text())))
+            bytes_free.append(max(0, int(limit) - int((_CGROUP / "memory.current").read_text())))
     except (OSError, ValueError):
         pass
-    return min(found, default=None)
+    return min(bytes_free, default=None)
 
 
 def refuse_without_memory(needed: int, device: torch.device, what: str, remedies: str) -> None:

@@ -37,8 +37,8 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     obeyed = ("Cc", "Cf", "Cs")
-    shown = []
+    characters = []
     for letter in text:
         is_plain = letter in "\n\t\u200d" or unicodedata.category(letter) not in obeyed
-        shown.append(letter if is_plain else letter.encode("unicode_escape").decode())
-    return "".join(shown)
+        characters.append(letter if is_plain else letter.encode("unicode_escape").decode())
+    return "".join(characters)

@@ -106,7 +106,7 @@ def test_fastvid_merges_as_recorded(file: str, share: str, published: bool) -> N
     name = "fastvid.published" if published else "fastvid"
     own = {} if published else {"segments": 3, "merged": 0.5, "period": 2}
     pruner = FastVID(FastVIDConfig(keep=keep, **own))  # ty: ignore[invalid-argument-type]
-    cuts = segments_of(recorded["frame_features"], pruner.settings.above, pruner.settings.segments)
+    cuts = segments_of(recorded["frame_features"], pruner.config.above, pruner.config.segments)
     assert [stop - start for start, stop in cuts] == recorded[f"{name}.segments"].tolist()
     found = pruner.prune_segments(tokens(recorded), cuts)
     assert torch.equal(found.kept_GK, recorded[f"{name}.{share}.kept"].bool())

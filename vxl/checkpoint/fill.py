@@ -125,8 +125,8 @@ def fill(
         replace_tensor(model, name, model.get_parameter(first))
     if outlined:
         model.llm.reset_buffers()
-        left = [name for name, tensor in named(model) if tensor.is_meta]
-        assert not left, left
+        unfilled = [name for name, tensor in named(model) if tensor.is_meta]
+        assert not unfilled, unfilled
 
 
 def warn_of_other_settings(weights: Weights, model: VideoLanguageModel) -> None:
@@ -137,17 +137,17 @@ def warn_of_other_settings(weights: Weights, model: VideoLanguageModel) -> None:
 
 def other_settings(values: Mapping[str, Any], model: VideoLanguageModel) -> list[tuple[str, Any, Any]]:
     """(key, as the weights were trained, as the model has it) of the settings that shapes don't show."""
-    found = []
+    differing = []
     for group in ("vision", "compressor", "selector"):
         part, trained = getattr(model, group, None), values.get(group) or {}
         own = plain(getattr(part, "config", None)) or {}
         keys = ("_target_", "grid", "temporal", "pool", "heads", "score")
-        found += [
+        differing += [
             (f"{group}.{key}", trained[key], own[key])
             for key in trained.keys() & own.keys()
             if (key in keys or key.startswith("published_")) and trained[key] != own[key]
         ]
-    return sorted(found)
+    return sorted(differing)
 
 
 def heads_of(model: VideoLanguageModel) -> list[str]:

@@ -175,13 +175,13 @@ def pick_device(device: str) -> torch.device:
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        found = torch.device(device)
+        chosen_device = torch.device(device)
     except RuntimeError as error:
         raise ConfigError(f"device={device} is no device.\n  allowed: auto, cpu, cuda, cuda:N") from error
     count = torch.cuda.device_count()
-    if found.type == "cuda" and (found.index or 0) >= count:
+    if chosen_device.type == "cuda" and (chosen_device.index or 0) >= count:
         raise ConfigError(f"device={device}, but there are {count} GPUs here.\n  type  device=auto")
-    return found
+    return chosen_device
 
 
 def _precision(values: dict[str, Any], device: torch.device) -> torch.dtype | None:
@@ -197,8 +197,10 @@ def _tokenizer(values: dict[str, Any], config: ModelParts, run: Path | None) -> 
         return load_tokenizer(own)
     if config.prompt.tokenizer is None and "data" not in values:
         raise ConfigError("the config names no data, and so no tokenizer.\n  e.g.  prompt.tokenizer=FOLDER")
-    known = {field.name for field in dataclasses.fields(PathsConfig)}
-    paths = PathsConfig(**{key: value for key, value in (values.get("paths") or {}).items() if key in known})
+    field_names = {field.name for field in dataclasses.fields(PathsConfig)}
+    paths = PathsConfig(
+        **{key: value for key, value in (values.get("paths") or {}).items() if key in field_names}
+    )
     starts = (values.get("init_from"), config.weights)
     return tokenizer_of(config.prompt, config.llm, starts, paths, partial(_texts, values, Path(paths.cache)))
 

@@ -107,8 +107,8 @@ def _with_change(values: dict[str, Any], override: str, also: Sequence[str]) -> 
                 f"there is no option {override}.{hint}\n  options of {key}: {', '.join(files)}\n"
                 f"  of a package of your own:  {override} plugins=[PACKAGE]"
             )
-        chosen = yaml.safe_load(files[text].read_text()) or {}
-        return values | {key: {name: value for name, value in chosen.items() if name != "defaults"}}
+        option_values = yaml.safe_load(files[text].read_text()) or {}
+        return values | {key: {name: value for name, value in option_values.items() if name != "defaults"}}
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError as error:

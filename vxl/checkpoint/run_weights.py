@@ -50,23 +50,23 @@ def self_contained(values: dict[str, Any]) -> dict[str, Any]:
     values = values | {"vision": values["vision"] | {"weights": "random"}}
     if values["llm"]["weights"] == "random":
         return values
-    made = hugging_face_config(model_parts(values).llm)
-    if made.rope_parameters.get("rope_type", "default") != "default":
+    hugging_face = hugging_face_config(model_parts(values).llm)
+    if hugging_face.rope_parameters.get("rope_type", "default") != "default":
         return values
     sizes = {
         "weights": "random",
-        "model_type": made.model_type,
-        "vocab": made.vocab_size,
-        "width": made.hidden_size,
-        "mlp": made.intermediate_size,
-        "layers": made.num_hidden_layers,
-        "heads": made.num_attention_heads,
-        "kv_heads": made.num_key_value_heads,
-        "head_width": getattr(made, "head_dim", None),
-        "rope_theta": float(made.rope_parameters["rope_theta"]),
-        "norm_eps": made.rms_norm_eps,
-        "tied": made.tie_word_embeddings,
-        "max_positions": made.max_position_embeddings,
+        "model_type": hugging_face.model_type,
+        "vocab": hugging_face.vocab_size,
+        "width": hugging_face.hidden_size,
+        "mlp": hugging_face.intermediate_size,
+        "layers": hugging_face.num_hidden_layers,
+        "heads": hugging_face.num_attention_heads,
+        "kv_heads": hugging_face.num_key_value_heads,
+        "head_width": getattr(hugging_face, "head_dim", None),
+        "rope_theta": float(hugging_face.rope_parameters["rope_theta"]),
+        "norm_eps": hugging_face.rms_norm_eps,
+        "tied": hugging_face.tie_word_embeddings,
+        "max_positions": hugging_face.max_position_embeddings,
     }
     return values | {"llm": values["llm"] | sizes}
 
@@ -79,12 +79,12 @@ def _without_updates(
     if not lora.get("rank"):
         return tensors, config
     scale = lora["alpha"] / lora["rank"]
-    kept = {name: tensor for name, tensor in tensors.items() if not is_update(name)}
+    without_updates = {name: tensor for name, tensor in tensors.items() if not is_update(name)}
     for name in updated(tensors):
         layer, weight = name.removesuffix("weight"), tensors[name]
         parts = [weight, tensors[f"{layer}lora_A"], tensors[f"{layer}lora_B"]]
-        kept[name] = replace(weight, read=partial(_merged, parts, scale))
-    return kept, config | {"llm": config["llm"] | {"lora": {**lora, "rank": 0}}}
+        without_updates[name] = replace(weight, read=partial(_merged, parts, scale))
+    return without_updates, config | {"llm": config["llm"] | {"lora": {**lora, "rank": 0}}}
 
 
 def _merged(parts: Sequence[Stored], scale: float) -> Tensor:

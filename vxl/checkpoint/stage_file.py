@@ -81,17 +81,17 @@ def open_stage_file(path: Path, part: str | None = None) -> StageFile:
     for kind, ours in maps.items():
         if part not in (None, kind):
             continue
-        found = {name: tensor for theirs, tensor in held.items() if (name := ours(theirs)) is not None}
-        if not found:
+        tensors = {name: tensor for theirs, tensor in held.items() if (name := ours(theirs)) is not None}
+        if not tensors:
             continue
-        lost = [name for name in _EXPECTED[kind] if name not in found]
-        if lost:
+        absent = [name for name in _EXPECTED[kind] if name not in tensors]
+        if absent:
             raise CheckpointError(
-                f"{path} lacks {len(lost)} of the {len(_EXPECTED[kind])} tensors of a {kind}:\n"
-                f"  {lines(lost)}\n  copy or download it again"
+                f"{path} lacks {len(absent)} of the {len(_EXPECTED[kind])} tensors of a {kind}:\n"
+                f"  {lines(absent)}\n  copy or download it again"
             )
         unused = {theirs: tensor for theirs, tensor in held.items() if ours(theirs) is None}
-        return StageFile(path, kind, found, unused)
+        return StageFile(path, kind, tensors, unused)
     heads = sorted({name.split(".")[0] for name in held})
     raise CheckpointError(
         f"{path} holds {len(held)} tensors of no {part or 'part'}; they begin with {', '.join(heads[:6])}.\n"

@@ -9,11 +9,11 @@ Example:
     A compressor that keeps the first patch of every frame. Its `plan` is known before it is built.
 
     >>> from vxl.compressor.base import Compressor, CompressorConfig
-    >>> from vxl.compressor.plan import Plan
+    >>> from vxl.compressor.plan import CompressorPlan
     >>> class FirstPatch(Compressor):
     ...     @classmethod
     ...     def plan(cls, config, grid):
-    ...         return Plan(frames_per_group=1, tokens_per_group=1, temporal=1, spatial=grid, ratio=grid**2)
+    ...         return CompressorPlan(1, tokens_per_group=1, temporal=1, spatial=grid, ratio=grid**2)
     ...     def compress(self, patches_GFPV):
     ...         return self.projector(patches_GFPV[:, 0, :1])
     >>> config = CompressorConfig(_target_="mylab.FirstPatch", ratio=16)

@@ -55,15 +55,15 @@ class OptionFile:
     @property
     def overrides(self) -> list[str]:
         """The options of other groups that the file chooses, as one would type them."""
-        chosen = []
+        words = []
         for entry in (yaml.safe_load(self.path.read_text()) or {}).get("defaults", []):
             if isinstance(entry, dict):
                 for group, name in entry.items():
-                    chosen.append(f"{group.split()[-1].lstrip('/')}={name}")
+                    words.append(f"{group.split()[-1].lstrip('/')}={name}")
             elif entry != "_self_":
                 group, _, name = entry.lstrip("/").rpartition("/")
-                chosen.append(f"{group or self.group}={name}")
-        return chosen
+                words.append(f"{group or self.group}={name}")
+        return words
 
 
 def options_by_group(folders: list[Path] | None = None) -> dict[str, dict[str, OptionFile]]:
@@ -73,13 +73,13 @@ def options_by_group(folders: list[Path] | None = None) -> dict[str, dict[str, O
         folders: Config folders; vxl's own, then those of plug-ins.
     """
     folders = folders or [CONF]
-    found: dict[str, dict[str, OptionFile]] = {group: {} for group in _flow(folders[0])}
+    by_group: dict[str, dict[str, OptionFile]] = {group: {} for group in _flow(folders[0])}
     for folder in folders:
         for path in sorted(folder.glob("*/*.yaml")):
             group = path.parent.name
             meaning, command = _comment(path)
-            found.setdefault(group, {})[path.stem] = OptionFile(group, path.stem, path, meaning, command)
-    return {group: options for group, options in found.items() if options and group != "hydra"}
+            by_group.setdefault(group, {})[path.stem] = OptionFile(group, path.stem, path, meaning, command)
+    return {group: options for group, options in by_group.items() if options and group != "hydra"}
 
 
 def keys_of(choice: OptionFile, root: type) -> list[Key]:
@@ -158,16 +158,16 @@ def look_up(word: str, folders: list[Path], roots: Sequence[type] = ()) -> tuple
     Raises:
         ConfigError: Nothing of that name exists; the message lists the nearest.
     """
-    known = options_by_group(folders)
+    options = options_by_group(folders)
     group, equals, name = word.partition("=")
     if equals:
-        if group not in known:
-            raise ConfigError(_no("group", group, word, list(known), suffix=f"={name}"))
-        if name not in known[group]:
-            raise ConfigError(_no(f"option of {group}", name, word, list(known[group]), f"{group}="))
-        return "option", known[group][name]
-    if group in known:
-        return "group", known[group]
+        if group not in options:
+            raise ConfigError(_no("group", group, word, list(options), suffix=f"={name}"))
+        if name not in options[group]:
+            raise ConfigError(_no(f"option of {group}", name, word, list(options[group]), f"{group}="))
+        return "option", options[group][name]
+    if group in options:
+        return "group", options[group]
     roots = roots or run_schemas()
     run_keys = {key.name: key for root in reversed(roots) for key in schema_keys(root)}
     if word in run_keys:
@@ -176,19 +176,19 @@ def look_up(word: str, folders: list[Path], roots: Sequence[type] = ()) -> tuple
     if below:
         return "keys", below
     head, dot, tail = word.partition(".")
-    if dot and head in known:
+    if dot and head in options:
         found = {
             f"{head}={option}": key
-            for option, choice in known[head].items()
+            for option, choice in options[head].items()
             for key in keys_of(choice, roots[0])
             if key.name == tail
         }
         if found:
             return "keys", [dataclasses.replace(key, name=f"{where} {tail}") for where, key in found.items()]
-        names = [key.name for choice in known[head].values() for key in keys_of(choice, roots[0])]
+        names = [key.name for choice in options[head].values() for key in keys_of(choice, roots[0])]
         raise ConfigError(_no(f"key of {head}", tail, word, list(dict.fromkeys(names)), f"{head}."))
     plain = [key for key in run_keys if "." not in key and key not in INTERNAL]
-    raise ConfigError(_no("group or key", word, word, list(dict.fromkeys([*known, *plain]))))
+    raise ConfigError(_no("group or key", word, word, list(dict.fromkeys([*options, *plain]))))
 
 
 def _default(field: dataclasses.Field[Any]) -> Any:

@@ -131,17 +131,17 @@ def devices_have_a_strategy(config: "TrainConfig") -> Iterator[str]:
     """Several devices need a strategy that uses them, and the other way round."""
     devices, nodes = config.trainer.devices, config.trainer.num_nodes
     name, ranks = _strategy_name(config), devices * nodes
-    got = f"got trainer.devices={devices} trainer.num_nodes={nodes}"
+    message_got = f"got trainer.devices={devices} trainer.num_nodes={nodes}"
     if name == "single" and ranks > 1:
         yield (
-            f"strategy=single uses one device; {got}.\n"
+            f"strategy=single uses one device; {message_got}.\n"
             "  allowed: trainer.devices=1 trainer.num_nodes=1\n"
             f"  e.g.  strategy=ddp trainer.devices={devices}    (a copy of the model on each)\n"
             f"        strategy=fsdp2 trainer.devices={devices}  (one model spread over all)"
         )
     if name in ("ddp", "fsdp2", "hsdp") and ranks == 1:
         yield (
-            f"strategy={name} needs several devices; {got}.\n"
+            f"strategy={name} needs several devices; {message_got}.\n"
             f"  allowed: 2 or more in all\n  e.g.  strategy={name} trainer.devices=2\n"
             "        strategy=single             (on one)"
         )
@@ -154,7 +154,7 @@ def devices_have_a_strategy(config: "TrainConfig") -> Iterator[str]:
     if name == "hsdp" and ranks > 1 and (ranks % shard or shard == ranks):
         sizes = [n for n in range(1, ranks) if ranks % n == 0 and n > 1] or [1]
         yield (
-            f"strategy=hsdp makes copies of the model, each on {shard} of {ranks} processes; {got}.\n"
+            f"strategy=hsdp makes copies of the model, each on {shard} of {ranks} processes; {message_got}.\n"
             f"  allowed: strategy.shard={', '.join(map(str, sizes))}\n"
             f"  e.g.  strategy=hsdp strategy.shard={sizes[0]}\n        strategy=fsdp2   (one model over all)"
         )

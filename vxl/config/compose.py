@@ -108,6 +108,6 @@ def with_plugins(overrides: list[str]) -> list[str]:
 
 def config_folders(overrides: list[str]) -> list[Path]:
     """The config folders: vxl's, and those of the plug-ins, which are imported."""
-    given = [word.partition("=")[2] for word in overrides if word.lstrip("+").startswith("plugins=")]
-    names = [name.strip(" '\"") for name in given[-1].strip("[]").split(",") if name.strip()] if given else []
+    lists = [word.partition("=")[2] for word in overrides if word.lstrip("+").startswith("plugins=")]
+    names = [name.strip(" '\"") for name in lists[-1].strip("[]").split(",") if name.strip()] if lists else []
     return [CONF, *load_plugins(names)]

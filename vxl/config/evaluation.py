@@ -36,8 +36,8 @@ def prepare(arguments: Sequence[str]) -> list[list[str]]:
     if not names:
         return [rest]
     others = [word for word in rest if not word.startswith("benchmark=")]
-    chosen = [name for name in names[-1].partition("=")[2].strip("[]").split(",") if name]
-    return [[f"benchmark={name.strip()}", *others] for name in chosen] or [rest]
+    sweep_names = [name for name in names[-1].partition("=")[2].strip("[]").split(",") if name]
+    return [[f"benchmark={name.strip()}", *others] for name in sweep_names] or [rest]
 
 
 def _quoted(word: str) -> str:

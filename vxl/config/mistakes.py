@@ -111,8 +111,8 @@ def _choices(
                     "  it may choose options and set keys; it begins with  # @package _global_"
                 )
                 continue
-            known = _known(compose([]))
-            problems.append(_plain(error) if key in known else _unknown(word, key, known))
+            keys = _known(compose([]))
+            problems.append(_plain(error) if key in keys else _unknown(word, key, keys))
     return list(sound.values()), wrong
 
 
@@ -155,8 +155,8 @@ def _value(base: Any, key: str, word: str) -> str | None:
         if not hasattr(node, "keys"):
             return f"{word}: {parent} is a value, it has no keys."
         if part not in [str(k) for k in node]:  # `part in node` denies keys that wait for a value
-            known = [str(k) for k in node] if parent else _known(base)
-            return None if added else _unknown(word, part, known, parent)  # the schema tells, if added
+            keys = [str(k) for k in node] if parent else _known(base)
+            return None if added else _unknown(word, part, keys, parent)  # the schema tells, if added
         node = node[part] if i + 1 < len(parts) else node
     if added and not word.startswith("++"):
         return f"{word}: {key} is there already.\n  type  {word[1:]}"
@@ -174,13 +174,13 @@ def _split(word: str) -> tuple[str, str, str]:
     return word[: len(word) - len(word.lstrip("+~"))], key, value
 
 
-def _unknown(word: str, part: str, known: list[str], parent: str = "") -> str:
+def _unknown(word: str, part: str, keys: list[str], parent: str = "") -> str:
     prefix = f"{parent}." if parent else ""
-    close = nearest(part, known)
+    close = nearest(part, keys)
     lines = [f"{word}: {prefix}{part} is not a key."]
     if close:
         lines.append("  did you mean " + " or ".join(prefix + name for name in close) + "?")
-    valid = [key for key in known if key[0] != "_"]
+    valid = [key for key in keys if key[0] != "_"]
     lines.append(
         f"  valid keys{' of ' + parent if parent else ''}: {', '.join(valid)}"
         if valid

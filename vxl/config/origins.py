@@ -67,7 +67,9 @@ def refuse_untyped_random(config: "TrainConfig", words: Sequence[str]) -> None:
 def _pretrained(model: str, words: Sequence[str]) -> str | None:
     """The hub name that the comment of the chosen option of `llm` gives."""
     groups = options_by_group()
-    chosen = [word for word in [*groups["model"][model].overrides, *words] if key_of_override(word) == "llm"]
-    option = groups["llm"].get(chosen[-1].partition("=")[2]) if chosen else None
-    found = re.search(r"llm\.weights=([^\s,]+)", option.meaning) if option else None
-    return found[1] if found else None
+    llm_words = [
+        word for word in [*groups["model"][model].overrides, *words] if key_of_override(word) == "llm"
+    ]
+    option = groups["llm"].get(llm_words[-1].partition("=")[2]) if llm_words else None
+    recommended = re.search(r"llm\.weights=([^\s,]+)", option.meaning) if option else None
+    return recommended[1] if recommended else None

@@ -28,19 +28,21 @@ def stage_configs(
         ConfigError: The command line chooses a stage, too.
     """
     assert config.recipe is not None
-    chosen = [word for word in words if _key(word) == "stage"]
-    if chosen:
+    stage_words = [word for word in words if _key(word) == "stage"]
+    if stage_words:
         listed = ", ".join(stage.stage for stage in config.recipe.stages)
         raise ConfigError(
-            f"{chosen[0]} has no effect: the recipe says which stages run ({listed}).\n"
+            f"{stage_words[0]} has no effect: the recipe says which stages run ({listed}).\n"
             "  one stage alone:  leave out recipe=…\n"
             "  others:           'recipe.stages=[{stage: align}, {stage: lora}]'"
         )
     name, before, whole = run_name(config), None, False
-    kept = [word for word in words if _key(word) not in ("name", "recipe", "sweep_name", "sweep_member")]
+    stage_overrides = [
+        word for word in words if _key(word) not in ("name", "recipe", "sweep_name", "sweep_member")
+    ]
     names = folders([stage.stage for stage in config.recipe.stages])
     for stage, folder in zip(config.recipe.stages, names, strict=True):
-        own = [*kept, f"stage={stage.stage}", *stage.set, f"name='{name}/{folder}'"]
+        own = [*stage_overrides, f"stage={stage.stage}", *stage.set, f"name='{name}/{folder}'"]
         if before is not None:
             # What `weights` holds beyond what a stage without language model went on with is still to come.
             dropped = ("init_from", "weights") if whole else ("init_from",)
@@ -52,12 +54,12 @@ def stage_configs(
 
 def folders(stages: list[str]) -> list[str]:
     """A folder for each stage; the second of a name is NAME-2."""
-    seen: dict[str, int] = {}
-    found = []
+    times_by_name: dict[str, int] = {}
+    folder_names = []
     for stage in stages:
-        seen[stage] = seen.get(stage, 0) + 1
-        found.append(stage if seen[stage] == 1 else f"{stage}-{seen[stage]}")
-    return found
+        times_by_name[stage] = times_by_name.get(stage, 0) + 1
+        folder_names.append(stage if times_by_name[stage] == 1 else f"{stage}-{times_by_name[stage]}")
+    return folder_names
 
 
 def _key(word: str) -> str:

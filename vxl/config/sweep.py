@@ -67,9 +67,9 @@ def plan_sweep(words: list[str], multirun: bool, folders: Sequence[Path]) -> Swe
             file=sys.stderr,
         )
     typed_keys = {o.key_or_group for o in overrides}
-    given = [f"{key}={value}" for key, value in params.items() if key not in typed_keys]
-    kept = [str(o.input_line) for o in overrides if o.key_or_group not in ("sweep", "name")]
-    values = _values([*given, *kept], folders)
+    file_words = [f"{key}={value}" for key, value in params.items() if key not in typed_keys]
+    common_words = [str(o.input_line) for o in overrides if o.key_or_group not in ("sweep", "name")]
+    values = _values([*file_words, *common_words], folders)
     # What a sweep file gives one value is the same for all members, and no part of their names.
     keys = [key for key, listed in values.items() if len(listed) > 1 or _bare(key) in swept]
     base = [word for key, listed in values.items() if key not in keys for word in listed]
@@ -102,20 +102,20 @@ def _parsed(words: Sequence[str]) -> "list[Override] | None":
 
 def _values(words: Sequence[str], folders: Sequence[Path]) -> dict[str, list[str]]:
     """The overrides that each key is given, one for each value of a sweep; of a key given twice, the last."""
-    found: dict[str, list[str]] = {}
+    values_by_key: dict[str, list[str]] = {}
     for override in _parsed(words) or []:
         key, line = override.get_key_element(), override.input_line
         if not override.is_sweep_override():
-            found[key] = [str(line)]
+            values_by_key[key] = [str(line)]
         elif override.is_discrete_sweep():
-            found[key] = [f"{key}={value}" for value in _of_sweep(override, folders)]
+            values_by_key[key] = [f"{key}={value}" for value in _of_sweep(override, folders)]
         else:
             raise ConfigError(
                 f"{line} names no values: a sweep runs every combination of values that are listed.\n"
                 f"  forms: {key}=a,b   '{key}=range(1,5)'   '{key}=choice(a,b)'   '{key}=glob(*)'\n"
                 "  a search (Optuna, …) starts python train.py for each trial, and reads RESULT.json"
             )
-    return found
+    return values_by_key
 
 
 def _of_sweep(override: "Override", folders: Sequence[Path]) -> list[str]:
@@ -152,9 +152,9 @@ def _params(options: list[str], folders: Sequence[Path]) -> dict[str, str]:
     for option in options:
         file = files.get(option)
         if file is None:
-            known = ", ".join(files)
+            sweep_names = ", ".join(files)
             raise ConfigError(
-                f"sweep={option} does not exist.\n  sweeps: {known}\n  or type the values: seed=0,1,2"
+                f"sweep={option} does not exist.\n  sweeps: {sweep_names}\n  or type the values: seed=0,1,2"
             )
         params |= yaml.safe_load(file.read_text())["hydra"]["sweeper"]["params"]
     return params
@@ -277,8 +277,10 @@ def _digest(keys: list[str], candidates: Sequence[Any]) -> str | None:
 def _text_digest(words: Sequence[str]) -> str:
     """What sweeps were named by before: the words of the command."""
     words = ["+" + word if word.startswith("sweep=") else word for word in words]
-    kept = sorted(w for w in words if w.lstrip("+").partition("=")[0].partition(".")[0] not in _NOT_IN_TEXT)
-    return hashlib.sha256("\n".join(kept).encode()).hexdigest()[:6]
+    identifying_words = sorted(
+        w for w in words if w.lstrip("+").partition("=")[0].partition(".")[0] not in _NOT_IN_TEXT
+    )
+    return hashlib.sha256("\n".join(identifying_words).encode()).hexdigest()[:6]
 
 
 def _label(member: Sequence[str], keys: Sequence[str], folders: Sequence[Path]) -> str:

@@ -53,9 +53,9 @@ def bare_options(options: Sequence[str]) -> tuple[str, ...]:
 
     All of them must have theirs, in order, or none loses any.
     """
-    found = [
+    without_letters = [
         re.fullmatch(rf"\s*\(?{letter}[.):]\s*(.*\S)\s*", option, re.DOTALL)
         for letter, option in zip(ascii_uppercase, options, strict=False)
     ]
-    bare = tuple(match[1] for match in found if match)
+    bare = tuple(match[1] for match in without_letters if match)
     return bare if bare and len(bare) == len(options) else tuple(options)

@@ -83,8 +83,8 @@ class Mixed(Data):
     def training(self, seed: int) -> Mixture:
         """The samples to train on."""
         weights = {name: source.weight for name, source in self.config.sources.items()}
-        known = {name: weight for name, weight in weights.items() if weight is not None}
-        return Mixture(self._train, known or None, seed=seed)
+        weight_by_name = {name: weight for name, weight in weights.items() if weight is not None}
+        return Mixture(self._train, weight_by_name or None, seed=seed)
 
     def validation(self) -> SampleSource | None:
         """The held-out samples."""
@@ -97,10 +97,10 @@ class Mixed(Data):
 
     @cached_property
     def _train(self) -> dict[str, SampleSource]:
-        found: dict[str, SampleSource] = {}
+        sources: dict[str, SampleSource] = {}
         for name, source in self.config.sources.items():
             if source.json is not None and source.videos is not None:
-                found[name] = JsonSource(Path(source.json), Path(source.videos), cache=self.cache)
+                sources[name] = JsonSource(Path(source.json), Path(source.videos), cache=self.cache)
             else:
-                found[name] = IndexedShards(source.shards, cache=self.cache)
-        return found
+                sources[name] = IndexedShards(source.shards, cache=self.cache)
+        return sources

@@ -150,10 +150,10 @@ def parse(text: Mapping[str, Any], visuals: Sequence[Visual], *, shard: str, key
         question = _question(item, number, len(visuals), where)
         samples.append(replace(bare, key=f"{key}#{number}", question=question))
     if not samples:
-        got = ", ".join(sorted(text)) or "none"
+        keys = ", ".join(sorted(text)) or "none"
         raise DataError(
             f"{where}: the JSON has no 'conversations', 'caption' or 'questions' with something in it.\n"
-            f"  got the keys: {got}\n  write e.g.  {EXAMPLE}"
+            f"  got the keys: {keys}\n  write e.g.  {EXAMPLE}"
         )
     return samples
 
@@ -177,10 +177,10 @@ def place_visuals(turns: Sequence[Turn], visuals: int, where: str) -> tuple[Turn
     if sum(counts) == 0:
         texts[0] = f"{PLACEHOLDER}\n" * visuals + texts[0]
     elif sum(counts) != visuals:
-        said = "".join(turn.text for turn in turns)
-        written = " and ".join(mark for mark in (PLACEHOLDER, "<video>") if mark in said)
+        whole_text = "".join(turn.text for turn in turns)
+        marks = " and ".join(mark for mark in (PLACEHOLDER, "<video>") if mark in whole_text)
         raise DataError(
-            f"{where}: {sum(counts)} {written} in the turns, but {visuals} visuals (videos or images).\n"
+            f"{where}: {sum(counts)} {marks} in the turns, but {visuals} visuals (videos or images).\n"
             f"  write one {PLACEHOLDER} for each visual, or none at all (they then come first);\n"
             "  visuals are KEY.mp4, KEY.jpg, ... in a tar, and the keys image(s) and video(s) of a JSON list"
         )
@@ -260,8 +260,8 @@ def _question(item: Any, number: int, visuals: int, where: str) -> Question:
         raise DataError(
             f"{where}: question {number} is no text: {str(item['question'])[:120]}.\n  write  {form}"
         )
-    asked = item["question"].replace("<video>", PLACEHOLDER)
-    marks = asked.count(PLACEHOLDER)
+    question = item["question"].replace("<video>", PLACEHOLDER)
+    marks = question.count(PLACEHOLDER)
     if marks not in (0, visuals) or any(
         mark in words for words in options for mark in (PLACEHOLDER, "<video>")
     ):
@@ -269,11 +269,11 @@ def _question(item: Any, number: int, visuals: int, where: str) -> Question:
             f"{where}: question {number} has {marks} {PLACEHOLDER} or <video> for {visuals} visuals.\n"
             "  leave them out: what a question is about is shown before it"
         )
-    return Question(re.sub(rf"[ \t]*{PLACEHOLDER}[ \t]*\n?", "", asked), bare_options(options), answer)
+    return Question(re.sub(rf"[ \t]*{PLACEHOLDER}[ \t]*\n?", "", question), bare_options(options), answer)
 
 
 def _segments(items: Any, where: str) -> list[Segment]:
-    found = []
+    segments = []
     for number, item in enumerate(items):
         if not isinstance(item, Mapping) or {"start", "end", "text"} - set(item):
             raise DataError(
@@ -281,8 +281,8 @@ def _segments(items: Any, where: str) -> list[Segment]:
                 '  write  {"start": 0.0, "end": 4.5, "text": "..."}  (seconds)'
             )
         start, end = (number_of(item[name], f"segment {number}: {name}", where) for name in ("start", "end"))
-        found.append(Segment(start, end, str(item["text"])))
-    return found
+        segments.append(Segment(start, end, str(item["text"])))
+    return segments
 
 
 def _cut(visuals: Sequence[Visual], text: Mapping[str, Any], where: str) -> tuple[Visual, ...]:

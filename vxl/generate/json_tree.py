@@ -52,11 +52,11 @@ def to_json(value: Any, tensors: dict[str, Tensor]) -> Any:
             name = names.get((value,), partial(named, value))
             return {"array" if isinstance(value, np.ndarray) else "tensor": name}
         kind = type(value)
-        known = getattr(kind, "_fields", None)  # of a named tuple
+        field_names = getattr(kind, "_fields", None)  # of a named tuple
         if dataclasses.is_dataclass(kind):
-            known = [field.name for field in dataclasses.fields(kind) if field.init]
-        if known is not None:
-            fields = {name: flat(getattr(value, name)) for name in known}
+            field_names = [field.name for field in dataclasses.fields(kind) if field.init]
+        if field_names is not None:
+            fields = {name: flat(getattr(value, name)) for name in field_names}
             return {"dataclass": f"{kind.__module__}.{kind.__qualname__}", "fields": fields}
         raise TypeError(f"a context can't be saved with a {type(value).__name__} in its state")
 
@@ -96,9 +96,13 @@ def class_of_record(path: str) -> Callable[..., Any]:
     path = current(path)
     module, _, name = path.rpartition(".")
     try:
-        found = getattr(importlib.import_module(module), name) if path.startswith(tuple(ALLOWED)) else None
+        record_class = (
+            getattr(importlib.import_module(module), name) if path.startswith(tuple(ALLOWED)) else None
+        )
     except (ImportError, AttributeError):
-        found = None
-    if not isinstance(found, type) or not (dataclasses.is_dataclass(found) or hasattr(found, "_fields")):
+        record_class = None
+    if not isinstance(record_class, type) or not (
+        dataclasses.is_dataclass(record_class) or hasattr(record_class, "_fields")
+    ):
         raise CheckpointError(f"{path} is no part of a context's state.")
-    return found
+    return record_class

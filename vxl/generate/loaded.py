@@ -189,10 +189,10 @@ class LoadedModel:
             return Shown("image", (0.0,) * len(views_FCHW)), [views_FCHW]
         piece = self.prompt.plan.frames_per_group * self.config.prefill.groups
         if is_virtual(look.media):
-            made = stream_virtual(
+            frames = stream_virtual(
                 look.media, build(self.config.video), pixels, piece=piece, start=look.start, end=look.end
             )
-            return Shown("video", tuple(made.seconds)), made.pieces
+            return Shown("video", tuple(frames.seconds)), frames.pieces
         stream = stream_video(
             look.media,
             build(self.config.video),

@@ -39,13 +39,13 @@ def prune_pieces(
     waiting: list[tuple[int, int, int]] = []
     for start, stop, tokens in pieces:
         waiting.append((start, stop, len(tokens)))
-        found = pruning.feed(tokens)
-        if found is None:
+        pruned = pruning.feed(tokens)
+        if pruned is None:
             continue
         first = 0
         for begin, end, count in waiting:
             of_piece = slice(first, first + count)
-            yield PrunedPiece(begin, end, count, found.visual_GKD[of_piece], found.kept_GK[of_piece])
+            yield PrunedPiece(begin, end, count, pruned.visual_GKD[of_piece], pruned.kept_GK[of_piece])
             first += count
         waiting = []
 

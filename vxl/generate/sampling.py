@@ -35,8 +35,8 @@ class TokenChooser:
         before_BV = likely_BV.cumsum(dim=-1) - likely_BV
         likely_BV = likely_BV.masked_fill(before_BV >= self.sampling.top_p, 0.0)
         likely_BV[:, 0].clamp_(min=torch.finfo(torch.float32).tiny)  # top_p=0 is the most likely token
-        drawn = [
+        draws = [
             order[torch.multinomial(likely, 1, generator=generator)]
             for likely, order, generator in zip(likely_BV, order_BV, self.generators, strict=True)
         ]
-        return torch.cat(drawn)
+        return torch.cat(draws)

@@ -76,12 +76,12 @@ def read_context(path: str | Path, model: VideoLanguageModel) -> Context:
 
 def weights_fingerprint(model: VideoLanguageModel) -> str:
     """Of a model's weights: names, shapes, precision, and sixteen values of every tensor."""
-    found = hashlib.blake2b(digest_size=16)
+    digest = hashlib.blake2b(digest_size=16)
     for name, parameter in model.named_parameters():
         flat = parameter.detach().flatten()
         sample = flat[:: max(1, len(flat) // 16)][:16].double().tolist()
-        found.update(repr((name, tuple(parameter.shape), str(parameter.dtype), sample)).encode())
-    return found.hexdigest()
+        digest.update(repr((name, tuple(parameter.shape), str(parameter.dtype), sample)).encode())
+    return digest.hexdigest()
 
 
 def _write(context: Context, folder: Path) -> None:
@@ -182,8 +182,10 @@ def _read(facts: dict[str, Any], folder: Path, model: VideoLanguageModel) -> Con
         for layer, places in enumerate(values["places"]):
             held = _on(device, load_checked(folder / f"layer-{layer:03d}.safetensors"))
             blocks = []
-            known = facts["codes"][layer] if "codes" in facts else [None] * len(places)  # earlier releases
-            for number, (stands, codes) in enumerate(zip(places, from_json(known, held), strict=True)):
+            facts_read = (
+                facts["codes"][layer] if "codes" in facts else [None] * len(places)
+            )  # earlier releases
+            for number, (stands, codes) in enumerate(zip(places, from_json(facts_read, held), strict=True)):
                 if codes is not None:
                     kind = getattr(torch, codes["dtype"])
                     blocks.append(CodedBlock(codes["keys"], codes["values"], Places(*stands), kind))
@@ -198,6 +200,6 @@ def _read(facts: dict[str, Any], folder: Path, model: VideoLanguageModel) -> Con
         raise CheckpointError(f"{folder} is damaged: {error}\n  watch the video again") from error
     cache.next_B, cache.fed = values["next_B"], facts["fed"]
     cache.layouts, cache.state = values["layouts"], values["state"]
-    known = {name: from_json(facts["facts"][name], {}) for name in FACTS}
+    facts_read = {name: from_json(facts["facts"][name], {}) for name in FACTS}
     seen = values.get("seen")  # earlier releases kept none
-    return Context(model=model, cache=cache, waiting=values["waiting"], seen=seen, **known)
+    return Context(model=model, cache=cache, waiting=values["waiting"], seen=seen, **facts_read)

@@ -65,10 +65,10 @@ def _chosen(
     if model.selector.whole_query:
         text_T = query_of(model.selector, layout, 0, kept_T)
         query_QD = torch.cat([embeds_TD[text_T], query_QD])
-    found = choose_row(model.selector, embeds_TD, layout, 0, kept_T, query_QD, draw)
-    if found is None:
+    choice = choose_row(model.selector, embeds_TD, layout, 0, kept_T, query_QD, draw)
+    if choice is None:
         return embeds_TD, kept_T
-    shown_S, shown_SD, kept_S = found
+    shown_S, shown_SD, kept_S = choice
     embeds_TD = embeds_TD.index_copy(0, shown_S, shown_SD)
     kept_T[shown_S] = kept_S
     return embeds_TD, kept_T

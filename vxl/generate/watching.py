@@ -78,19 +78,19 @@ def watch(
     try:
         for shown in shown_pieces(model, head, encoded, seen):
             start, stop = shown.start, shown.stop
-            part, known = layout.slice(start, stop), host.slice(start, stop)
-            places = int(known.visual_BT.sum())
+            part, host_part = layout.slice(start, stop), host.slice(start, stop)
+            places = int(host_part.visual_BT.sum())
             embeds_1TD = model.splice(tokens_1T[:, start:stop], shown.visual_GKD, part, places)
             if shown.kept_GK is not None:
                 embeds_1TD, part = without_dropped(model.pruner, embeds_1TD, part, shown.kept_GK)
-                known = part.to("cpu")
-                places = int(known.visual_BT.sum())
+                host_part = part.to("cpu")
+                places = int(host_part.visual_BT.sum())
             tokens, visual_tokens = tokens + embeds_1TD.shape[1], visual_tokens + places
             if model.selector.drops:
                 waiting.append(embeds_1TD)
             elif embeds_1TD.shape[1]:
                 with clock:
-                    piece = Piece(embeds_1TD, part, host=known)
+                    piece = Piece(embeds_1TD, part, host=host_part)
                     model.prefill.feed(model.llm, model.policy, cache, piece)
             done += shown.groups
             if on_piece is not None and shown.groups:

@@ -13,6 +13,7 @@ from vxl.kv.policy import PolicyConfig
 from vxl.llm.cache import Cache
 from vxl.llm.cache.codes import groups_of
 from vxl.option.option import option
+from vxl.sequence.share import share
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,11 +84,6 @@ def budget(config: BudgetConfig, watched_B: Tensor, cost: Cost | None = None) ->
     if config.keep is None:
         return torch.full_like(watched_B, torch.iinfo(torch.int64).max)
     return share(watched_B, config.keep)
-
-
-def share(count_B: Tensor, keep: float) -> Tensor:
-    """So much of a count, rounded half up."""
-    return (count_B.double() * keep + 0.5).floor().long()
 
 
 def cost_of(cache: Cache, config: PolicyConfig, *, per_head: bool) -> Cost:

@@ -16,8 +16,8 @@ def option_files(group: str) -> dict[str, Path]:
         >>> option_files("no_such_group")
         {}
     """
-    found: dict[str, Path] = {}
+    files_by_name: dict[str, Path] = {}
     for folder in FOLDERS:
         for file in sorted((folder / group).glob("*.yaml")):
-            found.setdefault(file.stem, file)
-    return dict(sorted(found.items()))
+            files_by_name.setdefault(file.stem, file)
+    return dict(sorted(files_by_name.items()))

@@ -28,26 +28,26 @@ def schema_of(path: str) -> type[Option]:
         for parameter in inspect.signature(target).parameters.values()
         if parameter.default is not inspect.Parameter.empty
     ]
-    made: Any = dataclasses.make_dataclass(
+    schema: Any = dataclasses.make_dataclass(
         f"{target.__name__}Config", fields, bases=(Option,), frozen=True, kw_only=True
     )
-    return made
+    return schema
 
 
 @cache
 def meanings(schema: type) -> dict[str, str]:
     """The docstring under each field of a dataclass, its bases' included: {field: meaning}."""
-    found: dict[str, str] = {}
+    meaning_by_field: dict[str, str] = {}
     for base in reversed(schema.__mro__):
         if not dataclasses.is_dataclass(base) or base.__module__ == "types":
             continue
         try:
-            written = ast.parse(textwrap.dedent(inspect.getsource(base))).body[0]
+            class_node = ast.parse(textwrap.dedent(inspect.getsource(base))).body[0]
         except (OSError, TypeError):
             continue
-        for field, text in itertools.pairwise(getattr(written, "body", [])):
+        for field, text in itertools.pairwise(getattr(class_node, "body", [])):
             if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr):
                 value = getattr(text.value, "value", None)
                 if isinstance(field.target, ast.Name) and isinstance(value, str):
-                    found[field.target.id] = inspect.cleandoc(value)
-    return found
+                    meaning_by_field[field.target.id] = inspect.cleandoc(value)
+    return meaning_by_field

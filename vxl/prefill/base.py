@@ -53,7 +53,12 @@ class Prefill(ABC):
     """Runs sequences through a language model."""
 
     def __init__(self, config: PrefillConfig) -> None:
-        self.groups = config.groups
+        self.config = config
+
+    @property
+    def groups(self) -> int:
+        """Groups of a piece when a video streams in."""
+        return self.config.groups
 
     @abstractmethod
     def forward(

@@ -82,12 +82,10 @@ NOTHING = ChunkProgress(np.empty(0, np.int64), np.empty(0, np.int64))
 class Chunked(Prefill):
     """Runs a sequence in passes of several chunks; in training too."""
 
+    config: ChunkedConfig
+
     def __init__(self, config: ChunkedConfig) -> None:
         super().__init__(config)
-        self.groups_per_chunk = config.groups_per_chunk
-        self.previous = config.previous_chunks
-        self.time_sees_all = config.time_rows == "all"
-        self.chunks_per_pass = config.chunks_per_pass
 
     def forward(
         self,
@@ -175,7 +173,7 @@ class Chunked(Prefill):
         cuts: set[int] = set()
         for row, progress in enumerate(self.progress(cache, piece)):
             cuts |= set(self.cuts(progress, piece, row))
-        starts = sorted(cuts)[:: 1 if policy.acts_in_prefill else self.chunks_per_pass]
+        starts = sorted(cuts)[:: 1 if policy.acts_in_prefill else self.config.chunks_per_pass]
         yield from zip(starts, [*starts[1:], tokens], strict=True)
 
     def cuts(self, progress: ChunkProgress, piece: Piece, row: int) -> list[int]:
@@ -203,7 +201,7 @@ class Chunked(Prefill):
             own_item, group = int(item_T[columns[0]]), int(group_T[columns[0]])
             if own_item != item:
                 item, first_group, chunk = own_item, group, -1
-            within = (group - first_group) // self.groups_per_chunk
+            within = (group - first_group) // self.config.groups_per_chunk
             if within != chunk:
                 chunk = within
                 starts.append(int(columns[0]))
@@ -229,8 +227,8 @@ class Chunked(Prefill):
         starts_C[known:] += first
         kind_T = layout.kind_BT[row].numpy()
         always_A = np.concatenate([progress.always_A, first + np.flatnonzero(kind_T != Kind.VISUAL)])
-        window_T = chunk_T - self.previous
-        if self.time_sees_all:
+        window_T = chunk_T - self.config.previous_chunks
+        if self.config.time_rows == "all":
             window_T[kind_T == Kind.TIME] = -1
         begin, shift = (first, first) if document else (0, 0)
         since_T = np.where(window_T > 0, starts_C[np.maximum(window_T, 0)] if len(starts_C) else 0, begin)

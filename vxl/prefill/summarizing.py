@@ -64,7 +64,7 @@ class Summarizing(Prefill):
     """
 
     def __init__(self, inner: Prefill, vst: VST, seed: int) -> None:
-        self.groups = inner.groups
+        super().__init__(inner.config)
         self.vst = vst
         self.seed = seed
 

@@ -197,11 +197,6 @@ def part(video: VideoTokens, start: int, stop: int) -> VideoTokens:
     )
 
 
-def rounded(number: float) -> int:
-    """To the nearest whole number, halves upwards, as budgets of `kv=` are."""
-    return int(number + 0.5)
-
-
 def best(scores: Tensor, count: int) -> Tensor:
     """bool: the `count` highest of the last axis; of equal scores the earlier."""
     order = scores.argsort(dim=-1, descending=True, stable=True)

@@ -33,32 +33,32 @@ class DTDConfig(KeepConfig):
 class DTD(StreamingPruner):
     """What resembles the group before goes."""
 
+    config: DTDConfig
     carries: ClassVar[int] = 1
 
     def __init__(self, config: DTDConfig) -> None:
         super().__init__(config)
-        self.settings = config
 
     @property
     def drops(self) -> bool:
         """See `Pruner.drops`."""
-        return super().drops or self.settings.above is not None
+        return super().drops or self.config.above is not None
 
     def prune_piece(self, piece: VideoTokens, before: VideoTokens | None, done: int, groups: int) -> Pruned:
         """See `StreamingPruner.prune_piece`."""
         last_KD = None if before is None else before.float().visual_GKD[-1]
         change_GK = changes(piece.float().visual_GKD, last_KD)
-        if self.settings.above is not None:
-            kept_GK = 1 - change_GK <= self.settings.above
+        if self.config.above is not None:
+            kept_GK = 1 - change_GK <= self.config.above
         else:
             # The largest cosines go; of equal ones the earlier, as a stable sort of the authors' scores has
             # it.
-            dropped = int(piece.visual_GKD.shape[1] * (1 - self.settings.keep))
+            dropped = int(piece.visual_GKD.shape[1] * (1 - self.config.keep))
             kept_GK = ~best(-change_GK, dropped) | (change_GK == FIRST)
         return Pruned(kept_GK, piece.visual_GKD)
 
     def count(self, groups: int, tokens: int) -> int | None:
         """See `Pruner.count`."""
-        if self.settings.above is not None:
+        if self.config.above is not None:
             return None
-        return tokens + (groups - 1) * (tokens - int(tokens * (1 - self.settings.keep)))
+        return tokens + (groups - 1) * (tokens - int(tokens * (1 - self.config.keep)))

@@ -19,8 +19,8 @@ from vxl.prune.base import (
     VideoTokens,
     best,
     cosine,
-    rounded,
 )
+from vxl.sequence.share import share
 
 FIRST = 255.0
 """The change of the first group's tokens: more than any cosine gives."""
@@ -39,9 +39,10 @@ class EVSConfig(KeepConfig):
 class EVS(Pruner):
     """Largest changes stay."""
 
+    config: EVSConfig
+
     def __init__(self, config: EVSConfig) -> None:
         super().__init__(config)
-        self.settings = config
 
     def prune(self, video: VideoTokens) -> Pruned:
         """See `Pruner.prune`."""
@@ -52,11 +53,11 @@ class EVS(Pruner):
 
     def begin(self, groups: int) -> Pruning:
         """See `Pruner.begin`."""
-        return PieceByPiece(self, groups) if self.settings.scope == "chunk" else super().begin(groups)
+        return PieceByPiece(self, groups) if self.config.scope == "chunk" else super().begin(groups)
 
     def count(self, groups: int, tokens: int) -> int:
         """See `Pruner.count`."""
-        return max(tokens, rounded(groups * tokens * self.settings.keep))
+        return max(tokens, share(groups * tokens, self.config.keep))
 
 
 class PieceByPiece(Pruning):

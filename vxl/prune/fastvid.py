@@ -46,25 +46,25 @@ class FastVIDConfig(SegmentsConfig):
 class FastVID(Pruner):
     """Salient tokens, and density peaks with what was merged into them."""
 
+    config: FastVIDConfig
     needs: ClassVar[frozenset[Needs]] = frozenset({"attention"})
 
     def __init__(self, config: FastVIDConfig) -> None:
         super().__init__(config)
-        self.settings = config
 
     def prune(self, video: VideoTokens) -> Pruned:
         """See `Pruner.prune`."""
         assert video.attention_GK is not None
         frames_GD = video.float().visual_GKD.mean(dim=1)
-        cuts = segments_of(frames_GD, self.settings.above, self.settings.segments)
+        cuts = segments_of(frames_GD, self.config.above, self.config.segments)
         return self.prune_segments(video, cuts)
 
     def prune_segments(self, video: VideoTokens, cuts: list[tuple[int, int]]) -> Pruned:
         """What stays of a video that is cut into segments [start, stop)."""
         assert video.attention_GK is not None
         tokens = video.visual_GKD.shape[1]
-        room = max(1, int(tokens * self.settings.keep))
-        salient = room - int(room * self.settings.merged)
+        room = max(1, int(tokens * self.config.keep))
+        salient = room - int(room * self.config.merged)
         kept_GK = best(video.attention_GK.to(torch.float32), salient)
         visual_GKD = video.visual_GKD.clone()
         for start, stop in cuts:
@@ -76,7 +76,7 @@ class FastVID(Pruner):
     ) -> None:
         """Merges what is not salient in one segment, in `kept_GK` and `visual_GKD`."""
         salient_GK = kept_GK[start:stop].clone()
-        anchors = [group for group in range(start, stop) if (stop - 1 - group) % self.settings.period == 0]
+        anchors = [group for group in range(start, stop) if (stop - 1 - group) % self.config.period == 0]
         targets = share * (stop - start) // len(anchors) if stop - start > 1 else share
         if targets == 0:
             return

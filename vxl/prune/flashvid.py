@@ -40,16 +40,16 @@ class FlashVIDConfig(SegmentsConfig):
 class FlashVID(Pruner):
     """Diverse tokens, and means of trees."""
 
+    config: FlashVIDConfig
     needs: ClassVar[frozenset[Needs]] = frozenset({"attention"})
 
     def __init__(self, config: FlashVIDConfig) -> None:
         super().__init__(config)
-        self.settings = config
 
     def prune(self, video: VideoTokens) -> Pruned:
         """See `Pruner.prune`."""
         assert video.attention_GK is not None
-        cuts = segments_of(video.float().visual_GKD.mean(dim=1), self.settings.above, self.settings.segments)
+        cuts = segments_of(video.float().visual_GKD.mean(dim=1), self.config.above, self.config.segments)
         kept_GK = torch.zeros(video.visual_GKD.shape[:2], dtype=torch.bool, device=video.visual_GKD.device)
         visual_GKD = video.visual_GKD.clone()
         for start, stop in cuts:
@@ -67,7 +67,7 @@ class FlashVID(Pruner):
         assert video.attention_GK is not None
         x_GKD, attention_GK = video.visual_GKD[start:stop], video.attention_GK[start:stop]
         length, tokens = x_GKD.shape[:2]
-        room = min(tokens, math.ceil(tokens * self.settings.keep * self.settings.expansion))
+        room = min(tokens, math.ceil(tokens * self.config.keep * self.config.expansion))
         diverse = math.ceil(CHOSEN * room)
         chosen = [
             most_diverse(x_KD.detach().float(), attention_K.float(), diverse)
@@ -79,7 +79,7 @@ class FlashVID(Pruner):
         root_GK = ~chosen_GK if length > 1 else torch.ones_like(chosen_GK)
         mean_GKD = x_GKD
         if length > 1:
-            mean_GKD, is_root_GK = trees(x_GKD, chosen_GK, room, published=self.settings.published_sizes)
+            mean_GKD, is_root_GK = trees(x_GKD, chosen_GK, room, published=self.config.published_sizes)
             root_GK = is_root_GK & ~chosen_GK
         all_roots = int(root_GK.sum())
         found = []

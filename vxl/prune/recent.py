@@ -11,7 +11,8 @@ from typing import Literal
 import torch
 
 from vxl.errors import ConfigError
-from vxl.prune.base import KeepConfig, Pruned, StreamingPruner, VideoTokens, rounded
+from vxl.prune.base import KeepConfig, Pruned, StreamingPruner, VideoTokens
+from vxl.sequence.share import share
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,20 +34,21 @@ class RecentConfig(KeepConfig):
 class Recent(StreamingPruner):
     """The last groups, whole."""
 
+    config: RecentConfig
+
     def __init__(self, config: RecentConfig) -> None:
         super().__init__(config)
-        self.settings = config
 
     @property
     def drops(self) -> bool:
         """See `Pruner.drops`."""
-        return super().drops or self.settings.groups is not None
+        return super().drops or self.config.groups is not None
 
     def last(self, groups: int) -> int:
         """How many of a video's groups stay."""
-        if self.settings.groups is not None:
-            return min(groups, self.settings.groups)
-        return max(1, rounded(groups * self.settings.keep))
+        if self.config.groups is not None:
+            return min(groups, self.config.groups)
+        return max(1, share(groups, self.config.keep))
 
     def prune_piece(self, piece: VideoTokens, before: VideoTokens | None, done: int, groups: int) -> Pruned:
         """See `StreamingPruner.prune_piece`."""

@@ -9,7 +9,8 @@ from typing import Literal
 
 import torch
 
-from vxl.prune.base import KeepConfig, Pruned, Pruner, VideoTokens, best, rounded
+from vxl.prune.base import KeepConfig, Pruned, Pruner, VideoTokens, best
+from vxl.sequence.share import share
 from vxl.sequence.spread import reversed_bits
 
 
@@ -26,22 +27,23 @@ class UniformConfig(KeepConfig):
 class Uniform(Pruner):
     """Evenly spread tokens or groups."""
 
+    config: UniformConfig
+
     def __init__(self, config: UniformConfig) -> None:
         super().__init__(config)
-        self.settings = config
 
     def prune(self, video: VideoTokens) -> Pruned:
         """See `Pruner.prune`."""
         groups, tokens = video.visual_GKD.shape[:2]
-        by_token = self.settings.unit == "token"
+        by_token = self.config.unit == "token"
         units = groups * tokens if by_token else groups
         ordinal = torch.arange(units, device=video.visual_GKD.device)
-        kept = best(-reversed_bits(ordinal), max(1, rounded(units * self.settings.keep)))
+        kept = best(-reversed_bits(ordinal), max(1, share(units, self.config.keep)))
         kept_GK = kept.view(groups, tokens) if by_token else kept[:, None].expand(groups, tokens).clone()
         return Pruned(kept_GK, video.visual_GKD)
 
     def count(self, groups: int, tokens: int) -> int:
         """See `Pruner.count`."""
-        if self.settings.unit == "token":
-            return max(1, rounded(groups * tokens * self.settings.keep))
-        return max(1, rounded(groups * self.settings.keep)) * tokens
+        if self.config.unit == "token":
+            return max(1, share(groups * tokens, self.config.keep))
+        return max(1, share(groups, self.config.keep)) * tokens

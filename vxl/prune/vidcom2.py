@@ -12,7 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vxl.prune.base import KeepConfig, Pruned, Pruner, VideoTokens, best, rounded
+from vxl.prune.base import KeepConfig, Pruned, Pruner, VideoTokens, best
+from vxl.sequence.share import share
 
 TEMPERATURE = 0.01
 EXPONENTS = range(-3, 2)
@@ -32,31 +33,32 @@ class VidCom2Config(KeepConfig):
 class VidCom2(Pruner):
     """Unlike tokens stay."""
 
+    config: VidCom2Config
+
     def __init__(self, config: VidCom2Config) -> None:
         super().__init__(config)
-        self.settings = config
 
     def prune(self, video: VideoTokens) -> Pruned:
         """See `Pruner.prune`."""
         groups, tokens = video.visual_GKD.shape[:2]
-        likeness_GK, scale_G = likeness(video.float().visual_GKD, self.settings.keep)
+        likeness_GK, scale_G = likeness(video.float().visual_GKD, self.config.keep)
         room_G = torch.round(scale_G * tokens).long().clamp(min=1)  # half to even, as published
         order_GK = likeness_GK.argsort(dim=1, stable=True)
         rank_GK = torch.empty_like(order_GK).scatter(
             1, order_GK, torch.arange(tokens, device=order_GK.device).expand(groups, tokens)
         )
         kept_GK = rank_GK < room_G[:, None]
-        if self.settings.exact:
+        if self.config.exact:
             kept_GK = to_count(kept_GK, likeness_GK, self.budget(groups, tokens))
         return Pruned(kept_GK, video.visual_GKD)
 
     def count(self, groups: int, tokens: int) -> int | None:
         """See `Pruner.count`."""
-        return self.budget(groups, tokens) if self.settings.exact else None
+        return self.budget(groups, tokens) if self.config.exact else None
 
     def budget(self, groups: int, tokens: int) -> int:
         """How many tokens stay with `exact=true`."""
-        return max(groups, rounded(groups * tokens * self.settings.keep))
+        return max(groups, share(groups * tokens, self.config.keep))
 
 
 def likeness(visual_GKD: Tensor, keep: float) -> tuple[Tensor, Tensor]:

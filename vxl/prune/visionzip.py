@@ -39,16 +39,16 @@ class VisionZipConfig(KeepConfig):
 class VisionZip(StreamingPruner):
     """Dominant tokens and a few merged ones."""
 
+    config: VisionZipConfig
     needs: ClassVar[frozenset[Needs]] = frozenset({"attention", "keys"})
 
     def __init__(self, config: VisionZipConfig) -> None:
         super().__init__(config)
-        self.settings = config
 
     def shares(self, tokens: int) -> tuple[int, int]:
         """How many of a group's tokens are dominant, and how many contextual."""
-        room = max(1, int(tokens * self.settings.keep))
-        dominant = max(1, int(room * (1 - self.settings.contextual)))
+        room = max(1, int(tokens * self.config.keep))
+        dominant = max(1, int(room * (1 - self.config.contextual)))
         return dominant, room - dominant
 
     def prune_piece(self, piece: VideoTokens, before: VideoTokens | None, done: int, groups: int) -> Pruned:
@@ -81,7 +81,7 @@ class VisionZip(StreamingPruner):
         wide = (-1, -1, visual_GKD.shape[-1])
         target_GCD = visual_GKD.gather(1, target_GC[..., None].expand(wide))
         sums_GCD = member_GOC.mT @ visual_GKD.gather(1, other_GO[..., None].expand(wide))
-        if self.settings.published_sum:
+        if self.config.published_sum:
             return target_GCD + sums_GCD / count_GC1.clamp(min=1)
         return (target_GCD + sums_GCD) / (count_GC1 + 1)
 

@@ -80,10 +80,10 @@ class File(Relevance):
                 return self.units[key]
         if self.config.published_missing:
             return []
-        wanted = " or ".join(map(repr, dict.fromkeys(keys))) or "nothing: the video has no name"
+        tried_keys = " or ".join(map(repr, dict.fromkeys(keys))) or "nothing: the video has no name"
         raise DataError(
             f"{self.config.file} selects nothing for this question.\n"
-            f"  looked for: {wanted}\n"
+            f"  looked for: {tried_keys}\n"
             f"  it has {len(self.units)} questions, such as {next(iter(self.units), 'none')!r}\n"
             "  type  relevance.published_missing=true  to keep such questions' videos in full"
         )
@@ -104,14 +104,14 @@ def read_selections(path: Path) -> dict[str, list[int]]:
         values = json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise DataError(f"relevance.file={path} can't be read: {error}") from error
-    found: dict[str, list[int]] = {}
+    selections: dict[str, list[int]] = {}
     for key, units in _entries(values, path):
         if not isinstance(units, list) or not all(type(unit) is int for unit in units):
             raise DataError(f"{path}: {key!r} lists {units!r}.\n  expected: whole numbers, as [3, 17]")
         key = " ".join(key.split())
-        if found.setdefault(key, units) != units:
-            raise DataError(f"{path} has two lists for {key!r}: {found[key]} and {units}.")
-    return found
+        if selections.setdefault(key, units) != units:
+            raise DataError(f"{path} has two lists for {key!r}: {selections[key]} and {units}.")
+    return selections
 
 
 def _entries(values: Any, path: Path) -> list[tuple[str, Any]]:

@@ -119,7 +119,7 @@ def read_whole(source: str) -> Any:
     from transformers import AutoConfig, SiglipConfig
 
     try:
-        found = AutoConfig.from_pretrained(source, trust_remote_code=False)
+        config = AutoConfig.from_pretrained(source, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise CheckpointError(
             f"{KEY}={source} is no checkpoint: it has no config.json, neither on disk nor on the hub.\n"
@@ -127,11 +127,11 @@ def read_whole(source: str) -> Any:
             f"  a name on the hub:    {KEY}=google/siglip-so400m-patch14-384  (needs the network once)\n"
             "  no other weights:     relevance=attention"
         ) from error
-    if not isinstance(found, SiglipConfig):
+    if not isinstance(config, SiglipConfig):
         raise CheckpointError(
-            f"{KEY}={source} holds a {found.model_type}.\n  expected: the whole SigLIP, text tower included"
+            f"{KEY}={source} holds a {config.model_type}.\n  expected: the whole SigLIP, text tower included"
         )
-    return found
+    return config
 
 
 @contextmanager

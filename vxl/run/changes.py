@@ -61,25 +61,25 @@ def differences(old: dict[str, Any], config: RunConfig) -> list[ConfigChange]:
     before, now = _leaves(renewed(old)), list(_flat(config))
     free = {key for key, _, resumable in now if resumable}
     defaults = _defaults(config)
-    known = {key for key, _, _ in now}
-    found = [
+    present_keys = {key for key, _, _ in now}
+    changed = [
         ConfigChange(key, before.get(key, _ABSENT), value, resumable)
         for key, value, resumable in now
         if before.get(key, _ABSENT) != value and not (key in defaults and key not in before)
     ]
-    for key in before.keys() - known:
+    for key in before.keys() - present_keys:
         group = key.rpartition(".")[0]
-        found.append(ConfigChange(key, before[key], _ABSENT, f"{group}._target_" in free or _is_place(key)))
-    found = [difference for difference in found if not _is_place(difference.key)]
-    return sorted(_ruled(found, before, {key: value for key, value, _ in now}), key=lambda d: d.key)
+        changed.append(ConfigChange(key, before[key], _ABSENT, f"{group}._target_" in free or _is_place(key)))
+    changed = [difference for difference in changed if not _is_place(difference.key)]
+    return sorted(_ruled(changed, before, {key: value for key, value, _ in now}), key=lambda d: d.key)
 
 
-def _ruled(found: list[ConfigChange], old: dict[str, Any], new: dict[str, Any]) -> list[ConfigChange]:
+def _ruled(changed: list[ConfigChange], old: dict[str, Any], new: dict[str, Any]) -> list[ConfigChange]:
     """Differences after the rules that a mark on a key can't express."""
     batch = ("data.batch", "trainer.accumulate", "trainer.devices", "trainer.num_nodes")
     sizes = [_product([values.get(key, 1) for key in batch]) for values in (old, new)]
     ruled = []
-    for difference in found:
+    for difference in changed:
         reason = ""
         if difference.key in batch and sizes[0] != sizes[1]:
             reason = f"the global batch would change from {sizes[0]} to {sizes[1]} rows"

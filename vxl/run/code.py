@@ -36,8 +36,10 @@ class Code:
             plugins: Packages of the user's own whose files count, too.
         """
         folders = [ROOT / "vxl", ROOT / "conf", *filter(None, map(_folder_of, plugins))]
-        found = [file for folder in folders for file in folder.rglob("*") if file.suffix in (".py", ".yaml")]
-        files = {_name(file): _hash(file.read_bytes()) for file in sorted([*found, ROOT / "train.py"])}
+        sources = [
+            file for folder in folders for file in folder.rglob("*") if file.suffix in (".py", ".yaml")
+        ]
+        files = {_name(file): _hash(file.read_bytes()) for file in sorted([*sources, ROOT / "train.py"])}
         state = provenance.git(ROOT)
         if state is None:
             return cls(None, None, files)

@@ -229,9 +229,9 @@ def _status(path: Path, changes: list[ConfigChange]) -> Literal["resume", "finis
     return "finished" if Run(path.name, path).result is not None and not longer else "resume"
 
 
-def _allowed(path: Path, found: list[ConfigChange]) -> list[ConfigChange]:
+def _allowed(path: Path, changed: list[ConfigChange]) -> list[ConfigChange]:
     """The differences, if all of them are resumable."""
-    refused = [difference for difference in found if not difference.resumable]
+    refused = [difference for difference in changed if not difference.resumable]
     if refused:
         width = max(len(difference.key) for difference in refused)
         lines = [f"the run {path} has another config:"]
@@ -245,7 +245,7 @@ def _allowed(path: Path, found: list[ConfigChange]) -> list[ConfigChange]:
             f"  start from its weights: init_from={path} name=NAME",
         ]
         raise ConfigError("\n".join(lines))
-    return found
+    return changed
 
 
 def _write_changed(path: Path, config: RunConfig) -> None:

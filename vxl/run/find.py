@@ -119,30 +119,30 @@ def cache_folder(given: str | None = None) -> Path:
 
 
 def _path(key: str) -> str | None:
-    found = None
+    config_file = None
     for file in (CONF / "local" / "default.yaml", CONF / "paths" / "default.yaml"):
-        if found is None and file.exists():
+        if config_file is None and file.exists():
             try:
                 values = yaml.safe_load(file.read_text()) or {}
             except (ValueError, yaml.YAMLError) as error:
                 raise ConfigError(f"{file} is not YAML: {' '.join(str(error).split())[:300]}") from error
-            found = (values.get("paths") or {}).get(key) or (
+            config_file = (values.get("paths") or {}).get(key) or (
                 values.get(key) if file.parent.name == "paths" else None
             )
-    return found
+    return config_file
 
 
 def list_runs(root: Path) -> list[Run]:
     """Every run below a folder, members of sweeps included, the most recent first."""
-    found = []
+    runs = []
     for folder, below, files in os.walk(root):
         if _MARKS & set(files):
             path = Path(folder)
-            found.append(Run(path.relative_to(root).as_posix(), path))
+            runs.append(Run(path.relative_to(root).as_posix(), path))
             below.clear()  # a run's own folders are no runs
         else:
             below[:] = [name for name in below if not name.startswith(".")]
-    return sorted(found, key=lambda run: run.age)
+    return sorted(runs, key=lambda run: run.age)
 
 
 def find_run(name: str, root: Path) -> Run:

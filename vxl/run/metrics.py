@@ -49,20 +49,20 @@ class MetricsFile:
         if "step" not in self.columns:
             return []
         whole, newline, _ = self._text().rpartition("\n")
-        found = csv.DictReader(io.StringIO(whole + newline), strict=False)
+        reader = csv.DictReader(io.StringIO(whole + newline), strict=False)
         return [
             {name: value for name, value in row.items() if name in self.columns and value}
-            for row in found
+            for row in reader
             if (row.get("step") or "").isdecimal()
         ]
 
     def values(self, name: str) -> list[tuple[int, float]]:
         """(step, value) wherever a metric was logged; cells that hold no number are left out."""
-        found = []
+        values = []
         for row in self.rows():
             with contextlib.suppress(KeyError, ValueError):
-                found.append((int(row["step"]), float(row[name])))
-        return found
+                values.append((int(row["step"]), float(row[name])))
+        return values
 
     def _text(self) -> str:
         """The file's text; bytes that are none become marks that no number has."""

@@ -90,15 +90,15 @@ def git(folder: Path) -> dict[str, Any] | None:
 def packages() -> dict[str, str]:
     """Every installed distribution with its version."""
     described = [distribution.metadata for distribution in importlib.metadata.distributions()]
-    found = {metadata["Name"]: metadata["Version"] for metadata in described if metadata["Name"]}
-    return dict(sorted(found.items(), key=lambda item: item[0].lower()))
+    version_by_name = {metadata["Name"]: metadata["Version"] for metadata in described if metadata["Name"]}
+    return dict(sorted(version_by_name.items(), key=lambda item: item[0].lower()))
 
 
 def hardware() -> dict[str, Any]:
     """Processor, memory and GPUs of this machine."""
     import torch
 
-    found: dict[str, Any] = {
+    facts: dict[str, Any] = {
         "processor": _processor(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "threads": torch.get_num_threads(),
@@ -106,9 +106,9 @@ def hardware() -> dict[str, Any]:
         "gpus": [],
     }
     if torch.cuda.is_available():
-        found["gpus"] = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-        found["cuda"] = torch.version.cuda
-    return found
+        facts["gpus"] = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+        facts["cuda"] = torch.version.cuda
+    return facts
 
 
 def _processor() -> str:
@@ -122,9 +122,9 @@ def _processor() -> str:
 
 def _git(folder: Path, *arguments: str) -> str | None:
     try:
-        done = subprocess.run(
+        process = subprocess.run(
             ["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=20, check=True
         )
     except (OSError, subprocess.SubprocessError):
         return None
-    return done.stdout
+    return process.stdout

@@ -61,11 +61,11 @@ class Result:
         """
         try:
             values = json.loads(path.read_text())
-            known = {field.name for field in dataclasses.fields(cls)}
-            kept = {key: value for key, value in values.items() if key in known}
-            if kept.get("heldout_interval") is not None:
-                kept["heldout_interval"] = tuple(kept["heldout_interval"])
-            return cls(**kept)
+            field_names = {field.name for field in dataclasses.fields(cls)}
+            arguments = {key: value for key, value in values.items() if key in field_names}
+            if arguments.get("heldout_interval") is not None:
+                arguments["heldout_interval"] = tuple(arguments["heldout_interval"])
+            return cls(**arguments)
         except (OSError, ValueError, TypeError, AttributeError) as error:
             raise ConfigError(
                 f"{path} is damaged: {error}\n  write it anew:  rm {path}   and the same command again"

@@ -26,9 +26,9 @@ def shorten(selector: Selector, rows: Rows, first_row: int = 0) -> Rows:
             inside_T = document_T == document
             query_QD = rows.embeds_BTD[b, query_of(selector, rows.layout, b, inside_T)]
             draw = draw_of_sample(first_row + b, document)
-            found = choose_row(selector, rows.embeds_BTD[b], rows.layout, b, inside_T, query_QD, draw)
-            if found is not None:
-                shown_S, shown_SD, kept_S = found
+            choice = choose_row(selector, rows.embeds_BTD[b], rows.layout, b, inside_T, query_QD, draw)
+            if choice is not None:
+                shown_S, shown_SD, kept_S = choice
                 embeds_BTD[b, shown_S], kept_BT[b, shown_S] = shown_SD, kept_S
     return gather(replace(rows, embeds_BTD=embeds_BTD), kept_BT)
 

@@ -13,7 +13,7 @@ def reversed_bits(ordinal: Tensor) -> Tensor:
         >>> reversed_bits(torch.tensor([0, 1, 2])) / 2**32
         tensor([0.0000, 0.5000, 0.2500])
     """
-    found = torch.zeros_like(ordinal)
+    reversed_number = torch.zeros_like(ordinal)
     for bit in range(BITS):
-        found |= ((ordinal >> bit) & 1) << (BITS - 1 - bit)
-    return found
+        reversed_number |= ((ordinal >> bit) & 1) << (BITS - 1 - bit)
+    return reversed_number

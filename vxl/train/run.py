@@ -211,9 +211,9 @@ def open_run_directory(config: TrainConfig, composed: str, processes: Processes)
 
 def parameters_of(model: nn.Module) -> tuple[int, int]:
     """(all, trained) parameters; before the model is sharded."""
-    counted = [(parameter.numel(), parameter.requires_grad) for parameter in model.parameters()]
-    counted += [(layer.in_features * layer.out_features, False) for _, layer in packed(model)]
-    return sum(number for number, _ in counted), sum(number for number, learns in counted if learns)
+    sizes = [(parameter.numel(), parameter.requires_grad) for parameter in model.parameters()]
+    sizes += [(layer.in_features * layer.out_features, False) for _, layer in packed(model)]
+    return sum(number for number, _ in sizes), sum(number for number, learns in sizes if learns)
 
 
 def seed_everything(seed: int, threads: int | None) -> None:

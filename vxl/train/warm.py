@@ -60,11 +60,11 @@ def warm_start(source: str, model: nn.Module, runs: Path) -> WarmStart:
         ConfigError: There is no such run or folder.
     """
     path = Path(source).expanduser()
-    files, found = _files_of_parts(path), None
+    files, source_found = _files_of_parts(path), None
     if files is None:
-        found = find_source(source, runs)
-        files = None if found.step else found.weights().tensors
-    step = None if found is None else found.step
+        source_found = find_source(source, runs)
+        files = None if source_found.step else source_found.weights().tensors
+    step = None if source_found is None else source_found.step
     theirs: Mapping[str, Any]
     if step is None:
         assert files is not None
@@ -77,9 +77,9 @@ def warm_start(source: str, model: nn.Module, runs: Path) -> WarmStart:
     ours = {name: tensor.detach() for name, tensor in wanted(model).items()}
     updates = [name for name in theirs if is_update(name)]
     misfits = [name for name in updates if name not in ours or ours[name].shape != theirs[name].shape]
-    if step is not None and found is not None and misfits:
+    if step is not None and source_found is not None and misfits:
         # Updates that have no place here are not lost: they are added to the weights beside them.
-        theirs = files = found.weights().tensors
+        theirs = files = source_found.weights().tensors
     shared = [name for name in ours if name in theirs]
     fit = [name for name in shared if ours[name].shape == theirs[name].shape]
     report = WarmStart(

@@ -72,11 +72,11 @@ def video_stream(container: av.container.InputContainer, name: str) -> av.video.
     """
     videos = [stream for stream in container.streams.video if not stream.disposition & PICTURES]
     if not videos:
-        found = {
+        kinds_found = {
             "a cover picture" if stream in container.streams.video else str(stream.type)
             for stream in container.streams
         }
-        kinds = ", ".join(sorted(found)) or "nothing"
+        kinds = ", ".join(sorted(kinds_found)) or "nothing"
         raise DataError(f"{name}: no video in this file.\n  got: {kinds}\n  expected: a video stream")
     best = container.streams.best("video")
     return next((stream for stream in videos if best is not None and stream.index == best.index), videos[0])

@@ -83,32 +83,32 @@ class OpenCVReader:
                 picture than FFmpeg.
         """
         cv2, reference = self._cv2, self._reference
-        wanted = [int(index) for index in indices]
+        frame_numbers = [int(index) for index in indices]
         is_interlaced = reference.stream.codec_context.field_order > 1
-        pictures = reference.pictures(wanted if is_interlaced else wanted[:1])
+        pictures = reference.pictures(frame_numbers if is_interlaced else frame_numbers[:1])
         expected, to_rgb = next(pictures), RgbConverter()
         orientation = orientation_of(expected)
         parameters = [cv2.CAP_PROP_N_THREADS, self._threads] if self._threads else []
         capture = cv2.VideoCapture(self._path, cv2.CAP_FFMPEG, parameters)
         capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 0)  # it would turn mirrored pictures
         try:
-            for count, _ in enumerate(self._grabbed(capture, wanted)):
+            for count, _ in enumerate(self._grabbed(capture, frame_numbers)):
                 _, pixels_HWC = capture.retrieve()
                 rgb_HWC = torch.from_numpy(cv2.cvtColor(pixels_HWC, cv2.COLOR_BGR2RGB))
                 frame_1CHW = orientation.upright(rgb_HWC).contiguous().permute(2, 0, 1)[None]
                 if count == 0 or is_interlaced:
-                    self._refuse_other(frame_1CHW, to_rgb(expected), wanted[count])
+                    self._refuse_other(frame_1CHW, to_rgb(expected), frame_numbers[count])
                     expected = next(pictures, expected)
                 yield frame_1CHW
         finally:
             capture.release()
 
-    def _grabbed(self, capture: Any, wanted: list[int]) -> Iterator[int]:
+    def _grabbed(self, capture: Any, frame_numbers: list[int]) -> Iterator[int]:
         """Reads on to each of the wanted frames in turn; yields its number when it can be retrieved."""
         stream = self._reference.stream
         begin = float((stream.start_time or 0) * (stream.time_base or 0))  # OpenCV counts from there
         count = 0
-        for target in wanted:
+        for target in frame_numbers:
             stamp = self._reference.stamp(target)
             due = None if stamp is None else 1000.0 * (stamp - begin)
             while True:

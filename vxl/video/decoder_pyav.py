@@ -88,22 +88,22 @@ class PyAVReader:
 
     def pictures(self, indices: Sequence[int] | np.ndarray) -> Iterator[av.video.frame.VideoFrame]:
         """Like `frames`, but FFmpeg's own pictures, as they are stored."""
-        wanted = [int(index) for index in indices]
-        done = 0
-        if self._worth_jumping(wanted):
+        frame_numbers = [int(index) for index in indices]
+        given_out = 0
+        if self._worth_jumping(frame_numbers):
             index = self._numbered()
-            if index.seekable and wanted[-1] < index.frames:
+            if index.seekable and frame_numbers[-1] < index.frames:
                 try:
-                    for frame in self._jump(wanted, index):
+                    for frame in self._jump(frame_numbers, index):
                         yield frame
-                        done += 1
+                        given_out += 1
                 except (_LostError, av.FFmpegError) as reason:
                     log.debug("%s: reading straight on, seeking failed: %s", self.name, reason)
-        while done < len(wanted):
+        while given_out < len(frame_numbers):
             try:
-                for frame in self._straight(wanted[done:]):
+                for frame in self._straight(frame_numbers[given_out:]):
                     yield frame
-                    done += 1
+                    given_out += 1
             except _LostError as reason:  # the table in the header is not what the packets are
                 index = self._numbered()
                 if index.frames != self.info.frames:
@@ -136,9 +136,9 @@ class PyAVReader:
             self._open()
         self._fresh = False
 
-    def _worth_jumping(self, wanted: list[int]) -> bool:
+    def _worth_jumping(self, frame_numbers: list[int]) -> bool:
         """Whether the gaps between wanted frames could save more than numbering the packets costs."""
-        gaps_F = np.diff(np.array([-1, *wanted]))
+        gaps_F = np.diff(np.array([-1, *frame_numbers]))
         spared = int(np.maximum(gaps_F - 1 - JUMP, 0).sum())
         return spared > (0.0 if self._walked else NUMBERING * self.info.frames)
 
@@ -149,12 +149,12 @@ class PyAVReader:
             self._walked = True
         return self._index
 
-    def _jump(self, wanted: list[int], index: FrameIndex) -> Iterator[av.video.frame.VideoFrame]:
+    def _jump(self, frame_numbers: list[int], index: FrameIndex) -> Iterator[av.video.frame.VideoFrame]:
         """Decodes from key frame to wanted frame, reading on where the next one is near."""
         self._fresh = False
         decoded: Iterator[av.video.frame.VideoFrame] = iter(())
         following: int | None = None  # the frame that has to come next; earlier ones may come before it
-        for target in wanted:
+        for target in frame_numbers:
             start = int(index.starts_N[target])
             if following is None or start - following > JUMP:
                 decoded = self._decode_from(index, start)
@@ -191,10 +191,10 @@ class PyAVReader:
             start = int(index.starts_N[start - 1])  # MPEG-TS lands on any packet, often after the key frame
         raise _LostError(f"no key frame at time stamp {pts}")
 
-    def _straight(self, wanted: list[int]) -> Iterator[av.video.frame.VideoFrame]:
+    def _straight(self, frame_numbers: list[int]) -> Iterator[av.video.frame.VideoFrame]:
         """Decodes from the file's first frame, telling frames by their stamps or, without them, counting."""
         self._at_start()
-        index, remaining = self._index, iter(wanted)
+        index, remaining = self._index, iter(frame_numbers)
         target = next(remaining)
         count = 0
         failure: av.FFmpegError | None = None

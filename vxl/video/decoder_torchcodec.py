@@ -76,10 +76,10 @@ class TorchcodecReader:
         Raises:
             DataError: The file ends or is damaged where one of them should be.
         """
-        wanted = [int(index) for index in indices]
-        stored = next(self._reference.pictures(wanted[:1]))
+        frame_numbers = [int(index) for index in indices]
+        stored = next(self._reference.pictures(frame_numbers[:1]))
         orientation, turns = orientation_of(stored), round(stored.rotation / 90) % 4
-        for some in (wanted[at : at + CALL] for at in range(0, len(wanted), CALL)):
+        for some in (frame_numbers[at : at + CALL] for at in range(0, len(frame_numbers), CALL)):
             for frame_1CHW in self._decoded(some).split(1):
                 yield _upright(frame_1CHW, orientation, turns) if orientation.mirrored else frame_1CHW
 
@@ -94,8 +94,8 @@ class TorchcodecReader:
             raise DataError(
                 f"{self.name}: frames {some[0]} to {some[-1]} of {self.info.frames} can't be decoded: {error}"
             ) from error
-        for number, stamp, got in zip(some, stamps, batch.pts_seconds.tolist(), strict=True):
-            if abs(got - stamp) > SAME_TIME:
+        for number, stamp, decoded_stamp in zip(some, stamps, batch.pts_seconds.tolist(), strict=True):
+            if abs(decoded_stamp - stamp) > SAME_TIME:
                 raise DataError(
                     f"{self.name}: frame {number} of {self.info.frames} is wanted, but torchcodec can't "
                     "decode it.\n  the file is truncated or damaged: copy it again, or leave it out"

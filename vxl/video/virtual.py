@@ -80,12 +80,12 @@ class FrameFolder:
         Raises:
             DataError: There are none.
         """
-        found = sorted(
+        files = sorted(
             path for path in self.folder.iterdir() if path.suffix.lower() in (".jpg", ".jpeg", ".png")
         )
-        if not found:
+        if not files:
             raise DataError(f"{self.folder} holds no frames.\n  expected: 00001.jpg, 00002.jpg, …")
-        return found
+        return files
 
     @property
     def info(self) -> VideoInfo:

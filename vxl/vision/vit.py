@@ -114,11 +114,13 @@ class ViT(VisionEncoder):
         if self.config.weights == "random":
             return
         own = self.state_dict()
-        found = read_tower(self.config.weights, own.keys(), self.published_name)
+        tensors = read_tower(self.config.weights, own.keys(), self.published_name)
         table = "embeddings.position_embedding.weight"
         with_registers = self.extra_tokens > self.class_tokens  # whose code resizes with antialias
-        found[table] = resize_positions(found[table], self.grid, self.class_tokens, antialias=with_registers)
-        load_exactly(self, found, self.config.weights)
+        tensors[table] = resize_positions(
+            tensors[table], self.grid, self.class_tokens, antialias=with_registers
+        )
+        load_exactly(self, tensors, self.config.weights)
 
     @staticmethod
     def published_name(name: str) -> tuple[str, ...]:

@@ -45,27 +45,27 @@ def read_tower(
     """
     refuse_unfetched(source)
     files = _shards(source, key)
-    found: dict[str, Tensor] = {}
+    tensors: dict[str, Tensor] = {}
     missing: list[str] = []
     for name in names:
         candidates = [prefix + theirs for theirs in published(name) for prefix in PREFIXES]
-        known = next((candidate for candidate in candidates if candidate in files), None)
-        if known is None:
+        published_name = next((candidate for candidate in candidates if candidate in files), None)
+        if published_name is None:
             missing.append(published(name)[0])
         else:
-            found[name] = files[known]()
+            tensors[name] = files[published_name]()
     if missing:
         listed = ", ".join(missing[:4]) + (", …" if len(missing) > 4 else "")
         raise CheckpointError(
-            f"{key}={source} lacks {len(missing)} of {len(missing) + len(found)} tensors: {listed}\n"
+            f"{key}={source} lacks {len(missing)} of {len(missing) + len(tensors)} tensors: {listed}\n"
             "  expected: a checkpoint of the architecture and at least as many blocks as vision.layers says\n"
             f"  e.g.  {key}=random"
         )
-    return found
+    return tensors
 
 
 def load_exactly(
-    module: nn.Module, found: Mapping[str, Tensor], source: str, key: str = "vision.weights"
+    module: nn.Module, tensors: Mapping[str, Tensor], source: str, key: str = "vision.weights"
 ) -> None:
     """Copies `found` into a module, every tensor of it.
 
@@ -74,7 +74,7 @@ def load_exactly(
     """
     own = module.state_dict()
     fitting = {}
-    for name, tensor in found.items():
+    for name, tensor in tensors.items():
         while tensor.dim() > own[name].dim() and tensor.shape[0] == 1:  # DINOv2 writes (1, 1, V) for a token
             tensor = tensor[0]
         fitting[name] = tensor

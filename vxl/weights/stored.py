@@ -75,7 +75,7 @@ def open_file(path: Path) -> dict[str, Stored]:
 
 
 def _open_safetensors(path: Path) -> dict[str, Stored]:
-    found = {}
+    tensors = {}
     try:
         with safe_open(path, "pt") as file:
             sums = file.metadata() or {}
@@ -90,12 +90,12 @@ def _open_safetensors(path: Path) -> dict[str, Stored]:
                 # A tensor without axes has no parts.
                 part = _part_reader(path, name) if shape else None
                 read = _reader(path, name, sums.get(f"{PREFIX}{name}"))
-                found[name] = Stored(DTYPES[code], shape, path, read, part)
+                tensors[name] = Stored(DTYPES[code], shape, path, read, part)
     except (SafetensorError, OSError) as error:
         raise CheckpointError(
             f"{path} can't be read: {error}\n  {_sizes(path)}\n  copy or download it again"
         ) from error
-    return found
+    return tensors
 
 
 def _reader(path: Path, name: str, recorded: str | None) -> Callable[[], Tensor]:

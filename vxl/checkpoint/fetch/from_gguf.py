@@ -51,8 +51,8 @@ def convert_language_model(file: Path, folder: Path) -> None:
     from transformers import LlamaForCausalLM
 
     reader = gguf.GGUFReader(file)
-    if (found := _field(reader, "general.architecture")) != "llama":
-        raise CheckpointError(f"{file} holds the architecture {found}.\n  expected: llama")
+    if (architecture := _field(reader, "general.architecture")) != "llama":
+        raise CheckpointError(f"{file} holds the architecture {architecture}.\n  expected: llama")
     config = _config(reader)
     tensors = {}
     for tensor in reader.tensors:

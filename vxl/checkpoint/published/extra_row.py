@@ -38,9 +38,9 @@ def with_extra_row(tensors: Mapping[str, Stored]) -> dict[str, Stored]:
     """Tables with the row that was cut off behind them again."""
     whole = dict(tensors)
     for name in tensors:
-        found = _CUT.fullmatch(name)
-        if found and found[1] in tensors:
-            whole[found[1]] = both(tensors[found[1]], whole.pop(name))
+        match = _CUT.fullmatch(name)
+        if match and match[1] in tensors:
+            whole[match[1]] = both(tensors[match[1]], whole.pop(name))
     return whole
 
 

@@ -64,10 +64,10 @@ class Family:
 
 def renamed(name: str, prefix: str, other: str) -> str | None:
     """A name with another prefix, the number that a star stood for in its place; None if it has another."""
-    found = _pattern(prefix).match(name)
-    if found is None:
+    match = _pattern(prefix).match(name)
+    if match is None:
         return None
-    return (other.replace("*", found[1]) if found.groups() else other) + name[found.end() :]
+    return (other.replace("*", match[1]) if match.groups() else other) + name[match.end() :]
 
 
 @cache
@@ -253,11 +253,11 @@ def _unknown(names: Collection[str], where: str) -> str:
             "  take it off:  from safetensors.torch import load_file, save_file\n"
             f"    save_file({renamed}, FILE){merge}"
         )
-    known = "\n".join(f"    {family.title}: {family.repository}" for family in FAMILIES.values())
+    models = "\n".join(f"    {family.title}: {family.repository}" for family in FAMILIES.values())
     return (
         f"{where} holds {len(names)} tensors of no model that vxl knows.\n"
         f"  they begin with: {listed}\n"
-        f"  expected: model.sae.* or beacon_*, model.mm_projector.*, {TOWER}*, model.layers.* of\n{known}\n"
+        f"  expected: model.sae.* or beacon_*, model.mm_projector.*, {TOWER}*, model.layers.* of\n{models}\n"
         "  a language model or a tower alone:  llm.weights=PATH   vision.weights=PATH\n"
         "  dts.pth or a projector alone:       vxl import FILE OUT --part compressor|projector"
     )

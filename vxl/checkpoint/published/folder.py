@@ -53,13 +53,13 @@ def read_published(path: Path) -> PublishedFolder:
     tensors: dict[str, Stored] = {}
     held: dict[str, list[str]] = {}
     for shard in shards:
-        found = open_file(path / shard)
-        again = tensors.keys() & found.keys()
+        tensors_of_shard = open_file(path / shard)
+        again = tensors.keys() & tensors_of_shard.keys()
         if again:
             first = min(again)
             raise CheckpointError(f"{path / shard} holds {first}, and {_file(tensors[first])} does too.")
-        tensors |= found
-        held[shard] = list(found)
+        tensors |= tensors_of_shard
+        held[shard] = list(tensors_of_shard)
     refuse_adapter(path, tensors)
     if listed is not None:
         _compare(path, listed, tensors)
@@ -74,10 +74,10 @@ def _wrapper_of(names: Collection[str]) -> str:
     """What DDP, torch.compile, PEFT or a multimodal wrapper put in front of every name; mostly nothing."""
     wrapper = ""
     while names:
-        found = [w for w in WRAPPERS if all(name.startswith(wrapper + w) for name in names)]
-        if not found:
+        wrappers = [w for w in WRAPPERS if all(name.startswith(wrapper + w) for name in names)]
+        if not wrappers:
             break
-        wrapper += found[0]
+        wrapper += wrappers[0]
     return wrapper
 
 
@@ -133,11 +133,11 @@ def _shards(path: Path, listed: dict[str, str] | None) -> list[str]:
     if not path.is_dir():
         raise CheckpointError(f"{path} is no folder.\n  expected: a folder with config.json and weights")
     if listed is not None:
-        wanted = sorted(set(listed.values()))
-        outside = [name for name in wanted if Path(name).name != name or name in ("", ".", "..")]
+        shard_names = sorted(set(listed.values()))
+        outside = [name for name in shard_names if Path(name).name != name or name in ("", ".", "..")]
         if outside:
             raise CheckpointError(f"{path}: the index names {outside[0]!r}, which is outside the folder.")
-        return _all_there(path, wanted, "the index names")
+        return _all_there(path, shard_names, "the index names")
     for whole in WHOLE:
         if (path / whole).exists():
             return [whole]
@@ -146,8 +146,8 @@ def _shards(path: Path, listed: dict[str, str] | None) -> list[str]:
         match = SHARD.fullmatch(parts[0])
         assert match is not None
         stem, _, count, ending = match.groups()
-        wanted = [f"{stem}-{number:05d}-of-{count}.{ending}" for number in range(1, int(count) + 1)]
-        return _all_there(path, wanted, "their names count")
+        shard_names = [f"{stem}-{number:05d}-of-{count}.{ending}" for number in range(1, int(count) + 1)]
+        return _all_there(path, shard_names, "their names count")
     refuse_adapter(path)
     _refuse_deepspeed(path)
     alone = sorted(file.name for file in path.glob("*.safetensors"))
@@ -172,15 +172,15 @@ def _refuse_deepspeed(path: Path) -> None:
     )
 
 
-def _all_there(path: Path, wanted: list[str], who: str) -> list[str]:
-    missing = [name for name in wanted if not (path / name).exists()]
+def _all_there(path: Path, shard_names: list[str], who: str) -> list[str]:
+    missing = [name for name in shard_names if not (path / name).exists()]
     if missing:
         listed = ", ".join(missing[:6]) + (", …" if len(missing) > 6 else "")
         raise CheckpointError(
-            f"{path} lacks {len(missing)} of the {len(wanted)} shards that {who}: {listed}\n"
+            f"{path} lacks {len(missing)} of the {len(shard_names)} shards that {who}: {listed}\n"
             "  copy or download them too; a model is never loaded in part"
         )
-    return wanted
+    return shard_names
 
 
 def _compare(path: Path, listed: dict[str, str], tensors: dict[str, Stored]) -> None:

@@ -25,8 +25,8 @@ def from_published(path: Path, overrides: Sequence[str] = ()) -> Weights:
     folder, extra_rows = without_extra_row(read_published(path))
     family = detect(folder.tensors, str(path))
     refuse_without_tower(folder)
-    given = {key: yaml.safe_load(text) for key, _, text in (word.partition("=") for word in overrides)}
-    values = written_out(published_settings(family, folder, given, ModelParts.__dataclass_fields__))
+    overridden = {key: yaml.safe_load(text) for key, _, text in (word.partition("=") for word in overrides)}
+    values = written_out(published_settings(family, folder, overridden, ModelParts.__dataclass_fields__))
     values = written_out(with_changes(values, overrides))
     tensors, unused = rename(family, folder, int(values["vision"]["layers"]))
     alias = bool(values["llm"]["tied"]) and HEAD in folder.tensors

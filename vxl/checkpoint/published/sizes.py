@@ -95,14 +95,14 @@ class Sizes:
         self, key: str, size: int, config: Mapping[str, Any], name: str, also: int | None = None
     ) -> int:
         """`size`, unless the user says otherwise; what config.json says about it is compared."""
-        said = config.get(name)
-        if key not in self.overrides and said is not None and said not in (size, also):
-            self.problems.append(f"{name} is {said} in config.json, {size} in the tensors: {key}={size}")
+        stated = config.get(name)
+        if key not in self.overrides and stated is not None and stated not in (size, also):
+            self.problems.append(f"{name} is {stated} in config.json, {size} in the tensors: {key}={size}")
         return int(self.overrides.get(key, size))
 
-    def known(self, key: str, said: Any, by_width: Mapping[int, int], width: int, what: str) -> int:
+    def known(self, key: str, stated: Any, by_width: Mapping[int, int], width: int, what: str) -> int:
         """A number that no tensor shows: the user's, config.json's, or that of a known width."""
-        number = self.overrides.get(key, said if said is not None else by_width.get(width))
+        number = self.overrides.get(key, stated if stated is not None else by_width.get(width))
         if number is None:
             raise CheckpointError(
                 f"{self.path} does not say {what}, and {width} is no width that is known for it.\n"
@@ -128,22 +128,22 @@ def vision(sizes: Sizes, default: Mapping[str, Any]) -> dict[str, Any]:
     class_tokens = int(TOWER + "embeddings.class_embedding" in sizes.tensors)
     grid = round((positions - class_tokens) ** 0.5)
     mlp, _ = sizes.of(TOWER + "encoder.layers.0.mlp.fc1.weight", 2)
-    said = sizes.vision_config
+    stated = sizes.vision_config
     whole = sizes.blocks(TOWER + "encoder.layers.")
     layers = min(whole, BLOCKS.get(width, whole))
     if class_tokens:  # CLIP: -1 is the output of the last block, -2 that of the one before
         layers += min(0, int(sizes.config.get("mm_vision_select_layer", -1)) + 1)
     sizes.agree("vision.width", width, sizes.config, "mm_hidden_size")
-    side = said.get("image_size", default["size"])
+    side = stated.get("image_size", default["size"])
     return {
         "weights": "random",
-        "width": sizes.agree("vision.width", width, said, "hidden_size"),
-        "patch": sizes.agree("vision.patch", patch, said, "patch_size"),
-        "mlp": sizes.agree("vision.mlp", mlp, said, "intermediate_size"),
+        "width": sizes.agree("vision.width", width, stated, "hidden_size"),
+        "patch": sizes.agree("vision.patch", patch, stated, "patch_size"),
+        "mlp": sizes.agree("vision.mlp", mlp, stated, "intermediate_size"),
         # The published code drops the last block of the tower that config.json describes.
-        "layers": sizes.agree("vision.layers", layers, said, "num_hidden_layers", also=layers + 1),
+        "layers": sizes.agree("vision.layers", layers, stated, "num_hidden_layers", also=layers + 1),
         "heads": sizes.known(
-            "vision.heads", said.get("num_attention_heads"), HEADS, width, "how many heads the tower has"
+            "vision.heads", stated.get("num_attention_heads"), HEADS, width, "how many heads the tower has"
         ),
         "size": side if side // patch == grid else grid * patch,
     }
@@ -155,33 +155,33 @@ def summaries(sizes: Sizes) -> dict[str, Any]:
     Where config.json lists several ratios the published code draws one for each window, in answering too,
     unless its caller names one: the demo names the largest. So do we; `kv.ratios` brings the draw back.
     """
-    said = sizes.config
-    listed = said.get("beacon_ratio") or [8]
+    stated = sizes.config
+    listed = stated.get("beacon_ratio") or [8]
     letters = [
         letter
         for letter, names in PROJECTIONS.items()
         if f"model.layers.0.{names[0].replace('.', '.beacon_')}.weight" in sizes.tensors
     ]
-    mix = str(said.get("beacon_ratio_mix")).partition("-")[0]  # adapt-1024 and adapt-2048 are drawn alike
+    mix = str(stated.get("beacon_ratio_mix")).partition("-")[0]  # adapt-1024 and adapt-2048 are drawn alike
     draws = {word.partition("-")[0]: draw for draw, word in DRAWS.items()}
     return {
         "ratio": max(int(ratio) for ratio in listed),
         "draw": draws.get(mix, "window"),
-        "window": int(said.get("beacon_window") or 1440),
+        "window": int(stated.get("beacon_window") or 1440),
         "projections": letters,
     }
 
 
 def language_model(sizes: Sizes, default: Mapping[str, Any]) -> dict[str, Any]:
     """The language model's sizes and constants."""
-    said = sizes.config
+    stated = sizes.config
     vocab, width = sizes.of(TABLE, 2)
     mlp, _ = sizes.of("model.layers.0.mlp.gate_proj.weight", 2)
     queries, _ = sizes.of("model.layers.0.self_attn.q_proj.weight", 2)
     keys, _ = sizes.of("model.layers.0.self_attn.k_proj.weight", 2)
     heads = sizes.known(
         "llm.heads",
-        said.get("num_attention_heads"),
+        stated.get("num_attention_heads"),
         QWEN_HEADS,
         width,
         "how many heads the language model has",
@@ -192,24 +192,24 @@ def language_model(sizes: Sizes, default: Mapping[str, Any]) -> dict[str, Any]:
             "  say how many there are:  llm.heads=NUMBER"
         )
     head_width = queries // heads
-    if said.get("use_sliding_window"):
+    if stated.get("use_sliding_window"):
         raise CheckpointError(
             f"{sizes.path}: config.json asks for sliding-window attention, which no model of the family has."
         )
-    rope = said.get("rope_parameters") or {}
+    rope = stated.get("rope_parameters") or {}
     return {
         "weights": "random",
-        "vocab": sizes.agree("llm.vocab", vocab, said, "vocab_size"),
-        "width": sizes.agree("llm.width", width, said, "hidden_size"),
-        "mlp": sizes.agree("llm.mlp", mlp, said, "intermediate_size"),
-        "layers": sizes.agree("llm.layers", sizes.blocks("model.layers."), said, "num_hidden_layers"),
+        "vocab": sizes.agree("llm.vocab", vocab, stated, "vocab_size"),
+        "width": sizes.agree("llm.width", width, stated, "hidden_size"),
+        "mlp": sizes.agree("llm.mlp", mlp, stated, "intermediate_size"),
+        "layers": sizes.agree("llm.layers", sizes.blocks("model.layers."), stated, "num_hidden_layers"),
         "heads": heads,
-        "kv_heads": sizes.agree("llm.kv_heads", keys // head_width, said, "num_key_value_heads"),
+        "kv_heads": sizes.agree("llm.kv_heads", keys // head_width, stated, "num_key_value_heads"),
         "head_width": None if head_width * heads == width else head_width,
-        "rope_theta": float(said.get("rope_theta", rope.get("rope_theta", default["rope_theta"]))),
-        "norm_eps": float(said.get("rms_norm_eps", default["norm_eps"])),
+        "rope_theta": float(stated.get("rope_theta", rope.get("rope_theta", default["rope_theta"]))),
+        "norm_eps": float(stated.get("rms_norm_eps", default["norm_eps"])),
         "tied": _tied(sizes),
-        "max_positions": int(said.get("max_position_embeddings", default["max_positions"])),
+        "max_positions": int(stated.get("max_position_embeddings", default["max_positions"])),
     }
 
 
@@ -217,5 +217,5 @@ def _tied(sizes: Sizes) -> bool:
     """Whether the output layer is the embedding table: config.json's word, else whether it has its own."""
     if "llm.tied" in sizes.overrides:
         return bool(sizes.overrides["llm.tied"])
-    said = sizes.config.get("tie_word_embeddings")
-    return "lm_head.weight" not in sizes.tensors if said is None else bool(said)
+    stated = sizes.config.get("tie_word_embeddings")
+    return "lm_head.weight" not in sizes.tensors if stated is None else bool(stated)

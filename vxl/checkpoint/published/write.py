@@ -50,9 +50,11 @@ def write_published(weights: Weights, out: Path) -> None:
         shards = {as_safetensors(name): names for name, names in record.files.items()}
         metadata = {as_safetensors(name): text for name, text in record.metadata.items()}
         index = record.index
-    lost = [name for names in shards.values() for name in names if name not in tensors]
-    if lost:
-        raise CheckpointError(f"{weights.path} lacks {len(lost)} tensors of its published shards: {lost[0]}")
+    absent = [name for names in shards.values() for name in names if name not in tensors]
+    if absent:
+        raise CheckpointError(
+            f"{weights.path} lacks {len(absent)} tensors of its published shards: {absent[0]}"
+        )
     with new_folder(out) as folder:
         for shard, names in shards.items():
             write_safetensors(folder / shard, {name: tensors[name] for name in names}, metadata.get(shard))

@@ -92,8 +92,8 @@ class Batch:
         return self._map(lambda value: value.pin_memory())
 
     def _map(self, function: Any) -> "Batch":
-        moved = {name: function(v) for name, v in vars(self).items() if isinstance(v, Tensor | Layout)}
-        return replace(self, **moved)
+        fields_moved = {name: function(v) for name, v in vars(self).items() if isinstance(v, Tensor | Layout)}
+        return replace(self, **fields_moved)
 
 
 def collate(
@@ -141,7 +141,7 @@ def collate(
     supervised_BT = labels_BT != IGNORE
     order_BT = supervised_BT.flatten().cumsum(0).view(shape) - 1
     examples = [example for row in rows for example in row]
-    asked = [e for e in examples if e.question is not None and e.encoded.answer_at is not None]
+    questioned = [e for e in examples if e.question is not None and e.encoded.answer_at is not None]
     return Batch(
         tokens_BT=tokens_BT,
         labels_BT=labels_BT,
@@ -152,9 +152,9 @@ def collate(
         supervised=int(supervised_BT.sum()),
         visual_tokens=int(layout.visual_BT.sum()),
         answer_at_Q=torch.tensor([int(order_BT[place]) for place in answers], dtype=torch.int64),
-        letters_Q=[list(example.letters) for example in asked],
-        answer_Q=[ord(example.question.answer) - ord("A") for example in asked if example.question],
-        keys_Q=[example.key for example in asked],
+        letters_Q=[list(example.letters) for example in questioned],
+        answer_Q=[ord(example.question.answer) - ord("A") for example in questioned if example.question],
+        keys_Q=[example.key for example in questioned],
         keys=[example.key for example in examples if not example.padding],
         bad=[example.bad for example in examples if example.bad is not None],
         first_row=first_row,
@@ -164,5 +164,5 @@ def collate(
 
 def _shifted(numbers: list[int], by: int) -> Tensor:
     """Numbers of a document as numbers of its row; -1 stays."""
-    found = torch.tensor(numbers, dtype=torch.int32)
-    return torch.where(found < 0, found, found + by)
+    numbers_R = torch.tensor(numbers, dtype=torch.int32)
+    return torch.where(numbers_R < 0, numbers_R, numbers_R + by)

@@ -22,64 +22,64 @@ def parse_letter(text: str, options: Sequence[str], prefill: str = "") -> str | 
     if not options:
         return None
     letters = ascii_uppercase[: len(options)]
-    said = _clean(text, prefill)
+    answer = _clean(text, prefill)
     for rule in (_at_the_start, _announced):
-        found = rule(said, letters)
-        if found is not None:
-            return found or None
-    bracketed = set(re.findall(rf"\(([{letters}])\)", said))
+        letter = rule(answer, letters)
+        if letter is not None:
+            return letter or None
+    bracketed = set(re.findall(rf"\(([{letters}])\)", answer))
     if len(bracketed) == 1:
         return bracketed.pop()
-    alone = re.findall(rf"^[ \t]*[(\[]?([{letters}])[)\].]?[ \t]*$", said, re.MULTILINE)
+    alone = re.findall(rf"^[ \t]*[(\[]?([{letters}])[)\].]?[ \t]*$", answer, re.MULTILINE)
     if alone:
         return alone[-1]
-    named = _named(said, options)
+    named = _named(answer, options)
     if named is not None:
         return named
-    small = re.fullmatch(rf"[(\[]?([{letters.lower()}])[)\].]?", said)
+    small = re.fullmatch(rf"[(\[]?([{letters.lower()}])[)\].]?", answer)
     return small.group(1).upper() if small else None
 
 
 def _clean(text: str, prefill: str) -> str:
     """Without thoughts, emphasis and wrapping; behind what of the prefill belongs to the letter."""
-    said = text.rpartition("</think>")[2]
-    said = prefill.rpartition(":")[2].strip() + said.strip()
-    said = re.sub(r"\\(?:boxed|text|textbf|mathrm)\{([^{}]*)\}", r"\1", said)
-    said = re.sub(r"\\(?:boxed|text|textbf|mathrm)\{([^{}]*)\}", r"\1", said)  # \boxed{\text{B}}
-    said = re.sub(r"</?\w+>", " ", said.replace("**", "").replace("`", ""))  # <answer>B</answer>
-    return said.strip(" \t\r\n\"'“”‘’*#$")
+    answer = text.rpartition("</think>")[2]
+    answer = prefill.rpartition(":")[2].strip() + answer.strip()
+    answer = re.sub(r"\\(?:boxed|text|textbf|mathrm)\{([^{}]*)\}", r"\1", answer)
+    answer = re.sub(r"\\(?:boxed|text|textbf|mathrm)\{([^{}]*)\}", r"\1", answer)  # \boxed{\text{B}}
+    answer = re.sub(r"</?\w+>", " ", answer.replace("**", "").replace("`", ""))  # <answer>B</answer>
+    return answer.strip(" \t\r\n\"'“”‘’*#$")
 
 
-def _at_the_start(said: str, letters: str) -> str | None:
+def _at_the_start(answer: str, letters: str) -> str | None:
     """A letter; "" where it is one of several; None where there is none."""
-    several = re.match(rf"[(\[]*([{letters}])" + _SEVERAL.format(letters=letters), said)
+    several = re.match(rf"[(\[]*([{letters}])" + _SEVERAL.format(letters=letters), answer)
     if several and several.group(1) != several.group(2):
         return ""
-    if re.match(r"[(\[]*[AI]\s+[a-z]", said):  # "A dog", "I see": words, not letters
+    if re.match(r"[(\[]*[AI]\s+[a-z]", answer):  # "A dog", "I see": words, not letters
         return None
-    found = re.match(rf"[(\[]*([{letters}])(?=$|[)\].:,;\s])", said)
-    return found.group(1) if found else None
+    match = re.match(rf"[(\[]*([{letters}])(?=$|[)\].:,;\s])", answer)
+    return match.group(1) if match else None
 
 
-def _announced(said: str, letters: str) -> str | None:
+def _announced(answer: str, letters: str) -> str | None:
     """The last announcement's letter; "" where it announces several."""
     pattern = (
         rf"(?<!not )(?<!not the )\b(?i:answer|option|choice)(?i:\s+is)?\s*:?\s*[(\[]?"
         rf"(?P<letter>[{letters}])(?![A-Za-z'])(?!(?<=[AI])\s+[a-z])"
     )
-    found = list(re.finditer(pattern, said))
-    if not found:
+    matches = list(re.finditer(pattern, answer))
+    if not matches:
         return None
-    several = re.match(_SEVERAL.format(letters=letters), said[found[-1].end() :])
-    if several and several.group(1) != found[-1]["letter"]:
+    several = re.match(_SEVERAL.format(letters=letters), answer[matches[-1].end() :])
+    if several and several.group(1) != matches[-1]["letter"]:
         return ""
-    return found[-1]["letter"]
+    return matches[-1]["letter"]
 
 
-def _named(said: str, options: Sequence[str]) -> str | None:
+def _named(answer: str, options: Sequence[str]) -> str | None:
     """The only option whose text occurs as whole words; longer texts are looked for first."""
-    rest = said.lower()
-    found: set[str] = set()
+    rest = answer.lower()
+    letters_named: set[str] = set()
     first: dict[str, int] = {}
     for number, option in enumerate(options):
         text = option.strip().rstrip(".").lower()
@@ -88,6 +88,6 @@ def _named(said: str, options: Sequence[str]) -> str | None:
     for text in sorted(first, key=len, reverse=True):
         pattern = rf"(?<!\w){re.escape(text)}(?!\w)"
         if re.search(pattern, rest):
-            found.add(text)
+            letters_named.add(text)
             rest = re.sub(pattern, lambda match: "\0" * len(match.group()), rest)
-    return ascii_uppercase[first[found.pop()]] if len(found) == 1 else None
+    return ascii_uppercase[first[letters_named.pop()]] if len(letters_named) == 1 else None

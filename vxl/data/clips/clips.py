@@ -108,16 +108,16 @@ class Clips(Data):
             ConfigError: It is not there.
         """
         if self.config.folder is not None:
-            found = Path(self.config.folder)
+            folder = Path(self.config.folder)
         else:
             here = [Path(__file__).parents[3] / "examples/clips", Path("examples/clips")]
-            found = next((path for path in here if (path / "clips.json").exists()), here[0])
-        if not (found / "clips.json").exists():
+            folder = next((path for path in here if (path / "clips.json").exists()), here[0])
+        if not (folder / "clips.json").exists():
             raise ConfigError(
-                f"data=clips finds no {found / 'clips.json'}.\n"
+                f"data=clips finds no {folder / 'clips.json'}.\n"
                 "  it is part of the repository; name its folder:  data.folder=FOLDER"
             )
-        return found
+        return folder
 
     @cached_property
     def place(self) -> Path:
@@ -170,8 +170,8 @@ def asked_openly(
     asked: Sequence[questions.AskedQuestion], whole: dict[str, np.ndarray]
 ) -> Iterator[TarMember]:
     """The given questions once more without their options, so that the model also answers in words."""
-    given = [one for one in asked if one.kind == "given"]
-    for number, one in enumerate(given):
+    written_questions = [one for one in asked if one.kind == "given"]
+    for number, one in enumerate(written_questions):
         right = one.question.options[ascii_uppercase.index(one.question.answer)]
         turns = [
             {"from": "human", "value": f"<image>\n{one.question.question}"},

@@ -38,18 +38,18 @@ def questions_about(clips: Sequence[Mapping[str, Any]], seed: int) -> list[Asked
         seed: Of the choice and order of options.
     """
     texts = [segment["text"] for clip in clips for segment in clip["segments"]]
-    found: list[AskedQuestion] = []
+    asked: list[AskedQuestion] = []
     for clip in clips:
         chance = generator(seed, "questions", clip["video"])
-        found += [
+        asked += [
             AskedQuestion("given", clip["video"], Question(q["question"], tuple(q["options"]), q["answer"]))
             for q in clip["questions"]
         ]
-        found += _what_happens(clip, texts, chance)
-        found += _what_is_shown(clip, texts, chance)
-        found += _what_comes_next(clip, texts, chance)
-        found += _which_comes(clip, chance)
-    return found
+        asked += _what_happens(clip, texts, chance)
+        asked += _what_is_shown(clip, texts, chance)
+        asked += _what_comes_next(clip, texts, chance)
+        asked += _which_comes(clip, chance)
+    return asked
 
 
 def split(questions: Iterable[AskedQuestion], seed: int) -> tuple[list[AskedQuestion], list[AskedQuestion]]:
@@ -89,59 +89,59 @@ def _what_happens(
     clip: Mapping[str, Any], texts: list[str], chance: np.random.Generator
 ) -> list[AskedQuestion]:
     """What happens at a time: at the whole seconds nearest to a third and two thirds of a segment."""
-    found = []
+    questions = []
     for segment in clip["segments"]:
         length = segment["end"] - segment["start"]
         times = {round(segment["start"] + length * share) for share in (1 / 3, 2 / 3)}
         for time in sorted(t for t in times if segment["start"] <= t < segment["end"]):
             question = f"What happens at {time} seconds?"
-            found.append(
+            questions.append(
                 _asked("time", clip, question, segment["text"], _others(clip, texts, segment), chance)
             )
-    return found
+    return questions
 
 
 def _what_is_shown(
     clip: Mapping[str, Any], texts: list[str], chance: np.random.Generator
 ) -> list[AskedQuestion]:
     """What a segment shows; long ones are asked about by halves."""
-    found = []
+    questions = []
     for segment in clip["segments"]:
         start, end = segment["start"], segment["end"]
         middle = round((start + end) / 2, 1)
         for part in [(start, middle), (middle, end)] if end - start >= SHORTEST else [(start, end)]:
             others = [text for text in texts if text != segment["text"]]
             asked = _asked("segment", clip, "What does this clip show?", segment["text"], others, chance)
-            found.append(replace(asked, start=part[0], end=part[1]))
-    return found
+            questions.append(replace(asked, start=part[0], end=part[1]))
+    return questions
 
 
 def _what_comes_next(
     clip: Mapping[str, Any], texts: list[str], chance: np.random.Generator
 ) -> list[AskedQuestion]:
-    found = []
+    questions = []
     for segment, following in zip(clip["segments"], clip["segments"][1:], strict=False):
         question = f"What happens right after this: {segment['text']}"
         others = [text for text in _others(clip, texts, following) if text != segment["text"]]
-        found.append(_asked("next", clip, question, following["text"], others, chance))
-    return found
+        questions.append(_asked("next", clip, question, following["text"], others, chance))
+    return questions
 
 
 def _which_comes(clip: Mapping[str, Any], chance: np.random.Generator) -> list[AskedQuestion]:
     """Which of four segments comes first or last, where a clip has as many."""
-    found = []
+    questions = []
     segments = clip["segments"]
     if len(segments) < OPTIONS:
         return []
     for kind in ("first", "last"):
-        chosen: set[tuple[int, ...]] = set()
-        while len(chosen) < ORDERS:
-            chosen.add(tuple(sorted(chance.choice(len(segments), OPTIONS, replace=False).tolist())))
-        for numbers in sorted(chosen):
+        combinations: set[tuple[int, ...]] = set()
+        while len(combinations) < ORDERS:
+            combinations.add(tuple(sorted(chance.choice(len(segments), OPTIONS, replace=False).tolist())))
+        for numbers in sorted(combinations):
             inside = [segments[number]["text"] for number in numbers]
             right = inside.pop(0 if kind == "first" else -1)
-            found.append(_asked("order", clip, f"Which of these comes {kind}?", right, inside, chance))
-    return found
+            questions.append(_asked("order", clip, f"Which of these comes {kind}?", right, inside, chance))
+    return questions
 
 
 def _others(clip: Mapping[str, Any], texts: list[str], segment: Mapping[str, Any]) -> list[str]:

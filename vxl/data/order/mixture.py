@@ -72,15 +72,15 @@ class Mixture:
 
     def span(self, start: int, stop: int) -> list[tuple[str, int]]:
         """Samples [start, stop) of the order."""
-        found: list[tuple[str, int]] = []
+        samples: list[tuple[str, int]] = []
         stretch = max(start // STRETCH - 1, 0)
         while self._arrived(stretch + 1) <= start:
             stretch += 1
-        while len(found) < stop - start:
+        while len(samples) < stop - start:
             first = self._arrived(stretch)
-            found += self._stretch(stretch)[max(start - first, 0) : stop - first]
+            samples += self._stretch(stretch)[max(start - first, 0) : stop - first]
             stretch += 1
-        return found
+        return samples
 
     def _arrived(self, stretch: int) -> int:
         """Samples of all sources that arrive before a stretch begins."""

@@ -82,7 +82,7 @@ class JsonSource(IndexedSource):
         return index
 
     def _entries(self, items: list[dict[str, Any]], file: str, probes: Probes) -> Iterator[dict[str, Any]]:
-        said = time.monotonic()
+        last_message = time.monotonic()
         for number, item in enumerate(items):
             entry: dict[str, Any] = {
                 "key": key_of_item(item, number),
@@ -99,8 +99,8 @@ class JsonSource(IndexedSource):
                 entry["visuals"] = in_order_of_text(visuals, item)
             except DataError as error:
                 entry["bad"] = f"{file}, item '{entry['key']}': {error}"
-            if time.monotonic() - said > 10:
-                said = time.monotonic()
+            if time.monotonic() - last_message > 10:
+                last_message = time.monotonic()
                 probes.save()
                 log.info("reading the headers of the media: %d of %d items", number + 1, len(items))
             yield entry
@@ -164,7 +164,7 @@ def media_of_item(item: dict[str, Any]) -> list[tuple[str, str]]:
     Raises:
         DataError: They are no paths.
     """
-    found = []
+    media = []
     for kind in ("image", "video"):
         for key in (kind, f"{kind}s"):
             paths = item.get(key)
@@ -176,8 +176,8 @@ def media_of_item(item: dict[str, Any]) -> list[tuple[str, str]]:
                     f"'{key}' is {str(item[key])[:120]}.\n"
                     f'  write a path, a list of paths, or leave it out:  "{key}": "NAME"'
                 )
-            found += [(path, kind) for path in paths]
-    return found
+            media += [(path, kind) for path in paths]
+    return media
 
 
 def _named(item: dict[str, Any]) -> list[str]:

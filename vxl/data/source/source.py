@@ -118,13 +118,13 @@ class IndexedSource:
     def known_bad(self, most: int | None = None) -> list[BadSample]:
         """What indexing found unusable, the first `most` of them."""
         pairs = ((index, member) for index in self.indices for member in index.bad)
-        found = []
+        bad_samples = []
         for index, member in pairs:
-            if most is not None and len(found) == most:
+            if most is not None and len(bad_samples) == most:
                 break
             entry = index.entry(member)
-            found.append(BadSample(index.of, entry["key"], entry["bad"]))
-        return found
+            bad_samples.append(BadSample(index.of, entry["key"], entry["bad"]))
+        return bad_samples
 
     def _locate(self, number: int) -> tuple[Index, int, int]:
         position = int(np.searchsorted(self.firsts, number, side="right")) - 1

@@ -58,8 +58,8 @@ def in_order_of_text(visuals: Sequence[dict[str, Any]], text: Mapping[str, Any])
     turns = text.get("conversations")
     if not isinstance(turns, list):
         return list(visuals)
-    said = [turn.get("content", turn.get("value")) for turn in turns if isinstance(turn, Mapping)]
-    marks = [mark for words in said if isinstance(words, str) for mark in _MARKS.findall(words)]
+    texts = [turn.get("content", turn.get("value")) for turn in turns if isinstance(turn, Mapping)]
+    marks = [mark for words in texts if isinstance(words, str) for mark in _MARKS.findall(words)]
     if sorted(marks) != sorted(visual["kind"] for visual in visuals):
         return list(visuals)
     waiting = {kind: iter([v for v in visuals if v["kind"] == kind]) for kind in ("image", "video")}

@@ -54,13 +54,13 @@ def undecodable(source: IndexedSource) -> Iterator[BadSample]:
     """Samples whose header is right but whose last frame can't be decoded."""
     from vxl.video.decode import decode
 
-    done = set()
+    decoded_members = set()
     for number in range(len(source)):
         shard, key = source.where(number)
         member = source.member(number)
-        if member in done:
+        if member in decoded_members:
             continue
-        done.add(member)
+        decoded_members.add(member)
         try:
             loaded = source.load(number)
         except DataError:
@@ -84,7 +84,7 @@ def stats(urls: list[str], cache: Path, *, videos: Path | None = None) -> dict[s
         if isinstance(source, DataError):
             raise source
         totals.update(shards=1, bytes=describe_file(url)[0], samples=len(source))
-        done = set()
+        counted_members = set()
         for number in range(len(source)):
             try:
                 sample = source.record(number)
@@ -93,12 +93,14 @@ def stats(urls: list[str], cache: Path, *, videos: Path | None = None) -> dict[s
                 continue
             totals["questions"] += sample.question is not None
             totals["text only"] += not sample.visuals
-            asked = [sample.question.question, *sample.question.options] if sample.question else []
-            words.append(sum(len(text.split()) for text in [*asked, *(turn.text for turn in sample.turns)]))
+            question_texts = [sample.question.question, *sample.question.options] if sample.question else []
+            words.append(
+                sum(len(text.split()) for text in [*question_texts, *(turn.text for turn in sample.turns)])
+            )
             member = source.member(number)
-            if member in done:
+            if member in counted_members:
                 continue
-            done.add(member)
+            counted_members.add(member)
             totals["members"] += 1
             for visual in sample.visuals:
                 totals[visual.kind + "s"] += 1
@@ -141,7 +143,7 @@ def summary(values: Sequence[float], *, summed: bool = True) -> dict[str, float]
 
 def wrong_members(members: list[TarMember], origin: str) -> dict[int, str]:
     """What would make members of a folder or JSON list bad once written: {their number: reason}."""
-    found: dict[int, str] = {}
+    reason_by_member: dict[int, str] = {}
     keys: dict[str, int] = {}
     for number, member in enumerate(members):
         reason = member.bad
@@ -157,10 +159,10 @@ def wrong_members(members: list[TarMember], origin: str) -> dict[int, str]:
                 "(dots become _).\n  give every sample a name of its own"
             )
         if reason:
-            found[number] = reason
+            reason_by_member[number] = reason
         else:
             keys[member.key] = number
-    return found
+    return reason_by_member
 
 
 def media_of_member(suffix: str, content: Content) -> Media:

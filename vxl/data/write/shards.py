@@ -153,10 +153,10 @@ def write_shards(
 
 def existing(folder: Path, pattern: str) -> list[Path]:
     """The tars of a pattern that are in a folder, from number 0 on."""
-    found: list[Path] = []
-    while (path := folder / pattern.format(len(found))).exists():
-        found.append(path)
-    return found
+    tars: list[Path] = []
+    while (path := folder / pattern.format(len(tars))).exists():
+        tars.append(path)
+    return tars
 
 
 def members_of_folder(folder: Path) -> Iterator[TarMember]:
@@ -167,11 +167,11 @@ def members_of_folder(folder: Path) -> Iterator[TarMember]:
     """
     if not folder.is_dir():
         raise DataError(f"{folder} is no folder.\n  name one that holds KEY.mp4 and KEY.json files")
-    found = [path for path in sorted(folder.rglob("*")) if path.is_file() and not _is_leftover(path)]
-    texts = {path.relative_to(folder).with_suffix("") for path in found if _is_text(path)}
+    paths = [path for path in sorted(folder.rglob("*")) if path.is_file() and not _is_leftover(path)]
+    texts = {path.relative_to(folder).with_suffix("") for path in paths if _is_text(path)}
     groups: dict[str, dict[str, Content]] = {}
     others: dict[str, Path] = {}
-    for path in found:
+    for path in paths:
         suffix, stem = path.suffix[1:].lower(), path.relative_to(folder).with_suffix("")
         base, dot, number = stem.name.rpartition(".")
         name = str(stem)

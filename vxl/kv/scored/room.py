@@ -3,10 +3,11 @@
 import torch
 from torch import Tensor
 
-from vxl.kv.budget import budget, cost_of, share
+from vxl.kv.budget import budget, cost_of
 from vxl.kv.scored.columns import Columns
 from vxl.kv.scored.config import ScoredConfig
 from vxl.llm.cache import Cache
+from vxl.sequence.share import share
 
 
 def rooms_of(

@@ -66,23 +66,23 @@ def dispatch(
     first = next(iter(configs.values()))
     cluster: Cluster = build(first.cluster)
     states |= cluster.at_work(_submission(first, script, list(requests.values())))
-    left = [
-        kept
+    unfinished = [
+        request_left
         for name, request in requests.items()
-        if (kept := _left(request, configs[name], states[name], composed, console))
+        if (request_left := _left(request, configs[name], states[name], composed, console))
     ]
-    if not left:
+    if not unfinished:
         console.print("nothing to do", markup=False)
         return 1 if wrong else 0
-    submission = _submission(first, script, left)
+    submission = _submission(first, script, unfinished)
     if first.dry_run:
-        for request in left:
+        for request in unfinished:
             console.print(f"would run {request.name}", markup=False, soft_wrap=True)
         cluster.preview(submission, console)
         return 1 if wrong else 0
-    for request in left:
+    for request in unfinished:
         write_resolved(request.directory, plain(configs[request.name]))
-    Code.now(first.plugins).write(submission.record, words=[request.words for request in left])
+    Code.now(first.plugins).write(submission.record, words=[request.words for request in unfinished])
     status = cluster.carry_out(submission, console)
     return status or (1 if wrong else 0)
 

@@ -50,8 +50,8 @@ def is_preempted(job: str | None) -> bool:
         return False
     try:
         command = ["scontrol", "-o", "show", "job", job]
-        said = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout
+        output = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout
     except (OSError, subprocess.SubprocessError):
         return False
-    known = dict(word.split("=", 1) for word in said.split() if "=" in word)
-    return known.get("JobState") == "RUNNING" and known.get("PreemptTime", "None") not in ("None", "")
+    facts = dict(word.split("=", 1) for word in output.split() if "=" in word)
+    return facts.get("JobState") == "RUNNING" and facts.get("PreemptTime", "None") not in ("None", "")

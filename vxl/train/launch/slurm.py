@@ -119,7 +119,7 @@ class Slurm(Cluster):
             gpus = 0 if trainer.accelerator == "cpu" else trainer.devices
         failures = shlex.quote(str(submission.folder)) + "/$SLURM_JOB_ID.failures"
         final = " && ".join(f"[ $status -ne {status} ]" for status in _FINAL)
-        found = {
+        parameters = {
             "job_name": submission.name,
             "time": config.minutes,
             "nodes": trainer.num_nodes,
@@ -152,7 +152,7 @@ class Slurm(Cluster):
                 **dict(map(_sbatch_option, shlex.split(config.sbatch))),
             },
         }
-        return {key: value for key, value in found.items() if value is not None}
+        return {key: value for key, value in parameters.items() if value is not None}
 
     @override
     def preview(self, submission: Submission, console: Console) -> None:
@@ -186,8 +186,10 @@ class Slurm(Cluster):
             with executor.batch():
                 submitted = [executor.submit(job) for job in jobs]
         except (submitit.core.utils.FailedJobError, subprocess.SubprocessError) as error:
-            said = str(error).strip().splitlines()
-            raise ConfigError(f"sbatch refused it: {said[-1] if said else error}") from error
+            message_lines = str(error).strip().splitlines()
+            raise ConfigError(
+                f"sbatch refused it: {message_lines[-1] if message_lines else error}"
+            ) from error
         ids = {request.name: job.job_id for request, job in zip(submission.requests, submitted, strict=True)}
         write_text(
             submission.folder / _JOBS, json.dumps({**_known(submission.folder), **ids}, indent=1) + "\n"
@@ -210,9 +212,9 @@ class Slurm(Cluster):
     @override
     def at_work(self, submission: Submission) -> dict[str, str]:
         """Runs whose jobs are still in the queue."""
-        known = _known(submission.folder)
-        states = queued(list(known.values()))
-        return {name: f"job {job}, {states[job]}" for name, job in known.items() if job in states}
+        job_ids = _known(submission.folder)
+        states = queued(list(job_ids.values()))
+        return {name: f"job {job}, {states[job]}" for name, job in job_ids.items() if job in states}
 
 
 _JOBS = "jobs.json"
@@ -223,9 +225,9 @@ def queued(jobs: list[str]) -> dict[str, str]:
     if not jobs or shutil.which("squeue") is None:
         return {}
     command = ["squeue", "-h", "-r", "-o", "%i|%F|%K|%T", "-u", str(os.getuid())]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    process = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     states = {}
-    for line in done.stdout.splitlines():
+    for line in process.stdout.splitlines():
         job, _, _, state = line.split("|")
         if job in jobs:
             states[job] = state.lower()

@@ -171,12 +171,12 @@ def empty_state(path: Path, model: nn.Module) -> dict[str, dict[str, Tensor]]:
             raise CheckpointError(f"{path} holds optimizer state of {name}, which the model does not have.")
         parameter = parameters[name]
         same = like.shape == parameter.shape and like.ndim > 0
-        made = (
+        fresh_state = (
             torch.zeros_like(parameter, dtype=like.dtype)
             if same
             else torch.zeros(like.shape, dtype=like.dtype)
         )
-        state.setdefault(name, {})[kind] = made.detach()
+        state.setdefault(name, {})[kind] = fresh_state.detach()
     return state
 
 
@@ -188,15 +188,15 @@ def restore(
     optimizer.state.clear()
     for name in {**tensors, **rest["state"]}:
         optimizer.state[parameters[name]] = {**tensors.get(name, {}), **rest["state"].get(name, {})}
-    saved = {tuple(group["names"]): group for group in rest["groups"]}
+    group_by_names = {tuple(group["names"]): group for group in rest["groups"]}
     names = {parameter: name for name, parameter in parameters.items()}
     for group in optimizer.param_groups:
-        found = saved.get(tuple(names[parameter] for parameter in group["params"]))
-        if found is None:
+        saved_group = group_by_names.get(tuple(names[parameter] for parameter in group["params"]))
+        if saved_group is None:
             raise CheckpointError(
                 "the checkpoint's optimizer groups are not this run's: other parts are trained."
             )
-        group.update({key: value for key, value in found.items() if key != "names"})
+        group.update({key: value for key, value in saved_group.items() if key != "names"})
         if group.get("fused") or group.get("capturable"):  # such kernels count steps where the weights are
             for parameter in group["params"]:
                 state = optimizer.state.get(parameter, {})

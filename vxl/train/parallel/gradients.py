@@ -20,15 +20,15 @@ def norms_of(parts: Sequence[Sequence[Tensor]], device: torch.device) -> Tensor:
         parts: Each part's gradients; whole ones, or this rank's shards of them.
         device: Where the ranks sum up, and where the norms are wanted.
     """
-    found = []
+    of_parts = []
     for gradients in parts:
         kind = torch.promote_types(gradients[0].dtype, torch.float32) if gradients else torch.float32
         own = [
             part for part in map(local_shard, gradients) if part.numel()
         ]  # a rank may hold nothing of a tensor
         norms = torch._foreach_norm(own, 2, kind) if own else [torch.zeros((), dtype=kind)]
-        found.append(torch.linalg.vector_norm(torch.stack(norms).to(device)))
-    norms_M = torch.stack(found)
+        of_parts.append(torch.linalg.vector_norm(torch.stack(norms).to(device)))
+    norms_M = torch.stack(of_parts)
     sharded = next((g for gradients in parts for g in gradients if isinstance(g, DTensor)), None)
     if sharded is None:
         return norms_M

@@ -183,13 +183,15 @@ class Wandb(Sink):
         table = wandb.Table(columns=columns)
         # Pictures by themselves, too: offline, W&B keeps those of a table outside the run's folder.
         pictures = []
-        for shown in predictions:
-            picture = wandb.Image(strip(shown.frames_FCHW).numpy()) if len(shown.frames_FCHW) else None
+        for prediction in predictions:
+            picture = (
+                wandb.Image(strip(prediction.frames_FCHW).numpy()) if len(prediction.frames_FCHW) else None
+            )
             if picture is not None:
-                verdict = "right" if shown.correct else f"wrong, {shown.right} is right"
-                caption = f"{shown.question} {shown.answer} ({verdict})"
-                pictures.append(wandb.Image(strip(shown.frames_FCHW).numpy(), caption=caption))
-            own = {**shown.numbers(), "step": step, "frames": picture}
+                verdict = "right" if prediction.correct else f"wrong, {prediction.right} is right"
+                caption = f"{prediction.question} {prediction.answer} ({verdict})"
+                pictures.append(wandb.Image(strip(prediction.frames_FCHW).numpy(), caption=caption))
+            own = {**prediction.numbers(), "step": step, "frames": picture}
             table.add_data(*(own[str(column)] for column in columns))
         self._call(lambda: self._run.log({"val/predictions": table, "val/frames": pictures}, step=step))
 
@@ -217,8 +219,8 @@ class Wandb(Sink):
 def run_id(directory: Path, name: str) -> str:
     """The run's W&B id: made once and kept in the run directory, so that a resumed run goes on in it."""
     file = directory / "wandb_id.txt"
-    kept = file.read_text(errors="replace").strip() if file.exists() else ""
-    if not re.fullmatch(r"[A-Za-z0-9_-]+", kept):  # none yet, or damaged
+    recorded_id = file.read_text(errors="replace").strip() if file.exists() else ""
+    if not re.fullmatch(r"[A-Za-z0-9_-]+", recorded_id):  # none yet, or damaged
         slug = re.sub(r"[^A-Za-z0-9_-]+", "-", name)[-48:].strip("-")
         write_text(file, f"{slug}-{secrets.token_hex(4)}\n")
     return file.read_text().strip()

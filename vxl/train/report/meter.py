@@ -159,9 +159,9 @@ class StepMeter(Callback):
         if self.recent:
             numbers["accuracy"] = sum(self.recent) / len(self.recent)
         if self.flops is not None:
-            done = sum(measured.flops or 0.0 for measured in self.latest)
+            flops = sum(measured.flops or 0.0 for measured in self.latest)
             spent = sum(measured.seconds for measured in self.latest)
-            numbers["mfu"] = done / spent / self.flops.peak / trainer.world_size
+            numbers["mfu"] = flops / spent / self.flops.peak / trainer.world_size
         if step % self.every == 0 or step in (1, trainer.max_steps):
             self.record(step, numbers)
         return StepReport(step, numbers, self.device.type == "cuda")
@@ -216,8 +216,8 @@ def means(steps: Iterable[MeasuredStep]) -> dict[str, float]:
 def _over_steps(rows: list[dict[str, float]]) -> dict[str, float]:
     """The mean of each number over the steps that have it (a ratio is drawn in some only)."""
     names = {name: None for row in rows for name in row}
-    found = {name: [row[name] for row in rows if name in row] for name in names}
-    return {name: sum(values) / len(values) for name, values in found.items()}
+    values_by_name = {name: [row[name] for row in rows if name in row] for name in names}
+    return {name: sum(values) / len(values) for name, values in values_by_name.items()}
 
 
 def peak_memory(device: torch.device) -> int:

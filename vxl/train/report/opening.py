@@ -69,5 +69,5 @@ def data_line(config: TrainConfig) -> str:
         return "data=clips, the toy clips that come with vxl"
     named = getattr(config.data, "json", None) or getattr(config.data, "train", None)
     sources = getattr(config.data, "sources", None)
-    shown = named if isinstance(named, str) else ", ".join(named or sources or [])
-    return f"data={option} {shown}".strip()
+    names = named if isinstance(named, str) else ", ".join(named or sources or [])
+    return f"data={option} {names}".strip()

@@ -62,7 +62,7 @@ def predictions(batch: Batch, output: Any, tokenizer: Any, most: int) -> list[Pr
         most: How many at most.
     """
     supervised = (batch.labels_BT != IGNORE).nonzero().tolist()
-    found = []
+    rows = []
     places = zip(batch.answer_at_Q.tolist(), output.logits_QV, strict=True)
     asked = zip(places, batch.letters_Q, batch.answer_Q, batch.keys_Q, strict=True)
     for (at, scores_V), letters, answer, key in list(asked)[:most]:
@@ -70,7 +70,7 @@ def predictions(batch: Batch, output: Any, tokenizer: Any, most: int) -> list[Pr
         scores = scores_V[letters].float().softmax(-1)
         best = int(scores.argmax())
         inside_T = batch.layout.document_BT[row] == batch.layout.document_BT[row, column]
-        found.append(
+        rows.append(
             Prediction(
                 key=key,
                 question=_asked(batch, row, inside_T, tokenizer),
@@ -80,7 +80,7 @@ def predictions(batch: Batch, output: Any, tokenizer: Any, most: int) -> list[Pr
                 frames_FCHW=_frames(batch, row, inside_T),
             )
         )
-    return found
+    return rows
 
 
 def strip(frames_FCHW: Tensor) -> Tensor:
@@ -89,15 +89,15 @@ def strip(frames_FCHW: Tensor) -> Tensor:
     return small.round().to(torch.uint8).permute(2, 0, 3, 1).flatten(1, 2)
 
 
-def write_predictions(folder: Path, step: int, found: list[Prediction]) -> None:
+def write_predictions(folder: Path, step: int, new_rows: list[Prediction]) -> None:
     """Writes the rows of a step, and each question's frames once."""
     frames = folder / "frames"
     frames.mkdir(parents=True, exist_ok=True)
-    for prediction in found:
+    for prediction in new_rows:
         picture = frames / f"{re.sub(r'[^A-Za-z0-9_.-]+', '-', prediction.key)}.png"
         if len(prediction.frames_FCHW) and not picture.exists():
             Image.fromarray(strip(prediction.frames_FCHW).numpy()).save(picture)
-    rows = [prediction.numbers() for prediction in found]
+    rows = [prediction.numbers() for prediction in new_rows]
     write_text(folder / f"step-{step:06d}.json", json.dumps(rows, indent=1, ensure_ascii=False) + "\n")
 
 
@@ -105,8 +105,8 @@ def _asked(batch: Batch, row: int, inside_T: Tensor, tokenizer: Any) -> str:
     if tokenizer is None:
         return ""
     tokens = batch.tokens_BT[row][inside_T & batch.layout.question_BT[row]]
-    said = str(tokenizer.decode(tokens.tolist(), skip_special_tokens=True)).strip()
-    return said.removesuffix("assistant").strip()  # the header of the answer, which is marked, too
+    text = str(tokenizer.decode(tokens.tolist(), skip_special_tokens=True)).strip()
+    return text.removesuffix("assistant").strip()  # the header of the answer, which is marked, too
 
 
 def _frames(batch: Batch, row: int, inside_T: Tensor) -> Tensor:
@@ -121,5 +121,5 @@ def _frames(batch: Batch, row: int, inside_T: Tensor) -> Tensor:
     if not of_item:
         return batch.frames_FCHW[:0]
     frames_FCHW = torch.cat(of_item)
-    chosen = torch.linspace(0, len(frames_FCHW) - 1, min(SHOWN, len(frames_FCHW))).round().long()
-    return frames_FCHW[chosen].cpu()
+    frame_F = torch.linspace(0, len(frames_FCHW) - 1, min(SHOWN, len(frames_FCHW))).round().long()
+    return frames_FCHW[frame_F].cpu()

@@ -81,9 +81,9 @@ class ProgressBar(Callback):
             parts.append(f"peak {numbers['peak_memory_bytes'] / 2**30:.1f} GiB")
         if numbers["data_wait"] > _WAITS:
             parts.append(f"waits for data {numbers['data_wait']:.0%}")
-        done = report.step - self._began[0]
-        left = (time.perf_counter() - self._began[1]) / max(1, done) * (steps - report.step)
-        return "  ".join([*parts, f"ETA {_clock(left)}"])
+        steps_since = report.step - self._began[0]
+        seconds_left = (time.perf_counter() - self._began[1]) / max(1, steps_since) * (steps - report.step)
+        return "  ".join([*parts, f"ETA {_clock(seconds_left)}"])
 
     def _stop(self) -> None:
         if self._bar is not None:
@@ -110,10 +110,10 @@ def fitting(line: str, room: int) -> str:
         >>> fitting("loss 1.092  accuracy 0.23  866 tokens/s  ETA 0:40", 36)
         'loss 1.092  accuracy 0.23  ETA 0:40'
     """
-    *parts, left = line.split("  ")
-    while parts and len("  ".join([*parts, left])) > room:
+    *parts, last_part = line.split("  ")
+    while parts and len("  ".join([*parts, last_part])) > room:
         parts.pop()
-    return "  ".join([*parts, left])
+    return "  ".join([*parts, last_part])
 
 
 def _clock(seconds: float) -> str:

@@ -152,8 +152,14 @@ def _of_a_frame(model: Any) -> dict[Part, tuple[float, float]]:
     if hasattr(model.compressor, "projector"):
         _, projector = _counted(model.compressor.projector, _seen_by_projector(model, patches_FPV))
     rest = (whole[0] - projector[0], whole[1] - projector[1])
-    found: dict[Part, tuple[float, float]] = {"vision": vision, "compressor": rest, "projector": projector}
-    return {part: (weights / frames, attention / frames) for part, (weights, attention) in found.items()}
+    cost_by_part: dict[Part, tuple[float, float]] = {
+        "vision": vision,
+        "compressor": rest,
+        "projector": projector,
+    }
+    return {
+        part: (weights / frames, attention / frames) for part, (weights, attention) in cost_by_part.items()
+    }
 
 
 class _Encode(nn.Module):
@@ -182,11 +188,11 @@ def _counted(module: nn.Module, given: Tensor) -> tuple[Tensor, tuple[float, flo
 
 def _seen_by_projector(model: Any, patches_FPV: Tensor) -> Tensor:
     """An outline of what the compressor gives its projector for these patches."""
-    seen: list[Tensor] = []
+    projector_inputs: list[Tensor] = []
     projector = model.compressor.projector
-    handle = projector.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    handle = projector.register_forward_pre_hook(lambda _, given: projector_inputs.append(given[0]))
     try:
         _counted(model.compressor, patches_FPV)
     finally:
         handle.remove()
-    return torch.cat([tensor.flatten(0, -2) for tensor in seen])
+    return torch.cat([tensor.flatten(0, -2) for tensor in projector_inputs])

@@ -47,19 +47,19 @@ class HeldOutScores:
 
     def metrics(self) -> dict[str, float]:
         """By their names in metrics.csv; accuracies with Wilson's 95 % interval."""
-        found = {"val/loss": self.loss}
+        metrics = {"val/loss": self.loss}
         if self.baseline is not None:
-            found["val/baseline"] = self.baseline
+            metrics["val/baseline"] = self.baseline
         if self.questions:
             interval = wilson(self.right, self.questions)
-            found |= {
+            metrics |= {
                 "val/accuracy": self.right / self.questions,
                 "val/accuracy_low": interval.low,
                 "val/accuracy_high": interval.high,
                 "val/questions": float(self.questions),
                 "val/chance": self.chance,
             }
-        return found
+        return metrics
 
 
 class Validation:
@@ -93,12 +93,12 @@ class Validation:
             self._loader = data.val_dataloader()
         if self._loader is None:
             return {}
-        shown: list[Prediction] = []
-        scores = validate(trainer, module, self._loader, shown, self.show, data.tokenizer)
+        predictions_shown: list[Prediction] = []
+        scores = validate(trainer, module, self._loader, predictions_shown, self.show, data.tokenizer)
         metrics = scores.metrics()
-        if shown and self.folder is not None and trainer.is_global_zero:
-            write_predictions(self.folder, trainer.global_step, shown)
-            self.sink.table(shown, trainer.global_step)
+        if predictions_shown and self.folder is not None and trainer.is_global_zero:
+            write_predictions(self.folder, trainer.global_step, predictions_shown)
+            self.sink.table(predictions_shown, trainer.global_step)
         accuracy = metrics.get("val/accuracy")
         log.info(
             "step %d: held-out loss %.4f%s%s",

@@ -60,12 +60,12 @@ class Interrupt(Callback):
 
     def agreed(self, trainer: Trainer) -> bool:
         """Whether to stop after this step: a rank that got a signal stops all of them."""
-        said = -1 if self.requested is None else _SIGNALS.index(self.requested)
+        signal_number = -1 if self.requested is None else _SIGNALS.index(self.requested)
         if trainer.world_size > 1:
-            mine = torch.tensor(said, device=trainer.strategy.root_device)
+            mine = torch.tensor(signal_number, device=trainer.strategy.root_device)
             all_said = trainer.strategy.reduce(mine, reduce_op="max")
-            said = int(all_said.item()) if isinstance(all_said, Tensor) else int(all_said)
-        self.stopped = None if said < 0 else _SIGNALS[said]
+            signal_number = int(all_said.item()) if isinstance(all_said, Tensor) else int(all_said)
+        self.stopped = None if signal_number < 0 else _SIGNALS[signal_number]
         return self.stopped is not None
 
     def _note(self, number: int, frame: FrameType | None) -> None:

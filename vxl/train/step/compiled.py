@@ -35,11 +35,11 @@ def compile_blocks(model: nn.Module, compiler: Compiler) -> int:
     from transformers import AttentionInterface
 
     AttentionInterface.register(NAME, torch.compiler.disable(attend))
-    found = list(compiled_modules(model))
-    for block in found:
+    blocks = list(compiled_modules(model))
+    for block in blocks:
         block.compile(backend=compiler)
-    log.info("compiling %d blocks (%s), at their first call", len(found), compiler)
-    return len(found)
+    log.info("compiling %d blocks (%s), at their first call", len(blocks), compiler)
+    return len(blocks)
 
 
 def compiled_modules(model: nn.Module) -> Iterator[nn.Module]:

@@ -39,23 +39,23 @@ def latest(run: Path) -> Path:
     Raises:
         CheckpointError: It has kept none.
     """
-    found = sorted(path for path in (run / FOLDER).glob("step-*") if list(path.glob("rank-*.json")))
-    if not found:
+    folders = sorted(path for path in (run / FOLDER).glob("step-*") if list(path.glob("rank-*.json")))
+    if not folders:
         raise CheckpointError(
             f"{run} has no {FOLDER}/step-000123/: its loss and gradients were numbers all along.\n"
             "  debug=replay reruns what stopped a run with a DivergedError:  name=NAME debug=replay"
         )
-    return found[-1]
+    return folders[-1]
 
 
-def write_batches(folder: Path, rank: int, batches: list[Batch], seen: dict[str, Any]) -> None:
+def write_batches(folder: Path, rank: int, batches: list[Batch], numbers: dict[str, Any]) -> None:
     """Writes one rank's micro-batches.
 
     Args:
         folder: The step's folder.
         rank: This process.
         batches: Its micro-batches, as the loader gave them.
-        seen: What else is to be known: step, seed, ranks, loss, grad_norm.
+        numbers: What else is to be known: step, seed, ranks, loss, grad_norm.
     """
     folder.mkdir(parents=True, exist_ok=True)
     tensors: dict[str, Tensor] = {}
@@ -73,7 +73,7 @@ def write_batches(folder: Path, rank: int, batches: list[Batch], seen: dict[str,
                 plain[field.name] = value
         rest.append(plain)
     save_file(tensors, folder / f"rank-{rank}.safetensors")
-    text = json.dumps({**seen, "batches": rest}, indent=1, default=_plain)
+    text = json.dumps({**numbers, "batches": rest}, indent=1, default=_plain)
     write_text(folder / f"rank-{rank}.json", text + "\n")
 
 
@@ -83,16 +83,16 @@ def read_batches(folder: Path) -> list[tuple[dict[str, Any], list[Batch]]]:
     Raises:
         CheckpointError: A file is missing or damaged.
     """
-    found = []
+    ranks = []
     for file in sorted(folder.glob("rank-*.json"), key=lambda path: int(path.stem[5:])):
         try:
-            seen = json.loads(file.read_text())
+            record = json.loads(file.read_text())
             with safe_open(str(file.with_suffix(".safetensors")), "pt") as stored:
                 tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
         except (OSError, ValueError, RuntimeError) as error:
             raise CheckpointError(f"{file.with_suffix('.safetensors')} can't be read: {error}") from error
-        found.append((seen, [_batch(i, plain, tensors) for i, plain in enumerate(seen.pop("batches"))]))
-    return found
+        ranks.append((record, [_batch(i, plain, tensors) for i, plain in enumerate(record.pop("batches"))]))
+    return ranks
 
 
 def _batch(i: int, plain: dict[str, Any], tensors: dict[str, Tensor]) -> Batch:

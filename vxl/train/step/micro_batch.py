@@ -54,33 +54,33 @@ def with_micro_batch(
         )
     model.to(device)
     rows = config.data.batch * config.trainer.accumulate
-    tried: dict[int, bool] = {}
+    fits_by_size: dict[int, bool] = {}
 
     def fits(size: int) -> bool:
-        tried[size] = fits_in_memory(
+        fits_by_size[size] = fits_in_memory(
             model, longest_rows(config, size), config.trainer.precision, device, limit
         )
-        return tried[size]
+        return fits_by_size[size]
 
-    found = largest_that_fits(divisors(rows), fits)
-    if found is None:
+    largest = largest_that_fits(divisors(rows), fits)
+    if largest is None:
         raise ConfigError(
             f"trainer.micro_batch=auto: not even one row of data.max_tokens={config.data.max_tokens} tokens "
             f"and video.max_frames={config.video.max_frames} frames fits.\n"
             "  allowed: shorter rows, llm.checkpointing=true, stage=lora trainer.frozen=bf16, more GPUs"
         )
-    found = min(gathered(found))  # the same for all ranks
+    largest = min(gathered(largest))  # the same for all ranks
     log.info(
         "micro-batch: %d rows, %d accumulated (global batch %d); tried %s",
-        found,
-        rows // found,
+        largest,
+        rows // largest,
         rows,
-        ", ".join(f"{size}: {'fits' if ok else 'too large'}" for size, ok in sorted(tried.items())),
+        ", ".join(f"{size}: {'fits' if ok else 'too large'}" for size, ok in sorted(fits_by_size.items())),
     )
     return replace(
         config,
-        data=replace(config.data, batch=found),
-        trainer=replace(config.trainer, accumulate=rows // found),
+        data=replace(config.data, batch=largest),
+        trainer=replace(config.trainer, accumulate=rows // largest),
     )
 
 

@@ -131,36 +131,38 @@ class VideoLanguageModule(LightningModule):
             DivergedError: The loss or the gradient is not finite; the weights are as before the step.
         """
         step, ranks = self.trainer.global_step, self.trainer.world_size
-        seen = TrainStep(supervised=sum(batch.supervised for batch in batches), micro_batches=len(batches))
-        total = max(1, sum(gathered(seen.supervised)))
+        train_step = TrainStep(
+            supervised=sum(batch.supervised for batch in batches), micro_batches=len(batches)
+        )
+        total = max(1, sum(gathered(train_step.supervised)))
         optimizer = cast(LightningOptimizer, self.optimizers())
-        seen.rates = set_rates(optimizer.optimizer, step, self.max_steps, self.optim)
+        train_step.rates = set_rates(optimizer.optimizer, step, self.max_steps, self.optim)
         loss = torch.zeros((), device=self.device, dtype=torch.float64 if self.device.type == "cpu" else None)
         drawn: dict[str, Any] = {}
         if isinstance(self.model, VideoLanguageModel):
             drawn["ratios"] = ratios_at(self.stage, step / self.max_steps)
         for i, batch in enumerate(batches):
             torch.manual_seed(seed_of(self.seed, "step", step, i * ranks + self.global_rank))
-            moved = batch.to(self.device)
+            on_device = batch.to(self.device)
             with self._summed_up(last=i + 1 == len(batches)):
-                output = self.model(moved, **drawn)
+                output = self.model(on_device, **drawn)
                 # Without several ranks there may be nothing to learn from: nothing is supervised.
                 if output.loss_sum.requires_grad or ranks > 1:
                     # Strategies with several ranks average gradients over them; the loss is a sum.
                     self.manual_backward(output.loss_sum * (ranks / total))
             loss += output.loss_sum.detach()
-            seen.answers += right_answers(output, moved)
-            _count(seen, batch, output)
+            train_step.answers += right_answers(output, on_device)
+            _count(train_step, batch, output)
             for name, value in output.numbers.items():
-                seen.drawn[name] = seen.drawn.get(name, 0.0) + value
-        seen.loss = float(loss)
-        seen = over_all_ranks(gathered(seen))
-        seen.loss /= total
-        seen.grad_norm, seen.part_norms = self._clip(optimizer.optimizer)
-        self._refuse_non_finite(seen, step, batches)
+                train_step.drawn[name] = train_step.drawn.get(name, 0.0) + value
+        train_step.loss = float(loss)
+        train_step = over_all_ranks(gathered(train_step))
+        train_step.loss /= total
+        train_step.grad_norm, train_step.part_norms = self._clip(optimizer.optimizer)
+        self._refuse_non_finite(train_step, step, batches)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        return {"step": seen}
+        return {"step": train_step}
 
     def _summed_up(self, last: bool) -> AbstractContextManager[Any]:
         """Leaves the sum over ranks to the last micro-batch, where every rank keeps whole gradients (ddp)."""
@@ -184,31 +186,31 @@ class VideoLanguageModule(LightningModule):
         parts = [group["part"] for group in optimizer.param_groups]
         return total, dict(zip(parts, by_part, strict=True))
 
-    def _refuse_non_finite(self, seen: TrainStep, step: int, batches: Sequence[Batch]) -> None:
-        wrong = [name for name in ("loss", "grad_norm") if not _is_finite(getattr(seen, name))]
+    def _refuse_non_finite(self, train_step: TrainStep, step: int, batches: Sequence[Batch]) -> None:
+        wrong = [name for name in ("loss", "grad_norm") if not _is_finite(getattr(train_step, name))]
         if not wrong:
             return
-        values = ", ".join(f"{name} is {getattr(seen, name)}" for name in wrong)
+        values = ", ".join(f"{name} is {getattr(train_step, name)}" for name in wrong)
         keys = [str(key) for batch in batches for key in batch.keys]
-        kept = self._keep(seen, step, list(batches))
+        message = self._keep(train_step, step, list(batches))
         raise DivergedError(
             f"step {step + 1} of {self.max_steps}: {values}; expected a finite number.\n"
             f"  samples of the step: {', '.join(keys[:6])}{', …' if len(keys) > 6 else ''}\n"
-            f"  {kept}\n"
+            f"  {message}\n"
             f"  the last checkpoint is sound. Under a new name=NAME try a smaller\n"
             f"  optim.lr (now {self.optim.lr:g}), a longer optim.warmup, or trainer.precision=32-true"
         )
 
-    def _keep(self, seen: TrainStep, step: int, batches: list[Batch]) -> str:
+    def _keep(self, train_step: TrainStep, step: int, batches: list[Batch]) -> str:
         """Writes what the step met for `debug=replay`, and says where; a full disk must not hide why."""
         run = Path(self.trainer.default_root_dir)
         folder = diverged.folder_of(run, step + 1)
         numbers = {
             "step": step,
             "ranks": self.trainer.world_size,
-            "loss": seen.loss,
-            "grad_norm": seen.grad_norm,
-            "part_norms": seen.part_norms,
+            "loss": train_step.loss,
+            "grad_norm": train_step.grad_norm,
+            "part_norms": train_step.part_norms,
         }
         try:
             diverged.write_batches(folder, self.global_rank, batches, numbers)
@@ -239,14 +241,14 @@ def over_all_ranks(steps: Sequence[TrainStep]) -> TrainStep:
     return whole
 
 
-def _count(seen: TrainStep, batch: Batch, output: TrainOutput) -> None:
-    seen.samples += len(batch.keys)
-    seen.tokens += batch.tokens
-    seen.llm_tokens += batch.tokens if output.tokens is None else output.tokens
-    seen.pairs += causal_pairs(batch.layout.document_BT) if output.pairs is None else output.pairs
-    seen.visual_tokens += batch.visual_tokens
-    seen.frames += batch.frames
-    seen.bad += batch.bad
+def _count(train_step: TrainStep, batch: Batch, output: TrainOutput) -> None:
+    train_step.samples += len(batch.keys)
+    train_step.tokens += batch.tokens
+    train_step.llm_tokens += batch.tokens if output.tokens is None else output.tokens
+    train_step.pairs += causal_pairs(batch.layout.document_BT) if output.pairs is None else output.pairs
+    train_step.visual_tokens += batch.visual_tokens
+    train_step.frames += batch.frames
+    train_step.bad += batch.bad
 
 
 def _is_finite(value: float) -> bool:

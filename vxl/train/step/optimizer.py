@@ -66,9 +66,9 @@ def lr_factor(step: int, max_steps: int, config: OptimConfig) -> float:
         return (step + 1) / (warm + 1)
     if config.schedule == "constant":
         return 1.0
-    done = min(1.0, (step - warm) / max(1, max_steps - 1 - warm))
-    left = 1 - done if config.schedule == "linear" else 0.5 * (1 + math.cos(math.pi * done))
-    return config.final + (1 - config.final) * left
+    progress = min(1.0, (step - warm) / max(1, max_steps - 1 - warm))
+    remaining = 1 - progress if config.schedule == "linear" else 0.5 * (1 + math.cos(math.pi * progress))
+    return config.final + (1 - config.final) * remaining
 
 
 def build_optimizer(model: nn.Module, stage: StageConfig, config: OptimConfig) -> Optimizer:
