@@ -28,8 +28,8 @@ class DataConfig(Option):
     workers: int = option(2, resumable=True)
     """Processes a rank that decode; 0 decodes in the training process. The numbers stay the same."""
     patience: float = option(600.0, resumable=True)
-    """Longest wait for a batch from a data worker, in seconds; then the run ends, to be started again from
-    its last checkpoint. 0: wait for ever."""
+    """Longest wait for a disk or server that does not answer, and for a data worker, in seconds; then the run
+    ends, to be started again from its last checkpoint. 0: wait for ever."""
     max_bad_fraction: float = 0.01
     """Bad samples / all samples above which training stops; below it they are masked and counted."""
     held_out: int | None = option(None, resumable=True)

@@ -39,6 +39,9 @@ class EvaluateConfig:
     """Longest answer, in tokens; null: the benchmark's own length."""
     limit: int | None = None
     """Ask only the first so many questions."""
+    patience: float = 600.0
+    """Longest wait for a disk or server that does not answer, in seconds; then the evaluation ends, to be
+    started again with the answers that it has. 0: wait for ever."""
     blind: bool = False
     """Ask without showing the videos: what a model knows from the questions alone."""
     resume: bool = True

@@ -11,6 +11,7 @@ from vxl.evaluate.group import show_group
 from vxl.evaluate.report import Report
 from vxl.evaluate.subjects import subjects
 from vxl.evaluate.work.workers import WORKER, start, wants_workers
+from vxl.patience import set_patience
 
 
 def run_evaluation(config: EvaluateConfig, console: Console | None = None) -> list[Report]:
@@ -24,6 +25,7 @@ def run_evaluation(config: EvaluateConfig, console: Console | None = None) -> li
         CheckpointError: It has no such checkpoint, or results can't be written.
         DataError: Videos are missing or can't be read.
     """
+    set_patience(config.patience, "patience")
     console = console or Console()
     evaluated = subjects(config)
     if wants_workers(config) and not start(config, console):

@@ -14,6 +14,7 @@ from torch import Tensor
 from vxl.errors import DataError
 from vxl.llm.cache import Cache
 from vxl.llm.chunks import Chunks
+from vxl.patience import read_patiently
 from vxl.relevance.base import QuestionPiece, Relevance, RelevanceConfig
 
 log = logging.getLogger(__name__)
@@ -101,7 +102,7 @@ def read_selections(path: Path) -> dict[str, list[int]]:
         DataError: The file can't be read, or has two lists for one question.
     """
     try:
-        values = json.loads(path.read_text())
+        values = json.loads(read_patiently(path))
     except (OSError, ValueError) as error:
         raise DataError(f"relevance.file={path} can't be read: {error}") from error
     selections: dict[str, list[int]] = {}

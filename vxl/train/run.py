@@ -18,6 +18,7 @@ from vxl.distributed import once
 from vxl.llm.packed import packed
 from vxl.option.build import build
 from vxl.option.rebuild import plain
+from vxl.patience import set_patience
 from vxl.run.directory import RunDirectory
 from vxl.run.metrics import MetricsFile
 from vxl.run.name import run_name
@@ -96,6 +97,7 @@ def train_or_resume(
         VxlError: What a user can mend: config, data, checkpoint, a loss that is no number.
         SystemExit: The run was interrupted; a checkpoint is saved (status 130, or 143 for SIGTERM).
     """
+    set_patience(config.data.patience)
     cuda = accelerator_of(config.trainer) == "gpu"
     launch: Launch = build(config.strategy)
     swept = config.sweep_name is not None and not is_submitted()

@@ -2,6 +2,7 @@
 
 import io
 import os
+import stat
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from hashlib import blake2b
@@ -14,12 +15,19 @@ import av.stream
 import av.video.stream
 
 from vxl.errors import DataError
+from vxl.patience import mode_of, open_patiently
 
 VideoSource = str | os.PathLike[str] | bytes | BinaryIO
 """Where a video (or an image) is: a local path, the bytes themselves, or an open binary file."""
 
 PICTURES = av.stream.Disposition.attached_pic | av.stream.Disposition.timed_thumbnails
 """Marks of streams that hold a cover or thumbnails instead of a video."""
+
+BUFFER = 1 << 17
+"""Bytes that FFmpeg asks a file for at once."""
+
+ALONE = {"protocol_whitelist": "none"}
+"""A file is read by itself: a playlist or list of parts in it opens no other."""
 
 
 @contextmanager
@@ -46,7 +54,8 @@ def open_container(
     name = name or source_name(source)
     container = None
     try:
-        container = av.open(ffmpeg_source(source), mode="r", metadata_errors="replace")
+        file = as_readable(source)
+        container = av.open(file, "r", metadata_errors="replace", options=dict(ALONE), buffer_size=BUFFER)
         stream = video_stream(container, name)
         if stream.codec_context is None:
             raise DataError(f"{name}: this build of FFmpeg has no decoder for the file's video codec.")
@@ -57,7 +66,7 @@ def open_container(
         yield container, stream, name
     except FileNotFoundError as error:
         raise DataError(f"{name}: no such file.\n  check the path, or the folder of the videos") from error
-    except (av.FFmpegError, PermissionError, IsADirectoryError) as error:
+    except (av.FFmpegError, OSError) as error:
         raise DataError(unreadable(source, name, error)) from error
     finally:
         if container is not None:
@@ -133,26 +142,53 @@ def source_bytes(source: VideoSource) -> int | None:
 def content_of(file: str | os.PathLike[str], size: int, pieces: int = 16, piece: int = 1 << 16) -> str:
     """A fingerprint of a file by pieces spread over all of it: a copy has the same, a replacement another."""
     digest = blake2b(digest_size=8)
-    with open(file, "rb") as data:
+    with open_patiently(file) as data:
         for number in range(pieces):
             data.seek(max(size - piece, 0) * number // (pieces - 1))
             digest.update(data.read(piece))
     return digest.hexdigest()
 
 
-def as_readable(source: VideoSource) -> str | BinaryIO:
-    """What Pillow and others open: a path, or a file at its start that can seek."""
+def as_readable(source: VideoSource) -> BinaryIO:
+    """What decoders read from: a file at its start that can seek and, on disk, waits for faults to go.
+
+    Raises:
+        OSError: There is no such file, or it may not be read.
+        LostError: It could not be opened for `data.patience` seconds; reading raises it, too.
+    """
     if isinstance(source, bytes | bytearray | memoryview):
         return io.BytesIO(source)
     if isinstance(source, str | os.PathLike):
-        return os.fspath(source)
+        if not _is_regular(source):  # a pipe, say
+            with open(source, "rb") as pipe:
+                return io.BytesIO(pipe.read())
+        try:
+            return open_patiently(source)
+        except ValueError as error:  # a name that no file can have
+            raise FileNotFoundError(str(error)) from error
     if not source.seekable():
         return io.BytesIO(source.read())
     source.seek(0)
     return source
 
 
-def ffmpeg_source(source: VideoSource) -> str | BinaryIO:
-    """What FFmpeg opens: `file:PATH`, so that a colon in a path names no protocol, or an open file."""
-    readable = as_readable(source)
-    return f"file:{readable}" if isinstance(readable, str) else readable
+def path_for_decoders(path: str | os.PathLike[str]) -> str:
+    """What a decoder opens that takes only paths: `file:PATH`, so that a colon names no protocol.
+
+    All of the file is read first, patiently: what such a decoder makes of an error of the disk, a shorter
+    video or a grey picture, can't be told from what the file holds.
+
+    Raises:
+        OSError: There is no such file, or it may not be read.
+        LostError: It could not be read for `data.patience` seconds.
+    """
+    if _is_regular(path):
+        with open_patiently(path) as file:
+            while file.read(1 << 22):
+                pass
+    return f"file:{os.fspath(path)}"
+
+
+def _is_regular(path: str | os.PathLike[str]) -> bool:
+    mode = mode_of(path)
+    return not mode or stat.S_ISREG(mode) or stat.S_ISDIR(mode)  # or nothing: opening it says so

@@ -1,6 +1,7 @@
 """Frames through OpenCV, `video.decoder=opencv`: reads straight on, since its seeking is not exact."""
 
 import contextlib
+import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from types import TracebackType
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 
 from vxl.errors import ConfigError, DataError
-from vxl.video.container import VideoSource, ffmpeg_source
+from vxl.video.container import VideoSource, as_readable, path_for_decoders
 from vxl.video.decoder_pyav import PyAVReader, RgbConverter
 from vxl.video.orientation import orientation_of
 from vxl.video.probe import VideoInfo
@@ -58,16 +59,16 @@ class OpenCVReader:
                     f"{self.name}: its video is not the first picture stream of the file, and OpenCV reads "
                     "no other.\n  use  video.decoder=pyav"
                 )
-            readable = ffmpeg_source(self._source)
-            if not isinstance(readable, str):  # OpenCV opens nothing but paths
+            if isinstance(self._source, str | os.PathLike):
+                self._path = path_for_decoders(self._source)
+            else:  # OpenCV opens nothing but paths
                 file = self._stack.enter_context(tempfile.NamedTemporaryFile(suffix=".video"))
-                file.write(readable.read())
+                file.write(as_readable(self._source).read())
                 file.flush()
-                readable = f"file:{file.name}"
+                self._path = f"file:{file.name}"
         except BaseException:
             self._stack.close()
             raise
-        self._path = readable
         return self
 
     def __exit__(

@@ -1,5 +1,6 @@
 """Frames through torchcodec, `video.decoder=torchcodec`."""
 
+import os
 from collections.abc import Iterator, Sequence
 from types import TracebackType
 
@@ -7,7 +8,7 @@ import numpy as np
 from torch import Tensor
 
 from vxl.errors import ConfigError, DataError
-from vxl.video.container import VideoSource, as_readable
+from vxl.video.container import VideoSource, as_readable, path_for_decoders
 from vxl.video.decoder_pyav import PyAVReader
 from vxl.video.orientation import Orientation, orientation_of
 from vxl.video.probe import VideoInfo
@@ -49,9 +50,8 @@ class TorchcodecReader:
     def __enter__(self) -> "TorchcodecReader":
         self._reference.__enter__()
         self.name, self.info = self._reference.name, self._reference.info
-        readable = as_readable(self._source)
-        if isinstance(readable, str) and ":" in readable:  # FFmpeg would take it for an address
-            readable = f"file:{readable}"
+        is_path = isinstance(self._source, str | os.PathLike)
+        readable = path_for_decoders(self._source) if is_path else as_readable(self._source)
         try:
             self._decoder = self._decoder_class(
                 readable,

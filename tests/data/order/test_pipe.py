@@ -10,7 +10,8 @@ from vxl.data.order.pipe import PipeStream
 from vxl.data.sample import BadSample
 from vxl.data.source.urls import expand_urls
 from vxl.data.write.shards import TarMember, write_shards
-from vxl.errors import DataError
+from vxl.errors import DataError, LostError
+from vxl.patience import pauses_of
 
 
 def prepare(loaded, seed):
@@ -84,8 +85,34 @@ def test_media_and_bad_members(tmp_path):
     assert (found[BadSample].shard, found[BadSample].key) == (f"pipe:cat {path}", "b")
 
 
-def test_a_command_that_fails(tmp_path):
+def test_a_command_that_writes_no_tar(tmp_path):
     with pytest.raises(DataError, match="3 pipes in a row gave no sample"):
+        taken(stream(["pipe:echo no tar"]), 1)
+    with pytest.raises(DataError, match="3 pipes in a row gave no sample"):
+        taken(stream(["pipe:no-such-command 2>/dev/null"]), 1)
+
+
+def test_a_command_that_fails_is_run_again_and_gives_the_same(tmp_path, caplog):
+    """As `curl` on a server that is gone for a while: between samples, within one, and at the very start."""
+    paths = write(tmp_path, 12, shards=2)
+    straight = taken(stream([f"pipe:cat {path}" for path in paths]), 9)
+    (tmp_path / "left").write_text("9")
+    script = tmp_path / "flaky.sh"
+    script.write_text(
+        "left=$(cat $2/left)\n"
+        "if [ $left -gt 0 ]; then echo $((left - 1)) > $2/left; head -c $((left * 997)) $1; exit 7; fi\n"
+        "cat $1\n"
+    )
+    urls = [f"pipe:sh {script} {path} {tmp_path}" for path in paths]
+    with pauses_of(0.0), caplog.at_level(logging.WARNING):
+        assert taken(stream(urls), 9) == straight
+    assert (tmp_path / "left").read_text().strip() == "0"
+    assert caplog.text.count("the command ended with status 7; try it by itself): waiting for it") == 9
+    assert "broke off" not in caplog.text
+
+
+def test_a_command_that_goes_on_failing(tmp_path):
+    with pauses_of(0.01, limit=0.05), pytest.raises(LostError, match="the command ended with status 1"):
         taken(stream(expand_urls(f"pipe:cat {tmp_path}/none.tar 2>/dev/null")), 1)
 
 

@@ -15,6 +15,7 @@ from vxl.data.order.rows import Order
 from vxl.data.order.stream import Stream
 from vxl.data.source.source import IndexedShards
 from vxl.errors import DataError
+from vxl.patience import pauses_of
 
 
 class Plain(http.server.SimpleHTTPRequestHandler):
@@ -70,8 +71,13 @@ def prepare(loaded, seed):
     return loaded.sample.key
 
 
-def test_ranges_retries_and_forked_workers(ranged, tmp_path, monkeypatch):
-    monkeypatch.setattr("vxl.data.source.ranges.time.sleep", lambda _: None)
+@pytest.fixture
+def quickly():
+    with pauses_of(0.01):
+        yield
+
+
+def test_ranges_retries_and_forked_workers(ranged, tmp_path, quickly):
     source = IndexedShards(f"{ranged}/s-{{0,1}}-000.tar", cache=tmp_path / "cache")
     assert len(source) == 6
     order = Order(Mixture({"web": source}, seed=0), lambda sample: 1, seed=0, bucket=6)

@@ -8,23 +8,28 @@ import logging
 import tarfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any, Generic, TypeVar
 
 from torch.utils.data import IterableDataset, get_worker_info
+from webdataset.gopen import Pipe, gopen
 from webdataset.shardlists import ResampledShards
-from webdataset.tariterators import tarfile_to_samples
+from webdataset.tariterators import group_by_keys, tar_file_expander
 
 from vxl.data.order.rows import arrange
 from vxl.data.order.stream import MicroBatch, failed_part, schedule
 from vxl.data.sample import BadSample, Sample, SampleWithMedia
 from vxl.data.source.index import describe_member, samples_of
 from vxl.errors import DataError
+from vxl.patience import patiently
 from vxl.seeds import seed_of
 
 log = logging.getLogger(__name__)
 
 E = TypeVar("E")
 TRIES = 3
+# Of a shell: a command that can't be run, or that was not read to its end. Any other status but 0 is a fault.
+NO_COMMAND, UNREAD = (126, 127), (141, -13)
 
 
 @dataclass(frozen=True)
@@ -137,7 +142,7 @@ class PipeStream(IterableDataset, Generic[E]):
         for shard in shards:
             # A tar at a time: after an error webdataset would join the rest of one tar with the next.
             try:
-                for group in tarfile_to_samples()([shard]):
+                for group in groups_patiently(shard["url"]):
                     broken = 0
                     yield from samples_of_group(group)
             except (OSError, EOFError, ValueError, tarfile.TarError) as error:
@@ -152,6 +157,54 @@ class PipeStream(IterableDataset, Generic[E]):
         except DataError as error:
             kind = failed_part(self.cost, item.loaded)
             return self.masked(replace(item.bad, reason=str(error), kind=kind))
+
+
+def groups_patiently(url: str) -> Iterator[dict[str, Any]]:
+    """The groups of a tar that a command writes; one that fails is run again, and what it gave passed over.
+
+    Raises:
+        OSError: There is no such command, or what it writes is no tar.
+        LostError: The command failed for `data.patience` seconds.
+    """
+    given, groups = 0, iter(())
+    is_open = False
+
+    def following() -> dict[str, Any] | None:
+        nonlocal groups, is_open
+        if not is_open:
+            groups, is_open = islice(_groups(url), given, None), True
+        try:
+            return next(groups, None)
+        except Exception:
+            is_open = False
+            raise
+
+    while (group := patiently(following, url)) is not None:
+        yield group
+        given += 1
+
+
+def _groups(url: str) -> Iterator[dict[str, Any]]:
+    stream = gopen(url)
+    try:
+        yield from group_by_keys(tar_file_expander([{"url": url, "stream": stream}]))
+    except (OSError, EOFError, ValueError, tarfile.TarError) as error:
+        _refuse_failed(stream, error)
+        raise
+    _refuse_failed(stream)
+
+
+def _refuse_failed(stream: Any, error: Exception | None = None) -> None:
+    """Raises ConnectionError where a tar ended because its command failed, and not by itself."""
+    if not isinstance(stream, Pipe):
+        return
+    if error is not None and stream.proc.poll() is None and stream.stream.read(1):
+        return  # it goes on writing: what it writes is no tar
+    while stream.stream.read(1 << 20):
+        pass
+    status = stream.proc.wait()
+    if status not in (0, *NO_COMMAND, *UNREAD):
+        raise ConnectionError(f"the command ended with status {status}; try it by itself") from error
 
 
 def report_broken(url: str, error: Exception, in_a_row: int) -> None:

@@ -1,18 +1,19 @@
 """What the headers of media say, asked once a file."""
 
 import contextlib
-import io
 import json
 import os
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from PIL import Image
 
 from vxl.atomic import write_file
 from vxl.data.sample import Media
 from vxl.errors import DataError
+from vxl.patience import patiently, read_patiently
+from vxl.video.container import as_readable
 from vxl.video.image import BROKEN, image_formats
 from vxl.video.probe import probe
 
@@ -42,9 +43,8 @@ def describe_media(media: Media, kind: str, name: str) -> dict[str, Any]:
 
 
 def _describe_image(media: Media, name: str) -> dict[str, Any]:
-    file: str | BinaryIO = io.BytesIO(media) if isinstance(media, bytes) else media
     try:
-        with Image.open(file, formats=image_formats()) as image:
+        with Image.open(as_readable(media), formats=image_formats()) as image:
             width, height = image.size
             with contextlib.suppress(*BROKEN):  # damaged notes beside whole pixels
                 if image.getexif().get(ORIENTATION) in SIDEWAYS:  # it is turned upright when it is read
@@ -69,7 +69,7 @@ class Probes:
         self.known: dict[str, dict[str, Any]] = {}
         self.asked = 0
         with contextlib.suppress(OSError, ValueError):  # absent, or no cache of this version: asked anew
-            known = json.loads(self.file.read_bytes())
+            known = json.loads(read_patiently(self.file))
             if isinstance(known, dict) and known.get("format") == FORMAT and "files" in known:
                 self.known = known["files"]
 
@@ -110,9 +110,10 @@ def file_stamp(path: Path) -> str:
 
     Raises:
         DataError: It can't be opened.
+        LostError: Its disk did not answer for `data.patience` seconds.
     """
     try:
-        status = os.stat(path)
+        status = patiently(lambda: os.stat(path), str(path))
     except (OSError, ValueError) as error:
         raise DataError(f"{path} can't be opened: {getattr(error, 'strerror', None) or error}") from error
     return f"{status.st_size}-{status.st_mtime_ns}"

@@ -23,6 +23,7 @@ from vxl.data.source.ranges import describe_file, is_url, local, open_range, rea
 from vxl.data.source.tar import Group, read_contents
 from vxl.data.source.texts import in_order_of_text, read_text, without_half_letters
 from vxl.errors import DataError
+from vxl.patience import open_patiently
 from vxl.video.endings import IMAGE_ENDINGS, VIDEO_ENDINGS, media_kind
 
 log = logging.getLogger(__name__)
@@ -154,7 +155,7 @@ def index_places(url: str, cache: Path) -> list[str]:
 def read_tar_index(url: str, file: str, stamp: tuple[int, str]) -> Index | None:
     """The index in a file, or None where there is none, or it is not of this tar any more."""
     try:
-        with open(file, "rb") as lines:
+        with open_patiently(file) as lines:
             first = lines.readline()
             held = lines.seek(0, os.SEEK_END)
         head = json.loads(first)

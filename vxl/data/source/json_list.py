@@ -15,6 +15,7 @@ from vxl.data.source.ranges import describe_file
 from vxl.data.source.source import IndexedSource
 from vxl.data.source.texts import in_order_of_text, refuse_half_letters, without_half_letters
 from vxl.errors import DataError
+from vxl.patience import is_there, read_patiently
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +70,7 @@ class JsonSource(IndexedSource):
         finally:
             probes.save()
         named = [path for item in items for path in _named(item)]
-        if named and not any(_exists(self.videos / path) for path in named):
+        if named and not any(is_there(self.videos / path) for path in named):
             raise DataError(
                 f"none of the {len(named)} files that {file} names exist in {self.videos}.\n"
                 f"  the first one looked for: {(self.videos / named[0]).absolute()}\n"
@@ -107,7 +108,7 @@ class JsonSource(IndexedSource):
 
     def _open(self, index: Index, visual: dict[str, Any]) -> Media:
         path = self.videos / visual["path"]
-        if not path.exists():
+        if not is_there(path):
             raise DataError(
                 f"{path} does not exist any more.\n  put it back, or take its item out of {index.of}"
             )
@@ -125,7 +126,7 @@ def read_items(file: Path) -> list[dict[str, Any]]:
         DataError: It is something else; names the place.
     """
     try:
-        text = file.read_bytes().decode("utf-8-sig")
+        text = read_patiently(file).decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{file} can't be read: {error}\n  expected: JSON in UTF-8") from error
     lines = [text]
@@ -185,10 +186,3 @@ def _named(item: dict[str, Any]) -> list[str]:
         return [path for path, _ in media_of_item(item)]
     except DataError:
         return []
-
-
-def _exists(path: Path) -> bool:
-    try:
-        return path.exists()
-    except (OSError, ValueError):  # a name that no file can have
-        return False

@@ -3,16 +3,15 @@
 import io
 import os
 import sys
-import time
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, BinaryIO, cast
 
 from vxl.errors import DataError
+from vxl.patience import patiently
 
 # Members up to this many bytes are read at once; longer ones are files that a decoder seeks in.
 WHOLE = 32 << 20
-TRIES = 3
 BLOCKS = 8
 """Blocks that an open part of a file keeps."""
 
@@ -32,7 +31,16 @@ def local(path: str) -> str:
 
 
 def describe_file(url: str) -> tuple[int, str]:
-    """(bytes, when it was last changed in whatever words the file system has), without reading it."""
+    """(bytes, when it was last changed in whatever words the file system has), without reading it.
+
+    Raises:
+        DataError: It is not there, or can't be read by parts.
+        LostError: Its disk or server did not answer for `data.patience` seconds.
+    """
+    return patiently(lambda: _describe(url), url)
+
+
+def _describe(url: str) -> tuple[int, str]:
     try:
         if not is_url(url):
             status = os.stat(local(url))
@@ -56,9 +64,11 @@ def read_range(url: str, offset: int, size: int) -> bytes:
     """Bytes [offset, offset + size) of a file or URL.
 
     Raises:
-        DataError: It can't be read, or it ends before.
+        DataError: It is not there, or it ends before.
+        LostError: Its disk or server did not answer for `data.patience` seconds.
     """
-    data = _read_remote(url, offset, size) if is_url(url) else _read_local(url, offset, size)
+    read = _read_remote if is_url(url) else _read_local
+    data = patiently(lambda: read(url, offset, size), url)
     if len(data) > size:
         raise DataError(
             f"{url}: the server sends all of it where {size} bytes were asked for.\n"
@@ -128,22 +138,21 @@ def _read_local(url: str, offset: int, size: int) -> bytes:
     except FileNotFoundError as error:
         raise GoneError(f"{url} is not there any more.") from error
     except OSError as error:
-        raise DataError(f"{url} can't be read: {error}") from error
+        raise GoneError(f"{url} can't be read: {error}") from error
     return data
 
 
 def _read_remote(url: str, offset: int, size: int) -> bytes:
-    for attempt in range(TRIES):
-        try:
-            system, path = file_system_of(url)
-            return system.cat_file(path, start=offset, end=offset + size)
-        except _remote_errors() as error:
-            if isinstance(error, FileNotFoundError):
-                raise GoneError(f"{url} is not there any more.") from error
-            if attempt == TRIES - 1 or isinstance(error, PermissionError):
-                raise DataError(f"{url} can't be read at byte {offset}: {error}") from error
-            time.sleep(2.0**attempt)
-    raise AssertionError("unreachable")
+    try:
+        system, path = file_system_of(url)
+        data = system.cat_file(path, start=offset, end=offset + size)
+    except FileNotFoundError as error:
+        raise GoneError(f"{url} is not there any more.") from error
+    except _remote_errors() as error:
+        raise GoneError(f"{url} can't be read at byte {offset}: {error}") from error
+    if len(data) < size and _describe(url)[0] >= offset + size:
+        raise ConnectionResetError(f"the server sent {len(data)} of {size} bytes")
+    return data
 
 
 def _remote_errors() -> tuple[type[Exception], ...]:

@@ -1,11 +1,13 @@
 """From what a user writes for shards to the list of them: lists, braces, wildcards and folders."""
 
+import fnmatch
 import glob
 import os
 from collections.abc import Sequence
 
 from vxl.data.source.ranges import file_system_of, is_url, local
 from vxl.errors import DataError
+from vxl.patience import is_folder, is_there, patiently
 
 
 def is_pipe(url: str) -> bool:
@@ -39,12 +41,12 @@ def _expand_one(pattern: str) -> list[str]:
     for name in _braces(pattern):
         if is_url(name):
             hits = _remote_names(name)
-        elif os.path.isdir(local(name)):
-            hits = sorted(glob.glob(os.path.join(glob.escape(local(name)), "*.tar")))
-        elif glob.has_magic(name):
-            hits = sorted(glob.glob(local(name), recursive=True))
+        elif not is_there(local(name)):
+            hits = _local_names(local(name)) if glob.has_magic(name) else []
+        elif is_folder(local(name)):
+            hits = _local_names(os.path.join(glob.escape(local(name)), "*.tar"))
         else:
-            hits = [local(name)] if os.path.exists(local(name)) else []
+            hits = [local(name)]
         found += hits
         if not hits:
             missing.append(name)
@@ -56,6 +58,26 @@ def _expand_one(pattern: str) -> list[str]:
             f"  the first: {missing[0]}\n  write only those that do, e.g. with a wildcard (*)"
         )
     return found
+
+
+def _local_names(pattern: str) -> list[str]:
+    """What a pattern matches, sorted; as `glob.glob`, which takes a folder that can't be read for empty."""
+    above, name = os.path.split(pattern)
+    if "**" in pattern or not name:
+        return sorted(glob.glob(pattern, recursive=True))
+    found = []
+    for folder in _local_names(above) if glob.has_magic(above) else [above]:
+        if not glob.has_magic(name):
+            found += [os.path.join(folder, name)] if is_there(os.path.join(folder, name)) else []
+        elif is_folder(folder or "."):
+            names = _names_in(folder or ".")
+            shown = [one for one in names if name.startswith(".") or not one.startswith(".")]
+            found += [os.path.join(folder, one) for one in fnmatch.filter(shown, name)]
+    return sorted(found)
+
+
+def _names_in(folder: str) -> list[str]:
+    return patiently(lambda: sorted(os.listdir(folder)), folder)
 
 
 def _braces(pattern: str) -> list[str]:
@@ -73,7 +95,8 @@ def _remote_names(url: str) -> list[str]:
 
     system, path = file_system_of(url)
     try:
-        return [system.unstrip_protocol(name) for name in sorted(system.glob(path))]
+        names = patiently(lambda: sorted(system.glob(path)), url)
+        return [system.unstrip_protocol(name) for name in names]
     except (OSError, NotImplementedError) as error:
         raise DataError(
             f"{url}: its wildcard can't be looked up ({error}).\n  write braces: {{000000..000099}}"
@@ -86,9 +109,9 @@ def _looked_for(name: str) -> str:
         return f"looked for {name}"
     full = os.path.abspath(local(name))
     folder = os.path.dirname(full)
-    while not os.path.isdir(folder):
+    while not is_folder(folder):
         folder = os.path.dirname(folder)
-    names = sorted(os.listdir(folder))
+    names = _names_in(folder)
     holds = (
         ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
         if names

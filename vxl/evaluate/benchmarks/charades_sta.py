@@ -15,6 +15,7 @@ from vxl.evaluate.benchmarks.tables import field, one_file, read_rows
 from vxl.evaluate.item import BenchmarkItem, PromptParts
 from vxl.evaluate.metrics import Metric, scored
 from vxl.evaluate.scoring import Graded
+from vxl.patience import read_patiently
 from vxl.statistics.clustered import ItemScore
 
 _NUMBER = r"(\d+(?:\.\d+)?)"
@@ -54,7 +55,7 @@ class CharadesSta(Official):
         """Items of the text file (`ID start end##sentence`) or of the JSON form."""
         path = one_file(place, ("charades_sta_test.txt", "temporal_grounding_charades.json"))
         if path.suffix == ".txt":
-            lines = path.read_text(encoding="utf-8").splitlines()
+            lines = read_patiently(path).decode("utf-8").splitlines()
             rows = [_line(line, f"{path}, line {n}") for n, line in enumerate(lines, 1) if line.strip()]
         else:
             rows = [_row(row, f"{path}, item {n}") for n, row in enumerate(read_rows(path))]

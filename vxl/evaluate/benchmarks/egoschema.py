@@ -13,6 +13,7 @@ from vxl.evaluate.benchmarks.official import Official, OfficialConfig
 from vxl.evaluate.benchmarks.tables import field, one_file, read_json, read_rows
 from vxl.evaluate.item import BenchmarkItem, choice
 from vxl.evaluate.scoring import Graded
+from vxl.patience import is_file
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +49,7 @@ class EgoSchema(Official):
         path = one_file(place, ("questions.json", "test-00000-of-00001.parquet"))
         rows = read_rows(path)
         beside = path.with_name("subset_answers.json")
-        golds = read_json(beside) if beside.is_file() else {}
+        golds = read_json(beside) if is_file(beside) else {}
         found = []
         for number, row in enumerate(rows):
             where = f"{path}, item {number}"

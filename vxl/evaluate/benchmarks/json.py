@@ -14,6 +14,7 @@ from vxl.evaluate.benchmarks.tables import read_rows, texts
 from vxl.evaluate.item import BenchmarkItem, PromptParts, choice
 from vxl.evaluate.metrics import Metric, micro
 from vxl.evaluate.scoring import Graded
+from vxl.patience import is_file
 
 EXAMPLE = '{"video": "a.mp4", "question": "What is shown?", "options": ["a dog", "a cat"], "answer": "B"}'
 
@@ -104,7 +105,7 @@ class JsonList(Official):
         """Below `videos`, or beside the list where no folder is given."""
         if not self.config.videos:
             path = self.place.parent / item.video
-            return path if path.is_file() else None
+            return path if is_file(path) else None
         return super().file_of(item)
 
     def word(self, item: BenchmarkItem, preset: str, times: Sequence[float]) -> PromptParts:

@@ -15,6 +15,7 @@ from vxl.evaluate.item import BenchmarkItem, PromptParts, choice
 from vxl.evaluate.metrics import Metric, macro, micro, scored
 from vxl.evaluate.scoring import Graded
 from vxl.evaluate.work.judge import filled, last_dict, within
+from vxl.patience import is_file
 
 # Number and name of each dev file, and the task that papers call it.
 _DEV = {
@@ -228,7 +229,7 @@ class Mlvu(Judged):
 def _file(place: Path, *names: str) -> Path:
     """A file of the folder, wherever of the usual places it is."""
     tried = [place / below / name for below in ("", "json", "MLVU/json") for name in names]
-    found = next((path for path in tried if path.is_file()), None)
+    found = next((path for path in tried if is_file(path)), None)
     if found is None:
         holds = ", ".join(sorted(path.name for path in place.iterdir())[:12]) if place.is_dir() else "nothing"
         raise DataError(

@@ -14,6 +14,7 @@ from vxl.evaluate.benchmarks.tables import field, find_video, read_rows, texts
 from vxl.evaluate.item import BenchmarkItem, PromptParts, choice
 from vxl.evaluate.metrics import Metric, macro, micro
 from vxl.evaluate.scoring import Graded
+from vxl.patience import is_file
 
 _CLEVRER = "clevrer/video_validation"
 _PERCEPTION = "perception/videos"
@@ -76,7 +77,7 @@ class MvBench(Official):
         """Items of json/<task>.json, in the tasks' order."""
         folder = place / "json" if (place / "json").is_dir() else place
         found: list[BenchmarkItem] = []
-        absent = [task for task in FOLDERS if not (folder / f"{task}.json").is_file()]
+        absent = [task for task in FOLDERS if not is_file(folder / f"{task}.json")]
         if len(absent) == len(FOLDERS):
             raise DataError(
                 f"benchmark=mvbench: no action_sequence.json … in {folder}.\n  expected: MVBench/json"

@@ -22,6 +22,7 @@ from vxl.evaluate.benchmarks.tables import read_json
 from vxl.evaluate.item import BenchmarkItem, PromptParts
 from vxl.evaluate.scoring import Graded
 from vxl.generate.loaded import Clip
+from vxl.patience import is_file
 from vxl.seeds import generator
 from vxl.statistics import wilson
 
@@ -81,7 +82,7 @@ class NeedleGrid(Benchmark):
 
     def items(self) -> list[BenchmarkItem]:
         """One item a needle, by length, depth and number."""
-        if self.config.haystack is not None and not Path(self.config.haystack).is_file():
+        if self.config.haystack is not None and not is_file(Path(self.config.haystack)):
             raise DataError(
                 f"benchmark.haystack={self.config.haystack}: no such file.\n  expected: a video file"
             )

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from vxl.errors import DataError
 from vxl.evaluate.benchmarks.tables import read_json
+from vxl.patience import read_patiently
 
 
 class Cue(NamedTuple):
@@ -29,7 +30,7 @@ def read_srt(path: Path, *, first_only: bool = False) -> list[Cue]:
         DataError: It can't be read, or holds no cue.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_patiently(path).decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} can't be read as subtitles: {error}.\n  expected: SubRip, UTF-8") from error
     cues = []

@@ -1,11 +1,13 @@
 """Reading the authors' files: JSON, JSON lines and Parquet, with errors that say what was expected."""
 
+import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from vxl.errors import ConfigError, DataError
+from vxl.patience import is_file, read_patiently
 
 VIDEO_ENDINGS = ("", ".mp4", ".MP4", ".mkv", ".webm", ".avi")
 
@@ -17,7 +19,7 @@ def read_json(path: Path) -> Any:
         DataError: It is not there, or cut off.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8-sig"))
+        return json.loads(read_patiently(path).decode("utf-8-sig"))
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file.\n  {_neighbours(path)}") from error
     except IsADirectoryError as error:
@@ -52,11 +54,11 @@ def one_file(place: Path, names: Sequence[str]) -> Path:
     Raises:
         DataError: There is none; the message lists what the folder holds.
     """
-    if place.is_file():
+    if is_file(place):
         return place
     for name in names:
         for found in (place / name, *sorted(place.glob(f"*/{name}"))):
-            if found.is_file():
+            if is_file(found):
                 return found
     wanted = ", ".join(names)
     raise DataError(
@@ -90,12 +92,12 @@ def texts(values: Any, where: str) -> tuple[str, ...]:
 def find_video(folder: Path, name: str) -> Path | None:
     """A video by name: as written, with the usual endings, with any ending, or a folder of frames."""
     place = folder / name
-    if place.is_file():
+    if is_file(place):
         return place
     stem = place.with_suffix("") if place.suffix.lower() in VIDEO_ENDINGS else place
     for ending in VIDEO_ENDINGS[1:]:
         other = stem.with_name(stem.name + ending)
-        if other.is_file():
+        if is_file(other):
             return other
     for found in (place, stem):
         if found.is_dir() and any(found.glob("*.jpg")):
@@ -105,7 +107,7 @@ def find_video(folder: Path, name: str) -> Path | None:
 
 def _read_lines(path: Path) -> list[dict[str, Any]]:
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = read_patiently(path).decode("utf-8-sig").splitlines()
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file.\n  {_neighbours(path)}") from error
     rows = []
@@ -131,7 +133,7 @@ def _read_parquet(path: Path) -> list[dict[str, Any]]:
     except ModuleNotFoundError as error:
         raise ConfigError(f"{path.name} is Parquet.\n  type  pip install 'vxl[parquet]'") from error
     try:
-        return pyarrow.parquet.read_table(path).to_pylist()
+        return pyarrow.parquet.read_table(io.BytesIO(read_patiently(path))).to_pylist()
     except (OSError, pyarrow.ArrowException) as error:
         raise DataError(f"{path} is no Parquet: {error}.\n  fetch it again") from error
 

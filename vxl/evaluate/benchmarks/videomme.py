@@ -13,6 +13,7 @@ from vxl.evaluate.benchmarks.official import Official, OfficialConfig
 from vxl.evaluate.benchmarks.subtitles import read_srt, shown_cues
 from vxl.evaluate.benchmarks.tables import field, one_file, read_rows, texts
 from vxl.evaluate.item import BenchmarkItem, PromptParts, choice
+from vxl.patience import is_file
 
 _FILES = (
     "test-00000-of-00001.parquet",
@@ -143,7 +144,7 @@ class VideoMmeSubtitles(VideoMme):
         """The lines during frames, or the published words where a video has none."""
         folder = Path(self.config.subtitles or "").expanduser()
         found = [folder / f"{item.video}.srt", folder / "subtitle" / f"{item.video}.srt"]
-        path = next((path for path in found if path.is_file()), None)
+        path = next((path for path in found if is_file(path)), None)
         if path is None:
             return "No subtitles available"
         lines = shown_cues(read_srt(path, first_only=self.config.scoring == "legacy"), times)
@@ -164,6 +165,6 @@ class VideoMmeSubtitles(VideoMme):
             )
         found = super().items()
         places = (Path(folder).expanduser(), Path(folder).expanduser() / "subtitle")
-        without = {i.video for i in found if not any((p / f"{i.video}.srt").is_file() for p in places)}
+        without = {i.video for i in found if not any(is_file(p / f"{i.video}.srt") for p in places)}
         self.notes.append(f"{len(without)} of {len({item.video for item in found})} videos have no subtitles")
         return found

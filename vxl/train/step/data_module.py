@@ -24,8 +24,9 @@ from vxl.data.batch.visuals_alone import VisualsAlone
 from vxl.data.order.fixed import FixedList
 from vxl.data.order.rows import Order
 from vxl.data.order.stream import MicroBatch, Stream
-from vxl.data.order.worker import end_with_trainer, leave_signals_to_trainer
+from vxl.data.order.worker import Loader, Told, begin_worker, end_with_trainer
 from vxl.data.source.source import SampleSource
+from vxl.errors import VxlError
 from vxl.option.build import build
 from vxl.seeds import seed_of
 from vxl.train.config import TrainConfig
@@ -39,6 +40,8 @@ log = logging.getLogger(__name__)
 
 # Micro-batches that each worker makes in advance.
 PREFETCH = 2
+# A worker's own patience ends first: then its error says which file was waited for.
+AFTER_WORKER = 1.25
 
 
 class DataModule(L.LightningDataModule):
@@ -221,20 +224,20 @@ class DataModule(L.LightningDataModule):
         return {} if self.data.pipes() else self.data.training(self.config.seed).fingerprint()
 
     def _loader(self, dataset: IterableDataset, name: str) -> DataLoader:
-        workers = self.config.data.workers
+        workers, patience = self.config.data.workers, self.config.data.patience
         # Tokenizers warn when a process is forked that has used their threads (to train one, say).
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
         if workers:
             end_with_trainer()
-        return DataLoader(
-            dataset,
+        return Loader(
+            Told(dataset) if workers else dataset,
             batch_size=None,
             num_workers=workers,
             collate_fn=partial(collate_micro_batch, pad=self.examples.prompt.pad),  # ty: ignore[invalid-argument-type]
             prefetch_factor=PREFETCH if workers else None,
-            timeout=self.config.data.patience if workers else 0,
+            timeout=AFTER_WORKER * patience if workers else 0,
             pin_memory=torch.cuda.is_available(),
-            worker_init_fn=leave_signals_to_trainer,
+            worker_init_fn=partial(begin_worker, patience=patience),
             # Without one of its own the loader draws from torch's generator, whose state then depends on it.
             generator=torch.Generator().manual_seed(seed_of(self.config.seed, "loader", name)),
         )
@@ -255,6 +258,10 @@ class Steps:
             yield batches
 
 
-def collate_micro_batch(micro: MicroBatch[Any], pad: int) -> Batch:
-    """A micro-batch's examples as tensors; runs where they were made."""
-    return collate(micro.rows, pad, first_row=micro.first_row, anchor=micro.anchor)
+def collate_micro_batch(micro: MicroBatch[Any] | VxlError, pad: int) -> Batch | VxlError:
+    """A micro-batch's examples as tensors; runs where they were made. An error passes."""
+    return (
+        micro
+        if isinstance(micro, VxlError)
+        else collate(micro.rows, pad, first_row=micro.first_row, anchor=micro.anchor)
+    )

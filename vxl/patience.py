@@ -1,0 +1,291 @@
+"""Patience with disks and servers that do not answer: what is trained never depends on a fault of theirs.
+
+A file that is not there, or holds something else than it should, is the user's to mend, and raises at once.
+Anything else that goes wrong while reading (EIO, a stale handle, a time-out, a connection reset, a server's
+5xx) is a fault: it is waited for, in the log, and what was read in the end is what would have been read. Only
+after `data.patience` seconds it is a LostError, which says that the same command may be tried again.
+
+Example:
+    >>> answers = iter([ConnectionResetError("reset"), b"data"])
+    >>> def read() -> bytes:
+    ...     answer = next(answers)
+    ...     if isinstance(answer, Exception):
+    ...         raise answer
+    ...     return answer
+    >>> with pauses_of(0.0):
+    ...     patiently(read, "s3://shards/a.tar")
+    b'data'
+"""
+
+import contextlib
+import errno
+import io
+import logging
+import os
+import stat
+import time
+from collections.abc import Callable, Generator
+from pathlib import Path
+from typing import Any, BinaryIO, TypeVar
+
+from vxl.errors import LostError, VxlError
+from vxl.units import human_age
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+# What a system says of a name or a request, and would say again: these are answers, and not faults.
+_ANSWERS = {
+    *(errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ELOOP),
+    *(errno.EINVAL, errno.EBADF, errno.EEXIST, errno.ENOTEMPTY, errno.EROFS, errno.ENOSPC, errno.EDQUOT),
+    *(errno.EFBIG, errno.ESPIPE, errno.EXDEV, errno.ENOSYS, errno.EOPNOTSUPP, errno.EILSEQ, errno.EOVERFLOW),
+}  # fmt: skip
+# The packages behind URLs. What they raise says that nothing came, unless it names an HTTP status.
+_NETWORK = {
+    *("aiohttp", "aiobotocore", "azure", "botocore", "gcsfs", "google", "http", "httpcore", "httpx"),
+    *("huggingface_hub", "paramiko", "requests", "ssl", "urllib", "urllib3"),
+}  # fmt: skip
+# HTTP statuses below 500 that a server takes back: time-out, too early, too many requests.
+_LATER = {408, 425, 429}
+
+
+class _Settings:
+    """Of this process; a data worker is given its trainer's."""
+
+    limit = 600.0
+    """Seconds to wait for one fault to go; 0: for ever."""
+    key = "data.patience"
+    """What to type for more."""
+    first_pause = 1.0
+    """Seconds before the second attempt; each pause is twice the one before."""
+    longest_pause = 30.0
+
+
+def set_patience(seconds: float, key: str = "data.patience") -> None:
+    """Sets how long this process waits for a disk or server that does not answer; 0: for ever.
+
+    Args:
+        seconds: Longest wait.
+        key: The setting that it comes from, for messages.
+    """
+    _Settings.limit, _Settings.key = seconds, key
+
+
+@contextlib.contextmanager
+def pauses_of(seconds: float, limit: float | None = None) -> Generator[None]:
+    """Inside, attempts follow each other after so many seconds and end after `limit`: for tests."""
+    before = _Settings.first_pause, _Settings.longest_pause, _Settings.limit
+    _Settings.first_pause = _Settings.longest_pause = seconds
+    if limit is not None:
+        _Settings.limit = limit
+    try:
+        yield
+    finally:
+        _Settings.first_pause, _Settings.longest_pause, _Settings.limit = before
+
+
+def is_fault(error: BaseException | None) -> bool:
+    """Whether an error, or what it was raised from, says that a disk or server did not answer as it should.
+
+    False where it is about content (a damaged file) or a name (no such file).
+    """
+    while error is not None and not isinstance(error, LostError):
+        package = type(error).__module__.partition(".")[0]
+        if package == "av":  # FFmpeg reads through our files: what it says is about what they hold
+            return False
+        status = _http_status(error)
+        if status is not None:
+            return status >= 500 or status in _LATER
+        if isinstance(error, OSError) and error.errno is not None:
+            return error.errno not in _ANSWERS
+        named = FileNotFoundError | PermissionError | IsADirectoryError | NotADirectoryError
+        if isinstance(error, named) and error.__cause__ is None:
+            return False
+        if isinstance(error, ConnectionError | TimeoutError):
+            return True
+        if package in _NETWORK and not isinstance(error, ValueError):  # ValueError: no such URL
+            return True
+        error = error.__cause__
+    return False
+
+
+def patiently(read: Callable[[], T], what: str) -> T:
+    """What `read` gives, once the disk or server behind it answers.
+
+    Args:
+        read: Reads; it is called again after a fault.
+        what: What is read, for messages.
+
+    Raises:
+        LostError: It did not answer for `data.patience` seconds.
+        Exception: Whatever `read` raises that is no fault.
+    """
+    began: float | None = None
+    pause = _Settings.first_pause
+    while True:
+        try:
+            got = read()
+        except Exception as error:
+            if not is_fault(error):
+                raise
+            now = time.monotonic()
+            began = now if began is None else began
+            left = _Settings.limit - (now - began) if _Settings.limit else float("inf")
+            if left <= 0:
+                raise LostError(
+                    f"{what} can't be read: {_words(error)}.\n"
+                    f"  the disk or server did not answer for {human_age(now - began)}; to wait longer:  "
+                    f"{_Settings.key}={max(3600, 6 * _Settings.limit):.0f}\n"
+                    "  nothing was left out: when it answers again, the same command goes on"
+                ) from error
+            most = "" if left == float("inf") else f", for {human_age(left)} at most"
+            log.warning("%s can't be read (%s): waiting for it%s", what, _words(error), most)
+            time.sleep(min(pause, left))
+            pause = min(2 * pause, _Settings.longest_pause)
+        else:
+            if began is not None:
+                log.warning("%s is read again, after %s", what, human_age(time.monotonic() - began))
+            return got
+
+
+class PatientFile(io.RawIOBase):
+    """A file to read from, opened again where it was after a fault; what it gives is what the file holds.
+
+    Args:
+        open_file: Opens the file.
+        name: What to call it in messages, and for whoever asks a file for its name.
+
+    Raises:
+        OSError: It is not there, or may not be read.
+        LostError: It can't be opened (then, or later, read) for `data.patience` seconds.
+    """
+
+    def __init__(self, open_file: Callable[[], BinaryIO], name: str) -> None:
+        super().__init__()
+        self.name = name
+        self._open_file = open_file
+        self._place = 0
+        self._file: BinaryIO | None = None
+        self._patiently(lambda file: None)
+
+    def readable(self) -> bool:  # noqa: D102 (io's)
+        return True
+
+    def seekable(self) -> bool:  # noqa: D102
+        return True
+
+    def tell(self) -> int:  # noqa: D102
+        return self._place
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:  # noqa: D102
+        base = 0
+        if whence != io.SEEK_SET:
+            end = whence == io.SEEK_END
+            base = self._patiently(lambda file: file.seek(0, io.SEEK_END)) if end else self._place
+        self._place = max(0, base + offset)
+        return self._place
+
+    def readinto(self, buffer: Any, /) -> int:  # noqa: D102
+        def read(file: BinaryIO) -> bytes:
+            file.seek(self._place)
+            return file.read(len(buffer))
+
+        data = self._patiently(read)
+        buffer[: len(data)] = data
+        self._place += len(data)
+        return len(data)
+
+    def close(self) -> None:  # noqa: D102
+        file, self._file = self._file, None
+        if file is not None:
+            with contextlib.suppress(Exception):
+                file.close()
+        super().close()
+
+    def _patiently(self, use: Callable[[BinaryIO], T]) -> T:
+        def attempt() -> T:
+            if self._file is None:
+                self._file = self._open_file()
+            try:
+                return use(self._file)
+            except Exception:
+                stale, self._file = self._file, None  # a stale handle is never good again
+                with contextlib.suppress(Exception):
+                    stale.close()
+                raise
+
+        return patiently(attempt, self.name)
+
+
+def open_patiently(path: str | os.PathLike[str]) -> io.BufferedReader:
+    """A local file to read from and seek in, patiently.
+
+    Raises:
+        OSError: It is not there, or may not be read.
+        LostError: It could not be opened for `data.patience` seconds; reading raises it, too.
+    """
+    name = os.fspath(path)
+    return io.BufferedReader(PatientFile(lambda: open(name, "rb", buffering=0), name), buffer_size=1 << 17)
+
+
+def read_patiently(path: str | os.PathLike[str]) -> bytes:
+    """All of a local file, patiently.
+
+    Raises:
+        OSError: It is not there, or may not be read.
+        LostError: It could not be read for `data.patience` seconds.
+    """
+    return patiently(Path(path).read_bytes, os.fspath(path))
+
+
+def mode_of(path: str | os.PathLike[str]) -> int:
+    """What stands under a name, as `os.stat` says it in `st_mode`; 0 for nothing.
+
+    A disk that does not answer is asked again: to `os.path.exists` nothing is there, then.
+
+    Raises:
+        LostError: It did not answer for `data.patience` seconds.
+    """
+    try:
+        return patiently(lambda: os.stat(path), os.fspath(path)).st_mode
+    except (OSError, ValueError):  # ValueError: a name that no file can have
+        return 0
+
+
+def is_there(path: str | os.PathLike[str]) -> bool:
+    """Whether there is a file or folder of that name; see `mode_of`."""
+    return mode_of(path) != 0
+
+
+def is_file(path: str | os.PathLike[str]) -> bool:
+    """Whether there is a file of that name; see `mode_of`."""
+    return stat.S_ISREG(mode_of(path))
+
+
+def is_folder(path: str | os.PathLike[str]) -> bool:
+    """Whether there is a folder of that name; see `mode_of`."""
+    return stat.S_ISDIR(mode_of(path))
+
+
+def _http_status(error: BaseException) -> int | None:
+    """The HTTP status that an error names, however its package spells it."""
+    answer = getattr(error, "response", None)
+    if isinstance(answer, dict):  # botocore's
+        answer = answer.get("ResponseMetadata", {})
+        found = answer.get("HTTPStatusCode") if isinstance(answer, dict) else None
+    else:
+        named = (getattr(error, name, None) for name in ("status", "status_code", "code"))
+        found = next((one for one in named if one is not None), getattr(answer, "status_code", None))
+    if isinstance(found, str) and found.isdigit():
+        found = int(found)
+    return found if isinstance(found, int) and 100 <= found < 600 else None
+
+
+def _words(error: BaseException) -> str:
+    """What the disk or server said, without what was made of it on the way."""
+    inner = error
+    while inner.__cause__ is not None and isinstance(inner, VxlError | FileNotFoundError):
+        inner = inner.__cause__
+    said = (inner.strerror if isinstance(inner, OSError) else None) or str(inner) or type(inner).__name__
+    return " ".join(said.split())[:200]
