@@ -19,11 +19,10 @@ def main(config: "TrainConfig", composed: str) -> None:
 
         preview(config)
     elif config.debug.replay:
-        from rich.console import Console
-
+        from vxl.terminal.screen import Screen
         from vxl.train.debug.replay import replay
 
-        replay(config, Console())
+        replay(config, Screen())
     else:
         from vxl.train.run import train_or_resume
 

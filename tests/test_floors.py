@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 FLOORS = """
 errors
 precision seeds units statistics atomic memory
-patience
+patience terminal
 option distributed sequence weights
 video compressor llm
 vision selector prune

@@ -239,8 +239,8 @@ def read_patiently(path: str | os.PathLike[str]) -> bytes:
     return patiently(Path(path).read_bytes, os.fspath(path))
 
 
-def mode_of(path: str | os.PathLike[str]) -> int:
-    """What stands under a name, as `os.stat` says it in `st_mode`; 0 for nothing.
+def status_of(path: str | os.PathLike[str]) -> os.stat_result | None:
+    """What `os.stat` says of a name; None where there is nothing of that name.
 
     A disk that does not answer is asked again: to `os.path.exists` nothing is there, then.
 
@@ -248,24 +248,26 @@ def mode_of(path: str | os.PathLike[str]) -> int:
         LostError: It did not answer for `data.patience` seconds.
     """
     try:
-        return patiently(lambda: os.stat(path), os.fspath(path)).st_mode
+        return patiently(lambda: os.stat(path), os.fspath(path))
     except (OSError, ValueError):  # ValueError: a name that no file can have
-        return 0
+        return None
 
 
 def is_there(path: str | os.PathLike[str]) -> bool:
-    """Whether there is a file or folder of that name; see `mode_of`."""
-    return mode_of(path) != 0
+    """Whether there is a file or folder of that name; see `status_of`."""
+    return status_of(path) is not None
 
 
 def is_file(path: str | os.PathLike[str]) -> bool:
-    """Whether there is a file of that name; see `mode_of`."""
-    return stat.S_ISREG(mode_of(path))
+    """Whether there is a file of that name; see `status_of`."""
+    status = status_of(path)
+    return status is not None and stat.S_ISREG(status.st_mode)
 
 
 def is_folder(path: str | os.PathLike[str]) -> bool:
-    """Whether there is a folder of that name; see `mode_of`."""
-    return stat.S_ISDIR(mode_of(path))
+    """Whether there is a folder of that name; see `status_of`."""
+    status = status_of(path)
+    return status is not None and stat.S_ISDIR(status.st_mode)
 
 
 def _http_status(error: BaseException) -> int | None:

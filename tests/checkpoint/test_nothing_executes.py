@@ -19,8 +19,8 @@ from tests.checkpoint.published.folders import config_json, publish, weights
 from tests.run_directories import CLIP, make_run
 from vxl.checkpoint.convert import export_weights, import_weights
 from vxl.checkpoint.resolved import read_config
+from vxl.checkpoint.resume import newest_to_resume
 from vxl.checkpoint.source import find_source, find_weights
-from vxl.checkpoint.step_folder import newest_to_resume
 from vxl.cli.main import main
 from vxl.cli.runs import show_runs
 from vxl.config.compose import compose

@@ -7,7 +7,8 @@ import torch
 from torch.distributed.checkpoint.filesystem import FileSystem
 
 from vxl import atomic
-from vxl.checkpoint.step_folder import StepFolder, newest_to_resume, point_to, step_folders
+from vxl.checkpoint.resume import newest_to_resume
+from vxl.checkpoint.step_folder import StepFolder, point_to, step_folders
 from vxl.errors import CheckpointError
 
 TENSORS = {"model": {"a": torch.arange(6.0).view(2, 3)}, "optim": {"a": {"step": torch.tensor(2.0)}}}

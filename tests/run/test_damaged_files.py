@@ -14,11 +14,14 @@ import pytest
 import torch
 import yaml
 
+from tests.failing_disk import failing_disk
 from tests.train.quick_training import Config, Paths
+from vxl.checkpoint.resume import newest_to_resume
 from vxl.checkpoint.source import find_source
-from vxl.checkpoint.step_folder import StepFolder, choose_step, newest_to_resume, point_to
-from vxl.errors import VxlError
+from vxl.checkpoint.step_folder import StepFolder, choose_step, point_to
+from vxl.errors import LostError, VxlError
 from vxl.option.rebuild import plain
+from vxl.patience import pauses_of
 from vxl.run.directory import RunDirectory
 from vxl.run.find import list_runs
 from vxl.run.metrics import MetricsFile
@@ -80,15 +83,15 @@ FILES = [
 ]
 
 
-def start_again(run: Path) -> None:
-    """What training does before its first step, and what it reads."""
+def start_again(run: Path) -> int:
+    """What training does before its first step, and what it reads; the step that it goes on from."""
     config = config_of(run.parent)
     with RunDirectory.open(config, "model: fake\n") as directory:
         newest = newest_to_resume(directory.checkpoints)
         assert newest is not None
-        assert newest.step == 3
+        assert choose_step(run) == newest
         MetricsFile(directory.metrics).cut(newest.step)
-        assert newest.read_rest() == {"step": 3}
+        assert newest.read_rest() == {"step": newest.step}
         into = {
             "model": {"a": torch.zeros(20, 30)},
             "optim": {"a": {"exp_avg": torch.zeros(20, 30), "step": torch.zeros(())}},
@@ -96,6 +99,7 @@ def start_again(run: Path) -> None:
         newest.read_into(into)
         assert torch.equal(into["model"]["a"], TENSORS["model"]["a"])
         assert torch.equal(into["optim"]["a"]["exp_avg"], TENSORS["optim"]["a"]["exp_avg"])
+        return newest.step
 
 
 def read_weights(run: Path) -> None:
@@ -115,7 +119,7 @@ def list_it(run: Path) -> None:
     _ = (found.steps, found.step, found.size, found.failure, found.result)
 
 
-def works_or_says_what_to_do(call: Callable[[Path], None], run: Path, file: Path) -> bool:
+def works_or_says_what_to_do(call: Callable[[Path], object], run: Path, file: Path) -> bool:
     try:
         call(run)
     except VxlError as error:
@@ -129,7 +133,9 @@ def works_or_says_what_to_do(call: Callable[[Path], None], run: Path, file: Path
 
 @pytest.mark.parametrize("file", FILES)
 @pytest.mark.parametrize("how", ["removed", *DAMAGE])
-def test_a_damaged_file(whole: Path, tmp_path: Path, file: str, how: str) -> None:
+def test_a_damaged_file(
+    whole: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, file: str, how: str
+) -> None:
     run = tmp_path / "first"
     shutil.copytree(whole, run)
     path = run / file
@@ -139,38 +145,92 @@ def test_a_damaged_file(whole: Path, tmp_path: Path, file: str, how: str) -> Non
         path.write_bytes(DAMAGE[how](path.read_bytes()))
     list_it(run)
     asked = works_or_says_what_to_do(read_weights, run, path)
-    started = works_or_says_what_to_do(start_again, run, path)
-    if file.startswith("checkpoints/step") and not started:
-        # The remedy of the message works: the checkpoint before goes on.
-        shutil.rmtree(run / "checkpoints/step-000003")
-        newest = newest_to_resume(run / "checkpoints")
-        assert newest is not None
-        assert (newest.step, choose_step(run).step) == (2, 2)
-    elif file not in ("resolved.yaml",) and not file.startswith("checkpoints/step"):
+    if file == "resolved.yaml":
+        works_or_says_what_to_do(start_again, run, path)
+    elif not file.startswith("checkpoints/step"):
         assert asked
-        assert started
+        assert start_again(run) == 3
+    else:
+        falls_back(run, file, caplog)
+
+
+def falls_back(run: Path, file: str, caplog: pytest.LogCaptureFixture) -> None:
+    """The run goes on from the checkpoint before, says so, and keeps the damaged one."""
+    step = start_again(run)
+    if step == 3:  # what is gone is not needed: sums.json, which earlier releases did not write
+        assert file.endswith(("sums.json", "__0_0.distcp"))
+        return
+    assert step == 2
+    (said,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert "step-000003" in said
+    assert f"goes on from the checkpoint of step 2; the damaged one is kept in {run}/checkpoints/dam" in said
+    assert len(said.splitlines()) == 2
+    assert (run / "checkpoints/damaged-step-000003").is_dir()
+    assert start_again(run) == 2
+    StepFolder.at(run / "checkpoints", 3).write(TENSORS, {"step": 3})  # trained again
+    assert start_again(run) == 3
 
 
 @pytest.mark.parametrize("place", range(0, 100, 9))
-def test_no_flipped_byte_of_the_tensors_is_trained_on(whole: Path, tmp_path: Path, place: int) -> None:
+def test_no_flipped_byte_of_the_tensors_is_trained_on(
+    whole: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, place: int
+) -> None:
     run = tmp_path / "first"
     shutil.copytree(whole, run)
     path = run / "checkpoints/step-000003/__0_0.distcp"
     data = bytearray(path.read_bytes())
     data[place * len(data) // 100] ^= 1
     path.write_bytes(bytes(data))
-    works_or_says_what_to_do(start_again, run, path)  # asserts that what is read is what was written
+    works_or_says_what_to_do(read_weights, run, path)  # asserts that what is read is what was written
+    falls_back(run, "__0_0.distcp", caplog)
 
 
-def test_zeros_in_the_tensors(whole: Path, tmp_path: Path) -> None:
+def test_zeros_in_the_tensors(whole: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     run = tmp_path / "first"
     shutil.copytree(whole, run)
     path = run / "checkpoints/step-000003/__0_0.distcp"
     data = path.read_bytes()
     start = data.index(TENSORS["model"]["a"].numpy().tobytes())
     path.write_bytes(data[: start + 100] + bytes(400) + data[start + 500 :])
-    assert not works_or_says_what_to_do(start_again, run, path)
     assert not works_or_says_what_to_do(read_weights, run, path)
+    falls_back(run, "", caplog)
+
+
+def test_damage_of_the_only_checkpoint_ends_the_run(whole: Path, tmp_path: Path) -> None:
+    run = tmp_path / "first"
+    shutil.copytree(whole, run)
+    shutil.rmtree(run / "checkpoints/step-000002")
+    path = run / "checkpoints/step-000003/rest.pt"
+    path.write_bytes(path.read_bytes()[:100])
+    for _ in range(2):
+        assert not works_or_says_what_to_do(start_again, run, path)
+
+
+def test_two_damaged_checkpoints_are_passed_over(whole: Path, tmp_path: Path) -> None:
+    run = tmp_path / "first"
+    shutil.copytree(whole, run)
+    StepFolder.at(run / "checkpoints", 4).write(TENSORS, {"step": 4})
+    (run / "checkpoints/step-000004/__0_0.distcp").unlink()
+    (run / "checkpoints/step-000003/.metadata").unlink()
+    assert start_again(run) == 2
+
+
+def test_a_fault_of_the_disk_is_no_damage(whole: Path, tmp_path: Path) -> None:
+    """It is waited for: no checkpoint is set aside for it."""
+    run = tmp_path / "first"
+    shutil.copytree(whole, run)
+    checkpoints = run / "checkpoints"
+    with pauses_of(0.0), failing_disk(checkpoints / "step-000003", 0.4) as disk:
+        newest = newest_to_resume(checkpoints)
+    assert newest is not None
+    assert (newest.step, disk.failures > 3) == (3, True)
+    with (
+        pauses_of(0.01, limit=0.03),
+        failing_disk(checkpoints / "step-000003", 1.0),
+        pytest.raises(LostError),
+    ):
+        newest_to_resume(checkpoints)
+    assert (checkpoints / "step-000003").is_dir()
 
 
 def test_a_checkpoint_of_an_earlier_release_has_no_sums_and_loads(whole: Path, tmp_path: Path) -> None:

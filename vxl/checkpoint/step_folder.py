@@ -19,8 +19,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from vxl.atomic import remove_leftovers, sync, sync_tree, why_not, write_text
+from vxl.atomic import sync, sync_tree, why_not, write_text
 from vxl.errors import CheckpointError
+from vxl.patience import is_file
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -33,8 +34,10 @@ T = TypeVar("T")
 
 MODEL = "model."
 """What the names of the model's tensors begin with."""
-_STEP = re.compile(r"step-(\d+)")
-_PART = ".part-"
+STEP = re.compile(r"step-(\d+)")
+"""The name of a checkpoint."""
+PART, DAMAGED = ".part-", "damaged"
+"""What the names of folders begin with that are being written or removed, and of damaged ones."""
 
 
 @dataclass(frozen=True, order=True)
@@ -55,7 +58,7 @@ class StepFolder:
         Raises:
             CheckpointError: Its name is not that of a checkpoint.
         """
-        match = _STEP.fullmatch(self.path.name)
+        match = STEP.fullmatch(self.path.name)
         if match is None:
             raise CheckpointError(
                 f"{self.path} is not a checkpoint folder.\n  expected a name like step-000123"
@@ -70,7 +73,7 @@ class StepFolder:
     @property
     def is_complete(self) -> bool:
         """Whether it was written to its end."""
-        return (self.path / ".metadata").is_file()
+        return is_file(self.path / ".metadata")
 
     def write(self, tensors: dict[str, Any], rest: dict[str, Any], peers: Any = None) -> None:
         """Writes it; one that is there already stays as it is.
@@ -86,7 +89,7 @@ class StepFolder:
         from vxl.checkpoint.step_tensors import write_rest, write_tensors
         from vxl.distributed import once
 
-        part = self.path.with_name(f"{_PART}{self.path.name}")
+        part = self.path.with_name(f"{PART}{self.path.name}")
 
         def first(function: Callable[[], T]) -> T:
             return function() if peers is None else once(function, peers)
@@ -165,15 +168,16 @@ class StepFolder:
         }
 
     def verify(self) -> None:
-        """Compares its files with what was written, as far as that takes reading no tensors.
+        """Reads all of it once, and compares every checksum with what was written.
 
         Raises:
-            CheckpointError: A file is missing, cut or garbled; the message says what to do.
+            CheckpointError: A file is missing, cut, garbled or has a flipped byte; says what to do.
+            LostError: The disk did not answer for `data.patience` seconds.
         """
-        from vxl.checkpoint.step_tensors import read_rest, read_step_index
+        from vxl.checkpoint.step_tensors import verify
 
         self.refuse_incomplete()
-        self._or_advise(lambda: (read_step_index(self.path), read_rest(self.path)))
+        self._or_advise(lambda: verify(self.path))
 
     def refuse_incomplete(self) -> None:
         """Raises CheckpointError where the folder was not written to its end, or lost its index."""
@@ -184,9 +188,18 @@ class StepFolder:
 
     def remove(self) -> None:
         """Removes it; a kill on the way leaves no half of one under its name."""
-        part = self.path.with_name(f"{_PART}removed-{self.path.name}")
+        part = self.path.with_name(f"{PART}removed-{self.path.name}")
         self.path.rename(part)
         shutil.rmtree(part)
+
+    def set_aside(self) -> Path:
+        """Gives it a name that nothing goes on from, for whoever wants to look into it; returns that."""
+        number = 0
+        while (aside := self.path.with_name(f"{DAMAGED}{number or ''}-{self.path.name}")).exists():
+            number += 1
+        self.path.rename(aside)
+        sync(aside.parent)
+        return aside
 
     def _or_advise(self, read: Callable[[], T]) -> T:
         """What `read` gives; where it says that a file is damaged, with what to do then."""
@@ -209,7 +222,7 @@ class StepFolder:
 
 def step_folders(run: Path) -> list[StepFolder]:
     """The complete checkpoints of a run, oldest first."""
-    paths = [path for path in (run / "checkpoints").glob("step-*") if _STEP.fullmatch(path.name)]
+    paths = [path for path in (run / "checkpoints").glob("step-*") if STEP.fullmatch(path.name)]
     complete = [folder for folder in map(StepFolder, paths) if folder.is_complete]
     return sorted(complete, key=lambda folder: folder.step)
 
@@ -234,7 +247,7 @@ def choose_step(run: Path, which: str | int = "last") -> StepFolder:
         if str(which) in (str(folder.step), folder.path.name):
             return folder
     if which in ("last", "best"):
-        named = _pointed_to(run / "checkpoints", which)
+        named = pointed_to(run / "checkpoints", which)
         if named in folders:
             return named
     if which == "last":  # the process died between the folder's rename and the pointer's
@@ -258,37 +271,13 @@ def point_to(checkpoints: Path, name: str, folder: StepFolder) -> None:
         raise CheckpointError(_cannot_write(folder, error)) from error
 
 
-def newest_to_resume(checkpoints: Path) -> StepFolder | None:
-    """Removes what a kill left unfinished and gives the newest checkpoint, which `last` then names.
-
-    Raises:
-        CheckpointError: The newest one lost a file, or is damaged.
-    """
-    for part in checkpoints.glob(f"{_PART}*"):
-        shutil.rmtree(part)
-    for part in checkpoints.glob(".*.part"):
-        part.unlink()
-    remove_leftovers(checkpoints.parent)
-    for path in checkpoints.glob("step-*"):
-        if _STEP.fullmatch(path.name) and any(path.glob("*.distcp")):
-            StepFolder(path).refuse_incomplete()
-    folders = step_folders(checkpoints.parent)
-    if not folders:
-        return None
-    newest, named = folders[-1], _pointed_to(checkpoints, "last")
-    newest.verify()
-    if named not in folders or named.step < newest.step:  # killed between rename and pointer
-        point_to(checkpoints, "last", newest)
-    return newest
-
-
-def _pointed_to(checkpoints: Path, name: str) -> StepFolder | None:
+def pointed_to(checkpoints: Path, name: str) -> StepFolder | None:
     """The folder that `last` or `best` names, there or not; None where the file says nothing sensible."""
     try:
         text = (checkpoints / name).read_text().strip()
     except (OSError, UnicodeDecodeError):
         return None
-    return StepFolder(checkpoints / text) if _STEP.fullmatch(text) else None
+    return StepFolder(checkpoints / text) if STEP.fullmatch(text) else None
 
 
 def _cannot_write(folder: StepFolder, error: OSError) -> str:

@@ -9,7 +9,6 @@ import io
 import json
 import pickle
 import warnings
-import zipfile
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
@@ -24,10 +23,19 @@ from torch.distributed.checkpoint.metadata import Metadata, TensorStorageMetadat
 from torch.distributed.checkpoint.planner import LoadPlan, LoadPlanner
 from torch.futures import Future
 
-from vxl.errors import CheckpointError
+from vxl.checkpoint.step_sums import (
+    INDEX,
+    REST,
+    SUMS,
+    compare_sums,
+    damaged,
+    refuse_damaged,
+    refuse_damaged_tensors,
+)
+from vxl.errors import LostError, VxlError
+from vxl.patience import read_patiently
 from vxl.weights.stored import Stored
 
-INDEX, REST, SUMS = ".metadata", "rest.pt", "sums.json"
 # Everything that the index of a checkpoint is made of, beside numbers, texts, lists and dicts.
 _ALLOWED = {
     ("torch.distributed.checkpoint.metadata", "Metadata"),
@@ -91,10 +99,7 @@ class StepReader(dcp.FileSystemReader):
             place: _StorageInfo = self.storage_data[item.storage_index]
             wanted.setdefault(place.relative_path, {})[place.offset] = (place, item.storage_index.fqn)
         for name, places in wanted.items():
-            with (self.folder / name).open("rb") as file:
-                for place, tensor in places.values():
-                    file.seek(place.offset)
-                    refuse_damaged(io.BytesIO(file.read(place.length)), self.folder / name, tensor)
+            refuse_damaged_tensors(self.folder / name, places.values())
         return super().read_data(plan, planner)
 
 
@@ -138,30 +143,6 @@ def write_rest(folder: Path, rest: dict[str, Any]) -> None:
     (folder / SUMS).write_text(json.dumps(sums, indent=1) + "\n")
 
 
-def compare_sums(folder: Path) -> None:
-    """Compares a checkpoint folder with its sums.json; one of an earlier release, which has none, passes.
-
-    Raises:
-        CheckpointError: A file is missing, has another length, or is another one.
-    """
-    if not (folder / SUMS).exists():
-        return
-    try:
-        sums = json.loads((folder / SUMS).read_text())
-        for name, sum_of_file in sums.items():
-            length = (folder / name).stat().st_size if (folder / name).exists() else None
-            if length is None:
-                raise damaged(folder / name, "it is missing")
-            if length != sum_of_file["bytes"]:
-                raise damaged(folder / name, f"it has {length:,} bytes of {sum_of_file['bytes']:,}")
-            if "sha256" in sum_of_file:
-                held = sha256((folder / name).read_bytes()).hexdigest()
-                if held != sum_of_file["sha256"]:
-                    raise damaged(folder / name, "its SHA-256 is not the one that was written")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise damaged(folder / SUMS, error) from error
-
-
 def read_step_index(folder: Path) -> Metadata:
     """The index of a checkpoint folder.
 
@@ -170,8 +151,7 @@ def read_step_index(folder: Path) -> Metadata:
     """
     compare_sums(folder)
     try:
-        with (folder / INDEX).open("rb") as file:
-            index = IndexUnpickler(file).load()
+        index = IndexUnpickler(io.BytesIO(read_patiently(folder / INDEX))).load()
         if not isinstance(index, Metadata):
             raise pickle.UnpicklingError(f"it holds a {type(index).__name__}")
         for name, entry in index.state_dict_metadata.items():
@@ -180,6 +160,8 @@ def read_step_index(folder: Path) -> Metadata:
         for place in index.storage_data.values():
             if Path(place.relative_path).name != place.relative_path or place.transform_descriptors:
                 raise pickle.UnpicklingError(f"it names {place.relative_path!r}, which is outside the folder")
+    except LostError:
+        raise
     except Exception as error:  # a garbled pickle raises whatever its bytes happen to mean
         raise damaged(folder / INDEX, error) from error
     return index
@@ -219,7 +201,7 @@ def read_tensors(folder: Path, tensors: dict[str, Any], no_dist: bool = True) ->
             dcp.load(tensors, storage_reader=StepReader(folder), no_dist=no_dist)
     except dcp.CheckpointException as error:  # {rank: (error, its traceback)}
         for failure, _ in error.failures.values():
-            if isinstance(failure, CheckpointError):
+            if isinstance(failure, VxlError):
                 raise failure from error
         raise damaged(folder, str(error).strip().splitlines()[-1]) from error
     except (OSError, EOFError, RuntimeError, ValueError) as error:
@@ -234,33 +216,27 @@ def read_rest(folder: Path) -> dict[str, Any]:
     """
     file = folder / REST
     try:
-        with file.open("rb") as opened:
-            refuse_damaged(opened, file, "")
-        return torch.load(file, map_location="cpu", weights_only=True)
+        data = io.BytesIO(read_patiently(file))
+        refuse_damaged(data, file, "")
+        data.seek(0)
+        return torch.load(data, map_location="cpu", weights_only=True)
     except (OSError, EOFError, RuntimeError, ValueError, pickle.UnpicklingError) as error:
         raise damaged(file, error) from error
 
 
-def refuse_damaged(file: Any, path: Path, tensor: str) -> None:
-    """Compares the checksums inside what `torch.save` wrote.
+def verify(folder: Path) -> None:
+    """Compares every checksum of a folder.
 
     Raises:
-        CheckpointError: They differ.
+        CheckpointError: A file is missing, or not what was written.
+        LostError: The disk did not answer for `data.patience` seconds.
     """
-    what = f"{tensor}: " if tensor else ""
-    try:
-        with zipfile.ZipFile(file) as archive:
-            wrong = archive.testzip()
-    except (zipfile.BadZipFile, OSError, EOFError, ValueError, NotImplementedError, RuntimeError) as error:
-        raise damaged(path, f"{what}{error}") from error
-    if wrong is not None:
-        raise damaged(path, f"{what}its checksum is not the one that was written")
-
-
-def damaged(path: Path, reason: object) -> CheckpointError:
-    """The error of a damaged file of a checkpoint; what to do about it is the step folder's to say."""
-    text = " ".join(str(reason).split())[:300] or type(reason).__name__
-    return CheckpointError(f"{path} is damaged: {text}")
+    places: dict[str, list[tuple[_StorageInfo, str]]] = {}
+    for index, place in read_step_index(folder).storage_data.items():
+        places.setdefault(place.relative_path, []).append((place, index.fqn))
+    for name, found in places.items():
+        refuse_damaged_tensors(folder / name, found)
+    read_rest(folder)
 
 
 def _reader_of(folder: Path, name: str, like: Tensor) -> Callable[[], Tensor]:

@@ -1,6 +1,5 @@
 """`vxl ask`: a question about a video, from the command line."""
 
-import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 from string import ascii_uppercase
@@ -21,7 +20,9 @@ from vxl.data.fields import bare_options
 from vxl.data.sample import Question
 from vxl.errors import ConfigError
 from vxl.option.rebuild import plain
-from vxl.units import human_size, printable
+from vxl.terminal.say import say
+from vxl.terminal.screen import Screen
+from vxl.units import human_size
 from vxl.video.container import content_of
 from vxl.video.endings import media_kind
 
@@ -59,7 +60,7 @@ def run_ask(words: Words, console: Console | None = None) -> list["Answer"]:
         DataError: The video can't be read.
         CheckpointError: The run has no weights.
     """
-    console = console or Console(stderr=True)
+    console = console or Screen(stderr=True)
     words.take("debug")
     root = words.runs()
     kept = words.take("context")
@@ -165,16 +166,14 @@ def _answer(
     answer = loaded.ask(context, text, on_text=write, **settings)
     if options:
         letter = parse_letter(answer.text, options)
-        sys.stdout.write(f"  ({options[ascii_uppercase.index(letter)]})" if letter else "  (no option)")
-    sys.stdout.write("\n" if answer.stopped else " …\n")
-    sys.stdout.flush()
+        say(f"  ({options[ascii_uppercase.index(letter)]})" if letter else "  (no option)", end="")
+    say("" if answer.stopped else " …")
     return answer
 
 
 def write(row: int, text: str) -> None:
     """Writes a piece of an answer to standard output, at once."""
-    sys.stdout.write(printable(text))
-    sys.stdout.flush()
+    say(text, end="")
 
 
 def _loaded(words: Words, root: Path) -> "LoadedModel":

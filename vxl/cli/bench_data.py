@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from vxl.config.compose import compose
 from vxl.option.build import build
+from vxl.terminal.say import say
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -82,13 +83,13 @@ def run_bench(parsed: argparse.Namespace) -> None:
     found: dict[str, list[Any]] = {}
     if not parsed.only or "decoding" in parsed.only:
         found["decoding"] = video.bench(parsed.cache, repeats=parsed.repeats)
-        print(video.decoding_table(found["decoding"]), flush=True)
+        say(video.decoding_table(found["decoding"]))
     if not parsed.only or "stream" in parsed.only:
         found["stream"] = measure_streams(parsed.cache, repeats=parsed.repeats)
-        print(rows_as_text(found["stream"]), flush=True)
+        say(rows_as_text(found["stream"]))
     if not parsed.only or "overhead" in parsed.only:
         found["overhead"] = overhead(parsed.cache)
-        print(rows_as_text(found["overhead"]), flush=True)
+        say(rows_as_text(found["overhead"]))
     if parsed.as_json:
         numbers = {name: [asdict(row) for row in rows] for name, rows in found.items()}
         parsed.as_json.write_text(json.dumps(numbers, indent=1) + "\n")

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vxl.terminal.say import say
 from vxl.video.decode import decode
 from vxl.video.encode import write_video
 from vxl.video.probe import probe
@@ -154,7 +155,7 @@ def main() -> None:
     parser.add_argument("--cache", default=str(Path(tempfile.gettempdir()) / "vxl-bench"))
     parser.add_argument("--repeats", type=int, default=3)
     arguments = parser.parse_args()
-    print(decoding_table(bench(arguments.cache, repeats=arguments.repeats)))
+    say(decoding_table(bench(arguments.cache, repeats=arguments.repeats)))
 
 
 if __name__ == "__main__":

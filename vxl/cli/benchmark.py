@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
-
 from vxl.cli.words import Words, sort_words
 from vxl.config.compose import compose
 from vxl.errors import ConfigError
@@ -13,6 +11,7 @@ from vxl.evaluate.benchmarks.official import Official
 from vxl.evaluate.rescore.score import check, score, show_scores
 from vxl.option.build import build
 from vxl.run.find import cache_folder
+from vxl.terminal.screen import Screen
 
 _USAGE = (
     "  vxl benchmark check NAME annotations=FILE_OR_FOLDER videos=FOLDER\n"
@@ -34,7 +33,7 @@ def run_benchmark(arguments: Sequence[str]) -> int:
     what, name, *files = words.rest
     target = words.take("json") if what == "score" else None
     benchmark = _benchmark(name, words)
-    console = Console()
+    console = Screen()
     if what == "check":
         if not isinstance(benchmark, Official):
             raise ConfigError(f"benchmark={name} has no annotations of its own to check.")

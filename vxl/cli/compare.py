@@ -3,11 +3,10 @@
 import shlex
 from pathlib import Path
 
-from rich.console import Console
-
 from vxl.cli.words import Words
 from vxl.errors import ConfigError
 from vxl.run.find import find_members
+from vxl.terminal.screen import Screen
 
 SETTINGS = ("html", "json", "csv", "base", "paths.runs")
 
@@ -33,7 +32,7 @@ def run_compare(words: Words) -> None:
 
     members = list({run.name: run for name in words.rest for run in find_members(name, root)}.values())
     found = compare(members, title=" ".join(words.rest), base=base)
-    console = Console()
+    console = Screen()
     show_comparison(found, console)
     for kind, target in targets.items():
         if target is None:

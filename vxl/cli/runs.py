@@ -10,7 +10,7 @@ from rich.table import Table
 
 from vxl.errors import ConfigError
 from vxl.run.find import Status, list_runs, missing
-from vxl.units import human_age, human_size, printable
+from vxl.units import human_age, human_size
 
 _COLOURS = {"new": "default", "running": "cyan", "finished": "green", "failed": "red"} | dict.fromkeys(
     ("stopped", "killed"), "yellow"
@@ -49,7 +49,7 @@ def show_runs(root: Path, status: str | None, names: Sequence[str], console: Con
             colour = _COLOURS[run.status]
             step = f"{run.step}" + (f"/{run.steps}" if run.steps else "")
             table.add_row(
-                escape(printable(run.name)),
+                escape(run.name),
                 f"[{colour}]{run.status}[/]",
                 step,
                 human_size(run.size),
@@ -58,4 +58,4 @@ def show_runs(root: Path, status: str | None, names: Sequence[str], console: Con
     console.print(table)
     for run in failed:
         why = (run.failure or "").partition("\n")[0]
-        console.print(printable(f"{run.name} failed: {why}"), style="red", markup=False, highlight=False)
+        console.print(f"{run.name} failed: {why}", style="red", markup=False, highlight=False)

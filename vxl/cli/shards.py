@@ -2,11 +2,11 @@
 
 import argparse
 import json
-import sys
 from pathlib import Path
 
 from vxl.data.source.urls import expand_urls
 from vxl.errors import DataError, one_line
+from vxl.terminal.say import say
 
 CACHE = ".cache/vxl"
 
@@ -87,7 +87,7 @@ def run_write(parsed: argparse.Namespace) -> None:
     ) as writer:
         wrong = wrong_members(members, str(parsed.folder or parsed.json))
         for reason in wrong.values():
-            print(one_line(reason), file=sys.stderr)
+            say(one_line(reason), error=True)
         if wrong and (not parsed.skip_bad or len(wrong) == len(members)):
             raise DataError(
                 f"{len(wrong)} of {len(members)} samples are bad (above); nothing was written.\n"
@@ -99,7 +99,7 @@ def run_write(parsed: argparse.Namespace) -> None:
     source = IndexedShards([str(path) for path in writer.written], cache=parsed.cache)
     left_out = f", {len(wrong)} members left out" if wrong else ""
     shards = f"{len(writer.written)} shard{'s' if len(writer.written) > 1 else ''}"
-    print(f"{len(source)} samples in {shards} in {parsed.out}{left_out}")
+    say(f"{len(source)} samples in {shards} in {parsed.out}{left_out}")
 
 
 def run_index(parsed: argparse.Namespace) -> None:
@@ -118,7 +118,7 @@ def run_index(parsed: argparse.Namespace) -> None:
             continue
         bad = f", {len(index.bad)} bad (vxl shards lint)" if index.bad else ""
         cut = f", cut off at byte {index.cut_at}" if index.cut_at is not None else ""
-        print(f"{url}: {len(index)} samples{bad}{cut}")
+        say(f"{url}: {len(index)} samples{bad}{cut}")
     if failures:
         raise DataError("\n\n".join(failures))
 
@@ -130,10 +130,10 @@ def run_lint(parsed: argparse.Namespace) -> None:
     count = 0
     for line in lint(parsed.urls, parsed.cache, videos=parsed.videos, decode=parsed.decode):
         count += 1
-        print(line)
+        say(line)
     if count:
         raise DataError(f"{count} problem{'s' if count > 1 else ''} (above).")
-    print("nothing is wrong")
+    say("nothing is wrong")
 
 
 def run_stats(parsed: argparse.Namespace) -> None:
@@ -142,9 +142,9 @@ def run_stats(parsed: argparse.Namespace) -> None:
 
     found = stats(parsed.urls, parsed.cache, videos=parsed.videos)
     if parsed.as_json:
-        print(json.dumps(found))
+        say(json.dumps(found))
         return
     for name, value in found.items():
         if isinstance(value, dict):
             value = "   ".join(f"{key} {item:,}" for key, item in value.items()) or "-"
-        print(f"{name:10} {value:,}" if isinstance(value, int) else f"{name:10} {value}")
+        say(f"{name:10} {value:,}" if isinstance(value, int) else f"{name:10} {value}")

@@ -7,6 +7,7 @@ from vxl.checkpoint.convert import export_weights, import_weights
 from vxl.cli.words import sort_words
 from vxl.errors import ConfigError
 from vxl.option.plugins import load_plugins
+from vxl.terminal.say import say
 
 IMPORT = """\
 for example:
@@ -65,7 +66,7 @@ def run_import(parsed: argparse.Namespace) -> None:
     name = full.name if full.is_dir() else full.stem  # Video-XL-2.5 has no ending
     out = Path(words.rest[1]).expanduser() if len(words.rest) > 1 else Path(f"{name}-vxl")
     overrides = [f"{key}={value}" for key, value in words.settings.items()]
-    print(import_weights(source, out, part, overrides))
+    say(import_weights(source, out, part, overrides))
 
 
 def run_export(parsed: argparse.Namespace) -> None:
@@ -84,4 +85,4 @@ def run_export(parsed: argparse.Namespace) -> None:
         raise ConfigError(f"layout={layout} is none.\n  allowed: published, vxl")
     out = Path(words.rest[1]).expanduser()
     export_weights(words.rest[0], out, layout == "published", checkpoint, runs)
-    print(f"{out}: the {layout} layout of {words.rest[0]}")
+    say(f"{out}: the {layout} layout of {words.rest[0]}")

@@ -24,6 +24,7 @@ from vxl.config.sweep import Sweep, is_here, plan_sweep
 from vxl.errors import ConfigError, VxlError
 from vxl.option.files import CONF
 from vxl.run.code import refuse_changed
+from vxl.terminal.say import guard_terminal, say
 from vxl.units import human_age
 
 Main = Callable[[Any, str], None]
@@ -53,19 +54,20 @@ def command_line(name: str) -> Callable[[Main], Callable[[], None]]:
 
 def run_command(name: str, main: Main, arguments: Sequence[str]) -> int:
     """Carries out a command line; returns its exit status."""
+    guard_terminal()
     try:
         if name == "evaluate":
             return _run_benchmarks(main, arguments)
         return _run(name, main, [quoted(word) for word in arguments])
     except VxlError as error:
         if "debug=traceback" in arguments:
-            traceback.print_exception(error)
+            say("".join(traceback.format_exception(error)), error=True)
         kind = {"ConfigError": "config ", "DataError": "data ", "CheckpointError": "checkpoint "}
-        print(f"\n{kind.get(type(error).__name__, '')}error: {error}", file=sys.stderr)
+        say(f"\n{kind.get(type(error).__name__, '')}error: {error}", error=True)
         return error.status
     except KeyboardInterrupt:
         if os.environ.get("RANK", "0") == "0":
-            print("\nstopped; the same command goes on from the last checkpoint", file=sys.stderr)
+            say("\nstopped; the same command goes on from the last checkpoint", error=True)
         return 130
 
 
@@ -74,7 +76,7 @@ def _run_benchmarks(main: Main, arguments: Sequence[str]) -> int:
     each = prepare(arguments)
     for words in each:
         if len(each) > 1:
-            print(f"\n{words[0]}", flush=True)
+            say(f"\n{words[0]}")
         sys.argv[1:] = words
         _run("evaluate", main, [quoted(word) for word in words])
     return 0
@@ -117,9 +119,7 @@ def _run_sweep(sweep: Sweep, main: Main) -> int:
             raise ConfigError(f"{sweep.folder} can't be written: {why_not(error)}") from error
     outcomes: list[Outcome] = []
     for number, words in enumerate(sweep.members, 1):
-        print(
-            f"\nmember {number} of {len(sweep.members)}{_time_left(outcomes, len(sweep.members))}", flush=True
-        )
+        say(f"\nmember {number} of {len(sweep.members)}{_time_left(outcomes, len(sweep.members))}")
         outcomes.append(_run_member(main, words))
     return report(outcomes)
 
@@ -142,7 +142,7 @@ def _run_member(main: Main, words: list[str]) -> Outcome:
         _run_one("train", main, words, composed)
     except Exception as error:  # kept and shown: the other members go on
         if not isinstance(error, VxlError) or "debug=traceback" in words:
-            traceback.print_exc()
+            say(traceback.format_exc(), error=True)
         return member.failed(error)
     return Outcome(member, seconds=time.monotonic() - start)
 
@@ -160,7 +160,7 @@ def _run_one(name: str, main: Main, words: list[str], composed: Any) -> None:
     stages = list(recipe.stage_configs(config, words, functools.partial(compose_yaml, name)))
     ready = [checked(stage, name) for stage in stages]  # a mistake in a late stage is met at once
     for number, (stage, yaml) in enumerate(zip(ready, stages, strict=True), 1):
-        print(f"recipe: stage {number} of {len(ready)}, {stage.name}", flush=True)
+        say(f"recipe: stage {number} of {len(ready)}, {stage.name}")
         main(stage, OmegaConf.to_yaml(yaml, sort_keys=False))
 
 

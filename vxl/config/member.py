@@ -1,7 +1,6 @@
 """One run of a sweep, and the table that a sweep ends with."""
 
 import json
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +8,8 @@ from typing import Any
 
 from vxl.run.failure import reason, write_failure
 from vxl.run.name import member_folder
+from vxl.terminal.say import say
+from vxl.terminal.screen import Screen
 from vxl.units import percent
 
 
@@ -37,7 +38,7 @@ class SweepMember:
         text = reason(error)
         if not any((self.directory / name).exists() for name in (".lock", "provenance.json")):
             write_failure(self.directory, error)
-        print(f"\nmember {self.name} failed: {text}\n", file=sys.stderr)
+        say(f"\nmember {self.name} failed: {text}\n", error=True)
         return Outcome(self, text)
 
 
@@ -52,7 +53,6 @@ class Outcome:
 
 def report(outcomes: Sequence[Outcome]) -> int:
     """Prints the table of all members; exit status 1 if any failed."""
-    from rich.console import Console
     from rich.table import Table
 
     sweep = outcomes[0].member.sweep
@@ -79,7 +79,7 @@ def report(outcomes: Sequence[Outcome]) -> int:
         values = [(numbers.get(key), write) for key, write in columns.values()]
         cells = ["-" if value is None else write(value) for value, write in values]
         table.add_row(outcome.member.name, status, *cells)
-    console = Console()
+    console = Screen()
     console.print(table)
     failed = sum(outcome.error is not None for outcome in outcomes)
     if failed:

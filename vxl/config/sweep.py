@@ -7,7 +7,6 @@ import hashlib
 import itertools
 import json
 import os
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from vxl.config.compose import checked, compose_yaml, translated, typed
 from vxl.config.origins import key_of_override, refuse_untyped_random
 from vxl.errors import ConfigError
 from vxl.run.changes import identity
+from vxl.terminal.say import say
 
 if TYPE_CHECKING:  # Hydra is imported where words are parsed, for `vxl --help` should not wait for it
     from hydra.core.override_parser.types import Override
@@ -62,9 +62,9 @@ def plan_sweep(words: list[str], multirun: bool, folders: Sequence[Path]) -> Swe
     fixed = {o.key_or_group: str(o.input_line) for o in overrides if o.key_or_group not in swept}
     params = _params(options, folders)
     for key in params.keys() & fixed.keys():
-        print(
+        say(
             f"{fixed[key]} on the command line replaces the sweep's {key}={params[key]}: it varies no more.",
-            file=sys.stderr,
+            error=True,
         )
     typed_keys = {o.key_or_group for o in overrides}
     file_words = [f"{key}={value}" for key, value in params.items() if key not in typed_keys]
@@ -197,10 +197,10 @@ def _with_room(member: list[str], words: Sequence[str]) -> list[str]:
     if visual < config.data.max_tokens:
         return member
     word = f"data.max_tokens={tokens_for(visual)}"
-    print(
+    say(
         f"{' '.join(member)}: {word}, since a video is {visual:,} visual tokens and the stage's rows have "
         f"{config.data.max_tokens:,}",
-        file=sys.stderr,
+        error=True,
     )
     return [*member, word]
 

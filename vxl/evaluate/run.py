@@ -12,6 +12,7 @@ from vxl.evaluate.report import Report
 from vxl.evaluate.subjects import subjects
 from vxl.evaluate.work.workers import WORKER, start, wants_workers
 from vxl.patience import set_patience
+from vxl.terminal.screen import Screen
 
 
 def run_evaluation(config: EvaluateConfig, console: Console | None = None) -> list[Report]:
@@ -26,7 +27,7 @@ def run_evaluation(config: EvaluateConfig, console: Console | None = None) -> li
         DataError: Videos are missing or can't be read.
     """
     set_patience(config.patience, "patience")
-    console = console or Console()
+    console = console or Screen()
     evaluated = subjects(config)
     if wants_workers(config) and not start(config, console):
         return []

@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
@@ -13,6 +12,7 @@ from vxl.option.rebuild import plain
 from vxl.run.directory import write_resolved
 from vxl.run.name import run_name
 from vxl.selector.query import QueryConfig
+from vxl.terminal.screen import Screen
 from vxl.train.config import TrainConfig
 from vxl.train.report.opening import data_line, weights_line
 from vxl.train.sizes import training_sizes
@@ -86,7 +86,7 @@ def preview(config: TrainConfig) -> dict[str, Any]:
         "activations come on top",
     )
     table.add_row("directory", str(directory))
-    Console().print(table)
+    Screen().print(table)
     write_resolved(directory, plain(config))
     return {
         "name": name,

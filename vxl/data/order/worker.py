@@ -1,7 +1,7 @@
 """What a data worker does about signals and errors: it leaves them to its trainer.
 
-A trainer saves and stops at the end of a step. SLURM and a terminal send their signals to whole groups of
-processes. A worker that died of one would make its trainer fail in the middle of a step, before it could save.
+A trainer saves and stops at the end of a step. SLURM and a terminal send their signals to whole groups
+of processes. A worker that died of one would make its trainer fail within a step, before it could save.
 """
 
 import atexit

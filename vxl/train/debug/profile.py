@@ -19,6 +19,7 @@ from torch.profiler import ProfilerActivity
 from typing_extensions import override
 
 from vxl.atomic import write_text
+from vxl.terminal.screen import Screen
 
 # Steps that are not timed: kernels are chosen, memory is taken, blocks compiled.
 WARM = 3
@@ -138,7 +139,7 @@ class Profile(Callback):
         self.folder.mkdir(parents=True, exist_ok=True)
         timed = max(1, min(self.steps, self._seen - self.warm))
         traced = max(1, min(self.steps, self._seen - self.warm - self.steps))
-        record = Console(file=io.StringIO(), record=True, width=100)
+        record = Screen(file=io.StringIO(), record=True, width=100)
         for shown in (console, record):
             shown.print(self._sections(timed))
             if self.kernels:

@@ -13,6 +13,7 @@ from vxl.option.rebuild import plain
 from vxl.run.code import Code
 from vxl.run.directory import RunDirectory, status_of, write_resolved
 from vxl.run.name import run_name
+from vxl.terminal.screen import Screen
 from vxl.train.config import TrainConfig
 from vxl.train.launch.cluster import Cluster, RunRequest, Submission
 
@@ -41,7 +42,7 @@ def dispatch(
     Raises:
         ConfigError: The cluster can't be used, or the only run has a wrong config.
     """
-    console = console or Console()
+    console = console or Screen()
     configs: dict[str, TrainConfig] = {}
     requests: dict[str, RunRequest] = {}
     states: dict[str, str] = {}

@@ -3,9 +3,10 @@
 import os
 import signal
 import subprocess
-import sys
 import time
 from typing import Any
+
+from vxl.terminal.say import say
 
 COME_BACK = signal.SIGUSR2
 """What SLURM sends before it takes the machine away (submitit asks it for this): save and come back later."""
@@ -39,7 +40,7 @@ def hand_over(stop: Stopped) -> None:
     try:
         requeue(int(COME_BACK), None)
     except Exception as error:  # submitit's UncompletedJobError
-        print(f"not requeued: {error}\ngo on:  the same command again", file=sys.stderr)
+        say(f"not requeued: {error}\ngo on:  the same command again", error=True)
         raise SystemExit(GIVEN_UP) from error
     time.sleep(_PATIENCE)  # of the ranks, only the first one comes back from there no more
 

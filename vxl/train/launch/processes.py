@@ -22,6 +22,7 @@ import torch
 from torch import distributed as dist
 
 from vxl.errors import ConfigError, LostError, VxlError
+from vxl.terminal.say import say
 from vxl.train.trainer import TrainerConfig
 
 log = logging.getLogger(__name__)
@@ -293,7 +294,7 @@ class _Guard:
             found = self._found()
             if found is None or self._done.wait(GRACE):
                 continue
-            print(f"\nerror: {found}", file=sys.stderr, flush=True)
+            say(f"\nerror: {found}", error=True)
             for process in self.started:
                 process.kill()
             os._exit(1)

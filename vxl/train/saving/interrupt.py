@@ -3,7 +3,6 @@
 import multiprocessing
 import os
 import signal
-import sys
 import threading
 from collections.abc import Callable
 from types import FrameType
@@ -14,6 +13,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 from typing_extensions import override
 
+from vxl.terminal.say import say
 from vxl.train.launch.handover import Stopped
 
 # In the order of their weight: where several come, or one rank hears this and another that, the last counts.
@@ -77,7 +77,7 @@ class Interrupt(Callback):
             raise KeyboardInterrupt
         if self.requested is None or _SIGNALS.index(heard) > _SIGNALS.index(self.requested):
             self.requested = heard
-        print(f"\n{heard.name}: saving at the end of this step …", file=sys.stderr, flush=True)
+        say(f"\n{heard.name}: saving at the end of this step …", error=True)
         if self.waits_for_data():
             self._later = threading.Timer(GRACE, _remind)
             self._later.daemon = True
@@ -86,10 +86,9 @@ class Interrupt(Callback):
     def _still_waiting(self, number: int, frame: FrameType | None) -> None:
         if os.getpid() != self._owner or self.requested is None or not self.waits_for_data():
             return
-        print(
+        say(
             f"no data for {GRACE:.0f} s: stopped as it is; the same command goes on from the last checkpoint",
-            file=sys.stderr,
-            flush=True,
+            error=True,
         )
         self._kill_data_workers()
         raise Stopped(self.requested)

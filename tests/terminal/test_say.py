@@ -1,0 +1,191 @@
+"""No text of a stranger's moves a cursor, changes a colour or turns a line round, whatever prints it."""
+
+import ast
+import contextlib
+import io
+import json
+import logging
+import sys
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from rich.table import Table
+
+from tests.data.media import talk
+from tests.evaluate.test_compare import dts, member
+from vxl.cli.main import main
+from vxl.config.command import run_command
+from vxl.terminal.say import PrintableRecord, guard_terminal, say
+from vxl.terminal.screen import Screen
+from vxl.units import printable
+
+ROOT = Path(__file__).parents[2]
+HOSTILE = {
+    "clear": "\x1b[2J",
+    "clipboard": "\x1b]52;c;eA==\x07",
+    "c1": "\x9b31m",
+    "override": "\u202egnp.exe",
+    "isolate": "\u2066x\u2069",
+    "return": "good\rbad",
+    "back": "ab\x08\x08",
+    "tag": "\U000e0041",
+}
+OBEYED = set("\x1b\x07\x9b\u202e\u2066\u2069\r\x08\U000e0041")
+ALL = "".join(HOSTILE.values())
+
+
+def refuse_obeyed(shown: str) -> None:
+    assert not OBEYED & set(shown), ascii(shown)
+
+
+@pytest.fixture(autouse=True)
+def guarded(monkeypatch: pytest.MonkeyPatch):
+    """Undoes what a command does to its process."""
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+    before = logging.getLogRecordFactory()
+    yield
+    logging.setLogRecordFactory(before)
+
+
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
+def test_a_text(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    screen = Screen(file=io.StringIO(), width=100, force_terminal=True, color_system=None)
+    table = Table(title=text)
+    table.add_column(text)
+    table.add_row(text)
+    screen.print(table, text, markup=False)
+    screen.log(text)
+    say(text)
+    say(text, error=True)
+    captured = capsys.readouterr()
+    for shown in (captured.out, captured.err, screen.file.getvalue()):
+        refuse_obeyed(shown)
+    assert captured.out == captured.err == f"{printable(text)}\n" != f"{text}\n"
+
+
+def test_colours_of_ones_own_stay() -> None:
+    screen = Screen(file=io.StringIO(), width=100, force_terminal=True, color_system="standard")
+    screen.print("[red]good[/] day")
+    assert "\x1b[31mgood\x1b[0m day" in screen.file.getvalue()
+
+
+def test_whatever_is_logged(capsys: pytest.CaptureFixture[str]) -> None:
+    guard_terminal()
+    seen = io.StringIO()
+    handler = logging.StreamHandler(seen)
+    other = logging.getLogger("any.package")
+    other.addHandler(handler)
+    other.warning("masked %s", ALL)
+    other.removeHandler(handler)
+    refuse_obeyed(seen.getvalue())
+    assert "masked \\x1b[2J" in seen.getvalue()
+    assert isinstance(logging.makeLogRecord({}), PrintableRecord)
+    try:
+        raise ValueError(ALL)
+    except ValueError as error:
+        sys.excepthook(type(error), error, error.__traceback__)
+    captured = capsys.readouterr().err
+    refuse_obeyed(captured)
+    assert "Traceback" in captured
+
+
+def prints_past(file: Path) -> list[str]:
+    """Where a file prints, or makes a console, by itself."""
+    found = []
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Call):
+            name = ast.unparse(node.func)
+            if name in (
+                "print",
+                "Console",
+                "rich.print",
+                "get_console",
+                "traceback.print_exc",
+            ) or name.endswith(("stdout.write", "stderr.write", "print_exception")):
+                found.append(f"{file.relative_to(ROOT)}:{node.lineno} {name}")
+    return found
+
+
+def test_nothing_prints_past_say_and_screen() -> None:
+    files = [*(ROOT / "vxl").rglob("*.py"), ROOT / "train.py", ROOT / "evaluate.py"]
+    ours = [file for file in files if file.parent != ROOT / "vxl/terminal"]
+    assert not [place for file in ours for place in prints_past(file)]
+
+
+def tar_of(folder: Path) -> Path:
+    """A shard whose keys, and the text of one sample, are hostile."""
+    path = folder / "hostile.tar"
+    with tarfile.open(path, "w") as tar:
+        for number, text in enumerate(HOSTILE.values()):
+            data = json.dumps(talk() if number % 2 else {text: text}).encode()
+            info = tarfile.TarInfo(f"k{number}{text}.json")
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    return path
+
+
+def list_of(folder: Path) -> Path:
+    """A list that names hostile files."""
+    path = folder / "list.json"
+    path.write_text(json.dumps([{"id": text, "video": text, **talk()} for text in HOSTILE.values()]))
+    return path
+
+
+def runs_of(folder: Path) -> Path:
+    """Runs with hostile configs, results and reasons."""
+    for number, (name, text) in enumerate(HOSTILE.items()):
+        run = member(folder, f"s/{name}", dts(number) | {"model": text}, {"loss_last": 0.5, text: text})
+        (run / "provenance.json").write_text(json.dumps([{"command": text}]))
+        (run / "FAILED.json").write_text(json.dumps({"error": text, "type": text}))
+    return folder
+
+
+def answers_of(folder: Path) -> Path:
+    path = folder / "answers.jsonl"
+    path.write_text(
+        "".join(json.dumps({"key": t, "id": t, "text": t, "pred": t}) + "\n" for t in HOSTILE.values())
+    )
+    return path
+
+
+def vxl(*words: object) -> None:
+    main([str(word) for word in words])
+
+
+def script(name: str, *words: object) -> None:
+    """train.py or evaluate.py, as far as they come."""
+    run_command(name, lambda config, composed: None, [str(word) for word in words])
+
+
+COMMANDS: dict[str, Callable[[Path], None]] = {
+    "shards index": lambda at: vxl("shards", "index", tar_of(at), "--cache", at),
+    "shards lint": lambda at: vxl("shards", "lint", tar_of(at), "--cache", at),
+    "shards lint list": lambda at: vxl("shards", "lint", list_of(at), "--videos", at, "--cache", at),
+    "shards stats": lambda at: vxl("shards", "stats", tar_of(at), "--cache", at),
+    "shards write": lambda at: vxl("shards", "write", "--json", list_of(at), at / "out", "--cache", at),
+    "runs": lambda at: vxl("runs", f"paths.runs={runs_of(at)}"),
+    "runs one": lambda at: vxl("runs", "s/clear", f"paths.runs={runs_of(at)}"),
+    "runs none": lambda at: vxl("runs", ALL, f"paths.runs={runs_of(at)}"),
+    "compare": lambda at: vxl("compare", "s", f"paths.runs={runs_of(at)}"),
+    "ask": lambda at: vxl("ask", f"run={ALL}", "x.mp4", "What?"),
+    "ask weights": lambda at: vxl("ask", f"weights={at}/{ALL}", "x.mp4", "What?"),
+    "export": lambda at: vxl("export", ALL, at / "out"),
+    "import": lambda at: vxl("import", f"{at}/{ALL}", at / "out"),
+    "explain": lambda at: vxl("explain", f"kv={ALL}"),
+    "benchmark": lambda at: vxl("benchmark", "score", "egoschema", answers_of(at)),
+    "train": lambda at: script("train", f"name={ALL}", f"kv={ALL}", f"paths.runs={at}"),
+    "train value": lambda at: script("train", f"trainer.max_steps={ALL}", f"paths.runs={at}"),
+    "evaluate": lambda at: script("evaluate", f"run={ALL}", f"benchmark={ALL}"),
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command(command: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    with contextlib.suppress(SystemExit):
+        COMMANDS[command](tmp_path)
+    captured = capfd.readouterr()
+    assert captured.out + captured.err
+    refuse_obeyed(captured.out + captured.err)
+    assert "Traceback" not in captured.err
