@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from rich.table import Table
 
+from tests.compare.test_compare import dts, member
 from tests.data.media import talk
-from tests.evaluate.test_compare import dts, member
 from vxl.cli.main import main
 from vxl.config.command import run_command
 from vxl.terminal.say import PrintableRecord, guard_terminal, say

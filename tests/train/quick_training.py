@@ -172,6 +172,7 @@ class DataConfig(Option):
     _target_: str = "vxl.fake.Data"
     batch: int = field(default=4, metadata={"resumable": True})
     workers: int = field(default=0, metadata={"resumable": True})
+    patience: float = 600.0
     scale: float = 1.0
     max_tokens: int = LONGEST
 

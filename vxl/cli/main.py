@@ -16,7 +16,6 @@ from vxl.cli.weights import register_export, register_import
 from vxl.cli.words import sort_words
 from vxl.errors import VxlError
 from vxl.terminal.say import guard_terminal, say
-from vxl.terminal.screen import Screen
 
 DESCRIPTION = "Long-video vision-language models: ask one, prepare data, and read the results of runs."
 EPILOG = """\
@@ -211,6 +210,7 @@ def _runs(parsed: argparse.Namespace) -> None:
     words.refuse_rest("runs", ("status", "paths.runs"))
 
     from vxl.cli.runs import show_runs
+    from vxl.terminal.screen import Screen
 
     show_runs(root, status, words.rest, Screen())
 

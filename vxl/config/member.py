@@ -9,7 +9,6 @@ from typing import Any
 from vxl.run.failure import reason, write_failure
 from vxl.run.name import member_folder
 from vxl.terminal.say import say
-from vxl.terminal.screen import Screen
 from vxl.units import percent
 
 
@@ -79,6 +78,8 @@ def report(outcomes: Sequence[Outcome]) -> int:
         values = [(numbers.get(key), write) for key, write in columns.values()]
         cells = ["-" if value is None else write(value) for value, write in values]
         table.add_row(outcome.member.name, status, *cells)
+    from vxl.terminal.screen import Screen
+
     console = Screen()
     console.print(table)
     failed = sum(outcome.error is not None for outcome in outcomes)
