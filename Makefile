@@ -14,7 +14,7 @@ BIN := .venv/bin
 SPREAD := -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
 READY := .venv/ready
 
-.PHONY: train small test test-slow test-all test-kills test-grid test-slurm test-matrix test-lowest test-mutants tree lint format bench clean
+.PHONY: train small test test-slow test-all test-kills test-crash test-grid test-slurm test-matrix test-lowest test-mutants tree lint format bench clean
 
 train: $(READY)  ## train model=tiny on the embedded clips (minutes on a CPU)
 	$(BIN)/python train.py $(ARGS)
@@ -24,18 +24,21 @@ small: $(READY)  ## fetch the pretrained weights of model=small, once (180 MB fr
 	$(BIN)/vxl fetch small $(ARGS)
 
 test: $(READY)  ## the quick suite
-	$(BIN)/python -m pytest $(SPREAD) -m "not slow and not kills and not grid" $(ARGS)
+	$(BIN)/python -m pytest $(SPREAD) -m "not slow and not kills and not grid and not crash" $(ARGS)
 
 test-slow: $(READY)  ## subprocesses, kills, the README's commands
-	$(BIN)/python -m pytest $(SPREAD) -m "slow and not kills" $(ARGS)
+	$(BIN)/python -m pytest $(SPREAD) -m "slow and not kills and not crash" $(ARGS)
 
 test-all: test test-slow  ## what CI runs, and test-lowest
 
 test-lowest: .venv-lowest/ready  ## attention, cache and decoders on the lowest transformers
-	.venv-lowest/bin/python -m pytest $(SPREAD) -m "not slow and not kills" tests/llm tests/prefill tests/test_model.py tests/vision $(ARGS)
+	.venv-lowest/bin/python -m pytest $(SPREAD) -m "not slow and not kills and not crash" tests/llm tests/prefill tests/test_model.py tests/vision $(ARGS)
 
 test-kills: $(READY)  ## twenty random kills of one run, for 0 and 2 data workers
 	$(BIN)/python -m pytest -m kills -s $(ARGS)
+
+test-crash: $(READY)  ## fifty power cuts of a training, on a disk behind a loop device (needs root)
+	VXL_CRASH=experiments/052_power_cuts/results.json $(BIN)/python -m pytest -m crash -s $(ARGS) tests/crash
 
 test-slurm: $(READY)  ## cluster=slurm, against a SLURM in a temporary folder (needs slurm-wlm and munge)
 	VXL_TEST_SLURM=1 $(BIN)/python -m pytest tests/cluster $(ARGS)

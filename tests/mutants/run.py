@@ -21,7 +21,7 @@ from pathlib import Path
 
 from tests.mutants.mutants import ROOT, Mutant, read_all
 
-QUICK = "not slow and not kills and not grid"
+QUICK = "not slow and not kills and not grid and not crash"
 SURVIVORS = 0.03
 """Share of the breaks that may survive, each with its reason."""
 # Imported once, here; each trial is a fork that has them.

@@ -16,6 +16,7 @@ import av.video.stream
 
 from vxl.errors import DataError
 from vxl.patience import open_patiently, status_of
+from vxl.video.limits import MOST_PIXELS, refuse_declared, refuse_table
 
 VideoSource = str | os.PathLike[str] | bytes | BinaryIO
 """Where a video (or an image) is: a local path, the bytes themselves, or an open binary file."""
@@ -26,8 +27,8 @@ PICTURES = av.stream.Disposition.attached_pic | av.stream.Disposition.timed_thum
 BUFFER = 1 << 17
 """Bytes that FFmpeg asks a file for at once."""
 
-ALONE = {"protocol_whitelist": "none"}
-"""A file is read by itself: a playlist or list of parts in it opens no other."""
+ALONE = {"protocol_whitelist": "none", "max_pixels": str(MOST_PIXELS)}
+"""A file is read by itself: a playlist or list of parts in it opens no other. And no frame is too large."""
 
 
 @contextmanager
@@ -55,14 +56,16 @@ def open_container(
     container = None
     try:
         file = as_readable(source)
+        refuse_table(file, name)
         container = av.open(file, "r", metadata_errors="replace", options=dict(ALONE), buffer_size=BUFFER)
         stream = video_stream(container, name)
         if stream.codec_context is None:
             raise DataError(f"{name}: this build of FFmpeg has no decoder for the file's video codec.")
+        context = stream.codec_context
+        refuse_declared(name, stream.frames, pixels=context.width * context.height)
         stream.codec_context.thread_count = threads
         stream.codec_context.thread_type = "SLICE" if threads == 1 else "AUTO"
-        if options:
-            stream.codec_context.options = options
+        stream.codec_context.options = {"max_pixels": ALONE["max_pixels"], **(options or {})}
         yield container, stream, name
     except FileNotFoundError as error:
         raise DataError(f"{name}: no such file.\n  check the path, or the folder of the videos") from error

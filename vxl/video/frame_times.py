@@ -6,6 +6,8 @@ from functools import lru_cache
 
 import numpy as np
 
+from vxl.video.limits import MOST_FRAMES
+
 # Containers that count milliseconds (mkv, webm, flv) put an even frame up to 1 ms beside its place.
 EVEN = 0.0015
 
@@ -62,7 +64,11 @@ def unpack_times(packed: str) -> np.ndarray:
         ValueError: The text is damaged.
     """
     try:
-        steps_F = np.frombuffer(zlib.decompress(base64.b85decode(packed)), dtype="<i8")
+        unpacking = zlib.decompressobj()
+        data = unpacking.decompress(base64.b85decode(packed), 8 * MOST_FRAMES)
+        if unpacking.unconsumed_tail:
+            raise ValueError(f"frame times of more than {MOST_FRAMES:,} frames")
+        steps_F = np.frombuffer(data, dtype="<i8")
     except zlib.error as error:
         raise ValueError(f"frame times can't be read: {error}") from error
     times_F = np.cumsum(steps_F) * MICROSECOND

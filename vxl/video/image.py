@@ -10,6 +10,7 @@ from PIL import Image, ImageOps
 from vxl.errors import DataError
 from vxl.video.container import VideoSource, as_readable, source_name
 from vxl.video.endings import IMAGE_FORMATS
+from vxl.video.limits import MOST_PIXELS
 
 # What Pillow raises for files that are damaged, or that it refuses to unpack.
 BROKEN = (
@@ -19,10 +20,6 @@ BROKEN = (
 
 # Bits of a grey level; cameras and medical images write 10, 12 or 14 of 16.
 DEPTHS = (8, 10, 12, 14, 16, 24, 32)
-
-
-MOST_PIXELS = 100_000_000
-"""Of one image: 300 MB as RGB, and more than any camera takes."""
 
 
 @cache

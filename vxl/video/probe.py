@@ -13,6 +13,7 @@ from vxl.errors import DataError
 from vxl.video.container import VideoSource, open_container
 from vxl.video.frame_index import FrameIndex, header_index, index_frames
 from vxl.video.frame_times import LATE, even_rate, last_duration, pack_times, unpack_times
+from vxl.video.limits import refuse_declared
 
 log = logging.getLogger(__name__)
 
@@ -99,6 +100,7 @@ def describe_video(
         return VideoInfo(index.frames, rate, width, height, codec, begins)
     length = float(times_F[-1]) + last_duration(times_F, index.last * float(tick), stated)
     stamps = pack_times(times_F) if index.frames > 1 else ""
+    refuse_declared(name, index.frames, length)
     average = index.frames / length
     return VideoInfo(index.frames, average, width, height, codec, begins, stamps, length)
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from vxl.errors import ConfigError, DataError
 from vxl.option.option import Option, option
+from vxl.video.limits import refuse_declared
 
 # The rate of the video that stands for one whose frames don't come evenly: fine enough for any sampling rate.
 VIRTUAL_FPS = 1000.0
@@ -81,6 +82,7 @@ class Sampler(ABC):
             raise DataError(
                 f"a video of {frames} frames at {fps} frames/s.\n  expected: at least 1 frame, a rate > 0"
             )
+        refuse_declared("a video", frames, frames / fps)
         for edge, second in (("start", start), ("end", end)):
             if second is not None and math.isnan(second):
                 raise DataError(f"{edge}={second} is no time.\n  expected: seconds, e.g.  {edge}=2.5")

@@ -15,6 +15,7 @@ from vxl.errors import DataError
 from vxl.patience import patiently, read_patiently
 from vxl.video.container import as_readable
 from vxl.video.image import BROKEN, image_formats
+from vxl.video.limits import refuse_declared
 from vxl.video.probe import probe
 
 FORMAT = 2
@@ -46,6 +47,7 @@ def _describe_image(media: Media, name: str) -> dict[str, Any]:
     try:
         with Image.open(as_readable(media), formats=image_formats()) as image:
             width, height = image.size
+            refuse_declared(name, 1, pixels=width * height)
             with contextlib.suppress(*BROKEN):  # damaged notes beside whole pixels
                 if image.getexif().get(ORIENTATION) in SIDEWAYS:  # it is turned upright when it is read
                     width, height = height, width

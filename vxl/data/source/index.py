@@ -32,6 +32,8 @@ FORMAT = 3
 TEXTS = ("conversations", "caption", "questions")
 # What an index keeps of the JSON: other keys (img2dataset writes a dozen) say nothing to training.
 KEPT = (*TEXTS, "segments", "source", "scale", "start", "end")
+MOST_TEXT = 64 << 20
+"""Bytes of one member's JSON or text."""
 PLACE = ("offset", "bytes", "path", "stamp")
 
 
@@ -224,6 +226,10 @@ def describe_group(url: str, group: Group) -> dict[str, Any]:
     """The index line of a member of a tar."""
 
     def read(suffix: str) -> bytes | BinaryIO:
+        if suffix in ("json", "txt") and group.members[suffix][1] > MOST_TEXT:
+            raise DataError(
+                f"{url}, member '{group.key}.{suffix}' is longer than {MOST_TEXT:,} bytes of text"
+            )
         return open_range(
             url, *group.members[suffix], whole=1 << 20
         )  # headers do not need all of a long video
