@@ -20,7 +20,7 @@ from vxl.data.order.stream import Stream
 from vxl.data.order.worker import Loader, Told
 from vxl.data.sample import BadSample, Sample, SampleWithMedia
 from vxl.data.source.json_list import JsonSource
-from vxl.data.source.source import IndexedShards, Source
+from vxl.data.source.source import IndexedShards, SampleSource
 from vxl.data.write.shards import TarMember, write_shards
 from vxl.errors import LostError
 from vxl.patience import pauses_of
@@ -51,7 +51,7 @@ def cost(sample: Sample) -> int:
     return len(sample.turns[1].text.split())
 
 
-def rows(source: Source, workers: int = 0) -> list[tuple[int, list[list[Made]]]]:
+def rows(source: SampleSource, workers: int = 0) -> list[tuple[int, list[list[Made]]]]:
     """All rows of one pass: their order is by length, which the records tell."""
     order = Order(Mixture({"s": source}, seed=3), cost, seed=3, bucket=COUNT, group=2, max_tokens=9)
     stream = Stream(order, prepare, masked, batch=2, stop_row=6)
@@ -100,15 +100,15 @@ def members() -> list[TarMember]:
     ]
 
 
-def of_shards(place: Path, cache: Path) -> Source:
+def of_shards(place: Path, cache: Path) -> SampleSource:
     return IndexedShards(str(place / "*.tar"), cache=cache)
 
 
-def of_json(place: Path, cache: Path) -> Source:
+def of_json(place: Path, cache: Path) -> SampleSource:
     return JsonSource(place / "list.json", place / "media", cache=cache)
 
 
-KINDS: dict[str, Callable[[Path, Path], Source]] = {"shards": of_shards, "json": of_json}
+KINDS: dict[str, Callable[[Path, Path], SampleSource]] = {"shards": of_shards, "json": of_json}
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ MOST_FRAMES = 10_000_000
 """Of one video: 46 hours at 60 frames a second."""
 
 MOST_SECONDS = 1_000_000.0
-"""Of one video: eleven days."""
+"""Of one video whose frames don't come evenly (it is looked at a thousand times a second): eleven days."""
 
 MOST_PIXELS = 100_000_000
 """Of one image, or of a frame: 300 MB as RGB, and more than any camera takes."""

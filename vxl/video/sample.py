@@ -82,7 +82,7 @@ class Sampler(ABC):
             raise DataError(
                 f"a video of {frames} frames at {fps} frames/s.\n  expected: at least 1 frame, a rate > 0"
             )
-        refuse_declared("a video", frames, frames / fps)
+        refuse_declared("a video", frames, 0.0 if times_F is None else frames / fps)
         for edge, second in (("start", start), ("end", end)):
             if second is not None and math.isnan(second):
                 raise DataError(f"{edge}={second} is no time.\n  expected: seconds, e.g.  {edge}=2.5")

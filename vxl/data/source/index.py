@@ -2,8 +2,7 @@
 
 `NAME.tar.index` is lines of JSON. The first one is about the whole: what it is the index of (size and time of
 change), the samples of each member and the length of each line that follows. Then a line a member: key, text,
-and for each visual its place and what its header says. It is written beside the tar, or into the cache where
-that can't be.
+and for each visual its place and what its header says. It is written beside the tar, else into the cache.
 """
 
 import json
@@ -21,7 +20,7 @@ from vxl.data.sample import EXAMPLE, Media, Sample, Visual, parse
 from vxl.data.source.headers import describe_media
 from vxl.data.source.ranges import describe_file, is_url, local, open_range, read_range
 from vxl.data.source.tar import Group, read_contents
-from vxl.data.source.texts import in_order_of_text, read_text, without_half_letters
+from vxl.data.source.texts import in_order_of_text, read_text, refuse_long_text, without_half_letters
 from vxl.errors import DataError
 from vxl.patience import open_patiently
 from vxl.video.endings import IMAGE_ENDINGS, VIDEO_ENDINGS, media_kind
@@ -32,8 +31,6 @@ FORMAT = 3
 TEXTS = ("conversations", "caption", "questions")
 # What an index keeps of the JSON: other keys (img2dataset writes a dozen) say nothing to training.
 KEPT = (*TEXTS, "segments", "source", "scale", "start", "end")
-MOST_TEXT = 64 << 20
-"""Bytes of one member's JSON or text."""
 PLACE = ("offset", "bytes", "path", "stamp")
 
 
@@ -226,13 +223,9 @@ def describe_group(url: str, group: Group) -> dict[str, Any]:
     """The index line of a member of a tar."""
 
     def read(suffix: str) -> bytes | BinaryIO:
-        if suffix in ("json", "txt") and group.members[suffix][1] > MOST_TEXT:
-            raise DataError(
-                f"{url}, member '{group.key}.{suffix}' is longer than {MOST_TEXT:,} bytes of text"
-            )
-        return open_range(
-            url, *group.members[suffix], whole=1 << 20
-        )  # headers do not need all of a long video
+        refuse_long_text(suffix, group.members[suffix][1], f"{url}, member '{group.key}.{suffix}'")
+        # Headers do not need all of a long video.
+        return open_range(url, *group.members[suffix], whole=1 << 20)
 
     if group.bad is not None:
         reason = f"{url}: {group.bad}.\n  write the file itself into the tar"

@@ -10,6 +10,9 @@ from vxl.errors import DataError
 _HALF = re.compile("[\ud800-\udfff]")
 _MARKS = re.compile("<(image|video)>")
 
+MOST_TEXT = 64 << 20
+"""Bytes of one sample's JSON or text."""
+
 
 def read_text(words: str, where: str) -> Any:
     """The value of a JSON text.
@@ -27,6 +30,12 @@ def read_text(words: str, where: str) -> Any:
         raise DataError(f"{where} is no JSON: {error}") from error
     refuse_half_letters(value, where)
     return value
+
+
+def refuse_long_text(suffix: str, size: int, where: str) -> None:
+    """Raises DataError for a text of more bytes than a conversation can have, before it is read."""
+    if suffix in ("json", "txt") and size > MOST_TEXT:
+        raise DataError(f"{where} has {size:,} bytes of text.\n  allowed: {MOST_TEXT:,}")
 
 
 def refuse_half_letters(value: Any, where: str) -> None:
