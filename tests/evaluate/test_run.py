@@ -146,38 +146,43 @@ def test_an_unfinished_run_is_evaluated_and_said_to_be_so(made: Path, tmp_path: 
     assert report.checkpoint == "step-000005"
 
 
-def test_a_row_in_wandb_only_where_the_run_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    rows: list[Any] = []
+def test_an_evaluation_is_a_wandb_run_of_its_own_where_the_run_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[tuple[str, Any]] = []
 
     class Sink:
         def __init__(self, config: Any, **run: Any) -> None:
-            rows.append(run)
+            calls.append(("run", run))
 
-        def log(self, numbers: dict[str, float], step: int) -> None:
-            rows.append((numbers, step))
-
-        def facts(self, facts: dict[str, str]) -> None:
-            rows.append(facts)
-
-        def finish(self, exit_code: int) -> None:
-            rows.append(exit_code)
+    def note(name: str) -> Any:
+        return lambda self, *given: calls.append((name, given))
 
     run = make_run(tmp_path, "logged", "logger=wandb", steps=(5,))
     monkeypatch.setattr("vxl.train.report.logger.Wandb.__init__", Sink.__init__)
-    monkeypatch.setattr("vxl.train.report.logger.Wandb.log", Sink.log)
-    monkeypatch.setattr("vxl.train.report.logger.Wandb.finish", Sink.finish)
-    monkeypatch.setattr("vxl.train.report.logger.Wandb.facts", Sink.facts)
+    for name in ("log", "facts", "show", "finish"):
+        monkeypatch.setattr(f"vxl.train.report.logger.Wandb.{name}", note(name))
     evaluated(run)
-    assert rows == []
+    assert calls == []
     (run / "wandb_id.txt").write_text("logged-1234\n")
     report, _ = evaluated(run)
-    settings, (numbers, step), facts, code = rows
-    assert facts == {"evaluate/three/protocol": report.protocol.short}
-    assert (settings["directory"], settings["name"]) == (run, "logged")
-    assert numbers["evaluate/three/accuracy"] == numbers["evaluate/three/accuracy"]
+    found = dict(calls)
+    assert [name for name, _ in calls] == ["run", "log", "facts", "show", "finish"]
+    made = found["run"]
+    assert (made["job_type"], made["name"], made["group"]) == ("evaluate", "logged three", None)
+    assert made["directory"] == run / "evaluate" / "three"
+    assert made["settings"]["evaluated_run_id"] == "logged-1234"
+    assert made["settings"]["choices"]["kv"] == "full"
+    assert "logger" not in made["settings"]
+    numbers, _ = found["log"]
     assert "evaluate/three/accuracy/when" in numbers
     assert numbers["evaluate/three/prefill_ms"] > 0
-    assert (step, code) == (5, 0)
+    assert found["facts"][0]["evaluate/three/protocol"] == report.protocol.short
+    tables, pictures = found["show"]
+    assert [row["key"] for row in tables["answers"]] == [item.key for item in report.graded]
+    assert tables["answers"][0]["frames"].read_bytes()[:2] == b"\xff\xd8"
+    assert pictures == {"picture": run / "evaluate" / "three.png"}
+    assert found["finish"] == (0,)
 
 
 def test_mistakes(made: Path, tmp_path: Path) -> None:

@@ -7,11 +7,9 @@ from rich.console import Console
 from vxl.atomic import why_not, write_text
 from vxl.errors import CheckpointError
 from vxl.evaluate.benchmark import Benchmark
+from vxl.evaluate.logged import log_evaluation
 from vxl.evaluate.report import Report, write_figure, write_json
 from vxl.evaluate.subjects import Subject
-from vxl.option.build import build
-from vxl.option.rebuild import rebuild
-from vxl.train.report.logger import LoggerConfig
 
 
 def keep(report: Report, path: Path, benchmark: Benchmark, subject: Subject, console: Console) -> None:
@@ -21,7 +19,7 @@ def keep(report: Report, path: Path, benchmark: Benchmark, subject: Subject, con
         report: What was found.
         path: `evaluate/<benchmark>.json`.
         benchmark: Knows the authors' form.
-        subject: The model; a run that is in W&B gets a row there.
+        subject: The model; a run that is in W&B gets an evaluation beside it.
         console: Says what was written.
 
     Raises:
@@ -42,24 +40,5 @@ def keep(report: Report, path: Path, benchmark: Benchmark, subject: Subject, con
     console.print(f"written: {written}", markup=False)
     run = subject.run
     is_there = run is not None and (run.path / "wandb_id.txt").exists()
-    if is_there and not report.member and subject.values.get("logger"):
-        _to_wandb(report, subject)
-
-
-def _to_wandb(report: Report, subject: Subject) -> None:
-    """One more row in the run's W&B run, at its last step (W&B takes no earlier one)."""
-    assert subject.run is not None
-    sink = build(
-        rebuild(LoggerConfig, subject.values["logger"], "logger"),
-        directory=subject.run.path,
-        name=subject.run.name,
-        group=subject.values.get("sweep_name"),
-        settings=None,
-    )
-    code = 1
-    try:
-        sink.log(report.logged(), subject.run.step)
-        sink.facts({f"evaluate/{report.benchmark}/protocol": report.protocol.short})
-        code = 0
-    finally:
-        sink.finish(code)
+    if is_there and subject.values.get("logger"):
+        log_evaluation(report, path, subject)

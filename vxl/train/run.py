@@ -33,6 +33,7 @@ from vxl.train.launch.handover import Stopped
 from vxl.train.launch.processes import Processes, join_processes
 from vxl.train.lightning_trainer import build_trainer
 from vxl.train.parallel.strategy import Launch
+from vxl.train.report.logged import final_numbers, without_noise
 from vxl.train.report.logger import Csv, CsvConfig, Sink
 from vxl.train.report.messages import (
     announce,
@@ -176,6 +177,23 @@ def fit(
             callbacks = [profile.first, *callbacks, profile]
         trainer = build_trainer(config.trainer, launch, processes, callbacks, directory.path)
         trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+
+        def summed() -> Result:
+            return from_metrics(
+                metrics,
+                name=run_name(config),
+                directory=directory.path,
+                steps=trainer.global_step,
+                samples=meter.samples,
+                seconds=meter.seconds,
+                visual_tokens_a_frame=meter.visual_tokens / meter.frames if meter.frames else None,
+                parameters=counts,
+                loss_steps=min(config.trainer.log_every, trainer.global_step),
+            )
+
+        if processes.first and profile is None and trainer.global_step >= steps:
+            sink.facts({**final_numbers(summed()), "status": "finished"})
+            sink.checkpoint(directory.checkpoints, trainer.global_step)
     if profile is not None:
         show_profile(profile, console)
         sys.exit(0)
@@ -184,17 +202,7 @@ def fit(
         raise Stopped(interrupt.stopped)
 
     def conclude() -> Result:
-        result = from_metrics(
-            metrics,
-            name=run_name(config),
-            directory=directory.path,
-            steps=trainer.global_step,
-            samples=meter.samples,
-            seconds=meter.seconds,
-            visual_tokens_a_frame=meter.visual_tokens / meter.frames if meter.frames else None,
-            parameters=counts,
-            loss_steps=min(config.trainer.log_every, trainer.global_step),
-        )
+        result = summed()
         result.write(directory.result)
         result.show(console, next_command(config))
         return result
@@ -237,7 +245,7 @@ def logged_settings(config: TrainConfig) -> dict[str, Any]:
     values = plain(config)
     values["stage"].pop("lr")
     values["optim"]["optimizer"].pop("lr", None)
-    return values
+    return without_noise(values)
 
 
 @contextlib.contextmanager

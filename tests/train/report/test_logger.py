@@ -68,7 +68,10 @@ class Run:
     """Stands for wandb's run object."""
 
     def __init__(self, **settings):
-        self.settings, self.logged, self.exit_code = settings, [], None
+        self.settings, self.logged, self.exit_code, self.summary = settings, [], None, {}
+
+    def define_metric(self, name, summary):
+        self.settings.setdefault("defined", {})[name] = summary
 
     def log(self, numbers, step):
         self.logged.append((step, numbers))
@@ -104,7 +107,13 @@ def test_members_of_a_sweep_share_a_group_and_resumes_an_id(tmp_path, runs):
     assert settings[0]["id"] == settings[2]["id"] != settings[1]["id"]
     assert {(s["resume"], s["job_type"], s["mode"]) for s in settings} == {("allow", "train", "offline")}
     assert settings[0]["config"]["optim"]["lr"] == 0.02
-    assert settings[0]["tags"] == ["t"]
+    assert settings[0]["tags"][:2] == ["t", "lr-1"]
+    assert "logger" not in settings[0]["config"]
+    assert settings[0]["defined"]["val/loss"] == "min,last"
+    assert runs[0].summary["status"] == "finished"
+    assert runs[0].summary["final/steps"] == 6
+    losses = [numbers["loss"] for _, numbers in runs[0].logged if "loss" in numbers]
+    assert runs[0].summary["final/loss_last"] == losses[-1]
     assert [run.exit_code for run in runs] == [0, 0, 0]
     assert [step for step, numbers in runs[0].logged if "loss" in numbers] == [1, 2, 3, 4, 5, 6]
     assert [step for step, numbers in runs[2].logged if "loss" in numbers] == [7, 8]

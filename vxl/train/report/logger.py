@@ -8,6 +8,7 @@ import re
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlparse
@@ -21,6 +22,10 @@ from vxl.train.report.predictions import Prediction, strip
 
 log = logging.getLogger(__name__)
 
+SUMMARISED = {"val/loss": "min,last", "val/accuracy": "max,last", "loss": "min,last", "*": "last"}
+"""What W&B's summary keeps of the numbers that are logged."""
+TAGGED = ("compressor", "kv", "stage")
+"""Groups whose choice is a tag."""
 PATIENCE = 60
 """Seconds that W&B's server has for its first answer, then the run goes on offline; and at the end of a run
 for what it has not got by then: a job that is to stop must not wait for a network that is down."""
@@ -50,7 +55,11 @@ class WandbConfig(LoggerConfig):
     mode: Literal["auto", "online", "offline"] = option("auto", resumable=True)
     """auto: online if logged in (wandb login, WANDB_API_KEY), else offline. WANDB_MODE overrides it."""
     tags: list[str] = field(default_factory=list, metadata={"resumable": True})
-    """Tags of the W&B run."""
+    """Tags of the W&B run, beside the model, the sweep and what was chosen for compressor, kv and stage."""
+    notes: str | None = option(None, resumable=True)
+    """What the W&B run says about itself."""
+    artifacts: Literal["none", "last", "best"] = option("none", resumable=True)
+    """The checkpoint that is kept in W&B when the run is finished, as an artifact."""
 
 
 class Sink(abc.ABC):
@@ -60,8 +69,16 @@ class Sink(abc.ABC):
     def log(self, numbers: dict[str, float], step: int) -> None:
         """Takes the numbers of one step."""
 
-    def facts(self, facts: dict[str, str]) -> None:
+    def facts(self, facts: dict[str, Any]) -> None:
         """Takes what is said once about the whole run; most loggers have no place for it."""
+        return
+
+    def show(self, tables: dict[str, list[dict[str, Any]]], pictures: dict[str, Path]) -> None:
+        """Takes tables, whose cells may be paths of pictures, and pictures by name."""
+        return
+
+    def checkpoint(self, folder: Path, step: int) -> None:
+        """Takes the finished run's checkpoints."""
         return
 
     @abc.abstractmethod
@@ -100,7 +117,8 @@ class Wandb(Sink):
         directory: The run directory; W&B's own files go there, too.
         name: Name of the run.
         group: Name of the sweep that the run is a member of, if any.
-        settings: The whole config as plain values.
+        settings: The config as plain values; what its groups chose becomes tags.
+        job_type: train or evaluate.
 
     Raises:
         ConfigError: wandb is not installed.
@@ -114,6 +132,7 @@ class Wandb(Sink):
         name: str,
         group: str | None = None,
         settings: dict[str, Any] | None = None,
+        job_type: Literal["train", "evaluate"] = "train",
     ) -> None:
         try:
             import wandb
@@ -122,7 +141,7 @@ class Wandb(Sink):
                 "logger=wandb needs wandb, which is not installed.\n"
                 "  without it:  logger=csv\n  install it:  pip install wandb"
             ) from error
-        self._directory, self._stopped = directory, False
+        self._config, self._directory, self._stopped = config, directory, False
         mode: Any = os.environ.get("WANDB_MODE") or config.mode
         if mode == "auto":
             mode = "online" if logged_in() else "offline"
@@ -132,8 +151,9 @@ class Wandb(Sink):
             "id": run_id(directory, name),
             "name": name,
             "group": group,
-            "job_type": "train",
-            "tags": config.tags,
+            "job_type": job_type,
+            "tags": tags_of(config.tags, group, settings or {}),
+            "notes": config.notes,
             "config": settings,
             "dir": directory,
             "resume": "allow",
@@ -153,6 +173,8 @@ class Wandb(Sink):
             wandb.teardown()
             mode = "offline"
             self._run = wandb.init(**settings_of_run, mode=mode, settings=quiet)
+        for name, kept in SUMMARISED.items():
+            self._call(partial(self._run.define_metric, name, summary=kept))
         if mode == "offline":
             log.info("W&B is offline; to send this run:  wandb sync %s/wandb/offline-run-*", directory)
 
@@ -161,9 +183,39 @@ class Wandb(Sink):
         self._call(lambda: self._run.log(numbers, step=step))
 
     @override
-    def facts(self, facts: dict[str, str]) -> None:
+    def facts(self, facts: dict[str, Any]) -> None:
         """Puts them into the run's summary."""
         self._call(lambda: self._run.summary.update(facts))
+
+    @override
+    def show(self, tables: dict[str, list[dict[str, Any]]], pictures: dict[str, Path]) -> None:
+        """Logs W&B's tables and images."""
+        import wandb
+
+        def cell(value: Any) -> Any:
+            return wandb.Image(str(value)) if isinstance(value, Path) else value
+
+        found: dict[str, Any] = {name: wandb.Image(str(file)) for name, file in pictures.items()}
+        for name, rows in tables.items():
+            table = wandb.Table(columns=list(rows[0]))
+            for row in rows:
+                table.add_data(*map(cell, row.values()))
+            found[name] = table
+        self._call(lambda: self._run.log(found))
+
+    @override
+    def checkpoint(self, folder: Path, step: int) -> None:
+        """Keeps the one that `logger.artifacts` names; its files are sent when the run is."""
+        which = self._config.artifacts
+        marker = folder / which
+        if which == "none" or not marker.is_file():
+            return
+        import wandb
+
+        chosen = folder / marker.read_text().strip()
+        made = wandb.Artifact(f"{self._run.id}-{which}", type="model", metadata={"step": step})
+        made.add_dir(str(chosen))
+        self._call(lambda: self._run.log_artifact(made, aliases=[which, chosen.name]))
 
     @override
     def table(self, predictions: list[Prediction], step: int) -> None:
@@ -214,6 +266,16 @@ class Wandb(Sink):
             log.warning(
                 "W&B has stopped (%s); to send the rest:  wandb sync %s/wandb/*run-*", why, self._directory
             )
+
+
+def tags_of(given: list[str], group: str | None, settings: dict[str, Any]) -> list[str]:
+    """A run's tags: those that were typed, its sweep, its model, and what was chosen for some groups.
+
+    W&B allows 64 letters a tag.
+    """
+    chosen = settings.get("choices", {})
+    own = [group, settings.get("model"), *(f"{name}={chosen[name]}" for name in TAGGED if name in chosen)]
+    return list(dict.fromkeys(str(tag)[:64] for tag in [*given, *own] if tag))
 
 
 def run_id(directory: Path, name: str) -> str:
