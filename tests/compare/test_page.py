@@ -2,6 +2,7 @@ import json
 import re
 from html import unescape
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from tests.compare.sweeps import write_sweep
 from vxl.compare.comparison import Comparison, compare
 from vxl.compare.member import AXES
+from vxl.compare.page.curves import curves
 from vxl.compare.page.page import render
 from vxl.compare.page.pareto import pareto
 from vxl.run.find import find_members
@@ -104,3 +106,21 @@ def test_who_is_beaten_in_score_and_cost_is_faded(found: Comparison) -> None:
         assert faded == any(a <= x and b >= y and (a, b) != (x, y) for a, b in points)
     levels = [shape["y0"] for shape in drawn["layout"]["shapes"]]
     assert levels == [25.0, 100.0]  # chance of four options, and all right letters are B
+
+
+def test_lines_say_what_their_settings_share(tmp_path: Path) -> None:
+    write_sweep(tmp_path, "s", 6, questions=30)
+    drawn = pareto(compare(find_members("s", tmp_path)), "clips", AXES[0])
+    assert drawn is not None
+    legend = [trace["name"] for trace in drawn["data"] if trace["showlegend"]]
+    assert legend == ["kv=full", "kv=snapkv keep=0.5"]
+
+
+def test_a_run_that_stopped_early_does_not_cut_the_curves_of_its_setting(tmp_path: Path) -> None:
+    write_sweep(tmp_path, "s", 3, questions=30)
+    rows = (tmp_path / "s/ratio=1,seed=1/metrics.csv").read_text().splitlines()
+    (tmp_path / "s/ratio=1,seed=1/metrics.csv").write_text("\n".join(rows[:4]) + "\n")
+    band, line = curves(compare(find_members("s", tmp_path)))["loss"]["data"]
+    assert line["x"] == list(range(1, 21))
+    assert "2 seeds" in line["name"]
+    assert len(band["x"]) == 40

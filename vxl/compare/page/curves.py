@@ -43,7 +43,9 @@ def curves(found: Comparison, most: int = 100) -> dict[str, Figure]:
 
 def _line(label: str, series: list[Series], own: str, most: int) -> list[dict[str, Any]]:
     """The mean over the seeds, and their band where there are several."""
-    steps = sorted(set.intersection(*map(set, series))) or sorted(series[0])
+    longest = max(max(one) for one in series)
+    series = [one for one in series if max(one) == longest]  # a run that stopped early would cut the others
+    steps = sorted(set.intersection(*map(set, series)))
     if len(steps) > most:
         steps = [steps[round(at * (len(steps) - 1) / (most - 1))] for at in range(most)]
     values = [[one[step] for one in series if step in one] for step in steps]
@@ -80,7 +82,9 @@ def _trained(found: Comparison) -> dict[str, list[Run]]:
     for member in found.members:
         own = [(k, v) for k, v in member.differences.items() if k not in changed | {"seed"} and v != "-"]
         label = " ".join(f"{last(key)}={value}" for key, value in own)
-        if not 0 < len(own) <= 3:
+        if not label and "seed" in member.differences:
+            label = "all"  # they differ by nothing else
+        if not 0 < len(own) <= 3 and label != "all":
             label = member.run.path.name
         if "seed" not in member.differences and member.run not in settings.get(label, [member.run]):
             label = member.run.name

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from vxl.compare.comparison import Comparison
+from vxl.compare.differences import last
 from vxl.compare.member import AXES, Cost
 from vxl.compare.page.drawing import GREY, Figure, axis, colour, figure, note, number, plain
 from vxl.compare.setting import Setting
@@ -44,9 +45,12 @@ def pareto(found: Comparison, benchmark: str, cost: Cost) -> Figure | None:
                 "line": {"color": colour(at, len(lines)), "width": 1.5},
                 "opacity": 0.45,
                 "hoverinfo": "skip",
+                "name": plain(_shared(line)),
+                "showlegend": 1 < len(lines) <= 8 and len(points) > len(lines),
             }
         )
-    few = len(points) <= 14
+    places = {(x, reached.mean) for x, reached, _ in points}
+    few = len(points) <= 14 and len(places) == len(points)  # equal ones would write over each other
     for faded in (True, False):
         chosen = [(x, r, s) for x, r, s in points if (id(s) in beaten) == faded]
         if not chosen:
@@ -84,12 +88,16 @@ def pareto(found: Comparison, benchmark: str, cost: Cost) -> Figure | None:
                     "line": {"width": 1.5, "color": colours},
                 },
                 "opacity": 0.4 if faded else 1,
+                "showlegend": False,
             }
         )
     score = points[0][1].score
     shapes: list[Figure] = []
     notes: list[Figure] = []
-    for name, level in (("chance", score.chance), ("most frequent letter", score.majority)):
+    levels = {"chance": score.chance, "most frequent letter": score.majority}
+    if score.chance is not None and score.chance == score.majority:
+        levels = {"chance, and the most frequent letter": score.chance}
+    for name, level in levels.items():
         if level is not None:
             shapes.append(
                 {
@@ -112,6 +120,8 @@ def pareto(found: Comparison, benchmark: str, cost: Cost) -> Figure | None:
         yaxis=axis(f"{benchmark}: {score.metric}" + (", %" if scale == 100 else "")),
         shapes=shapes,
         annotations=notes,
+        showlegend=True,
+        legend={"orientation": "h", "y": 1, "yanchor": "bottom"},
     )
 
 
@@ -137,3 +147,10 @@ def joined(found: Comparison, settings: Sequence[Setting]) -> tuple[list[list[Se
         for setting in line:
             colours[id(setting)] = colour(at, len(lines))
     return list(lines.values()), colours
+
+
+def _shared(line: Sequence[Setting]) -> str:
+    """What the settings of one line have in common: `kv=snapkv`."""
+    first, *others = [setting.differences for setting in line]
+    same = [k for k, v in first.items() if k != "seed" and v != "-" and all(o[k] == v for o in others)]
+    return " ".join(f"{last(key)}={first[key]}" for key in same) if others else line[0].name
