@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from vxl.evaluate.report import Report
-from vxl.evaluate.subjects import Subject, settings
+from vxl.evaluate.subjects import Subject, changed_settings
 from vxl.evaluate.work.answers import read_answers
 from vxl.evaluate.work.changes import shown
 from vxl.option.build import build
@@ -26,7 +26,7 @@ def log_evaluation(report: Report, path: Path, subject: Subject) -> None:
     """
     run = subject.run
     assert run is not None
-    values = settings(subject, report.settings["changes"])
+    values = changed_settings(subject, report.settings["changes"])
     sink = build(
         rebuild(LoggerConfig, subject.values["logger"], "logger"),
         directory=path.with_suffix(""),
