@@ -4,9 +4,11 @@ import dataclasses
 
 import pytest
 
+from vxl.compressor.base import plan
 from vxl.config import check
 from vxl.config.compose import compose_yaml, typed
 from vxl.errors import ConfigError
+from vxl.option.build import build
 from vxl.train.config import TrainConfig
 
 NONE: list[str] = []
@@ -100,6 +102,14 @@ CASES: list[tuple[check.Rule, str, str]] = [
         "        strategy=fsdp2   (one model over all)",
     ),
     (
+        check.packed_rows_have_known_lengths,
+        "prune=dtd prune.above=0.5 data.packing=true",
+        "data.packing=true does not go with prune=dtd as it is set: how many tokens stay depends on what is "
+        "seen.\n"
+        "  allowed: data.packing=false, or a pruner whose count is known\n"
+        "  e.g.  data.packing=false   or  prune=evs",
+    ),
+    (
         check.windows_are_not_packed,
         "kv=vst data.packing=true",
         "data.packing=true does not go with kv=vst: windows of packed samples would share a memory.\n"
@@ -147,6 +157,8 @@ def test_a_rule_says_what_is_wrong(rule: check.Rule, words: str, text: str, defa
     [
         (check.video_fits_sequence, "compressor.ratio=6 data.max_tokens=8"),  # the ratio is reported alone
         (check.video_fits_sequence, "video.max_frames=0 data.max_tokens=8"),
+        (check.packed_rows_have_known_lengths, "prune=dtd data.packing=true"),
+        (check.packed_rows_have_known_lengths, "prune=vidcom2 data.packing=true"),
         (check.levels_have_something_to_pool, "kv=bilevel kv.pool=4"),
         (check.levels_have_something_to_pool, "kv=bilevel kv.pool=5 compressor.ratio=6"),
         (
@@ -179,3 +191,16 @@ def test_a_plugin_that_is_a_kind_of_summarizing_may_not_be_packed_either(default
     packed = config("kv=vst", "data.packing=true")
     own = dataclasses.replace(packed, kv=dataclasses.replace(packed.kv, _target_="mylab.kv.Own"))
     assert len(list(check.windows_are_not_packed(own))) == 1
+
+
+def test_a_video_has_to_fit_as_it_is_fed() -> None:
+    whole = config()
+    shape = plan(whole.compressor, whole.vision.grid)
+    groups = shape.groups(whole.video.max_frames)
+    visual = build(whole.prune).most_fed(groups, shape.tokens_per_group)
+    assert visual == shape.tokens(whole.video.max_frames)
+    short = dataclasses.replace(whole.data, max_tokens=visual)
+    assert list(check.video_fits_sequence(dataclasses.replace(whole, data=short)))
+    half = dataclasses.replace(config("prune=uniform", "prune.keep=0.5"), data=short)
+    assert build(half.prune).most_fed(groups, shape.tokens_per_group) == visual // 2
+    assert not list(check.video_fits_sequence(half))

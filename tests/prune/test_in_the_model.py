@@ -20,11 +20,13 @@ from vxl.selector.query import QueryConfig
 from vxl.sequence.layout import Kind
 
 NAMES = sorted(file.stem for file in (CONF / "prune").glob("*.yaml") if file.stem != "none")
-STREAMING = ("recent", "dtd", "tome", "dycoke", "visionzip")
+STREAMING = ("recent", "dtd", "tome", "dycoke", "visionzip", "pool")
 QUESTIONS = [[5, 6], [8]]
 
 
 def settings(name: str, **changes: Any) -> Any:
+    if name == "pool":  # a side in place of a fraction, and no group loses all
+        changes = {"side": 1 if changes.get("keep") == 1 else 2}
     values = yaml.safe_load((CONF / "prune" / f"{name}.yaml").read_text()) | changes
     if name == "flashvid":
         values["expansion"] = 1.0
@@ -156,3 +158,14 @@ def test_a_selector_beside_a_pruner_is_refused() -> None:
 def test_a_fraction_is_one() -> None:
     with pytest.raises(ConfigError, match=r"prune.keep=0 is no fraction"):
         settings("evs", keep=0)
+
+
+def test_pooling_is_the_mean_of_squares_that_fit() -> None:
+    x_GKD = torch.arange(16.0).view(1, 16, 1)
+    found = build(settings("pool")).prune(VideoTokens(x_GKD))
+    assert found.kept_GK[0].nonzero()[:, 0].tolist() == [0, 2, 8, 10]
+    assert found.visual_GKD[found.kept_GK].flatten().tolist() == [2.5, 4.5, 10.5, 12.5]
+    assert build(settings("pool")).count(3, 16) == 12
+    for tokens, allowed in ((9, "1, 3"), (12, "only grids that are squares")):
+        with pytest.raises(ConfigError, match=f"does not cut a group of {tokens} .*\n  allowed: {allowed}"):
+            build(settings("pool")).prune(VideoTokens(torch.zeros(1, tokens, 2)))

@@ -15,6 +15,7 @@ from vxl.errors import ConfigError
 from vxl.kv.bilevel import BilevelConfig
 from vxl.kv.vst import VSTConfig
 from vxl.llm.packed import PACKINGS
+from vxl.option.build import build
 from vxl.relevance.attention import AttentionConfig
 from vxl.relevance.siglip import SiglipRelevanceConfig, needs_siglip
 from vxl.train.parallel.strategy import HSDPConfig
@@ -78,14 +79,31 @@ def video_fits_sequence(config: "TrainConfig") -> Iterator[str]:
         shape = plan(config.compressor, config.vision.grid)
     except ConfigError:
         return  # reported by ratio_fits_grid
-    groups, visual = shape.groups(config.video.max_frames), shape.tokens(config.video.max_frames)
+    groups = shape.groups(config.video.max_frames)
+    visual = build(config.prune).most_fed(groups, shape.tokens_per_group)
     if visual >= config.data.max_tokens:
         fit = (config.data.max_tokens - 1) // shape.tokens_per_group * shape.frames_per_group
+        whole = groups * shape.tokens_per_group
+        after = "" if visual == whole else f", of which prune= leaves {visual}"
         yield (
             f"data.max_tokens={config.data.max_tokens} is too short for a video of video.max_frames="
-            f"{config.video.max_frames}:\n  {groups} groups x {shape.tokens_per_group} = {visual} visual.\n"
+            f"{config.video.max_frames}:\n"
+            f"  {groups} groups x {shape.tokens_per_group} = {whole} visual{after}.\n"
             f"  allowed: data.max_tokens above {visual} plus the text, or at most {fit} frames\n"
             f"  e.g.  data.max_tokens={tokens_for(visual)}"
+        )
+
+
+def packed_rows_have_known_lengths(config: "TrainConfig") -> Iterator[str]:
+    """How long samples are is known before they are packed."""
+    pruner = build(config.prune)
+    if config.data.packing and pruner.drops and pruner.count(2, 4) is None:
+        name = type(pruner).__module__.rpartition(".")[2]
+        yield (
+            f"data.packing=true does not go with prune={name} as it is set: how many tokens stay depends on "
+            "what is seen.\n"
+            "  allowed: data.packing=false, or a pruner whose count is known\n"
+            "  e.g.  data.packing=false   or  prune=evs"
         )
 
 
@@ -225,6 +243,7 @@ RULES: list[Rule] = [
     relevance_has_its_tower,
     devices_have_a_strategy,
     windows_are_not_packed,
+    packed_rows_have_known_lengths,
     packed_weights_have_updates,
     reconstruction_has_a_network,
     name_is_a_folder,

@@ -17,6 +17,7 @@ import yaml
 from vxl.config.compose import checked, compose_yaml, translated, typed
 from vxl.config.origins import key_of_override, refuse_untyped_random
 from vxl.errors import ConfigError
+from vxl.option.build import build
 from vxl.run.changes import identity
 from vxl.terminal.say import say
 
@@ -191,7 +192,9 @@ def _with_room(member: list[str], words: Sequence[str]) -> list[str]:
         return member
     try:
         config = typed(_composed(member), "train")
-        visual = plan(config.compressor, config.vision.grid).tokens(max(0, config.video.max_frames))
+        shape = plan(config.compressor, config.vision.grid)
+        groups = shape.groups(max(0, config.video.max_frames))
+        visual = build(config.prune).most_fed(groups, shape.tokens_per_group)
     except ConfigError:
         return member  # reported where members are checked
     if visual < config.data.max_tokens:

@@ -110,6 +110,15 @@ class Pruner(ABC):
         what is seen."""
         return None
 
+    def most_fed(self, groups: int, tokens: int) -> int:
+        """How many visual tokens of such a video are fed, as far as it is known before it is seen."""
+        known = self.count(groups, tokens) if self.drops and groups else None
+        return groups * tokens if known is None else known
+
+    def never_fed(self, groups: int) -> int:
+        """How many of a video's first groups are sure to go with their time text."""
+        return 0
+
 
 class Pruning:
     """One video on its way through a pruner that needs all of it: pieces are held until the last has come."""

@@ -60,3 +60,7 @@ class Recent(StreamingPruner):
     def count(self, groups: int, tokens: int) -> int:
         """See `Pruner.count`."""
         return self.last(groups) * tokens
+
+    def never_fed(self, groups: int) -> int:
+        """See `Pruner.never_fed`."""
+        return groups - self.last(groups) if self.settings.empty == "drop" else 0

@@ -7,9 +7,12 @@ import pytest
 from tests.data.talking import PLAN, learned, prompt, tokenizer, written
 from vxl.compressor.plan import CompressorPlan
 from vxl.data.batch.encoded import Shown
-from vxl.data.batch.prompt import PromptConfig, rewrite_times, special_ids
+from vxl.data.batch.prompt import Prompt, PromptConfig, rewrite_times, special_ids
 from vxl.data.sample import Question, Sample, Turn
 from vxl.errors import ConfigError, DataError
+from vxl.prune.dtd import DTD, DTDConfig
+from vxl.prune.evs import EVS, EVSConfig
+from vxl.prune.recent import Recent, RecentConfig
 from vxl.sequence.layout import Kind
 
 VIDEO = Shown("video", (0.0, 0.5, 1.0, 1.5, 2.0))  # two groups, the second one has one frame
@@ -256,3 +259,22 @@ def test_without_a_placeholder_of_its_own_padding_stands_at_visual_positions():
 def test_a_prompt_travels_to_another_process():
     copy = pickle.loads(pickle.dumps(prompt()))
     assert copy.training(asked(), [VIDEO]).tokens == prompt().training(asked(), [VIDEO]).tokens
+
+
+def test_the_length_counts_what_is_fed_and_not_what_is_pruned():
+    """Of two groups of 2 tokens and time text: EVS leaves 2 of 4 tokens, the last group alone itself."""
+    whole = prompt(max_tokens=None).training(asked("<image><image>\nWhat is it?"), [VIDEO, IMAGE])
+    full, time = len(whole), whole.kind.count(Kind.TIME) // 2
+    half = Prompt(PromptConfig(), tokenizer(), PLAN, None, EVS(EVSConfig(keep=0.5)))
+    assert half.fed(whole) == full - 2  # an image is never pruned
+    last = Prompt(PromptConfig(), tokenizer(), PLAN, None, Recent(RecentConfig(keep=1.0, groups=1)))
+    assert last.fed(whole) == full - 2 - time
+    stays = Prompt(PromptConfig(), tokenizer(), PLAN, None, Recent(RecentConfig(groups=1, empty="keep")))
+    assert stays.fed(whole) == full - 2
+    unknown = Prompt(PromptConfig(), tokenizer(), PLAN, None, DTD(DTDConfig(above=0.5)))
+    assert unknown.fed(whole) == prompt(max_tokens=None).fed(whole) == full
+    sample = asked("<image><image>\nWhat is it?")
+    for pruner, most in ((EVS(EVSConfig(keep=0.5)), full - 2), (None, full)):
+        Prompt(PromptConfig(), tokenizer(), PLAN, most, pruner).training(sample, [VIDEO, IMAGE])
+        with pytest.raises(DataError, match=f"is {most} tokens long"):
+            Prompt(PromptConfig(), tokenizer(), PLAN, most - 1, pruner).training(sample, [VIDEO, IMAGE])

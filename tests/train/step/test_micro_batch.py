@@ -6,6 +6,7 @@ import torch
 from vxl.config.compose import compose
 from vxl.errors import ConfigError
 from vxl.model import build_model
+from vxl.prune.uniform import UniformConfig
 from vxl.train.step.micro_batch import (
     divisors,
     fits_in_memory,
@@ -48,6 +49,18 @@ def test_the_longest_rows_fill_what_is_allowed(config, packing):
     frames = 124 if packing else config.video.max_frames
     assert batch.frames == 3 * frames
     assert batch.supervised == 3 * (128 - batch.visual_tokens // 3 - 1)
+
+
+@pytest.mark.parametrize("packing", [False, True])
+def test_the_longest_rows_of_a_pruned_video_are_longer_before(config, packing):
+    import dataclasses
+
+    half = UniformConfig(keep=0.5)
+    config = dataclasses.replace(config, prune=half, data=dataclasses.replace(config.data, packing=packing))
+    batch = longest_rows(config, 1)
+    fed = batch.tokens_BT.shape[1] - batch.visual_tokens // 2
+    assert 126 <= fed <= 128
+    assert batch.frames == (config.video.max_frames if not packing else 252)
 
 
 def activations(model, config, rows):

@@ -1,9 +1,11 @@
 """One conversation as tokens, each with its label and its place in the layout."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from vxl.prune.base import Pruner
 from vxl.sequence.layout import Kind
 from vxl.sequence.rows import IGNORE
 
@@ -65,3 +67,23 @@ class Encoded:
         self.group += [group] * count
         self.item += [item] * count
         self.seconds += [seconds] * count
+
+
+def fed_length(encoded: Encoded, pruner: Pruner | None, size: int) -> int:
+    """Tokens of a conversation without those that are pruned, where it is known how many these are.
+
+    Args:
+        encoded: The conversation, whole.
+        pruner: What drops visual tokens; None = nothing does.
+        size: Visual tokens of a group.
+    """
+    count, first = len(encoded), 0
+    if pruner is None or not pruner.drops:
+        return count
+    times = Counter(g for g, k in zip(encoded.group, encoded.kind, strict=True) if k == Kind.TIME)
+    for item in encoded.items:
+        if item.kind == "video":
+            count -= item.groups * size - pruner.most_fed(item.groups, size)
+            count -= sum(times[first + group] for group in range(pruner.never_fed(item.groups)))
+        first += item.groups
+    return count

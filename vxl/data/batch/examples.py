@@ -44,7 +44,7 @@ class Examples:
         Raises:
             DataError: The sample can't be used.
         """
-        return len(self.prompt.training(sample, self.shown(sample)))
+        return self.prompt.fed(self.prompt.training(sample, self.shown(sample)))
 
     def make(self, loaded: SampleWithMedia, seed: int) -> Example:
         """Decodes and encodes a sample.

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 
 from vxl.compressor.plan import CompressorPlan
 from vxl.data.batch.answer import format_question
-from vxl.data.batch.encoded import BatchedVisual, Encoded, Shown
+from vxl.data.batch.encoded import BatchedVisual, Encoded, Shown, fed_length
 from vxl.data.sample import PLACEHOLDER, Sample, Turn
 from vxl.errors import ConfigError, DataError
+from vxl.prune.base import Pruner
 from vxl.sequence.layout import Kind
 from vxl.sequence.rows import IGNORE
 from vxl.video.tiles import TilesConfig
@@ -70,7 +71,8 @@ class Prompt:
         config: The format.
         tokenizer: Knows the ChatML specials.
         plan: Frames and visual tokens of a group.
-        max_tokens: Longest sequence for training; None for no limit.
+        max_tokens: Longest sequence for training, in tokens that are fed; None for no limit.
+        pruner: What drops visual tokens before; None = nothing does.
     """
 
     def __init__(
@@ -79,8 +81,10 @@ class Prompt:
         tokenizer: "PreTrainedTokenizerFast",
         plan: CompressorPlan,
         max_tokens: int | None = None,
+        pruner: Pruner | None = None,
     ) -> None:
         self.config, self.tokenizer, self.plan, self.max_tokens = config, tokenizer, plan, max_tokens
+        self.pruner = pruner
         self.pad, self.start, self.end, self.placeholder = special_ids(tokenizer)
         self._make_cache()
 
@@ -101,9 +105,14 @@ class Prompt:
             else:
                 self._assistant(encoded, turn.text, is_letter=sample.question is not None)
         self._check(encoded, shown, sample.key)
-        if self.max_tokens is not None and len(encoded) > self.max_tokens:
+        if self.max_tokens is not None and self.fed(encoded) > self.max_tokens:
             raise DataError(self._too_long(encoded, sample))
         return encoded
+
+    def fed(self, encoded: Encoded) -> int:
+        """Tokens of a conversation that the language model is fed: without those that are pruned, where it is
+        known how many these are."""
+        return fed_length(encoded, self.pruner, self.plan.tokens_per_group)
 
     def inference(self, turns: Sequence[Turn], shown: Sequence[Shown], scale: float | None = None) -> Encoded:
         """A conversation up to the assistant's next words. The last turn is the user's.
@@ -217,9 +226,10 @@ class Prompt:
     def _too_long(self, encoded: Encoded, sample: Sample) -> str:
         visual = sum(kind != Kind.TEXT for kind in encoded.kind)
         answer = sum(label != IGNORE for label in encoded.labels)
-        asked = 1 << (len(encoded) - 1).bit_length()
+        fed = self.fed(encoded)
+        asked = 1 << (fed - 1).bit_length()
         return (
-            f"sample '{sample.key}' is {len(encoded)} tokens long ({visual} of visuals, {answer} to learn), "
+            f"sample '{sample.key}' is {fed} tokens long ({visual} of visuals, {answer} to learn), "
             f"but data.max_tokens={self.max_tokens}.\n  type  data.max_tokens={asked}  or shorten it"
         )
 

@@ -104,8 +104,9 @@ class DataModule(L.LightningDataModule):
         """How a sample becomes an example."""
         config = self.config
         shape = plan(config.compressor, config.vision.grid)
-        written = Prompt if config.stage.objective == "language" else VisualsAlone
-        prompt = written(config.prompt, self.tokenizer, shape, config.data.max_tokens)
+        given = (config.prompt, self.tokenizer, shape, config.data.max_tokens)
+        language = config.stage.objective == "language"
+        prompt = Prompt(*given, build(config.prune)) if language else VisualsAlone(*given)
         return Examples(prompt, build(config.video), config.vision.pixels)
 
     @override

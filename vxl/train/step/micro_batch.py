@@ -19,6 +19,7 @@ from vxl.data.batch.collate import Batch, Example, collate
 from vxl.data.batch.encoded import BatchedVisual, Encoded
 from vxl.distributed import gathered
 from vxl.errors import ConfigError
+from vxl.option.build import build
 from vxl.sequence.layout import Kind
 from vxl.train.config import TrainConfig
 
@@ -105,9 +106,12 @@ def longest_rows(config: TrainConfig, rows: int) -> Batch:
     """Rows as long as they may get: as many frames as fit, the rest supervised text."""
     shape = plan(config.compressor, config.vision.grid)
     groups = shape.groups(config.video.max_frames)
-    if config.data.packing:  # videos fill the row
-        groups = max(groups, (config.data.max_tokens - 2) // shape.tokens_per_group)
-    text = max(2, config.data.max_tokens - groups * shape.tokens_per_group)
+    pruner, size = build(config.prune), shape.tokens_per_group
+    fed = pruner.most_fed(groups, size)
+    if config.data.packing and fed:  # videos fill the row
+        groups = max(groups, groups * (config.data.max_tokens - 2) // fed)
+        fed = pruner.most_fed(groups, size)
+    text = max(2, config.data.max_tokens - fed)
     encoded = Encoded()
     for group in range(groups):
         encoded.visual([0] * shape.tokens_per_group, Kind.VISUAL, group, float(group))
