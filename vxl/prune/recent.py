@@ -63,4 +63,4 @@ class Recent(StreamingPruner):
 
     def never_fed(self, groups: int) -> int:
         """See `Pruner.never_fed`."""
-        return groups - self.last(groups) if self.settings.empty == "drop" else 0
+        return groups - self.last(groups) if self.config.empty == "drop" else 0
