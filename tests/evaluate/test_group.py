@@ -7,11 +7,11 @@ from rich.console import Console
 
 from vxl.evaluate.cost import Cost
 from vxl.evaluate.fingerprint import Protocol
-from vxl.evaluate.group import differences, show_group
+from vxl.evaluate.group import differences, failed, show_group
 from vxl.evaluate.metrics import micro
 from vxl.evaluate.report import Report
 from vxl.evaluate.scoring import Graded, accuracy
-from vxl.evaluate.work.changes import sweep
+from vxl.evaluate.work.changes import fitting, sweep
 from vxl.option.files import CONF
 
 COST = Cost(
@@ -131,6 +131,20 @@ def test_frames_are_swept_around_what_the_model_was_trained_with() -> None:
     assert sweep("frames", {"video": {"max_frames": 128}}) == [
         (f"video.max_frames={count}",) for count in (16, 32, 64, 128, 256)
     ]
+
+
+def test_what_is_typed_beside_the_sweep_is_for_policies_that_have_the_key() -> None:
+    assert fitting(("kv=full",), ["kv.of=visual", "kv.offf=1", "prefill=chunked"]) == [
+        "kv.offf=1",
+        "prefill=chunked",
+    ]
+    assert fitting(("kv=snapkv", "kv.keep=0.5"), ["kv.of=visual"]) == ["kv.of=visual"]
+    assert fitting(("prefill=full",), ["kv.of=visual"]) == ["kv.of=visual"]
+
+
+def test_members_that_fail_for_one_reason_are_one_line() -> None:
+    found = failed([("a", "room for 19 of 30"), ("b", "room for 5 of 30"), ("c", "out of memory")])
+    assert found == ["2 failed, e.g. a: room for 19 of 30", "c failed: out of memory"]
 
 
 def test_every_policy_stands_at_four_budgets_behind_full_and_the_baselines() -> None:

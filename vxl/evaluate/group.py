@@ -102,14 +102,26 @@ def show_group(
             console.print(f"* {report.title}: {report.incomplete} answered", markup=False, highlight=False)
     for remark in remarks(pairs):
         console.print(remark, markup=False, highlight=False)
-    for name, reason in failures:
-        console.print(f"{name} failed: {reason}", style="red", markup=False)
+    for text in failed(failures):
+        console.print(text, style="red", markup=False)
     if not reports:
         return
     path = folder / f"group-{reports[0].benchmark}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, json.dumps(plain(reports, pairs, failures), indent=1, ensure_ascii=False) + "\n")
     console.print(f"written: {path}", markup=False)
+
+
+def failed(failures: Sequence[tuple[str, str]]) -> list[str]:
+    """A line for each sort of reason: many members fail for one, which differs in its numbers."""
+    sorts: dict[str, list[tuple[str, str]]] = {}
+    for name, reason in failures:
+        sorts.setdefault(re.sub(r"[\d.]+", "", reason), []).append((name, reason))
+    return [
+        (f"{found[0][0]} failed" if len(found) == 1 else f"{len(found)} failed, e.g. {found[0][0]}")
+        + f": {found[0][1]}"
+        for found in sorts.values()
+    ]
 
 
 def table(reports: Sequence[Report], pairs: Sequence[Against], width: int) -> Table:

@@ -14,7 +14,7 @@ from vxl.checkpoint.resolved import model_parts, with_changes
 from vxl.checkpoint.source import Source, find_source
 from vxl.errors import CheckpointError, ConfigError
 from vxl.evaluate.config import EvaluateConfig
-from vxl.evaluate.work.changes import expand_changes, refuse_trained, sweep
+from vxl.evaluate.work.changes import expand_changes, fitting, refuse_trained, sweep
 from vxl.generate.loaded import LoadedModel
 from vxl.run.find import Run, find_members, find_run
 
@@ -86,7 +86,7 @@ def members_of(subject: Subject, config: EvaluateConfig) -> list[tuple[str, ...]
     refuse_trained(config.change, subject.values)
     given = expand_changes(config.change)
     named = [()] if config.members is None else sweep(config.members, subject.values)
-    found = [tuple(dict.fromkeys([*ours, *typed])) for ours in named for typed in given]
+    found = [tuple(dict.fromkeys([*ours, *fitting(ours, typed)])) for ours in named for typed in given]
     for changes in found:
         refuse_trained(changes, subject.values)
     if len(found) == 1:

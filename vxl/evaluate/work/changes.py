@@ -129,6 +129,19 @@ def sweep(name: str, values: Mapping[str, Any]) -> list[tuple[str, ...]]:
     )
 
 
+def fitting(member: Sequence[str], typed: Sequence[str]) -> list[str]:
+    """What was typed beside a named sweep, without keys that only other policies have: `kv.of=visual` is not for
+    `kv=full`."""
+    option = next((word.partition("=")[2] for word in member if word.startswith("kv=")), None)
+    file = CONF / "kv" / f"{option}.yaml"
+    if option is None or not file.is_file():
+        return list(typed)
+    has = yaml.safe_load(file.read_text()) or {}
+    every = {key for other in file.parent.glob("*.yaml") for key in yaml.safe_load(other.read_text()) or {}}
+    lacking = {f"kv.{key}" for key in every - has.keys()}  # a key of no policy at all stays, to be refused
+    return [word for word in typed if word.partition("=")[0] not in lacking]
+
+
 def label(changes: Sequence[str]) -> str:
     """How a member's folder is called: `kv=snapkv,kv.keep=0.25`."""
     words = [word for word in changes if not word.endswith("=null")]
