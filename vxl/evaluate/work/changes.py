@@ -130,7 +130,7 @@ def sweep(name: str, values: Mapping[str, Any]) -> list[tuple[str, ...]]:
 
 
 def fitting(member: Sequence[str], typed: Sequence[str]) -> list[str]:
-    """What was typed beside a named sweep, without keys that only other policies have: `kv.of=visual` is not for
+    """What was typed beside a named sweep, without keys of other policies alone: `kv.of=visual` is not for
     `kv=full`."""
     option = next((word.partition("=")[2] for word in member if word.startswith("kv=")), None)
     file = CONF / "kv" / f"{option}.yaml"
