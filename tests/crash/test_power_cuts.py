@@ -1,6 +1,6 @@
 """Power cuts, in the manner of databases: a training's disk is copied at random moments, mounted and resumed.
 
-`make test-crash`; the log of the last one is experiments/052_power_cuts. Whatever was in the memory of the
+`make test-crash` writes the log into experiments/052_power_cuts. Whatever was in the memory of the
 system and not on its way to the disk is lost, as it is when the power goes.
 """
 
@@ -120,6 +120,7 @@ def test_power_cuts(tmp_path: Path) -> None:
             shutil.rmtree(tmp_path / cut.stem)
         number += 1
     if target := os.environ.get("VXL_CRASH"):
+        Path(target).parent.mkdir(parents=True, exist_ok=True)
         Path(target).write_text(json.dumps({"seed": seed, "steps": STEPS, "cuts": log}, indent=1) + "\n")
     assert all(there["same_weights"] and there["same_metrics"] for there in log)
     assert len({there["checkpoint"] for there in log}) > min(5, CUTS // 3)  # cuts were in different places
