@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 
 FLOORS = """
 errors
-precision seeds units statistics atomic memory
+precision seeds units table statistics atomic memory
 patience terminal
 option distributed sequence weights
 video compressor llm
@@ -34,6 +34,7 @@ train
 evaluate
 compare
 config
+notebook
 cli __init__ train.py evaluate.py
 """
 FLOOR = {room: number for number, rooms in enumerate(FLOORS.split("\n")) for room in rooms.split()}

@@ -17,8 +17,19 @@ if TYPE_CHECKING:
     from vxl.checkpoint.load import load, load_context
     from vxl.generate.loaded import Clip
     from vxl.generate.saved import save_context
+    from vxl.notebook import compare_runs, evaluate_run, list_runs, train_run
 
-__all__ = ["Clip", "load", "load_context", "save_context"]
+_RUNS = ("compare_runs", "evaluate_run", "list_runs", "train_run")
+__all__ = [
+    "Clip",
+    "compare_runs",
+    "evaluate_run",
+    "list_runs",
+    "load",
+    "load_context",
+    "save_context",
+    "train_run",
+]
 
 
 def __dir__() -> list[str]:
@@ -28,6 +39,10 @@ def __dir__() -> list[str]:
 
 def __getattr__(name: str) -> Any:
     """`vxl.load` without making `import vxl` wait for torch."""
+    if name in _RUNS:
+        from vxl import notebook
+
+        return getattr(notebook, name)
     if name in __all__:
         from vxl.checkpoint import load
         from vxl.generate import loaded, saved

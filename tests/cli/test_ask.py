@@ -65,7 +65,7 @@ def test_options_are_lettered_and_the_letter_is_read(
         settings["on_text"](0, "B")  # type: ignore[operator]
         from vxl.generate import Answer
 
-        return Answer("B", (1,), True, 1.0, 1.0, 1.0, 1, None)
+        return Answer("B", (1,), True, 1.0, 1.0, 1.0, 1, 0, None)
 
     monkeypatch.setattr("vxl.generate.loaded.LoadedModel.ask", answer)
     asked(root, "run=made", str(CLIP), "What is shown?", "options=A beach | Skyscrapers")

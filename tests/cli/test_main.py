@@ -166,3 +166,12 @@ def test_the_package_lists_what_it_offers() -> None:
     import vxl
 
     assert dir(vxl) == ["Clip", "load", "load_context", "save_context"]
+
+
+def test_words_may_stand_behind_an_option(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """argparse gives a command the words in front of an option, and would refuse those behind it."""
+    out = tmp_path / "out"
+    assert run("export", "none", str(out), "--layout", "vxl", f"paths.runs={tmp_path}") == 2
+    assert f"no run 'none' in {tmp_path}/" in " ".join(capsys.readouterr().err.split())
+    assert run("runs", "--wide") == 2
+    assert "unrecognized arguments: --wide" in capsys.readouterr().err

@@ -183,7 +183,7 @@ def test_results_come_before_what_differs_and_are_whole_at_any_width(tmp_path: P
         member(tmp_path, f"s/{name}", own, {"loss_last": 0.257, "heldout_loss": 0.923})
     console = Console(file=io.StringIO(), width=width)
     for table in tables(compare(find_members("s", tmp_path)), "both"):
-        console.print(table)
+        table.show(console)
     shown = console.file.getvalue()  # type: ignore[attr-defined]
     results, _, differences = shown.partition("differences")
     for word in ("lora", "first", "finished", "0.257", "0.923"):

@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from vxl.data.bad import BadCounter
+from vxl.data.bad import BadCounter, refuse_mostly_bad
 from vxl.data.sample import BadSample
 from vxl.errors import DataError
 
@@ -60,3 +60,25 @@ def test_goes_on_counting():
     assert other.state_dict() == {"seen": 100, "bad": 1, "kinds": {"media": 1}}
     with pytest.raises(DataError, match="2 of 150"):
         other.add(50, [bad()])
+
+
+class Listed:
+    """A source of which indexing found some samples unusable."""
+
+    def __init__(self, bad: int, of: int) -> None:
+        self.bad, self.of = bad, of
+
+    def __len__(self) -> int:
+        return self.of
+
+    def known_bad(self) -> list[BadSample]:
+        return [BadSample("mine.json", f"k{n}", "cut off") for n in range(self.bad)]
+
+
+def test_what_is_known_to_be_mostly_unusable_is_refused_at_the_start() -> None:
+    """As training would: by the share of an epoch, and of fewer than a hundred samples by their number."""
+    for bad, of, most in ((99, 120, 0.01), (2, 50, 0.01), (3, 200, 0.01)):
+        with pytest.raises(DataError, match=f"{bad} of the {of} samples of mine.json can't be used"):
+            refuse_mostly_bad(Listed(bad, of), most)  # type: ignore[arg-type]
+    for bad, of, most in ((0, 120, 0.0), (1, 50, 0.01), (2, 200, 0.01), (99, 120, 0.83)):
+        refuse_mostly_bad(Listed(bad, of), most)  # type: ignore[arg-type]

@@ -20,6 +20,7 @@ COST = Cost(
     first_token_ms=456.0,
     decode_tokens_per_s=7.0,
     cache_bytes=2**20,
+    cache_room_bytes=0.0,
     peak_memory_bytes=2**30,
     peak_memory_of="process",
     visual_tokens=512,

@@ -84,8 +84,23 @@ def test_costs_are_told(m: Any) -> None:
     assert 0 < context.prefill_ms < context.watch_ms
     assert min(answer.prefill_ms, answer.decode_ms) > 0
     assert answer.decode_tokens_per_s == pytest.approx(8000 / answer.decode_ms)
-    assert answer.cache_bytes > context.cache_bytes == context.cache.bytes()
+    assert answer.cache_bytes > context.cache_bytes == context.cache.used_bytes() < context.cache.bytes()
+    assert answer.cache_room_bytes > 0
     assert (answer.peak_bytes is None) == (m.device.type == "cpu")
+
+
+def test_cache_counts_entries_and_room_apart(m: Any) -> None:
+    """A token more is the same number of bytes more, where the room of the longer one is smaller, too."""
+    context = watched(m)
+    of = {n: ask(context, [5, 6], max_new_tokens=n) for n in (2, 9, 16)}
+    assert of[9].cache_bytes - of[2].cache_bytes == of[16].cache_bytes - of[9].cache_bytes > 0
+    assert of[2].cache_room_bytes > of[9].cache_room_bytes > of[16].cache_room_bytes
+    a_token = (of[9].cache_bytes - of[2].cache_bytes) // 7
+    config = m.llm.causal_lm.config
+    head = config.hidden_size // config.num_attention_heads
+    kept = 3 if context.cache.memo else 2  # keys, values, and rotated keys
+    numbers = kept * m.llm.layers * config.num_key_value_heads * head
+    assert a_token == numbers * next(m.parameters()).element_size() + 16  # its position and index
 
 
 def test_a_tokenizer_gives_the_text(m: Any) -> None:

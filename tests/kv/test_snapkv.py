@@ -5,8 +5,11 @@ from typing import Any
 import pytest
 import torch
 
+from tests.generate.watched import watched
 from tests.llm.tiny import decoder, fed, reference, tokens
+from tests.small_model import model
 from vxl.errors import ConfigError
+from vxl.generate import ask
 from vxl.kv.snapkv import SnapKV, SnapKVConfig
 from vxl.llm.decoder import Decoder
 from vxl.prefill.full import Full, FullConfig
@@ -117,3 +120,20 @@ def test_by_chunks_memory_follows_the_budget() -> None:
 def test_mistakes_say_what_is_allowed(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         SnapKVConfig(**settings)
+
+
+@pytest.mark.parametrize("at", ["chunks", "question"])
+def test_to_keep_all_is_to_keep_full_bit_for_bit_in_float32(at: Any) -> None:
+    """In the same passes: what acts at chunks is fed chunk by chunk."""
+    full = model()
+    kept = model(kv=SnapKVConfig(keep=1.0, at=at))
+    kept.load_state_dict(full.state_dict())
+    assert next(kept.parameters()).dtype == torch.float32
+    alike = type("Alike", (type(full.policy),), {"acts_in_prefill": kept.policy.acts_in_prefill})
+    full.policy = alike(full.policy.config)
+    ours, theirs = watched(kept, by=20), watched(full, by=20)
+    for layer in range(full.llm.layers):
+        for own, other in zip(ours.cache.layers[layer], theirs.cache.layers[layer], strict=True):
+            assert torch.equal(own.keys_BNSH, other.keys_BNSH)
+            assert torch.equal(own.values_BNSH, other.values_BNSH)
+    assert ask(ours, [5, 6], max_new_tokens=8).tokens == ask(theirs, [5, 6], max_new_tokens=8).tokens

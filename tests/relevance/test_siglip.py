@@ -135,7 +135,7 @@ def test_random_weights_need_no_files(changes: dict[str, Any], tmp_path: Path) -
     assert context.seen is not None
     assert again.seen is not None
     assert torch.equal(again.seen.frames_GFE, context.seen.frames_GFE)
-    assert context.cache_bytes - context.seen.bytes() >= context.cache.bytes()
+    assert context.cache_bytes - context.seen.bytes() >= context.cache.used_bytes()
     aside = context.to("meta").seen
     assert aside is not None
     assert aside.frames_GFE.is_meta

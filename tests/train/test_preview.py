@@ -1,10 +1,17 @@
 """`dry_run=true`: what its screen says about learning rates, samples and what a selector leaves."""
 
+import io
+import json
 from dataclasses import replace
 
+import pytest
+from rich.console import Console
+
+from vxl.cli.runs import show_runs
 from vxl.config.compose import compose
+from vxl.errors import ConfigError, DataError
 from vxl.selector.query import QueryConfig
-from vxl.train.preview import kept_line, preview, stage_line
+from vxl.train.preview import Outlook, kept_line, preview, preview_members, samples_line, stage_line
 from vxl.train.step.stage import PartRates
 
 WORDS = ["model=tiny", "trainer=cpu", "logger=csv", "trainer.max_steps=40", "data.batch=4"]
@@ -26,3 +33,40 @@ def test_it_says_what_a_selector_leaves() -> None:
     half = replace(config, selector=QueryConfig(keep=0.5, tokens=None))
     assert kept_line(half, 100) == ", of which the selector keeps about 50"
     assert kept_line(replace(config, selector=QueryConfig(keep=0.5, tokens=30)), 100).endswith("about 30")
+
+
+def test_epochs_are_counted_where_the_data_is_there(tmp_path) -> None:
+    (tmp_path / "mine.json").write_text(json.dumps([{"video": f"{n}.mp4"} for n in range(64)]))
+    words = [*WORDS, "data=json", f"data.json={tmp_path / 'mine.json'}", f"data.videos={tmp_path}"]
+    outlook = Outlook.of(compose("train", words))
+    assert samples_line(outlook) == "160 in all: 2.5 epochs of 64"
+    (tmp_path / "mine.json").unlink()
+    with pytest.raises(DataError, match=r"mine\.json"):
+        Outlook.of(outlook.config)
+
+
+def test_a_sweep_is_a_row_a_member(tmp_path, capsys, monkeypatch) -> None:
+    """What differs stands in the table or is said by member, the rest once; nothing is written."""
+    monkeypatch.setenv("COLUMNS", "80")
+    words = [*WORDS, f"paths.runs={tmp_path}"]
+    members: list = [(f"lr={lr}", compose("train", [*words, f"optim.lr={lr}"])) for lr in (0.1, 0.2)]
+    assert preview_members("s", [*members, ("lr=-1", ConfigError("no rate"))]) == 1
+    said = capsys.readouterr()
+    assert [line.split()[0] for line in said.out.splitlines() if "GiB" in line and "lr=" in line] == [
+        "lr=0.1",
+        "lr=0.2",
+    ]
+    assert (
+        "stage of lr=0.2: vision, compressor, projector, selector, llm learn, learning rate 0.2" in said.out
+    )
+    assert said.out.count("data: data=clips") == 1
+    assert "member lr=-1 is refused: no rate" in said.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_previews_are_not_listed_as_runs(tmp_path, monkeypatch) -> None:
+    preview(compose("train", [*WORDS, f"paths.runs={tmp_path}", "name=looked"]))
+    console = Console(file=io.StringIO(), width=80)
+    show_runs(tmp_path, None, (), console)
+    show_runs(tmp_path, "new", (), console)
+    assert console.file.getvalue().count("looked") == 1

@@ -3,11 +3,16 @@
 import sys
 
 import pytest
+import torch
 
 from vxl.config.compose import compose
 from vxl.memory import GIB
+from vxl.train.config import TrainConfig
 from vxl.train.report.opening import data_line, weights_line
-from vxl.train.sizes import training_sizes
+from vxl.train.sizes import activation_bytes, training_sizes
+from vxl.train.step.learner import build_learner
+from vxl.train.step.micro_batch import longest_rows
+from vxl.train.step.stage import freeze
 
 
 def gib(*words: str) -> float:
@@ -34,6 +39,45 @@ def test_frozen_weights_count_as_they_are_kept() -> None:
     packed = 28 * (2 * 3584 * 3584 + 2 * 3584 * 512 + 3 * 3584 * 18944)  # the layers that LoRA adapts
     assert bf16 - int8 == pytest.approx(packed / GIB, rel=1e-3)
     assert bf16 - nf4 == pytest.approx(1.484 * packed / GIB, rel=1e-3)
+
+
+def held_by(config: TrainConfig) -> int:
+    """Bytes that autograd keeps of the longest rows, on this CPU, without the weights."""
+    model = build_learner(config)
+    freeze(model, config.stage)
+    kept: dict[int, int] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        loss = model(longest_rows(config, config.data.batch)).loss_sum
+    del loss
+    weights = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
+    return sum(size for pointer, size in kept.items() if pointer not in weights)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["stage=lora"],
+        ["llm.layers=12", "data.max_tokens=256", "stage=align"],
+        ["data.max_tokens=64", "video.max_frames=32"],
+    ],
+)
+def test_activations_are_about_what_autograd_keeps(words: list[str]) -> None:
+    """transformers' norms keep copies on a CPU; the compressor is left out, a tower that learns counts."""
+    config = compose("train", ["model=tiny", "trainer=cpu", "data.batch=1", "data.max_tokens=512", *words])
+    assert 0.55 < activation_bytes(config) / held_by(config) < 1.25
+
+
+def test_recomputed_blocks_keep_their_input_and_one_is_whole() -> None:
+    words = ["model=tiny", "trainer=cpu", "stage=align", "data.batch=1", "data.max_tokens=1000"]
+    a_block = activation_bytes(compose("train", [*words, "llm.layers=1"]))
+    again = activation_bytes(compose("train", [*words, "llm.layers=9", "llm.checkpointing=true"]))
+    assert again == a_block + 9 * 1000 * 128 * 4  # the width of model=tiny, in float32
 
 
 @pytest.mark.parametrize(

@@ -75,7 +75,7 @@ def run_ask(words: Words, console: Console | None = None) -> list["Answer"]:
 
     loaded = _loaded(words, root)
     loaded.use_threads_of_training()
-    console.print(_who(loaded), markup=False, highlight=False)
+    console.print(_who(loaded), markup=False, highlight=False, soft_wrap=True)
     if again:
         context = _read(kept, loaded, video, start, end)
     else:
@@ -84,7 +84,7 @@ def run_ask(words: Words, console: Console | None = None) -> list["Answer"]:
             from vxl.generate import save_context
 
             save_context(replace(context, about=_about(loaded, video, start, end)), kept)
-            console.print(f"kept: {kept}", markup=False, highlight=False)
+            console.print(f"kept: {kept}", markup=False, highlight=False, soft_wrap=True)
     answers = []
     for question in questions:
         if len(questions) > 1:
@@ -266,5 +266,6 @@ def _cost(context: "Context", answer: "Answer") -> str:
     seen = f"{context.frames} frames, {context.visual_tokens} visual tokens"
     return (
         f"{seen} · watched in {context.watch_ms:.0f} ms\n"
-        f"first token after {answer.prefill_ms:.0f} ms{rate} · cache {human_size(answer.cache_bytes)}"
+        f"first token after {answer.prefill_ms:.0f} ms{rate} · cache {human_size(answer.cache_bytes)} "
+        f"(and {human_size(answer.cache_room_bytes)} of room)"
     )

@@ -45,4 +45,4 @@ def run_compare(words: Words) -> None:
         else:
             text = as_json(found) if kind == "json" else as_csv(found)
         write(place, text)
-        console.print(f"written: {place}", markup=False)
+        console.print(f"written: {place}", markup=False, soft_wrap=True)

@@ -53,7 +53,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if not argv:
             commands.print_help()
             sys.exit(2)
-        parsed = commands.parse_args(argv)
+        parsed, more = commands.parse_known_args(argv)
+        if any(word.startswith("-") for word in more) or (more and not hasattr(parsed, "words")):
+            commands.error(f"unrecognized arguments: {' '.join(more)}")
+        if more:  # words behind an option: argparse gives a command's words to it in one piece
+            parsed.words = [*parsed.words, *more]
         parsed.run(parsed)
     except VxlError as error:
         if any(word == "debug=traceback" for word in argv):

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from vxl.errors import ConfigError
 from vxl.run.find import Status, list_runs, missing
+from vxl.table import Listing
 from vxl.units import human_age, human_size
 
 _COLOURS = {"new": "default", "running": "cyan", "finished": "green", "failed": "red"} | dict.fromkeys(
@@ -22,7 +22,7 @@ def show_runs(root: Path, status: str | None, names: Sequence[str], console: Con
 
     Args:
         root: The folder of runs.
-        status: Only runs with this status.
+        status: Only runs with this status; None: all but those that were only previewed.
         names: Only runs whose name begins with one of these; all where there are none.
         console: Where to print.
 
@@ -35,27 +35,27 @@ def show_runs(root: Path, status: str | None, names: Sequence[str], console: Con
     for name in names:
         if not any(run.name.startswith(name) for run in runs):
             raise ConfigError(missing(name, root))
+    runs = [run for run in runs if run.status == status or (status is None and run.status != "new")]
     if not runs:
-        console.print(f"no runs in {root}/; start one:  python train.py", markup=False)
+        console.print(f"no runs in {root}/; start one:  python train.py", markup=False, soft_wrap=True)
         return
-    table = Table(title=f"runs in {root}/", title_justify="left")
-    for column in ("run", "status", "step", "size", "age"):
-        table.add_column(column, justify="left" if column in ("run", "status") else "right")
+    table = Listing(escape(f"runs in {root}/"), ("run", "status", "step", "size", "age"), words=("status",))
     failed = []
     for run in runs:
-        if (not names or run.name.startswith(tuple(names))) and status in (None, run.status):
+        if not names or run.name.startswith(tuple(names)):
             if run.status == "failed":
                 failed.append(run)
             colour = _COLOURS[run.status]
             step = f"{run.step}" + (f"/{run.steps}" if run.steps else "")
-            table.add_row(
+            table.add(
                 escape(run.name),
                 f"[{colour}]{run.status}[/]",
                 step,
                 human_size(run.size),
                 human_age(run.age),
             )
-    console.print(table)
+    table.show(console)
     for run in failed:
         why = (run.failure or "").partition("\n")[0]
-        console.print(f"{run.name} failed: {why}", style="red", markup=False, highlight=False)
+        line = f"{run.name} failed: {why}"
+        console.print(line, style="red", markup=False, highlight=False, soft_wrap=True)

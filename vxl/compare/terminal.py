@@ -2,10 +2,8 @@
 
 from collections.abc import Callable, Sequence
 
-from rich import box
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from vxl.compare.comparison import Comparison
 from vxl.compare.differences import last
@@ -14,12 +12,13 @@ from vxl.compare.member import RESULTS, Column
 from vxl.compare.pairs import Pair
 from vxl.compare.words import sentences
 from vxl.statistics import Spread
+from vxl.table import Listing
 
 
 def show_comparison(found: Comparison, console: Console) -> None:
     """Prints the tables, what they come to in words, and every paired difference."""
     for table in tables(found, found.title):
-        console.print(table)
+        table.show(console)
     for pair in found.pairs:
         console.print(paired(pair), markup=False, highlight=False)
     for sentence in sentences(found):
@@ -49,7 +48,7 @@ BESIDE = 3
 """Keys that may stand beside the results; where more differ, they stand below, a row each."""
 
 
-def tables(comparison: Comparison, title: str) -> list[Table]:
+def tables(comparison: Comparison, title: str) -> list[Listing]:
     """A table of results and tables of costs; unfinished members show what became of them."""
     names = dict.fromkeys([RESULTS, *(column.table for column in comparison.columns)])
     made = [
@@ -59,21 +58,18 @@ def tables(comparison: Comparison, title: str) -> list[Table]:
     return [*made, _differences(comparison)] if len(comparison.keys) > BESIDE else made
 
 
-def _differences(comparison: Comparison) -> Table:
+def _differences(comparison: Comparison) -> Listing:
     """What differs, a row a key: so many columns would leave no room for the results."""
-    made = Table(title="differences", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    made.add_column("key", overflow="fold")
-    for row in comparison.members:
-        made.add_column(escape(row.name), overflow="fold")
+    names = [escape(row.name) for row in comparison.members]
+    made = Listing("differences", ("key", *names), words=names)
     for key in comparison.keys:
-        made.add_row(*map(escape, [key, *(row.differences[key] for row in comparison.members)]))
+        made.add(*map(escape, [key, *(row.differences[key] for row in comparison.members)]))
     return made
 
 
-def _table(comparison: Comparison, columns: Sequence[Column], title: str, name: str) -> Table:
+def _table(comparison: Comparison, columns: Sequence[Column], title: str, name: str) -> Listing:
     with_status = name == RESULTS
     title = title if with_status else name
-    made = Table(title=escape(title), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     beside = comparison.keys if len(comparison.keys) <= BESIDE else []
     # Where the differences tell the members apart, their names would only repeat them.
     named = not beside or (
@@ -84,21 +80,16 @@ def _table(comparison: Comparison, columns: Sequence[Column], title: str, name: 
         *map(last, beside),
         *(["status"] if with_status else []),
     ]
-    for name in left:
-        made.add_column(name, no_wrap=name != "status")
-    for column in columns:
-        made.add_column(column.heading or column.name, justify="right")
+    headings = [column.heading or column.name for column in columns]
+    made = Listing(escape(title), (*left, *headings), words=("status",), left=left)
     for row in comparison.members:
         cells = [row.name] if named else []
         cells += [*(row.differences[key] for key in beside), *([row.state] if with_status else [])]
         for column in columns:
             number = column.value(row)
             cells.append("-" if number is None else column.text(number))
-        made.add_row(*map(escape, cells))
-    groups = [setting for setting in comparison.settings if len(setting.finished) > 1]
-    if groups:
-        made.add_section()
-    for setting in groups:
+        made.add(*map(escape, cells))
+    for setting in (setting for setting in comparison.settings if len(setting.finished) > 1):
         seeds = f"{len(setting.finished)} seeds"
         cells = [seeds] if named else []
         cells += [setting.differences.get(key, "-" if named else seeds) for key in beside]
@@ -107,7 +98,7 @@ def _table(comparison: Comparison, columns: Sequence[Column], title: str, name: 
             _plus_minus(comparison.spread(column, setting.finished), len(setting.finished), column.text)
             for column in columns
         ]
-        made.add_row(*map(escape, cells), style="bold")
+        made.add(*map(escape, cells), style="bold")
     return made
 
 

@@ -112,16 +112,33 @@ def _run_sweep(sweep: Sweep, main: Main) -> int:
     first = compose_yaml("train", sweep.members[0])
     if not is_here(first):
         return _hand_over(sweep.members)
-    if not first.get("dry_run"):
-        try:
-            sweep.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ConfigError(f"{sweep.folder} can't be written: {why_not(error)}") from error
+    if first.get("dry_run") and not first.get("recipe"):
+        return _preview_sweep(sweep)
+    try:
+        sweep.folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{sweep.folder} can't be written: {why_not(error)}") from error
     outcomes: list[Outcome] = []
     for number, words in enumerate(sweep.members, 1):
         say(f"\nmember {number} of {len(sweep.members)}{_time_left(outcomes, len(sweep.members))}")
         outcomes.append(_run_member(main, words))
     return report(outcomes)
+
+
+def _preview_sweep(sweep: Sweep) -> int:
+    """Shows a row a member; a member that is refused does not hide the others."""
+    from vxl.train.preview import preview_members  # late: imports torch
+
+    members: list[tuple[str, Any]] = []
+    for words in sweep.members:
+        composed = compose_yaml("train", words)
+        member = SweepMember.of(composed)
+        assert member is not None, words
+        try:
+            members.append((member.name, _ready(words, composed)))
+        except VxlError as error:
+            members.append((member.name, error))
+    return preview_members(sweep.name, members)
 
 
 def _time_left(outcomes: Sequence[Outcome], members: int) -> str:
@@ -159,9 +176,13 @@ def _run_one(name: str, main: Main, words: list[str], composed: Any) -> None:
         return
     stages = list(recipe.stage_configs(config, words, functools.partial(compose_yaml, name)))
     ready = [checked(stage, name) for stage in stages]  # a mistake in a late stage is met at once
+    start, done, steps = time.monotonic(), 0, sum(stage.trainer.max_steps for stage in ready)
     for number, (stage, yaml) in enumerate(zip(ready, stages, strict=True), 1):
-        say(f"recipe: stage {number} of {len(ready)}, {stage.name}")
+        took = time.monotonic() - start  # a finished stage is passed over, and says nothing of the others
+        left = f", about {human_age(took / done * (steps - done))} to go" if done and took > number else ""
+        say(f"recipe: stage {number} of {len(ready)}, {stage.name}{left}")
         main(stage, OmegaConf.to_yaml(yaml, sort_keys=False))
+        done += stage.trainer.max_steps
 
 
 def _ready(words: list[str], composed: Any) -> Any:

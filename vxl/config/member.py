@@ -52,7 +52,8 @@ class Outcome:
 
 def report(outcomes: Sequence[Outcome]) -> int:
     """Prints the table of all members; exit status 1 if any failed."""
-    from rich.table import Table
+    from vxl.table import Listing
+    from vxl.terminal.screen import Screen
 
     sweep = outcomes[0].member.sweep
     columns: dict[str, tuple[str, Callable[[float], str]]] = {
@@ -60,16 +61,12 @@ def report(outcomes: Sequence[Outcome]) -> int:
         "held-out acc": ("heldout_accuracy", percent),
         "seconds": ("seconds", "{:,.0f}".format),
     }
-    table = Table(title=f"sweep {sweep}", title_justify="left")
-    table.add_column("member")
-    table.add_column("status")
-    for column in columns:
-        table.add_column(column, justify="right")
+    table = Listing(f"sweep {sweep}", ("member", "status", *columns), words=("status",))
     for outcome in outcomes:
         result = outcome.member.directory / "RESULT.json"
         numbers = json.loads(result.read_text()) if result.exists() and outcome.error is None else {}
         status = (
-            "failed: " + outcome.error.splitlines()[0]
+            "failed: " + outcome.error.splitlines()[0].rstrip(":")
             if outcome.error
             else "finished"
             if numbers
@@ -77,14 +74,13 @@ def report(outcomes: Sequence[Outcome]) -> int:
         )
         values = [(numbers.get(key), write) for key, write in columns.values()]
         cells = ["-" if value is None else write(value) for value, write in values]
-        table.add_row(outcome.member.name, status, *cells)
-    from vxl.terminal.screen import Screen
-
+        table.add(outcome.member.name, status, *cells)
     console = Screen()
-    console.print(table)
+    table.show(console)
     failed = sum(outcome.error is not None for outcome in outcomes)
     if failed:
         console.print(f"{failed} of {len(outcomes)} members failed; the same command runs only those again.")
     else:
-        console.print(f"compare:  vxl compare {sweep}")
+        for line in (f"compare:       vxl compare {sweep}", f"evaluate all:  python evaluate.py run={sweep}"):
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
     return 1 if failed else 0

@@ -1,10 +1,12 @@
 """Counting what could not be used: a few bad samples are masked and logged, many are an error."""
 
 import logging
+import math
 from collections.abc import Iterable
 from typing import Any
 
 from vxl.data.sample import BadSample
+from vxl.data.source.source import SampleSource
 from vxl.errors import DataError, one_line
 
 log = logging.getLogger(__name__)
@@ -65,6 +67,23 @@ class BadCounter:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Goes on counting from a checkpoint."""
         self.seen, self.bad, self.kinds = state["seen"], state["bad"], dict(state["kinds"])
+
+
+def refuse_mostly_bad(source: SampleSource, max_fraction: float) -> None:
+    """Refuses a source of which indexing found more unusable than training would let pass in one epoch.
+
+    Raises:
+        DataError: It is so; names the first and the remedies.
+    """
+    bad = source.known_bad()
+    if len(bad) > max_fraction * max(len(source), FEW):
+        raise DataError(
+            f"{len(bad)} of the {len(source)} samples of {bad[0].shard} can't be used; "
+            f"data.max_bad_fraction={max_fraction} is exceeded.\n"
+            f"  the first one: {describe_bad(bad[0])}\n"
+            f"  see all of them:  vxl shards lint {bad[0].shard}\n"
+            f"  or allow more:    data.max_bad_fraction={math.ceil(100 * len(bad) / len(source)) / 100:g}"
+        )
 
 
 def describe_bad(sample: BadSample) -> str:

@@ -76,6 +76,14 @@ class Data(ABC):
         asked."""
         return []
 
+    def count(self) -> int | None:
+        """How many samples there are to train on, where that is known without writing or fetching anything.
+
+        Raises:
+            DataError: They are not there.
+        """
+        return None
+
     @abstractmethod
     def texts(self) -> Iterator[str]:
         """Texts of the samples to train on, for training a tokenizer: captions, questions, answers."""

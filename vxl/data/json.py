@@ -7,7 +7,7 @@ from pathlib import Path
 
 from vxl.data.base import Data, DataConfig, texts_of
 from vxl.data.order.mixture import Mixture
-from vxl.data.source.json_list import JsonSource
+from vxl.data.source.json_list import JsonSource, read_items
 from vxl.data.source.source import SampleSource
 
 
@@ -43,6 +43,10 @@ class Json(Data):
     def validation(self) -> SampleSource | None:
         """The held-out samples."""
         return self._val
+
+    def count(self) -> int:
+        """Items of the list."""
+        return len(read_items(Path(self.config.json)))
 
     def texts(self) -> Iterator[str]:
         """Texts to train on."""

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from vxl.data.base import Data, DataConfig, texts_of
 from vxl.data.order.mixture import Mixture
+from vxl.data.source.index import Index, index_places, read_tar_index
+from vxl.data.source.ranges import describe_file
 from vxl.data.source.source import IndexedShards, SampleSource
 from vxl.data.source.urls import expand_urls, is_pipe
 from vxl.errors import ConfigError
@@ -61,6 +63,21 @@ class Shards(Data):
     def validation(self) -> SampleSource | None:
         """The held-out samples."""
         return IndexedShards(self.config.val, cache=self.cache) if self.config.val else None
+
+    def count(self) -> int | None:
+        """Samples of local shards whose indexes are written."""
+        shards = [] if self.pipes() else expand_urls(self.config.train)
+        if not shards or any("://" in url for url in shards):
+            return None
+        indexes = [self._index_of(url) for url in shards]
+        known = [index for index in indexes if index is not None]
+        return sum(map(len, known)) if len(known) == len(shards) else None
+
+    def _index_of(self, url: str) -> Index | None:
+        """The index of a tar that is there and fits the tar; None where one would have to be written."""
+        stamp = describe_file(url)
+        found = (read_tar_index(url, file, stamp) for file in index_places(url, self.cache))
+        return next((index for index in found if index is not None), None)
 
     def texts(self) -> Iterator[str]:
         """Texts to train on; of pipes none, since they can't be read for it."""

@@ -28,7 +28,9 @@ class Cost:
     decode_tokens_per_s: float
     """Generated tokens after each first one / their time; nan where answers have one token."""
     cache_bytes: float
-    """Median per question."""
+    """Median per question of the bytes of entries that the cache has."""
+    cache_room_bytes: float
+    """Median per question of what it holds beside them, for tokens that may come."""
     peak_memory_bytes: int
     """Highest memory during the evaluation: of the GPU where there is one, else of the process."""
     peak_memory_of: str
@@ -69,6 +71,7 @@ def summarise(answers: Sequence[RawAnswer], of: str) -> Cost:
         first_token_ms=median([cost["video_ms"] + cost["question_ms"] for cost in costs]),
         decode_tokens_per_s=decoded / decode_s if decoded and decode_s > 0 else math.nan,
         cache_bytes=median([cost["cache_bytes"] for cost in costs]),
+        cache_room_bytes=median([cost.get("cache_room_bytes", 0) for cost in costs]),
         peak_memory_bytes=int(max((cost["peak_bytes"] for cost in costs), default=0)),
         peak_memory_of=of,
         visual_tokens=median([cost["visual_tokens"] for cost in costs]),

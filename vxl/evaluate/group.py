@@ -109,7 +109,7 @@ def show_group(
     path = folder / f"group-{reports[0].benchmark}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, json.dumps(plain(reports, pairs, failures), indent=1, ensure_ascii=False) + "\n")
-    console.print(f"written: {path}", markup=False)
+    console.print(f"written: {path}", markup=False, soft_wrap=True)
 
 
 def failed(failures: Sequence[tuple[str, str]]) -> list[str]:

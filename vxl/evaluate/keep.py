@@ -37,7 +37,7 @@ def keep(report: Report, path: Path, benchmark: Benchmark, subject: Subject, con
             written += f"\nwritten: {path.with_suffix('') / name}, as the authors' tools read it"
     except OSError as error:
         raise CheckpointError(f"{path} can't be written: {why_not(error)}") from error
-    console.print(f"written: {written}", markup=False)
+    console.print(f"written: {written}", markup=False, soft_wrap=True)
     run = subject.run
     is_there = run is not None and (run.path / "wandb_id.txt").exists()
     if is_there and subject.values.get("logger"):

@@ -12,6 +12,7 @@ from vxl.evaluate.cost import Cost
 from vxl.evaluate.metrics import Metric, grouped, label_names, micro
 from vxl.evaluate.report import Report
 from vxl.evaluate.scoring import Accuracy, Graded
+from vxl.table import Listing
 from vxl.units import human_size, percent
 
 _LONG = 12
@@ -25,13 +26,13 @@ def show_report(report: Report, console: Console) -> None:
     if report.incomplete is not None:
         title += f" · [red]incomplete ({report.incomplete})[/]"
     if report.overall.total and any(item.options for item in report.graded):
-        console.print(_kinds(report, title))
+        _kinds(report, title).show(console)
     else:
         console.print(title, highlight=False)
     for line in metric_lines(report.metrics):
         console.print(line, markup=False, highlight=False)
     for table in _labels(report):
-        console.print(table)
+        table.show(console)
     console.print(cost_table(report.cost, console.width))
     for line in _remarks(report):
         console.print(line, markup=False, highlight=False)
@@ -61,7 +62,7 @@ def cost_table(cost: Cost, width: int) -> Table:
         "prefill": _milliseconds(cost.prefill_ms),
         "first token": _milliseconds(cost.first_token_ms),
         "decode": "-" if math.isnan(cost.decode_tokens_per_s) else f"{cost.decode_tokens_per_s:.1f} tokens/s",
-        "cache": _size(cost.cache_bytes),
+        "cache": f"{_size(cost.cache_bytes)} + {_size(cost.cache_room_bytes)} room",
         f"peak memory ({cost.peak_memory_of})": _size(cost.peak_memory_bytes),
         "frames": _count(cost.frames),
         "visual tokens": _count(cost.visual_tokens),
@@ -70,9 +71,9 @@ def cost_table(cost: Cost, width: int) -> Table:
     }
     title = "cost of a question (median)"
     if width >= 3 * len(cells) + sum(max(len(name), len(cell)) for name, cell in cells.items()) + 1:
-        table = Table(title=title, title_justify="left")
+        table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
         for name in cells:
-            table.add_column(name, justify="right")
+            table.add_column(name, justify="right", no_wrap=True)
         table.add_row(*cells.values())
         return table
     table = Table(title=title, title_justify="left", box=box.SIMPLE, show_header=False, pad_edge=False)
@@ -87,36 +88,29 @@ def cost_table(cost: Cost, width: int) -> Table:
     return table
 
 
-def _kinds(report: Report, title: str) -> Table:
+def _kinds(report: Report, title: str) -> Listing:
     """Accuracy by kind with Wilson's intervals."""
-    table = Table(title=title, title_justify="left")
-    for name in ("questions", "accuracy", "95 % interval", "chance", "right", "no letter"):
-        table.add_column(
-            name, justify="left" if name == "questions" else "right", no_wrap=name != "questions"
-        )
-    rows = list(report.kinds.items()) if len(report.kinds) > 1 else []
-    for i, (kind, accuracy) in enumerate(rows):
-        table.add_row(*_cells(kind, accuracy), end_section=i == len(rows) - 1)
-    table.add_row(*_cells("all", report.overall), style="bold")
+    table = Listing(title, ("questions", "accuracy", "95 % interval", "chance", "right", "no letter"))
+    for kind, accuracy in report.kinds.items() if len(report.kinds) > 1 else ():
+        table.add(*_cells(kind, accuracy))
+    table.add(*_cells("all", report.overall), style="bold")
     return table
 
 
-def _labels(report: Report) -> list[Table]:
+def _labels(report: Report) -> list[Listing]:
     """A table for each further label, its values with clustered intervals."""
     tables = []
     for name in label_names(report.graded):
         groups = grouped(report.graded, name)
         if name.startswith("_") or not 1 < len(groups) <= _LONG or _is_kind(groups, report):
             continue
-        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-        for column in (name, "score", "95 %, by video", "items"):
-            table.add_column(column, justify="left" if column == name else "right", no_wrap=True)
+        table = Listing("", (name, "score", "95 %, by video", "items"))
         for value, items in groups.items():
             found = micro(items).estimate
             interval = "too few videos"
             if found.interval is not None:
                 interval = f"{100 * found.interval.low:.1f} to {100 * found.interval.high:.1f} %"
-            table.add_row(escape(value), percent(found.mean), interval, str(found.items))
+            table.add(escape(value), percent(found.mean), interval, str(found.items))
         tables.append(table)
     return tables
 

@@ -40,12 +40,16 @@ class Answer:
     decode_tokens_per_s: float
     """Tokens after each row's first, also those that end answers, by `decode_ms`; 0 where there are none."""
     cache_bytes: int
-    """Memory that the cache held at the end, the shared part included."""
+    """Memory of the entries that the cache had at the end, the shared part included."""
+    cache_room_bytes: int
+    """Memory that it held beside them, for tokens that did not come."""
     peak_bytes: int | None
     """Highest memory of the GPU's allocator since it was last reset; None on a CPU."""
     kept: tuple[float, ...] = ()
     """Over the video, in equal parts, the share of its visual tokens that the cache held; none if not asked
     for."""
+    option: str | None = None
+    """Of a question with options: the text of the one that was named, None where none was."""
 
 
 def ask(context: Context, question: Sequence[int], **settings: Any) -> Answer:
@@ -134,6 +138,7 @@ def ask_all(
     decode_ms = last - first
     held = [()] * rows if kept is None else kept_shares(cache, kept[0], context.frames, kept[1])
     by_text = [text.ended for text in written] or [False] * rows
+    used_bytes = cache.used_bytes()
     decoded = sum(map(len, said)) + sum(stopped) - sum(by_text) - rows
     return [
         Answer(
@@ -143,7 +148,8 @@ def ask_all(
             prefill_ms=first - began,
             decode_ms=decode_ms,
             decode_tokens_per_s=1000 * decoded / decode_ms if decode_ms else 0.0,
-            cache_bytes=cache.bytes(),
+            cache_bytes=used_bytes,
+            cache_room_bytes=cache.bytes() - used_bytes,
             peak_bytes=torch.cuda.max_memory_allocated(model.device) if model.device.type == "cuda" else None,
             kept=held[row],
         )

@@ -46,9 +46,9 @@ class Context:
 
     @property
     def cache_bytes(self) -> int:
-        """Memory that the cache holds, the visual tokens where they wait for a question, and what relevance
-        kept of the frames."""
-        return self.cache.bytes() + sum(kept.bytes() for kept in (self.waiting, self.seen) if kept)
+        """Memory of the cache's entries, of the visual tokens where they wait for a question, and of what
+        relevance kept of the frames."""
+        return self.cache.used_bytes() + sum(kept.bytes() for kept in (self.waiting, self.seen) if kept)
 
     def to(self, device: torch.device | str) -> "Context":
         """The context with its cache on another device: `to("cpu")` frees a GPU for other videos as soon as

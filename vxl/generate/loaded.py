@@ -1,16 +1,20 @@
 """A model with its tokenizer and config: it watches videos and images and answers questions about them."""
 
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from string import ascii_uppercase
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
 from vxl.compressor.base import plan
+from vxl.data.batch.answer import format_question
 from vxl.data.batch.encoded import Shown
+from vxl.data.batch.letter import parse_letter
 from vxl.data.batch.prompt import Prompt
+from vxl.data.sample import Question
 from vxl.errors import ConfigError
 from vxl.generate import Answer, Context, Sampling, ask_all, watch
 from vxl.model import VideoLanguageModel
@@ -134,12 +138,37 @@ class LoadedModel:
 
     def ask(
         self,
-        context: Context,
+        about: "Context | Clip | str | Path",
         question: str,
+        *,
+        options: Sequence[str] = (),
         **settings: Any,
     ) -> Answer:
-        """Answers a question about what was watched; see `ask_all`."""
-        return self.ask_all(context, [question], **settings)[0]
+        """Answers one question.
+
+        Args:
+            about: What was watched; or a video or image to be watched for this question alone.
+            question: Of any length.
+            options: Texts of options, which get letters; then `Answer.option` is the one that was named.
+            settings: Those of `ask_all`.
+
+        Raises:
+            ConfigError: `about` is none of these, or there are fewer than two options or more than letters.
+        """
+        if not isinstance(about, Context | Clip | str | Path):
+            raise ConfigError(
+                f"ask(about={about!r}) names nothing to ask about.\n"
+                "  expected: a path, vxl.Clip(PATH, start=…, end=…), or what watch(PATH) returned"
+            )
+        context = about if isinstance(about, Context) else self.watch(about)
+        if not options:
+            return self.ask_all(context, [question], **settings)[0]
+        if not 2 <= len(options) <= len(ascii_uppercase):
+            raise ConfigError(f"options={list(options)} holds {len(options)}.\n  expected: 2 to 26 texts")
+        written = format_question(Question(question, tuple(options), "A"))
+        answer = self.ask_all(context, [written], **settings)[0]
+        letter = parse_letter(answer.text, options)
+        return replace(answer, option=None if letter is None else options[ascii_uppercase.index(letter)])
 
     def ask_all(
         self,
@@ -208,4 +237,9 @@ class LoadedModel:
 def _look(look: "Clip | str | Path") -> Clip:
     if isinstance(look, Clip):
         return look
+    if not isinstance(look, str | Path):
+        raise ConfigError(
+            f"watch({look!r}) names nothing to watch.\n"
+            "  expected: paths, or vxl.Clip(PATH, start=…, end=…), one after the other"
+        )
     return Clip(str(look), "image" if media_kind(str(look)) == "image" else "video")

@@ -127,12 +127,17 @@ def count_parameters(config: DecoderConfig) -> int:
     Exact for qwen2, qwen3 and llama; of other architectures without their biases and further norms. Of
     pretrained weights the checkpoint's own sizes count.
     """
-    sizes = config if config.weights == "random" else sizes_of(config, hugging_face_config(config))
+    sizes = with_own_sizes(config)
     head = sizes.head_width or sizes.width // sizes.heads
     queries, keys = sizes.heads * head, sizes.kv_heads * head
     block = sizes.width * (2 * queries + 2 * keys + 3 * sizes.mlp + 2)
     block += {"qwen2": queries + 2 * keys, "qwen3": 2 * head}.get(sizes.model_type, 0)
     return sizes.layers * block + sizes.width + (1 if sizes.tied else 2) * sizes.vocab * sizes.width
+
+
+def with_own_sizes(config: DecoderConfig) -> DecoderConfig:
+    """The settings with the sizes that count: of pretrained weights, the checkpoint's own."""
+    return config if config.weights == "random" else sizes_of(config, hugging_face_config(config))
 
 
 def sizes_of(config: DecoderConfig, architecture: Any) -> DecoderConfig:

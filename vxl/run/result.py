@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
+from rich.markup import escape
 
 from vxl.atomic import write_text
 from vxl.errors import ConfigError
 from vxl.run.metrics import MetricsFile
+from vxl.table import facts
 from vxl.units import percent
 
 
@@ -73,25 +74,26 @@ class Result:
 
     def show(self, console: Console, then: str = "") -> None:
         """Prints the closing table and what to type next."""
-        table = Table(show_header=False, title=f"run {self.name}", title_justify="left")
+        table: list[tuple[str, str]] = []
         over = f" (mean of the last {self.loss_steps} steps)" if (self.loss_steps or 1) > 1 else ""
-        table.add_row("training loss", f"{_number(self.loss_first)} -> {_number(self.loss_last)}{over}")
+        table.append(("training loss", f"{_number(self.loss_first)} -> {_number(self.loss_last)}{over}"))
         if self.train_accuracy is not None:  # the data hold questions with options
-            table.add_row("training accuracy", _percent(self.train_accuracy))
+            table.append(("training accuracy", _percent(self.train_accuracy)))
         if self.heldout_loss is not None:
             first = _number(self.heldout_loss_first)
             beside = "" if self.heldout_baseline is None else f" (baseline {_number(self.heldout_baseline)})"
-            table.add_row("held-out loss", f"{first} -> {_number(self.heldout_loss)}{beside}")
+            table.append(("held-out loss", f"{first} -> {_number(self.heldout_loss)}{beside}"))
         if self.heldout_accuracy is not None:
-            table.add_row("held-out accuracy", self._heldout())
+            table.append(("held-out accuracy", self._heldout()))
         if self.visual_tokens_a_frame is not None:
-            table.add_row("visual tokens a frame", _number(self.visual_tokens_a_frame, "{:.3g}"))
+            table.append(("visual tokens a frame", _number(self.visual_tokens_a_frame, "{:.3g}")))
         trained = f"{self.trained_parameters:,} of {self.parameters:,} parameters"
-        table.add_row("trained", f"{trained}, {self.steps} steps, {self.samples:,} samples")
-        table.add_row("seconds", f"{self.seconds:.0f}")
-        table.add_row("run directory", self.directory)
-        console.print(table)
-        console.print(then or f"next:  python evaluate.py run={self.name} benchmark=clips", markup=False)
+        table.append(("trained", f"{trained}, {self.steps} steps, {self.samples:,} samples"))
+        table.append(("seconds", f"{self.seconds:.0f}"))
+        table.append(("run directory", self.directory))
+        console.print(facts(escape(f"run {self.name}"), [(name, escape(value)) for name, value in table]))
+        after = then or f"next:  python evaluate.py run={self.name} benchmark=clips"
+        console.print(after, markup=False, highlight=False, soft_wrap=True)
 
     def _heldout(self) -> str:
         if self.heldout_accuracy is None or self.heldout_interval is None:

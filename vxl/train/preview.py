@@ -1,21 +1,213 @@
 """`dry_run=true`: what a command would run, without running it."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rich.markup import escape
-from rich.table import Table
 
 from vxl.compressor.base import plan
-from vxl.memory import GIB
+from vxl.data.base import Data
+from vxl.errors import VxlError
+from vxl.memory import GIB, free_memory
+from vxl.option.build import build
 from vxl.option.rebuild import plain
 from vxl.run.directory import write_resolved
 from vxl.run.name import run_name
 from vxl.selector.query import QueryConfig
+from vxl.table import Listing, facts
 from vxl.terminal.screen import Screen
 from vxl.train.config import TrainConfig
 from vxl.train.report.opening import data_line, weights_line
-from vxl.train.sizes import training_sizes
+from vxl.train.sizes import TrainingSizes, activation_bytes, training_sizes
+from vxl.train.trainer import device_of
+
+SHARED = ("samples", "stage", "weights", "data")
+"""What members of a sweep mostly share, and so is said once."""
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What a training would take, as far as it can be said without building anything."""
+
+    config: TrainConfig
+    sizes: TrainingSizes
+    activations: int
+    """Bytes that a micro-batch keeps for the backward pass, by `vxl.train.sizes.activation_bytes`."""
+    visual: int
+    """Visual tokens of a video of the most frames."""
+    samples: int | None
+    """Samples to train on, where they can be counted without writing an index."""
+    free: int | None
+    """Bytes that are free on the device of this machine that would train."""
+    device: str
+
+    @classmethod
+    def of(cls, config: TrainConfig) -> "Outlook":
+        """Counts; the model's parts are outlined on the meta device, so a laptop can say it of any size."""
+        try:
+            device = device_of(config.trainer)
+        except VxlError:  # another machine's
+            free, name = None, config.trainer.accelerator
+        else:
+            free, name = free_memory(device), device.type
+        visual = plan(config.compressor, config.vision.grid).tokens(config.video.max_frames)
+        data: Data = build(config.data, cache=Path(config.paths.cache))
+        sizes = training_sizes(config)
+        return cls(config, sizes, activation_bytes(config), visual, data.count(), free, name)
+
+    @property
+    def rows(self) -> int:
+        """Rows of a step, over all processes."""
+        trainer = self.config.trainer
+        return self.config.data.batch * trainer.accumulate * trainer.devices * trainer.num_nodes
+
+    @property
+    def needed(self) -> int:
+        """Bytes that the device needs; on a CPU all processes share its memory."""
+        a_process = self.sizes.bytes_a_process + self.activations
+        return a_process * (self.config.trainer.devices if self.device == "cpu" else 1)
+
+    @property
+    def fits(self) -> str:
+        """Whether it fits here."""
+        if self.free is None:
+            return "not known here"
+        return "yes" if self.needed <= self.free else "no"
+
+
+def preview(config: TrainConfig) -> dict[str, Any]:
+    """Prints one screen about a training and writes `resolved.yaml` where the run would be.
+
+    Args:
+        config: A checked config.
+
+    Returns:
+        What was printed: name, directory, parameters by part, tokens of a video, memory in bytes.
+    """
+    name = run_name(config)
+    directory = Path(config.paths.runs) / name
+    outlook = Outlook.of(config)
+    rows = [*_rows(outlook), ("directory", str(directory))]
+    Screen().print(facts(escape(f"would run {name}"), [(what, escape(said)) for what, said in rows]))
+    write_resolved(directory, plain(config))
+    return {
+        "name": name,
+        "directory": str(directory),
+        "parameters": outlook.sizes.parameters,
+        "visual_tokens": outlook.visual,
+        "bytes": outlook.sizes.total_bytes,
+        "activation_bytes": outlook.activations,
+    }
+
+
+def preview_members(sweep: str, members: Sequence[tuple[str, TrainConfig | VxlError]]) -> int:
+    """Prints a row a member of a sweep, below what all of them share; writes nothing.
+
+    Args:
+        sweep: Its name.
+        members: The name of each, and its checked config or what is wrong with it.
+
+    Returns:
+        The exit status: 1 where a member could not run.
+    """
+    console = Screen()
+    columns = ("member", "tokens", "of a row", "trained", "memory", "activations", "fits")
+    table = Listing(f"would run {sweep}", columns, words=("fits",))
+    shared: Outlook | None = None
+    lines: dict[str, dict[str, list[str]]] = {}
+    wrong = []
+    for name, config in members:
+        if isinstance(config, VxlError):
+            table.add(escape(name), "", "", "", "", "", "refused")
+            wrong.append((name, config))
+            continue
+        try:
+            shared = outlook = Outlook.of(config)
+        except VxlError as error:  # its data is not there
+            table.add(escape(name), "", "", "", "", "", "refused")
+            wrong.append((name, error))
+            continue
+        for what, said in _rows(outlook):
+            if what in SHARED:
+                lines.setdefault(what, {}).setdefault(said, []).append(name)
+        table.add(
+            escape(name),
+            f"{outlook.visual:,}",
+            f"{config.data.max_tokens:,}",
+            f"{outlook.sizes.trained:,}",
+            f"{outlook.sizes.bytes_a_process / GIB:.2f} GiB",
+            f"{outlook.activations / GIB:.2f} GiB",
+            outlook.fits,
+        )
+    table.show(console)
+    if shared is not None:
+        for what, each in lines.items():
+            for said, names in each.items():
+                of = f" of {', '.join(names)}" if len(each) > 1 else ""
+                console.print(f"{what}{of}: {said}", markup=False, highlight=False, soft_wrap=True)
+        there = "" if shared.free is None else f"; {shared.free / GIB:.1f} GiB are free on {shared.device}"
+        console.print(f"memory and activations are a process's{there}", markup=False, highlight=False)
+    for name, error in wrong:
+        Screen(stderr=True).print(
+            f"\nmember {name} is refused: {error}", markup=False, highlight=False, soft_wrap=True
+        )
+    return 1 if wrong else 0
+
+
+def _rows(outlook: Outlook) -> list[tuple[str, str]]:
+    """What is said of a training: (what, its value)."""
+    config, sizes, visual = outlook.config, outlook.sizes, outlook.visual
+    rows = []
+    for part, count in sizes.parameters.items():
+        learns = sizes.learning[part]
+        of_it = f" ({learns:,} learn)" if learns else " (frozen)"
+        rows.append((part, f"{count:,} parameters{'' if learns == count else of_it}"))
+    shape = plan(config.compressor, config.vision.grid)
+    spread = (
+        f" ({sizes.total_bytes / GIB:.2f} GiB in all)" if sizes.bytes_a_process < sizes.total_bytes else ""
+    )
+    there = "" if outlook.free is None else f", {outlook.free / GIB:.1f} GiB free on {outlook.device}"
+    return [
+        *rows,
+        ("trained", f"{sizes.trained:,} of {sizes.total:,}"),
+        (
+            "video",
+            f"{config.video.max_frames} frames -> {visual} visual tokens (ratio {shape.ratio}, "
+            f"{shape.tokens_per_group} a group of {shape.frames_per_group}){kept_line(config, visual)}",
+        ),
+        (
+            "global batch",
+            f"{outlook.rows} rows of at most {config.data.max_tokens} tokens, "
+            f"{config.trainer.max_steps} steps",
+        ),
+        ("samples", samples_line(outlook)),
+        ("stage", stage_line(config)),
+        ("weights", weights_line(config)),
+        ("data", data_line(config)),
+        (
+            "memory",
+            f"{sizes.bytes_a_process / GIB:.2f} GiB a process{spread} for weights, gradients and optimizer",
+        ),
+        (
+            "activations",
+            f"about {outlook.activations / GIB:.2f} GiB a process for {config.data.batch} rows of "
+            f"{config.data.max_tokens} tokens: what blocks of tower and language model keep for the backward "
+            "pass, by formula, without compressor and scores (trainer.micro_batch=auto measures)",
+        ),
+        ("fits", outlook.fits + there),
+    ]
+
+
+def samples_line(outlook: Outlook) -> str:
+    """Samples in all, and how often each is seen."""
+    config = outlook.config
+    seen = outlook.rows * config.trainer.max_steps
+    line = f"{seen:,} in all{', at least' * config.data.packing}"
+    if outlook.samples is None:
+        return line + " (epochs are known when the data is prepared)"
+    return f"{line}: {seen / max(1, outlook.samples):.3g} epochs of {outlook.samples:,}"
 
 
 def stage_line(config: TrainConfig) -> str:
@@ -35,63 +227,3 @@ def kept_line(config: TrainConfig, visual: int) -> str:
     kept = visual if selector.keep is None else round(selector.keep * visual)
     kept = kept if selector.tokens is None else min(kept, selector.tokens)
     return f", of which the selector keeps {'at most ' if selector.keep is None else 'about '}{kept}"
-
-
-def preview(config: TrainConfig) -> dict[str, Any]:
-    """Prints one screen about a training and writes `resolved.yaml` where the run would be.
-
-    The model is built on the meta device, so a true-size model previews on a laptop.
-
-    Args:
-        config: A checked config.
-
-    Returns:
-        What was printed: name, directory, parameters by part, tokens of a video, memory in bytes.
-    """
-    name = run_name(config)
-    directory = Path(config.paths.runs) / name
-    sizes = training_sizes(config)
-    parts, learning, trained, total = sizes.parameters, sizes.learning, sizes.trained, sizes.total
-    shape = plan(config.compressor, config.vision.grid)
-    frames = config.video.max_frames
-    visual = shape.tokens(frames)
-
-    table = Table(title=f"would run {name}", title_justify="left", show_header=False)
-    for part, count in parts.items():
-        part_of_it = f" ({learning[part]:,} learn)" if learning[part] else " (frozen)"
-        table.add_row(part, f"{count:,} parameters{'' if learning[part] == count else part_of_it}")
-    table.add_row("trained", f"{trained:,} of {total:,}")
-    table.add_row(
-        "video",
-        f"{frames} frames -> {visual} visual tokens (ratio {shape.ratio}, "
-        f"{shape.tokens_per_group} a group of {shape.frames_per_group}){kept_line(config, visual)}",
-    )
-    rows = config.data.batch * config.trainer.accumulate * config.trainer.devices * config.trainer.num_nodes
-    table.add_row(
-        "global batch",
-        f"{rows} rows of at most {config.data.max_tokens} tokens, {config.trainer.max_steps} steps",
-    )
-    table.add_row(
-        "samples", f"{rows * config.trainer.max_steps:,} in all{', at least' * config.data.packing}"
-    )
-    table.add_row("stage", stage_line(config))
-    table.add_row("weights", escape(weights_line(config)))
-    table.add_row("data", escape(data_line(config)))
-    spread = (
-        f" ({sizes.total_bytes / GIB:.2f} GiB in all)" if sizes.bytes_a_process < sizes.total_bytes else ""
-    )
-    table.add_row(
-        "memory",
-        f"{sizes.bytes_a_process / GIB:.2f} GiB a process{spread} for weights, gradients and optimizer; "
-        "activations come on top",
-    )
-    table.add_row("directory", str(directory))
-    Screen().print(table)
-    write_resolved(directory, plain(config))
-    return {
-        "name": name,
-        "directory": str(directory),
-        "parameters": parts,
-        "visual_tokens": visual,
-        "bytes": sizes.total_bytes,
-    }

@@ -2,11 +2,13 @@
 
 from dataclasses import dataclass
 
-from vxl.llm.config import DecoderConfig
+from vxl.compressor.base import plan
+from vxl.llm.config import DecoderConfig, with_own_sizes
 from vxl.llm.packed import PACKINGS
 from vxl.train.config import TrainConfig
 from vxl.train.step.learner import build_learner
-from vxl.train.step.stage import freeze, part_of
+from vxl.train.step.stage import freeze, part_of, trains
+from vxl.vision.vit import ViTConfig
 
 # Bytes of a trained parameter with its gradient and AdamW's two moments, each in the parameter's precision.
 TRAINED_BYTES = {"32-true": 16, "bf16-mixed": 16, "bf16-true": 8, "64-true": 32}
@@ -65,6 +67,48 @@ def training_sizes(config: TrainConfig) -> TrainingSizes:
     elif strategy == "hsdp":
         shares = getattr(config.strategy, "shard", None) or config.trainer.devices
     return TrainingSizes(parameters, learning, round(memory), round(memory / shares))
+
+
+def activation_bytes(config: TrainConfig) -> int:
+    """About how many bytes a micro-batch keeps for the backward pass, in the blocks of tower and decoder.
+
+    Counted, of rows as long as they may get: what enters each product with a weight, each norm, each gate and
+    each attention, with attention in one kernel (Korthikanti et al. 2022, arXiv 2205.05198, section 4, for
+    gated MLPs and grouped keys). Of blocks that are recomputed only their input, and one block whole. Left
+    out are the compressor, LoRA's narrow products, and the scores over the vocabulary.
+    """
+    precision = config.trainer.precision
+    product = {"32-true": 4, "64-true": 8}.get(precision, 2)
+    stream = {"bf16-true": 2, "64-true": 8}.get(precision, 4)
+    if config.trainer.frozen != "same" and precision == "bf16-mixed" and config.llm.lora.rank:
+        stream = 2  # embeddings that don't learn are bf16, and so is all that is added to them
+    held = 0.0
+    if config.stage.objective == "language":
+        llm = with_own_sizes(config.llm)
+        head = llm.head_width or llm.width // llm.heads
+        queries, keys = llm.heads * head, llm.kv_heads * head
+        inputs = 2 * llm.width + 3 * queries + 3 * keys + 3 * llm.mlp
+        tokens = config.data.batch * config.data.max_tokens
+        again = llm.recomputed if llm.checkpointing else 0.0
+        held += _of_blocks(tokens, stream * llm.width, product * inputs, llm.layers, again)
+    vision = config.vision
+    if trains(config.stage, "vision") and isinstance(vision, ViTConfig):
+        shape = plan(config.compressor, vision.grid)
+        groups = shape.groups(config.video.max_frames)
+        if config.data.packing:
+            groups = max(groups, config.data.max_tokens // shape.tokens_per_group)
+        patches = config.data.batch * groups * shape.frames_per_group * vision.grid**2
+        inputs = 6 * vision.width + 2 * vision.mlp
+        again = vision.recomputed if vision.checkpointing else 0.0
+        held += _of_blocks(patches, stream * vision.width, product * inputs, vision.layers, again)
+    return round(held)
+
+
+def _of_blocks(places: int, stream: float, inside: float, layers: int, recomputed: float) -> float:
+    """Bytes of a stack of blocks: the residual stream enters two norms, `inside` is what products read."""
+    again = round(recomputed * layers)
+    whole = places * (2 * stream + inside)
+    return (layers - again) * whole + again * places * stream + (whole if again else 0.0)
 
 
 def _is_packed(name: str, llm: DecoderConfig) -> bool:

@@ -96,6 +96,10 @@ class Clips(Data):
         """The held-out questions; their `source` is their kind."""
         return self._source("held_out")
 
+    def count(self) -> int | None:
+        """Samples of the clips, where they were written before."""
+        return len(self._source("train")) if (self.place / "train").is_dir() else None
+
     def texts(self) -> Iterator[str]:
         """Texts to train on."""
         return texts_of(self._source("train"))

@@ -128,7 +128,7 @@ def show_scores(found: Sequence[FileScores], console: Console, json_path: Path |
         )
     if json_path is not None:
         write_text(json_path, json.dumps([scores_as_json(scores) for scores in found], indent=1) + "\n")
-        console.print(f"written: {json_path}", markup=False)
+        console.print(f"written: {json_path}", markup=False, soft_wrap=True)
 
 
 def scores_table(scores: FileScores) -> Table:

@@ -200,6 +200,7 @@ class Questioner:
             "decode_ms": answer.decode_ms,
             "new_tokens": len(answer.tokens) + answer.stopped,
             "cache_bytes": answer.cache_bytes,
+            "cache_room_bytes": answer.cache_room_bytes,
             "visual_tokens": context.visual_tokens,
             "tokens": context.tokens,
             "frames": context.frames,

@@ -21,6 +21,7 @@ from vxl.llm.cache import holding
 from vxl.llm.cache.graph_slot import GraphSlot
 from vxl.llm.cache.offload import map_tensors, mover
 from vxl.llm.cache.rooms import Rooms
+from vxl.llm.cache.size import held_bytes, used_bytes
 from vxl.llm.memo import IdentityMemo
 from vxl.llm.rope import Rotary
 from vxl.sequence.layout import Layout
@@ -283,15 +284,11 @@ class Cache:
         Args:
             device: Only what lies on devices of this type, such as "cuda"; None = all.
         """
-        held = {}
-        for blocks in self.layers:
-            for block in blocks:
-                for tensor in block.tensors():
-                    if device not in (None, tensor.device.type):
-                        continue
-                    storage = tensor.untyped_storage()
-                    held[storage.data_ptr()] = storage.nbytes()
-        return sum(held.values())
+        return held_bytes(self.layers, device)
+
+    def used_bytes(self) -> int:
+        """Bytes of the entries that it has: what `bytes` counts without room for tokens that may come."""
+        return used_bytes(self.layers)
 
     def _joined(self, parts: list[Tensor], dtype: torch.dtype) -> Tensor:
         heads = max((part.shape[1] for part in parts), default=1)

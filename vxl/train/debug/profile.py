@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from rich import box
 from rich.console import Console
 from rich.table import Table
 from torch import nn
@@ -147,7 +148,12 @@ class Profile(Callback):
         write_text(self.folder / "summary.txt", record.export_text())
 
     def _sections(self, steps: int) -> Table:
-        table = Table(title=f"where a step went (mean of {steps})", title_justify="left")
+        table = Table(
+            title=f"where a step went (mean of {steps})",
+            title_justify="left",
+            box=box.SIMPLE_HEAD,
+            pad_edge=False,
+        )
         for column in ("part", "ms a step", "share"):
             table.add_column(column, justify="left" if column == "part" else "right")
         whole = self.whole or sum(self.seconds.values()) or 1.0
@@ -159,7 +165,12 @@ class Profile(Callback):
         return table
 
     def _kernels(self, steps: int) -> Table:
-        table = Table(title=f"longest kernels (mean of {steps} more steps)", title_justify="left")
+        table = Table(
+            title=f"longest kernels (mean of {steps} more steps)",
+            title_justify="left",
+            box=box.SIMPLE_HEAD,
+            pad_edge=False,
+        )
         for column in ("kernel", "calls", "ms a step"):
             table.add_column(column, justify="left" if column == "kernel" else "right", no_wrap=True)
         for name, calls, seconds in self.kernels[:KERNELS]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from rich import box
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
@@ -77,7 +78,7 @@ def replay(config: TrainConfig, console: Console) -> list[NonFinite | None]:
     load_failed_weights(kept / diverged.CHECKPOINT, model)
     module.to(device)
     mixed = own.trainer.precision == "bf16-mixed"
-    table = Table(title=f"replay of {kept}", title_justify="left")
+    table = Table(title=f"replay of {kept}", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for column in ("rank", "micro-batch", "loss", "first that is no number"):
         table.add_column(column)
     results: list[NonFinite | None] = []

@@ -3,22 +3,27 @@
 import abc
 import os
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from rich.console import Console
-from rich.table import Table
+from rich.markup import escape
 from typing_extensions import override
 
 from vxl.errors import ConfigError
 from vxl.option.option import Option, option
+from vxl.run.find import Run
+from vxl.table import Listing
 from vxl.train.launch.local_tasks import Task, run_tasks
 from vxl.train.trainer import TrainerConfig
 
 SUBMITTED = "VXL_SUBMITTED"
 """Set in the processes that a cluster starts, which submit nothing: the file of what was submitted."""
+PROGRESS_EVERY = 60.0
+"""Seconds between lines about how far the runs of cluster=local are."""
 ANY_CODE = "any"
 """Its value where it does not matter with which code they run."""
 
@@ -173,30 +178,57 @@ class Local(Cluster):
 
         def ended(task: Task) -> None:
             how = "done" if task.status == 0 else f"ended with status {task.status}, see {task.log}"
-            console.print(f"{task.name}: {how}", markup=False)
+            console.print(f"{task.name}: {how}", markup=False, soft_wrap=True)
 
-        stopped = run_tasks(tasks, len(slots), slots=slots, ended=ended)
+        watcher = _Watcher({request.name: request.directory for request in submission.requests}, console)
+        stopped = run_tasks(tasks, len(slots), slots=slots, ended=ended, waiting_for=watcher.see)
         show_requests(submission.requests, console)
         if stopped is not None:
             console.print("stopped; the same command goes on with what is not finished", markup=False)
             return 128 + stopped
+        if len(tasks) > 1:
+            sweep = submission.folder.parent.name
+            console.print(f"compare:  vxl compare {sweep}", markup=False, highlight=False, soft_wrap=True)
         return 1 if any(task.status for task in tasks) else 0
+
+
+class _Watcher:
+    """Says what runs: which run began and where its output goes, and from time to time how far each is."""
+
+    def __init__(self, directories: dict[str, Path], console: Console) -> None:
+        self.directories, self.console = directories, console
+        self.known: set[str] = set()
+        self.said = time.monotonic()
+
+    def see(self, tasks: Sequence[Task]) -> None:
+        """Called while tasks run."""
+        for task in tasks:
+            if task.name not in self.known:
+                self.known.add(task.name)
+                number = f"{len(self.known)} of {len(self.directories)}"
+                self._print(f"{task.name} ({number}) runs; its output:  tail -f {task.log}")
+        if time.monotonic() - self.said < PROGRESS_EVERY:
+            return
+        self.said = time.monotonic()
+        for task in tasks:
+            run = Run(task.name, self.directories[task.name])
+            self._print(f"{task.name}: step {run.step} of {run.steps}")
+
+    def _print(self, line: str) -> None:
+        self.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def show_requests(
     requests: Sequence[RunRequest], console: Console, notes: dict[str, str] | None = None
 ) -> None:
     """A table of runs: what became of each, or what a cluster has to say about it."""
-    from vxl.run.find import Run
-
-    table = Table(title_justify="left")
-    for column in ("run", "status", "why" if notes is None else "job"):
-        table.add_column(column)
+    last = "why" if notes is None else "job"
+    table = Listing("", ("run", "status", last), words=("status", last))
     for request in requests:
         run = Run(request.name, request.directory)
         why = (run.failure or "").partition("\n")[0] if notes is None else notes.get(request.name, "")
-        table.add_row(request.name, run.status, why)
-    console.print(table)
+        table.add(escape(request.name), run.status, escape(why))
+    table.show(console)
 
 
 def _gpus() -> list[str]:

@@ -114,7 +114,7 @@ def _left(
     if state == "running":
         state = "another process is at work on it"
     if state not in ("new", "resume") and not (state == "finished" and how == "fail"):
-        console.print(f"{request.name}: {state}", markup=False)
+        console.print(f"{request.name}: {state}", markup=False, soft_wrap=True)
         return None
     if how == "fail" and state != "new":
         raise ConfigError(f"the run {request.directory} exists.\n  go on with it:    on_existing=resume")

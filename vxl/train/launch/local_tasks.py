@@ -34,6 +34,7 @@ def run_tasks(
     at_once: int,
     slots: Sequence[dict[str, str]] | None = None,
     ended: Callable[[Task], None] = lambda task: None,
+    waiting_for: Callable[[list[Task]], None] = lambda tasks: None,
 ) -> signal.Signals | None:
     """Runs tasks, some at once, until all have ended.
 
@@ -42,6 +43,7 @@ def run_tasks(
         at_once: How many run at the same time.
         slots: Variables of each place where a task may run (its GPU), at least `at_once`.
         ended: Called for each one that ended.
+        waiting_for: Called several times a second with those that run.
 
     Returns:
         The signal that stopped everything, if one came: none is started any more, those that run were told,
@@ -57,6 +59,7 @@ def run_tasks(
                     slot = free.pop()
                     task = waiting.pop(0)
                     running[slot] = (task, _start(task, slots[slot] if slots else {}))
+                waiting_for([task for task, _ in running.values()])
                 time.sleep(_OFTEN)
                 for slot, (task, process) in list(running.items()):
                     if process.poll() is None:

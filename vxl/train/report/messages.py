@@ -19,13 +19,17 @@ if TYPE_CHECKING:  # imports Lightning
 def announce(directory: RunDirectory, checkpoint: Path | None, console: Console) -> None:
     """Prints whether the run is new or goes on, and with which changes of its config."""
     if checkpoint is not None:
-        console.print(f"{directory.path}: goes on after step {StepFolder(checkpoint).step}", markup=False)
+        console.print(
+            f"{directory.path}: goes on after step {StepFolder(checkpoint).step}",
+            markup=False,
+            soft_wrap=True,
+        )
     elif directory.status == "resume":
-        console.print(f"{directory.path}: had no checkpoint yet, begins anew", markup=False)
+        console.print(f"{directory.path}: had no checkpoint yet, begins anew", markup=False, soft_wrap=True)
     else:
-        console.print(f"{directory.path}: a new run", markup=False)
+        console.print(f"{directory.path}: a new run", markup=False, soft_wrap=True)
     for change in directory.changes:
-        console.print(f"  {change.key}: {change.old} -> {change.new}", markup=False)
+        console.print(f"  {change.key}: {change.old} -> {change.new}", markup=False, soft_wrap=True)
 
 
 def start_line(processes: Processes, config: TrainConfig, parameters: int, trained: int) -> str:
@@ -60,6 +64,7 @@ def say_finished(directory: RunDirectory, config: TrainConfig, console: Console)
         f"  start it anew:     on_existing=overwrite  (removes it)\n"
         f"  another name:      name=NAME",
         markup=False,
+        soft_wrap=True,
     )
     return result
 
@@ -86,4 +91,8 @@ def show_stopped(step: int, config: TrainConfig, console: Console) -> None:
 def show_profile(profile: "Profile", console: Console) -> None:
     """Prints a profile's summary and where its trace lies."""
     profile.show(console)
-    console.print(f"trace:  {profile.folder}/trace.json  (chrome://tracing, ui.perfetto.dev)", markup=False)
+    console.print(
+        f"trace:  {profile.folder}/trace.json  (chrome://tracing, ui.perfetto.dev)",
+        markup=False,
+        soft_wrap=True,
+    )

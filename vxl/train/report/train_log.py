@@ -21,7 +21,7 @@ def logged_to(file: Path, console: Console, first: bool) -> Generator[None]:
     """
     root = logging.getLogger("vxl")
     if not first:
-        with _without_lightnings_warnings():
+        with _without_noise():
             yield
         return
     to_file = logging.FileHandler(file)
@@ -34,7 +34,7 @@ def logged_to(file: Path, console: Console, first: bool) -> Generator[None]:
     for handler in handlers:
         root.addHandler(handler)
     try:
-        with _without_lightnings_warnings():
+        with _without_noise():
             yield
     finally:
         root.setLevel(before)
@@ -44,7 +44,9 @@ def logged_to(file: Path, console: Console, first: bool) -> Generator[None]:
 
 
 @contextlib.contextmanager
-def _without_lightnings_warnings() -> Generator[None]:
+def _without_noise() -> Generator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"lightning\..*")
+        # PyTorch's, five lines before each validation where SLURM allows a process one core.
+        warnings.filterwarnings("ignore", message="This DataLoader will create .* worker processes")
         yield

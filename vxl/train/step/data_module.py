@@ -15,7 +15,7 @@ from typing_extensions import override
 
 from vxl.checkpoint.tokenizer import tokenizer_of
 from vxl.compressor.base import plan
-from vxl.data.bad import BadCounter
+from vxl.data.bad import BadCounter, refuse_mostly_bad
 from vxl.data.base import Data
 from vxl.data.batch.collate import Batch, Example, collate
 from vxl.data.batch.examples import Examples
@@ -86,7 +86,16 @@ class DataModule(L.LightningDataModule):
     def prepare_data(self) -> None:
         # Writes shards, indexes and the tokenizer, once, however many processes call it.
         self.data.prepare()
+        self._refuse_mostly_bad()
         _ = self.tokenizer
+
+    def _refuse_mostly_bad(self) -> None:
+        """Stops before the first step where more is known to be unusable than `data.max_bad_fraction` lets
+        pass: the run would stop as soon as it drew it."""
+        if self.data.pipes():
+            return
+        for source in self.data.training(self.config.seed).sources.values():
+            refuse_mostly_bad(source, self.config.data.max_bad_fraction)
 
     @cached_property
     def tokenizer(self) -> "PreTrainedTokenizerFast":

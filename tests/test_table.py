@@ -1,0 +1,66 @@
+"""Tables at four widths: whole numbers, names in full, the same cells."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from vxl.table import Listing, facts
+
+NAMES = ["compression-c4598e/ratio=4", "compression-c4598e/ratio=16", "a-very-long-name-of-a-run/seed=1"]
+NUMBERS = ["1,388,800", "0.923", "53.1 % [44.5, 61.6]", "8,123,869,216"]
+
+
+def shown(width: int, *columns: str) -> str:
+    made = Listing("runs", ("run", "status", *columns), words=("status",))
+    for name in NAMES:
+        made.add(name, "finished", *NUMBERS[: len(columns)])
+    console = Console(file=io.StringIO(), width=width)
+    made.show(console)
+    return console.file.getvalue()
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 160])
+@pytest.mark.parametrize("columns", [("loss",), ("trained", "loss", "accuracy", "parameters")])
+def test_no_number_is_cut_and_no_line_is_too_long(width: int, columns: tuple[str, ...]) -> None:
+    text = shown(width, *columns)
+    assert max(map(len, text.splitlines())) <= width
+    assert "…" not in text
+    for number in NUMBERS[: len(columns)]:
+        assert text.count(number) == len(NAMES)
+    assert text.count("finished") == len(NAMES)
+    assert all(text.split().count(name) == 1 for name in NAMES)
+
+
+def listing(*names: str) -> Listing:
+    made = Listing("runs", ("run", "held-out accuracy", "parameters trained"))
+    for name in names:
+        made.add(name, "53.1 %", "1,388,800")
+    return made
+
+
+def lines_of(made: Listing, width: int) -> list[list[str]]:
+    console = Console(file=io.StringIO(), width=width)
+    made.show(console)
+    return [line.split() for line in console.file.getvalue().splitlines() if line.strip()]
+
+
+def test_headings_break_then_rows_become_columns_then_blocks() -> None:
+    made = listing("compression-c4598e/ratio=4", "b")
+    assert ["run", "held-out", "accuracy", "parameters", "trained"] in lines_of(made, 80)
+    assert ["run", "accuracy", "trained"] in lines_of(made, 60)
+    narrow = Listing(
+        "runs", ("run", "held-out", "parameters", "seconds"), rows=[(("a", "1", "2", "3"), None)]
+    )
+    assert ["seconds", "3"] in lines_of(narrow, 20)
+    blocks = lines_of(made, 50)
+    assert ["run", "compression-c4598e/ratio=4"] in blocks
+    assert blocks.count(["parameters", "trained", "1,388,800"]) == 2
+
+
+def test_facts_wrap_between_words() -> None:
+    console = Console(file=io.StringIO(), width=40)
+    console.print(facts("run x", [("trained", "1,388,800 of 1,388,800 parameters, 400 steps")]))
+    text = console.file.getvalue()
+    assert text.count("1,388,800") == 2
+    assert max(map(len, text.splitlines())) <= 40

@@ -1,0 +1,89 @@
+"""Runs from Python, in the words of the command line: listed, compared, evaluated and trained.
+
+`vxl.compare`, `vxl.evaluate` and `vxl.train` are packages, so these functions say of what they are.
+"""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from vxl.compare.comparison import compare
+from vxl.config.compose import compose
+from vxl.config.evaluation import prepare
+from vxl.config.origins import refuse_untyped_random
+from vxl.evaluate.run import run_evaluation
+from vxl.option.rebuild import plain
+from vxl.run.find import find_members, runs_folder
+from vxl.run.find import list_runs as runs_below
+
+
+def list_runs(folder: str | Path | None = None) -> list[dict[str, Any]]:
+    """The runs below a folder, the most recent first: rows, as `pandas.DataFrame` takes them.
+
+    Args:
+        folder: Of runs; None = the one that `python train.py` writes to.
+    """
+    return [
+        {"run": run.name, "status": run.status, "step": run.step, "steps": run.steps, "bytes": run.size}
+        | {"age_s": run.age, "path": str(run.path)}
+        for run in runs_below(_folder(folder))
+        if run.status != "new"
+    ]
+
+
+def compare_runs(*names: str, folder: str | Path | None = None) -> list[dict[str, Any]]:
+    """The numbers of `vxl compare`, a row a member: what differs, results, costs; None where there is none.
+
+    Args:
+        names: Sweeps or runs.
+        folder: Of runs.
+
+    Raises:
+        ConfigError: There is no such run.
+    """
+    found = {run.name: run for name in names for run in find_members(name, _folder(folder))}
+    compared = compare(list(found.values()), title=" ".join(names))
+    return [
+        {"run": member.run.name, "status": member.run.status, **member.differences}
+        | {column.name: column.value(member) for column in compared.columns}
+        for member in compared.members
+    ]
+
+
+def evaluate_run(run: str, *words: str) -> list[dict[str, Any]]:
+    """Evaluates as `python evaluate.py run=RUN WORDS` does; a report for each benchmark and member.
+
+    Args:
+        run: A run or a sweep.
+        words: Settings, such as `benchmark=clips`, `limit=8`, `kv=snapkv`.
+
+    Raises:
+        ConfigError: What the command line would refuse.
+    """
+    reports = []
+    for each in prepare([f"run={run}", *words]):
+        reports += run_evaluation(compose("evaluate", each))
+    return [report.plain() for report in reports]
+
+
+def train_run(*words: str) -> dict[str, Any]:
+    """Trains one run in this process, or goes on with it, as `python train.py WORDS` does; what came out.
+
+    Args:
+        words: Settings, such as `name=first`, `model=tiny`, `trainer.max_steps=100`.
+
+    Raises:
+        ConfigError: What the command line would refuse.
+    """
+    from vxl.train.run import train_or_resume  # late: Lightning, which nothing else here needs
+
+    config = compose("train", list(words))
+    refuse_untyped_random(config, words)
+    text = yaml.safe_dump(plain(config), sort_keys=False, allow_unicode=True)
+    return dataclasses.asdict(train_or_resume(config, text))
+
+
+def _folder(given: str | Path | None) -> Path:
+    return runs_folder(None if given is None else str(given))

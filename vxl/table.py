@@ -1,0 +1,91 @@
+"""Tables on a screen: one style for all, and at every width whole names and numbers."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from rich import box
+from rich.console import Console
+from rich.measure import Measurement
+from rich.table import Table
+
+LETTERS = 12
+"""Of a column of words at least so many stand in a line."""
+
+
+@dataclass
+class Listing:
+    """Rows with columns, the first of which names what a row is about.
+
+    Where the columns do not fit beside each other their headings are broken between words, then rows become
+    columns, and then each row a block of its own, a line a column: names and numbers are never cut or
+    wrapped. Cells are rich's markup.
+    """
+
+    title: str
+    columns: Sequence[str]
+    words: Sequence[str] = ()
+    """Columns of words, which may wrap and stand on the left; the others hold numbers, on the right."""
+    left: Sequence[str] = ()
+    """Further columns that stand on the left, whole."""
+    rows: list[tuple[Sequence[str], str | None]] = field(default_factory=list)
+    """Cells, and the row's style."""
+
+    def add(self, *cells: str, style: str | None = None) -> None:
+        """Adds a row."""
+        self.rows.append((cells, style))
+
+    def show(self, console: Console) -> None:
+        """Prints it in the width that there is."""
+        for table in (self._table(), self._table("\n"), self._turned()):
+            if _least(table, console) <= console.width:
+                console.print(table)
+                return
+        name, *others = self.columns
+        for number, (cells, _) in enumerate(self.rows):
+            title = self.title if not number else ""
+            rest = [(other, cell) for other, cell in zip(others, cells[1:], strict=False) if cell]
+            console.print(facts(title, [(name, cells[0]), *rest]))
+
+    def _table(self, between: str = " ") -> Table:
+        made = Table(title=self.title or None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+        for number, name in enumerate(self.columns):
+            cells = [row[number] for row, _ in self.rows]
+            heading = between.join(name.split(" "))
+            if name in self.words:
+                least = min(LETTERS, max(map(len, [name, *cells])))
+                made.add_column(heading, overflow="fold", min_width=least)
+            else:
+                left = not number or name in self.left
+                made.add_column(heading, justify="left" if left else "right", no_wrap=True)
+        for row, style in self.rows:
+            made.add_row(*row, style=style)
+        return made
+
+    def _turned(self) -> Table:
+        made = Table(title=self.title or None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+        made.add_column(self.columns[0], no_wrap=True)
+        for row, _ in self.rows:
+            made.add_column(row[0], justify="right", no_wrap=True)
+        for number, name in enumerate(self.columns[1:], 1):
+            made.add_row(name, *(row[number] for row, _ in self.rows))
+        return made
+
+
+def facts(title: str, rows: Iterable[tuple[str, str]]) -> Table:
+    """What is said of one thing: a name and its value a line; values wrap between words."""
+    made = Table(title=title or None, title_justify="left", box=box.SIMPLE, show_header=False, pad_edge=False)
+    made.add_column(no_wrap=True)
+    made.add_column(overflow="fold")
+    for row in rows:
+        made.add_row(*row)
+    return made
+
+
+def _least(table: Table, console: Console) -> int:
+    """Columns that a table needs where no name and no number is cut."""
+    needed = 3 * len(table.columns) - 1  # a space on either side, and one between, but none at the edges
+    for column in table.columns:
+        cells = (*column.cells, column.header)
+        widest = max(Measurement.get(console, console.options, cell).maximum for cell in cells)
+        needed += min(widest, column.min_width or widest)
+    return needed
