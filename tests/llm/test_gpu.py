@@ -14,11 +14,21 @@ from vxl.generate.asking import feed_questions
 from vxl.generate.decoding import decoding
 from vxl.generate.watching import layout_of
 from vxl.kv.full import Full, FullConfig
+from vxl.kv.infinipot import InfiniPotConfig
+from vxl.kv.keydiff import KeyDiffConfig
+from vxl.kv.knorm import KnormConfig
+from vxl.kv.policy import Policy
+from vxl.kv.random import RandomConfig
+from vxl.kv.recent import RecentConfig
+from vxl.kv.streaming import StreamingConfig
+from vxl.kv.tova import TOVAConfig
 from vxl.kv.vst import VST, VSTConfig
 from vxl.llm import decoder as decoders
 from vxl.llm import fused, replay
 from vxl.llm.attention import function as attention
 from vxl.llm.decoder import Decoder, DecoderConfig
+from vxl.option.build import build
+from vxl.prefill import chunked as chunks
 from vxl.prefill.chunked import Chunked, ChunkedConfig
 from vxl.prefill.full import Full as Plain
 from vxl.prefill.full import FullConfig as PlainConfig
@@ -37,11 +47,17 @@ def big(**changes: Any) -> Decoder:
     return decoder(**(sizes | changes)).cuda()
 
 
-def fed(llm: Decoder, embeds: Tensor, layout: Any, chunked: Any, cuts: list[int]) -> tuple[Tensor, Any]:
+def fed(
+    llm: Decoder, embeds: Tensor, layout: Any, chunked: Any, cuts: list[int], policy: Policy = KEEP
+) -> tuple[Tensor, Any]:
     cache, hidden = llm.new_cache(rows=len(embeds)), []
-    cache.reserve = embeds.shape[1]
+    if policy is KEEP:
+        cache.reserve = embeds.shape[1]
     for start, stop in pairwise(cuts):
-        hidden.append(chunked.feed(llm, KEEP, cache, Piece(embeds[:, start:stop], layout.slice(start, stop))))
+        piece = Piece(
+            embeds[:, start:stop], layout.slice(start, stop), host=layout.slice(start, stop).to("cpu")
+        )
+        hidden.append(chunked.feed(llm, policy, cache, piece))
     return torch.cat(hidden, 1), cache
 
 
@@ -74,6 +90,77 @@ def test_chunks_through_the_kernels(time_rows: Any, model_type: str, rows: int, 
         monkeypatch.setattr(module, "usable", lambda tensor: False)
     plain, _ = fed(llm, embeds.bfloat16(), wide, chunked, cuts)
     assert off(got, exact) < 1.2 * off(plain, exact) < 0.1
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("time_rows", ["all", "window"])
+@pytest.mark.parametrize("rows", [1, 2])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        RandomConfig(keep=0.5, per_head=True),
+        RandomConfig(keep=0.5, per_head=True, protect="none"),
+        RecentConfig(keep=0.5),
+        StreamingConfig(keep=0.5, tokens=None),
+    ],
+    ids=lambda settings: type(settings).__name__ + settings.protect,
+)
+def test_a_past_with_gaps_through_the_kernels(
+    settings: Any, rows: int, time_rows: Any, monkeypatch: Any
+) -> None:
+    """Policies whose choice no rounding changes, so that the same entries stay in every precision."""
+    from vxl.llm.kernels import steps  # it imports Triton
+
+    llm, policy = big(), build(settings)
+    encoded = head(video(70))
+    ids = torch.tensor([encoded.tokens]).cuda() % 97
+    embeds = llm.embed(ids).repeat(rows, 1, 1)
+    embeds = embeds + 0.3 * torch.randn(embeds.shape, generator=torch.Generator().manual_seed(0)).cuda()
+    layout = layout_of(encoded).to("cuda")
+    chunked = Chunked(ChunkedConfig(groups_per_chunk=4, previous_chunks=2, time_rows=time_rows))
+    cuts = [0, 3, 120, 300, len(encoded)]
+    wide = type(layout)(*(getattr(layout, name).expand(rows, -1) for name in vars(layout)))
+    exact, held = fed(llm.double(), embeds.double(), wide, chunked, cuts, policy)
+    llm.bfloat16()
+    ran: list[int] = []
+    attend = steps.attend_chosen
+    monkeypatch.setattr(steps, "attend_chosen", lambda *args: (ran.append(1), attend(*args))[1])
+    got, cache = fed(llm, embeds.bfloat16(), wide, chunked, cuts, policy)
+    assert len(ran) > 3 * 15
+    for layer in range(3):
+        torch.testing.assert_close(cache.index(layer), held.index(layer))
+        torch.testing.assert_close(cache.positions(layer), held.positions(layer))
+    for module in (attention, fused, decoders):
+        monkeypatch.setattr(module, "usable", lambda tensor: False)
+    plain, _ = fed(llm, embeds.bfloat16(), wide, chunked, cuts, policy)
+    assert off(got, exact) < 1.2 * off(plain, exact) < 0.1
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    "settings",
+    [KnormConfig(keep=0.5), KeyDiffConfig(keep=0.5), TOVAConfig(keep=0.5), InfiniPotConfig(keep=0.5)],
+    ids=lambda settings: type(settings).__name__,
+)
+def test_chunks_in_turns_on_a_gpu(settings: Any, monkeypatch: Any) -> None:
+    """As one by one, but where rounding tips a choice."""
+    llm, policy = big().bfloat16(), build(settings)
+    encoded = head(video(120), tokens=9)
+    embeds = torch.randn(1, len(encoded), 512, generator=torch.Generator().manual_seed(0)).cuda().bfloat16()
+    chunked, layout = (
+        Chunked(ChunkedConfig(groups_per_chunk=4, previous_chunks=2)),
+        layout_of(encoded).to("cuda"),
+    )
+    cuts = [0, 3, 500, len(encoded)]
+    got, ours = fed(llm, embeds, layout, chunked, cuts, policy)
+    monkeypatch.setattr(chunks, "usable", lambda tensor: False)
+    expected, theirs = fed(llm, embeds, layout, chunked, cuts, policy)
+    assert off(got, expected) < 5e-2
+    for layer in range(3):
+        one, two = ours.index(layer), theirs.index(layer)
+        assert one.shape == two.shape
+        shared = [len(set(a.tolist()) & set(b.tolist())) for a, b in zip(one[0], two[0], strict=True)]
+        assert min(shared) > 0.95 * one.shape[2]
 
 
 @torch.no_grad()

@@ -23,14 +23,20 @@ from vxl.generate import watch
 from vxl.generate.asking import feed_questions
 from vxl.generate.decoding import decoding
 from vxl.generate.watching import layout_of
+from vxl.kv.full import FullConfig as KeepAllConfig
+from vxl.kv.knorm import KnormConfig
+from vxl.kv.random import RandomConfig
+from vxl.kv.scored.ranking import chosen
 from vxl.kv.vst import VST, VSTConfig
 from vxl.llm import decoder as decoders
 from vxl.llm import fused
 from vxl.llm.attention import function as attention
 from vxl.llm.decoder import DecoderConfig
 from vxl.llm.kernels import steps
+from vxl.llm.kernels.entries import places_taken, taken
 from vxl.llm.kernels.pointwise import place, rms_norm, rotated, silu_times
 from vxl.llm.kernels.ranges import attend_ranges, tile
+from vxl.llm.kernels.ranks import best, ranked, seen_places
 from vxl.llm.replay import Tail
 from vxl.llm.rope import rotate
 from vxl.prefill.chunked import ChunkedConfig
@@ -135,12 +141,22 @@ def test_new_tokens_are_put_where_they_belong() -> None:
 @pytest.mark.slow
 @pytest.mark.skipif(DEVICE.type == "cuda", reason="half precision there: tests/llm/test_gpu.py")
 @pytest.mark.parametrize("time_rows", ["all", "window"])
-def test_a_whole_model_in_full_precision(time_rows: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    llm = DecoderConfig(vocab=97, width=128, mlp=96, heads=2, kv_heads=1, layers=2)
+@pytest.mark.parametrize(
+    "settings",
+    [KeepAllConfig(), RandomConfig(keep=0.5, per_head=True), KnormConfig(keep=0.3, protect="sinks")],
+    ids=lambda settings: type(settings).__name__,
+)
+def test_a_whole_model_in_full_precision(
+    time_rows: Any, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared = isinstance(settings, KeepAllConfig)  # heads of their own are what the others are for
+    llm = DecoderConfig(
+        vocab=97, width=128 * (2 - shared), mlp=96, heads=4 - 2 * shared, kv_heads=2 - shared, layers=2
+    )
     prefill = ChunkedConfig(
         groups=16, groups_per_chunk=2, previous_chunks=1, chunks_per_pass=3, time_rows=time_rows
     )
-    m = model(llm=llm, prefill=prefill)
+    m = model(llm=llm, prefill=prefill, kv=settings)
     said = torch.randint(0, 97, (3, 3), generator=torch.Generator().manual_seed(0))
 
     def scores() -> Tensor:
@@ -202,3 +218,82 @@ def test_summary_tokens_through_the_kernels(letters: Any, longest: int, monkeypa
         assert bool(ran) is ours
         ran.clear()
     close(found[True], found[False])
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_taking_entries_head_by_head(shared: bool) -> None:
+    heads, first, entries, most = 1 if shared else 3, 50, 71, 40
+    made = torch.Generator().manual_seed(5)
+    keys, values = rand(1, 3, entries, H), rand(1, 3, entries, H, seed=1)
+    order = torch.stack([torch.randperm(entries, generator=made)[:most] for _ in range(heads)])[None]
+    counts = torch.tensor([[40, 33, 1][:heads]])
+    order, counts = (x.to(DEVICE, torch.int32) for x in (order, counts))
+    positions = torch.randint(0, 90, (1, heads, entries), generator=made).to(DEVICE)
+    table = half(torch.arange(90))
+    turned = rotate(keys.float(), *(torch.cat((t, t), -1)[positions].float() for t in table))
+    parts = [x.split([first, entries - first], dim=2) for x in (keys, values)]
+    plain = taken(*parts, order, rows=1, count_BN=counts)
+    turning = taken([keys], None, order, rows=1, count_BN=counts, positions_BNS=positions, table=table)
+    for n in range(3):
+        own = min(n, heads - 1)
+        places = order[0, own, : int(counts[0, own])].long()
+        for got, expected in ((plain[0], keys), (plain[1], values), (turning[0], turned)):
+            assert got is not None
+            close(got[0, n, : len(places)], expected[0, n, places])
+    whole, _ = taken([keys], None, None, rows=1, positions_BNS=positions, table=table, dtype=torch.float32)
+    close(whole, turned)
+
+
+@pytest.mark.parametrize("entries", [7, 300, 5000])
+def test_the_best_scores_are_those_of_a_sort(entries: int) -> None:
+    made = torch.Generator().manual_seed(entries)
+    score = (torch.randn(9, entries, generator=made) * 3).round().to(DEVICE)  # many ties
+    score[1], score[2, 0], score[3] = 0.0, torch.nan, -torch.inf
+    score[4, ::2] = -0.0
+    among = (torch.rand(9, entries, generator=made) < 0.8).to(DEVICE)
+    score = score.masked_fill(~among, -torch.inf)
+    count = torch.tensor([0, 3, 2, 4, entries, entries - 3, entries // 2, 1, -2]).to(DEVICE)
+    places = torch.stack([row.argsort(descending=True, stable=True).argsort() for row in score])
+    assert torch.equal(best(score, among, count), among & (places < count[:, None]))
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_places_of_entries_of_two_blocks(shared: bool) -> None:
+    made = torch.Generator().manual_seed(1)
+    heads = 1 if shared else 3
+    index = torch.randint(0, 999, (1, heads, 60), generator=made).to(DEVICE)
+    later = torch.arange(60, 90).to(DEVICE)[None, None]
+    order = torch.stack([torch.randperm(90, generator=made)[:50] for _ in range(heads)])[None]
+    order = order.to(DEVICE, torch.int32)
+    got = places_taken([index * 2, later * 2], [index, later], order)
+    whole = torch.cat((index, later.expand(-1, heads, -1)), -1).gather(-1, order.long())
+    assert torch.equal(got[0], 2 * whole)
+    assert torch.equal(got[1], whole)
+
+
+@pytest.mark.parametrize("entries", [9, 700])
+@pytest.mark.parametrize("sure", [0.0, 0.1, 0.9])
+def test_what_stays_is_what_the_ranking_says(entries: int, sure: float) -> None:
+    made = torch.Generator().manual_seed(entries)
+    score = (torch.randn(1, 4, entries, generator=made) * 3).round().to(DEVICE)
+    protected = (torch.rand(1, 1, entries, generator=made) < 0.2).to(DEVICE)
+    early = (torch.rand(1, 1, entries, generator=made) < sure).to(DEVICE)
+    for wanted in (int(protected.sum()), (entries + int(protected.sum())) // 2, entries):
+        free = torch.tensor([[[wanted]]], device=DEVICE) - protected.sum(-1, keepdim=True)
+        among = ~protected.expand(-1, 4, -1)
+        kept = protected | chosen(score, among, early.expand(-1, 4, -1), free)
+        order = ranked(score[0], protected[0], early[0] if sure else None, wanted)
+        expected = torch.stack([row.nonzero()[:, 0] for row in kept[0]])
+        assert torch.equal(order.long(), expected)
+
+
+def test_columns_that_are_seen() -> None:
+    made = torch.Generator().manual_seed(2)
+    index = torch.stack([torch.randperm(500, generator=made)[:300].sort().values for _ in range(3)]).to(
+        DEVICE
+    )
+    table = (torch.rand(500, generator=made) < 0.4).to(DEVICE)
+    order, count = seen_places(index, table, 290)
+    for row in range(3):
+        expected = table[index[row]].nonzero()[:, 0]
+        assert torch.equal(order[row, : int(count[row])].long(), expected)

@@ -13,8 +13,6 @@ from vxl.kv.scored.ranking import best, chosen, shared
 from vxl.kv.scored.window import Shared, SharedConfig, WindowConfig, Windowed
 from vxl.llm.decoder import Decoder
 
-"""Entries whose projected values exist at once."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class CriticalConfig(SharedConfig):
@@ -37,6 +35,8 @@ class CriticalConfig(SharedConfig):
 class Critical(Shared):
     """Two stages over a score b that has no norm of values in it: the best `first` of the places by b, the
     rest by (b + eps) * o_e, with o_e = mean over the query heads h of ||W_o,h v_e||_1."""
+
+    together = False  # each layer has an output projection of its own
 
     def __init__(self, config: CriticalConfig) -> None:
         super().__init__(config)

@@ -10,7 +10,7 @@ from typing_extensions import override
 from vxl.errors import ConfigError
 from vxl.kv.scored.columns import Columns
 from vxl.kv.scored.config import ScoredConfig
-from vxl.kv.scored.policy import picked
+from vxl.kv.scored.picked import picked
 from vxl.kv.scored.words import Speaking, Words, attention_of_words
 from vxl.llm.cache import Cache
 

@@ -78,6 +78,7 @@ class InfiniPot(Scored):
         super().__init__(config)
         self.tar, self.recent = config.tar, config.recent
         self.pooling = config.pool != "none"
+        self.together = not self.pooling  # lengths are noted layer by layer
 
     @override
     def take_in(self, cache: Cache, columns: Columns) -> None:
@@ -90,7 +91,7 @@ class InfiniPot(Scored):
         lengths = []
         for layer in range(len(cache.layers)):
             held = self.held(cache, layer, columns, columns.real_BF.sum(dim=1))
-            own_BNS = held.values_BNSH.norm(dim=-1)
+            own_BNS = held.value_norms_BNS
             old_BNS = found(cache, layer, known and known[layer], own_BNS.shape[1], own_BNS.dtype)
             index_BNS = held.index_BNS.expand_as(own_BNS)
             new_BNS = (held.valid_BNS & (held.index_BNS >= first)).expand_as(own_BNS)
@@ -145,7 +146,7 @@ class InfiniPot(Scored):
         """Mean cosine of each entry's key and those of the newest groups at its place, [B, N, S]."""
         key_BNSH = unit(held.turned_BNSH, eps=1e-9)
         place_BNS = held.place_BNS.clamp(min=0).expand(newest_BNS.shape)
-        places = int(place_BNS.masked_fill(~newest_BNS, 0).max()) + 1
+        places = max(1, int(held.columns.on_host.sizes_BG.max()))
         at_BNS = torch.where(newest_BNS, place_BNS, places)
         rows, heads, _, width = key_BNSH.shape
         mean_BNJH = key_BNSH.new_zeros(rows, heads, places + 1, width)

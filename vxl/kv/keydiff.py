@@ -26,6 +26,8 @@ class KeyDiff(Scored):
     entries count in the anchor. It reads no queries.
     """
 
+    together = True
+
     def __init__(self, config: KeyDiffConfig) -> None:
         super().__init__(config)
         self.rotated = config.rotated

@@ -34,13 +34,15 @@ class Knorm(Scored):
     here. Tokens with one id have one key in layer 0 and tie there; the older one stays.
     """
 
+    together = True
+
     def __init__(self, config: KnormConfig) -> None:
         super().__init__(config)
         self.skip_layers = config.skip_layers
 
     @override
     def score(self, held: Held) -> Tensor:
-        return -held.keys_BNSH.norm(dim=-1)
+        return -held.key_norms_BNS
 
     @override
     def rooms(self, cache: Cache, columns: Columns, until: int) -> list[Tensor]:

@@ -80,6 +80,19 @@ class Policy:
         return own.before_chunk is not Policy.before_chunk or own.after_chunk is not Policy.after_chunk
 
     @property
+    def acts_in_turns(self) -> bool:
+        """Whether what it drops of a layer follows from that layer alone, so that several chunks may go
+        through the layers in one pass (vxl.llm.turns): `noted` and `act_on` are called in place of
+        `after_chunk` then, and `before_chunk` is not."""
+        return False
+
+    def noted(self, cache: Cache, piece: Piece) -> None:
+        """Called when a chunk is described in the cache, before it goes through any layer."""
+
+    def act_on(self, cache: Cache, layer: int) -> None:
+        """Called when a chunk is in a layer: drops entries of this layer."""
+
+    @property
     def acts_in_decoding(self) -> bool:
         """Whether the policy does something at tokens of an answer: they are decoded one by one then."""
         return type(self).after_decode is not Policy.after_decode

@@ -41,13 +41,14 @@ class Quick(Scored):
     """
 
     per_head = False
+    together = True
 
     def __init__(self, config: QuickConfig) -> None:
         super().__init__(config)
 
     @override
     def score(self, held: Held) -> Tensor:
-        return -held.keys_BNSH.square().sum(dim=(1, 3))[:, None].sqrt()
+        return -held.key_norms_BNS.square().sum(dim=1, keepdim=True).sqrt()
 
     @override
     def sure(self, held: Held) -> Tensor:

@@ -85,7 +85,7 @@ class Streaming(Scored):
     def slide(self, cache: Cache) -> None:
         """Evicts down to the budget of everything up to here."""
         columns = columns_of(cache)
-        self.evict(cache, columns, self.rooms(cache, columns, cache.fed))
+        self.evict(cache, columns, self.rooms(cache, columns.on_host, cache.fed))
 
     def close(self, cache: Cache, columns: Columns) -> None:
         """Moves the sinks up to the window, so that it is they that change and not the many."""

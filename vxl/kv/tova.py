@@ -31,6 +31,7 @@ class TOVA(Scored):
 
     observers = 1
     per_head = False
+    together = True
 
     def __init__(self, config: TOVAConfig) -> None:
         super().__init__(config)

@@ -38,6 +38,7 @@ class Uniform(Scored):
     def __init__(self, config: UniformConfig) -> None:
         super().__init__(config)
         self.unit = config.unit
+        self.fills = config.unit == "token"
 
     @override
     def score(self, held: Held) -> Tensor:

@@ -184,10 +184,12 @@ class Places(NamedTuple):
 
 def places_of(blocks: Sequence[Block]) -> Places:
     """Where the entries of several blocks stand, one behind the other."""
-    heads = max(block.positions_BNS.shape[1] for block in blocks)
+    if len(blocks) == 1:
+        return Places(blocks[0].positions_BNS, blocks[0].index_BNS, blocks[0].valid_BNS)
+    rows, heads = (max(block.positions_BNS.shape[axis] for block in blocks) for axis in (0, 1))
 
     def wide(tensors: list[Tensor]) -> Tensor:
-        return torch.cat([tensor.expand(-1, heads, -1) for tensor in tensors], dim=-1)
+        return torch.cat([tensor.expand(rows, heads, -1) for tensor in tensors], dim=-1)
 
     valid = None
     if any(block.valid_BNS is not None for block in blocks):

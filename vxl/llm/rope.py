@@ -32,6 +32,7 @@ class Rotary:
     def __init__(self, config: "PretrainedConfig") -> None:
         parameters = getattr(config, "rope_parameters", None) or {}
         refuse_unsupported(config, parameters)
+        self.tables: dict[tuple[torch.device, torch.dtype], tuple[Tensor, Tensor]] = {}
         kind = parameters.get("rope_type", "default")
         if kind == "default":
             width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
@@ -57,6 +58,14 @@ class Rotary:
             self.frequencies = self.frequencies.to(positions.device)
         angles = positions[..., None].float() * self.frequencies
         return angles.cos().to(dtype), angles.sin().to(dtype)
+
+    def table(self, length: int, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """Cosine and sine of the positions 0 to `length` - 1 at least, [P, H / 2]; kept for the next step."""
+        known = self.tables.get((device, dtype))
+        if known is None or len(known[0]) < length:
+            positions = torch.arange(max(1024, 1 << (length - 1).bit_length()), device=device)
+            known = self.tables[device, dtype] = self.half_angles(positions, dtype)
+        return known
 
     def turn(self, keys_BNSH: Tensor, positions_BNS: Tensor) -> Tensor:
         """Rotates un-rotated keys to their positions; positions broadcast over heads."""

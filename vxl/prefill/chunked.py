@@ -20,6 +20,8 @@ from vxl.llm.attention.step import Span, documents, runs
 from vxl.llm.attention.windows import Sight, Window, Windows, pairs_within
 from vxl.llm.cache import Cache
 from vxl.llm.decoder import Decoder
+from vxl.llm.kernels import usable
+from vxl.llm.turns import Turn, extend_in_turns, fed_with
 from vxl.prefill.base import Hidden, Prefill, PrefillConfig
 from vxl.prefill.pieces import real_tokens, tokens_where
 from vxl.sequence.layout import Kind, Layout
@@ -121,6 +123,8 @@ class Chunked(Prefill):
         """See `Prefill.feed`; a piece may hold several chunks or begin inside one."""
         if policy.acts_in_prefill and len(self.progress(cache, piece)) > 1:
             return self.feed_row_by_row(llm, policy, cache, piece)
+        if policy.acts_in_turns and piece.valid_BT is None and usable(piece.embeds_BTD) and cache.rows == 1:
+            return self.feed_in_turns(llm, policy, cache, piece)
         parts = [piece.part(start, stop) for start, stop in self.passes(policy, cache, piece)]
         hidden = [self.run(llm, policy, cache, part) for part in parts]
         return hidden[0] if len(hidden) == 1 else torch.cat(hidden, dim=1)
@@ -144,6 +148,24 @@ class Chunked(Prefill):
         policy.after_chunk(cache, part)
         policy.hold(cache)
         return hidden_BTD
+
+    def feed_in_turns(self, llm: Decoder, policy: Policy, cache: Cache, piece: Piece) -> Tensor:
+        """Runs a row's chunks in passes of several, where the policy acts layer by layer (vxl.llm.turns)."""
+        bounds = list(self.passes(policy, cache, piece))
+        hidden = []
+        for number in range(0, len(bounds), self.config.chunks_per_pass):
+            here = bounds[number : number + self.config.chunks_per_pass]
+            part, turns, last = piece.part(here[0][0], here[-1][1]), [], cache
+            for start, stop in here:
+                own = piece.part(start, stop)
+                window, progress = self.look(self.progress(last, own)[0], own.on_host, 0, last.fed)
+                windows, last = Windows((window,), last.fed), fed_with(last, own.layout)
+                last.state[STATE] = (progress,)
+                policy.noted(last, own)
+                turns.append(Turn(start - here[0][0], stop - here[0][0], windows, last))
+            observe = policy.observe_chunks
+            hidden.append(extend_in_turns(llm, part.embeds_BTD, cache, turns, policy.act_on, observe))
+        return hidden[0] if len(hidden) == 1 else torch.cat(hidden, dim=1)
 
     def feed_row_by_row(self, llm: Decoder, policy: Policy, cache: Cache, piece: Piece) -> Tensor:
         """Runs rows whose chunks end at different columns: each pass holds the next text or chunk of every

@@ -239,7 +239,8 @@ def watched_scores(policy: Scored) -> dict[int, Tensor]:
         score_BNS = original(held)
         sure_BNS = policy.sure(held)
         sure_BNS = torch.zeros_like(score_BNS, dtype=torch.bool) if sure_BNS is None else sure_BNS
-        scores[held.layer] = score_BNS.masked_fill(sure_BNS, torch.nan)
+        each = score_BNS.masked_fill(sure_BNS, torch.nan).split(held.cache.rows)
+        scores.update(zip(held.layers, each, strict=True))
         return score_BNS
 
     policy.score = score  # ty: ignore[invalid-assignment]

@@ -5,7 +5,6 @@ from torch import Tensor
 
 from vxl.kv.scored.held import Held
 from vxl.llm.cache import Cache
-from vxl.precision import at_least_single
 
 EVERY = 2**31 - 1
 """Observers: all tokens of a pass."""
@@ -29,10 +28,8 @@ def attention(held: Held, last: int | None = None) -> Tensor:
         held: A layer's entries.
         last: Only so many last observers of each row; None = all.
     """
-    observed = held.cache.observed
     column_BQ, real_BQ = observed_columns(held.cache)
-    assert observed is not None
-    query = at_least_single(observed.queries[held.layer])
+    query = held.queries_BMQH
     if last is not None and last < column_BQ.shape[1]:
         query, column_BQ, real_BQ = query[:, :, -last:], column_BQ[:, -last:], real_BQ[:, -last:]
     return attention_of(query, column_BQ, real_BQ, held)
@@ -48,15 +45,20 @@ def attention_of(query_BMQH: Tensor, column_BQ: Tensor, real_BQ: Tensor, held: H
     valid_BNS, index_BNS = held.valid_BNS, held.index_BNS
     tile = max(1, TILE // max(1, rows * sharing * entries))
     lowest = torch.finfo(keys_BNSH.dtype).min
-    sums = keys_BNSH.new_zeros(rows, kv_heads, sharing, entries)
-    for head in range(kv_heads):  # one by one, so that no tensor has heads x queries x entries
-        valid_BS = valid_BNS[:, min(head, valid_BNS.shape[1] - 1)]
-        index_BS = index_BNS[:, min(head, index_BNS.shape[1] - 1)]
+    # So few heads and queries at once that no tensor has heads x queries x entries.
+    together = max(1, tile // max(1, queries))
+    parts = []
+    for first in range(0, kv_heads, together):
+        own = slice(first, first + together)
+        there_BNS = valid_BNS[:, own] if valid_BNS.shape[1] > 1 else valid_BNS
+        column_BNS = index_BNS[:, own] if index_BNS.shape[1] > 1 else index_BNS
+        sums = torch.zeros((), dtype=keys_BNSH.dtype, device=keys_BNSH.device)
         for start in range(0, queries, tile):
             part = slice(start, start + tile)
-            seen_BQS = valid_BS[:, None] & (index_BS[:, None] <= column_BQ[:, part, None])
-            score_BRQS = query[:, head, :, part] @ keys_BNSH[:, head, None].mT * width**-0.5
-            weight_BRQS = score_BRQS.masked_fill(~seen_BQS[:, None], lowest).softmax(dim=-1)
-            counts_BQS = seen_BQS & real_BQ[:, part, None]
-            sums[:, head] += (weight_BRQS * counts_BQS[:, None]).sum(dim=2)
-    return sums
+            seen_BNQS = there_BNS[:, :, None] & (column_BNS[:, :, None] <= column_BQ[:, None, part, None])
+            score_BNRQS = query[:, own, :, part] @ keys_BNSH[:, own, None].mT * width**-0.5
+            weight_BNRQS = score_BNRQS.masked_fill(~seen_BNQS[:, :, None], lowest).softmax(dim=-1)
+            counts_BNQS = seen_BNQS & real_BQ[:, None, part, None]
+            sums = sums + (weight_BNRQS * counts_BNQS[:, :, None]).sum(dim=3)
+        parts.append(sums)
+    return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)

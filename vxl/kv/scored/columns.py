@@ -7,11 +7,13 @@ import torch
 from torch import Tensor
 
 from vxl.llm.cache import Cache
-from vxl.sequence.layout import Kind
+from vxl.sequence.layout import Kind, Layout
 from vxl.sequence.piece import Piece
 
 REAL = "kv.scored.real"
 """Where a cache notes which of its columns were tokens and not padding, bool [B, F]."""
+COLUMNS = "kv.scored.columns"
+"""Where a cache has its columns at hand (`Cache.scratch`), so that they need not be put together anew."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,6 +26,15 @@ class Columns:
     """Group of a time or visual token, counted through the row, int64; -1 at text."""
     real_BF: Tensor
     """Tokens, bool; the others are padding."""
+    host: "Columns | None" = None
+    """The same in the host's memory, where it is there."""
+
+    @cached_property
+    def on_host(self) -> "Columns":
+        """The same in the host's memory: reading it need not wait for a device."""
+        if not self.real_BF.is_cuda:
+            return self
+        return self.host or Columns(self.kind_BF.cpu(), self.group_BF.cpu(), self.real_BF.cpu())
 
     @cached_property
     def visual_BF(self) -> Tensor:
@@ -59,7 +70,7 @@ class Columns:
 
     @cached_property
     def _first_BG(self) -> Tensor:
-        groups = max(1, int(self.group_BF.max()) + 1) if self.group_BF.numel() else 1
+        groups = max(1, int(self.on_host.group_BF.max()) + 1) if self.group_BF.numel() else 1
         rows, columns = self.group_BF.shape
         first_BG = self.group_BF.new_full((rows, groups + 1), columns)
         column_BF = torch.where(self.visual_BF, self.group_BF, groups)
@@ -67,7 +78,7 @@ class Columns:
 
 
 def note_real(cache: Cache, piece: Piece) -> None:
-    """Notes which columns of a piece that has just been fed are tokens."""
+    """Notes which columns of a piece that has just been fed are tokens, and what the piece is."""
     rows, tokens = cache.rows, piece.layout.shape[1]
     real_BT = piece.valid_BT
     if real_BT is None:
@@ -76,6 +87,31 @@ def note_real(cache: Cache, piece: Piece) -> None:
     if known_BF is not None:
         real_BT = torch.cat((known_BF.expand(rows, -1), real_BT), dim=1)
     cache.state[REAL] = real_BT
+    known = cache.scratch.get(COLUMNS)
+    before = 0 if known is None else known.kind_BF.shape[1]
+    if before + tokens == cache.fed and piece.host is not None and piece.valid_BT is None:
+        cache.scratch[COLUMNS] = behind(
+            known,
+            piece.layout,
+            real_BT,
+            behind(
+                None if known is None else known.on_host,
+                piece.host,
+                torch.ones(rows, cache.fed, dtype=torch.bool),
+            )
+            if real_BT.is_cuda
+            else None,
+        )
+
+
+def behind(known: Columns | None, layout: Layout, real_BF: Tensor, host: Columns | None = None) -> Columns:
+    """Columns with those of one more layout behind them."""
+    rows = len(real_BF)
+    kind_BT, group_BT = (x.expand(rows, -1).long() for x in (layout.kind_BT, layout.group_BT))
+    if known is not None:
+        kind_BT = torch.cat((known.kind_BF.expand(rows, -1), kind_BT), dim=1)
+        group_BT = torch.cat((known.group_BF.expand(rows, -1), group_BT), dim=1)
+    return Columns(kind_BT, group_BT, real_BF, host)
 
 
 def columns_of(cache: Cache) -> Columns:
@@ -85,12 +121,15 @@ def columns_of(cache: Cache) -> Columns:
     cache itself says which of them exist. So does a context that was watched with a policy that keeps all.
     """
     rows, fed, device = cache.rows, cache.fed, cache.next_B.device
+    seen = cache.scratch.get(COLUMNS)
+    if seen is not None and seen.kind_BF.shape == (rows, fed):
+        return seen
 
     def column(name: str, rest: int) -> Tensor:
-        parts = [getattr(layout, name).to(device).expand(rows, -1).long() for layout in cache.layouts]
+        parts = [getattr(layout, name).to(device).expand(rows, -1) for layout in cache.layouts]
         told = sum(part.shape[1] for part in parts)
         assert told <= fed, "more was described than fed"
-        return torch.cat([*parts, torch.full((rows, fed - told), rest, device=device)], dim=1)
+        return torch.cat([*parts, torch.full((rows, fed - told), rest, device=device)], dim=1).long()
 
     known_BF = cache.state.get(REAL)
     noted = 0 if known_BF is None else known_BF.shape[1]

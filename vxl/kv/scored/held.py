@@ -1,5 +1,6 @@
 """What one layer of a cache holds, as a score reads it."""
 
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -7,8 +8,13 @@ import torch
 from torch import Tensor
 
 from vxl.kv.scored.columns import Columns
+from vxl.llm.block import Block
 from vxl.llm.cache import Cache
+from vxl.llm.kernels import usable
 from vxl.precision import at_least_single
+
+STACK = 2**27
+"""Numbers of the keys of layers that are scored together."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -16,7 +22,7 @@ class Held:
     """The entries of one layer, and how many of them may stay.
 
     Axis N of what says where entries stand is 1 where all heads hold the same; keys and values have all
-    heads.
+    heads. Layers that hold as many entries may be together, one behind the other on axis B.
     """
 
     cache: Cache
@@ -27,16 +33,23 @@ class Held:
     """Entries that each head may hold, int64."""
     protected_BNS: Tensor
     """Entries that stay whatever their score, bool."""
+    others: tuple[int, ...] = ()
+    """Layers that are here, too, behind the first one; where there are any, the cache has one row."""
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """Whose entries they are."""
+        return (self.layer, *self.others)
 
     @cached_property
     def valid_BNS(self) -> Tensor:
         """Entries that exist."""
-        return self.cache.valid(self.layer)
+        return valid_of(self.cache, self.layers)
 
     @cached_property
     def index_BNS(self) -> Tensor:
         """The column that each entry was fed as."""
-        return self.cache.index(self.layer)
+        return index_of(self.cache, self.layers)
 
     @cached_property
     def open_BNS(self) -> Tensor:
@@ -67,26 +80,105 @@ class Held:
     @cached_property
     def keys_BNSH(self) -> Tensor:
         """Un-rotated keys, float32 at least."""
-        return self._whole([block.keys_BNSH for block in self.cache.layers[self.layer]])
+        return self._whole(lambda block, out: out.copy_(block.keys_BNSH))
 
     @cached_property
     def values_BNSH(self) -> Tensor:
         """Values, float32 at least."""
-        return self._whole([block.values_BNSH for block in self.cache.layers[self.layer]])
+        return self._whole(lambda block, out: out.copy_(block.values_BNSH))
 
     @cached_property
     def turned_BNSH(self) -> Tensor:
         """Keys at their positions, float32 at least."""
-        blocks = self.cache.layers[self.layer]
-        return self._whole([block.rotated(self.cache.rotary) for block in blocks])
+        return self._whole(lambda block, out: turn_into(block, self.cache, out))
+
+    @cached_property
+    def key_norms_BNS(self) -> Tensor:
+        """Lengths of the keys, float32 at least."""
+        return self._norms(lambda block: block.keys_BNSH)
+
+    @cached_property
+    def value_norms_BNS(self) -> Tensor:
+        """Lengths of the values, float32 at least."""
+        return self._norms(lambda block: block.values_BNSH)
+
+    @property
+    def queries_BMQH(self) -> Tensor:
+        """Queries that the last pass observed, rotated, float32 at least."""
+        observed = self.cache.observed
+        assert observed is not None, "the last pass was not observed"
+        return at_least_single(torch.cat([observed.queries[layer] for layer in self.layers]))
 
     def of(self, column_BF: Tensor) -> Tensor:
         """Each entry's number of a tensor over what was fed, [B, N, S]."""
         return per_entry(column_BF, self.index_BNS)
 
-    def _whole(self, parts: list[Tensor]) -> Tensor:
-        joined = torch.cat([part.expand(self.cache.rows, -1, -1, -1) for part in parts], dim=2)
-        return at_least_single(joined)
+    def _whole(self, fill: Callable[[Block, Tensor], object]) -> Tensor:
+        like = self.cache.layers[self.layer][0].keys_BNSH
+        rows, entries = self.cache.rows, self.cache.entries(self.layer)
+        whole = like.new_empty(
+            len(self.layers) * rows, like.shape[1], entries, like.shape[3], dtype=single(like.dtype)
+        )
+        for part_BNSH, layer in zip(whole.split(rows), self.layers, strict=True):
+            blocks = self.cache.layers[layer]
+            for block, out in zip(blocks, part_BNSH.split([*map(len, blocks)], dim=2), strict=True):
+                fill(block, out)
+        return whole
+
+    def _norms(self, of: Callable[[Block], Tensor]) -> Tensor:
+        found = []
+        for layer in self.layers:
+            parts = [of(block) for block in self.cache.layers[layer]]
+            norms = [torch.linalg.vector_norm(x, dim=-1, dtype=single(x.dtype)) for x in parts]
+            found.append(torch.cat([norm.expand(self.cache.rows, -1, -1) for norm in norms], dim=-1))
+        return found[0] if len(found) == 1 else torch.cat(found)
+
+
+def turn_into(block: Block, cache: Cache, out: Tensor) -> None:
+    """Writes a block's keys at their positions."""
+    if block.rotated_BNSH is not None or not usable(out_keys := block.keys_BNSH):
+        out.copy_(block.rotated(cache.rotary))
+        return
+    from vxl.llm.kernels.entries import taken  # not above: it imports Triton
+
+    table = cache.rotary.table(cache.fed, out_keys.device, out_keys.dtype)
+    taken([out_keys], None, None, rows=len(out), positions_BNS=block.positions_BNS, table=table, out=out)
+
+
+def index_of(cache: Cache, layers: Sequence[int]) -> Tensor:
+    """The column that each entry of some layers was fed as, [B, N, S]; layers one behind the other."""
+    parts = [[block.index_BNS for block in cache.layers[layer]] for layer in layers]
+    heads = max(part.shape[1] for part in parts[0])
+    found = [torch.cat([part.expand(cache.rows, heads, -1) for part in own], dim=-1) for own in parts]
+    return found[0] if len(found) == 1 else torch.cat(found)
+
+
+def valid_of(cache: Cache, layers: Sequence[int]) -> Tensor:
+    """Which entries of some layers exist, [B, N, S]; layers one behind the other."""
+    blocks = [block for layer in layers for block in cache.layers[layer]]
+    if any(block.valid_BNS is not None for block in blocks):
+        return torch.cat([cache.valid(layer) for layer in layers])
+    heads = max(block.positions_BNS.shape[1] for block in blocks)
+    return blocks[0].positions_BNS.new_ones(
+        len(layers) * cache.rows, heads, cache.entries(layers[0]), dtype=torch.bool
+    )
+
+
+def stacks(cache: Cache) -> Iterator[list[int]]:
+    """Runs of layers that can be scored together: of one row, with as many entries in blocks alike."""
+    like = cache.layers[0][0].keys_BNSH
+
+    def shape(layer: int) -> list[object]:
+        return [(len(b), b.positions_BNS.shape, b.valid_BNS is None) for b in cache.layers[layer]]
+
+    most = max(1, STACK // max(1, like[0, :, 0].numel() * cache.entries()))
+    run: list[int] = []
+    for layer in range(len(cache.layers)):
+        if run and (cache.rows > 1 or len(run) == most or shape(layer) != shape(run[0])):
+            yield run
+            run = []
+        run.append(layer)
+    yield run
 
 
 def per_entry(column_BF: Tensor, index_BNS: Tensor) -> Tensor:
@@ -95,7 +187,12 @@ def per_entry(column_BF: Tensor, index_BNS: Tensor) -> Tensor:
     return column_BF[:, None].expand(rows, heads, -1).gather(2, index_BNS)
 
 
+def single(dtype: torch.dtype) -> torch.dtype:
+    """float32 where a type is of half precision."""
+    return torch.float32 if dtype in (torch.float16, torch.bfloat16) else dtype
+
+
 def unit(vectors: Tensor, eps: float = 0.0) -> Tensor:
     """Vectors of length 1; zero stays zero."""
-    norm = vectors.norm(dim=-1, keepdim=True)
-    return vectors / (norm + eps if eps else norm.masked_fill(norm == 0, 1.0))
+    norm = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)
+    return vectors / (norm + eps if eps else norm.clamp(min=torch.finfo(norm.dtype).tiny))

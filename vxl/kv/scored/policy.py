@@ -1,5 +1,7 @@
 """The frame of every policy that scores entries: score, what is sure, room, moment."""
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
@@ -8,10 +10,12 @@ from vxl.kv.policy import Policy
 from vxl.kv.scored.closing import close_up
 from vxl.kv.scored.columns import Columns, columns_of, note_real
 from vxl.kv.scored.config import ScoredConfig
-from vxl.kv.scored.held import Held, per_entry
-from vxl.kv.scored.ranking import chosen
-from vxl.kv.scored.room import rooms_of
+from vxl.kv.scored.held import Held, index_of, per_entry, stacks, valid_of
+from vxl.kv.scored.picked import picked
+from vxl.kv.scored.room import all_fit, on_device, rooms_of
+from vxl.kv.scored.turns import TURN, Known, choice_in_turn, known_of
 from vxl.llm.cache import Cache
+from vxl.llm.cache.eviction import chosen_of
 from vxl.llm.decoder import Decoder
 from vxl.relevance.base import QuestionPiece
 from vxl.sequence.layout import Kind
@@ -36,6 +40,12 @@ class Scored(Policy):
     """Whether heads keep entries of their own. Otherwise `score` has one head for all: [B, 1, S]."""
     same_everywhere: bool = False
     """Whether all layers keep the same."""
+    together: bool = False
+    """Whether `choose` takes several layers at once, as further rows of `held`: nothing in it may ask which
+    layer it is, or take numbers of a row to be one for each row of the batch."""
+
+    fills = True
+    """Whether `choose` fills all places of every head: then it is known beforehand how many entries stay."""
 
     def __init__(self, config: ScoredConfig) -> None:
         super().__init__(config)
@@ -111,12 +121,48 @@ class Scored(Policy):
         if self.settings.at == "chunks":
             columns = columns_of(cache)
             self.take_in(cache, columns)
-            self.evict(cache, columns, self.rooms(cache, columns, cache.fed))
+            self.evict(cache, columns, self.rooms(cache, columns.on_host, cache.fed))
+
+    @property
+    def acts_in_turns(self) -> bool:
+        """Whether a layer's own entries alone decide what it keeps, and how many are known beforehand."""
+        hooks = ("before_chunk", "after_chunk", "take_in", "dropped", "evict", "kept", "close")
+        if any(getattr(type(self), hook) is not getattr(Scored, hook) for hook in hooks):
+            return False
+        s, apart = self.settings, (self.together or self.same_everywhere) and self.fills
+        as_is = s.bits is None and not s.offload and s.mib is None and not s.compact
+        return apart and as_is and s.at == "chunks"
+
+    def noted(self, cache: Cache, piece: Piece) -> None:
+        """Works out how much each layer may hold behind the chunk."""
+        note_real(cache, piece)
+        columns = columns_of(cache)
+        rooms = self.rooms(cache, columns.on_host, cache.fed)
+        if self.settings.tokens is not None and cache.fed > self.settings.tokens:
+            self.refuse_small(cache, columns, rooms)
+        protected = int(self.protected(columns.on_host).sum())
+        cache.scratch[TURN] = known_of(columns, self.protected(columns), protected, rooms)
+
+    def act_on(self, cache: Cache, layer: int) -> None:
+        """Evicts one layer down to its room, as `evict` does with all of them."""
+        known: Known = cache.scratch[TURN]
+        blocks, entries = cache.layers[layer], cache.entries(layer)
+        wanted = min(entries, max(known.rooms[layer], known.protected))
+        if wanted == entries:
+            return
+        choose = self.choose if type(self).choose is not Scored.choose else None
+        choice = partial(choice_in_turn, cache, layer, known, wanted, self.score, self.sure, choose)
+        if self.same_everywhere:
+            held = known.choices.get((*(block.index_BNS for block in blocks), wanted), choice)
+        else:
+            held = choice()
+        cache.layers[layer] = (chosen_of(blocks, held),)
 
     def after_watch(self, cache: Cache) -> None:
         """Evicts once, where `at=finish`; and says so where what is protected is more than the budget."""
+        cache.scratch.pop(TURN, None)
         columns = columns_of(cache)
-        rooms = self.rooms(cache, columns, cache.fed)
+        rooms = self.rooms(cache, columns.on_host, cache.fed)
         if self.settings.at == "finish":
             self.evict(cache, columns, rooms)
         if self.settings.at != "question":
@@ -131,8 +177,8 @@ class Scored(Policy):
                 self.take_in(cache, columns_of(cache))
             return
         columns = columns_of(cache)
-        own_B = question.tokens_B
-        rooms = [room_B + own_B for room_B in self.rooms(cache, columns, first)]
+        own_B = torch.tensor([len(tokens) for tokens in question.tokens])
+        rooms = [room_B + own_B for room_B in self.rooms(cache, columns.on_host, first)]
         self.evict(cache, columns, rooms, first)
 
     def after_decode(self, cache: Cache) -> None:
@@ -143,7 +189,7 @@ class Scored(Policy):
         columns = columns_of(cache)
         self.take_in(cache, columns)
         if (cache.fed - began) % every == 0:
-            rooms = self.rooms(cache, columns, cache.fed)
+            rooms = self.rooms(cache, columns.on_host, cache.fed)
             self.evict(cache, columns, rooms, cache.state.get(ASKED))
 
     def evict(
@@ -154,21 +200,19 @@ class Scored(Policy):
         Args:
             cache: Whose last pass was observed, where the score reads queries.
             columns: What it was fed.
-            rooms: Entries that each layer's heads may hold, int64 [B] a layer.
+            rooms: Entries that each layer's heads may hold, int64 [B] a layer, in the host's memory.
             first_asked: The column that a question begins at; what follows is protected.
 
         Raises:
             ConfigError: `tokens` or `mib` is less than what is protected.
         """
-        layers = range(len(cache.layers))
-        fits = [(cache.valid(n).sum(dim=-1) <= rooms[n][:, None]).all() for n in layers]
-        if bool(torch.stack(fits).all()):
+        if all_fit(cache, rooms):
             return
         if self.settings.tokens is not None or self.settings.mib is not None:
             self.refuse_small(cache, columns, rooms, first_asked)
-        if self.per_head or cache.rows > 1:
-            cache.join()  # heads and rows keep different numbers of a block's entries, but as many of all
-        cache.keep(self.kept(cache, columns, rooms, first_asked))
+        # Heads and rows keep different numbers of a block's entries, but as many of all.
+        joined = self.per_head or cache.rows > 1 or self.settings.at == "chunks"
+        cache.keep(self.kept(cache, columns, on_device(rooms, cache), first_asked), joined=joined)
         self.dropped(cache)
         if self.settings.compact:
             self.close(cache, columns)
@@ -180,23 +224,31 @@ class Scored(Policy):
     def kept(
         self, cache: Cache, columns: Columns, rooms: list[Tensor], first_asked: int | None
     ) -> list[Tensor]:
-        """Which entries of each layer stay, bool [B, N or 1, S] a layer; see `evict`."""
+        """Which entries of each layer stay, bool [B, N or 1, S] a layer; see `evict`. Rooms are on the device
+        here."""
+        if self.same_everywhere and all(room_B is rooms[0] for room_B in rooms):
+            held = self.held(cache, 0, columns, rooms[0], first_asked)
+            return [held.protected_BNS | self.choose(held)] * len(cache.layers)
         keep: list[Tensor] = []
-        for layer in range(len(cache.layers)):
-            if layer and self.same_everywhere and torch.equal(rooms[layer], rooms[0]):
-                keep.append(keep[0])
-                continue
-            held = self.held(cache, layer, columns, rooms[layer], first_asked)
-            keep.append(held.protected_BNS | self.choose(held))
+        for first, *others in stacks(cache) if self.together else ([n] for n in range(len(cache.layers))):
+            room_B = torch.cat([rooms[n] for n in (first, *others)]) if others else rooms[first]
+            held = self.held(cache, first, columns, room_B, first_asked, tuple(others))
+            keep += (held.protected_BNS | self.choose(held)).split(cache.rows)
         return keep
 
     def held(
-        self, cache: Cache, layer: int, columns: Columns, room_B: Tensor, first_asked: int | None = None
+        self,
+        cache: Cache,
+        layer: int,
+        columns: Columns,
+        room_B: Tensor,
+        first_asked: int | None = None,
+        others: tuple[int, ...] = (),
     ) -> Held:
-        """A layer's entries and how many of them may stay."""
-        protected_BF = self.protected(columns, first_asked)
-        protected_BNS = cache.valid(layer) & per_entry(protected_BF, cache.index(layer))
-        return Held(cache, layer, columns, room_B, protected_BNS)
+        """A layer's entries and how many of them may stay; and those of others behind them."""
+        protected_BF, layers = self.protected(columns, first_asked), (layer, *others)
+        protected_BNS = valid_of(cache, layers) & per_entry(protected_BF, index_of(cache, layers))
+        return Held(cache, layer, columns, room_B, protected_BNS, others)
 
     def protected(self, columns: Columns, first_asked: int | None = None) -> Tensor:
         """Columns whose entries stay whatever their score, bool [B, F]."""
@@ -217,6 +269,7 @@ class Scored(Policy):
         Raises:
             ConfigError: They are, and something else was watched that would be lost whole.
         """
+        columns = columns.on_host
         protected_B = self.protected(columns, first_asked).sum(dim=1)
         some_B = columns.visual_BF.any(dim=1) | (self.settings.protect != "text")
         least_B = torch.stack(rooms).amin(dim=0)
@@ -231,11 +284,3 @@ class Scored(Policy):
             f"  allowed: more than {most} entries, of {int(columns.real_BF[row].sum())} tokens\n"
             "  type one of  a larger budget   kv.protect=none   kv.of=visual (with kv.keep)"
         )
-
-
-def picked(held: Held, score_BNS: Tensor, sure_BNS: Tensor | None = None) -> Tensor:
-    """The entries with the best scores that fill a layer's free places, the sure ones before them."""
-    heads = max(score_BNS.shape[1], held.open_BNS.shape[1])
-    score_BNS, open_BNS = score_BNS.expand(-1, heads, -1), held.open_BNS.expand(-1, heads, -1)
-    sure_BNS = torch.zeros_like(open_BNS) if sure_BNS is None else sure_BNS.expand_as(open_BNS)
-    return chosen(score_BNS, open_BNS, sure_BNS, held.free_BN1)

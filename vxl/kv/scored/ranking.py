@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from vxl.llm.kernels import installed
+
 
 def ranks(scores: Tensor) -> Tensor:
     """Place of every score of the last axis in falling order, from 0; equal ones keep their order."""
@@ -21,6 +23,13 @@ def best(score_BNS: Tensor, among_BNS: Tensor, count_BN1: Tensor) -> Tensor:
     """The `count` entries with the highest scores `among` some; all of them where there are fewer."""
     lowest = torch.finfo(score_BNS.dtype).min
     score_BNS = score_BNS.clamp(min=lowest).masked_fill(~among_BNS, -torch.inf)
+    if score_BNS.is_cuda and score_BNS.dtype == torch.float32 and installed():
+        from vxl.llm.kernels import ranks as kernels  # not above: it imports Triton
+
+        held = score_BNS.shape[-1]
+        count_R = count_BN1.expand(*score_BNS.shape[:-1], 1).reshape(-1)
+        found = kernels.best(score_BNS.reshape(-1, held), among_BNS.reshape(-1, held), count_R)
+        return found.view_as(score_BNS)
     return among_BNS & (ranks(score_BNS) < count_BN1)
 
 

@@ -6,6 +6,7 @@ from torch import Tensor
 from vxl.kv.budget import budget, cost_of
 from vxl.kv.scored.columns import Columns
 from vxl.kv.scored.config import ScoredConfig
+from vxl.llm.block import sent
 from vxl.llm.cache import Cache
 from vxl.sequence.share import share
 
@@ -28,3 +29,22 @@ def rooms_of(
         beside_B, watched_B = watched_B - visual_B, visual_B
     known = {keep: beside_B + share(watched_B, keep) for keep in set(fractions) if keep is not None}
     return [known[keep] for keep in fractions if keep is not None]
+
+
+def all_fit(cache: Cache, rooms: list[Tensor]) -> bool:
+    """Whether every layer's heads hold no more than they may; waits for a device where some have padding."""
+    layers = range(len(cache.layers))
+    if all(cache.entries(n) <= int(rooms[n].min()) for n in layers):
+        return True
+    if all(block.valid_BNS is None for blocks in cache.layers for block in blocks):
+        return False
+    counts = torch.stack([cache.valid(n).sum(dim=-1).amax(dim=1) for n in layers])
+    return bool((counts.cpu() <= torch.stack(rooms)).all())
+
+
+def on_device(rooms: list[Tensor], cache: Cache) -> list[Tensor]:
+    """Rooms where the cache is, without waiting for it; layers that have one room still share it."""
+    each = list({id(room_B): room_B for room_B in rooms}.values())
+    moved = sent(torch.stack(each), cache.next_B.device).unbind()
+    of = {id(room_B): there for room_B, there in zip(each, moved, strict=True)}
+    return [of[id(room_B)] for room_B in rooms]

@@ -63,6 +63,7 @@ class Shared(Scored):
     def __init__(self, config: SharedConfig) -> None:
         super().__init__(config)
         self.adaptive, self.least = config.adaptive, config.least
+        self.fills = not config.adaptive  # heads keep as many as they need
 
     @override
     def choose(self, held: Held) -> Tensor:
@@ -78,6 +79,8 @@ class Shared(Scored):
 class Windowed(Scored):
     """Score: mean attention of the last `window` tokens, pooled over `kernel` neighbours; the observers are
     sure."""
+
+    together = True
 
     def __init__(self, config: WindowConfig) -> None:
         self.observers = config.window

@@ -111,6 +111,8 @@ def through_step(
     Returns:
         [B, T, query heads, H].
     """
+    if step.in_turn is not None:
+        return step.in_turn(layer, query, rotated, value, scaling)
     if step.queries is not None:
         assert step.observed_BQ is not None
         columns = step.observed_BQ.clamp(min=0)[:, None, :, None].expand(
@@ -122,7 +124,7 @@ def through_step(
         from vxl.llm.kernels import steps  # not above: it imports Triton
 
         if steps.suits(query, past, step):
-            return steps.attend_step(past, query, rotated, value, scaling, step)
+            return steps.attend_step(layer, past, query, rotated, value, scaling, step)
     if step.windows is not None and not past and query.is_cuda and query.requires_grad:
         out = attend_sparse(query, rotated, value, scaling, step, compiled=True)
     elif step.windows is not None:

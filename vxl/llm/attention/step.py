@@ -5,7 +5,7 @@ checkpointing may run them twice: what they add is left in `new`, one slot a lay
 when the pass is over.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -15,6 +15,8 @@ from torch import Tensor
 from vxl.llm.attention.windows import Windows
 from vxl.llm.block import Block
 from vxl.llm.rope import Rotary
+
+InTurn = Callable[[int, Tensor, Tensor, Tensor, float | None], Tensor]
 
 
 class Span(NamedTuple):
@@ -59,6 +61,9 @@ class Step:
     """Columns whose queries are kept (negative: the row has fewer); None = none are."""
     queries: list[Tensor | None] | None = field(default=None, repr=False)
     """A slot for each layer's queries of these columns, rotated, [B, query heads, Q, H]."""
+    in_turn: "InTurn | None" = None
+    """Attention of a layer whose tokens come in parts, between which a policy drops entries (vxl.llm.turns):
+    (layer, query, rotated key, value, scaling) -> [B, T, query heads, H]. None = all come at once."""
     scratch: dict[Any, Any] = field(default_factory=dict, repr=False)
     """What a backend works out once for all layers."""
 
@@ -91,7 +96,7 @@ class New(NamedTuple):
 class Observed(NamedTuple):
     """Queries of the last tokens of a pass, rotated to their positions."""
 
-    queries: tuple[Tensor, ...]
+    queries: Sequence[Tensor]
     """Each layer's, [B, query heads, Q, H]."""
     columns_BQ: Tensor
     """Their columns in the pass; negative where a row is shorter than Q."""

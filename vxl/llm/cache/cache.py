@@ -16,8 +16,9 @@ import torch
 from torch import Tensor
 
 from vxl.llm.attention.step import Observed, Step
-from vxl.llm.block import Block, Choice, Places, at_end, choose, merged_block
+from vxl.llm.block import Block, Choice, Places, at_end, merged_block
 from vxl.llm.cache import holding
+from vxl.llm.cache.eviction import block_by_block, evicted, one_kind
 from vxl.llm.cache.graph_slot import GraphSlot
 from vxl.llm.cache.offload import map_tensors, mover
 from vxl.llm.cache.rooms import Rooms
@@ -68,6 +69,8 @@ class Cache:
         self.reserve = 0
         """Tokens that are known to come: the next room is made for so many, so that they lie in one block. A
         fork knows of none."""
+        self.scratch: dict[str, Any] = {}
+        """What was worked out of what was fed, and can be again: it is neither saved nor moved."""
         self.graph_slot = GraphSlot()
         """The CUDA graph that decodes its forks; a fork and a copy start without."""
         self._rooms = Rooms(layers)
@@ -138,31 +141,24 @@ class Cache:
         fork.next_B = self.next_B.expand(rows).clone()
         fork.fed = self.fed
         fork.layouts = list(self.layouts)
-        fork.state = dict(self.state)
+        fork.state, fork.scratch = dict(self.state), dict(self.scratch)
         return fork
 
-    def keep(self, keep: Tensor | Sequence[Tensor]) -> None:
+    def keep(self, keep: Tensor | Sequence[Tensor], *, joined: bool = False) -> None:
         """Drops the other entries and frees their memory.
 
         Args:
             keep: Which entries of every layer stay, bool [B or 1, N, S]; or one such tensor a layer.
+            joined: Whether a layer that loses any is one block then; else blocks that lose none stay shared.
         """
-        # Layers mostly agree on positions: choose once. The memo holds masks and positions but no block, so
-        # that a layer's memory is freed before the next one's is made.
-        choices = IdentityMemo[Choice | None]()
-        for layer, blocks in enumerate(self.layers):
-            mask = keep if isinstance(keep, Tensor) else keep[layer]
-            kept: list[Block] = []
-            start = 0
-            for block in blocks:
-                part = mask[..., start : start + len(block)]
-                shared = (mask, start, block.positions_BNS, block.valid_BNS)
-                choice = choices.get(shared, partial(choose, block, part))
-                kept.append(block if choice is None else block.chosen(choice))
-                start += len(block)
-            if kept and kept[-1] is not blocks[-1]:
+        masks = [keep] * len(self.layers) if isinstance(keep, Tensor) else keep
+        together = joined and one_kind(self.layers)
+        if joined and not together:
+            self.join()
+        for layer, blocks in (evicted if together else block_by_block)(self.layers, masks):
+            if not blocks or blocks[-1] is not self.layers[layer][-1]:
                 self._rooms.close(layer)
-            self.layers[layer] = tuple(block for block in kept if len(block))
+            self.layers[layer] = blocks
 
     def close_up(self, stays_BT: Tensor) -> None:
         """Drops the others of the last T entries; those that stay move up, so that positions have no gaps.
@@ -289,6 +285,12 @@ class Cache:
     def used_bytes(self) -> int:
         """Bytes of the entries that it has: what `bytes` counts without room for tokens that may come."""
         return used_bytes(self.layers)
+
+    def go_on_as(self, other: "Cache") -> None:
+        """Becomes what another cache of the same sequences is, which is used no more then."""
+        for name in ("layers", "next_B", "fed", "layouts", "state", "scratch", "observed"):
+            setattr(self, name, getattr(other, name))
+        self._rooms.close()
 
     def _joined(self, parts: list[Tensor], dtype: torch.dtype) -> Tensor:
         heads = max((part.shape[1] for part in parts), default=1)

@@ -14,6 +14,8 @@ from vxl.precision import product_dtype
 HALF = (torch.float16, torch.bfloat16)
 WIDTHS = (64, 128)
 """Widths of heads that the kernels of attention take."""
+LONGEST = 1 << 15
+"""Entries of a row that the kernels that rank them can hold at once."""
 
 
 def usable(tensor: Tensor) -> bool:

@@ -36,12 +36,12 @@ def _absorb(q, k, v, seen, peak, total, acc, scale, MASKED: tl.constexpr):
 
 @triton.jit(do_not_specialize=["splits"])
 def _ranges(
-    q, ka, va, kb, vb, cos, sin, out, lse, places, own, bounds, scale,
+    q, ka, va, kb, vb, cos, sin, out, lse, places, own, bounds, counts, scale,
     q_row, q_head, q_token, ka_row, ka_head, ka_key, va_row, va_head, va_key,
     kb_row, kb_head, kb_key, vb_row, vb_head, vb_key, angle_row,
-    out_split, out_row, out_token, bounds_row, splits,
+    out_split, out_row, out_token, bounds_row, count_row, count_head, splits,
     GROUP: tl.constexpr, H: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr,
-    SPLIT: tl.constexpr, ROTATE: tl.constexpr,
+    SPLIT: tl.constexpr, ROTATE: tl.constexpr, COUNT: tl.constexpr,
 ):  # fmt: skip
     # `splits` is no constant: it varies with the length, and every value would be compiled anew.
     tile, kv = tl.program_id(0), tl.program_id(1)
@@ -53,6 +53,8 @@ def _ranges(
     bounds += row * bounds_row + tile * 4
     a_stop, b_start = tl.load(bounds), tl.load(bounds + 1)
     b_stop, shift = tl.load(bounds + 2), tl.load(bounds + 3)
+    if COUNT:  # heads have runs of lengths of their own
+        a_stop = tl.load(counts + row * count_row + kv * count_head)
     queries = q + row * q_row + token[:, None] * q_token + head[:, None] * q_head
     query = tl.load(queries + d[None, :])
     ka += row * ka_row + kv * ka_head
@@ -191,6 +193,14 @@ def tile(
     return Tiles(send(np.concatenate(places)), send(np.concatenate(own)), send(np.array(bounds)), size)
 
 
+def count_steps(counts_BN: Tensor | None) -> tuple[int, int]:
+    """What to add to get to the count of the next row, and of the next key-value head."""
+    if counts_BN is None:
+        return 0, 0
+    row, head = (counts_BN.stride(axis) if counts_BN.shape[axis] > 1 else 0 for axis in (0, 1))
+    return row, head
+
+
 def attend_ranges(
     query_BNTH: Tensor,
     a: tuple[Tensor, Tensor],
@@ -200,6 +210,7 @@ def attend_ranges(
     *,
     splits: int = 1,
     angles: tuple[Tensor, Tensor] | None = None,
+    counts_BN: Tensor | None = None,
     out: Tensor | None = None,
 ) -> Tensor:
     """Attention of the tiles' queries.
@@ -213,6 +224,7 @@ def attend_ranges(
         splits: Programs among which a tile's keys are split, 1 or 3 and more; the last has the second run.
         angles: Half tables (cosine, sine) [B or 1, S, H / 2] to rotate the first run's keys by as they are
             read; None: they are rotated.
+        counts_BN: Where each head's first run stops, int32 (B and N may be 1); None: where the tiles say.
         out: [B, T, query heads, H], contiguous, to write into.
 
     Returns:
@@ -232,15 +244,16 @@ def attend_ranges(
         return x.stride(0) if len(x) > 1 else 0, x.stride(1), x.stride(2)
 
     cos, sin = angles if angles is not None else (query_BNTH, query_BNTH)
-    small = tiles.size < 64
+    small = tiles.size <= 64
     _ranges[(tiles.count, heads, rows * splits)](
         query_BNTH, *a, *b, cos, sin, part, lse, tiles.places_M, tiles.own_M, tiles.bounds,
-        (scaling or width**-0.5) * LOG2E,
+        tiles.bounds if counts_BN is None else counts_BN, (scaling or width**-0.5) * LOG2E,
         *strides(query_BNTH), *strides(a[0]), *strides(a[1]), *strides(b[0]), *strides(b[1]),
         cos.stride(0) if angles is not None and len(cos) > 1 else 0,
         stride, out.stride(0), out.stride(1), tiles.bounds.stride(0) if tiles.bounds.ndim == 3 else 0,
+        *count_steps(counts_BN),
         splits, GROUP=query_heads // heads, H=width, BM=tiles.size, BN=64,
-        SPLIT=splits > 1, ROTATE=angles is not None,
+        SPLIT=splits > 1, ROTATE=angles is not None, COUNT=counts_BN is not None,
         num_warps=4 if small else 8, num_stages=3,
     )  # fmt: skip
     if splits > 1:

@@ -6,20 +6,25 @@ chunks before it. Keys of the past are rotated when they are read, layer by laye
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from vxl.llm.attention.chosen import visible
 from vxl.llm.attention.step import Step
 from vxl.llm.attention.windows import Sight
-from vxl.llm.block import Block
+from vxl.llm.block import Block, Places, places_of
 from vxl.llm.kernels import WIDTHS, usable
+from vxl.llm.kernels.entries import taken
 from vxl.llm.kernels.pointwise import rotated
 from vxl.llm.kernels.ranges import Tiles, attend_ranges, tile
 from vxl.llm.memo import IdentityMemo
 
 TILE = 128
+SMALL = 64
+"""Places of a tile where a single chunk must fill the GPU."""
 FEW = 16
 """Places of the smallest tile: so many, and keys are rotated by the kernel that reads them."""
 QUESTION = 512
@@ -50,20 +55,29 @@ class Plan:
 
 
 def suits(query: Tensor, past: tuple[Block, ...], step: Step) -> bool:
-    """Whether the kernel can do a step: nothing ragged, rows alike, nothing dropped from under windows."""
+    """Whether the kernel can do a step: no padding, rows that see alike."""
     if not usable(query) or query.shape[3] not in WIDTHS or step.valid_BT is not None:
         return False
-    rows = len(query)
-    if any(b.valid_BNS is not None or b.positions_BNS.shape[1] > 1 for b in past):
-        return False
-    if any(len(b.keys_BNSH) not in (1, rows) for b in past):
+    if any(len(b.keys_BNSH) not in (1, len(query)) for b in past):
         return False
     if step.windows is None:
-        return bool(past) and query.shape[2] <= QUESTION
-    return len(step.windows.rows) == 1 and sum(map(len, past)) == step.windows.first
+        return bool(past) and query.shape[2] <= QUESTION and intact(past)
+    if len(step.windows.rows) > 1:
+        return False
+    if intact(past) and sum(map(len, past)) == step.windows.first:
+        return True
+    # Windows that begin among the new tokens would need a mask of their own where the past is not whole.
+    sights = step.windows.rows[0].sights
+    return bool(past) and all(s.since <= step.windows.first and s.begin == 0 for s in sights)
+
+
+def intact(past: Sequence[Block]) -> bool:
+    """Whether every row and head of a past has all of its entries, at the same positions."""
+    return all(block.valid_BNS is None and block.positions_BNS.shape[1] == 1 for block in past)
 
 
 def attend_step(
+    layer: int,
     past: tuple[Block, ...],
     query: Tensor,
     rotated: Tensor,
@@ -74,6 +88,7 @@ def attend_step(
     """Attention of one layer's new tokens.
 
     Args:
+        layer: Whose.
         past: Blocks of the layer's cache.
         query: [B, query heads, T, H], rotated.
         rotated: [B, N, T, H], the new keys, rotated.
@@ -84,7 +99,10 @@ def attend_step(
     Returns:
         [B, T, query heads, H].
     """
-    if len(past) > 1 and step.windows is not None:
+    windows = step.windows
+    if windows is not None and not (intact(past) and sum(map(len, past)) == windows.first):
+        return attend_chosen(layer, past, query, rotated, value, scaling, step)
+    if len(past) > 1 and windows is not None:
         past = (one(past, step),)
     most = max(range(len(past)), key=lambda i: len(past[i]), default=None)
     main = None if most is None else past[most]
@@ -126,6 +144,57 @@ def attend_step(
         query, (keys, main.values_BNSH), b, plan.whole, scaling, splits=plan.splits, angles=angles
     )
     return put(out, whole, plan.whole_T)
+
+
+def attend_chosen(
+    layer: int,
+    past: tuple[Block, ...],
+    query: Tensor,
+    rotated: Tensor,
+    value: Tensor,
+    scaling: float | None,
+    step: Step,
+) -> Tensor:
+    """Attention over what a policy has left of the past, head by head: what is seen of it is gathered and
+    rotated on the way, and is the first run of keys; the new tokens are the second. See `attend_step`."""
+    assert step.windows is not None
+    block = past[0] if len(past) == 1 else one(past, step)
+    rows, query_heads, tokens, width = query.shape
+    out = query.new_empty(rows, tokens, query_heads, width)
+    table = None
+    if block.rotated_BNSH is None:
+        table = step.rotary.table(step.windows.first + tokens, query.device, query.dtype)
+    for sight in step.windows.rows[0].sights:
+        seen = visible(step, layer, past, sight)
+        order = count = None
+        if seen is not None:
+            order, count = seen.order_BNV, seen.count_BN
+        stop = len(block) if seen is None else 0
+        key = ("tiles", id(sight), stop)
+        if key not in step.scratch:
+            run = (sight.tokens_Q, sight.tokens_Q, stop, 0)
+            step.scratch[key] = tile([run], 0, query_heads // rotated.shape[1], SMALL, query.device)
+        tiles: Tiles = step.scratch[key]
+        keys = block.keys_BNSH if block.rotated_BNSH is None else block.rotated_BNSH
+        a_keys, a_values = taken(
+            [keys],
+            None if order is None else [block.values_BNSH],
+            order,
+            rows=len(keys) if order is None else max(len(keys), len(order)),
+            count_BN=count,
+            positions_BNS=block.positions_BNS,
+            table=table,
+        )
+        attend_ranges(
+            query,
+            (a_keys, block.values_BNSH if a_values is None else a_values),
+            (rotated, value),
+            tiles,
+            scaling,
+            counts_BN=count,
+            out=out,
+        )
+    return out
 
 
 def plan_of(query: Tensor, heads: int, main: Block | None, others: int, step: Step) -> Plan:
@@ -201,21 +270,16 @@ def half_angles(block: Block, step: Step, dtype: torch.dtype) -> tuple[Tensor, T
 def one(blocks: tuple[Block, ...], step: Step) -> Block:
     """Several blocks as one, for the time of a layer."""
     rows = max(len(block.keys_BNSH) for block in blocks)
-    whole = [block.keys_BNSH.expand(rows, -1, -1, -1) for block in blocks]
+    keys = [block.keys_BNSH.expand(rows, -1, -1, -1) for block in blocks]
     values = [block.values_BNSH.expand(rows, -1, -1, -1) for block in blocks]
-    places: IdentityMemo[list[Tensor]] = step.scratch.setdefault("places", IdentityMemo())
-    positions, index = places.get(
-        tuple(block.positions_BNS for block in blocks),
-        lambda: [
-            torch.cat([tensor.expand(rows, -1, -1) for tensor in tensors], dim=-1)
-            for tensors in zip(*((block.positions_BNS, block.index_BNS) for block in blocks), strict=True)
-        ],
-    )
+    memo: IdentityMemo[Places] = step.scratch.setdefault("one", IdentityMemo())
+    shared = (tensor for b in blocks for tensor in (b.positions_BNS, b.index_BNS, b.valid_BNS))
+    places = memo.get(tuple(shared), partial(places_of, blocks))
     rotated = None
     if all(block.rotated_BNSH is not None for block in blocks):
         turned_keys = [block.rotated_BNSH for block in blocks if block.rotated_BNSH is not None]
         rotated = torch.cat([keys.expand(rows, -1, -1, -1) for keys in turned_keys], dim=2)
-    return Block(torch.cat(whole, dim=2), torch.cat(values, dim=2), positions, index, None, rotated)
+    return Block(torch.cat(keys, dim=2), torch.cat(values, dim=2), *places, rotated)
 
 
 def end_to_end(parts: list[Tensor], rows: int) -> Tensor:
