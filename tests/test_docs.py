@@ -16,7 +16,7 @@ def blocks(page: str) -> list[str]:
 
 
 def test_load_watch_and_ask_are_ten_lines() -> None:
-    (block,) = blocks("python.md")
+    block = blocks("python.md")[0]
     assert len([line for line in block.splitlines() if line.strip()]) <= 10
     assert all(word in block for word in ("vxl.load(", ".watch(", ".ask("))
 

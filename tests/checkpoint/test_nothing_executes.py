@@ -29,6 +29,7 @@ from vxl.errors import VxlError
 from vxl.evaluate.subjects import load_subject, subjects
 from vxl.model import build_model
 from vxl.run.find import list_runs
+from vxl.terminal.screen import Screen
 from vxl.train.warm import warm_start
 from vxl.video.image import read_rgb
 
@@ -255,7 +256,7 @@ def test_no_escape_sequences_reach_the_terminal(
 
     (run / "FAILED.json").write_text('{"error": "\\u001b[2Jgone \\u202e"}')
     shown = io.StringIO()
-    show_runs(run.parent, None, [], Console(file=shown, width=200))
+    show_runs(run.parent, None, [], Screen(file=shown, width=200))
     ask.write(0, "answer \x1b]52;c;x\x07")
     with pytest.raises(SystemExit):
         main(["ask", "run=\x1b[2J", str(CLIP), "What?"])

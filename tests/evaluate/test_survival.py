@@ -75,6 +75,7 @@ def config(place: Path, out: Path, **changes: Any) -> Any:
         "members": None,
         "workers": None,
         "cluster": HereConfig(),
+        "patience": 1.0,
     }
     return SimpleNamespace(**(values | changes))
 
@@ -256,7 +257,7 @@ def test_a_member_that_had_answered_is_not_asked_again_when_memory_runs_out(
             raise torch.OutOfMemoryError("CUDA out of memory")
         return original(loaded, *given)
 
-    monkeypatch.setattr(answering, "put", put)
+    monkeypatch.setattr(answering, "ask_greedily", put)
     reports, _ = evaluated(place, tmp_path, change=["kv=snapkv", "kv.keep=0.5,0.25"])
     assert not any(report.failed for report in reports)
     assert seen.count(0.5) == 12

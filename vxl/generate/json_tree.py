@@ -32,6 +32,11 @@ def to_json(value: Any, tensors: dict[str, Tensor]) -> Any:
         ({'dict': [['a', {'tuple': [1, {'tensor': 't0'}]}]]}, {'t0': tensor(2)})
     """
     names = IdentityMemo[str]()
+    views: dict[tuple[Any, ...], Tensor] = {}  # layers may share memory through views of their own
+
+    def one(value: Tensor) -> Tensor:
+        place = (value.device, value.data_ptr(), value.dtype, value.shape, value.stride())
+        return views.setdefault(place, value)
 
     def named(value: Tensor | np.ndarray) -> str:
         array = isinstance(value, np.ndarray)
@@ -48,6 +53,8 @@ def to_json(value: Any, tensors: dict[str, Tensor]) -> Any:
             return {"tuple": [flat(inner) for inner in value]}
         if isinstance(value, dict):
             return {"dict": [[flat(key), flat(inner)] for key, inner in value.items()]}
+        if isinstance(value, Tensor):
+            value = one(value)
         if isinstance(value, Tensor | np.ndarray):
             name = names.get((value,), partial(named, value))
             return {"array" if isinstance(value, np.ndarray) else "tensor": name}
