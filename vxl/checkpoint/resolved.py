@@ -35,7 +35,7 @@ def read_config(file: Path, overrides: Sequence[str] = (), also: Sequence[str] =
         )
     try:
         values = renewed(yaml.safe_load(file.read_text()))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
+    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
         raise ConfigError(f"{file} is not YAML: {' '.join(str(error).split())[:300]}") from error
     if not isinstance(values, dict) or "compressor" not in values:
         raise ConfigError(f"{file} is not a resolved config: it names no compressor, vision or llm.")

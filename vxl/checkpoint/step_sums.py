@@ -37,7 +37,7 @@ def compare_sums(folder: Path) -> None:
                 held = sha256(read_patiently(folder / name)).hexdigest()
                 if held != sum_of_file["sha256"]:
                     raise damaged(folder / name, "its SHA-256 is not the one that was written")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise damaged(folder / SUMS, error) from error
 
 

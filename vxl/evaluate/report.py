@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from vxl.atomic import whole_file, write_text
+from vxl.errors import DataError
 from vxl.evaluate.cost import Cost
 from vxl.evaluate.fingerprint import Protocol
 from vxl.evaluate.metrics import Metric, grouped, label_names, majority_share, micro, position_bias, scored
@@ -133,11 +134,26 @@ def read_report(path: Path) -> dict[str, Any]:
 
     Args:
         path: `evaluate/<benchmark>.json`.
+
+    Raises:
+        DataError: One of them is damaged.
     """
-    found = json.loads(path.read_text(encoding="utf-8"))
+    found = _object_in(path)
     beside = path.with_suffix("") / "cost.json"
     if beside.is_file():
-        found["cost"] = json.loads(beside.read_text(encoding="utf-8"))
+        found["cost"] = _object_in(beside)
+    return found
+
+
+def _object_in(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"{path} can't be read: {error}\n  evaluate again, or remove it") from error
+    if not isinstance(found, dict):
+        raise DataError(
+            f"{path} holds a {type(found).__name__}, and no report.\n  evaluate again, or remove it"
+        )
     return found
 
 

@@ -4,7 +4,6 @@ A tensor that stands in several places is written once and read as one.
 """
 
 import dataclasses
-import importlib
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -13,10 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vxl.errors import CheckpointError
+from vxl.errors import CheckpointError, ConfigError
 from vxl.llm.memo import IdentityMemo
-from vxl.option.build import ALLOWED
-from vxl.option.moved import current
+from vxl.option.build import locate
 
 
 def to_json(value: Any, tensors: dict[str, Tensor]) -> Any:
@@ -100,13 +98,9 @@ def from_json(value: Any, tensors: dict[str, Tensor]) -> Any:
 
 def class_of_record(path: str) -> Callable[..., Any]:
     """The dataclass or named tuple of an import path, if the allow-list has its prefix."""
-    path = current(path)
-    module, _, name = path.rpartition(".")
     try:
-        record_class = (
-            getattr(importlib.import_module(module), name) if path.startswith(tuple(ALLOWED)) else None
-        )
-    except (ImportError, AttributeError):
+        record_class = locate(path)
+    except ConfigError:
         record_class = None
     if not isinstance(record_class, type) or not (
         dataclasses.is_dataclass(record_class) or hasattr(record_class, "_fields")

@@ -39,7 +39,7 @@ def locate(path: str) -> Any:
     module, _, name = path.rpartition(".")
     try:
         return getattr(importlib.import_module(module), name)
-    except (ModuleNotFoundError, AttributeError) as error:
+    except (ImportError, AttributeError) as error:
         raise ConfigError(f"_target_={path} can't be imported: {error}") from error
 
 

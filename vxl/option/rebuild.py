@@ -6,6 +6,7 @@ prefix, and a value of the wrong type is one too. All problems are reported toge
 
 import dataclasses
 import difflib
+import itertools
 import json
 import re
 import types
@@ -18,6 +19,7 @@ from vxl.option.option import Option
 from vxl.option.schema import schema_of
 
 _MISSING = object()
+_SCREEN = 18  # lines of problems in one message
 INTERNAL = ("sweep_name", "sweep_member")
 """Keys that the command line sets itself; users do not type them."""
 
@@ -36,8 +38,16 @@ def rebuild(schema: type, data: dict[str, Any], path: str = "") -> Any:
     problems: list[str] = []
     value = _dataclass(schema, data, path, problems)
     if problems:
-        raise ConfigError("\n\n".join(problems))
+        raise ConfigError(_on_a_screen(problems))
     return value
+
+
+def _on_a_screen(problems: list[str]) -> str:
+    """As many problems as a screen shows, and how many more there are."""
+    lines = [0, *itertools.accumulate(problem.count("\n") + 2 for problem in problems)]
+    shown = max(1, sum(end <= _SCREEN for end in lines[1:]))
+    more = len(problems) - shown
+    return "\n\n".join([*problems[:shown], *([f"… and {more} more like these"] if more else [])])
 
 
 def _dataclass(schema: type, data: Any, path: str, problems: list[str]) -> Any:
@@ -46,6 +56,9 @@ def _dataclass(schema: type, data: Any, path: str, problems: list[str]) -> Any:
         return _MISSING
     if dataclasses.is_dataclass(schema) and issubclass(schema, Option):
         target = data.get("_target_") or getattr(schema, "_target_", None)
+        if not isinstance(target, str | None):
+            problems.append(_wrong(f"{path}._target_", target, str))
+            return _MISSING
         if target is None:
             problems.append(f"{path} names no option; choose one: {path}=NAME")
             return _MISSING

@@ -103,7 +103,7 @@ def read_selections(path: Path) -> dict[str, list[int]]:
     """
     try:
         values = json.loads(read_patiently(path))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"relevance.file={path} can't be read: {error}") from error
     selections: dict[str, list[int]] = {}
     for key, units in _entries(values, path):

@@ -54,8 +54,14 @@ class Code:
     @classmethod
     def read(cls, path: Path) -> "Code":
         """What was kept."""
-        values = json.loads(path.read_text())
-        return cls(values["commit"], values["diff"], values["files"])
+        try:
+            values = json.loads(path.read_text())
+            files = {str(name): str(digest) for name, digest in values["files"].items()}
+            return cls(values["commit"], values["diff"], files)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise ConfigError(
+                f"{path} is damaged: {type(error).__name__}: {str(error)[:200]}\n  submit it again"
+            ) from error
 
 
 def refuse_changed(record: Path, plugins: Sequence[str] = ()) -> None:

@@ -19,9 +19,25 @@ from vxl.run.lock import is_held
 
 Status = Literal["new", "running", "finished", "failed", "stopped", "killed"]
 """`stopped` ended by itself before its last step (Ctrl-C, a time limit); `killed` could not."""
-_YAML = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where PyYAML has it
+_DEEPEST = 100  # of a config's levels; PyYAML's C code ends the process at some ten thousand
 # A folder with one of these files is a run.
 _MARKS = {"resolved.yaml", "RESULT.json", "FAILED.json"}
+
+
+class _Yaml(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # ten times as fast, where PyYAML has it
+    """Plain values of a YAML file that anybody may have written."""
+
+    depth = 0
+
+    def descend_resolver(self, current_node: Any, current_index: Any) -> None:
+        self.depth += 1
+        if self.depth > _DEEPEST:
+            raise yaml.YAMLError(f"it is nested more than {_DEEPEST} levels deep")
+        super().descend_resolver(current_node, current_index)
+
+    def ascend_resolver(self) -> None:
+        self.depth -= 1
+        super().ascend_resolver()
 
 
 @dataclass(frozen=True)
@@ -47,7 +63,7 @@ class Run:
     def config(self) -> dict[str, Any]:
         """The configuration as it ran (resolved.yaml); empty where a run failed before it wrote one."""
         try:
-            values = renewed(yaml.load((self.path / "resolved.yaml").read_text(), _YAML))
+            values = renewed(yaml.load((self.path / "resolved.yaml").read_text(), _Yaml))
         except (OSError, ValueError, RecursionError, yaml.YAMLError):
             return {}  # a list of runs goes on; whoever needs the config says what is wrong with it
         return values if isinstance(values, dict) else {}

@@ -67,7 +67,7 @@ class Result:
             if arguments.get("heldout_interval") is not None:
                 arguments["heldout_interval"] = tuple(arguments["heldout_interval"])
             return cls(**arguments)
-        except (OSError, ValueError, TypeError, AttributeError) as error:
+        except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
             raise ConfigError(
                 f"{path} is damaged: {error}\n  write it anew:  rm {path}   and the same command again"
             ) from error

@@ -1,6 +1,5 @@
 """Reads a tower's tensors, and only these, from a `transformers` checkpoint."""
 
-import json
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 
 from vxl.errors import CheckpointError
 from vxl.weights.fetched import refuse_unfetched
+from vxl.weights.inside import read_json_object
 from vxl.weights.stored import open_file
 
 log = logging.getLogger(__name__)
@@ -105,6 +105,19 @@ def resize_positions(table_PV: Tensor, grid: int, class_tokens: int, *, antialia
     return torch.cat([front, resized.permute(1, 2, 0).flatten(0, 1).to(table_PV.dtype)])
 
 
+def _named(index: Path) -> set[str]:
+    """The files that an index of shards names.
+
+    Raises:
+        CheckpointError: It is no such index, or names something else than a file of its own folder.
+    """
+    places = read_json_object(index).get("weight_map")
+    names = set(map(str, places.values())) if isinstance(places, dict) else set()
+    if not names or any(name in (".", "..") or Path(name).name != name for name in names):
+        raise CheckpointError(f"{index} does not name the files of its folder.\n  copy or download it again")
+    return names
+
+
 def _shards(source: str, key: str) -> dict[str, Callable[[], Tensor]]:
     """Each tensor of the checkpoint by name, as a function that reads it."""
     for file in FILES:
@@ -113,7 +126,7 @@ def _shards(source: str, key: str) -> dict[str, Callable[[], Tensor]]:
             continue
         if path.suffix != ".json":
             return _tensors(path)
-        shards = sorted(set(json.loads(path.read_text())["weight_map"].values()))
+        shards = sorted(_named(path))
         tensors: dict[str, Callable[[], Tensor]] = {}
         for shard in shards:
             part = _locate(source, shard)

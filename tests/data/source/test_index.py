@@ -7,7 +7,8 @@ import shutil
 import pytest
 
 from tests.data.media import image, talk, video, write
-from vxl.data.source.index import index_places, open_index, samples_of, write_index
+from vxl.data.source.entry import samples_of
+from vxl.data.source.index import index_places, open_index, write_index
 from vxl.data.write.shards import TarMember, write_shards
 from vxl.errors import DataError
 

@@ -1,5 +1,8 @@
 """The data module: optimizer steps, resumable, the same for any number of ranks and workers."""
 
+import multiprocessing
+import signal
+import time
 from dataclasses import replace
 
 import pytest
@@ -7,9 +10,11 @@ import torch
 
 from tests.data.media import image, talk, video
 from tests.data.talking import settings
+from vxl.data.batch.examples import Examples
 from vxl.data.json import JsonConfig
 from vxl.data.sample import BadSample, Question
-from vxl.errors import DataError
+from vxl.errors import DataError, LostError
+from vxl.train.faults import name_a_lost_worker
 from vxl.train.step.data_module import DataModule
 
 QUESTION = {"question": "What is it?", "options": ["red", "green", "blue", "grey"], "answer": "D"}
@@ -339,3 +344,18 @@ def test_a_run_that_goes_on_with_other_samples_says_so(module, folder, caplog):
         (folder / "train.json").write_text(whole)
     old = {key: value for key, value in first.state_dict().items() if key != "of"}
     module().load_state_dict(old)  # of a run from before data were known
+
+
+def test_a_worker_that_hangs_ends_the_run_within_its_patience(module, monkeypatch):
+    data = module(workers=1, patience=0.8)
+    monkeypatch.setattr(Examples, "make", lambda *_, **__: time.sleep(60))
+    began = time.monotonic()
+    with pytest.raises(LostError, match="no data worker has finished a batch") as lost, name_a_lost_worker():
+        steps(data, 1)
+    assert "data.patience=3600" in str(lost.value)
+    assert time.monotonic() - began < 20
+    before = signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler reports a worker that was killed
+    for worker in multiprocessing.active_children():
+        worker.kill()
+        worker.join()
+    signal.signal(signal.SIGCHLD, before)

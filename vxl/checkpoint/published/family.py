@@ -54,12 +54,12 @@ class Family:
         """The published name of a tensor of ours.
 
         Raises:
-            KeyError: The family has no such tensor.
+            CheckpointError: The family has no such tensor.
         """
         for prefix, own in self.names:
             if (name := renamed(ours, own, prefix)) is not None:
                 return name
-        raise KeyError(ours)
+        raise CheckpointError(f"{self.title} has no tensor {ours!r}.\n  vxl's own layout:  --layout vxl")
 
 
 def renamed(name: str, prefix: str, other: str) -> str | None:

@@ -98,7 +98,7 @@ class Sizes:
         stated = config.get(name)
         if key not in self.overrides and stated is not None and stated not in (size, also):
             self.problems.append(f"{name} is {stated} in config.json, {size} in the tensors: {key}={size}")
-        return int(self.overrides.get(key, size))
+        return _whole(self.overrides.get(key, size), key)
 
     def known(self, key: str, stated: Any, by_width: Mapping[int, int], width: int, what: str) -> int:
         """A number that no tensor shows: the user's, config.json's, or that of a known width."""
@@ -109,7 +109,7 @@ class Sizes:
                 f"  known: {', '.join(f'{w}: {n}' for w, n in by_width.items())}\n"
                 f"  say it:  {key}=NUMBER   (with the command, or as an override of vxl.load)"
             )
-        return int(number)
+        return _whole(number, key)
 
     def finish(self) -> None:
         """Raises where config.json and the tensors differ."""
@@ -119,6 +119,21 @@ class Sizes:
                 + "\n  ".join(self.problems)
                 + "\n  copy or download both again, or say the last if the tensors are right"
             )
+
+
+def _whole(number: Any, key: str) -> int:
+    """A number that somebody wrote.
+
+    Raises:
+        CheckpointError: It is none.
+    """
+    try:
+        return int(number)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise CheckpointError(
+            f"{key} is {str(number)[:80]!r} in config.json, or as it was typed.\n"
+            f"  say it:  {key}=NUMBER   (with the command, or as an override of vxl.load)"
+        ) from error
 
 
 def vision(sizes: Sizes, default: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,7 +19,8 @@ from webdataset.tariterators import group_by_keys, tar_file_expander
 from vxl.data.order.rows import arrange
 from vxl.data.order.stream import MicroBatch, failed_part, schedule
 from vxl.data.sample import BadSample, Sample, SampleWithMedia
-from vxl.data.source.index import describe_member, samples_of
+from vxl.data.source.entry import samples_of
+from vxl.data.source.index import describe_member
 from vxl.errors import DataError
 from vxl.patience import patiently
 from vxl.seeds import seed_of

@@ -70,10 +70,13 @@ class Probes:
         self.file = cache / "probes" / f"{name}.json"
         self.known: dict[str, dict[str, Any]] = {}
         self.asked = 0
-        with contextlib.suppress(OSError, ValueError):  # absent, or no cache of this version: asked anew
+        with contextlib.suppress(
+            OSError, ValueError, RecursionError
+        ):  # absent, or no cache of this version: asked anew
             known = json.loads(read_patiently(self.file))
-            if isinstance(known, dict) and known.get("format") == FORMAT and "files" in known:
-                self.known = known["files"]
+            files = known.get("files") if isinstance(known, dict) and known.get("format") == FORMAT else None
+            if isinstance(files, dict):
+                self.known = {path: header for path, header in files.items() if _is_header(header)}
 
     def ask(self, path: str, kind: str) -> dict[str, Any]:
         """Header fields of `folder/path`.
@@ -105,6 +108,16 @@ class Probes:
         if self.asked:
             write_cache(self.file, json.dumps({"format": FORMAT, "files": self.known}).encode())
             self.asked = 0
+
+
+def _is_header(known: Any) -> bool:
+    """Whether this is what `Probes.ask` keeps of a file."""
+    return (
+        isinstance(known, dict)
+        and {"stamp", "info", "bad"} <= known.keys()
+        and isinstance(known["info"], dict)
+        and (known["bad"] is None or isinstance(known["bad"], str))
+    )
 
 
 def file_stamp(path: Path) -> str:

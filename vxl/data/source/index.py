@@ -16,7 +16,8 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from vxl.atomic import write_file
-from vxl.data.sample import EXAMPLE, Media, Sample, Visual, parse
+from vxl.data.sample import EXAMPLE, Media
+from vxl.data.source.entry import is_entry, samples_of
 from vxl.data.source.headers import describe_media
 from vxl.data.source.ranges import describe_file, is_url, local, open_range, read_range
 from vxl.data.source.tar import Group, read_contents
@@ -31,7 +32,6 @@ FORMAT = 3
 TEXTS = ("conversations", "caption", "questions")
 # What an index keeps of the JSON: other keys (img2dataset writes a dozen) say nothing to training.
 KEPT = (*TEXTS, "segments", "source", "scale", "start", "end")
-PLACE = ("offset", "bytes", "path", "stamp")
 
 
 class Index:
@@ -63,19 +63,16 @@ class Index:
     def entry(self, member: int) -> dict[str, Any]:
         """The line of a member."""
         start, stop = int(self.offsets[member]), int(self.offsets[member + 1])
-        return json.loads(read_range(self.file, start, stop - start))
+        try:
+            entry = json.loads(read_range(self.file, start, stop - start))
+        except (ValueError, RecursionError) as error:
+            raise DataError(self._damaged(member)) from error
+        if not is_entry(entry):
+            raise DataError(self._damaged(member))
+        return entry
 
-
-def samples_of(entry: dict[str, Any], shard: str) -> list[Sample]:
-    """The samples of an index line.
-
-    Raises:
-        DataError: The text is wrong, or was found wrong when it was indexed.
-    """
-    if entry["bad"]:
-        raise DataError(entry["bad"])
-    visuals = [Visual(**{k: v for k, v in item.items() if k not in PLACE}) for item in entry["visuals"]]
-    return parse(entry["text"], visuals, shard=shard, key=entry["key"])
+    def _damaged(self, member: int) -> str:
+        return f"{self.file} is damaged, at member {member}.\n  it is made anew without it:  rm {self.file}"
 
 
 def open_index(url: str, cache: Path) -> Index:
@@ -161,7 +158,7 @@ def read_tar_index(url: str, file: str, stamp: tuple[int, str]) -> Index | None:
         if head["format"] != FORMAT or [head["bytes"], head["changed"]] != list(stamp):
             return None
         index = Index(url, file, head, len(first))
-    except (OSError, ValueError, TypeError, KeyError):
+    except (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError):
         return None
     return index if int(index.offsets[-1]) == held else None  # cut off or written on: it is made anew
 

@@ -54,12 +54,17 @@ class JsonSource(IndexedSource):
     def _changed(self, index: Index) -> str | None:
         """The first media file that is not the one that was indexed."""
         for number in range(len(index.firsts) - 1):
-            for visual in index.entry(number)["visuals"]:
+            try:
+                visuals = index.entry(number)["visuals"]
+            except DataError:  # the index is damaged
+                return index.file
+            for visual in visuals:
+                path = visual.get("path", "")
                 try:
-                    if file_stamp(self.videos / visual["path"]) != visual["stamp"]:
-                        return visual["path"]
+                    if file_stamp(self.videos / path) != visual.get("stamp"):
+                        return path
                 except DataError:
-                    return visual["path"]
+                    return path
         return None
 
     def _write_index(self, file: Path, cache: Path, place: str, stamp: tuple[int, str]) -> Index:

@@ -10,7 +10,8 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from vxl.data.sample import BadSample, Media, Sample, SampleWithMedia
-from vxl.data.source.index import Index, open_index, samples_of
+from vxl.data.source.entry import samples_of
+from vxl.data.source.index import Index, open_index
 from vxl.data.source.ranges import open_range
 from vxl.data.source.urls import expand_urls, is_pipe
 from vxl.errors import DataError, one_line

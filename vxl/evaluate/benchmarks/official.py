@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from vxl.data.batch.letter import parse_letter
-from vxl.errors import ConfigError, DataError
+from vxl.errors import ConfigError, DataError, one_line
 from vxl.evaluate import prompts
 from vxl.evaluate.benchmark import Benchmark, BenchmarkConfig
 from vxl.evaluate.benchmarks.annotations import Counts
@@ -79,7 +79,13 @@ class Official(Benchmark, abc.ABC):
     def items(self) -> list[BenchmarkItem]:
         """The items in the authors' order."""
         self.mended, self.dropped, self.notes = [], [], []
-        found = self.read(self.place)
+        try:
+            found = self.read(self.place)
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+            raise DataError(
+                f"benchmark={self.name}: {self.place} is not of the shape that the authors' files have "
+                f"({type(error).__name__}: {one_line(str(error))[:200]}).\n  fetch it again: {self.home}"
+            ) from error
         if not found:
             raise DataError(f"benchmark={self.name}: {self.place} holds no question.")
         doubled = [key for key, count in Counter(item.key for item in found).items() if count > 1]

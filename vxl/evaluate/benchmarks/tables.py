@@ -24,7 +24,7 @@ def read_json(path: Path) -> Any:
         raise DataError(f"{path}: no such file.\n  {_neighbours(path)}") from error
     except IsADirectoryError as error:
         raise DataError(f"{path} is a folder, not a JSON file.\n  {_neighbours(path / 'x')}") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(
             f"{path} is no JSON: {error}.\n  it holds {path.stat().st_size} bytes; a download that was "
             "cut off ends like this: fetch it again"
@@ -110,13 +110,15 @@ def _read_lines(path: Path) -> list[dict[str, Any]]:
         lines = read_patiently(path).decode("utf-8-sig").splitlines()
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file.\n  {_neighbours(path)}") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is no text: {error}.\n  expected: JSON lines in UTF-8") from error
     rows = []
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         try:
             row = json.loads(line)
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:
             raise DataError(
                 f"{path}, line {number} of {len(lines)} is no JSON: {error}.\n"
                 "  a download that was cut off ends like this: fetch it again"

@@ -7,7 +7,7 @@ from pathlib import Path
 from string import ascii_uppercase
 from typing import Any
 
-from vxl.errors import DataError
+from vxl.errors import DataError, one_line
 from vxl.evaluate.benchmarks.tables import read_json, read_rows
 
 FORMATS = """\
@@ -44,20 +44,29 @@ def read_replies(path: Path) -> list[Reply]:
     Raises:
         DataError: It is not there, empty, or of no known form; the message lists the forms.
     """
-    if path.is_dir():
-        found = [reply for file in sorted(path.glob("answers.*.jsonl")) for reply in read_replies(file)]
-    elif path.suffix in (".csv", ".tsv"):
-        with path.open(newline="", encoding="utf-8-sig") as lines:
-            rows = list(csv.DictReader(lines, delimiter="\t" if path.suffix == ".tsv" else ","))
-        found = [_of_row(row, path) for row in rows]
-    elif path.suffix == ".jsonl":
-        rows = [row for row in read_rows(path) if set(row) != {"fingerprint", "worker"}]
-        found = [_of_row(row, path) for row in rows]
-    else:
-        found = _of_json(read_json(path), path)
+    try:
+        found = _replies(path)
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError, csv.Error) as error:
+        raise DataError(
+            f"{path} is of no known form ({type(error).__name__}: {one_line(str(error))[:200]}).\n"
+            f"  forms that are read:\n{FORMATS}"
+        ) from error
     if not found:
         raise DataError(f"{path} holds no answer.\n  forms that are read:\n{FORMATS}")
     return found
+
+
+def _replies(path: Path) -> list[Reply]:
+    if path.is_dir():
+        return [reply for file in sorted(path.glob("answers.*.jsonl")) for reply in read_replies(file)]
+    if path.suffix in (".csv", ".tsv"):
+        with path.open(newline="", encoding="utf-8-sig") as lines:
+            rows = list(csv.DictReader(lines, delimiter="\t" if path.suffix == ".tsv" else ","))
+        return [_of_row(row, path) for row in rows]
+    if path.suffix == ".jsonl":
+        rows = [row for row in read_rows(path) if set(row) != {"fingerprint", "worker"}]
+        return [_of_row(row, path) for row in rows]
+    return _of_json(read_json(path), path)
 
 
 def _of_json(value: Any, path: Path) -> list[Reply]:

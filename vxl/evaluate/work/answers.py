@@ -157,7 +157,7 @@ def _read(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
             continue
         try:
             value = json.loads(line)
-        except (json.JSONDecodeError, UnicodeDecodeError):
+        except (ValueError, RecursionError):
             log.info("%s: line %d is cut off, and left out", path, number + 1)
             continue
         if not isinstance(value, dict):

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -89,9 +89,13 @@ def read_batches(folder: Path) -> list[tuple[dict[str, Any], list[Batch]]]:
             record = json.loads(file.read_text())
             with safe_open(str(file.with_suffix(".safetensors")), "pt") as stored:
                 tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
-        except (OSError, ValueError, RuntimeError) as error:
-            raise CheckpointError(f"{file.with_suffix('.safetensors')} can't be read: {error}") from error
-        ranks.append((record, [_batch(i, plain, tensors) for i, plain in enumerate(record.pop("batches"))]))
+            made = [_batch(i, plain, tensors) for i, plain in enumerate(record.pop("batches"))]
+        except (
+            *(OSError, ValueError, RuntimeError, SafetensorError),
+            *(KeyError, TypeError, AttributeError),
+        ) as error:
+            raise CheckpointError(f"{file.with_suffix('.*')} can't be read: {error}") from error
+        ranks.append((record, made))
     return ranks
 
 
