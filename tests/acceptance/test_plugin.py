@@ -15,7 +15,7 @@ CODE = '''
 from dataclasses import dataclass
 
 from vxl.compressor.base import Compressor, CompressorConfig
-from vxl.compressor.plan import Plan
+from vxl.compressor.plan import CompressorPlan
 from vxl.kv.full import Full, FullConfig
 
 
@@ -34,7 +34,7 @@ class Mine(Compressor):
 
     @classmethod
     def plan(cls, config, grid):
-        return Plan(frames_per_group=1, tokens_per_group=1, temporal=1, spatial=grid, ratio=grid**2)
+        return CompressorPlan(frames_per_group=1, tokens_per_group=1, temporal=1, spatial=grid, ratio=grid**2)
 
     def compress(self, patches_GFPV):
         return self.projector(patches_GFPV.mean(2) * self.config.gain)
