@@ -195,3 +195,10 @@ def test_a_group_of_one_schema_shows_its_keys() -> None:
     console = Console(file=io.StringIO(), width=100)
     explain(["trainer"], console=console)
     assert "max_steps = 1000" in console.file.getvalue()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("name", sorted(options_by_group()["benchmark"]))
+def test_a_benchmark_says_where_its_data_come_from_their_licence_and_what_its_score_is(name: str) -> None:
+    option = options_by_group()["benchmark"][name]
+    assert [note.partition(":")[0] for note in option.notes] == ["Source", "Licence", "Score"]
+    assert not any(note.partition(":")[0] in option.meaning for note in option.notes)

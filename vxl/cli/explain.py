@@ -86,6 +86,8 @@ def _group(group: str, options: dict[str, OptionFile], roots: Sequence[type], co
 
 def _option(choice: OptionFile, root: type, console: Console) -> None:
     console.print(f"[bold]{choice.group}={choice.name}[/]  {escape(choice.meaning)}", highlight=False)
+    for note in choice.notes:
+        console.print(Padding(escape(note), (0, 0, 0, 2)), highlight=False)
     if choice.command:
         console.print(f"  {choice.command}", markup=False, highlight=False)
     target = choice.values.get("_target_")

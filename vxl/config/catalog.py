@@ -19,6 +19,8 @@ from vxl.option.words import as_typed, flatten
 _OF_SWEEPS = "hydra.sweeper.params."
 """Where a sweep's file says what varies; a user types the key alone."""
 
+_NOTES = ("Source:", "Licence:", "Score:")
+
 
 @dataclass(frozen=True)
 class Key:
@@ -40,6 +42,8 @@ class OptionFile:
     meaning: str
     command: str
     """The command that the file's comment shows, if any."""
+    notes: tuple[str, ...] = ()
+    """What it says of data: lines that begin with `Source:`, `Licence:` or `Score:`."""
 
     @property
     def values(self) -> dict[str, Any]:
@@ -77,8 +81,8 @@ def options_by_group(folders: list[Path] | None = None) -> dict[str, dict[str, O
     for folder in folders:
         for path in sorted(folder.glob("*/*.yaml")):
             group = path.parent.name
-            meaning, command = _comment(path)
-            by_group.setdefault(group, {})[path.stem] = OptionFile(group, path.stem, path, meaning, command)
+            option = OptionFile(group, path.stem, path, *_comment(path))
+            by_group.setdefault(group, {})[path.stem] = option
     return {group: options for group, options in by_group.items() if options and group != "hydra"}
 
 
@@ -216,9 +220,9 @@ def _flow(folder: Path) -> list[str]:
     return [next(iter(entry)).split()[-1] for entry in entries if isinstance(entry, dict)]
 
 
-def _comment(path: Path) -> tuple[str, str]:
-    """What a config file's leading comment says: (its meaning, the command that it shows)."""
-    meaning, command = [], ""
+def _comment(path: Path) -> tuple[str, str, tuple[str, ...]]:
+    """What a config file's leading comment says: (its meaning, the command that it shows, notes)."""
+    meaning, command, notes = [], "", []
     for line in path.read_text().splitlines():
         if not line.startswith("#"):
             break
@@ -227,9 +231,11 @@ def _comment(path: Path) -> tuple[str, str]:
             continue
         if text.startswith("python ") or text.startswith("vxl "):
             command = command or text
+        elif text.startswith(_NOTES):
+            notes.append(text)
         elif text:
             meaning.append(text)
-    return " ".join(meaning), command
+    return " ".join(meaning), command, tuple(notes)
 
 
 def _no(kind: str, name: str, word: str, known: list[str], prefix: str = "", suffix: str = "") -> str:
