@@ -140,9 +140,13 @@ def pairs(model: VideoLanguageModel, head: Encoded, mode: str) -> float:
     prefill = model.prefill
     assert isinstance(prefill, Chunked)
     first_of_group = np.searchsorted(group[group >= 0], np.arange(group.max() + 1)) + int((group < 0).sum())
-    chunk = np.where(group >= 0, group // prefill.groups_per_chunk, -1)
-    since_chunk = np.maximum(chunk - prefill.previous, 0)
-    since = np.where(chunk > prefill.previous, first_of_group[since_chunk * prefill.groups_per_chunk], 0)
+    chunk = np.where(group >= 0, group // prefill.config.groups_per_chunk, -1)
+    since_chunk = np.maximum(chunk - prefill.config.previous_chunks, 0)
+    since = np.where(
+        chunk > prefill.config.previous_chunks,
+        first_of_group[since_chunk * prefill.config.groups_per_chunk],
+        0,
+    )
     if mode == "chunked-all":
         since = np.where(kind == Kind.TIME, 0, since)
     carried = np.concatenate([[0], np.cumsum(kind != Kind.VISUAL)])
