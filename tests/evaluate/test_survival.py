@@ -250,14 +250,14 @@ def test_a_member_that_had_answered_is_not_asked_again_when_memory_runs_out(
 ) -> None:
     original, seen = answering.ask_greedily, []
 
-    def put(loaded: LoadedModel, *given: Any) -> Any:
+    def asked(loaded: LoadedModel, *given: Any, **named: Any) -> Any:
         seen.append(loaded.config.kv.keep)
         if seen.count(0.25) == 1:
             seen.append(0)
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return original(loaded, *given)
+        return original(loaded, *given, **named)
 
-    monkeypatch.setattr(answering, "ask_greedily", put)
+    monkeypatch.setattr(answering, "ask_greedily", asked)
     reports, _ = evaluated(place, tmp_path, change=["kv=snapkv", "kv.keep=0.5,0.25"])
     assert not any(report.failed for report in reports)
     assert seen.count(0.5) == 12
