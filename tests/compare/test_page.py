@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+import vxl.compare.page.page as page_module
 from tests.compare.sweeps import write_sweep
 from vxl.compare.comparison import Comparison, compare
 from vxl.compare.member import AXES
@@ -124,3 +125,11 @@ def test_a_run_that_stopped_early_does_not_cut_the_curves_of_its_setting(tmp_pat
     assert line["x"] == list(range(1, 21))
     assert "2 seeds" in line["name"]
     assert len(band["x"]) == 40
+
+
+def test_the_style_of_a_thing_is_said_once() -> None:
+    """A rule that stands twice makes dead what was said first."""
+    text = (Path(page_module.__file__).parent / "page.css").read_text()
+    selectors = re.findall(r"^([^\s@}][^{]*?) \{", text, re.MULTILINE)
+    assert len(selectors) > 40
+    assert sorted(selectors) == sorted(set(selectors))
