@@ -5,7 +5,6 @@ A tensor that stands in several places is written once and read as one.
 
 import dataclasses
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,6 @@ import torch
 from torch import Tensor
 
 from vxl.errors import CheckpointError, ConfigError
-from vxl.llm.memo import IdentityMemo
 from vxl.option.build import locate
 
 
@@ -29,18 +27,16 @@ def to_json(value: Any, tensors: dict[str, Tensor]) -> Any:
         >>> to_json({"a": (1, torch.tensor(2))}, tensors), tensors
         ({'dict': [['a', {'tuple': [1, {'tensor': 't0'}]}]]}, {'t0': tensor(2)})
     """
-    names = IdentityMemo[str]()
-    views: dict[tuple[Any, ...], Tensor] = {}  # layers may share memory through views of their own
-
-    def one(value: Tensor) -> Tensor:
-        place = (value.device, value.data_ptr(), value.dtype, value.shape, value.stride())
-        return views.setdefault(place, value)
+    names: dict[tuple[Any, ...], str] = {}  # by memory: layers may share some through views of their own
 
     def named(value: Tensor | np.ndarray) -> str:
         array = isinstance(value, np.ndarray)
-        name = f"{'a' if array else 't'}{len(tensors)}"
-        tensors[name] = torch.from_numpy(value) if array else value
-        return name
+        tensor = torch.from_numpy(value) if array else value
+        place = (array, tensor.device, tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride())
+        if place not in names:
+            names[place] = f"{'a' if array else 't'}{len(tensors)}"
+            tensors[names[place]] = tensor
+        return names[place]
 
     def flat(value: Any) -> Any:
         if value is None or isinstance(value, bool | int | float | str):
@@ -51,11 +47,8 @@ def to_json(value: Any, tensors: dict[str, Tensor]) -> Any:
             return {"tuple": [flat(inner) for inner in value]}
         if isinstance(value, dict):
             return {"dict": [[flat(key), flat(inner)] for key, inner in value.items()]}
-        if isinstance(value, Tensor):
-            value = one(value)
         if isinstance(value, Tensor | np.ndarray):
-            name = names.get((value,), partial(named, value))
-            return {"array" if isinstance(value, np.ndarray) else "tensor": name}
+            return {"array" if isinstance(value, np.ndarray) else "tensor": named(value)}
         kind = type(value)
         field_names = getattr(kind, "_fields", None)  # of a named tuple
         if dataclasses.is_dataclass(kind):

@@ -122,7 +122,7 @@ class Sizes:
 
 
 def _whole(number: Any, key: str) -> int:
-    """A number that somebody wrote.
+    """A number of config.json.
 
     Raises:
         CheckpointError: It is none.

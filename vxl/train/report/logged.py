@@ -1,4 +1,4 @@
-"""What a logger is told about a run: its config without noise, its choices by name, its final numbers."""
+"""What a logger gets of a run: its config without noise, its choices by name, its final numbers."""
 
 import dataclasses
 from typing import Any
