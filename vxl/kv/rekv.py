@@ -1,8 +1,7 @@
 """A question reads the groups that it is most like, in every layer its own."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal, overload
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -16,6 +15,7 @@ from vxl.kv.scored.policy import Scored
 from vxl.llm.attention.step import Step
 from vxl.llm.block import Block, choose
 from vxl.llm.cache import Cache
+from vxl.llm.cache.past import Past
 from vxl.precision import at_least_single
 from vxl.relevance.base import QuestionPiece
 from vxl.sequence.layout import Kind
@@ -138,7 +138,7 @@ class ReKV(Scored):
         return held.valid_BNS[:, :1] & (held.protected_BNS[:, :1] | read_BS[:, None])
 
 
-class Retrieved(Sequence[tuple[Block, ...]]):
+class Retrieved(Past):
     """The past of a question's first pass: a layer's blocks are chosen when its queries are known."""
 
     def __init__(self, policy: ReKV, held: list[Held]) -> None:
@@ -149,12 +149,8 @@ class Retrieved(Sequence[tuple[Block, ...]]):
     def __len__(self) -> int:
         return len(self.held)
 
-    @overload
-    def __getitem__(self, layer: int) -> tuple[Block, ...]: ...
-    @overload
-    def __getitem__(self, layer: slice) -> Sequence[tuple[Block, ...]]: ...
-    def __getitem__(self, layer: int | slice) -> tuple[Block, ...] | Sequence[tuple[Block, ...]]:
-        assert isinstance(layer, int)
+    @override
+    def blocks(self, layer: int) -> tuple[Block, ...]:
         assert self.step is not None
         held, cache, step, queries = self.held[layer], self.held[layer].cache, self.step, self.step.queries
         assert queries is not None

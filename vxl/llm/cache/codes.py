@@ -119,8 +119,7 @@ class EntryCodes(Codes):
     @property
     @override
     def shape(self) -> tuple[int, int, int, int]:
-        rows, heads, entries, half = self.packed_BNSX.shape
-        return rows, heads, entries, 2 * half
+        return unpacked_shape(self.packed_BNSX)
 
     @override
     def decode(self, dtype: torch.dtype) -> Tensor:
@@ -167,8 +166,7 @@ class ChannelCodes(Codes):
     @property
     @override
     def shape(self) -> tuple[int, int, int, int]:
-        rows, heads, entries, half = self.packed_BNSX.shape
-        return rows, heads, entries, 2 * half
+        return unpacked_shape(self.packed_BNSX)
 
     @property
     def runs(self) -> int:
@@ -278,6 +276,12 @@ def packed(codes: Tensor) -> Tensor:
     """Codes of four bits, two to a byte along the last axis: the first half in the lower bits."""
     first, second = codes.chunk(2, dim=-1)
     return first | (second << 4)
+
+
+def unpacked_shape(packed_BNSX: Tensor) -> tuple[int, int, int, int]:
+    """B, N, S, H of codes that lie two to a byte."""
+    rows, heads, entries, half = packed_BNSX.shape
+    return rows, heads, entries, 2 * half
 
 
 def unpacked(both: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ and layers mostly share it. Without a GPU the same code runs without streams.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, overload
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,6 +13,7 @@ from typing_extensions import override
 
 from vxl.llm.block import Block, Choice, Places
 from vxl.llm.cache.offload import mover
+from vxl.llm.cache.past import Past
 from vxl.llm.rope import Rotary
 
 
@@ -102,7 +103,7 @@ def past_of(layers: Sequence[tuple[Block, ...]]) -> Sequence[tuple[Block, ...]]:
     return Fetching(layers) if away else tuple(layers)
 
 
-class Fetching(Sequence[tuple[Block, ...]]):
+class Fetching(Past):
     """The layers of a cache for one pass: who reads a layer starts the copy of the next one, on a stream of
     its own. So two layers are on the device at a time."""
 
@@ -116,12 +117,8 @@ class Fetching(Sequence[tuple[Block, ...]]):
     def __len__(self) -> int:
         return len(self.layers)
 
-    @overload
-    def __getitem__(self, layer: int) -> tuple[Block, ...]: ...
-    @overload
-    def __getitem__(self, layer: slice) -> Sequence[tuple[Block, ...]]: ...
-    def __getitem__(self, layer: int | slice) -> tuple[Block, ...] | Sequence[tuple[Block, ...]]:
-        assert isinstance(layer, int)
+    @override
+    def blocks(self, layer: int) -> tuple[Block, ...]:
         blocks, done = self.coming[layer] if layer in self.coming else self.start(layer)
         self.coming = {layer + 1: self.start(layer + 1)} if layer + 1 < len(self.layers) else {}
         if done is not None:
