@@ -18,6 +18,7 @@ from vxl.patience import (
     is_fault,
     is_there,
     open_patiently,
+    patience_of,
     patiently,
     pauses_of,
 )
@@ -143,6 +144,13 @@ def test_patience_ends_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "did not answer for 10 min; to wait longer:  data.patience=3600" in text
     assert "the same command goes on" in text
     assert lost.value.status == 1  # tried again on a cluster
+
+
+def test_a_run_s_patience_ends_with_it() -> None:
+    with pauses_of(0.001), patience_of(0.002, "patience"), pytest.raises(LostError, match=r"  patience=3600"):
+        patiently(failing(10**6, TimeoutError()), "x")
+    with pauses_of(0.001, limit=0.002), pytest.raises(LostError, match=r"data\.patience=3600"):
+        patiently(failing(10**6, TimeoutError()), "x")
 
 
 def test_pauses_grow_to_half_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:

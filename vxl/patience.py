@@ -62,14 +62,25 @@ class _Settings:
     longest_pause = 30.0
 
 
-def set_patience(seconds: float, key: str = "data.patience") -> None:
-    """Sets how long this process waits for a disk or server that does not answer; 0: for ever.
+def set_patience(seconds: float) -> None:
+    """Sets how long this process waits for a disk or server that does not answer; 0: for ever."""
+    _Settings.limit = seconds
+
+
+@contextlib.contextmanager
+def patience_of(seconds: float, key: str) -> Generator[None]:
+    """Inside, a disk or server that does not answer is waited for so long; 0: for ever.
 
     Args:
         seconds: Longest wait.
         key: The setting that it comes from, for messages.
     """
+    before = _Settings.limit, _Settings.key
     _Settings.limit, _Settings.key = seconds, key
+    try:
+        yield
+    finally:
+        _Settings.limit, _Settings.key = before
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ from vxl.evaluate.group import show_group
 from vxl.evaluate.report import Report
 from vxl.evaluate.subjects import subjects
 from vxl.evaluate.work.workers import WORKER, start, wants_workers
-from vxl.patience import set_patience
+from vxl.patience import patience_of
 from vxl.terminal.screen import Screen
 
 
@@ -26,8 +26,11 @@ def run_evaluation(config: EvaluateConfig, console: Console | None = None) -> li
         CheckpointError: It has no such checkpoint, or results can't be written.
         DataError: Videos are missing or can't be read.
     """
-    set_patience(config.patience, "patience")
-    console = console or Screen()
+    with patience_of(config.patience, "patience"):
+        return _run(config, console or Screen())
+
+
+def _run(config: EvaluateConfig, console: Console) -> list[Report]:
     evaluated = subjects(config)
     if wants_workers(config) and not start(config, console):
         return []

@@ -19,7 +19,7 @@ from vxl.distributed import once
 from vxl.llm.packed import packed
 from vxl.option.build import build
 from vxl.option.rebuild import plain
-from vxl.patience import set_patience
+from vxl.patience import patience_of
 from vxl.run.directory import RunDirectory
 from vxl.run.metrics import MetricsFile
 from vxl.run.name import run_name
@@ -100,11 +100,14 @@ def train_or_resume(
         VxlError: What a user can mend: config, data, checkpoint, a loss that is no number.
         SystemExit: The run was interrupted; a checkpoint is saved (status 130, or 143 for SIGTERM).
     """
-    set_patience(config.data.patience)
     cuda = accelerator_of(config.trainer) == "gpu"
     launch: Launch = build(config.strategy)
     swept = config.sweep_name is not None and not is_submitted()
-    with join_processes(config.trainer, cuda, swept) as processes, name_a_lost_worker():
+    with (
+        patience_of(config.data.patience, "data.patience"),
+        join_processes(config.trainer, cuda, swept) as processes,
+        name_a_lost_worker(),
+    ):
         console = console if console is not None and processes.first else Screen(quiet=not processes.first)
         seed_everything(config.seed, config.trainer.threads)
         with (
