@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 
 FLOORS = """
 errors
-precision seeds units table statistics atomic memory
+precision seeds units table statistics atomic memory faults
 patience terminal
 option distributed sequence weights
 video compressor llm

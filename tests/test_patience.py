@@ -13,9 +13,9 @@ import pytest
 from PIL import UnidentifiedImageError
 
 from vxl.errors import DataError, LostError
+from vxl.faults import is_fault
 from vxl.patience import (
     PatientFile,
-    is_fault,
     is_there,
     open_patiently,
     patience_of,

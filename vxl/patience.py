@@ -18,107 +18,71 @@ Example:
 """
 
 import contextlib
-import errno
 import io
 import logging
 import os
 import stat
 import time
 from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
-from vxl.errors import LostError, VxlError
+from vxl.errors import LostError
+from vxl.faults import cause_of, is_fault
 from vxl.units import human_age
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-# What a system says of a name or a request, and would say again: these are answers, and not faults.
-_ANSWERS = {
-    *(errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ELOOP),
-    *(errno.EINVAL, errno.EBADF, errno.EEXIST, errno.ENOTEMPTY, errno.EROFS, errno.ENOSPC, errno.EDQUOT),
-    *(errno.EFBIG, errno.ESPIPE, errno.EXDEV, errno.ENOSYS, errno.EOPNOTSUPP, errno.EILSEQ, errno.EOVERFLOW),
-}  # fmt: skip
-# The packages behind URLs. What they raise says that nothing came, unless it names an HTTP status.
-_NETWORK = {
-    *("aiohttp", "aiobotocore", "azure", "botocore", "gcsfs", "google", "http", "httpcore", "httpx"),
-    *("huggingface_hub", "paramiko", "requests", "ssl", "urllib", "urllib3"),
-}  # fmt: skip
-# HTTP statuses below 500 that a server takes back: time-out, too early, too many requests.
-_LATER = {408, 425, 429}
 
-
+@dataclass(frozen=True)
 class _Settings:
-    """Of this process; a data worker is given its trainer's."""
-
-    limit = 600.0
+    limit: float = 600.0
     """Seconds to wait for one fault to go; 0: for ever."""
-    key = "data.patience"
+    key: str = "data.patience"
     """What to type for more."""
-    first_pause = 1.0
+    first_pause: float = 1.0
     """Seconds before the second attempt; each pause is twice the one before."""
-    longest_pause = 30.0
+    longest_pause: float = 30.0
+
+
+_settings = _Settings()
+"""Of this process; a data worker is given its trainer's."""
 
 
 def set_patience(seconds: float) -> None:
     """Sets how long this process waits for a disk or server that does not answer; 0: for ever."""
-    _Settings.limit = seconds
+    global _settings
+    _settings = replace(_settings, limit=seconds)
 
 
 @contextlib.contextmanager
-def patience_of(seconds: float, key: str) -> Generator[None]:
+def _within(**changes: Any) -> Generator[None]:
+    global _settings
+    before, _settings = _settings, replace(_settings, **changes)
+    try:
+        yield
+    finally:
+        _settings = before
+
+
+def patience_of(seconds: float, key: str) -> AbstractContextManager[None]:
     """Inside, a disk or server that does not answer is waited for so long; 0: for ever.
 
     Args:
         seconds: Longest wait.
         key: The setting that it comes from, for messages.
     """
-    before = _Settings.limit, _Settings.key
-    _Settings.limit, _Settings.key = seconds, key
-    try:
-        yield
-    finally:
-        _Settings.limit, _Settings.key = before
+    return _within(limit=seconds, key=key)
 
 
-@contextlib.contextmanager
-def pauses_of(seconds: float, limit: float | None = None) -> Generator[None]:
+def pauses_of(seconds: float, limit: float | None = None) -> AbstractContextManager[None]:
     """Inside, attempts follow each other after so many seconds and end after `limit`: for tests."""
-    before = _Settings.first_pause, _Settings.longest_pause, _Settings.limit
-    _Settings.first_pause = _Settings.longest_pause = seconds
-    if limit is not None:
-        _Settings.limit = limit
-    try:
-        yield
-    finally:
-        _Settings.first_pause, _Settings.longest_pause, _Settings.limit = before
-
-
-def is_fault(error: BaseException | None) -> bool:
-    """Whether an error, or what it was raised from, says that a disk or server did not answer as it should.
-
-    False where it is about content (a damaged file) or a name (no such file).
-    """
-    while error is not None and not isinstance(error, LostError):
-        package = type(error).__module__.partition(".")[0]
-        if package == "av":  # FFmpeg reads through our files: what it says is about what they hold
-            return False
-        status = _http_status(error)
-        if status is not None:
-            return status >= 500 or status in _LATER
-        if isinstance(error, OSError) and error.errno is not None:
-            return error.errno not in _ANSWERS
-        named = FileNotFoundError | PermissionError | IsADirectoryError | NotADirectoryError
-        if isinstance(error, named) and error.__cause__ is None:
-            return False
-        if isinstance(error, ConnectionError | TimeoutError):
-            return True
-        if package in _NETWORK and not isinstance(error, ValueError):  # ValueError: no such URL
-            return True
-        error = error.__cause__
-    return False
+    pauses = {"first_pause": seconds, "longest_pause": seconds}
+    return _within(**pauses, **({} if limit is None else {"limit": limit}))
 
 
 def patiently(read: Callable[[], T], what: str) -> T:
@@ -133,31 +97,31 @@ def patiently(read: Callable[[], T], what: str) -> T:
         Exception: Whatever `read` raises that is no fault.
     """
     began: float | None = None
-    pause = _Settings.first_pause
+    pause = _settings.first_pause
     while True:
         try:
-            got = read()
+            content = read()
         except Exception as error:
             if not is_fault(error):
                 raise
             now = time.monotonic()
             began = now if began is None else began
-            left = _Settings.limit - (now - began) if _Settings.limit else float("inf")
-            if left <= 0:
+            seconds_left = _settings.limit - (now - began) if _settings.limit else float("inf")
+            if seconds_left <= 0:
                 raise LostError(
-                    f"{what} can't be read: {_words(error)}.\n"
+                    f"{what} can't be read: {cause_of(error)}.\n"
                     f"  the disk or server did not answer for {human_age(now - began)}; to wait longer:  "
-                    f"{_Settings.key}={max(3600, 6 * _Settings.limit):.0f}\n"
+                    f"{_settings.key}={max(3600, 6 * _settings.limit):.0f}\n"
                     "  nothing was left out: when it answers again, the same command goes on"
                 ) from error
-            most = "" if left == float("inf") else f", for {human_age(left)} at most"
-            log.warning("%s can't be read (%s): waiting for it%s", what, _words(error), most)
-            time.sleep(min(pause, left))
-            pause = min(2 * pause, _Settings.longest_pause)
+            most = "" if seconds_left == float("inf") else f", for {human_age(seconds_left)} at most"
+            log.warning("%s can't be read (%s): waiting for it%s", what, cause_of(error), most)
+            time.sleep(min(pause, seconds_left))
+            pause = min(2 * pause, _settings.longest_pause)
         else:
             if began is not None:
                 log.warning("%s is read again, after %s", what, human_age(time.monotonic() - began))
-            return got
+            return content
 
 
 class PatientFile(io.RawIOBase):
@@ -279,26 +243,3 @@ def is_folder(path: str | os.PathLike[str]) -> bool:
     """Whether there is a folder of that name; see `status_of`."""
     status = status_of(path)
     return status is not None and stat.S_ISDIR(status.st_mode)
-
-
-def _http_status(error: BaseException) -> int | None:
-    """The HTTP status that an error names, however its package spells it."""
-    answer = getattr(error, "response", None)
-    if isinstance(answer, dict):  # botocore's
-        answer = answer.get("ResponseMetadata", {})
-        found = answer.get("HTTPStatusCode") if isinstance(answer, dict) else None
-    else:
-        named = (getattr(error, name, None) for name in ("status", "status_code", "code"))
-        found = next((one for one in named if one is not None), getattr(answer, "status_code", None))
-    if isinstance(found, str) and found.isdigit():
-        found = int(found)
-    return found if isinstance(found, int) and 100 <= found < 600 else None
-
-
-def _words(error: BaseException) -> str:
-    """What the disk or server said, without what was made of it on the way."""
-    inner = error
-    while inner.__cause__ is not None and isinstance(inner, VxlError | FileNotFoundError):
-        inner = inner.__cause__
-    said = (inner.strerror if isinstance(inner, OSError) else None) or str(inner) or type(inner).__name__
-    return " ".join(said.split())[:200]

@@ -17,7 +17,7 @@ from vxl.kv.infinipot import InfiniPot, InfiniPotConfig
 from vxl.kv.quick import Quick, QuickConfig
 from vxl.kv.random import drawn
 from vxl.kv.scored.columns import Columns, columns_of
-from vxl.kv.scored.held import Held
+from vxl.kv.scored.entries import Entries
 from vxl.kv.scored.ranking import best
 from vxl.llm.block import Block
 from vxl.llm.cache import Cache
@@ -47,9 +47,9 @@ def cache_of(keys: Tensor, values: Tensor, first: int = 0) -> Cache:
     return cache
 
 
-def held_of(cache: Cache, columns: Columns, room: int, layer: int = 0) -> Held:
+def held_of(cache: Cache, columns: Columns, room: int, layer: int = 0) -> Entries:
     text_BF = columns.kind_BF != Kind.VISUAL
-    return Held(cache, layer, columns, torch.tensor([room]), text_BF[:, None])
+    return Entries(cache, layer, columns, torch.tensor([room]), text_BF[:, None])
 
 
 @pytest.mark.parametrize("frames", [8, 6])

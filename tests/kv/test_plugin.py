@@ -40,8 +40,8 @@ class Oldest(Scored):
         super().__init__(config)
         self.bias = config.bias
 
-    def score(self, held):
-        return self.bias - held.index_BNS.double()
+    def score(self, entries):
+        return self.bias - entries.index_BNS.double()
 '''
 
 

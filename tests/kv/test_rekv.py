@@ -58,5 +58,5 @@ def test_every_layer_retrieves_for_the_queries_that_reach_it(compact: bool) -> N
 
 
 def retrieved(made: ReKV, cache: Cache, layer: int, mean: torch.Tensor) -> list[int]:
-    held = made.held(cache, layer, columns_of(cache), torch.tensor([cache.fed]))
+    held = made.entries(cache, layer, columns_of(cache), torch.tensor([cache.fed]))
     return made.chosen(held, mean)[0, 0].nonzero()[:, 0].tolist()

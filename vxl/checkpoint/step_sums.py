@@ -11,7 +11,8 @@ from typing import Any
 from torch.distributed.checkpoint.filesystem import _StorageInfo
 
 from vxl.errors import CheckpointError, LostError, VxlError
-from vxl.patience import is_fault, is_there, open_patiently, read_patiently, status_of
+from vxl.faults import is_fault
+from vxl.patience import is_there, open_patiently, read_patiently, status_of
 
 INDEX, REST, SUMS = ".metadata", "rest.pt", "sums.json"
 """Files of a checkpoint folder beside its tensors: where each stands, everything else, and checksums."""

@@ -10,8 +10,8 @@ Example:
     >>> from vxl.kv.scored.policy import Scored
     >>> class Oldest(Scored):
     ...     per_head = False  # all heads of a layer keep the same
-    ...     def score(self, held):
-    ...         return -held.index_BNS.double()
+    ...     def score(self, entries):
+    ...         return -entries.index_BNS.double()
     >>> from vxl.llm.decoder import Decoder, DecoderConfig
     >>> from vxl.prefill.full import Full, FullConfig
     >>> from vxl.sequence.layout import Layout

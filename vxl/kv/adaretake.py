@@ -10,7 +10,7 @@ from typing_extensions import override
 from vxl.errors import ConfigError
 from vxl.kv.scored.columns import Columns
 from vxl.kv.scored.config import ScoredConfig
-from vxl.kv.scored.held import Held
+from vxl.kv.scored.entries import Entries
 from vxl.kv.scored.ranking import best, newest
 from vxl.kv.scored.words import Speaking, Words
 from vxl.llm.cache import Cache
@@ -34,12 +34,12 @@ class AdaReTaKeConfig(ScoredConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        given = next((n for n in ("tokens", "mib", "layers") if getattr(self, n) is not None), None)
-        if given is not None:
+        budget = next((n for n in ("tokens", "mib", "layers") if getattr(self, n) is not None), None)
+        if budget is not None:
             raise ConfigError(
-                f"{given}={getattr(self, given)} does not go with kv=adaretake: older entries always stay, "
+                f"{budget}={getattr(self, budget)} does not go with kv=adaretake: older entries always stay, "
                 f"and layers share one budget.\n  allowed: kv.keep, a fraction\n"
-                f"  e.g.  kv.{given}=null kv.keep=0.25"
+                f"  e.g.  kv.{budget}=null kv.keep=0.25"
             )
         if not self.question or self.time < 0:
             raise ConfigError(
@@ -67,14 +67,14 @@ class AdaReTaKe(Speaking):
     def kept(
         self, cache: Cache, columns: Columns, rooms: list[Tensor], first_asked: int | None
     ) -> list[Tensor]:
-        held = [self.held(cache, n, columns, room, first_asked) for n, room in enumerate(rooms)]
+        entries = [self.entries(cache, n, columns, room, first_asked) for n, room in enumerate(rooms)]
         first_new = cache.fed - cache.layouts[-1].shape[1]
-        new = [h.open_BNS & (h.index_BNS >= first_new) for h in held]
-        old = [h.open_BNS & ~mask for h, mask in zip(held, new, strict=True)]
-        scores = self.scores(cache, columns, held, new)
+        new = [h.open_BNS & (h.index_BNS >= first_new) for h in entries]
+        old = [h.open_BNS & ~mask for h, mask in zip(entries, new, strict=True)]
+        scores = self.scores(cache, columns, entries, new)
         counts_LB = torch.stack([mask[:, 0].sum(dim=-1) for mask in new])
         older_LB = torch.stack([mask[:, 0].sum(dim=-1) for mask in old])
-        free_LB = torch.stack([h.free_BN1[:, 0, 0] for h in held]) - older_LB
+        free_LB = torch.stack([h.free_BN1[:, 0, 0] for h in entries]) - older_LB
         rooms_LB = torch.zeros_like(counts_LB)
         kept_LB = older_LB.clone()
         for row in range(cache.rows):
@@ -82,19 +82,21 @@ class AdaReTaKe(Speaking):
             if free < 0:  # text that came since has taken their places
                 older_L = older_LB[:, row]
                 kept_LB[:, row] = whole_shares(older_L, max(0, int(older_L.sum()) + free), int(older_L.max()))
-            free = min(max(0, free), count * len(held))
+            free = min(max(0, free), count * len(entries))
             own_LC = torch.stack([s[row, 0][mask[row, 0]] for s, mask in zip(scores, new, strict=True)])
             if count:
-                share_L = layer_shares(own_LC, free / (count * len(held)), self.time)
+                share_L = layer_shares(own_LC, free / (count * len(entries)), self.time)
                 rooms_LB[:, row] = whole_shares(share_L, free, count)
         return [
             h.protected_BNS
             | newest(old[n], kept_LB[n][:, None, None])
             | best(scores[n], new[n], rooms_LB[n][:, None, None])
-            for n, h in enumerate(held)
+            for n, h in enumerate(entries)
         ]
 
-    def scores(self, cache: Cache, columns: Columns, held: list[Held], new: list[Tensor]) -> list[Tensor]:
+    def scores(
+        self, cache: Cache, columns: Columns, entries: list[Entries], new: list[Tensor]
+    ) -> list[Tensor]:
         """Each layer's scores, [B, 1, S]; of entries of the new piece alone."""
         llm, rows = self.reader, cache.rows
         tokens = self.tokens_of("adaretake", "question")
@@ -103,8 +105,8 @@ class AdaReTaKe(Speaking):
         layout = Layout.text(rows, len(tokens), cache.next_B.device)
         llm.extend(embeds_QD.expand(rows, -1, -1), fork, layout=layout, observe=len(tokens))
         assert fork.observed is not None
-        found = []
-        for h, mask_BNS in zip(held, new, strict=True):
+        scores = []
+        for h, mask_BNS in zip(entries, new, strict=True):
             keys_BNSH = h.turned_BNSH
             query = at_least_single(fork.observed.queries[h.layer]).unflatten(1, (keys_BNSH.shape[1], -1))
             lowest = torch.finfo(query.dtype).min
@@ -113,8 +115,8 @@ class AdaReTaKe(Speaking):
                 logit_BRQS = query[:, n] @ keys_BNSH[:, n, None].mT * query.shape[-1] ** -0.5
                 weight = logit_BRQS.masked_fill(~mask_BNS[:, :1, None], lowest).softmax(dim=-1)
                 score_BS += (weight * mask_BNS[:, :1, None]).sum(dim=(1, 2))
-            found.append(score_BS[:, None] / (query.shape[1] * query.shape[2]))
-        return found
+            scores.append(score_BS[:, None] / (query.shape[1] * query.shape[2]))
+        return scores
 
 
 def layer_shares(score_LC: Tensor, keep: float, time: float) -> Tensor:

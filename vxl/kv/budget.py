@@ -47,12 +47,12 @@ class BudgetConfig(PolicyConfig):
 
 def one_of(config: PolicyConfig, names: Sequence[str]) -> None:
     """Raises unless exactly one of the named budgets has a value."""
-    given = [name for name in names if getattr(config, name) is not None]
-    if len(given) != 1:
-        got = " ".join(f"{name}={getattr(config, name)}" for name in given) or "no budget"
+    budgets = [name for name in names if getattr(config, name) is not None]
+    if len(budgets) != 1:
+        typed = " ".join(f"{name}={getattr(config, name)}" for name in budgets) or "no budget"
         lines = [" ".join(f"kv.{n}={'VALUE' if n == name else 'null'}" for n in names) for name in names]
         raise ConfigError(
-            f"{got}: a policy has one budget.\n  type one of  " + "\n               ".join(lines)
+            f"{typed}: a policy has one budget.\n  type one of  " + "\n               ".join(lines)
         )
 
 

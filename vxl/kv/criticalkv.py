@@ -7,7 +7,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from vxl.errors import ConfigError
-from vxl.kv.scored.held import Held
+from vxl.kv.scored.entries import Entries
 from vxl.kv.scored.output import moved_output
 from vxl.kv.scored.ranking import best, chosen, shared
 from vxl.kv.scored.window import Shared, SharedConfig, WindowConfig, Windowed
@@ -49,25 +49,25 @@ class Critical(Shared):
         self.llm = llm
 
     @override
-    def choose(self, held: Held) -> Tensor:
-        score_BNS, sure_BNS = self.score(held), self.sure(held)
-        open_BNS = held.open_BNS.expand_as(score_BNS)
+    def choose(self, entries: Entries) -> Tensor:
+        score_BNS, sure_BNS = self.score(entries), self.sure(entries)
+        open_BNS = entries.open_BNS.expand_as(score_BNS)
         sure_BNS = torch.zeros_like(open_BNS) if sure_BNS is None else sure_BNS.expand_as(open_BNS)
-        places_BN1 = held.free_BN1.expand(-1, open_BNS.shape[1], -1)
+        places_BN1 = entries.free_BN1.expand(-1, open_BNS.shape[1], -1)
         if self.adaptive:
-            found_BNS = shared(score_BNS, open_BNS, sure_BNS, held.free_BN1, self.least)
+            found_BNS = shared(score_BNS, open_BNS, sure_BNS, entries.free_BN1, self.least)
             places_BN1 = found_BNS.sum(dim=-1, keepdim=True)
         least_BN1 = sure_BNS.sum(dim=-1, keepdim=True).clamp(min=1)
         count_BN1 = torch.minimum(places_BN1, torch.maximum((places_BN1 * self.first).long(), least_BN1))
         first_BNS = chosen(score_BNS, open_BNS, sure_BNS, count_BN1)
         left_BN1 = places_BN1 - first_BNS.sum(dim=-1, keepdim=True)
-        second_BNS = (score_BNS + self.floor) * self.weight(held)
+        second_BNS = (score_BNS + self.floor) * self.weight(entries)
         return first_BNS | best(second_BNS, open_BNS & ~first_BNS, left_BN1)
 
-    def weight(self, held: Held) -> Tensor:
+    def weight(self, entries: Entries) -> Tensor:
         """What each entry's value does to the output, [B, N, S]."""
         assert self.llm is not None, "the policy was not equipped with a language model"
-        return moved_output(self.llm, held, 1).mean(dim=-1)
+        return moved_output(self.llm, entries, 1).mean(dim=-1)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ from vxl.errors import ConfigError
 from vxl.kv.scored.attention import EVERY, observed_columns
 from vxl.kv.scored.columns import Columns
 from vxl.kv.scored.config import ScoredConfig
-from vxl.kv.scored.held import Held
+from vxl.kv.scored.entries import Entries
 from vxl.kv.scored.policy import Scored
 from vxl.llm.cache import Cache
 from vxl.llm.rope import Rotary
@@ -83,29 +83,29 @@ class Expected(Scored):
         # The pass began at next - its own tokens; of a row without any, nothing counts.
         own_B = observed.columns_BQ[:, -1] + 1
         position_BQ = (cache.next_B - own_B)[:, None] + observed.columns_BQ
-        known = cache.state.get(QUERIES)
+        earlier = cache.state.get(QUERIES)
         moments = []
         for layer, query_BMQH in enumerate(observed.queries):
             query = cache.rotary.turn(query_BMQH.double(), -position_BQ[:, None])
             query = query * counts_BQ[:, None, :, None]
-            found = Moments(counts_BQ.sum(dim=1), query.sum(dim=2), query.mT @ query)
-            if known is not None:
-                found = Moments(*(a + b for a, b in zip(known[layer], found, strict=True)))
-            moments.append(found)
+            sums = Moments(counts_BQ.sum(dim=1), query.sum(dim=2), query.mT @ query)
+            if earlier is not None:
+                sums = Moments(*(a + b for a, b in zip(earlier[layer], sums, strict=True)))
+            moments.append(sums)
         cache.state[QUERIES] = tuple(moments)
 
     @override
-    def score(self, held: Held) -> Tensor:
-        cache, key_BNSH = held.cache, held.turned_BNSH
+    def score(self, entries: Entries) -> Tensor:
+        cache, key_BNSH = entries.cache, entries.turned_BNSH
         rows, heads, _, width = key_BNSH.shape
-        moments: Moments = cache.state[QUERIES][held.layer]
+        moments: Moments = cache.state[QUERIES][entries.layer]
         count_B = moments.count_B.clamp(min=1)
         mean_BMH = moments.sum_BMH / count_B[:, None, None]
         cos_BH, sin_BH = mean_rotation(cache.rotary, cache.next_B, self.future)
         ahead_BMH = turned(mean_BMH, cos_BH[:, None], sin_BH[:, None])
         sharing = mean_BMH.shape[1] // heads
-        seen_BNS = held.valid_BNS & (held.of(held.columns.rank_BF) >= self.settings.sinks)
-        found = key_BNSH.new_zeros(rows, heads, key_BNSH.shape[2])
+        seen_BNS = entries.valid_BNS & (entries.of(entries.columns.rank_BF) >= self.settings.sinks)
+        weight_BNS = key_BNSH.new_zeros(rows, heads, key_BNSH.shape[2])
         for m in range(mean_BMH.shape[1]):
             n = m // sharing
             key_BSH = key_BNSH[:, n]
@@ -118,14 +118,14 @@ class Expected(Scored):
                 x_BS = x_BS + ((key_BSH @ both) * key_BSH).sum(dim=-1) / width / 2
             seen_BS = seen_BNS[:, min(n, seen_BNS.shape[1] - 1)]
             lowest = torch.finfo(x_BS.dtype).min
-            found[:, n] += x_BS.masked_fill(~seen_BS, lowest).softmax(dim=-1) * seen_BS
-        found = found / sharing + self.eps
-        return found * held.values_BNSH.norm(dim=-1) if self.vnorm else found
+            weight_BNS[:, n] += x_BS.masked_fill(~seen_BS, lowest).softmax(dim=-1) * seen_BS
+        weight_BNS = weight_BNS / sharing + self.eps
+        return weight_BNS * entries.values_BNSH.norm(dim=-1) if self.vnorm else weight_BNS
 
     @override
-    def sure(self, held: Held) -> Tensor:
+    def sure(self, entries: Entries) -> Tensor:
         """The first tokens."""
-        return held.of(held.columns.rank_BF) < self.settings.sinks
+        return entries.of(entries.columns.rank_BF) < self.settings.sinks
 
 
 def mean_rotation(rotary: Rotary, next_B: Tensor, future: int) -> tuple[Tensor, Tensor]:

@@ -10,8 +10,8 @@ from vxl.errors import ConfigError
 from vxl.kv.scored.attention import EVERY, attention
 from vxl.kv.scored.columns import Columns
 from vxl.kv.scored.config import ScoredConfig
-from vxl.kv.scored.followed import found, noted, still
-from vxl.kv.scored.held import Held
+from vxl.kv.scored.entries import Entries
+from vxl.kv.scored.followed import forget_evicted, note, numbers_now
 from vxl.kv.scored.policy import Scored
 from vxl.kv.scored.ranking import newest
 from vxl.llm.cache import Cache
@@ -58,33 +58,33 @@ class H2O(Scored):
     @override
     def take_in(self, cache: Cache, columns: Columns) -> None:
         """Adds the attention of the newest pass."""
-        known = cache.state.get(SUMS)
+        earlier = cache.state.get(SUMS)
         sums = []
         for layer in range(len(cache.layers)):
-            held = self.held(cache, layer, columns, columns.real_BF.sum(dim=1))
-            new_BNS = attention(held).sum(dim=2)
-            old_BNS = found(cache, layer, known and known[layer], new_BNS.shape[1], new_BNS.dtype)
-            sums.append(noted(cache, layer, old_BNS + new_BNS))
+            entries = self.entries(cache, layer, columns, columns.real_BF.sum(dim=1))
+            new_BNS = attention(entries).sum(dim=2)
+            old_BNS = numbers_now(cache, layer, earlier and earlier[layer], new_BNS.shape[1], new_BNS.dtype)
+            sums.append(note(cache, layer, old_BNS + new_BNS))
         cache.state[SUMS] = tuple(sums)
 
     @override
     def dropped(self, cache: Cache) -> None:
         """Lets go of the sums of what is gone."""
-        cache.state[SUMS] = tuple(still(cache, n, sums) for n, sums in enumerate(cache.state[SUMS]))
+        cache.state[SUMS] = tuple(forget_evicted(cache, n, sums) for n, sums in enumerate(cache.state[SUMS]))
 
     @override
-    def score(self, held: Held) -> Tensor:
-        known = held.cache.state[SUMS][held.layer]
-        heads, dtype = known.number_BNS.shape[1], known.number_BNS.dtype
-        sum_BNS = found(held.cache, held.layer, known, heads, dtype)
+    def score(self, entries: Entries) -> Tensor:
+        sums = entries.cache.state[SUMS][entries.layer]
+        heads, dtype = sums.number_BNS.shape[1], sums.number_BNS.dtype
+        sum_BNS = numbers_now(entries.cache, entries.layer, sums, heads, dtype)
         if not self.average:
             return sum_BNS
-        rank_BF = held.columns.rank_BF
+        rank_BF = entries.columns.rank_BF
         since_BF = rank_BF[:, -1:] - rank_BF + 1
-        queries = held.cache.observed.queries[held.layer].shape[1] if held.cache.observed else heads
-        return sum_BNS / (queries // heads) / held.of(since_BF)
+        queries = entries.cache.observed.queries[entries.layer].shape[1] if entries.cache.observed else heads
+        return sum_BNS / (queries // heads) / entries.of(since_BF)
 
     @override
-    def sure(self, held: Held) -> Tensor:
+    def sure(self, entries: Entries) -> Tensor:
         """The newest."""
-        return newest(held.open_BNS, (held.free_BN1 * self.recent).long())
+        return newest(entries.open_BNS, (entries.free_BN1 * self.recent).long())

@@ -96,15 +96,17 @@ class Hermes(Speaking):
         )
         layers = len(rooms)
         below, above = borders(layers, self.short, self.long)
-        read = [local[n] if n < below else whole[n] if n >= above else mixed[n] for n in range(layers)]
-        held = [self.held(cache, n, columns, room, first_asked) for n, room in enumerate(rooms)]
-        scores = [torch.zeros_like(attention_B1S) for attention_B1S in read]
+        attentions = [local[n] if n < below else whole[n] if n >= above else mixed[n] for n in range(layers)]
+        entries = [self.entries(cache, n, columns, room, first_asked) for n, room in enumerate(rooms)]
+        scores = [torch.zeros_like(attention_B1S) for attention_B1S in attentions]
         for row in range(cache.rows):
-            open_S = [h.open_BNS[row, 0] for h in held]
-            own = [attention_B1S[row, 0][mask] for attention_B1S, mask in zip(read, open_S, strict=True)]
+            open_S = [h.open_BNS[row, 0] for h in entries]
+            own = [
+                attention_B1S[row, 0][mask] for attention_B1S, mask in zip(attentions, open_S, strict=True)
+            ]
             for layer, score_O in enumerate(mixed_scores(own, below, above)):
                 scores[layer][row, 0, open_S[layer]] = score_O
-        return [h.protected_BNS | picked(h, scores[h.layer]) for h in held]
+        return [h.protected_BNS | picked(h, scores[h.layer]) for h in entries]
 
 
 def borders(layers: int, short: float, long: float) -> tuple[int, int]:

@@ -12,8 +12,8 @@ from typing_extensions import override
 from vxl.errors import ConfigError
 from vxl.kv.scored.columns import Columns
 from vxl.kv.scored.config import ScoredConfig
-from vxl.kv.scored.followed import found, noted, still
-from vxl.kv.scored.held import Held, unit
+from vxl.kv.scored.entries import Entries, unit
+from vxl.kv.scored.followed import forget_evicted, note, numbers_now
 from vxl.kv.scored.policy import Scored
 from vxl.kv.scored.ranking import best
 from vxl.llm.cache import Cache
@@ -85,16 +85,16 @@ class InfiniPot(Scored):
         """Averages the lengths of the values of a new piece."""
         if not self.pooling:
             return
-        known = cache.state.get(LENGTHS)
+        earlier = cache.state.get(LENGTHS)
         first = cache.fed - cache.layouts[-1].shape[1]
         grids = [square_groups(columns, row, first) for row in range(cache.rows)]
         lengths = []
         for layer in range(len(cache.layers)):
-            held = self.held(cache, layer, columns, columns.real_BF.sum(dim=1))
-            own_BNS = held.value_norms_BNS
-            old_BNS = found(cache, layer, known and known[layer], own_BNS.shape[1], own_BNS.dtype)
-            index_BNS = held.index_BNS.expand_as(own_BNS)
-            new_BNS = (held.valid_BNS & (held.index_BNS >= first)).expand_as(own_BNS)
+            entries = self.entries(cache, layer, columns, columns.real_BF.sum(dim=1))
+            own_BNS = entries.value_norms_BNS
+            old_BNS = numbers_now(cache, layer, earlier and earlier[layer], own_BNS.shape[1], own_BNS.dtype)
+            index_BNS = entries.index_BNS.expand_as(own_BNS)
+            new_BNS = (entries.valid_BNS & (entries.index_BNS >= first)).expand_as(own_BNS)
             at_BNS = torch.where(new_BNS, index_BNS - first, cache.fed - first)
             piece_BNT = own_BNS.new_zeros(*own_BNS.shape[:2], cache.fed - first + 1)
             piece_BNT.scatter_(2, at_BNS, own_BNS)
@@ -102,51 +102,51 @@ class InfiniPot(Scored):
             for row, grid_GK in enumerate(grids):
                 if grid_GK is not None:
                     piece_BNT[row, :, grid_GK] = pooled(piece_BNT[row, :, grid_GK], quarter)
-            lengths.append(noted(cache, layer, torch.where(new_BNS, piece_BNT.gather(2, at_BNS), old_BNS)))
+            lengths.append(note(cache, layer, torch.where(new_BNS, piece_BNT.gather(2, at_BNS), old_BNS)))
         cache.state[LENGTHS] = tuple(lengths)
 
     @override
     def dropped(self, cache: Cache) -> None:
         """Lets go of the lengths of what is gone."""
         cache.state[LENGTHS] = tuple(
-            still(cache, n, own) for n, own in enumerate(cache.state.get(LENGTHS, ()))
+            forget_evicted(cache, n, own) for n, own in enumerate(cache.state.get(LENGTHS, ()))
         )
 
-    def lengths(self, held: Held) -> Tensor:
+    def lengths(self, entries: Entries) -> Tensor:
         """||v_e|| of each entry, or the mean over its neighbours, [B, N, S]."""
-        own_BNS = held.values_BNSH.norm(dim=-1)
+        own_BNS = entries.values_BNSH.norm(dim=-1)
         if not self.pooling:
             return own_BNS
-        known = held.cache.state[LENGTHS][held.layer]
-        return found(held.cache, held.layer, known, own_BNS.shape[1], own_BNS.dtype)
+        lengths = entries.cache.state[LENGTHS][entries.layer]
+        return numbers_now(entries.cache, entries.layer, lengths, own_BNS.shape[1], own_BNS.dtype)
 
     @override
-    def choose(self, held: Held) -> Tensor:
-        heads = held.keys_BNSH.shape[1]
-        open_BNS = held.open_BNS.expand(-1, heads, -1)
-        free_BN1 = held.free_BN1.expand(-1, heads, -1)
+    def choose(self, entries: Entries) -> Tensor:
+        heads = entries.keys_BNSH.shape[1]
+        open_BNS = entries.open_BNS.expand(-1, heads, -1)
+        free_BN1 = entries.free_BN1.expand(-1, heads, -1)
         tar_BN1 = free_BN1 - (free_BN1.double() * (1 - self.tar)).round().long()
-        columns = held.columns
+        columns = entries.columns
         size_B11 = columns.sizes_BG.gather(1, columns.last_group_B.clamp(min=0)[:, None])[..., None]
         size_B11 = size_B11.clamp(min=1)
         count_BN1 = open_BNS.sum(dim=-1, keepdim=True)
         most_BN1 = (count_BN1.double() * self.recent / size_B11).floor().long()
         groups_BN1 = torch.minimum(most_BN1, tar_BN1 // size_B11).clamp(min=1)
-        newest_BNS = open_BNS & (held.group_BNS > columns.last_group_B[:, None, None] - groups_BN1)
-        unlike_BNS = -self.redundancy(held, newest_BNS, groups_BN1)
+        newest_BNS = open_BNS & (entries.group_BNS > columns.last_group_B[:, None, None] - groups_BN1)
+        unlike_BNS = -self.redundancy(entries, newest_BNS, groups_BN1)
         fits_BN1 = groups_BN1 * size_B11 <= tar_BN1
         sure_BNS = newest_BNS & fits_BN1
         score_BNS = torch.where(newest_BNS, torch.full_like(unlike_BNS, -1.0), unlike_BNS)
         left_BN1 = tar_BN1 - sure_BNS.sum(dim=-1, keepdim=True)
         first_BNS = sure_BNS | best(score_BNS, open_BNS & ~sure_BNS, left_BN1)
         rest_BN1 = free_BN1 - first_BNS.sum(dim=-1, keepdim=True)
-        return first_BNS | best(self.lengths(held), open_BNS & ~first_BNS, rest_BN1)
+        return first_BNS | best(self.lengths(entries), open_BNS & ~first_BNS, rest_BN1)
 
-    def redundancy(self, held: Held, newest_BNS: Tensor, groups_BN1: Tensor) -> Tensor:
+    def redundancy(self, entries: Entries, newest_BNS: Tensor, groups_BN1: Tensor) -> Tensor:
         """Mean cosine of each entry's key and those of the newest groups at its place, [B, N, S]."""
-        key_BNSH = unit(held.turned_BNSH, eps=1e-9)
-        place_BNS = held.place_BNS.clamp(min=0).expand(newest_BNS.shape)
-        places = max(1, int(held.columns.on_host.sizes_BG.max()))
+        key_BNSH = unit(entries.turned_BNSH, eps=1e-9)
+        place_BNS = entries.place_BNS.clamp(min=0).expand(newest_BNS.shape)
+        places = max(1, int(entries.columns.on_host.sizes_BG.max()))
         at_BNS = torch.where(newest_BNS, place_BNS, places)
         rows, heads, _, width = key_BNSH.shape
         mean_BNJH = key_BNSH.new_zeros(rows, heads, places + 1, width)

@@ -6,7 +6,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from vxl.kv.scored.config import ScoredConfig
-from vxl.kv.scored.held import Held, unit
+from vxl.kv.scored.entries import Entries, unit
 from vxl.kv.scored.policy import Scored
 
 
@@ -33,8 +33,8 @@ class KeyDiff(Scored):
         self.rotated = config.rotated
 
     @override
-    def score(self, held: Held) -> Tensor:
-        key_BNSH = unit(held.turned_BNSH if self.rotated else held.keys_BNSH)
-        valid_BNS1 = held.valid_BNS[..., None]
+    def score(self, entries: Entries) -> Tensor:
+        key_BNSH = unit(entries.turned_BNSH if self.rotated else entries.keys_BNSH)
+        valid_BNS1 = entries.valid_BNS[..., None]
         anchor_BN1H = (key_BNSH * valid_BNS1).sum(dim=2, keepdim=True) / valid_BNS1.sum(dim=2, keepdim=True)
         return -(key_BNSH * unit(anchor_BN1H)).sum(dim=-1)

@@ -8,7 +8,7 @@ from typing_extensions import override
 from vxl.errors import ConfigError
 from vxl.kv.scored.columns import Columns
 from vxl.kv.scored.config import ScoredConfig
-from vxl.kv.scored.held import Held
+from vxl.kv.scored.entries import Entries
 from vxl.kv.scored.policy import Scored
 from vxl.llm.cache import Cache
 
@@ -41,13 +41,13 @@ class Knorm(Scored):
         self.skip_layers = config.skip_layers
 
     @override
-    def score(self, held: Held) -> Tensor:
-        return -held.key_norms_BNS
+    def score(self, entries: Entries) -> Tensor:
+        return -entries.key_norms_BNS
 
     @override
     def rooms(self, cache: Cache, columns: Columns, until: int) -> list[Tensor]:
         """The first layers have room for all."""
         rooms = super().rooms(cache, columns, until)
         all_B = columns.real_BF.sum(dim=1)
-        skipped = min(self.skip_layers, len(rooms))
-        return [all_B] * skipped + rooms[skipped:]
+        untouched = min(self.skip_layers, len(rooms))
+        return [all_B] * untouched + rooms[untouched:]

@@ -12,7 +12,7 @@ from vxl.errors import ConfigError
 from vxl.kv.scored.attention import TILE
 from vxl.kv.scored.columns import Columns
 from vxl.kv.scored.config import ScoredConfig
-from vxl.kv.scored.held import Held
+from vxl.kv.scored.entries import Entries
 from vxl.kv.scored.output import moved_output
 from vxl.kv.scored.ranking import best, newest, shared
 from vxl.kv.scored.words import Speaking, Words
@@ -93,17 +93,17 @@ class KVzip(Speaking):
     def kept(
         self, cache: Cache, columns: Columns, rooms: list[Tensor], first_asked: int | None
     ) -> list[Tensor]:
-        held = [self.held(cache, n, columns, room) for n, room in enumerate(rooms)]
-        scores = [score_BNS.clone() for score_BNS in self.repeated(cache, columns, held)]
-        open_BNS = [h.open_BNS.expand_as(score) for h, score in zip(held, scores, strict=True)]
-        first_BNS = [h.of(columns.rank_BF) < self.settings.sinks for h in held]
+        entries = [self.entries(cache, n, columns, room) for n, room in enumerate(rooms)]
+        scores = [score_BNS.clone() for score_BNS in self.repeated(cache, columns, entries)]
+        open_BNS = [h.open_BNS.expand_as(score) for h, score in zip(entries, scores, strict=True)]
+        first_BNS = [h.of(columns.rank_BF) < self.settings.sinks for h in entries]
         if self.layerwise:
             return [
                 h.protected_BNS | shared(score, mask, mask & first, h.free_BN1, 0.0)
-                for h, score, mask, first in zip(held, scores, open_BNS, first_BNS, strict=True)
+                for h, score, mask, first in zip(entries, scores, open_BNS, first_BNS, strict=True)
             ]
         heads = scores[0].shape[1]
-        total_B1 = torch.cat([h.free_BN1.expand(-1, heads, -1) for h in held], dim=1).sum(dim=1)
+        total_B1 = torch.cat([h.free_BN1.expand(-1, heads, -1) for h in entries], dim=1).sum(dim=1)
         every_BX = torch.cat([mask.flatten(1) for mask in open_BNS], dim=1)
         sure_BX = torch.cat([(m & f).flatten(1) for m, f in zip(open_BNS, first_BNS, strict=True)], dim=1)
         sure_BX = newest(sure_BX, total_B1)
@@ -111,19 +111,23 @@ class KVzip(Speaking):
         score_BX = torch.cat([score.flatten(1) for score in scores], dim=1)
         kept_BX = sure_BX | best(score_BX, every_BX & ~sure_BX, left_B1)
         parts = kept_BX.split([mask[0].numel() for mask in open_BNS], dim=1)
-        return [h.protected_BNS | p.view_as(mask) for h, p, mask in zip(held, parts, open_BNS, strict=True)]
+        return [
+            h.protected_BNS | p.view_as(mask) for h, p, mask in zip(entries, parts, open_BNS, strict=True)
+        ]
 
-    def repeated(self, cache: Cache, columns: Columns, held: list[Held]) -> list[Tensor]:
+    def repeated(self, cache: Cache, columns: Columns, entries: list[Entries]) -> list[Tensor]:
         """Each layer's scores, [B, N, S]; nothing has been evicted, so that every column has its entry."""
         embeds_BFD = torch.cat(cache.state[WATCHED], dim=1)
         # Tokens of each row in order, padding behind them.
         order_BF = (~columns.real_BF).to(torch.uint8).argsort(dim=1, stable=True)
         count_B = columns.real_BF.sum(dim=1)
         heads = cache.layers[0][0].shape[1]
-        scores = [embeds_BFD.new_zeros(cache.rows, heads, cache.fed, dtype=h.keys_BNSH.dtype) for h in held]
-        entries = [entry_of_column(h) for h in held]
+        scores = [
+            embeds_BFD.new_zeros(cache.rows, heads, cache.fed, dtype=h.keys_BNSH.dtype) for h in entries
+        ]
+        entry_BF = [entry_of_column(h) for h in entries]
         suffix = self.tokens_of("kvzip", "suffix")
-        moved = [moved_output(self.reader, h, 2) for h in held] if self.plus else []
+        outputs = [moved_output(self.reader, h, 2) for h in entries] if self.plus else []
         for start in range(0, int(count_B.max()), self.stretch):
             stop = min(start + self.stretch, int(count_B.max()))
             words = self.tokens_of("kvzip", "first" if start == 0 else "later")
@@ -147,14 +151,18 @@ class KVzip(Speaking):
             sinks = min(self.settings.sinks, start)
             read_BU = torch.cat([order_BF[:, :sinks], own_BU], dim=1)
             for layer, score_BNF in enumerate(scores):
-                read = entries[layer].gather(1, read_BU)
-                by = None if not self.plus else (take(moved[layer], read[:, None, sinks:]), inputs[layer])
-                most_BNU = most_attention(fork, layer, read, sinks, there_BU, by)
+                entry_BU = entry_BF[layer].gather(1, read_BU)
+                by = (
+                    None
+                    if not self.plus
+                    else (take(outputs[layer], entry_BU[:, None, sinks:]), inputs[layer])
+                )
+                most_BNU = most_attention(fork, layer, entry_BU, sinks, there_BU, by)
                 place_BNU = own_BU[:, None].expand_as(most_BNU)
                 there_BNU = there_BU[:, None].expand_as(most_BNU)
                 old_BNU = score_BNF.gather(2, place_BNU)
                 score_BNF.scatter_(2, place_BNU, torch.where(there_BNU, most_BNU, old_BNU))
-        return [s.gather(2, h.index_BNS.expand(-1, heads, -1)) for s, h in zip(scores, held, strict=True)]
+        return [s.gather(2, h.index_BNS.expand(-1, heads, -1)) for s, h in zip(scores, entries, strict=True)]
 
     def embedded(self, tokens: list[int], rows: int) -> Tensor:
         """Embeddings of tokens, for each row."""
@@ -162,13 +170,13 @@ class KVzip(Speaking):
         return table[torch.tensor(tokens, dtype=torch.int64, device=table.device)].expand(rows, -1, -1)
 
 
-def entry_of_column(held: Held) -> Tensor:
+def entry_of_column(entries: Entries) -> Tensor:
     """Where a layer, whose heads agree, holds each column that was fed, int64 [B, F]."""
-    valid_BS, index_BS = held.valid_BNS[:, 0], held.index_BNS[:, 0]
-    rows, entries = valid_BS.shape
-    column_BS = torch.where(valid_BS, index_BS, held.cache.fed)
-    every_BF = torch.zeros(rows, held.cache.fed + 1, dtype=torch.int64, device=index_BS.device)
-    entry_BS = torch.arange(entries, device=index_BS.device).expand(rows, -1)
+    valid_BS, index_BS = entries.valid_BNS[:, 0], entries.index_BNS[:, 0]
+    rows, count = valid_BS.shape
+    column_BS = torch.where(valid_BS, index_BS, entries.cache.fed)
+    every_BF = torch.zeros(rows, entries.cache.fed + 1, dtype=torch.int64, device=index_BS.device)
+    entry_BS = torch.arange(count, device=index_BS.device).expand(rows, -1)
     return every_BF.scatter(1, column_BS, entry_BS)[:, :-1]
 
 

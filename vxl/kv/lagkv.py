@@ -10,8 +10,8 @@ from typing_extensions import override
 from vxl.errors import ConfigError
 from vxl.kv.scored.columns import Columns
 from vxl.kv.scored.config import ScoredConfig
-from vxl.kv.scored.followed import Followed, found, noted, still
-from vxl.kv.scored.held import Held
+from vxl.kv.scored.entries import Entries
+from vxl.kv.scored.followed import Followed, forget_evicted, note, numbers_now
 from vxl.kv.scored.policy import Scored
 from vxl.llm.cache import Cache
 
@@ -85,27 +85,27 @@ class LagKV(Scored):
         counted_BF = self.counted(columns)
         ordinal_BF = (counted_BF.long().cumsum(dim=1) - 1).masked_fill(~counted_BF, -1)
         total_B = counted_BF.sum(dim=1)
-        known = cache.state.get(STATE)
+        earlier = cache.state.get(STATE)
         layers = range(len(cache.layers))
-        done_B = torch.zeros_like(total_B) if known is None else known.done_B.expand_as(total_B).clone()
-        scored = []
+        done_B = torch.zeros_like(total_B) if earlier is None else earlier.done_B.expand_as(total_B).clone()
+        scores = []
         for layer in layers:
-            held = self.held(cache, layer, columns, rooms[layer])
-            heads, dtype = held.keys_BNSH.shape[1], held.keys_BNSH.dtype
-            scored.append(found(cache, layer, known and known.layers[layer], heads, dtype))
-        for row, (done, total, free) in enumerate(
+            entries = self.entries(cache, layer, columns, rooms[layer])
+            heads, dtype = entries.keys_BNSH.shape[1], entries.keys_BNSH.dtype
+            scores.append(numbers_now(cache, layer, earlier and earlier.layers[layer], heads, dtype))
+        for row, (finished, total, free) in enumerate(
             zip(done_B.tolist(), total_B.tolist(), free_B.tolist(), strict=True)
         ):
             lag = min(self.lag, free // 2)
-            starts = range(done, total - 2 * lag + 1, lag) if lag >= 2 else range(0)
+            starts = range(finished, total - 2 * lag + 1, lag) if lag >= 2 else range(0)
             for layer in layers if len(starts) else ():
-                held = self.held(cache, layer, columns, rooms[layer])
-                ordinal_NS = held.of(ordinal_BF)[row].masked_fill(~held.valid_BNS[row], -1)
-                keys_NSH, values_NSH = held.turned_BNSH[row], held.values_BNSH[row]
+                entries = self.entries(cache, layer, columns, rooms[layer])
+                ordinal_NS = entries.of(ordinal_BF)[row].masked_fill(~entries.valid_BNS[row], -1)
+                keys_NSH, values_NSH = entries.turned_BNSH[row], entries.values_BNSH[row]
                 ordinal_NS = ordinal_NS.expand(len(keys_NSH), -1)
                 for head in range(len(keys_NSH)):
                     self.score_partitions(
-                        scored[layer][row, head],
+                        scores[layer][row, head],
                         ordinal_NS[head],
                         keys_NSH[head],
                         values_NSH[head],
@@ -114,7 +114,7 @@ class LagKV(Scored):
                     )
             done_B[row] += lag * len(starts)
         cache.state[STATE] = Scores(
-            done_B, tuple(noted(cache, n, score_BNS) for n, score_BNS in enumerate(scored))
+            done_B, tuple(note(cache, n, score_BNS) for n, score_BNS in enumerate(scores))
         )
 
     def score_partitions(
@@ -149,21 +149,21 @@ class LagKV(Scored):
     @override
     def dropped(self, cache: Cache) -> None:
         """Lets go of the scores of what is gone."""
-        known: Scores = cache.state[STATE]
-        kept = tuple(still(cache, n, scores) for n, scores in enumerate(known.layers))
-        cache.state[STATE] = Scores(known.done_B, kept)
+        earlier: Scores = cache.state[STATE]
+        layer_scores = tuple(forget_evicted(cache, n, numbers) for n, numbers in enumerate(earlier.layers))
+        cache.state[STATE] = Scores(earlier.done_B, layer_scores)
 
     @override
-    def score(self, held: Held) -> Tensor:
-        known: Scores = held.cache.state[STATE]
-        layer = known.layers[held.layer]
+    def score(self, entries: Entries) -> Tensor:
+        scores: Scores = entries.cache.state[STATE]
+        layer = scores.layers[entries.layer]
         heads, dtype = layer.number_BNS.shape[1], layer.number_BNS.dtype
-        score_BNS = found(held.cache, held.layer, layer, heads, dtype)
+        score_BNS = numbers_now(entries.cache, entries.layer, layer, heads, dtype)
         score_BNS = torch.where(score_BNS > 0, score_BNS - 1, 1.0)
         # Nothing scored yet: the newest stay.
-        age_BNS = held.of(held.columns.rank_BF).to(dtype) / max(1, held.cache.fed)
-        early_B = known.done_B == 0
-        first_BNS = held.of(held.columns.rank_BF) < self.settings.sinks
+        age_BNS = entries.of(entries.columns.rank_BF).to(dtype) / max(1, entries.cache.fed)
+        early_B = scores.done_B == 0
+        first_BNS = entries.of(entries.columns.rank_BF) < self.settings.sinks
         age_BNS = age_BNS.masked_fill(first_BNS, 1.0).expand_as(score_BNS)
         return torch.where(early_B[:, None, None], age_BNS, score_BNS)
 

@@ -53,5 +53,5 @@ class Proxy(Speaking):
         self, cache: Cache, columns: Columns, rooms: list[Tensor], first_asked: int | None
     ) -> list[Tensor]:
         scores = attention_of_words(cache, self.reader, self.tokens_of("proxy", "words"), columns)
-        held = (self.held(cache, n, columns, room, first_asked) for n, room in enumerate(rooms))
-        return [h.protected_BNS | picked(h, scores[h.layer]) for h in held]
+        entries = (self.entries(cache, n, columns, room, first_asked) for n, room in enumerate(rooms))
+        return [h.protected_BNS | picked(h, scores[h.layer]) for h in entries]

@@ -8,7 +8,7 @@ from typing_extensions import override
 
 from vxl.errors import ConfigError
 from vxl.kv.scored.config import ScoredConfig
-from vxl.kv.scored.held import Held
+from vxl.kv.scored.entries import Entries
 from vxl.kv.scored.policy import Scored
 
 
@@ -22,12 +22,12 @@ class QuickConfig(ScoredConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        given = next((name for name in ("tokens", "mib") if getattr(self, name) is not None), None)
-        if given is not None:
+        budget = next((name for name in ("tokens", "mib") if getattr(self, name) is not None), None)
+        if budget is not None:
             raise ConfigError(
-                f"{given}={getattr(self, given)} does not go with kv=quick: older entries always stay, "
+                f"{budget}={getattr(self, budget)} does not go with kv=quick: older entries always stay, "
                 "so its cache\ngrows with the video.\n  allowed: kv.keep, a fraction\n"
-                f"  e.g.  kv.{given}=null kv.keep=0.25   or  kv=knorm kv.{given}={getattr(self, given)}"
+                f"  e.g.  kv.{budget}=null kv.keep=0.25   or  kv=knorm kv.{budget}={getattr(self, budget)}"
             )
 
 
@@ -47,11 +47,11 @@ class Quick(Scored):
         super().__init__(config)
 
     @override
-    def score(self, held: Held) -> Tensor:
-        return -held.key_norms_BNS.square().sum(dim=1, keepdim=True).sqrt()
+    def score(self, entries: Entries) -> Tensor:
+        return -entries.key_norms_BNS.square().sum(dim=1, keepdim=True).sqrt()
 
     @override
-    def sure(self, held: Held) -> Tensor:
+    def sure(self, entries: Entries) -> Tensor:
         """Everything that came before the newest piece."""
-        cache = held.cache
-        return held.index_BNS < cache.fed - cache.layouts[-1].shape[1]
+        cache = entries.cache
+        return entries.index_BNS < cache.fed - cache.layouts[-1].shape[1]

@@ -8,7 +8,7 @@ from typing_extensions import override
 
 from vxl.kv.policy import SEED
 from vxl.kv.scored.config import ScoredConfig
-from vxl.kv.scored.held import Held
+from vxl.kv.scored.entries import Entries
 from vxl.kv.scored.policy import Scored
 
 
@@ -34,15 +34,15 @@ class Random(Scored):
         self.same_everywhere = not config.per_head
 
     @override
-    def score(self, held: Held) -> Tensor:
-        columns = held.columns
+    def score(self, entries: Entries) -> Tensor:
+        columns = entries.columns
         rank_BF = columns.ordinal_BF if self.settings.protect == "text" else columns.rank_BF
-        seed = int(held.cache.state.get(SEED, 0))
+        seed = int(entries.cache.state.get(SEED, 0))
         if not self.per_head:
-            return held.of(drawn(rank_BF, seed, 0))
-        heads = held.keys_BNSH.shape[1]
-        salts = [1 + held.layer * heads + head for head in range(heads)]
-        index_BNS = held.index_BNS.expand(-1, heads, -1)
+            return entries.of(drawn(rank_BF, seed, 0))
+        heads = entries.keys_BNSH.shape[1]
+        salts = [1 + entries.layer * heads + head for head in range(heads)]
+        index_BNS = entries.index_BNS.expand(-1, heads, -1)
         parts = [drawn(rank_BF, seed, salt).gather(1, index_BNS[:, head]) for head, salt in enumerate(salts)]
         return torch.stack(parts, dim=1)
 

@@ -10,7 +10,7 @@ from typing_extensions import override
 from vxl.errors import ConfigError
 from vxl.kv.scored.columns import Columns
 from vxl.kv.scored.config import ScoredConfig
-from vxl.kv.scored.held import Held
+from vxl.kv.scored.entries import Entries
 from vxl.kv.scored.policy import Scored
 from vxl.llm.cache import Cache
 
@@ -47,8 +47,8 @@ class Recent(Scored):
         self.groups = config.groups
 
     @override
-    def score(self, held: Held) -> Tensor:
-        return held.index_BNS.double()
+    def score(self, entries: Entries) -> Tensor:
+        return entries.index_BNS.double()
 
     @override
     def rooms(self, cache: Cache, columns: Columns, until: int) -> list[Tensor]:

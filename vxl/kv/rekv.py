@@ -10,7 +10,7 @@ from typing_extensions import override
 from vxl.errors import ConfigError
 from vxl.kv.scored.columns import Columns, columns_of
 from vxl.kv.scored.config import ScoredConfig
-from vxl.kv.scored.held import Held
+from vxl.kv.scored.entries import Entries
 from vxl.kv.scored.policy import Scored
 from vxl.llm.attention.step import Step
 from vxl.llm.block import Block, choose
@@ -88,8 +88,8 @@ class ReKV(Scored):
             return
         if cache.rows > 1:
             cache.join()
-        held = [self.held(cache, n, columns, room) for n, room in enumerate(rooms)]
-        past = Retrieved(self, held)
+        entries = [self.entries(cache, n, columns, room) for n, room in enumerate(rooms)]
+        past = Retrieved(self, entries)
         step = question.llm.step(
             cache=cache,
             tokens=question.embeds_BTD.shape[1],
@@ -109,50 +109,55 @@ class ReKV(Scored):
     def after_watch(self, cache: Cache) -> None:
         """Nothing: the context keeps everything."""
 
-    def chosen(self, held: Held, queries_BMH: Tensor) -> Tensor:
+    def chosen(self, entries: Entries, queries_BMH: Tensor) -> Tensor:
         """Which entries of a layer a question reads, bool [B, 1, S].
 
         Args:
-            held: The layer's entries.
+            entries: The layer's entries.
             queries_BMH: The mean of the question's un-rotated queries, of every query head.
         """
-        columns = held.columns
+        columns = entries.columns
         groups = columns.sizes_BG.shape[1]
-        group_BS = columns.group_BF.gather(1, held.index_BNS[:, 0])
-        visual_BS = held.valid_BNS[:, 0] & columns.visual_BF.gather(1, held.index_BNS[:, 0])
+        group_BS = columns.group_BF.gather(1, entries.index_BNS[:, 0])
+        visual_BS = entries.valid_BNS[:, 0] & columns.visual_BF.gather(1, entries.index_BNS[:, 0])
         at_BS = torch.where(visual_BS, group_BS, groups)
-        means = means_of(held.keys_BNSH, at_BS, groups)
+        means = means_of(entries.keys_BNSH, at_BS, groups)
         score_BG = similarity(means, queries_BMH)
         exist_BG = columns.sizes_BG > 0
         score_BG = of_runs(score_BG, exist_BG, self.run).masked_fill(~exist_BG, -torch.inf)
         order_BG = score_BG.argsort(dim=1, descending=True, stable=True)
-        own_BS = held.open_BNS[:, 0] & (group_BS >= 0)
+        own_BS = entries.open_BNS[:, 0] & (group_BS >= 0)
         cost_BG = torch.zeros_like(order_BG).scatter_add(1, group_BS.clamp(min=0), own_BS.long())
         spent_BG = cost_BG.gather(1, order_BG).cumsum(dim=1)
-        fits_BG = spent_BG <= held.free_BN1[:, 0]
+        fits_BG = spent_BG <= entries.free_BN1[:, 0]
         if self.groups is not None:
             most = self.groups // self.run * self.run
             fits_BG = fits_BG & (torch.arange(groups, device=order_BG.device) < most)
         taken_BG = torch.zeros_like(exist_BG).scatter(1, order_BG, fits_BG) & exist_BG
         read_BS = taken_BG.gather(1, group_BS.clamp(min=0)) & (group_BS >= 0)
-        return held.valid_BNS[:, :1] & (held.protected_BNS[:, :1] | read_BS[:, None])
+        return entries.valid_BNS[:, :1] & (entries.protected_BNS[:, :1] | read_BS[:, None])
 
 
 class Retrieved(Past):
     """The past of a question's first pass: a layer's blocks are chosen when its queries are known."""
 
-    def __init__(self, policy: ReKV, held: list[Held]) -> None:
-        self.policy, self.held = policy, held
+    def __init__(self, policy: ReKV, entries: list[Entries]) -> None:
+        self.policy, self.entries = policy, entries
         self.step: Step | None = None
-        self.kept: list[Tensor] = [torch.empty(0)] * len(held)
+        self.kept: list[Tensor] = [torch.empty(0)] * len(entries)
 
     def __len__(self) -> int:
-        return len(self.held)
+        return len(self.entries)
 
     @override
     def blocks(self, layer: int) -> tuple[Block, ...]:
         assert self.step is not None
-        held, cache, step, queries = self.held[layer], self.held[layer].cache, self.step, self.step.queries
+        entries, cache, step, queries = (
+            self.entries[layer],
+            self.entries[layer].cache,
+            self.step,
+            self.step.queries,
+        )
         assert queries is not None
         query_BMQH, column_BQ = queries[layer], step.observed_BQ
         assert query_BMQH is not None
@@ -162,7 +167,7 @@ class Retrieved(Past):
         real_BQ = column_BQ >= 0
         count_B11 = real_BQ.sum(dim=1).clamp(min=1)[:, None, None]
         mean_BMH = (query * real_BQ[:, None, :, None]).sum(dim=2) / count_B11
-        self.kept[layer] = mask_B1S = self.policy.chosen(held, mean_BMH)
+        self.kept[layer] = mask_B1S = self.policy.chosen(entries, mean_BMH)
         blocks, start = [], 0
         rank_B1S = mask_B1S.long().cumsum(dim=-1) - 1
         first_B11 = (step.positions_BT[:, :1] - mask_B1S[:, 0].sum(dim=1, keepdim=True))[..., None]

@@ -58,8 +58,8 @@ class Fits(NamedTuple):
 
     def __call__(self, ratio: int) -> bool:
         """Whether it does with this ratio."""
-        kept = self.visual if ratio == 0 else -(-self.visual // ratio)
-        return self.before + kept + self.window + ROOM <= self.most
+        summaries = self.visual if ratio == 0 else -(-self.visual // ratio)
+        return self.before + summaries + self.window + ROOM <= self.most
 
 
 NOWHERE = np.empty(0, dtype=np.int64)
@@ -67,11 +67,11 @@ NOWHERE = np.empty(0, dtype=np.int64)
 
 def merged(segments: list[WindowSegment]) -> list[WindowSegment]:
     """Plain neighbours as one."""
-    found: list[WindowSegment] = []
+    fewer: list[WindowSegment] = []
     for segment in segments:
-        if found and found[-1].plain and segment.plain:
-            stays = np.ones(segment.stop - found[-1].start, dtype=bool)
-            found[-1] = WindowSegment(found[-1].start, segment.stop, NOWHERE, stays)
+        if fewer and fewer[-1].plain and segment.plain:
+            stays = np.ones(segment.stop - fewer[-1].start, dtype=bool)
+            fewer[-1] = WindowSegment(fewer[-1].start, segment.stop, NOWHERE, stays)
         else:
-            found.append(segment)
-    return found
+            fewer.append(segment)
+    return fewer

@@ -10,7 +10,7 @@ from typing_extensions import override
 from vxl.errors import ConfigError
 from vxl.kv.scored.columns import Columns, columns_of
 from vxl.kv.scored.config import ScoredConfig
-from vxl.kv.scored.held import Held
+from vxl.kv.scored.entries import Entries
 from vxl.kv.scored.policy import ANSWERED, Scored
 from vxl.llm.cache import Cache
 from vxl.option.option import option
@@ -68,8 +68,8 @@ class Streaming(Scored):
         return self.settings.compact and self.settings.keep is None
 
     @override
-    def score(self, held: Held) -> Tensor:
-        return held.index_BNS.double()
+    def score(self, entries: Entries) -> Tensor:
+        return entries.index_BNS.double()
 
     def after_question(self, cache: Cache, question: QuestionPiece) -> None:
         """Evicts as after a piece: the question is in the window."""
@@ -89,11 +89,11 @@ class Streaming(Scored):
 
     def close(self, cache: Cache, columns: Columns) -> None:
         """Moves the sinks up to the window, so that it is they that change and not the many."""
-        held = self.held(cache, 0, columns, cache.next_B)
-        valid_BNS, positions_BNS = held.valid_BNS, cache.positions()
-        window_BNS = valid_BNS & ~held.protected_BNS
-        count_BN1 = held.protected_BNS.sum(dim=-1, keepdim=True)
+        entries = self.entries(cache, 0, columns, cache.next_B)
+        valid_BNS, positions_BNS = entries.valid_BNS, cache.positions()
+        window_BNS = valid_BNS & ~entries.protected_BNS
+        count_BN1 = entries.protected_BNS.sum(dim=-1, keepdim=True)
         first_BN1 = torch.where(window_BNS, positions_BNS, positions_BNS.max()).amin(dim=-1, keepdim=True)
         first_BN1 = torch.where(window_BNS.any(dim=-1, keepdim=True), first_BN1, count_BN1)
         rank_BNS = valid_BNS.long().cumsum(dim=-1) - 1
-        cache.move(torch.where(held.protected_BNS, first_BN1 - count_BN1 + rank_BNS, positions_BNS))
+        cache.move(torch.where(entries.protected_BNS, first_BN1 - count_BN1 + rank_BNS, positions_BNS))

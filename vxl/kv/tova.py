@@ -8,7 +8,7 @@ from typing_extensions import override
 
 from vxl.kv.scored.attention import attention, observed_columns
 from vxl.kv.scored.config import ScoredConfig
-from vxl.kv.scored.held import Held
+from vxl.kv.scored.entries import Entries
 from vxl.kv.scored.policy import Scored
 
 
@@ -37,11 +37,11 @@ class TOVA(Scored):
         super().__init__(config)
 
     @override
-    def score(self, held: Held) -> Tensor:
-        return attention(held, last=1).mean(dim=(1, 2))[:, None]
+    def score(self, entries: Entries) -> Tensor:
+        return attention(entries, last=1).mean(dim=(1, 2))[:, None]
 
     @override
-    def sure(self, held: Held) -> Tensor:
+    def sure(self, entries: Entries) -> Tensor:
         """The observer."""
-        column_BQ, _ = observed_columns(held.cache)
-        return held.index_BNS == column_BQ[:, None, -1:]
+        column_BQ, _ = observed_columns(entries.cache)
+        return entries.index_BNS == column_BQ[:, None, -1:]

@@ -8,7 +8,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from vxl.kv.scored.config import ScoredConfig
-from vxl.kv.scored.held import Held
+from vxl.kv.scored.entries import Entries
 from vxl.kv.scored.policy import Scored
 from vxl.kv.scored.ranking import best, ranks
 from vxl.sequence.spread import reversed_bits
@@ -41,25 +41,25 @@ class Uniform(Scored):
         self.fills = config.unit == "token"
 
     @override
-    def score(self, held: Held) -> Tensor:
+    def score(self, entries: Entries) -> Tensor:
         if self.unit == "group":
-            return -reversed_bits(held.group_BNS.clamp(min=0)).double()
-        return -reversed_bits(self.rank(held).clamp(min=0)).double()
+            return -reversed_bits(entries.group_BNS.clamp(min=0)).double()
+        return -reversed_bits(self.rank(entries).clamp(min=0)).double()
 
-    def rank(self, held: Held) -> Tensor:
+    def rank(self, entries: Entries) -> Tensor:
         """Of each entry among the visual tokens fed; among all tokens where text is not protected."""
-        return held.ordinal_BNS if self.settings.protect == "text" else held.of(held.columns.rank_BF)
+        return entries.ordinal_BNS if self.settings.protect == "text" else entries.of(entries.columns.rank_BF)
 
     @override
-    def choose(self, held: Held) -> Tensor:
+    def choose(self, entries: Entries) -> Tensor:
         """With `unit=group` groups stay whole or not at all."""
         if self.unit == "token":
-            return super().choose(held)
-        score_BNS, among_BNS = self.score(held), held.open_BNS
+            return super().choose(entries)
+        score_BNS, among_BNS = self.score(entries), entries.open_BNS
         place_BNS = ranks(score_BNS.masked_fill(~among_BNS, -torch.inf))
-        group_BNS = held.group_BNS.clamp(min=0).masked_fill(~among_BNS, 0)
+        group_BNS = entries.group_BNS.clamp(min=0).masked_fill(~among_BNS, 0)
         rows, heads, _ = group_BNS.shape
-        last_BNG = group_BNS.new_full((rows, heads, held.columns.sizes_BG.shape[1]), -1)
+        last_BNG = group_BNS.new_full((rows, heads, entries.columns.sizes_BG.shape[1]), -1)
         last_BNG = last_BNG.scatter_reduce(2, group_BNS, place_BNS.masked_fill(~among_BNS, -1), "amax")
-        fits_BNS = last_BNG.gather(2, group_BNS) < held.free_BN1
-        return best(score_BNS, among_BNS & fits_BNS, held.free_BN1)
+        fits_BNS = last_BNG.gather(2, group_BNS) < entries.free_BN1
+        return best(score_BNS, among_BNS & fits_BNS, entries.free_BN1)

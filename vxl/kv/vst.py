@@ -131,38 +131,38 @@ class VST(Policy):
         Returns:
             The segments, how many columns they take, and the row's progress behind them.
         """
-        found: list[WindowSegment] = []
+        segments: list[WindowSegment] = []
         starts = np.flatnonzero(np.diff(item_T, prepend=-2)).tolist()
         for start, stop in zip(starts, [*starts[1:], len(item_T)], strict=True):
             item = int(item_T[start])
             if item < 0:
-                found.append(WindowSegment(start, stop, NOWHERE, np.ones(stop - start, dtype=bool)))
+                segments.append(WindowSegment(start, stop, NOWHERE, np.ones(stop - start, dtype=bool)))
                 progress = replace(progress, item=-1, rest=0)
                 continue
             if item != progress.item:
                 progress = replace(progress, item=item, first=int(group_T[start]), rest=0)
             goes_on = stop == len(item_T) and not ended
             if goes_on and self.needs_whole_videos(ratios):
-                return merged(found), start, progress
+                return merged(segments), start, progress
             visual_S = kind_T[start:stop] == Kind.VISUAL
             columns = np.arange(start, stop)
             window_S = self.windows(columns, group_T[start:stop], visual_S, progress.first, similarity)
             bounds = [*np.flatnonzero(np.diff(window_S, prepend=-1)).tolist(), stop - start]
-            held = entries + sum(segment.kept for segment in found)
+            entries_now = entries + sum(segment.kept for segment in segments)
             counts = np.add.reduceat(visual_S.astype(np.int64), bounds[:-1])
             for begin, end, visual in zip(bounds, bounds[1:], counts.tolist(), strict=False):
                 if goes_on and end == stop - start and visual != self.settings.window:
-                    return merged(found), start + begin, progress
+                    return merged(segments), start + begin, progress
                 ratio = 0
                 if visual:
-                    fits = Fits(int(counts.sum()), held, int(counts.max()), most)
+                    fits = Fits(int(counts.sum()), entries_now, int(counts.max()), most)
                     ratio = self.ratio(progress.windows, visual, seeds, fits, ratios)
-                shown = columns[begin:end][visual_S[begin:end]]
-                after, rest = self.places(shown, ratio, progress.rest)
+                visual_columns = columns[begin:end][visual_S[begin:end]]
+                after, rest = self.places(visual_columns, ratio, progress.rest)
                 stays = ~visual_S[begin:end] if ratio else np.ones(end - begin, dtype=bool)
-                found.append(WindowSegment(start + begin, start + end, after, stays))
+                segments.append(WindowSegment(start + begin, start + end, after, stays))
                 progress = replace(progress, windows=progress.windows + (visual > 0), rest=rest)
-        return merged(found), len(item_T), progress
+        return merged(segments), len(item_T), progress
 
     def needs_whole_videos(self, ratios: Sequence[int]) -> bool:
         """Whether a video must have come whole before its first window is known; see `segments`."""
@@ -186,16 +186,16 @@ class VST(Policy):
             return (group_S - first) // settings.groups
         return (np.cumsum(visual_S) - visual_S) // settings.window
 
-    def places(self, shown: np.ndarray, ratio: int, rest: int) -> tuple[np.ndarray, int]:
+    def places(self, visual_columns: np.ndarray, ratio: int, rest: int) -> tuple[np.ndarray, int]:
         """Which of a window's visual tokens a beacon follows, and how many are left over behind the last."""
         if ratio == 0:
             return NOWHERE, rest
-        count_N = rest + np.arange(1, len(shown) + 1)
-        after = shown[count_N % ratio == 0]
-        left = int(count_N[-1]) % ratio
+        count_N = rest + np.arange(1, len(visual_columns) + 1)
+        after = visual_columns[count_N % ratio == 0]
+        remainder = int(count_N[-1]) % ratio
         if self.settings.published_partial:
-            return after, left
-        return (np.append(after, shown[-1]) if left else after), 0
+            return after, remainder
+        return (np.append(after, visual_columns[-1]) if remainder else after), 0
 
     def candidates(self, ratios: Sequence[int]) -> tuple[int, ...]:
         """Ratios that a window may have."""
@@ -223,7 +223,7 @@ class VST(Policy):
         number = window if draw == "window" else 0
         if self.settings.published_draw:
             fit = [r for r in ratios if 0 < r <= visual and visual % r == 0] or [min(ratios)]
-            published = np.random.default_rng(PUBLISHED_SEED)
-            return int([published.choice(fit) for _ in range(number + 1)][-1])
+            authors_draws = np.random.default_rng(PUBLISHED_SEED)
+            return int([authors_draws.choice(fit) for _ in range(number + 1)][-1])
         fit = [ratio for ratio in ratios if ratio <= visual] or [min(ratios)]
         return fit[int(generator(*seeds[:1], "ratio", seeds[1], number).integers(len(fit)))]

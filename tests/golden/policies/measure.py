@@ -32,7 +32,7 @@ from vxl.kv.quick import Quick, QuickConfig
 from vxl.kv.random import Random, RandomConfig
 from vxl.kv.recent import Recent, RecentConfig
 from vxl.kv.scored.columns import columns_of
-from vxl.kv.scored.held import Held
+from vxl.kv.scored.entries import Entries
 from vxl.kv.scored.policy import Scored
 from vxl.kv.scored.window import Shared, SharedConfig
 from vxl.kv.snapkv import SnapKV, SnapKVConfig
@@ -235,7 +235,7 @@ def watched_scores(policy: Scored) -> dict[int, Tensor]:
     scores: dict[int, Tensor] = {}
     original = policy.score
 
-    def score(held: Held) -> Tensor:
+    def score(held: Entries) -> Tensor:
         score_BNS = original(held)
         sure_BNS = policy.sure(held)
         sure_BNS = torch.zeros_like(score_BNS, dtype=torch.bool) if sure_BNS is None else sure_BNS
@@ -297,7 +297,7 @@ def lags(name: str, dtype: torch.dtype) -> Errors:
         columns, recorded = columns_of(cache), known[f"{name}.scores"]
         for percent in (50, 25):
             room_B = torch.tensor([tokens * percent // 100])
-            held = [policy.held(cache, layer, columns, room_B) for layer in range(2)]
+            held = [policy.entries(cache, layer, columns, room_B) for layer in range(2)]
             scores = torch.stack([policy.score(h)[0] for h in held])
             if name != "lagkv_short":  # recency there, on another scale
                 errors |= Errors(scores=error(scores, recorded))
@@ -322,7 +322,7 @@ def zipped(name: str, dtype: torch.dtype) -> Errors:
             Full(FullConfig()).feed(llm, policy, cache, Piece(llm.embed(ids), Layout.text(1, tokens)))
             columns = columns_of(cache)
             rooms = policy.rooms(cache, columns, cache.fed)
-            held = [policy.held(cache, layer, columns, room_B) for layer, room_B in enumerate(rooms)]
+            held = [policy.entries(cache, layer, columns, room_B) for layer, room_B in enumerate(rooms)]
             scores = torch.cat(policy.repeated(cache, columns, held))
             errors |= Errors(scores=error(scores, known[f"{name}.scores"]))
             policy.after_watch(cache)

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from vxl.kv.scored.held import Held
+from vxl.kv.scored.entries import Entries
 from vxl.llm.cache import Cache
 
 EVERY = 2**31 - 1
@@ -19,31 +19,31 @@ def observed_columns(cache: Cache) -> tuple[Tensor, Tensor]:
     return cache.fed - observed.tokens + observed.columns_BQ, observed.real_BQ
 
 
-def attention(held: Held, last: int | None = None) -> Tensor:
+def attention(entries: Entries, last: int | None = None) -> Tensor:
     """Attention of the observers of the last pass on every entry, summed over them, [B, N, R, S].
 
     An observer sees all entries held that were fed no later than itself, whatever window the prefill gave it.
 
     Args:
-        held: A layer's entries.
+        entries: A layer's entries.
         last: Only so many last observers of each row; None = all.
     """
-    column_BQ, real_BQ = observed_columns(held.cache)
-    query = held.queries_BMQH
+    column_BQ, real_BQ = observed_columns(entries.cache)
+    query = entries.queries_BMQH
     if last is not None and last < column_BQ.shape[1]:
         query, column_BQ, real_BQ = query[:, :, -last:], column_BQ[:, -last:], real_BQ[:, -last:]
-    return attention_of(query, column_BQ, real_BQ, held)
+    return attention_of(query, column_BQ, real_BQ, entries)
 
 
-def attention_of(query_BMQH: Tensor, column_BQ: Tensor, real_BQ: Tensor, held: Held) -> Tensor:
+def attention_of(query_BMQH: Tensor, column_BQ: Tensor, real_BQ: Tensor, entries: Entries) -> Tensor:
     """Attention of given rotated queries, summed over them, [B, N, R, S]; see `attention`."""
-    keys_BNSH = held.turned_BNSH
+    keys_BNSH = entries.turned_BNSH
     rows, heads, queries, width = query_BMQH.shape
-    kv_heads, entries = keys_BNSH.shape[1:3]
+    kv_heads, count = keys_BNSH.shape[1:3]
     sharing = heads // kv_heads
     query = query_BMQH.unflatten(1, (kv_heads, sharing)).to(keys_BNSH.dtype)
-    valid_BNS, index_BNS = held.valid_BNS, held.index_BNS
-    tile = max(1, TILE // max(1, rows * sharing * entries))
+    valid_BNS, index_BNS = entries.valid_BNS, entries.index_BNS
+    tile = max(1, TILE // max(1, rows * sharing * count))
     lowest = torch.finfo(keys_BNSH.dtype).min
     # So few heads and queries at once that no tensor has heads x queries x entries.
     together = max(1, tile // max(1, queries))

@@ -23,7 +23,7 @@ def close_up(cache: Cache) -> None:
         rank_BNS = valid[layer].long().cumsum(dim=-1) - 1
         return ((next_B[:, None] - counts[layer])[..., None] + rank_BNS).clamp(min=0)
 
-    moved = IdentityMemo[torch.Tensor]()  # layers of one block share their positions
-    shared = [blocks[0].positions_BNS if len(blocks) == 1 else n for n, blocks in enumerate(cache.layers)]
-    cache.move([moved.get((shared[layer],), partial(places, layer)) for layer in layers])
+    memo = IdentityMemo[torch.Tensor]()  # layers of one block share their positions
+    keys = [blocks[0].positions_BNS if len(blocks) == 1 else n for n, blocks in enumerate(cache.layers)]
+    cache.move([memo.get((keys[layer],), partial(places, layer)) for layer in layers])
     cache.next_B = next_B

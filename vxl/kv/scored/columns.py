@@ -87,15 +87,15 @@ def note_real(cache: Cache, piece: Piece) -> None:
     if known_BF is not None:
         real_BT = torch.cat((known_BF.expand(rows, -1), real_BT), dim=1)
     cache.state[REAL] = real_BT
-    known = cache.scratch.get(COLUMNS)
-    before = 0 if known is None else known.kind_BF.shape[1]
+    earlier = cache.scratch.get(COLUMNS)
+    before = 0 if earlier is None else earlier.kind_BF.shape[1]
     if before + tokens == cache.fed and piece.host is not None and piece.valid_BT is None:
         cache.scratch[COLUMNS] = behind(
-            known,
+            earlier,
             piece.layout,
             real_BT,
             behind(
-                None if known is None else known.on_host,
+                None if earlier is None else earlier.on_host,
                 piece.host,
                 torch.ones(rows, cache.fed, dtype=torch.bool),
             )
@@ -104,13 +104,13 @@ def note_real(cache: Cache, piece: Piece) -> None:
         )
 
 
-def behind(known: Columns | None, layout: Layout, real_BF: Tensor, host: Columns | None = None) -> Columns:
+def behind(earlier: Columns | None, layout: Layout, real_BF: Tensor, host: Columns | None = None) -> Columns:
     """Columns with those of one more layout behind them."""
     rows = len(real_BF)
     kind_BT, group_BT = (x.expand(rows, -1).long() for x in (layout.kind_BT, layout.group_BT))
-    if known is not None:
-        kind_BT = torch.cat((known.kind_BF.expand(rows, -1), kind_BT), dim=1)
-        group_BT = torch.cat((known.group_BF.expand(rows, -1), group_BT), dim=1)
+    if earlier is not None:
+        kind_BT = torch.cat((earlier.kind_BF.expand(rows, -1), kind_BT), dim=1)
+        group_BT = torch.cat((earlier.group_BF.expand(rows, -1), group_BT), dim=1)
     return Columns(kind_BT, group_BT, real_BF, host)
 
 
@@ -121,15 +121,15 @@ def columns_of(cache: Cache) -> Columns:
     cache itself says which of them exist. So does a context that was watched with a policy that keeps all.
     """
     rows, fed, device = cache.rows, cache.fed, cache.next_B.device
-    seen = cache.scratch.get(COLUMNS)
-    if seen is not None and seen.kind_BF.shape == (rows, fed):
-        return seen
+    columns = cache.scratch.get(COLUMNS)
+    if columns is not None and columns.kind_BF.shape == (rows, fed):
+        return columns
 
     def column(name: str, rest: int) -> Tensor:
         parts = [getattr(layout, name).to(device).expand(rows, -1) for layout in cache.layouts]
-        told = sum(part.shape[1] for part in parts)
-        assert told <= fed, "more was described than fed"
-        return torch.cat([*parts, torch.full((rows, fed - told), rest, device=device)], dim=1).long()
+        described = sum(part.shape[1] for part in parts)
+        assert described <= fed, "more was described than fed"
+        return torch.cat([*parts, torch.full((rows, fed - described), rest, device=device)], dim=1).long()
 
     known_BF = cache.state.get(REAL)
     noted = 0 if known_BF is None else known_BF.shape[1]

@@ -16,13 +16,13 @@ class Followed(NamedTuple):
     number_BNS: Tensor
 
 
-def noted(cache: Cache, layer: int, number_BNS: Tensor) -> Followed:
+def note(cache: Cache, layer: int, number_BNS: Tensor) -> Followed:
     """The numbers of what a layer holds now."""
     index_BNS = cache.index(layer).masked_fill(~cache.valid(layer), -1)
     return Followed(index_BNS.expand_as(number_BNS).contiguous(), number_BNS)
 
 
-def found(cache: Cache, layer: int, known: Followed | None, heads: int, dtype: torch.dtype) -> Tensor:
+def numbers_now(cache: Cache, layer: int, known: Followed | None, heads: int, dtype: torch.dtype) -> Tensor:
     """The numbers of what a layer holds now, [B, heads, S]: those noted before, 0 for newer entries."""
     index_BNS = cache.index(layer).expand(-1, heads, -1)
     if known is None:
@@ -35,7 +35,7 @@ def found(cache: Cache, layer: int, known: Followed | None, heads: int, dtype: t
     return every_BNF.gather(2, 1 + index_BNS)
 
 
-def still(cache: Cache, layer: int, known: Followed) -> Followed:
+def forget_evicted(cache: Cache, layer: int, known: Followed) -> Followed:
     """The numbers of what a layer holds now, of those that it held before."""
     heads, dtype = known.number_BNS.shape[1], known.number_BNS.dtype
-    return noted(cache, layer, found(cache, layer, known, heads, dtype))
+    return note(cache, layer, numbers_now(cache, layer, known, heads, dtype))

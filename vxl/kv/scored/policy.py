@@ -10,10 +10,10 @@ from vxl.kv.policy import Policy
 from vxl.kv.scored.closing import close_up
 from vxl.kv.scored.columns import Columns, columns_of, note_real
 from vxl.kv.scored.config import ScoredConfig
-from vxl.kv.scored.held import Held, index_of, per_entry, stacks, valid_of
+from vxl.kv.scored.entries import Entries, index_of, per_entry, stacks, valid_of
 from vxl.kv.scored.picked import picked
 from vxl.kv.scored.room import all_fit, on_device, rooms_of
-from vxl.kv.scored.turns import TURN, Known, choice_in_turn, known_of
+from vxl.kv.scored.turns import TURN, ChunkPlan, choice_in_turn, plan_chunk
 from vxl.llm.cache import Cache
 from vxl.llm.cache.eviction import chosen_of
 from vxl.llm.decoder import Decoder
@@ -41,8 +41,8 @@ class Scored(Policy):
     same_everywhere: bool = False
     """Whether all layers keep the same."""
     together: bool = False
-    """Whether `choose` takes several layers at once, as further rows of `held`: nothing in it may ask which
-    layer it is, or take numbers of a row to be one for each row of the batch."""
+    """Whether `choose` takes several layers at once, as further rows: nothing in it may ask which layer it
+    is, or take numbers of a row to be one for each row of the batch."""
 
     fills = True
     """Whether `choose` fills all places of every head: then it is known beforehand how many entries stay."""
@@ -90,12 +90,12 @@ class Scored(Policy):
         bounded = self.settings.tokens is not None or self.settings.mib is not None
         return self.settings.compact and bounded and self.settings.at == "chunks"
 
-    def score(self, held: Held) -> Tensor:
+    def score(self, entries: Entries) -> Tensor:
         """How much each entry of a layer is worth, float [B, N or 1, S]: the best of those that are neither
         protected nor sure stay."""
         raise NotImplementedError
 
-    def sure(self, held: Held) -> Tensor | None:
+    def sure(self, entries: Entries) -> Tensor | None:
         """Entries that stay before any others, bool [B, N or 1, S]; None = none. They fill places of the
         budget; where there are more than places, the newest."""
         return None
@@ -111,9 +111,9 @@ class Scored(Policy):
         """Entries that each layer's heads may hold of the first `until` columns, int64 [B] a layer."""
         return rooms_of(self.settings, cache, columns, until, per_head=self.per_head)
 
-    def choose(self, held: Held) -> Tensor:
+    def choose(self, entries: Entries) -> Tensor:
         """Which of the entries that are not protected stay, bool [B, N or 1, S]."""
-        return picked(held, self.score(held), self.sure(held))
+        return picked(entries, self.score(entries), self.sure(entries))
 
     def after_chunk(self, cache: Cache, piece: Piece) -> None:
         """Notes what is padding, and evicts down to the budget of what was watched so far."""
@@ -141,22 +141,22 @@ class Scored(Policy):
         if self.settings.tokens is not None and cache.fed > self.settings.tokens:
             self.refuse_small(cache, columns, rooms)
         protected = int(self.protected(columns.on_host).sum())
-        cache.scratch[TURN] = known_of(columns, self.protected(columns), protected, rooms)
+        cache.scratch[TURN] = plan_chunk(columns, self.protected(columns), protected, rooms)
 
     def act_on(self, cache: Cache, layer: int) -> None:
         """Evicts one layer down to its room, as `evict` does with all of them."""
-        known: Known = cache.scratch[TURN]
-        blocks, entries = cache.layers[layer], cache.entries(layer)
-        wanted = min(entries, max(known.rooms[layer], known.protected))
-        if wanted == entries:
+        plan: ChunkPlan = cache.scratch[TURN]
+        blocks, count = cache.layers[layer], cache.entries(layer)
+        stay = min(count, max(plan.rooms[layer], plan.protected))
+        if stay == count:
             return
         choose = self.choose if type(self).choose is not Scored.choose else None
-        choice = partial(choice_in_turn, cache, layer, known, wanted, self.score, self.sure, choose)
+        choice = partial(choice_in_turn, cache, layer, plan, stay, self.score, self.sure, choose)
         if self.same_everywhere:
-            held = known.choices.get((*(block.index_BNS for block in blocks), wanted), choice)
+            entries = plan.choices.get((*(block.index_BNS for block in blocks), stay), choice)
         else:
-            held = choice()
-        cache.layers[layer] = (chosen_of(blocks, held),)
+            entries = choice()
+        cache.layers[layer] = (chosen_of(blocks, entries),)
 
     def after_watch(self, cache: Cache) -> None:
         """Evicts once, where `at=finish`; and says so where what is protected is more than the budget."""
@@ -183,12 +183,12 @@ class Scored(Policy):
 
     def after_decode(self, cache: Cache) -> None:
         """Evicts every `decode_every` tokens of an answer."""
-        every, began = self.settings.decode_every, cache.state.get(ANSWERED)
-        if every is None or began is None:
+        every, first_answered = self.settings.decode_every, cache.state.get(ANSWERED)
+        if every is None or first_answered is None:
             return
         columns = columns_of(cache)
         self.take_in(cache, columns)
-        if (cache.fed - began) % every == 0:
+        if (cache.fed - first_answered) % every == 0:
             rooms = self.rooms(cache, columns.on_host, cache.fed)
             self.evict(cache, columns, rooms, cache.state.get(ASKED))
 
@@ -211,8 +211,8 @@ class Scored(Policy):
         if self.settings.tokens is not None or self.settings.mib is not None:
             self.refuse_small(cache, columns, rooms, first_asked)
         # Heads and rows keep different numbers of a block's entries, but as many of all.
-        joined = self.per_head or cache.rows > 1 or self.settings.at == "chunks"
-        cache.keep(self.kept(cache, columns, on_device(rooms, cache), first_asked), joined=joined)
+        one_count = self.per_head or cache.rows > 1 or self.settings.at == "chunks"
+        cache.keep(self.kept(cache, columns, on_device(rooms, cache), first_asked), joined=one_count)
         self.dropped(cache)
         if self.settings.compact:
             self.close(cache, columns)
@@ -227,16 +227,16 @@ class Scored(Policy):
         """Which entries of each layer stay, bool [B, N or 1, S] a layer; see `evict`. Rooms are on the device
         here."""
         if self.same_everywhere and all(room_B is rooms[0] for room_B in rooms):
-            held = self.held(cache, 0, columns, rooms[0], first_asked)
-            return [held.protected_BNS | self.choose(held)] * len(cache.layers)
+            entries = self.entries(cache, 0, columns, rooms[0], first_asked)
+            return [entries.protected_BNS | self.choose(entries)] * len(cache.layers)
         keep: list[Tensor] = []
         for first, *others in stacks(cache) if self.together else ([n] for n in range(len(cache.layers))):
             room_B = torch.cat([rooms[n] for n in (first, *others)]) if others else rooms[first]
-            held = self.held(cache, first, columns, room_B, first_asked, tuple(others))
-            keep += (held.protected_BNS | self.choose(held)).split(cache.rows)
+            entries = self.entries(cache, first, columns, room_B, first_asked, tuple(others))
+            keep += (entries.protected_BNS | self.choose(entries)).split(cache.rows)
         return keep
 
-    def held(
+    def entries(
         self,
         cache: Cache,
         layer: int,
@@ -244,11 +244,11 @@ class Scored(Policy):
         room_B: Tensor,
         first_asked: int | None = None,
         others: tuple[int, ...] = (),
-    ) -> Held:
+    ) -> Entries:
         """A layer's entries and how many of them may stay; and those of others behind them."""
         protected_BF, layers = self.protected(columns, first_asked), (layer, *others)
         protected_BNS = valid_of(cache, layers) & per_entry(protected_BF, index_of(cache, layers))
-        return Held(cache, layer, columns, room_B, protected_BNS, others)
+        return Entries(cache, layer, columns, room_B, protected_BNS, others)
 
     def protected(self, columns: Columns, first_asked: int | None = None) -> Tensor:
         """Columns whose entries stay whatever their score, bool [B, F]."""
@@ -277,9 +277,9 @@ class Scored(Policy):
             return
         row = int((protected_B - least_B).masked_fill(~some_B, -cache.fed).argmax())
         most, room = int(protected_B[row]), int(least_B[row])
-        given = next(name for name in self.settings.budgets if getattr(self.settings, name) is not None)
+        budget = next(name for name in self.settings.budgets if getattr(self.settings, name) is not None)
         raise ConfigError(
-            f"kv.{given}={getattr(self.settings, given)} is room for {room} entries, but "
+            f"kv.{budget}={getattr(self.settings, budget)} is room for {room} entries, but "
             f"kv.protect={self.settings.protect} keeps {most} in any case: no visual token would stay.\n"
             f"  allowed: more than {most} entries, of {int(columns.real_BF[row].sum())} tokens\n"
             "  type one of  a larger budget   kv.protect=none   kv.of=visual (with kv.keep)"

@@ -26,10 +26,10 @@ def best(score_BNS: Tensor, among_BNS: Tensor, count_BN1: Tensor) -> Tensor:
     if score_BNS.is_cuda and score_BNS.dtype == torch.float32 and installed():
         from vxl.llm.kernels import ranks as kernels  # not above: it imports Triton
 
-        held = score_BNS.shape[-1]
+        entries = score_BNS.shape[-1]
         count_R = count_BN1.expand(*score_BNS.shape[:-1], 1).reshape(-1)
-        found = kernels.best(score_BNS.reshape(-1, held), among_BNS.reshape(-1, held), count_R)
-        return found.view_as(score_BNS)
+        best_RS = kernels.best(score_BNS.reshape(-1, entries), among_BNS.reshape(-1, entries), count_R)
+        return best_RS.view_as(score_BNS)
     return among_BNS & (ranks(score_BNS) < count_BN1)
 
 

@@ -27,8 +27,8 @@ def rooms_of(
     if settings.of == "visual":
         visual_B = columns.visual_BF[:, :until].sum(dim=1)
         beside_B, watched_B = watched_B - visual_B, visual_B
-    known = {keep: beside_B + share(watched_B, keep) for keep in set(fractions) if keep is not None}
-    return [known[keep] for keep in fractions if keep is not None]
+    rooms = {keep: beside_B + share(watched_B, keep) for keep in set(fractions) if keep is not None}
+    return [rooms[keep] for keep in fractions if keep is not None]
 
 
 def all_fit(cache: Cache, rooms: list[Tensor]) -> bool:
@@ -45,6 +45,6 @@ def all_fit(cache: Cache, rooms: list[Tensor]) -> bool:
 def on_device(rooms: list[Tensor], cache: Cache) -> list[Tensor]:
     """Rooms where the cache is, without waiting for it; layers that have one room still share it."""
     each = list({id(room_B): room_B for room_B in rooms}.values())
-    moved = sent(torch.stack(each), cache.next_B.device).unbind()
-    of = {id(room_B): there for room_B, there in zip(each, moved, strict=True)}
+    copies = sent(torch.stack(each), cache.next_B.device).unbind()
+    of = {id(room_B): there for room_B, there in zip(each, copies, strict=True)}
     return [of[id(room_B)] for room_B in rooms]

@@ -11,7 +11,7 @@ from typing_extensions import override
 from vxl.errors import ConfigError
 from vxl.kv.scored.attention import attention, observed_columns
 from vxl.kv.scored.config import ScoredConfig
-from vxl.kv.scored.held import Held
+from vxl.kv.scored.entries import Entries
 from vxl.kv.scored.policy import ASKED, Scored
 from vxl.kv.scored.ranking import shared
 
@@ -66,14 +66,14 @@ class Shared(Scored):
         self.fills = not config.adaptive  # heads keep as many as they need
 
     @override
-    def choose(self, held: Held) -> Tensor:
+    def choose(self, entries: Entries) -> Tensor:
         if not self.adaptive:
-            return super().choose(held)
-        score_BNS, sure_BNS = self.score(held), self.sure(held)
-        open_BNS = held.open_BNS.expand_as(score_BNS)
+            return super().choose(entries)
+        score_BNS, sure_BNS = self.score(entries), self.sure(entries)
+        open_BNS = entries.open_BNS.expand_as(score_BNS)
         if sure_BNS is None:
             sure_BNS = torch.zeros_like(open_BNS)
-        return shared(score_BNS, open_BNS, sure_BNS.expand_as(open_BNS), held.free_BN1, self.least)
+        return shared(score_BNS, open_BNS, sure_BNS.expand_as(open_BNS), entries.free_BN1, self.least)
 
 
 class Windowed(Scored):
@@ -88,26 +88,26 @@ class Windowed(Scored):
         self.window, self.kernel, self.pooling = config.window, config.kernel, config.pooling
 
     @override
-    def score(self, held: Held) -> Tensor:
-        _, real_BQ = observed_columns(held.cache)
+    def score(self, entries: Entries) -> Tensor:
+        _, real_BQ = observed_columns(entries.cache)
         count_B11 = real_BQ[:, -self.window :].sum(dim=1).clamp(min=1)[:, None, None]
-        votes_BNS = attention(held, last=self.window).mean(dim=2) / count_B11
+        votes_BNS = attention(entries, last=self.window).mean(dim=2) / count_B11
         return among_neighbours(
-            votes_BNS.masked_fill(self.own(held), 0.0), held.valid_BNS, self.kernel, self.pooling
+            votes_BNS.masked_fill(self.own(entries), 0.0), entries.valid_BNS, self.kernel, self.pooling
         )
 
     @override
-    def sure(self, held: Held) -> Tensor:
+    def sure(self, entries: Entries) -> Tensor:
         """The observers."""
-        return self.own(held)
+        return self.own(entries)
 
-    def own(self, held: Held) -> Tensor:
+    def own(self, entries: Entries) -> Tensor:
         """Entries of the observers, or of the whole question."""
         if self.settings.at == "question":
-            return held.valid_BNS & (held.index_BNS >= held.cache.state[ASKED])
-        column_BQ, real_BQ = observed_columns(held.cache)
-        first_B = column_BQ.masked_fill(~real_BQ, held.cache.fed).amin(dim=1)
-        return held.valid_BNS & (held.index_BNS >= first_B[:, None, None])
+            return entries.valid_BNS & (entries.index_BNS >= entries.cache.state[ASKED])
+        column_BQ, real_BQ = observed_columns(entries.cache)
+        first_B = column_BQ.masked_fill(~real_BQ, entries.cache.fed).amin(dim=1)
+        return entries.valid_BNS & (entries.index_BNS >= first_B[:, None, None])
 
 
 def among_neighbours(

@@ -10,7 +10,7 @@ from vxl.errors import ConfigError
 from vxl.kv.scored.attention import attention
 from vxl.kv.scored.columns import Columns
 from vxl.kv.scored.config import ScoredConfig
-from vxl.kv.scored.held import Held
+from vxl.kv.scored.entries import Entries
 from vxl.kv.scored.policy import Scored
 from vxl.llm.cache import Cache
 from vxl.llm.decoder import Decoder
@@ -53,7 +53,7 @@ class Speaking(Scored):
         Raises:
             ConfigError: One is a text, and no tokenizer is known.
         """
-        found: list[int] = []
+        tokens: list[int] = []
         for field in fields:
             words: Words = getattr(self.settings, field)
             if isinstance(words, str) and words and self.tokenizer is None:
@@ -62,10 +62,10 @@ class Speaking(Scored):
                     f"  load the model with vxl.load, or give tokens: kv.{field}=[1,2,3]"
                 )
             if isinstance(words, str):
-                found += self.tokenizer.encode(words, add_special_tokens=False) if words else []
+                tokens += self.tokenizer.encode(words, add_special_tokens=False) if words else []
             else:
-                found += words
-        return found
+                tokens += words
+        return tokens
 
 
 def attention_of_words(cache: Cache, llm: Decoder, tokens: Sequence[int], columns: Columns) -> list[Tensor]:
@@ -78,9 +78,9 @@ def attention_of_words(cache: Cache, llm: Decoder, tokens: Sequence[int], column
     embeds_QD = llm.embed(torch.tensor(tokens, device=cache.next_B.device))
     layout = Layout.text(rows, count, cache.next_B.device)
     llm.extend(embeds_QD.expand(rows, -1, -1), fork, layout=layout, observe=count)
-    found = []
+    scores = []
     for layer in range(len(cache.layers)):
         nothing = torch.empty(0)
-        sums = attention(Held(fork, layer, columns, nothing, nothing))
-        found.append(sums.mean(dim=(1, 2))[:, None, : cache.entries(layer)] / count)
-    return found
+        sums = attention(Entries(fork, layer, columns, nothing, nothing))
+        scores.append(sums.mean(dim=(1, 2))[:, None, : cache.entries(layer)] / count)
+    return scores

@@ -18,7 +18,7 @@ STACK = 2**27
 
 
 @dataclass(frozen=True, eq=False)
-class Held:
+class Entries:
     """The entries of one layer, and how many of them may stay.
 
     Axis N of what says where entries stand is 1 where all heads hold the same; keys and values have all
@@ -126,12 +126,12 @@ class Held:
         return whole
 
     def _norms(self, of: Callable[[Block], Tensor]) -> Tensor:
-        found = []
+        layers_BNS = []
         for layer in self.layers:
             parts = [of(block) for block in self.cache.layers[layer]]
             norms = [torch.linalg.vector_norm(x, dim=-1, dtype=single(x.dtype)) for x in parts]
-            found.append(torch.cat([norm.expand(self.cache.rows, -1, -1) for norm in norms], dim=-1))
-        return found[0] if len(found) == 1 else torch.cat(found)
+            layers_BNS.append(torch.cat([norm.expand(self.cache.rows, -1, -1) for norm in norms], dim=-1))
+        return layers_BNS[0] if len(layers_BNS) == 1 else torch.cat(layers_BNS)
 
 
 def turn_into(block: Block, cache: Cache, out: Tensor) -> None:
@@ -149,8 +149,8 @@ def index_of(cache: Cache, layers: Sequence[int]) -> Tensor:
     """The column that each entry of some layers was fed as, [B, N, S]; layers one behind the other."""
     parts = [[block.index_BNS for block in cache.layers[layer]] for layer in layers]
     heads = max(part.shape[1] for part in parts[0])
-    found = [torch.cat([part.expand(cache.rows, heads, -1) for part in own], dim=-1) for own in parts]
-    return found[0] if len(found) == 1 else torch.cat(found)
+    layers_BNS = [torch.cat([part.expand(cache.rows, heads, -1) for part in own], dim=-1) for own in parts]
+    return layers_BNS[0] if len(layers_BNS) == 1 else torch.cat(layers_BNS)
 
 
 def valid_of(cache: Cache, layers: Sequence[int]) -> Tensor:
