@@ -32,7 +32,7 @@ generate
 checkpoint
 train
 evaluate
-compare
+compare serve
 config
 notebook
 cli __init__ train.py evaluate.py

@@ -8,18 +8,14 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from vxl.checkpoint.layouts import is_published, is_vxl
-from vxl.checkpoint.source import Source, find_source
 from vxl.cli.ask_words import video_and_questions
+from vxl.cli.loaded import loaded_by
 from vxl.cli.words import Words
-from vxl.config.compose import compose
-from vxl.config.origins import refuse_untyped_random
 from vxl.data.batch.answer import format_question
 from vxl.data.batch.letter import parse_letter
 from vxl.data.fields import bare_options
 from vxl.data.sample import Question
 from vxl.errors import ConfigError
-from vxl.option.rebuild import plain
 from vxl.terminal.say import say
 from vxl.terminal.screen import Screen
 from vxl.units import human_size
@@ -73,7 +69,7 @@ def run_ask(words: Words, console: Console | None = None) -> list["Answer"]:
     start, end = (_number(words.take(key), key, float) for key in ("start", "end"))
     from vxl.generate import Sampling  # late, like the model: a mistake in a word is answered without torch
 
-    loaded = _loaded(words, root)
+    loaded = loaded_by(words, root, SETTINGS)
     loaded.use_threads_of_training()
     console.print(_who(loaded), markup=False, highlight=False, soft_wrap=True)
     if again:
@@ -174,54 +170,6 @@ def _answer(
 def write(row: int, text: str) -> None:
     """Writes a piece of an answer to standard output, at once."""
     say(text, end="")
-
-
-def _loaded(words: Words, root: Path) -> "LoadedModel":
-    """The model: a run's, or one made of choices as in training."""
-    from vxl.checkpoint.load import assemble, load_source
-
-    run, device = words.take("run"), words.take("device") or "auto"
-    folder = Path(words.settings.get("weights", "random")).expanduser()
-    if run is None and not (is_vxl(folder) or is_published(folder)):
-        if words.take("checkpoint") is not None:
-            raise ConfigError("checkpoint= chooses among a run's checkpoints; name the run:  run=NAME")
-        return assemble(_composed(words, root), device, root)
-    source = find_source(run or folder, root, words.take("checkpoint") or "last")
-    if source.is_folder_of_weights:
-        return _from_folder(words, source, device)
-    overrides = [f"{key}={value}" for key, value in words.settings.items()]
-    return load_source(source, device, overrides, root, also=SETTINGS)
-
-
-def _from_folder(words: Words, source: Source, device: str) -> "LoadedModel":
-    """The model of a folder of weights, which knows its own parts; settings change them.
-
-    Raises:
-        ConfigError: `model=` names another one.
-    """
-    from vxl.checkpoint.load import load_source
-
-    words.take("weights")
-    model, size = words.take("model"), words.take("size", "published")
-    overrides = [f"{key}={value}" for key, value in words.settings.items()]
-    holds = source.values(overrides)["model"] if model else None
-    if size != "published":
-        raise ConfigError(
-            f"size= makes a new model, but {source.path} holds one.\n  leave out size= or weights="
-        )
-    if model != holds:
-        raise ConfigError(
-            f"{source.path} holds {holds}, not {model}.\n  type  model={holds}  or leave it out"
-        )
-    return load_source(source, device, overrides)
-
-
-def _composed(words: Words, root: Path) -> dict[str, Any]:
-    """The resolved config of choices as on the command line of training."""
-    overrides = [f"{key}={value}" for key, value in words.settings.items()]
-    config = compose("train", [*overrides, f"paths.runs={root}"])
-    refuse_untyped_random(config, overrides)
-    return plain(config)
 
 
 def _options(text: str | None) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""The `vxl` command: ask, shards, import, export, fetch, compare, benchmark, runs, explain, bench.
+"""The `vxl` command: ask, serve, shards, import, export, fetch, compare, benchmark, runs, explain, bench.
 
 Heavy imports happen inside the commands.
 """
@@ -11,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from vxl.cli.bench_data import register_bench
 from vxl.cli.fetch import run_fetch
+from vxl.cli.serve import run_serve
 from vxl.cli.shards import register_shards
 from vxl.cli.weights import register_export, register_import
 from vxl.cli.words import sort_words
@@ -40,6 +41,23 @@ settings:
   stop="a|b"             texts that end an answer
   device=auto            auto, cpu, cuda or cuda:N
   paths.runs=FOLDER      the folder of runs
+
+"""
+
+
+SERVE_SETTINGS = """\
+settings:
+  host=127.0.0.1 port=8000    where it listens; another host needs a key
+  key_file=FILE               the key that clients must send (or VXL_SERVE_KEY in the environment)
+  files=A|B                   folders below which file:// may read; none: it is refused
+  contexts=FOLDER             what was watched, kept over restarts (.cache/vxl/contexts); null: not kept
+  memory_mib=2048             of what was watched, in memory; disk_mib=16384 on disk
+  max_seconds=14400 max_frames=10000   of one video
+  queue=64 batch=8            requests at once, and questions on one video that are answered together
+  max_new_tokens=4096         longest answer
+  name=NAME                   what clients call the model; by default the run's name
+
+The model is chosen as for `vxl ask`: run=, checkpoint=, weights=, model=, device=, kv=…, video.max_frames=…
 
 """
 
@@ -98,6 +116,16 @@ def parser(command: str | None) -> argparse.ArgumentParser:
         'vxl ask model=videoxl2 weights=FOLDER VIDEO "question"',
         'vxl ask model=tiny weights=random VIDEO "question"',
         settings=ASK_SETTINGS,
+    )
+    _words(
+        commands,
+        "serve",
+        _serve,
+        "serve a model at an OpenAI-compatible endpoint",
+        "vxl serve RUN",
+        "vxl serve RUN port=8001 files=videos kv=snapkv kv.keep=0.25",
+        "vxl serve weights=FOLDER host=0.0.0.0 key_file=key.txt",
+        settings=SERVE_SETTINGS,
     )
     _module(commands, "shards", "write, index, check and describe shards", command)
     _module(commands, "import", "read published weights", command)
@@ -187,6 +215,10 @@ def _ask(parsed: argparse.Namespace) -> None:
     from vxl.cli.ask import run_ask
 
     run_ask(sort_words(parsed.words))
+
+
+def _serve(parsed: argparse.Namespace) -> None:
+    run_serve(sort_words(parsed.words))
 
 
 def _fetch(parsed: argparse.Namespace) -> None:

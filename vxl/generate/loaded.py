@@ -11,7 +11,7 @@ import torch
 
 from vxl.compressor.base import plan
 from vxl.data.batch.answer import format_question
-from vxl.data.batch.encoded import Shown
+from vxl.data.batch.encoded import Encoded, Shown
 from vxl.data.batch.letter import parse_letter
 from vxl.data.batch.prompt import Prompt
 from vxl.data.sample import Question
@@ -22,6 +22,7 @@ from vxl.option.build import build
 from vxl.parts import ModelParts
 from vxl.video.endings import media_kind
 from vxl.video.load import load_image, stream_video
+from vxl.video.sample import VideoConfig
 from vxl.video.tiles import cut_into_views
 from vxl.video.virtual import is_virtual, stream_virtual
 
@@ -110,11 +111,16 @@ class LoadedModel:
         if threads is not None:
             torch.set_num_threads(threads)
 
+    def sampling(self, video: VideoConfig) -> "LoadedModel":
+        """The same model, which looks at other frames of a video."""
+        return self if video == self.config.video else replace(self, config=replace(self.config, video=video))
+
     def watch(
         self,
         *looks: "Clip | str | Path",
         on_piece: Callable[[int, int], None] | None = None,
         through: "Callable[[int, Iterable[torch.Tensor]], Iterable[torch.Tensor]] | None" = None,
+        head: Callable[[Sequence[Shown]], Encoded] | None = None,
     ) -> Context:
         """Watches videos and images once; any number of questions can then be asked about them.
 
@@ -122,19 +128,20 @@ class LoadedModel:
             looks: What to watch, in order: paths, or `Clip`s for parts of videos, images and bytes.
             on_piece: Called with the groups done and the groups of all of it.
             through: What every video's frames pass on their way, with their number: a place to look at them.
+            head: Writes down what comes up to the last of them; None = they open the user's turn.
 
         Raises:
             DataError: Something can't be read, or all of it is longer than `most`.
         """
         seen = [_look(look) for look in looks]
         opened = [self._open(look) for look in seen]
-        head = self.prompt.head([shown for shown, _ in opened])
+        written = (head or self.prompt.head)([shown for shown, _ in opened])
         frames = [
             frames if through is None or shown.kind == "image" else through(len(shown.seconds), frames)
             for shown, frames in opened
         ]
         names = [look.title for look in seen]
-        return watch(self.model, head, frames, names=names, on_piece=on_piece, most=self.most)
+        return watch(self.model, written, frames, names=names, on_piece=on_piece, most=self.most)
 
     def ask(
         self,

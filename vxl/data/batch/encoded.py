@@ -47,6 +47,11 @@ class Encoded:
     def __len__(self) -> int:
         return len(self.tokens)
 
+    def until(self, stop: int) -> "Encoded":
+        """Its first tokens, which have all of its visuals."""
+        of_tokens = ("tokens", "labels", "kind", "group", "item", "seconds", "question")
+        return Encoded(**{name: getattr(self, name)[:stop] for name in of_tokens}, items=list(self.items))
+
     def text(self, tokens: Sequence[int], supervised: bool = False, question: bool = False) -> None:
         """Appends text; `question` marks what the user asks, see `Layout.question_BT`."""
         self._append(tokens, tokens if supervised else [IGNORE] * len(tokens), Kind.TEXT, -1, -1, -1.0)

@@ -101,7 +101,7 @@ class Prompt:
         encoded = self._opened()
         for turn in turns_of(sample):
             if turn.role == "user":
-                self._user(encoded, turn.text, shown, sample, training=True)
+                self._user(encoded, turn.text.split(PLACEHOLDER), shown, sample, training=True)
             else:
                 self._assistant(encoded, turn.text, is_letter=sample.question is not None)
         self._check(encoded, shown, sample.key)
@@ -124,8 +124,8 @@ class Prompt:
         sample = Sample(key="the conversation", scale=scale)
         for turn in turns:
             if turn.role == "user":
-                text = rewrite_times(turn.text) if self.config.published_time_rewrite else turn.text
-                self._user(encoded, text, shown, sample, training=False)
+                pieces = self._as_asked(turn.text).split(PLACEHOLDER)
+                self._user(encoded, pieces, shown, sample, training=False)
             else:
                 self._assistant(encoded, turn.text, is_letter=False)
         encoded.text([self.start, *self._ids("assistant\n")], question=True)
@@ -148,13 +148,16 @@ class Prompt:
 
     def tail(self, question: str, *, after_visual: bool = True) -> list[int]:
         """Tokens of the question, the end of the user's turn, and the assistant's header."""
-        text = rewrite_times(question) if self.config.published_time_rewrite else question
-        words = self._ids(("\n" if after_visual else "") + text)
+        words = self._ids(("\n" if after_visual else "") + self._as_asked(question))
         return [*words, self.end, *self._ids("\n"), self.start, *self._ids("assistant\n")]
 
     def letters(self, count: int) -> list[int]:
         """Token ids of the first `count` option letters, as they stand at the beginning of an answer."""
         return [self._ids(letter)[0] for letter in ascii_uppercase[:count]]
+
+    def _as_asked(self, text: str) -> str:
+        """What a user asks, as the model is asked it."""
+        return rewrite_times(text) if self.config.published_time_rewrite else text
 
     def _opened(self) -> Encoded:
         encoded = Encoded()
@@ -170,16 +173,16 @@ class Prompt:
         encoded.text(self._ids("\n"), self.config.published_supervised_special, question)
 
     def _user(
-        self, encoded: Encoded, text: str, shown: Sequence[Shown], sample: Sample, *, training: bool
+        self, encoded: Encoded, pieces: Sequence[str], shown: Sequence[Shown], sample: Sample, training: bool
     ) -> None:
+        """A user's turn: texts, and a visual between each two of them."""
         special = self.config.published_supervised_special
         encoded.text([self.start], special)
         encoded.text(self._ids("user\n"))
-        pieces = text.split(PLACEHOLDER)
         for number, piece in enumerate(pieces):
             if number:
                 if len(encoded.items) >= len(shown):
-                    raise DataError(_mismatch(sample.key, text.count(PLACEHOLDER), len(shown)))
+                    raise DataError(_mismatch(sample.key, len(pieces) - 1, len(shown)))
                 self._show(encoded, shown[len(encoded.items)], sample.scale)
             if training and self.config.published_two_newlines and 0 < number == len(pieces) - 1:
                 encoded.text(self._ids("\n"), question=True)

@@ -1,0 +1,49 @@
+"""A model that is served, and what asks it."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import vxl
+from tests.run_directories import make_run
+from vxl.generate.loaded import LoadedModel
+
+pytest.importorskip("starlette", reason="needs vxl[serve]")
+from starlette.testclient import TestClient
+
+from vxl.serve.app import Server
+from vxl.serve.config import ServeConfig
+
+
+@pytest.fixture(scope="session")
+def loaded(tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
+    """A tiny model with random weights."""
+    return vxl.load(make_run(tmp_path_factory.mktemp("runs"), "first", steps=(10,)), device="cpu")
+
+
+@pytest.fixture
+def serve(loaded: LoadedModel, clips: Path) -> Iterator[Callable[..., TestClient]]:
+    """Serves the model: settings of `ServeConfig` -> a client of the server, which is `client.app.state`."""
+    with ExitStack() as stack:
+
+        def start(model: LoadedModel = loaded, **settings: Any) -> TestClient:
+            config = ServeConfig(**{"contexts": None, "files": (clips,)} | settings)
+            app = Server(model, config, "first").app()
+            return stack.enter_context(TestClient(app, raise_server_exceptions=False))
+
+        yield start
+
+
+@pytest.fixture
+def client(serve: Callable[..., TestClient]) -> TestClient:
+    """A client of a server with the usual settings."""
+    return serve()
+
+
+@pytest.fixture
+def city(clips: Path) -> dict[str, Any]:
+    """A part of a message that shows a clip."""
+    return {"type": "video_url", "video_url": {"url": (clips / "city.mp4").as_uri()}}
