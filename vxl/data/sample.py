@@ -8,13 +8,16 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from string import ascii_uppercase
-from typing import Any, BinaryIO, Literal
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 import numpy as np
 
 from vxl.data.fields import bare_options, listed, number_of, scale_of
 from vxl.errors import DataError
 from vxl.video.frame_times import unpack_times
+
+if TYPE_CHECKING:  # it needs torch
+    from vxl.video.virtual import Virtual
 
 Media = str | bytes | BinaryIO
 """Where a visual's bytes are: a path, the bytes themselves, or an open file that can seek."""
@@ -99,7 +102,7 @@ class SampleWithMedia:
     """A sample with its media, one for each of `sample.visuals`, not decoded yet."""
 
     sample: Sample
-    media: tuple[Media, ...] = ()
+    media: "tuple[Media | Virtual, ...]" = ()
 
 
 @dataclass(frozen=True)

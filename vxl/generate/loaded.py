@@ -24,7 +24,7 @@ from vxl.video.endings import media_kind
 from vxl.video.load import load_image, stream_video
 from vxl.video.sample import VideoConfig
 from vxl.video.tiles import cut_into_views
-from vxl.video.virtual import is_virtual, stream_virtual
+from vxl.video.virtual import Virtual, stream_virtual
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -224,7 +224,7 @@ class LoadedModel:
             views_FCHW = cut_into_views(image_CHW, pixels, self.config.prompt.images)
             return Shown("image", (0.0,) * len(views_FCHW)), [views_FCHW]
         piece = self.prompt.plan.frames_per_group * self.config.prefill.groups
-        if is_virtual(look.media):
+        if isinstance(look.media, Virtual):
             frames = stream_virtual(
                 look.media, build(self.config.video), pixels, piece=piece, start=look.start, end=look.end
             )

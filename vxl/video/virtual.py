@@ -1,46 +1,42 @@
 """Videos that are no file: a folder of frames, or segments of clips one after another."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from vxl.errors import DataError
+from vxl.video.decode import open_video, read
 from vxl.video.load import FrameStream, load_image
 from vxl.video.probe import VideoInfo
 from vxl.video.sample import Sampler
 from vxl.video.transform import PixelSpec
 
 
-class Virtual(Protocol):
+class Virtual(ABC):
     """What can be watched without being a video file."""
 
     @property
+    @abstractmethod
     def info(self) -> VideoInfo:
         """How long it is."""
-        ...
 
-    def frame(self, index: int, pixels: PixelSpec | None) -> Tensor:
-        """Its n-th frame, uint8 [C, H, W]."""
-        ...
+    @abstractmethod
+    def frames(self, indices: Sequence[int], pixels: PixelSpec | None) -> Tensor:
+        """Its frames of ascending indices, uint8 [F, C, H, W]."""
 
 
-@runtime_checkable
-class Placing(Virtual, Protocol):
+class Placing(Virtual):
     """A video with something that is to be seen whichever frames are chosen."""
 
+    @abstractmethod
     def among(self, indices: Sequence[int]) -> Virtual:
         """The same with that among the frames of these indices."""
-        ...
-
-
-def is_virtual(media: Any) -> bool:
-    """Whether a video is made of parts, and no file."""
-    return hasattr(media, "frame") and hasattr(media, "info")
 
 
 def stream_virtual(
@@ -61,13 +57,13 @@ def stream_virtual(
 
     def pieces() -> Iterator[Tensor]:
         for first in range(0, len(indices), piece):
-            yield torch.stack([video.frame(index, pixels) for index in indices[first : first + piece]])
+            yield video.frames(indices[first : first + piece], pixels)
 
     return FrameStream(pieces(), selection.seconds, info)
 
 
 @dataclass(frozen=True)
-class FrameFolder:
+class FrameFolder(Virtual):
     """A folder of frames, such as MVBench's of television series: `00001.jpg`, `00002.jpg`, …"""
 
     folder: Path
@@ -93,6 +89,66 @@ class FrameFolder:
         first = load_image(str(self.files[0]), None)
         return VideoInfo(len(self.files), self.fps, first.shape[2], first.shape[1])
 
-    def frame(self, index: int, pixels: PixelSpec | None) -> Tensor:
-        """The n-th frame."""
-        return load_image(str(self.files[index]), pixels)
+    def frames(self, indices: Sequence[int], pixels: PixelSpec | None) -> Tensor:
+        """Frames by number."""
+        return torch.stack([load_image(str(self.files[index]), pixels) for index in indices])
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some seconds of a video file."""
+
+    file: str
+    start: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Segments(Virtual):
+    """Parts of files one after another: a video of any length that is never written.
+
+    Every frame is the one that its file shows at that time, decoded when it is asked for.
+    """
+
+    parts: tuple[Part, ...]
+    fps: float
+    """Frames a second of the whole, whatever the files have."""
+    width: int
+    height: int
+
+    @cached_property
+    def ends_P(self) -> np.ndarray:
+        """Seconds at which each part ends."""
+        return np.cumsum([part.seconds for part in self.parts])
+
+    @property
+    def info(self) -> VideoInfo:
+        """As if it were a file."""
+        return VideoInfo(max(1, round(float(self.ends_P[-1]) * self.fps)), self.fps, self.width, self.height)
+
+    def frames(self, indices: Sequence[int], pixels: PixelSpec | None) -> Tensor:
+        """Frames by number; a file is opened once for all that follow one another in it.
+
+        Raises:
+            DataError: A file can't be read, or is shorter than its part.
+        """
+        # A frame stands for the time in its middle: so no rounding puts it on the other side of a seam.
+        second_F = (np.asarray(indices) + 0.5) / self.fps
+        part_F = np.minimum(np.searchsorted(self.ends_P, second_F, side="right"), len(self.parts) - 1)
+        begin_F = self.ends_P[part_F] - np.array([self.parts[number].seconds for number in part_F])
+        decoded = []
+        for run in np.split(np.arange(len(part_F)), np.flatnonzero(np.diff(part_F)) + 1):
+            part = self.parts[part_F[run[0]]]
+            with open_video(part.file) as reader:
+                shown = frames_at(reader.info, part.start + second_F[run] - begin_F[run])
+                decoded.append(read(reader, shown, pixels))
+        return torch.cat(decoded)
+
+
+def frames_at(info: VideoInfo, second_F: np.ndarray) -> np.ndarray:
+    """Numbers of the frames that a file shows at some seconds from its first frame."""
+    if info.times_F is None:
+        number_F = (second_F * info.fps).astype(np.int64)
+    else:
+        number_F = np.searchsorted(info.times_F, second_F, side="right") - 1
+    return np.clip(number_F, 0, info.frames - 1)

@@ -17,8 +17,9 @@ from vxl.video.load import load_image
 from vxl.video.sample import Sampler, Selection
 from vxl.video.tiles import cut_into_views, views_of
 from vxl.video.transform import PixelSpec
+from vxl.video.virtual import Virtual
 
-Decoded = Callable[[Visual, Media], Tensor]
+Decoded = Callable[[Visual, Media | Virtual], Tensor]
 """(a visual, what it is read from) -> uint8 frames_FCHW of whole groups, at the tower's size."""
 
 
@@ -102,21 +103,20 @@ class Examples:
         except DataError as error:
             raise DataError(f"{visual.name}: {error}") from error
 
-    def _frames(self, visual: Visual, media: Media) -> Tensor:
+    def _frames(self, visual: Visual, media: Media | Virtual) -> Tensor:
         """uint8 frames_FCHW of whole groups."""
         size = self.prompt.plan.frames_per_group
-        if visual.kind == "image":
+        if visual.kind == "image" and not isinstance(media, Virtual):
             image_CHW = load_image(media, None, name=visual.name)
             return cut_into_views(image_CHW, self.pixels, self.prompt.config.images).repeat_interleave(
                 size, dim=0
             )
-        frames_FCHW = decode(
-            media,
-            self._select(visual).indices,
-            pixels=self.pixels,
-            decoder=self.sampler.config.decoder,
-            name=visual.name,
-        )
+        indices = self._select(visual).indices
+        if isinstance(media, Virtual):
+            frames_FCHW = media.frames(indices.tolist(), self.pixels)
+        else:
+            decoder = self.sampler.config.decoder
+            frames_FCHW = decode(media, indices, pixels=self.pixels, decoder=decoder, name=visual.name)
         missing = -len(frames_FCHW) % size
         if not missing:  # copying a long video costs as much as resizing it
             return frames_FCHW

@@ -111,11 +111,7 @@ class Clips(Data):
         Raises:
             ConfigError: It is not there.
         """
-        if self.config.folder is not None:
-            folder = Path(self.config.folder)
-        else:
-            here = [Path(__file__).parents[3] / "examples/clips", Path("examples/clips")]
-            folder = next((path for path in here if (path / "clips.json").exists()), here[0])
+        folder = clips_folder(self.config.folder)
         if not (folder / "clips.json").exists():
             raise ConfigError(
                 f"data=clips finds no {folder / 'clips.json'}.\n"
@@ -157,6 +153,14 @@ class Clips(Data):
         training, held_out = questions.split(questions.questions_about(clips, seed), seed)
         shown = [*described, *asked_openly(training, whole), *asked_about(training, whole)]
         return shown, list(asked_about(held_out, whole))
+
+
+def clips_folder(folder: str | None) -> Path:
+    """The folder of that name, or that of the embedded clips; it need not be there."""
+    if folder is not None:
+        return Path(folder)
+    here = [Path(__file__).parents[3] / "examples/clips", Path("examples/clips")]
+    return next((path for path in here if (path / "clips.json").exists()), here[0])
 
 
 def captions(clip: dict[str, Any], frames_FHWC: np.ndarray) -> Iterator[TarMember]:

@@ -123,11 +123,12 @@ def _frame(ground: RGB, shapes: list[tuple[str, RGB, float, float, float]]) -> n
     image = Image.new("RGB", (SIDE, SIDE), ground)
     draw = ImageDraw.Draw(image)
     for name, colour, x, y, radius in shapes:
-        draw.polygon(_outline(name, x, y, radius), fill=colour)
+        draw.polygon(outline(name, x, y, radius), fill=colour)
     return np.asarray(image)
 
 
-def _outline(name: str, x: float, y: float, radius: float) -> list[tuple[float, float]]:
+def outline(name: str, x: float, y: float, radius: float) -> list[tuple[float, float]]:
+    """Corners of one of SHAPES around a point, in pixels."""
     corners, inner = {"circle": (40, 1.0), "square": (4, 1.0), "triangle": (3, 1.0), "star": (10, 0.4)}[name]
     turned = math.pi / 4 if name == "square" else 0.0
     radii = [radius, radius * inner]

@@ -5,7 +5,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from vxl.data.source.source import IndexedSource, SampleSource
+from vxl.data.source.source import Fingerprinted, SampleSource
 from vxl.errors import ConfigError
 from vxl.seeds import permutation, seed_of
 
@@ -59,11 +59,11 @@ class Mixture:
         self._make_caches()
 
     def fingerprint(self) -> dict[str, str]:
-        """What each source holds, where it can tell (`IndexedSource.fingerprint`)."""
+        """What each source holds, where it can tell (`Fingerprinted.fingerprint`)."""
         return {
             name: source.fingerprint()
             for name, source in self.sources.items()
-            if isinstance(source, IndexedSource)
+            if isinstance(source, Fingerprinted)
         }
 
     def sample(self, number: int) -> tuple[str, int]:

@@ -52,6 +52,15 @@ class SampleSource(Protocol):
         ...
 
 
+@runtime_checkable
+class Fingerprinted(Protocol):
+    """A source that can tell what it holds."""
+
+    def fingerprint(self) -> str:
+        """A digest of all samples: the same for a copy, another for other samples."""
+        ...
+
+
 class IndexedSource:
     """A source over one index or several.
 

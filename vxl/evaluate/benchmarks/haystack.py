@@ -15,6 +15,7 @@ from vxl.seeds import generator
 from vxl.video.decode import open_video, read
 from vxl.video.probe import VideoInfo, probe
 from vxl.video.transform import PixelSpec, resize_FCHW
+from vxl.video.virtual import Placing, Virtual
 
 SEGMENT = 8.0
 """Seconds of a clip that stand one after another in a drawn haystack."""
@@ -34,7 +35,7 @@ class Needle:
 
 
 @dataclass(frozen=True, eq=False)
-class Haystack:
+class Haystack(Placing):
     """A video of segments with needles in it; frames are made when they are asked for.
 
     Needles take the places of frames that the model is shown, whatever chooses those, as in V-NIAH: without
@@ -57,7 +58,7 @@ class Haystack:
         first = _info(self.sources[0])
         return VideoInfo(max(1, int(self.seconds * FPS)), FPS, first.width, first.height)
 
-    def among(self, indices: Sequence[int]) -> "Haystack":
+    def among(self, indices: Sequence[int]) -> Virtual:
         """The same with its needles among the frames of these indices."""
         placed: dict[int, tuple[int, int]] = {}
         size = min(self.needle_frames, max(1, len(indices) // max(1, len(self.needles))))
@@ -65,8 +66,11 @@ class Haystack:
             placed |= {int(indices[first + at]): (number, at) for at in range(size)}
         return replace(self, placed=placed)
 
-    def frame(self, index: int, pixels: PixelSpec | None) -> Tensor:
-        """The n-th frame, uint8 [C, H, W]: a needle's or the haystack's."""
+    def frames(self, indices: Sequence[int], pixels: PixelSpec | None) -> Tensor:
+        """Frames by number, uint8 [F, C, H, W]: needles' or the haystack's."""
+        return torch.stack([self._at(index, pixels) for index in indices])
+
+    def _at(self, index: int, pixels: PixelSpec | None) -> Tensor:
         found = self.placed.get(index)
         if found is not None:
             number, at = found

@@ -21,7 +21,7 @@ from vxl.generate.loaded import Clip, LoadedModel
 from vxl.llm.work import Work
 from vxl.option.build import build
 from vxl.video.probe import probe
-from vxl.video.virtual import is_virtual
+from vxl.video.virtual import Virtual
 
 log = logging.getLogger(__name__)
 
@@ -248,7 +248,7 @@ def ask_greedily(
 def times_of(loaded: LoadedModel, looks: Sequence[Clip]) -> list[float]:
     """Seconds of the frames that will be shown of the first video, counted in the file."""
     look = looks[0]
-    info = look.media.info if is_virtual(look.media) else probe(look.media)
+    info = look.media.info if isinstance(look.media, Virtual) else probe(look.media)
     chosen = build(loaded.config.video).select(
         info.frames, info.fps, look.start, look.end, begins=info.begins, times_F=info.times_F
     )

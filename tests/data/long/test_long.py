@@ -1,0 +1,119 @@
+"""Long videos made of scenes: what is shown is what the script says, and parts of the data share no clip."""
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vxl.data.clips.drawn import COLOURS
+from vxl.data.long import Long, LongConfig
+from vxl.data.long.scenes import FPS, clips_of, draw_on, scenes_of
+from vxl.data.long.script import write_script
+from vxl.errors import ConfigError, DataError
+from vxl.video.transform import PixelSpec
+from vxl.video.virtual import Segments
+
+PIXELS = PixelSpec(48, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+SETTINGS = {"videos": 6, "held_out_videos": 3, "needle_seconds": 2.0, "minutes": [0.5, 2.0]}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory, clips: Path) -> Long:
+    """Of two clips."""
+    folder = tmp_path_factory.mktemp("two")
+    for name in ("bunny.mp4", "monitors.mp4"):
+        (folder / name).symlink_to(clips / name)
+    made = Long(LongConfig(**SETTINGS, folder=str(folder)), cache=tmp_path_factory.mktemp("cache"))
+    made.prepare()
+    return made
+
+
+def test_every_video_is_asked_about_in_every_way(data: Long) -> None:
+    source = data.training(0).sources["long"]
+    assert len(source) == data.count() == 42
+    samples = [source.record(number) for number in range(len(source))]
+    assert len({sample.key for sample in samples}) == 42
+    assert len({sample.visuals for sample in samples}) == 6
+    assert [sample.source for sample in samples[:7]] == data.config.kinds
+    assert source.known_bad() == []
+    assert len(list(data.texts())) >= 42
+
+
+def test_the_video_shows_what_the_script_says_when_it_says(data: Long) -> None:
+    source = data.validation()
+    for number in range(3):
+        (video,) = source.load(7 * number).media
+        assert isinstance(video, Segments)
+        script = write_script(data.config, "held_out", number)
+        assert video.info.frames == source.record(7 * number).visuals[0].frames == script.seconds * FPS
+        for event in script.needles:
+            first = round(event.start * FPS)
+            frames_FCHW = video.frames([first, first + 7], None)
+            left, top = "left" in event.place, "top" in event.place
+            x, y = (19 if left else 128 - 19), (19 if top else 72 - 19)
+            for frame_CHW in frames_FCHW:
+                assert np.abs(frame_CHW[:, y, x].numpy().astype(int) - COLOURS[event.colour]).max() < 40
+            for outside in {max(first - 1, 0), min(first + 8, video.info.frames - 1)} - {first, first + 7}:
+                seen = video.frames([outside], None)[0, :, y, x].numpy().astype(int)
+                assert np.abs(seen - COLOURS[event.colour]).max() >= 40
+
+
+def test_frames_do_not_depend_on_which_others_are_asked_for(data: Long) -> None:
+    (video,) = data.validation().load(0).media
+    assert isinstance(video, Segments)
+    indices = list(range(0, video.info.frames, 5))
+    together = video.frames(indices, PIXELS)
+    assert together.shape == (len(indices), 3, 48, 48)
+    for number in (0, 7, len(indices) - 1):
+        assert (video.frames([indices[number]], PIXELS)[0] == together[number]).all()
+
+
+def test_parts_of_the_data_share_no_clip(data: Long, clips: Path) -> None:
+    parts = clips_of(clips, 0)
+    assert sorted([*parts["train"], *parts["held_out"]]) == sorted(clips.glob("*.mp4"))
+    assert [len(parts[split]) for split in ("train", "held_out")] == [3, 1]
+    files: dict[str, set[str]] = {"train": set(), "held_out": set()}
+    for split, names in files.items():
+        for number in range(3):
+            (video,) = data.source(split).load(7 * number).media
+            names |= {Path(part.file).name for part in video.parts}
+    clips_shown = {split: {name for name in names if name[-7:-6] == "-"} for split, names in files.items()}
+    assert all(clips_shown.values())
+    assert not clips_shown["train"] & clips_shown["held_out"]
+
+
+def test_scenes_are_the_clip_one_after_another(clips: Path) -> None:
+    scenes = list(scenes_of(clips / "monitors.mp4"))
+    assert all(scene.shape[1:] == (72, 128, 3) for scene in scenes)
+    assert {len(scene) for scene in scenes[:-1]} <= {32}
+
+
+def test_a_shape_has_the_size_that_was_asked_for() -> None:
+    grey = np.full((2, 72, 128, 3), 90, dtype=np.uint8)
+    drawn = draw_on(grey, "circle", (220, 40, 40), "top left", 0.25)
+    rows = np.flatnonzero((drawn[0] == (220, 40, 40)).all(-1).any(1))
+    assert len(rows) == pytest.approx(18, abs=2)
+    assert rows[0] <= 2
+    assert (grey == 90).all()
+
+
+def test_scenes_are_written_once_and_a_worker_gets_a_copy(data: Long) -> None:
+    before = {path: path.stat().st_mtime_ns for path in data.place.rglob("*")}
+    Long(data.config, cache=data.cache).prepare()
+    assert before == {path: path.stat().st_mtime_ns for path in data.place.rglob("*")}
+    source = pickle.loads(pickle.dumps(data.validation()))
+    assert source.record(4) == data.validation().record(4)
+    assert source.fingerprint() == data.validation().fingerprint()
+    assert source.fingerprint() != data.source("train").fingerprint()
+
+
+def test_too_few_clips_and_damaged_scenes(tmp_path: Path, data: Long, clips: Path) -> None:
+    (tmp_path / "one.mp4").symlink_to(clips / "bunny.mp4")
+    with pytest.raises(ConfigError, match="finds 1 videos"):
+        Long(LongConfig(folder=str(tmp_path)), cache=tmp_path / "cache").prepare()
+    damaged = Long(data.config, cache=tmp_path / "cache")
+    (damaged.place / "train").mkdir(parents=True)
+    (damaged.place / "train" / "scenes.json").write_text("[")
+    with pytest.raises(DataError, match="it is written again if you remove"):
+        damaged.source("train")
