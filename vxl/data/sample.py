@@ -133,9 +133,8 @@ def parse(text: Mapping[str, Any], visuals: Sequence[Visual], *, shard: str, key
     """
     where = f"{shard}, sample '{key}'"
     if not isinstance(text, Mapping):
-        raise DataError(
-            f"{where}: the JSON is a {type(text).__name__}, not an object.\n  write e.g.  {EXAMPLE}"
-        )
+        kind = type(text).__name__
+        raise DataError(f"{where}: the JSON is a {kind}, not an object.\n  write e.g.  {EXAMPLE}")
     bare = Sample(
         key,
         visuals=_cut(visuals, text, where),
@@ -244,11 +243,7 @@ def _question(item: Any, number: int, visuals: int, where: str) -> Question:
         )
     options, answer = item["options"], item["answer"]
     is_list = isinstance(options, Sequence) and not isinstance(options, str)
-    if (
-        not is_list
-        or not 2 <= len(options) <= len(ascii_uppercase)
-        or not all(isinstance(o, str) for o in options)
-    ):
+    if not (is_list and 2 <= len(options) <= 26 and all(isinstance(option, str) for option in options)):
         raise DataError(
             f"{where}: question {number} needs a list of 2 to 26 options, all strings.\n"
             f"  got: {str(options)[:120]}\n  write  {form}"

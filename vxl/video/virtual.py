@@ -147,6 +147,7 @@ class Segments(Virtual):
 
 def frames_at(info: VideoInfo, second_F: np.ndarray) -> np.ndarray:
     """Numbers of the frames that a file shows at some seconds from its first frame."""
+    second_F = second_F + 1e-6  # sums of seconds may fall short of a frame's own
     if info.times_F is None:
         number_F = (second_F * info.fps).astype(np.int64)
     else:
