@@ -1,6 +1,7 @@
 """Settings of the whole suite: no hub, no W&B account, few threads."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,3 +15,13 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 def clips() -> Path:
     """The embedded clips."""
     return Path(__file__).parents[1] / "examples" / "clips"
+
+
+@pytest.fixture
+def wandb_itself() -> Iterator[None]:
+    """W&B's process anew: it reads server, key and mode once, and what runs before or behind has others."""
+    import wandb
+
+    wandb.teardown()
+    yield
+    wandb.teardown()

@@ -26,6 +26,7 @@ relevance
 kv
 prefill
 data run
+logger
 parts
 model
 generate

@@ -4,11 +4,11 @@ from typing import Any
 
 from tests.small_model import PARTS
 from vxl.data.clips import ClipsConfig
+from vxl.logger.csv import CsvConfig
 from vxl.parts import ModelParts
 from vxl.run.config import DebugConfig
 from vxl.train.config import TrainConfig
 from vxl.train.parallel.strategy import SingleConfig
-from vxl.train.report.logger import CsvConfig
 from vxl.train.saving.retention import RetentionConfig
 from vxl.train.step.optimizer import OptimConfig
 from vxl.train.step.stage import StageConfig

@@ -24,6 +24,7 @@ from lightning.pytorch import Callback
 from rich.console import Console
 
 from vxl.config.compose import compose
+from vxl.logger.csv import Csv, CsvConfig
 from vxl.model import build_model
 from vxl.option.build import build
 from vxl.run.metrics import MetricsFile
@@ -31,7 +32,6 @@ from vxl.run.provenance import git
 from vxl.train.debug.profile import Profile
 from vxl.train.launch.processes import join_processes
 from vxl.train.lightning_trainer import build_trainer
-from vxl.train.report.logger import Csv, CsvConfig
 from vxl.train.report.meter import StepMeter
 from vxl.train.report.throughput import flops_of, peak_of
 from vxl.train.step.compiled import compile_blocks, compiled_modules

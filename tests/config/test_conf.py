@@ -24,11 +24,22 @@ VALUES: dict[Path, dict[str, Any]] = {file: yaml.safe_load(file.read_text()) or 
 OPTIONS = [file for file in FILES if "_target_" in VALUES[file]]
 CHOICES = options_by_group([CONF])
 # Groups that are parts: GROUP=NAME is conf/GROUP/NAME.yaml, whose code is in vxl/GROUP/.
-PARTS = ("video", "data", "vision", "compressor", "prune", "selector", "llm", "prefill", "kv", "relevance")
+PARTS = (
+    "video",
+    "data",
+    "vision",
+    "compressor",
+    "prune",
+    "selector",
+    "llm",
+    "prefill",
+    "kv",
+    "relevance",
+    "logger",
+)
 ELSEWHERE = {
     "strategy": "vxl.train.parallel.strategy.",
     "cluster": "vxl.train.",
-    "logger": "vxl.train.report.logger.",
     "benchmark": "vxl.evaluate.",
 }
 

@@ -159,9 +159,9 @@ def test_an_evaluation_is_a_wandb_run_of_its_own_where_the_run_is_there(
         return lambda self, *given: calls.append((name, given))
 
     run = make_run(tmp_path, "logged", "logger=wandb", steps=(5,))
-    monkeypatch.setattr("vxl.train.report.logger.Wandb.__init__", Sink.__init__)
+    monkeypatch.setattr("vxl.logger.wandb.Wandb.__init__", Sink.__init__)
     for name in ("log", "facts", "show", "finish"):
-        monkeypatch.setattr(f"vxl.train.report.logger.Wandb.{name}", note(name))
+        monkeypatch.setattr(f"vxl.logger.wandb.Wandb.{name}", note(name))
     evaluated(run)
     assert calls == []
     (run / "wandb_id.txt").write_text("logged-1234\n")

@@ -3,10 +3,11 @@ import dataclasses
 import pytest
 
 from tests.train.quick_training import Config, DataConfig, Paths
+from vxl.logger.csv import CsvConfig
+from vxl.logger.wandb import WandbConfig
 from vxl.option.rebuild import plain
 from vxl.run.changes import config_fingerprint, differences, identity
 from vxl.train.parallel.strategy import FSDP2Config, SingleConfig
-from vxl.train.report.logger import CsvConfig, WandbConfig
 from vxl.train.saving.retention import RetentionConfig
 
 

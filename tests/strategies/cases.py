@@ -19,6 +19,8 @@ from vxl.errors import CheckpointError
 from vxl.kv.full import FullConfig as KeepAllConfig
 from vxl.kv.policy import PolicyConfig
 from vxl.llm.decoder import DecoderConfig
+from vxl.logger.base import LoggerConfig
+from vxl.logger.csv import CsvConfig
 from vxl.option.option import Option
 from vxl.prefill.base import PrefillConfig
 from vxl.prefill.full import FullConfig
@@ -30,7 +32,6 @@ from vxl.run.metrics import MetricsFile
 from vxl.selector.base import SelectorConfig
 from vxl.selector.none import KeepAllConfig as NoSelectorConfig
 from vxl.train.parallel.strategy import DDPConfig, FSDP2Config, HSDPConfig, SingleConfig, StrategyConfig
-from vxl.train.report.logger import CsvConfig, LoggerConfig
 from vxl.train.run import train_or_resume
 from vxl.train.saving.retention import RetentionConfig
 from vxl.train.step.optimizer import OptimConfig

@@ -13,10 +13,11 @@ from torch import Tensor, nn
 from vxl.data.batch.collate import Batch
 from vxl.data.batch.encoded import BatchedVisual
 from vxl.kv.policy import Policy, PolicyConfig
+from vxl.logger.base import LoggerConfig
+from vxl.logger.csv import CsvConfig
 from vxl.option.option import Option
 from vxl.sequence.layout import Kind, Layout
 from vxl.train.parallel.strategy import SingleConfig, StrategyConfig
-from vxl.train.report.logger import CsvConfig, LoggerConfig
 from vxl.train.run import train_or_resume
 from vxl.train.saving.retention import RetentionConfig
 from vxl.train.start import Start

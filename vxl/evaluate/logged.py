@@ -7,10 +7,10 @@ from vxl.evaluate.report import Report
 from vxl.evaluate.subjects import Subject, changed_settings
 from vxl.evaluate.work.answers import read_answers
 from vxl.evaluate.work.changes import shown
+from vxl.logger.base import LoggerConfig
 from vxl.option.build import build
 from vxl.option.rebuild import rebuild
 from vxl.train.report.logged import without_noise
-from vxl.train.report.logger import LoggerConfig
 
 MOST = 500
 """Rows of the table of answers."""

@@ -4,12 +4,12 @@ from dataclasses import dataclass, field
 
 from vxl.data.base import DataConfig
 from vxl.errors import ConfigError
+from vxl.logger.base import LoggerConfig
 from vxl.option.option import option
 from vxl.parts import ModelParts
 from vxl.run.config import DebugConfig, RunConfig
 from vxl.train.launch.cluster import ClusterConfig, HereConfig
 from vxl.train.parallel.strategy import StrategyConfig
-from vxl.train.report.logger import LoggerConfig
 from vxl.train.saving.retention import RetentionConfig
 from vxl.train.step.optimizer import OptimConfig
 from vxl.train.step.stage import StageConfig

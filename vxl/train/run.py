@@ -17,6 +17,8 @@ from vxl.checkpoint.resume import newest_to_resume
 from vxl.checkpoint.step_folder import StepFolder
 from vxl.distributed import once
 from vxl.llm.packed import packed
+from vxl.logger.base import Sink
+from vxl.logger.csv import Csv, CsvConfig
 from vxl.option.build import build
 from vxl.option.rebuild import plain
 from vxl.patience import patience_of
@@ -34,7 +36,6 @@ from vxl.train.launch.processes import Processes, join_processes
 from vxl.train.lightning_trainer import build_trainer
 from vxl.train.parallel.strategy import Launch
 from vxl.train.report.logged import final_numbers, without_noise
-from vxl.train.report.logger import Csv, CsvConfig, Sink
 from vxl.train.report.messages import (
     announce,
     next_command,

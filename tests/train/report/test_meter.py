@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from vxl.logger.csv import Csv, CsvConfig
 from vxl.run.metrics import MetricsFile
-from vxl.train.report.logger import Csv, CsvConfig
 from vxl.train.report.meter import MeasuredStep, StepMeter, means
 from vxl.train.step.module import TrainStep
 

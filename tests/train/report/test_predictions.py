@@ -14,8 +14,9 @@ from tests.train import quick_training as fake
 from tests.train.test_run import path_of
 from vxl.data.batch.collate import Example, collate
 from vxl.data.sample import Question
-from vxl.train.report.logger import Wandb, WandbConfig
-from vxl.train.report.predictions import SIDE, predictions, strip, write_predictions
+from vxl.logger.prediction import SIDE, strip
+from vxl.logger.wandb import Wandb, WandbConfig
+from vxl.train.report.predictions import predictions, write_predictions
 
 LETTERS = (30, 31, 32, 33)
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from vxl.atomic import whole_file
 from vxl.evaluate.fingerprint import digest
-from vxl.train.report.predictions import strip
+from vxl.logger.prediction import strip
 
 MOST = 8
 """Frames of a picture."""

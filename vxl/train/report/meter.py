@@ -17,8 +17,8 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from typing_extensions import override
 
+from vxl.logger.base import Sink
 from vxl.run.metrics import MetricsFile
-from vxl.train.report.logger import Sink
 from vxl.train.report.throughput import Flops
 from vxl.train.step.module import TrainStep
 

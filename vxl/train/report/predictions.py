@@ -9,7 +9,6 @@ The same rows go to the logger as a table with the frames as images.
 
 import json
 import re
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,37 +18,11 @@ from torch import Tensor
 
 from vxl.atomic import write_text
 from vxl.data.batch.collate import Batch
+from vxl.logger.prediction import Prediction, strip
 from vxl.sequence.rows import IGNORE
 
-# Frames of a question in its picture, and their side in pixels.
-SHOWN, SIDE = 4, 96
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """One question as the model answers it."""
-
-    key: str
-    question: str
-    """What is asked, options included."""
-    answer: str
-    """The likeliest option's letter."""
-    right: str
-    """The right option's letter."""
-    probability: float
-    """Of the answer, among the options."""
-    frames_FCHW: Tensor = field(repr=False, compare=False)
-    """Some frames, uint8; none where the question has no visual."""
-
-    @property
-    def correct(self) -> bool:
-        """Whether it is right."""
-        return self.answer == self.right
-
-    def numbers(self) -> dict[str, Any]:
-        """Everything but the frames."""
-        own = {name: value for name, value in asdict(self).items() if name != "frames_FCHW"}
-        return own | {"correct": self.correct}
+# Frames of a question in its picture.
+SHOWN = 4
 
 
 def predictions(batch: Batch, output: Any, tokenizer: Any, most: int) -> list[Prediction]:
@@ -81,12 +54,6 @@ def predictions(batch: Batch, output: Any, tokenizer: Any, most: int) -> list[Pr
             )
         )
     return rows
-
-
-def strip(frames_FCHW: Tensor) -> Tensor:
-    """Frames side by side, small: uint8 picture_HWC."""
-    small = torch.nn.functional.interpolate(frames_FCHW.float(), size=(SIDE, SIDE), mode="area")
-    return small.round().to(torch.uint8).permute(2, 0, 3, 1).flatten(1, 2)
 
 
 def write_predictions(folder: Path, step: int, new_rows: list[Prediction]) -> None:

@@ -10,9 +10,10 @@ import torch
 from lightning.pytorch import Trainer
 
 from vxl.data.batch.collate import Batch
+from vxl.logger.base import Sink
+from vxl.logger.prediction import Prediction
 from vxl.statistics import wilson
-from vxl.train.report.logger import Sink
-from vxl.train.report.predictions import Prediction, predictions, write_predictions
+from vxl.train.report.predictions import predictions, write_predictions
 from vxl.train.step.module import VideoLanguageModule
 from vxl.train.step.questions import right_answers
 from vxl.train.step.stage import train_mode

@@ -14,9 +14,10 @@ import pytest
 from tests.train import quick_training as fake
 from tests.train.quick_training import Config, Paths
 from vxl.errors import ConfigError
+from vxl.logger import wandb as logger
+from vxl.logger.csv import CsvConfig
+from vxl.logger.wandb import WandbConfig, logged_in, run_id
 from vxl.option.build import build
-from vxl.train.report import logger
-from vxl.train.report.logger import CsvConfig, WandbConfig, logged_in, run_id
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tests.train.report.offline import records
-from vxl.train.report.logger import Wandb, WandbConfig
+from tests.logger.offline import records
+from vxl.logger.wandb import Wandb, WandbConfig
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("wandb_itself")]
 

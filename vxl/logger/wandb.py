@@ -1,6 +1,5 @@
-"""Where a run's numbers go beside metrics.csv: `logger=wandb`, or `logger=csv` for nowhere else."""
+"""`logger=wandb`: Weights & Biases beside metrics.csv, offline where nobody is logged in."""
 
-import abc
 import logging
 import netrc
 import os
@@ -17,8 +16,9 @@ from typing_extensions import override
 
 from vxl.atomic import write_text
 from vxl.errors import ConfigError
-from vxl.option.option import Option, option
-from vxl.train.report.predictions import Prediction, strip
+from vxl.logger.base import LoggerConfig, Sink
+from vxl.logger.prediction import Prediction, strip
+from vxl.option.option import option
 
 log = logging.getLogger(__name__)
 
@@ -32,22 +32,10 @@ for what it has not got by then: a job that is to stop must not wait for a netwo
 
 
 @dataclass(frozen=True, kw_only=True)
-class LoggerConfig(Option):
-    """Keys of every logger (none so far): a run may go on under another one."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class CsvConfig(LoggerConfig):
-    """Only metrics.csv in the run directory, which every run has."""
-
-    _target_: str = option("vxl.train.report.logger.Csv", resumable=True)
-
-
-@dataclass(frozen=True, kw_only=True)
 class WandbConfig(LoggerConfig):
     """Weights & Biases beside metrics.csv; offline unless logged in, so that no account is needed."""
 
-    _target_: str = option("vxl.train.report.logger.Wandb", resumable=True)
+    _target_: str = option("vxl.logger.wandb.Wandb", resumable=True)
     project: str = option("vxl", resumable=True)
     """W&B project."""
     entity: str | None = option(None, resumable=True)
@@ -60,53 +48,6 @@ class WandbConfig(LoggerConfig):
     """What the W&B run says about itself."""
     artifacts: Literal["none", "last", "best"] = option("none", resumable=True)
     """The checkpoint that is kept in W&B when the run is finished, as an artifact."""
-
-
-class Sink(abc.ABC):
-    """Takes a run's numbers as they come."""
-
-    @abc.abstractmethod
-    def log(self, numbers: dict[str, float], step: int) -> None:
-        """Takes the numbers of one step."""
-
-    def facts(self, facts: dict[str, Any]) -> None:
-        """Takes what is said once about the whole run; most loggers have no place for it."""
-        return
-
-    def show(self, tables: dict[str, list[dict[str, Any]]], pictures: dict[str, Path]) -> None:
-        """Takes tables, whose cells may be paths of pictures, and pictures by name."""
-        return
-
-    def checkpoint(self, folder: Path, step: int) -> None:
-        """Takes the finished run's checkpoints."""
-        return
-
-    @abc.abstractmethod
-    def table(self, predictions: list[Prediction], step: int) -> None:
-        """Takes some held-out questions with the model's answers."""
-
-    @abc.abstractmethod
-    def finish(self, exit_code: int) -> None:
-        """Says that no more come. Always called, or a second run of this process would share the first's."""
-
-
-class Csv(Sink):
-    """Nothing beside metrics.csv, which is always written."""
-
-    def __init__(self, config: CsvConfig, **run: Any) -> None:
-        self.config = config
-
-    @override
-    def log(self, numbers: dict[str, float], step: int) -> None:
-        pass
-
-    @override
-    def table(self, predictions: list[Prediction], step: int) -> None:
-        pass
-
-    @override
-    def finish(self, exit_code: int) -> None:
-        pass
 
 
 class Wandb(Sink):
