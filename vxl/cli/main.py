@@ -1,4 +1,4 @@
-"""The `vxl` command: ask, serve, shards, import, export, fetch, compare, benchmark, runs, explain, bench.
+"""The `vxl` command: ask, serve, shards, import, export, fetch, compare, wandb, benchmark, runs, explain, …
 
 Heavy imports happen inside the commands.
 """
@@ -149,6 +149,14 @@ def parser(command: str | None) -> argparse.ArgumentParser:
     )
     _words(
         commands,
+        "wandb",
+        _wandb,
+        "save a view of a sweep in W&B, with the panels of vxl compare's page",
+        "vxl wandb SWEEP",
+        "vxl wandb SWEEP json=view.json    what would be sent, too",
+    )
+    _words(
+        commands,
         "benchmark",
         _benchmark,
         "check a benchmark's annotations, or score a file of answers, without a model",
@@ -229,6 +237,12 @@ def _compare(parsed: argparse.Namespace) -> None:
     from vxl.cli.compare import run_compare
 
     run_compare(sort_words(parsed.words))
+
+
+def _wandb(parsed: argparse.Namespace) -> None:
+    from vxl.cli.wandb import run_wandb
+
+    run_wandb(sort_words(parsed.words))
 
 
 def _benchmark(parsed: argparse.Namespace) -> None:

@@ -81,6 +81,9 @@ def report(outcomes: Sequence[Outcome]) -> int:
     if failed:
         console.print(f"{failed} of {len(outcomes)} members failed; the same command runs only those again.")
     else:
-        for line in (f"compare:       vxl compare {sweep}", f"evaluate all:  python evaluate.py run={sweep}"):
+        lines = [f"compare:       vxl compare {sweep}", f"evaluate all:  python evaluate.py run={sweep}"]
+        if any((outcome.member.directory / "wandb_id.txt").exists() for outcome in outcomes):
+            lines.append(f"W&B view:      vxl wandb {sweep}")
+        for line in lines:
             console.print(line, markup=False, highlight=False, soft_wrap=True)
     return 1 if failed else 0

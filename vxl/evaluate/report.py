@@ -114,6 +114,8 @@ class Report:
             for name, value in self.cost.plain().items()
             if isinstance(value, int | float) and not isinstance(value, bool)
         }
+        if self.cost.frames:
+            cost[f"{prefix}/visual_tokens_a_frame"] = self.cost.visual_tokens / self.cost.frames
         kinds = {f"{prefix}/accuracy/{kind}": accuracy.share for kind, accuracy in self.kinds.items()}
         own = {f"{prefix}/{metric.name}": metric.estimate.mean for metric in self.metrics}
         overall = {f"{prefix}/accuracy": self.overall.share} if self.overall.total else {}

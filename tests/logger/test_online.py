@@ -1,0 +1,80 @@
+"""W&B online, against a stand-in of its server: what a dashboard would be sent, and what is joined."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.logger import standin
+from tests.logger.standin import Received
+from vxl.logger.wandb import Wandb, WandbConfig
+
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("wandb_itself"), pytest.mark.timeout(180)]
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Received]:
+    with standin.served() as received:
+        monkeypatch.delenv("WANDB_MODE", raising=False)
+        monkeypatch.setenv("WANDB_BASE_URL", received.address)
+        monkeypatch.setenv("WANDB_API_KEY", standin.KEY)
+        yield received
+
+
+def start(folder: Path, steps: range, exit_code: int = 0) -> str:
+    """One start of a run, which logs some steps."""
+    sink = Wandb(
+        WandbConfig(tags=["mine"], notes="why"),
+        directory=folder,
+        name="s/ratio=16",
+        group="s",
+        settings={"compressor": {"ratio": 16}, "choices": {"kv": "full"}},
+    )
+    for step in steps:
+        sink.log({"loss": 10.0 - step, "val/accuracy": 0.1 * step}, step)
+    if not exit_code:
+        sink.facts({"final/seconds": 4.5, "status": "finished"})
+    sink.finish(exit_code)
+    return (folder / "wandb_id.txt").read_text().strip()
+
+
+def test_a_run_that_goes_on_is_one_run_with_all_its_steps(tmp_path: Path, server: Received) -> None:
+    began = time.monotonic()
+    name = start(tmp_path, range(1, 4), exit_code=1)
+    assert server.exit_code(name) == 1
+    assert start(tmp_path, range(4, 6)) == name
+    assert time.monotonic() - began < 90
+    assert list(server.runs) == [name]
+    run = server.runs[name]
+    assert (run["groupName"], run["jobType"], run["displayName"]) == ("s", "train", "s/ratio=16")
+    assert run["notes"] == "why"
+    assert {"mine", "s", "kv=full"} <= set(run["tags"])
+    assert '"ratio":16' in run["config"].replace(" ", "")
+    assert {step: row["loss"] for step, row in server.history(name).items()} == {
+        step: 10.0 - step for step in range(1, 6)
+    }
+    assert server.summary(name)["status"] == "finished"
+    assert server.exit_code(name) == 0
+
+
+def test_the_offline_starts_of_a_run_are_sent_as_one(
+    tmp_path: Path, server: Received, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    name = start(tmp_path, range(1, 4), exit_code=1)
+    time.sleep(1.1)  # their folders are named by the second
+    assert start(tmp_path, range(4, 6)) == name
+    folders = sorted(map(str, tmp_path.glob("wandb/offline-run-*")))
+    assert len(folders) == 2
+    assert not server.runs
+    monkeypatch.delenv("WANDB_MODE")
+    command = [str(Path(sys.executable).with_name("wandb")), "sync", *folders]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert list(server.runs) == [name]
+    assert sorted(server.history(name)) == [1, 2, 3, 4, 5]
+    assert server.summary(name)["status"] == "finished"
+    assert all(list(Path(folder).glob("*.synced")) for folder in folders)
