@@ -64,3 +64,16 @@ def test_facts_wrap_between_words() -> None:
     text = console.file.getvalue()
     assert text.count("1,388,800") == 2
     assert max(map(len, text.splitlines())) <= 40
+
+
+def test_rows_become_columns_in_as_few_blocks_as_the_width_needs() -> None:
+    made = Listing("runs", ("run", *(f"number {n}" for n in range(6))))
+    for name in "abcdefg":
+        made.add(f"member-{name}", *["8,123,869,216"] * 6)
+    blocks = [line[1:] for line in lines_of(made, 60) if line[0] == "run"]
+    assert blocks == [
+        ["member-a", "member-b", "member-c"],
+        ["member-d", "member-e", "member-f"],
+        ["member-g"],
+    ]
+    assert sum(line[0] == "number" for line in lines_of(made, 60)) == 3 * 6

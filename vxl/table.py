@@ -1,5 +1,6 @@
 """Tables on a screen: one style for all, and at every width whole names and numbers."""
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -17,8 +18,8 @@ class Listing:
     """Rows with columns, the first of which names what a row is about.
 
     Where the columns do not fit beside each other their headings are broken between words, then rows become
-    columns, and then each row a block of its own, a line a column: names and numbers are never cut or
-    wrapped. Cells are rich's markup.
+    columns, in as many blocks as they need: names and numbers are never cut or wrapped. Cells are rich's
+    markup.
     """
 
     title: str
@@ -36,9 +37,16 @@ class Listing:
 
     def show(self, console: Console) -> None:
         """Prints it in the width that there is."""
-        for table in (self._table(), self._table("\n"), self._turned()):
+        for table in (self._table(), self._table("\n")):
             if _least(table, console) <= console.width:
                 console.print(table)
+                return
+        for blocks in range(1, len(self.rows)):
+            rows = math.ceil(len(self.rows) / blocks)
+            turned = [self._turned(first, first + rows) for first in range(0, len(self.rows), rows)]
+            if all(_least(table, console) <= console.width for table in turned):
+                for table in turned:
+                    console.print(table)
                 return
         name, *others = self.columns
         for number, (cells, _) in enumerate(self.rows):
@@ -61,13 +69,16 @@ class Listing:
             made.add_row(*row, style=style)
         return made
 
-    def _turned(self) -> Table:
-        made = Table(title=self.title or None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    def _turned(self, first: int, end: int) -> Table:
+        """Some of the rows, as columns."""
+        title = self.title if not first else None
+        made = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
         made.add_column(self.columns[0], no_wrap=True)
-        for row, _ in self.rows:
+        rows = [row for row, _ in self.rows[first:end]]
+        for row in rows:
             made.add_column(row[0], justify="right", no_wrap=True)
         for number, name in enumerate(self.columns[1:], 1):
-            made.add_row(name, *(row[number] for row, _ in self.rows))
+            made.add_row(name, *(row[number] for row in rows))
         return made
 
 

@@ -69,6 +69,14 @@ def test_what_only_names_a_run_is_no_difference(tmp_path: Path) -> None:
     assert compare(find_members("s", tmp_path)).keys == ["seed"]
 
 
+def test_what_changes_neither_what_is_learned_nor_its_measure_is_no_difference(tmp_path: Path) -> None:
+    for i in (1, 2):
+        beside = {"data": {"workers": i}, "checkpoint": {"every": i}}
+        trainer = {"val_every": i, "show": i, "log_every": i, "print_every": i, "max_steps": 10 * i}
+        member(tmp_path, f"s/{i}", {**beside, "trainer": trainer}, {"seconds": 1})
+    assert compare(find_members("s", tmp_path)).keys == ["trainer.max_steps"]
+
+
 def test_seeds_of_one_setting_get_mean_and_spread(tmp_path: Path) -> None:
     for ratio, losses in ((4, (0.1, 0.2, 0.3)), (16, (0.4, 0.6))):
         for seed, loss in enumerate(losses):

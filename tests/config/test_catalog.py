@@ -202,3 +202,17 @@ def test_a_benchmark_says_where_its_data_come_from_their_licence_and_what_its_sc
     option = options_by_group()["benchmark"][name]
     assert [note.partition(":")[0] for note in option.notes] == ["Source", "Licence", "Score"]
     assert not any(note.partition(":")[0] in option.meaning for note in option.notes)
+
+
+def test_a_foreign_class_is_typed_by_its_signature_and_its_own_rate_is_not_offered() -> None:
+    keys = {key.name: key for key in keys_of(options_by_group([CONF])["optim"]["adamw"], run_schemas()[0])}
+    assert keys["optimizer.fused"].type == "true or false or null"
+    assert keys["optimizer.betas"].type == "list of float"
+    assert keys["optimizer.weight_decay"].default == "0.0"
+    assert "optimizer.lr" not in keys  # refused: every part has its own rate
+
+
+def test_a_key_shows_what_the_only_file_of_its_group_sets_and_who_sets_another() -> None:
+    kind, (key,) = look_up("optim.lr", [CONF])
+    assert (kind, key.default) == ("keys", "${stage.lr}")
+    assert key.meaning.endswith("Set by size=tiny (0.0005).")

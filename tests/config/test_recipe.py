@@ -104,6 +104,7 @@ def test_a_recipe_runs_its_stages_and_goes_on_at_the_unfinished_one(tmp_path):
     status, said = train("dry_run=true")
     assert status == 0, said
     assert said.count("would run long/") == 4
+    assert "to go" not in said  # a preview tells nothing of how long a training takes
     status, said = train()
     assert status == 0, said
     results = sorted(path.parent.name for path in (tmp_path / "long").glob("*/RESULT.json"))

@@ -85,3 +85,12 @@ def test_an_interval_has_no_values():
 def test_a_sweep_that_does_not_exist():
     with pytest.raises(ConfigError, match=r"sweep=nothing does not exist\.\n  sweeps: compression, seeds"):
         plan_sweep(["+sweep=nothing"], False, [CONF])
+
+
+def test_two_sweeps_with_a_comma_are_crossed(plan):
+    """As `+sweep=[compression,seeds]`; before, the message named a class of Hydra's."""
+    assert (
+        len(plan("+sweep=compression,seeds").members) == len(plan("+sweep=[compression,seeds]").members) == 9
+    )
+    with pytest.raises(ConfigError, match=r"^sweep=nothing does not exist"):
+        plan("+sweep=compression,nothing")

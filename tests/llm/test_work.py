@@ -138,6 +138,21 @@ def test_entries_that_heads_do_not_share_count_as_their_mean() -> None:
     assert work.operations == work.per_token + llm.layers * work.per_pair * ((2 + 5) / 2 + 1)
 
 
+@torch.no_grad()
+def test_entries_that_heads_do_not_share_count_where_a_token_sees_them() -> None:
+    """Of columns 0 and 1 and of 0 to 4 a token at column 8 sees every fourth: 0, and 0 and 4."""
+    llm = decoder()
+    cache = llm.new_cache()
+    llm.extend(torch.randn(1, 8, llm.width), cache)
+    keep_BNS = torch.ones(1, 2, 8, dtype=torch.bool)
+    keep_BNS[0, 0, 2:] = False
+    keep_BNS[0, 1, 5:] = False
+    cache.keep(keep_BNS)
+    with Work(llm) as work:
+        llm.extend(torch.randn(1, 1, llm.width), cache, windows=windows(8, 1))
+    assert work.operations == work.per_token + llm.layers * work.per_pair * ((1 + 2) / 2 + 1)
+
+
 def test_heads_may_be_wider_than_the_model() -> None:
     narrow, wide = (Work(Decoder(replace(PARTS.llm, head_width=width))) for width in (None, 32))
     assert wide.per_pair != narrow.per_pair

@@ -18,7 +18,7 @@ from tests.data.media import talk
 from vxl.cli.main import main
 from vxl.config.command import run_command
 from vxl.terminal.say import PrintableRecord, guard_terminal, say
-from vxl.terminal.screen import Screen
+from vxl.terminal.screen import Screen, prose
 from vxl.units import printable
 
 ROOT = Path(__file__).parents[2]
@@ -189,3 +189,19 @@ def test_a_command(command: str, tmp_path: Path, capfd: pytest.CaptureFixture[st
     assert captured.out + captured.err
     refuse_obeyed(captured.out + captured.err)
     assert "Traceback" not in captured.err
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_sentences_break_between_words_on_a_terminal_and_stay_whole_in_a_file(is_terminal: bool) -> None:
+    console = Screen(file=io.StringIO(), width=30, force_terminal=is_terminal, no_color=True)
+    text = "1,388,800 of 1,388,800 parameters trained, at most 32,768 tokens a step"
+    prose(console, text)
+    lines = console.file.getvalue().splitlines()
+    assert " ".join(line.strip() for line in lines) == text
+    assert len(lines) == (3 if is_terminal else 1)
+
+
+def test_a_screen_colours_no_numbers_of_its_own() -> None:
+    screen = Screen(file=io.StringIO(), force_terminal=True)
+    screen.print("data=clips, 384 of 'them'", markup=False)
+    assert screen.file.getvalue() == "data=clips, 384 of 'them'\n"

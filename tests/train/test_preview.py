@@ -11,7 +11,15 @@ from vxl.cli.runs import show_runs
 from vxl.config.compose import compose
 from vxl.errors import ConfigError, DataError
 from vxl.selector.query import QueryConfig
-from vxl.train.preview import Outlook, kept_line, preview, preview_members, samples_line, stage_line
+from vxl.train.preview import (
+    Outlook,
+    activations_line,
+    kept_line,
+    preview,
+    preview_members,
+    samples_line,
+    stage_line,
+)
 from vxl.train.step.stage import PartRates
 
 WORDS = ["model=tiny", "trainer=cpu", "logger=csv", "trainer.max_steps=40", "data.batch=4"]
@@ -24,7 +32,10 @@ def test_it_names_rates_samples_and_parts(tmp_path, capsys) -> None:
     assert "learning rate 0.02 (cosine)" in said
     assert "160 in all" in said
     rates = replace(config.stage, train=["projector", "llm"], part_lr=PartRates(projector=0.5))
-    assert stage_line(replace(config, stage=rates)) == "learning rates projector 0.5, llm 0.02 (cosine)"
+    assert (
+        stage_line(replace(config, stage=rates), {"projector", "llm"})
+        == "learning rates projector 0.5, llm 0.02 (cosine)"
+    )
 
 
 def test_it_says_what_a_selector_leaves() -> None:
@@ -52,16 +63,43 @@ def test_a_sweep_is_a_row_a_member(tmp_path, capsys, monkeypatch) -> None:
     members: list = [(f"lr={lr}", compose("train", [*words, f"optim.lr={lr}"])) for lr in (0.1, 0.2)]
     assert preview_members("s", [*members, ("lr=-1", ConfigError("no rate"))]) == 1
     said = capsys.readouterr()
-    assert [line.split()[0] for line in said.out.splitlines() if "GiB" in line and "lr=" in line] == [
+    assert [line.split()[0] for line in said.out.splitlines() if line.startswith(" lr=0")] == [
         "lr=0.1",
         "lr=0.2",
     ]
-    assert (
-        "stage of lr=0.2: vision, compressor, projector, selector, llm learn, learning rate 0.2" in said.out
-    )
+    assert "stage of lr=0.2: vision, compressor, projector, llm learn, learning rate 0.2" in said.out
     assert said.out.count("data: data=clips") == 1
     assert "member lr=-1 is refused: no rate" in said.err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_nine_members_are_nine_rows_whose_common_numbers_are_said_once(tmp_path, capsys, monkeypatch) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    words = [*WORDS, f"paths.runs={tmp_path}"]
+    configs = {
+        f"ratio={ratio},seed={seed}": compose("train", [*words, f"compressor.ratio={ratio}"])
+        for ratio in (4, 16, 64)
+        for seed in range(3)
+    }
+    assert preview_members("s", list(configs.items())) == 0
+    said = capsys.readouterr().out
+    rows = [line.split() for line in said.splitlines() if line.startswith(" ratio=")]
+    assert rows == [
+        [name, str({4: 32, 16: 8, 64: 2}[c.compressor.ratio]), "yes"] for name, c in configs.items()
+    ]
+    assert "each: of a row 2,048, trained 1,388,800, memory 0.02 GiB, activations 0.21 GiB" in " ".join(
+        said.split()
+    )
+    assert len(said.splitlines()) < 22
+
+
+def test_a_stage_of_the_compressor_alone_is_not_said_to_need_nothing() -> None:
+    outlook = Outlook.of(compose("train", [*WORDS, "stage=dts_reconstruct"]))
+    assert outlook.activations == 0
+    assert activations_line(outlook).startswith("not known")
+    assert activations_line(Outlook.of(compose("train", WORDS))).startswith(
+        "about 0.21 GiB a process for 4 rows"
+    )
 
 
 def test_previews_are_not_listed_as_runs(tmp_path, monkeypatch) -> None:

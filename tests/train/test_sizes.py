@@ -83,10 +83,15 @@ def test_recomputed_blocks_keep_their_input_and_one_is_whole() -> None:
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        (["model=tiny"], "random: vision, language model, compressor"),
+        (["model=tiny"], "random: vision, compressor, projector, language model"),
         (
             ["model=videoxl2"],
-            "pretrained: vision google/siglip-so400m-patch14-384 · random: language model, compressor",
+            "pretrained: vision google/siglip-so400m-patch14-384 · "
+            "random: compressor, projector, language model",
+        ),
+        (
+            ["model=videoxl"],  # has no compressor with weights
+            "pretrained: vision openai/clip-vit-large-patch14-336 · random: projector, language model",
         ),
         (["weights=folder"], "weights=folder"),
         (["init_from=first"], "init_from=first, random where it has none"),
@@ -94,7 +99,8 @@ def test_recomputed_blocks_keep_their_input_and_one_is_whole() -> None:
     ],
 )
 def test_where_weights_come_from(words: list[str], line: str) -> None:
-    assert weights_line(compose("train", words)) == line
+    config = compose("train", words)
+    assert weights_line(config, training_sizes(config).parameters) == line
 
 
 @pytest.mark.parametrize(

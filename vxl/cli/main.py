@@ -33,7 +33,7 @@ settings:
   checkpoint=WHICH       which of its checkpoints: last, best, or a step
   weights=FOLDER         a folder of weights, vxl's or a published one
   model=NAME             a model of conf/model; with other choices as in training (kv=…, video.max_frames=…)
-  options="a|b|c"        options with letters; the answer is one of them
+  options="a|b|c"        options with letters, to choose from
   start=S end=S          only this part of the video, in seconds
   context=FOLDER         keep what was watched, or ask again about what was kept
   max_new_tokens=64      longest answer, in tokens

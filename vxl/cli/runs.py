@@ -10,6 +10,7 @@ from rich.markup import escape
 from vxl.errors import ConfigError
 from vxl.run.find import Status, list_runs, missing
 from vxl.table import Listing
+from vxl.terminal.screen import prose
 from vxl.units import human_age, human_size
 
 _COLOURS = {"new": "default", "running": "cyan", "finished": "green", "failed": "red"} | dict.fromkeys(
@@ -57,5 +58,4 @@ def show_runs(root: Path, status: str | None, names: Sequence[str], console: Con
     table.show(console)
     for run in failed:
         why = (run.failure or "").partition("\n")[0]
-        line = f"{run.name} failed: {why}"
-        console.print(line, style="red", markup=False, highlight=False, soft_wrap=True)
+        prose(console, f"{run.name} failed: {why}", style="red")

@@ -16,6 +16,16 @@ _NOT_COMPARED = (
     "logger",
     "debug",
     "cluster",
+    "checkpoint",
+)
+# Nor these, which a run may go on with changed, and which change neither what it learns nor its measures.
+_BESIDE = (
+    "data.workers",
+    "data.patience",
+    "trainer.val_every",
+    "trainer.show",
+    "trainer.log_every",
+    "trainer.print_every",
 )
 
 
@@ -28,7 +38,12 @@ class Configs:
 
     def __init__(self, configs: Sequence[dict[str, Any]]) -> None:
         self.flat = [
-            flatten({k: v for k, v in config.items() if k not in _NOT_COMPARED}) for config in configs
+            {
+                key: value
+                for key, value in flatten({k: v for k, v in config.items() if k not in _NOT_COMPARED}).items()
+                if key not in _BESIDE
+            }
+            for config in configs
         ]
 
     def rows(self, evaluated: Sequence[tuple[int, str, str]]) -> list[dict[str, str]]:

@@ -1,6 +1,7 @@
 """`vxl explain`: every group, option and key, from conf/ and from the dataclasses that type it."""
 
 import dataclasses
+import inspect
 import typing
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -135,7 +136,9 @@ def schema_keys(schema: type, values: dict[str, Any] | None = None, prefix: str 
         else:
             text, kind = " ".join(texts.get(field.name, "").split()), describe_type(hints[field.name])
             if hints[field.name] is Any:  # a class of torch.optim: torch documents it
-                kind, text = type(default).__name__, text or f"As in {values.get('_target_', 'torch')}."
+                if field.name == "lr":  # optim.lr and stage.part_lr say it; this one is refused
+                    continue
+                kind, text = _annotated(field, default), text or f"As in {values.get('_target_', 'torch')}."
             keys.append(Key(prefix + field.name, kind, as_typed(default), text))
     return keys
 
@@ -175,7 +178,7 @@ def look_up(word: str, folders: list[Path], roots: Sequence[type] = ()) -> tuple
     roots = roots or run_schemas()
     run_keys = {key.name: key for root in reversed(roots) for key in schema_keys(root)}
     if word in run_keys:
-        return "keys", [run_keys[word]]
+        return "keys", [_as_set(run_keys[word], options)]
     below = [key for name, key in run_keys.items() if name.startswith(f"{word}.")]
     if below:
         return "keys", below
@@ -193,6 +196,30 @@ def look_up(word: str, folders: list[Path], roots: Sequence[type] = ()) -> tuple
         raise ConfigError(_no(f"key of {head}", tail, word, list(dict.fromkeys(names)), f"{head}."))
     plain = [key for key in run_keys if "." not in key and key not in INTERNAL]
     raise ConfigError(_no("group or key", word, word, list(dict.fromkeys([*options, *plain]))))
+
+
+def _annotated(field: dataclasses.Field[Any], default: Any) -> str:
+    """The type that a foreign signature gives an argument; that of its default where it gives none."""
+    annotation = field.metadata.get("annotation", inspect.Parameter.empty)
+    if isinstance(annotation, str) or annotation is inspect.Parameter.empty:
+        return describe_type(type(default))
+    return describe_type(annotation).replace(" or Tensor", "").replace("NoneType", "null")
+
+
+def _as_set(key: Key, options: dict[str, dict[str, OptionFile]]) -> Key:
+    """A key of the run with the value that its group's only file gives it, and which options set another."""
+    group, _, tail = key.name.partition(".")
+    files = list(options.get(group, {}).values())
+    given = flatten(files[0].values).get(tail) if len(files) == 1 else None
+    others = [
+        f"{choice.group}={choice.name} ({as_typed(flatten(choice.values)[key.name])})"
+        for each in options.values()
+        for choice in each.values()
+        if choice.is_global and key.name in flatten(choice.values)
+    ]
+    meaning = f"{key.meaning} Set by {', '.join(others)}." if others else key.meaning
+    default = key.default if given is None else as_typed(given)
+    return dataclasses.replace(key, default=default, meaning=meaning)
 
 
 def _default(field: dataclasses.Field[Any]) -> Any:

@@ -179,7 +179,8 @@ def _run_one(name: str, main: Main, words: list[str], composed: Any) -> None:
     start, done, steps = time.monotonic(), 0, sum(stage.trainer.max_steps for stage in ready)
     for number, (stage, yaml) in enumerate(zip(ready, stages, strict=True), 1):
         took = time.monotonic() - start  # a finished stage is passed over, and says nothing of the others
-        left = f", about {human_age(took / done * (steps - done))} to go" if done and took > number else ""
+        trained = done and took > number and not config.dry_run
+        left = f", about {human_age(took / done * (steps - done))} to go" if trained else ""
         say(f"recipe: stage {number} of {len(ready)}, {stage.name}{left}")
         main(stage, OmegaConf.to_yaml(yaml, sort_keys=False))
         done += stage.trainer.max_steps

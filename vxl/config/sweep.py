@@ -56,7 +56,7 @@ def plan_sweep(words: list[str], multirun: bool, folders: Sequence[Path]) -> Swe
     overrides = _parsed(words)
     if overrides is None:
         return None
-    options = [value for o in overrides if o.key_or_group == "sweep" for value in _listed(o.value())]
+    options = [value for o in overrides if o.key_or_group == "sweep" for value in _options(o, folders)]
     swept = {o.key_or_group for o in overrides if o.is_sweep_override() and o.key_or_group != "sweep"}
     if not options and not swept and not multirun:
         return None
@@ -113,7 +113,7 @@ def _values(words: Sequence[str], folders: Sequence[Path]) -> dict[str, list[str
         else:
             raise ConfigError(
                 f"{line} names no values: a sweep runs every combination of values that are listed.\n"
-                f"  forms: {key}=a,b   '{key}=range(1,5)'   '{key}=choice(a,b)'   '{key}=glob(*)'\n"
+                f"  forms: {key}=a,b   '{key}=range(1,5)'   '{key}=choice(a,b)'   'GROUP=glob(*)'\n"
                 "  a search (Optuna, …) starts python train.py for each trial, and reads RESULT.json"
             )
     return values_by_key
@@ -142,7 +142,9 @@ def _bare(key: str) -> str:
     return key.lstrip("+~")
 
 
-def _listed(value: Any) -> list[str]:
+def _options(override: "Override", folders: Sequence[Path]) -> list[str]:
+    """The sweeps that `sweep=a`, `sweep=[a,b]` or `sweep=a,b` names."""
+    value = _of_sweep(override, folders) if override.is_discrete_sweep() else override.value()
     return [str(v) for v in value] if isinstance(value, list) else [str(value)]
 
 

@@ -26,7 +26,7 @@ def load_plugins(names: Sequence[str]) -> list[Path]:
         except ModuleNotFoundError as error:
             raise ConfigError(
                 f"plugins=[{name}]: {error}.\n  searched: {', '.join(p or '.' for p in sys.path[:4])}, …\n"
-                f"  install it (pip install -e PATH) or type  PYTHONPATH=FOLDER_OF_{name} python train.py …"
+                f"  install it (pip install -e PATH) or begin with  PYTHONPATH=FOLDER_OF_{name}"
             ) from error
         ALLOWED.add(f"{name}.")
         places = getattr(package, "__path__", [])  # a plain module has no folder, and so no config files

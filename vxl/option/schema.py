@@ -24,7 +24,11 @@ def schema_of(path: str) -> type[Option]:
         function = target.__init__ if inspect.isclass(target) else target
         return typing.get_type_hints(function)["config"]
     fields = [
-        (parameter.name, Any, dataclasses.field(default=parameter.default))
+        (
+            parameter.name,
+            Any,
+            dataclasses.field(default=parameter.default, metadata={"annotation": parameter.annotation}),
+        )
         for parameter in inspect.signature(target).parameters.values()
         if parameter.default is not inspect.Parameter.empty
     ]

@@ -1,6 +1,7 @@
 """A screen to draw tables and bars on, whose texts may come from anybody."""
 
 from collections.abc import Iterable
+from typing import Any
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
@@ -10,9 +11,20 @@ from vxl.units import printable
 
 
 class Screen(Console):
-    """rich's console, which obeys no character of the texts that it is given."""
+    """rich's console, which obeys no character of the texts that it is given, and colours none by itself."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(highlight=False, **options)
 
     @override
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         for text, style, control in super().render(renderable, options):
             yield Segment(text if control else printable(text), style, control)
+
+
+def prose(console: Console, text: str, style: str | None = None) -> None:
+    """Prints sentences and numbers: a terminal breaks them between words, a file has them on one line.
+
+    What is meant to be copied (commands, paths) is printed whole with `soft_wrap`.
+    """
+    console.print(text, style=style, markup=False, highlight=False, soft_wrap=not console.is_terminal)

@@ -1,6 +1,6 @@
 """`dry_run=true`: what a command would run, without running it."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,14 +17,14 @@ from vxl.run.directory import write_resolved
 from vxl.run.name import run_name
 from vxl.selector.query import QueryConfig
 from vxl.table import Listing, facts
-from vxl.terminal.screen import Screen
+from vxl.terminal.screen import Screen, prose
 from vxl.train.config import TrainConfig
 from vxl.train.report.opening import data_line, weights_line
 from vxl.train.sizes import TrainingSizes, activation_bytes, training_sizes
 from vxl.train.trainer import device_of
 
 SHARED = ("samples", "stage", "weights", "data")
-"""What members of a sweep mostly share, and so is said once."""
+"""What members of a sweep mostly share, and so is said once; and where it differs, of which members."""
 
 
 @dataclass(frozen=True)
@@ -113,47 +113,63 @@ def preview_members(sweep: str, members: Sequence[tuple[str, TrainConfig | VxlEr
         The exit status: 1 where a member could not run.
     """
     console = Screen()
-    columns = ("member", "tokens", "of a row", "trained", "memory", "activations", "fits")
-    table = Listing(f"would run {sweep}", columns, words=("fits",))
     shared: Outlook | None = None
+    numbers: dict[str, dict[str, str]] = {}
     lines: dict[str, dict[str, list[str]]] = {}
     wrong = []
     for name, config in members:
         if isinstance(config, VxlError):
-            table.add(escape(name), "", "", "", "", "", "refused")
             wrong.append((name, config))
             continue
         try:
             shared = outlook = Outlook.of(config)
         except VxlError as error:  # its data is not there
-            table.add(escape(name), "", "", "", "", "", "refused")
             wrong.append((name, error))
             continue
         for what, said in _rows(outlook):
             if what in SHARED:
                 lines.setdefault(what, {}).setdefault(said, []).append(name)
-        table.add(
-            escape(name),
-            f"{outlook.visual:,}",
-            f"{config.data.max_tokens:,}",
-            f"{outlook.sizes.trained:,}",
-            f"{outlook.sizes.bytes_a_process / GIB:.2f} GiB",
-            f"{outlook.activations / GIB:.2f} GiB",
-            outlook.fits,
-        )
+        numbers[name] = {
+            "tokens": f"{outlook.visual:,}",
+            "of a row": f"{config.data.max_tokens:,}",
+            "trained": f"{outlook.sizes.trained:,}",
+            "memory": f"{outlook.sizes.bytes_a_process / GIB:.2f} GiB",
+            "activations": f"{outlook.activations / GIB:.2f} GiB" if outlook.activations else "-",
+            "fits": outlook.fits,
+        }
+    common = _common(list(numbers.values())) if len(members) > 1 else {}
+    columns = [what for what in next(iter(numbers.values()), {}) if what not in common]
+    table = Listing(f"would run {sweep}", ("member", *columns, *([""] if wrong else [])), words=("fits", ""))
+    refused = dict(wrong)
+    for name, _ in members:
+        said = numbers.get(name, {})
+        left = ["refused" if name in refused else ""] if wrong else []
+        table.add(escape(name), *(said.get(what, "-") for what in columns), *left)
     table.show(console)
     if shared is not None:
+        if common:
+            prose(console, "each: " + ", ".join(f"{what} {said}" for what, said in common.items()))
         for what, each in lines.items():
             for said, names in each.items():
                 of = f" of {', '.join(names)}" if len(each) > 1 else ""
-                console.print(f"{what}{of}: {said}", markup=False, highlight=False, soft_wrap=True)
+                prose(console, f"{what}{of}: {said}")
         there = "" if shared.free is None else f"; {shared.free / GIB:.1f} GiB are free on {shared.device}"
-        console.print(f"memory and activations are a process's{there}", markup=False, highlight=False)
+        prose(console, f"memory and activations are a process's{there}")
     for name, error in wrong:
         Screen(stderr=True).print(
             f"\nmember {name} is refused: {error}", markup=False, highlight=False, soft_wrap=True
         )
     return 1 if wrong else 0
+
+
+def _common(rows: Sequence[dict[str, str]]) -> dict[str, str]:
+    """What is the same in all rows, but for what decides: whether they fit."""
+    first = rows[0] if rows else {}
+    return {
+        what: said
+        for what, said in first.items()
+        if what != "fits" and all(row[what] == said for row in rows)
+    }
 
 
 def _rows(outlook: Outlook) -> list[tuple[str, str]]:
@@ -183,21 +199,28 @@ def _rows(outlook: Outlook) -> list[tuple[str, str]]:
             f"{config.trainer.max_steps} steps",
         ),
         ("samples", samples_line(outlook)),
-        ("stage", stage_line(config)),
-        ("weights", weights_line(config)),
+        ("stage", stage_line(config, sizes.parameters)),
+        ("weights", weights_line(config, sizes.parameters)),
         ("data", data_line(config)),
         (
             "memory",
             f"{sizes.bytes_a_process / GIB:.2f} GiB a process{spread} for weights, gradients and optimizer",
         ),
-        (
-            "activations",
-            f"about {outlook.activations / GIB:.2f} GiB a process for {config.data.batch} rows of "
-            f"{config.data.max_tokens} tokens: what blocks of tower and language model keep for the backward "
-            "pass, by formula, without compressor and scores (trainer.micro_batch=auto measures)",
-        ),
+        ("activations", activations_line(outlook)),
         ("fits", outlook.fits + there),
     ]
+
+
+def activations_line(outlook: Outlook) -> str:
+    """What the backward pass needs, as far as the formula goes."""
+    if not outlook.activations:
+        return "not known: only the compressor learns, of which the formula knows nothing"
+    data = outlook.config.data
+    return (
+        f"about {outlook.activations / GIB:.2f} GiB a process for {data.batch} rows of {data.max_tokens} "
+        "tokens: what blocks of tower and language model keep for the backward pass, by formula, without "
+        "compressor and scores (trainer.micro_batch=auto measures)"
+    )
 
 
 def samples_line(outlook: Outlook) -> str:
@@ -210,9 +233,10 @@ def samples_line(outlook: Outlook) -> str:
     return f"{line}: {seen / max(1, outlook.samples):.3g} epochs of {outlook.samples:,}"
 
 
-def stage_line(config: TrainConfig) -> str:
-    """Which parts learn, and at which peak learning rates."""
-    rates = {part: getattr(config.stage.part_lr, part) or config.optim.lr for part in config.stage.train}
+def stage_line(config: TrainConfig, parts: Collection[str]) -> str:
+    """Which parts learn, of those that have parameters, and at which peak learning rates."""
+    learn = [part for part in config.stage.train if part in parts]
+    rates = {part: getattr(config.stage.part_lr, part) or config.optim.lr for part in learn}
     if len(set(rates.values())) == 1:
         return f"{', '.join(rates)} learn, learning rate {config.optim.lr:g} ({config.optim.schedule})"
     each = ", ".join(f"{part} {rate:g}" for part, rate in rates.items())

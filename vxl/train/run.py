@@ -27,7 +27,7 @@ from vxl.run.metrics import MetricsFile
 from vxl.run.name import run_name
 from vxl.run.result import Result, from_metrics
 from vxl.seeds import seed_of
-from vxl.terminal.screen import Screen
+from vxl.terminal.screen import Screen, prose
 from vxl.train.config import TrainConfig
 from vxl.train.faults import name_a_full_disk, name_a_lost_worker
 from vxl.train.launch.cluster import is_submitted
@@ -157,7 +157,7 @@ def fit(
         config = with_micro_batch(config, model, device)
         data = data.rebatched(config)
     counts = parameters_of(model)
-    console.print(start_line(processes, config, *counts), markup=False, soft_wrap=True)
+    prose(console, start_line(processes, config, *counts))
     metrics = MetricsFile(directory.metrics)
     # Validations of step 0 come before the first step: without a checkpoint they are to be done again.
     once(lambda: metrics.cut(-1 if checkpoint is None else StepFolder(checkpoint).step))

@@ -70,9 +70,17 @@ def say_finished(directory: RunDirectory, config: TrainConfig, console: Console)
 
 
 def next_command(config: TrainConfig) -> str:
-    """What to type when a run is finished; empty for its evaluation."""
+    """What to type when a run is finished; empty for its evaluation on the toy clips."""
     if config.stage.objective == "language":
-        return ""
+        if config.data._target_.endswith(".Clips"):
+            return ""
+        held_out = (
+            "" if getattr(config.data, "val", None) else "held-out numbers while it trains:  data.val=…\n"
+        )
+        return (
+            f"{held_out}next:  python evaluate.py run={run_name(config)} benchmark=json "
+            "benchmark.json=HELD_OUT.json benchmark.videos=FOLDER"
+        )
     return (
         "baseline: a group's mean patch in every place\n"
         f"next:  python train.py model={config.model} init_from={run_name(config)} stage=align"

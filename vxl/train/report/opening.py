@@ -1,11 +1,15 @@
 """What a new training says first: what is random and what is pretrained, on which data, and the memory."""
 
+from collections.abc import Collection
+
 import torch
 from rich.console import Console
 
 from vxl.memory import GIB, free_memory, refuse_without_memory
+from vxl.terminal.screen import prose
 from vxl.train.config import TrainConfig
 from vxl.train.sizes import training_sizes
+from vxl.train.step.stage import PARTS
 
 
 def open_training(config: TrainConfig, device: torch.device, console: Console) -> None:
@@ -24,13 +28,11 @@ def open_training(config: TrainConfig, device: torch.device, console: Console) -
     needed = sizes.bytes_a_process * (config.trainer.devices if on_cpu else 1)
     free = free_memory(device)
     there = "" if free is None else f", {free / GIB:.1f} GiB free on {device}"
-    console.print(f"weights: {weights_line(config)}", markup=False, soft_wrap=True)
-    console.print(f"data: {data_line(config)}", markup=False, soft_wrap=True)
-    console.print(
+    prose(console, f"weights: {weights_line(config, sizes.parameters)}")
+    prose(console, f"data: {data_line(config)}")
+    prose(
+        console,
         f"memory: {needed / GIB:.2f} GiB for weights, gradients and optimizer, activations on top{there}",
-        markup=False,
-        highlight=False,
-        soft_wrap=True,
     )
     if getattr(config.strategy, "offload", False) and not on_cpu:
         return
@@ -46,20 +48,25 @@ def open_training(config: TrainConfig, device: torch.device, console: Console) -
     )
 
 
-def weights_line(config: TrainConfig) -> str:
-    """Which parts start from which weights."""
+def weights_line(config: TrainConfig, parts: Collection[str]) -> str:
+    """Which parts start from which weights.
+
+    Args:
+        config: A checked config.
+        parts: Those that have parameters.
+    """
     if config.init_from is not None:
         return f"init_from={config.init_from}, random where it has none"
     if config.weights != "random":
         return f"weights={config.weights}"
-    parts = {"vision": config.vision.weights}
-    if config.stage.objective == "language":
-        parts["language model"] = config.llm.weights
-    pretrained = [f"{part} {name}" for part, name in parts.items() if name != "random"]
-    fresh = [part for part, name in parts.items() if name == "random"] + ["compressor"]
-    return " · ".join(
-        [*(["pretrained: " + ", ".join(pretrained)] if pretrained else []), "random: " + ", ".join(fresh)]
-    )
+    named = {"vision": config.vision.weights, "llm": config.llm.weights}
+    words = {part: "language model" if part == "llm" else part for part in PARTS if part in parts}
+    pretrained = [
+        f"{words[part]} {name}" for part, name in named.items() if part in words and name != "random"
+    ]
+    fresh = [word for part, word in words.items() if named.get(part, "random") == "random"]
+    kinds = {"pretrained": pretrained, "random": fresh}
+    return " · ".join(f"{kind}: {', '.join(those)}" for kind, those in kinds.items() if those)
 
 
 def data_line(config: TrainConfig) -> str:

@@ -11,6 +11,7 @@ from rich.text import Text
 from typing_extensions import override
 
 from vxl.train.report.meter import StepReport
+from vxl.units import percent
 
 # Share of a step from which on waiting for data is worth a word: more data.workers would help.
 _WAITS = 0.1
@@ -73,14 +74,14 @@ class ProgressBar(Callback):
         numbers = report.numbers
         parts = [f"loss {numbers['loss']:.3f}"]
         if "accuracy" in numbers:
-            parts.append(f"accuracy {numbers['accuracy']:.2f}")
+            parts.append(f"accuracy {percent(numbers['accuracy'])}")
         parts += [f"{numbers['tokens_per_s']:,.0f} tokens/s", f"{numbers['frames_per_s']:,.0f} frames/s"]
         if "mfu" in numbers:
-            parts.append(f"MFU {numbers['mfu']:.1%}")
+            parts.append(f"MFU {percent(numbers['mfu'])}")
         if report.on_gpu:
             parts.append(f"peak {numbers['peak_memory_bytes'] / 2**30:.1f} GiB")
         if numbers["data_wait"] > _WAITS:
-            parts.append(f"waits for data {numbers['data_wait']:.0%}")
+            parts.append(f"waits for data {percent(numbers['data_wait'])}")
         steps_since = report.step - self._began[0]
         seconds_left = (time.perf_counter() - self._began[1]) / max(1, steps_since) * (steps - report.step)
         return "  ".join([*parts, f"ETA {_clock(seconds_left)}"])
@@ -107,8 +108,8 @@ def fitting(line: str, room: int) -> str:
     """A line of numbers without its last ones but the time left, so that it fits into `room` columns.
 
     Example:
-        >>> fitting("loss 1.092  accuracy 0.23  866 tokens/s  ETA 0:40", 36)
-        'loss 1.092  accuracy 0.23  ETA 0:40'
+        >>> fitting("loss 1.092  accuracy 23.1 %  866 tokens/s  ETA 0:40", 38)
+        'loss 1.092  accuracy 23.1 %  ETA 0:40'
     """
     *parts, last_part = line.split("  ")
     while parts and len("  ".join([*parts, last_part])) > room:

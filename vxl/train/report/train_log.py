@@ -7,6 +7,7 @@ from collections.abc import Generator
 from pathlib import Path
 
 from rich.console import Console
+from rich.highlighter import NullHighlighter
 from rich.logging import RichHandler
 
 
@@ -27,7 +28,9 @@ def logged_to(file: Path, console: Console, first: bool) -> Generator[None]:
     to_file = logging.FileHandler(file)
     to_file.handleError = lambda record: None  # a full disk stops the run where it matters, at the checkpoint
     to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    to_screen = RichHandler(console=console, show_time=False, show_path=False, show_level=False)
+    to_screen = RichHandler(
+        console=console, highlighter=NullHighlighter(), show_time=False, show_path=False, show_level=False
+    )
     handlers: list[logging.Handler] = [to_file, to_screen]
     before = root.level
     root.setLevel(logging.INFO)

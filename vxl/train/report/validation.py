@@ -17,6 +17,7 @@ from vxl.train.report.predictions import predictions, write_predictions
 from vxl.train.step.module import VideoLanguageModule
 from vxl.train.step.questions import right_answers
 from vxl.train.step.stage import train_mode
+from vxl.units import percent
 
 log = logging.getLogger(__name__)
 
@@ -106,7 +107,7 @@ class Validation:
             trainer.global_step,
             scores.loss,
             "" if scores.baseline is None else f" (baseline {scores.baseline:.4f})",
-            "" if accuracy is None else f", accuracy {accuracy:.3f} of {scores.questions} questions",
+            "" if accuracy is None else f", accuracy {percent(accuracy)} of {scores.questions} questions",
         )
         return metrics
 
