@@ -9,8 +9,10 @@ from vxl.option.files import CONF
 
 @pytest.fixture
 def plan(tmp_path):
-    def planned(*words: str) -> Sweep:
-        sweep = plan_sweep([*words, f"paths.runs={tmp_path}", "logger=csv"], False, [CONF])
+    def planned(*words: str, room: bool = False) -> Sweep:
+        """The sweep; whether videos have room is asked of each member's config, unless rows are typed."""
+        more = [] if room else ["data.max_tokens=2048"]
+        sweep = plan_sweep([*words, *more, f"paths.runs={tmp_path}", "logger=csv"], False, [CONF])
         assert sweep is not None
         return sweep
 
@@ -51,7 +53,7 @@ def test_a_member_that_is_added_joins_under_whatever_label(plan):
 def test_a_sweep_that_was_named_by_its_text_keeps_its_name(plan, tmp_path):
     """The digest is of the command's words, as it was before identities."""
     (tmp_path / "compression-d5e849").mkdir()
-    assert plan("+sweep=compression").name == "compression-d5e849"
+    assert plan("+sweep=compression", room=True).name == "compression-d5e849"
     assert plan("+sweep=compression", "data.workers=2").name != "compression-d5e849"
 
 

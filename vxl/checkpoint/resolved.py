@@ -11,6 +11,7 @@ from vxl.errors import CheckpointError, ConfigError
 from vxl.option.files import option_files
 from vxl.option.moved import renewed
 from vxl.option.plugins import load_plugins
+from vxl.option.read_yaml import read_yaml
 from vxl.option.rebuild import nearest, rebuild
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def read_config(file: Path, overrides: Sequence[str] = (), also: Sequence[str] =
             f"  expected: a directory that `python train.py` made, or a file that `dry_run=true` wrote"
         )
     try:
-        values = renewed(yaml.safe_load(file.read_text()))
+        values = renewed(read_yaml(file.read_text()))
     except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
         raise ConfigError(f"{file} is not YAML: {' '.join(str(error).split())[:300]}") from error
     if not isinstance(values, dict) or "compressor" not in values:
@@ -107,10 +108,10 @@ def _with_change(values: dict[str, Any], override: str, also: Sequence[str]) -> 
                 f"there is no option {override}.{hint}\n  options of {key}: {', '.join(files)}\n"
                 f"  of a package of your own:  {override} plugins=[PACKAGE]"
             )
-        option_values = yaml.safe_load(files[text].read_text()) or {}
+        option_values = read_yaml(files[text].read_text()) or {}
         return values | {key: {name: value for name, value in option_values.items() if name != "defaults"}}
     try:
-        value = yaml.safe_load(text)
+        value = read_yaml(text)
     except yaml.YAMLError as error:
         raise ConfigError(f"{override}: the value is not YAML: {' '.join(str(error).split())}") from error
     if key == "plugins":

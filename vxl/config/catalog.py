@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from vxl.errors import ConfigError
 from vxl.option.files import CONF
 from vxl.option.option import Option
+from vxl.option.read_yaml import read_yaml
 from vxl.option.rebuild import INTERNAL, describe_type, nearest
 from vxl.option.schema import meanings, schema_of
 from vxl.option.words import as_typed, flatten
@@ -49,7 +48,7 @@ class OptionFile:
     @property
     def values(self) -> dict[str, Any]:
         """The file's keys, without its defaults list."""
-        loaded = yaml.safe_load(self.path.read_text()) or {}
+        loaded = read_yaml(self.path.read_text()) or {}
         return {key: value for key, value in loaded.items() if key != "defaults"}
 
     @property
@@ -61,7 +60,7 @@ class OptionFile:
     def overrides(self) -> list[str]:
         """The options of other groups that the file chooses, as one would type them."""
         words = []
-        for entry in (yaml.safe_load(self.path.read_text()) or {}).get("defaults", []):
+        for entry in (read_yaml(self.path.read_text()) or {}).get("defaults", []):
             if isinstance(entry, dict):
                 for group, name in entry.items():
                     words.append(f"{group.split()[-1].lstrip('/')}={name}")
@@ -115,7 +114,7 @@ def _keys_of_parts(choice: OptionFile, root: type) -> Iterator[Key]:
     for word in choice.overrides:
         group, _, name = word.partition("=")
         path = choice.path.parents[1] / group / f"{name}.yaml"
-        target = (yaml.safe_load(path.read_text()) or {}).get("_target_") if path.exists() else None
+        target = (read_yaml(path.read_text()) or {}).get("_target_") if path.exists() else None
         if target:
             yield from schema_keys(schema_of(target), prefix=f"{group}.")
 
@@ -243,7 +242,7 @@ def _nested(hint: Any, default: Any) -> type | None:
 def _flow(folder: Path) -> list[str]:
     """Groups in the order of conf/train.yaml's defaults list."""
     file = folder / "train.yaml"
-    entries = (yaml.safe_load(file.read_text()) or {}).get("defaults", []) if file.exists() else []
+    entries = (read_yaml(file.read_text()) or {}).get("defaults", []) if file.exists() else []
     return [next(iter(entry)).split()[-1] for entry in entries if isinstance(entry, dict)]
 
 

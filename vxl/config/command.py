@@ -1,7 +1,7 @@
 """The command lines of train.py and evaluate.py: `command_line` makes an entry point of a function.
 
-Hydra composes, and answers `--help`, `--cfg`, `--info` and the shell's completion; the runs of a command, one
-or those of a sweep or a recipe, are carried out here.
+Hydra composes, and answers `--cfg`, `--info` and the shell's completion; the runs of a command, one or those
+of a sweep or a recipe, are carried out here.
 """
 
 import functools
@@ -17,7 +17,8 @@ from vxl.atomic import why_not
 from vxl.config import recipe
 from vxl.config.compose import checked, compose_yaml, config_folders, quoted, translated, with_plugins
 from vxl.config.evaluation import prepare
-from vxl.config.hydra_words import ONLY_SHOW, refuse_hydra_settings, split_flags
+from vxl.config.help import help_text
+from vxl.config.hydra_words import HELP, ONLY_SHOW, refuse_hydra_settings, split_flags
 from vxl.config.member import Outcome, SweepMember, report
 from vxl.config.origins import refuse_untyped_random, with_recipes_model
 from vxl.config.sweep import Sweep, is_here, plan_sweep
@@ -86,7 +87,7 @@ def _run(name: str, main: Main, arguments: list[str]) -> int:
     flags, words = split_flags(arguments)
     words = with_plugins(words)
     if set(flags) & ONLY_SHOW or any(flag.startswith("--shell_completion") for flag in flags):
-        return _show_with_hydra(name, [*flags, *words])
+        return _show(name, flags, words)
     refuse_hydra_settings(flags, words)
     words = with_recipes_model(words)
     sweep = plan_sweep(words, bool(flags), config_folders(words)) if name == "train" else None
@@ -222,12 +223,24 @@ def _refuse_other_code(plugins: list[str]) -> None:
         refuse_changed(Path(record), plugins)
 
 
-def _show_with_hydra(name: str, arguments: list[str]) -> int:
-    """Lets Hydra answer a flag that runs nothing."""
+def _show(name: str, flags: list[str], words: list[str]) -> int:
+    """Answers a flag that runs nothing."""
+    try:
+        if HELP & set(flags):
+            with translated(name, words):
+                say(help_text(name, words), end="")
+        else:
+            _show_with_hydra(name, [*flags, *words])
+    except BrokenPipeError:  # `python train.py --help | head`
+        sys.stderr.close()  # where Python would say, at its end, that the pipe is closed
+        return 141
+    return 0
+
+
+def _show_with_hydra(name: str, arguments: list[str]) -> None:
     import hydra
 
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to us as they are, and we print them
     sys.argv[1:] = ["+" + word if word.startswith("sweep=") else word for word in arguments]
     with translated(name, [word for word in arguments if not word.startswith("-")]):
         hydra.main(version_base="1.3", config_path=str(CONF), config_name=name)(lambda composed: None)()
-    return 0

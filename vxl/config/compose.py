@@ -1,6 +1,7 @@
 """Composes conf/ and overrides with Hydra into plain dataclasses: `compose`."""
 
 import contextlib
+import copy
 import functools
 from collections.abc import Generator
 from pathlib import Path
@@ -73,14 +74,19 @@ def typed(composed: Any, name: str) -> Any:
 
 
 def compose_yaml(name: str, overrides: list[str]) -> Any:
-    """The OmegaConf config of `conf/NAME.yaml` with overrides, unchecked."""
+    """The OmegaConf config of `conf/NAME.yaml` with overrides, unchecked: the caller's own, to change."""
+    return copy.deepcopy(_composed(name, tuple(overrides)))
+
+
+@functools.lru_cache(maxsize=128)  # a quarter of a second each, and a sweep asks several times for a member
+def _composed(name: str, overrides: tuple[str, ...]) -> Any:
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
 
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        return hydra_compose(name, overrides)
+        return hydra_compose(name, list(overrides))
 
 
 def quoted(word: str) -> str:

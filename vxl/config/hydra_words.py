@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from vxl.errors import ConfigError
 
-ONLY_SHOW = {"--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i", "--version", "--shell-completion"}
+HELP = {"--help", "-h"}
+ONLY_SHOW = HELP | {"--hydra-help", "--cfg", "-c", "--info", "-i", "--version", "--shell-completion"}
 ONLY_SHOW |= {"-sc"}
 """Flags that show something and run nothing."""
 _MULTIRUN = {"--multirun", "-m"}

@@ -5,10 +5,9 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any, cast
 
-import yaml
-
 from vxl.errors import ConfigError
 from vxl.option.files import CONF
+from vxl.option.read_yaml import read_yaml
 from vxl.option.rebuild import INTERNAL, nearest, rebuild
 
 
@@ -195,7 +194,7 @@ def _unknown(word: str, part: str, keys: list[str], parent: str = "") -> str:
 def _options_with(group: str, key: str) -> list[str]:
     """The options of a group that have a key."""
     files = sorted((CONF / group).glob("*.yaml")) if group else []
-    return [file.stem for file in files if key in (yaml.safe_load(file.read_text()) or {})]
+    return [file.stem for file in files if key in (read_yaml(file.read_text()) or {})]
 
 
 def _missing_option(error: Any, word: str) -> str:

@@ -12,12 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from vxl.config.compose import checked, compose_yaml, translated, typed
 from vxl.config.origins import key_of_override, refuse_untyped_random
 from vxl.errors import ConfigError
 from vxl.option.build import build
+from vxl.option.read_yaml import read_yaml
 from vxl.run.changes import identity
 from vxl.terminal.say import say
 
@@ -83,8 +82,10 @@ def plan_sweep(words: list[str], multirun: bool, folders: Sequence[Path]) -> Swe
     name = fixed.get("name", "=").partition("=")[2].strip("'\"")
     if not name:
         name = _name(label, _digest(bare_keys, [config, *combined]), words, runs)
-    combined = [_with_room(member, words) for member in combined]
-    members = [[*m, f"sweep_name='{name}'", f"sweep_member='{_label(m, keys, folders)}'"] for m in combined]
+    members = [
+        _with_room(m, words, [f"sweep_name='{name}'", f"sweep_member='{_label(m, keys, folders)}'"])
+        for m in combined
+    ]
     _refuse_for_all(members)
     return Sweep(name, runs / name, members)
 
@@ -159,7 +160,7 @@ def _params(options: list[str], folders: Sequence[Path]) -> dict[str, str]:
             raise ConfigError(
                 f"sweep={option} does not exist.\n  sweeps: {sweep_names}\n  or type the values: seed=0,1,2"
             )
-        params |= yaml.safe_load(file.read_text())["hydra"]["sweeper"]["params"]
+        params |= read_yaml(file.read_text())["hydra"]["sweeper"]["params"]
     return params
 
 
@@ -181,8 +182,8 @@ def _first_that_composes(candidates: Sequence[list[str]]) -> Any:
     return _composed(candidates[-1])
 
 
-def _with_room(member: list[str], words: Sequence[str]) -> list[str]:
-    """A member with `data.max_tokens=` where its videos are longer than the stage's rows, and none is typed.
+def _with_room(member: list[str], words: Sequence[str], names: list[str]) -> list[str]:
+    """A member, its names, and `data.max_tokens=` where its videos are too long and none is typed.
 
     Of this member alone, so that one that joins later changes no other.
     """
@@ -191,23 +192,23 @@ def _with_room(member: list[str], words: Sequence[str]) -> list[str]:
     from vxl.config.check import tokens_for
 
     if any(key_of_override(word) == "data.max_tokens" for word in words):
-        return member
+        return [*member, *names]
     try:
-        config = typed(_composed(member), "train")
+        config = typed(_composed([*member, *names]), "train")
         shape = plan(config.compressor, config.vision.grid)
         groups = shape.groups(max(0, config.video.max_frames))
         visual = build(config.prune).most_fed(groups, shape.tokens_per_group)
     except ConfigError:
-        return member  # reported where members are checked
+        return [*member, *names]  # reported where members are checked
     if visual < config.data.max_tokens:
-        return member
+        return [*member, *names]
     word = f"data.max_tokens={tokens_for(visual)}"
     say(
         f"{' '.join(member)}: {word}, since a video is {visual:,} visual tokens and the stage's rows have "
         f"{config.data.max_tokens:,}",
         error=True,
     )
-    return [*member, word]
+    return [*member, word, *names]
 
 
 def _refuse_idle_devices(composed: "DictConfig", words: list[str]) -> None:

@@ -23,6 +23,7 @@ import yaml
 
 from vxl.atomic import remove_leftovers, why_not, write_text
 from vxl.errors import ConfigError
+from vxl.option.read_yaml import read_yaml
 from vxl.option.rebuild import plain
 from vxl.run import provenance
 from vxl.run.changes import ConfigChange, differences
@@ -210,7 +211,7 @@ def _differences(path: Path, config: RunConfig) -> list[ConfigChange]:
     file = path / "resolved.yaml"
     why = "it is missing"
     try:
-        recorded = yaml.safe_load(file.read_text()) if file.exists() else None
+        recorded = read_yaml(file.read_text()) if file.exists() else None
         if isinstance(recorded, dict):
             return _allowed(path, differences(recorded, config))
         why = "it holds no config" if file.exists() else why

@@ -14,30 +14,14 @@ import yaml
 from vxl.errors import ConfigError
 from vxl.option.files import CONF
 from vxl.option.moved import renewed
+from vxl.option.read_yaml import read_yaml
 from vxl.option.rebuild import nearest
 from vxl.run.lock import is_held
 
 Status = Literal["new", "running", "finished", "failed", "stopped", "killed"]
 """`stopped` ended by itself before its last step (Ctrl-C, a time limit); `killed` could not."""
-_DEEPEST = 100  # of a config's levels; PyYAML's C code ends the process at some ten thousand
 # A folder with one of these files is a run.
 _MARKS = {"resolved.yaml", "RESULT.json", "FAILED.json"}
-
-
-class _Yaml(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # ten times as fast, where PyYAML has it
-    """Plain values of a YAML file that anybody may have written."""
-
-    depth = 0
-
-    def descend_resolver(self, current_node: Any, current_index: Any) -> None:
-        self.depth += 1
-        if self.depth > _DEEPEST:
-            raise yaml.YAMLError(f"it is nested more than {_DEEPEST} levels deep")
-        super().descend_resolver(current_node, current_index)
-
-    def ascend_resolver(self) -> None:
-        self.depth -= 1
-        super().ascend_resolver()
 
 
 @dataclass(frozen=True)
@@ -63,7 +47,7 @@ class Run:
     def config(self) -> dict[str, Any]:
         """The configuration as it ran (resolved.yaml); empty where a run failed before it wrote one."""
         try:
-            values = renewed(yaml.load((self.path / "resolved.yaml").read_text(), _Yaml))
+            values = renewed(read_yaml((self.path / "resolved.yaml").read_text()))
         except (OSError, ValueError, RecursionError, yaml.YAMLError):
             return {}  # a list of runs goes on; whoever needs the config says what is wrong with it
         return values if isinstance(values, dict) else {}
@@ -139,7 +123,7 @@ def _path(key: str) -> str | None:
     for file in (CONF / "local" / "default.yaml", CONF / "paths" / "default.yaml"):
         if config_file is None and file.exists():
             try:
-                values = yaml.safe_load(file.read_text()) or {}
+                values = read_yaml(file.read_text()) or {}
             except (ValueError, yaml.YAMLError) as error:
                 raise ConfigError(f"{file} is not YAML: {' '.join(str(error).split())[:300]}") from error
             config_file = (values.get("paths") or {}).get(key) or (

@@ -69,9 +69,14 @@ def this_session(changes: list[dict[str, Any]]) -> dict[str, Any]:
         "changes": changes,
         "hardware": hardware(),
         "python": platform.python_version(),
-        "git": git(Path(__file__).parents[2]),
+        "git": _loaded_code(),
         "packages": packages(),
     }
+
+
+@functools.cache  # three processes, for every run of a sweep; what is loaded changes no more
+def _loaded_code() -> dict[str, Any] | None:
+    return git(Path(__file__).parents[2])
 
 
 def git(folder: Path) -> dict[str, Any] | None:

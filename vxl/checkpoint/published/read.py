@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 
 from vxl.checkpoint.published.extra_row import without_extra_row
 from vxl.checkpoint.published.family import HEAD, TABLE, TOWER, Family, detect
@@ -15,6 +14,7 @@ from vxl.checkpoint.resolved import model_parts, with_changes
 from vxl.checkpoint.weights import Record, Weights
 from vxl.data.batch.tokenizer import tokenizer_in
 from vxl.errors import CheckpointError
+from vxl.option.read_yaml import read_yaml
 from vxl.option.rebuild import plain
 from vxl.parts import ModelParts
 from vxl.weights.stored import Stored, metadata_of
@@ -25,7 +25,7 @@ def from_published(path: Path, overrides: Sequence[str] = ()) -> Weights:
     folder, extra_rows = without_extra_row(read_published(path))
     family = detect(folder.tensors, str(path))
     refuse_without_tower(folder)
-    overridden = {key: yaml.safe_load(text) for key, _, text in (word.partition("=") for word in overrides)}
+    overridden = {key: read_yaml(text) for key, _, text in (word.partition("=") for word in overrides)}
     values = written_out(published_settings(family, folder, overridden, ModelParts.__dataclass_fields__))
     values = written_out(with_changes(values, overrides))
     tensors, unused = rename(family, folder, int(values["vision"]["layers"]))

@@ -4,13 +4,12 @@ import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
-import yaml
-
 from vxl.checkpoint.published.family import DRAWS, TABLE, TOWER, Family
 from vxl.checkpoint.published.folder import PublishedFolder
 from vxl.errors import CheckpointError
 from vxl.llm.beacon import PROJECTIONS
 from vxl.option.files import CONF
+from vxl.option.read_yaml import read_yaml
 from vxl.weights.stored import Stored
 
 BEACON = "model.beacon_embed_tokens.weight"
@@ -39,7 +38,7 @@ def published_settings(
     values: dict[str, Any] = {"model": family.name, "size": "published", "weights": "random", "seed": 0}
     for group, name in family.options.items():
         if group in groups:
-            loaded = yaml.safe_load((CONF / group / f"{name}.yaml").read_text())
+            loaded = read_yaml((CONF / group / f"{name}.yaml").read_text())
             values[group] = {key: value for key, value in loaded.items() if key != "defaults"}
     sizes = Sizes(folder, overrides)
     values["vision"] |= vision(sizes, values["vision"])

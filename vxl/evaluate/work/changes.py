@@ -6,10 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from vxl.errors import ConfigError
 from vxl.option.files import CONF
+from vxl.option.read_yaml import read_yaml
 
 CHANGEABLE = ("video", "prune", "prefill", "kv", "relevance", "selector")
 """Groups whose options and keys may be changed at evaluation."""
@@ -96,7 +95,7 @@ def one_budget(changes: tuple[str, ...]) -> tuple[str, ...]:
     file = CONF / "kv" / f"{option}.yaml"
     if option is None or not file.is_file():
         return changes
-    has = yaml.safe_load(file.read_text()) or {}
+    has = read_yaml(file.read_text()) or {}
     nulls = [f"kv.{name}=null" for name in budgets if name != given[0] and has.get(name) is not None]
     return (
         *(word for word in changes if "." not in word.partition("=")[0]),
@@ -136,8 +135,8 @@ def fitting(member: Sequence[str], typed: Sequence[str]) -> list[str]:
     file = CONF / "kv" / f"{option}.yaml"
     if option is None or not file.is_file():
         return list(typed)
-    has = yaml.safe_load(file.read_text()) or {}
-    every = {key for other in file.parent.glob("*.yaml") for key in yaml.safe_load(other.read_text()) or {}}
+    has = read_yaml(file.read_text()) or {}
+    every = {key for other in file.parent.glob("*.yaml") for key in read_yaml(other.read_text()) or {}}
     lacking = {f"kv.{key}" for key in every - has.keys()}  # a key of no policy at all stays, to be refused
     return [word for word in typed if word.partition("=")[0] not in lacking]
 
@@ -158,7 +157,7 @@ def _policies() -> list[tuple[str, ...]]:
     found: list[tuple[str, ...]] = [("kv=full",)]
     names = {file.stem for file in (CONF / "kv").glob("*.yaml")} - {"full", "vst", *BASELINES}
     for name in (*BASELINES, *sorted(names)):
-        keys = yaml.safe_load((CONF / "kv" / f"{name}.yaml").read_text()) or {}
+        keys = read_yaml((CONF / "kv" / f"{name}.yaml").read_text()) or {}
         if "keep" in keys:
             found += [one_budget((f"kv={name}", f"kv.keep={keep:g}")) for keep in POLICY_BUDGETS]
         else:
@@ -173,5 +172,5 @@ def _summarizes(values: Mapping[str, Any]) -> bool:
 def _same_class(values: Mapping[str, Any], option: str) -> bool:
     file = Path(CONF) / "selector" / f"{option}.yaml"
     has = str((values.get("selector") or {}).get("_target_", "vxl.selector.none.KeepAll"))
-    wanted = (yaml.safe_load(file.read_text()) or {}).get("_target_") if file.is_file() else None
+    wanted = (read_yaml(file.read_text()) or {}).get("_target_") if file.is_file() else None
     return wanted in (has, None) or option == "none"
