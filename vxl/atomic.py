@@ -93,6 +93,13 @@ def whole_folder(path: Path, existing: Literal["refuse", "keep", "replace"] = "r
         shutil.rmtree(part, ignore_errors=True)
 
 
+def remove_folder(path: Path) -> None:
+    """Removes a folder; a kill on the way leaves no half of one under its name."""
+    part = _part_of(path)
+    path.rename(part)
+    shutil.rmtree(part)
+
+
 def mend(path: Path) -> None:
     """Gives a folder its name back that a kill took between the two renames of a replacement."""
     before = _before(path)

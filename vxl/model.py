@@ -110,13 +110,13 @@ class VideoLanguageModel(nn.Module):
     def encode_for_pruner(self, frames_FCHW: Tensor) -> tuple[VideoTokens, Tensor]:
         """Visual tokens of frames that fill whole groups, with what the tower tells of them where the pruner
         asks; and patches_FPV."""
-        with salience(self.vision) if self.pruner.needs else nullcontext() as heard:
+        with salience(self.vision) if self.pruner.needs else nullcontext() as salience_of:
             patches_FPV = self.vision(frames_FCHW)
         visual_GKD = self.compressor(patches_FPV)
-        if heard is None:
+        if salience_of is None:
             return VideoTokens(visual_GKD), patches_FPV
         shape = self.compressor.frames_per_group, self.compressor.tokens_per_group
-        return VideoTokens(visual_GKD, *heard.pooled(len(frames_FCHW), *shape)), patches_FPV
+        return VideoTokens(visual_GKD, *salience_of.pooled(len(frames_FCHW), *shape)), patches_FPV
 
     def splice(
         self, tokens_BT: Tensor, visual_GKD: Tensor | None, layout: Layout, places: int | None = None
@@ -134,14 +134,14 @@ class VideoLanguageModel(nn.Module):
         """
         embeds_BTD = self.llm.embed(tokens_BT)
         places = int(layout.visual_BT.sum()) if places is None else places
-        given = 0 if visual_GKD is None else visual_GKD.shape[0] * visual_GKD.shape[1]
-        if places != given:
+        tokens = 0 if visual_GKD is None else visual_GKD.shape[0] * visual_GKD.shape[1]
+        if places != tokens:
             raise DataError(
-                f"the sequences have {places} visual positions, but there are {given} visual tokens.\n"
+                f"the sequences have {places} visual positions, but there are {tokens} visual tokens.\n"
                 f"  expected: {self.compressor.tokens_per_group} positions for every "
                 f"{self.compressor.frames_per_group} frames"
             )
-        if visual_GKD is None or not given:
+        if visual_GKD is None or not tokens:
             return embeds_BTD
         return embeds_BTD.masked_scatter(layout.visual_BT[..., None], visual_GKD.to(embeds_BTD.dtype))
 
@@ -169,9 +169,9 @@ class VideoLanguageModel(nn.Module):
         if self.selector.drops:
             rows = shorten(self.selector, rows, batch.first_row)
         if kept_BT is not None or self.selector.drops:
-            kept = int(rows.layout.visual_BT.sum())
-            numbers["ratio"] *= int(batch.layout.visual_BT.sum()) / max(1, kept)
-        hidden_BTD, drawn, tokens, pairs = self.prefill.forward(
+            visual_kept = int(rows.layout.visual_BT.sum())
+            numbers["ratio"] *= int(batch.layout.visual_BT.sum()) / max(1, visual_kept)
+        hidden_BTD, prefill_numbers, tokens, pairs = self.prefill.forward(
             self.llm,
             self.policy,
             rows.embeds_BTD,
@@ -180,7 +180,7 @@ class VideoLanguageModel(nn.Module):
             draw=batch.first_row,
             ratios=ratios,
         )
-        numbers |= drawn
+        numbers |= prefill_numbers
         if kept_BT is not None or self.selector.drops:
             tokens = int(rows.layout.real_BT.sum()) if tokens is None else tokens
             pairs = causal_pairs(rows.layout.document_BT) if pairs is None else pairs

@@ -63,7 +63,7 @@ def kill(place: Path, words: list[str], run: Path, chance: random.Random, most: 
         process.kill()
         said, _ = process.communicate(timeout=60)
     assert early in (None, 0), said  # it ends by itself only when it is done
-    halves = [path.name for path in (run / "checkpoints").glob(".part-*")]
+    halves = [path.name for path in (run / "checkpoints").glob(".step-*.part")]
     return (
         f"after {time.monotonic() - began:5.1f} s at step {last_step(run):2d}"
         f"{', a checkpoint half written' if halves else ''}{', already finished' if early == 0 else ''}"

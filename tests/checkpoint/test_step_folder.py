@@ -116,8 +116,9 @@ def test_it_is_on_disk_before_it_has_its_name(tmp_path: Path, monkeypatch: pytes
     folder.write({"model": nn.Linear(2, 3).state_dict()}, {"step": 7})
     assert folder.is_complete
     assert [path.name for path in folder.path.parent.iterdir()] == ["step-000007"]
-    files = {f"checkpoints/.part-step-000007/{path.name}" for path in folder.path.iterdir()}
-    assert {"checkpoints/.part-step-000007", *files} <= set(synced)
+    (unfinished,) = {name for name in synced if name.endswith(".part")}
+    assert unfinished.startswith("checkpoints/.step-000007.")
+    assert {f"{unfinished}/{path.name}" for path in folder.path.iterdir()} <= set(synced)
     assert synced[-1] == "checkpoints"
 
 

@@ -123,10 +123,11 @@ def test_other_errors_are_not_hidden(parent):
 
 def test_tidying_removes_what_a_kill_left(parent):
     written(parent, 3)
-    (parent / ".part-step-000006").mkdir()
-    (parent / ".part-step-000006" / "__0_0.distcp").write_text("half")
-    (parent / ".part-removed-step-000001").mkdir()
-    (parent / ".last.77.part").write_text("st")
+    (parent / ".step-000006.01234567.part").mkdir()
+    (parent / ".step-000006.01234567.part" / "__0_0.distcp").write_text("half")
+    (parent / ".step-000001.01234567.part").mkdir()
+    (parent / ".part-step-000006").mkdir()  # as earlier releases called it
+    (parent / ".last.01234567.part").write_text("st")
     assert newest_to_resume(parent) == StepFolder.at(parent, 3)
     assert sorted(path.name for path in parent.iterdir()) == ["last", "step-000003"]
 

@@ -275,7 +275,7 @@ def test_a_time_limit_that_is_shorter_than_a_save_leaves_the_checkpoint_before(c
     def killed_before_it_is_whole(parent, name, target):
         if target.step == 5:
             (target.path / ".metadata").unlink()  # as a kill leaves it:
-            target.path.rename(parent / f".part-{target.path.name}")
+            target.path.rename(parent / f".{target.path.name}.01234567.part")
             raise Killed
         point(parent, name, target)
 
@@ -287,7 +287,7 @@ def test_a_time_limit_that_is_shorter_than_a_save_leaves_the_checkpoint_before(c
     assert choose_step(path_of(config), "last").step == 3
     fake.train(config)
     assert (digest(config), numbers(config)) == (digest(other), numbers(other))
-    assert not list((path_of(config) / "checkpoints").glob(".part-*"))
+    assert not list((path_of(config) / "checkpoints").glob(".*.part"))
 
 
 def test_a_loss_that_is_no_number_stops_the_run_before_the_weights_move(config):
@@ -320,7 +320,7 @@ def test_a_full_disk_during_a_checkpoint_leaves_the_one_before(config, monkeypat
         with pytest.raises(CheckpointError, match=r"the disk is full[\s\S]*step 3 is whole"):
             fake.train(config)
     assert choose_step(path_of(config), "last").step == 3
-    assert not list((path_of(config) / "checkpoints").glob(".part-*"))
+    assert not list((path_of(config) / "checkpoints").glob(".*.part"))
     other = changed(config, name="second", checkpoint={"background": False})
     fake.train(other)
     fake.train(config)

@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 from vxl.atomic import remove_leftovers
-from vxl.checkpoint.step_folder import PART, STEP, StepFolder, point_to, pointed_to, step_folders
+from vxl.checkpoint.step_folder import STEP, StepFolder, point_to, pointed_to, step_folders
 from vxl.errors import CheckpointError
 
 log = logging.getLogger(__name__)
@@ -20,10 +20,12 @@ def newest_to_resume(checkpoints: Path) -> StepFolder | None:
         CheckpointError: The only one left lost a file, or is damaged; says what to do.
         LostError: The disk did not answer for `data.patience` seconds.
     """
-    for part in checkpoints.glob(f"{PART}*"):
-        shutil.rmtree(part)
-    for part in checkpoints.glob(".*.part"):
-        part.unlink()
+    # The run is locked, so no one writes there now; the second form is that of earlier releases.
+    for part in [*checkpoints.glob(".*.part"), *checkpoints.glob(".part-*")]:
+        if part.is_dir():
+            shutil.rmtree(part)
+        else:
+            part.unlink()
     remove_leftovers(checkpoints.parent)
     begun = [StepFolder(path) for path in checkpoints.glob("step-*") if _holds_tensors(path)]
     begun.sort(key=lambda folder: folder.step)

@@ -5,21 +5,21 @@
                       strategy wrote them: `model.<name>`, `optim.<name>.<state>`; `rest.pt`, everything else;
                       `sums.json`, what each file must be
       last, best      the name of one folder each, replaced atomically
-      .part-…         a folder that is being written or removed; of no worth after a kill
+      .….part         what is being written or removed (vxl/atomic.py); of no worth after a kill
 
 Torch is imported where tensors are touched: to find a checkpoint takes none of it.
 """
 
 import logging
 import re
-import shutil
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from vxl.atomic import sync, sync_tree, why_not, write_text
+from vxl.atomic import remove_folder, sync, whole_folder, why_not, write_text
 from vxl.errors import CheckpointError
 from vxl.patience import is_file
 
@@ -36,8 +36,8 @@ MODEL = "model."
 """What the names of the model's tensors begin with."""
 STEP = re.compile(r"step-(\d+)")
 """The name of a checkpoint."""
-PART, DAMAGED = ".part-", "damaged"
-"""What the names of folders begin with that are being written or removed, and of damaged ones."""
+DAMAGED = "damaged"
+"""What the names of damaged ones begin with."""
 
 
 @dataclass(frozen=True, order=True)
@@ -89,38 +89,35 @@ class StepFolder:
         from vxl.checkpoint.step_tensors import write_rest, write_tensors
         from vxl.distributed import once
 
-        part = self.path.with_name(f"{PART}{self.path.name}")
+        whole = ExitStack()
 
         def first(function: Callable[[], T]) -> T:
             return function() if peers is None else once(function, peers)
 
-        def begin() -> bool:
+        def begin() -> Path | None:
             if self.path.exists():
                 log.info("%s is there already", self.path)
-                return False
-            shutil.rmtree(part, ignore_errors=True)
-            part.mkdir(parents=True)
-            return True
+                return None
+            return whole.enter_context(whole_folder(self.path))
 
         def complete() -> None:
+            assert part is not None
             write_rest(part, rest)
             metrics = self.run / "metrics.csv"
             if metrics.exists():  # rows from before a checkpoint are never computed again
                 sync(metrics)
-            sync_tree(part)
-            part.rename(self.path)
-            sync(self.path.parent)
+            whole.close()  # it is on disk, and has its name
 
         try:
-            if not first(begin):
-                return
-            write_tensors(part, tensors, peers)
-            first(complete)  # all ranks have written when this begins
+            with whole:  # after an error it gives the space back, which may be what is missing
+                part = first(begin)
+                if part is not None:
+                    write_tensors(part, tensors, peers)
+                    first(complete)  # all ranks have written when this begins
         except OSError as error:
-            shutil.rmtree(part, ignore_errors=True)  # gives the space back, which may be what is missing
             raise CheckpointError(_cannot_write(self, error)) from error
 
-    def read_into(self, tensors: dict[str, Any], no_dist: bool = True) -> None:
+    def read_into(self, tensors: dict[str, Any], no_dist: bool = True, verified: bool = False) -> None:
         """Fills a nested dict of tensors in place; see `step_tensors.read_tensors`.
 
         Raises:
@@ -128,7 +125,7 @@ class StepFolder:
         """
         from vxl.checkpoint.step_tensors import read_tensors
 
-        self._or_advise(lambda: read_tensors(self.path, tensors, no_dist))
+        self._or_advise(lambda: read_tensors(self.path, tensors, no_dist, verified))
 
     def read_rest(self) -> dict[str, Any]:
         """Everything but the tensors.
@@ -188,9 +185,7 @@ class StepFolder:
 
     def remove(self) -> None:
         """Removes it; a kill on the way leaves no half of one under its name."""
-        part = self.path.with_name(f"{PART}removed-{self.path.name}")
-        self.path.rename(part)
-        shutil.rmtree(part)
+        remove_folder(self.path)
 
     def set_aside(self) -> Path:
         """Gives it a name that nothing goes on from, for whoever wants to look into it; returns that."""

@@ -68,13 +68,18 @@ class IndexUnpickler(pickle.Unpickler):
 
 
 class StepReader(dcp.FileSystemReader):
-    """torch's reader with an index that can't execute code and with checksums compared."""
+    """torch's reader with an index that can't execute code and with checksums compared.
+
+    Args:
+        folder: The checkpoint folder.
+        verified: Whether its checksums have been compared already.
+    """
 
     folder: Path
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, verified: bool = False) -> None:
         super().__init__(folder)
-        self.folder = folder
+        self.folder, self.verified = folder, verified
 
     def read_metadata(self, *args: Any, **kwargs: Any) -> Metadata:
         """The index.
@@ -89,16 +94,16 @@ class StepReader(dcp.FileSystemReader):
         return index
 
     def read_data(self, plan: LoadPlan, planner: LoadPlanner) -> Future[None]:
-        """Reads what a plan wants, after the checksums of all of it were compared.
+        """Reads what a plan wants, after the checksums of all of it were compared, once.
 
         Raises:
             CheckpointError: A tensor is not what was written.
         """
-        wanted: dict[str, dict[int, tuple[_StorageInfo, str]]] = {}
-        for item in plan.items:
+        places_of: dict[str, dict[int, tuple[_StorageInfo, str]]] = {}
+        for item in plan.items if not self.verified else ():
             place: _StorageInfo = self.storage_data[item.storage_index]
-            wanted.setdefault(place.relative_path, {})[place.offset] = (place, item.storage_index.fqn)
-        for name, places in wanted.items():
+            places_of.setdefault(place.relative_path, {})[place.offset] = (place, item.storage_index.fqn)
+        for name, places in places_of.items():
             refuse_damaged_tensors(self.folder / name, places.values())
         return super().read_data(plan, planner)
 
@@ -184,13 +189,14 @@ def open_tensors(folder: Path) -> dict[str, Stored]:
     }
 
 
-def read_tensors(folder: Path, tensors: dict[str, Any], no_dist: bool = True) -> None:
+def read_tensors(folder: Path, tensors: dict[str, Any], no_dist: bool = True, verified: bool = False) -> None:
     """Fills a nested dict of tensors in place.
 
     Args:
         folder: The checkpoint folder.
         tensors: Of sharded ones each process reads its part.
         no_dist: Whether this process reads alone.
+        verified: Whether `verify` has compared the checksums: they are not compared again.
 
     Raises:
         CheckpointError: One of them is not in the folder, has another shape, or is damaged.
@@ -198,7 +204,7 @@ def read_tensors(folder: Path, tensors: dict[str, Any], no_dist: bool = True) ->
     try:
         with warnings.catch_warnings():  # torch announces that one process reads alone
             warnings.filterwarnings("ignore", message="torch.distributed is disabled")
-            dcp.load(tensors, storage_reader=StepReader(folder), no_dist=no_dist)
+            dcp.load(tensors, storage_reader=StepReader(folder, verified), no_dist=no_dist)
     except dcp.CheckpointException as error:  # {rank: (error, its traceback)}
         for failure, _ in error.failures.values():
             if isinstance(failure, VxlError):

@@ -43,8 +43,8 @@ class Comparison:
 
     def pair(self, benchmark: str, setting: Setting) -> Pair | None:
         """A setting against the base on a benchmark; None where there is no such comparison."""
-        found = (p for p in self.pairs if p.benchmark == benchmark and p.other is setting)
-        return next(found, None)
+        pairs = (p for p in self.pairs if p.benchmark == benchmark and p.other is setting)
+        return next(pairs, None)
 
     def spread(self, column: Column, members: Sequence[Member]) -> Spread | None:
         """Mean and deviation of one number over members; None where none has it."""
@@ -56,12 +56,12 @@ class Comparison:
         over_seeds = []
         for setting in self.settings:
             if len(setting.finished) > 1:
-                found = {column.name: self.spread(column, setting.finished) for column in self.columns}
+                spreads = {column.name: self.spread(column, setting.finished) for column in self.columns}
                 over_seeds.append(
                     {
                         "setting": setting.differences,
                         "runs": [member.run.name for member in setting.finished],
-                        "metrics": {name: value._asdict() for name, value in found.items() if value},
+                        "metrics": {name: value._asdict() for name, value in spreads.items() if value},
                     }
                 )
         return {
@@ -86,8 +86,8 @@ def compare(runs: Sequence[Run], *, title: str = "", base: str | None = None) ->
         ConfigError: No setting is called `base`.
     """
     configs = Configs([run.config for run in runs])
-    evaluated = [(run, change, reports) for run in runs for change, reports in _evaluations(run)]
-    rows = configs.rows([(runs.index(run), run.path.name, change) for run, change, _ in evaluated])
+    evaluations = [(run, change, reports) for run in runs for change, reports in _evaluations(run)]
+    rows = configs.rows([(runs.index(run), run.path.name, change) for run, change, _ in evaluations])
     members = [
         Member(
             run=run,
@@ -102,7 +102,7 @@ def compare(runs: Sequence[Run], *, title: str = "", base: str | None = None) ->
             },
             change=change,
         )
-        for (run, change, reports), differences in zip(evaluated, rows, strict=True)
+        for (run, change, reports), differences in zip(evaluations, rows, strict=True)
     ]
     settings = settings_of(members)
     first = _base(settings, base)
@@ -117,10 +117,12 @@ def _evaluations(run: Run) -> list[tuple[str, dict[str, dict[str, Any]]]]:
     A run whose every evaluation changed something is shown by these alone.
     """
     folder = run.path / "evaluate"
-    trained = {path.stem: read_report(path) for path in _reports(folder)}
-    found = [(sub.name, {path.stem: read_report(path) for path in _reports(sub)}) for sub in _folders(folder)]
-    changed = [(name, reports) for name, reports in found if reports]
-    return ([("", trained)] if trained or not changed else []) + changed
+    own_reports = {path.stem: read_report(path) for path in _reports(folder)}
+    reports_of_changes = [
+        (sub.name, {path.stem: read_report(path) for path in _reports(sub)}) for sub in _folders(folder)
+    ]
+    with_reports = [(name, reports) for name, reports in reports_of_changes if reports]
+    return ([("", own_reports)] if own_reports or not with_reports else []) + with_reports
 
 
 def _reports(folder: Path) -> list[Path]:
@@ -139,18 +141,18 @@ def _folders(folder: Path) -> list[Path]:
 
 def _base(settings: Sequence[Setting], name: str | None) -> Setting | None:
     if name is None:
-        scored = [setting for setting in settings if setting.scored]
-        return next(iter(scored or settings), None)
+        with_score = [setting for setting in settings if setting.scored]
+        return next(iter(with_score or settings), None)
     for setting in settings:
         names = {setting.name, *(f"{key.rpartition('.')[2]}={value}" for key, value in _own(setting))}
         if name in names or any(name in (m.name, m.run.name, m.run.path.name) for m in setting.members):
             return setting
-    known = list(dict.fromkeys(setting.name for setting in settings))
-    close = nearest(name, known)
+    all_names = list(dict.fromkeys(setting.name for setting in settings))
+    close = nearest(name, all_names)
     raise ConfigError(
         f"base={name} is none of what is compared."
         + (f"\n  did you mean {' or '.join(close)}?" if close else "")
-        + f"\n  there are: {', '.join(known[:12])}"
+        + f"\n  there are: {', '.join(all_names[:12])}"
     )
 
 

@@ -46,23 +46,27 @@ class Configs:
             for config in configs
         ]
 
-    def rows(self, evaluated: Sequence[tuple[int, str, str]]) -> list[dict[str, str]]:
+    def rows(self, evaluations: Sequence[tuple[int, str, str]]) -> list[dict[str, str]]:
         """The differing keys of each evaluation with their values.
 
         Args:
-            evaluated: (number of its run, name of the run's folder, what the evaluation changed).
+            evaluations: (number of its run, name of the run's folder, what the evaluation changed).
         """
-        changes = [dict(word.split("=", 1) for word in _words(change)) for _, _, change in evaluated]
+        changes = [dict(word.split("=", 1) for word in _words(change)) for _, _, change in evaluations]
         keys = [*map(_short, differing([config for config in self.flat if config]))]
         keys += [key for change in changes for key in change if key not in keys]
-        found = [
+        values_of_rows = [
             {key: change.get(key) or self._value(key, number, member) for key in dict.fromkeys(keys)}
-            for (number, member, _), change in zip(evaluated, changes, strict=True)
+            for (number, member, _), change in zip(evaluations, changes, strict=True)
         ]
-        changed = {key for change in changes for key in change}
+        exchanged = {key for change in changes for key in change}
         return [
-            {k: v for k, v in row.items() if k not in changed or len({other[k] for other in found}) > 1}
-            for row in found
+            {
+                k: v
+                for k, v in row.items()
+                if k not in exchanged or len({other[k] for other in values_of_rows}) > 1
+            }
+            for row in values_of_rows
         ]
 
     def _value(self, key: str, number: int, member: str) -> str:
@@ -72,8 +76,8 @@ class Configs:
             return self._option(f"{key}._target_", config)
         if key in config:
             return as_typed(config[key])
-        said = dict(part.split("=", 1) for part in member.split(",") if "=" in part)
-        return said.get(last(key), "-" if config else "?")
+        words = dict(part.split("=", 1) for part in member.split(",") if "=" in part)
+        return words.get(last(key), "-" if config else "?")
 
     def _option(self, key: str, config: dict[str, Any]) -> str:
         """An option by its module, which is what one types; by its class where one module has several."""
@@ -87,8 +91,8 @@ def differing(configs: Sequence[dict[str, Any]]) -> list[str]:
     """The flat keys that every config has and whose values are not all equal, in the configs' order."""
     if not configs:
         return []
-    shared = [key for key in configs[0] if all(key in config for config in configs)]
-    return [key for key in shared if any(config[key] != configs[0][key] for config in configs)]
+    in_all = [key for key in configs[0] if all(key in config for config in configs)]
+    return [key for key in in_all if any(config[key] != configs[0][key] for config in configs)]
 
 
 def last(key: str) -> str:

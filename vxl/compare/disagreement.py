@@ -63,31 +63,37 @@ class Disagreement:
         return sum(len(one.members) for one in self.said)
 
 
-def disagreements(found: Comparison, benchmark: str, most: int = MOST) -> list[Disagreement]:
+def disagreements(comparison: Comparison, benchmark: str, most: int = MOST) -> list[Disagreement]:
     """The questions on which members part most evenly, at most so many.
 
     Args:
-        found: The comparison.
+        comparison: The comparison.
         benchmark: Whose questions.
         most: Questions.
     """
     answers: dict[str, list[tuple[Member, dict[str, Any]]]] = {}
-    for member in found.members:
+    for member in comparison.members:
         for item in member.benchmarks.get(benchmark, {}).get("answers") or []:
             if isinstance(item, dict) and "question" in item:
                 answers.setdefault(item["key"], []).append((member, item))
-    parted = [(key, given) for key, given in answers.items() if 0 < sum(map(_is_right, given)) < len(given)]
-    parted.sort(key=lambda pair: abs(sum(map(_is_right, pair[1])) / len(pair[1]) - 0.5))
-    raw = _Raw(benchmark, found)
-    return [_disagreement(benchmark, key, given, raw) for key, given in parted[:most]]
+    divided = [
+        (key, answers_of_question)
+        for key, answers_of_question in answers.items()
+        if 0 < sum(map(_is_right, answers_of_question)) < len(answers_of_question)
+    ]
+    divided.sort(key=lambda pair: abs(sum(map(_is_right, pair[1])) / len(pair[1]) - 0.5))
+    raw = _Raw(benchmark, comparison)
+    return [
+        _disagreement(benchmark, key, answers_of_question, raw) for key, answers_of_question in divided[:most]
+    ]
 
 
 class _Raw:
     """The raw answers of one member of each of the first settings, read once."""
 
-    def __init__(self, benchmark: str, found: Comparison) -> None:
+    def __init__(self, benchmark: str, comparison: Comparison) -> None:
         self.benchmark = benchmark
-        firsts = (next((m for m in s.members if benchmark in m.scores), None) for s in found.settings)
+        firsts = (next((m for m in s.members if benchmark in m.scores), None) for s in comparison.settings)
         self.members = [member for member in firsts if member is not None][:STRIPS]
         self.read: dict[int, dict[str, RawAnswer]] = {}
 
@@ -102,20 +108,20 @@ class _Raw:
         return self.read[id(member)].get(key)
 
 
-def _is_right(given: tuple[Member, dict[str, Any]]) -> bool:
-    item = given[1]
+def _is_right(answer: tuple[Member, dict[str, Any]]) -> bool:
+    item = answer[1]
     return float(item.get("score", item["right"])) >= 0.5
 
 
 def _disagreement(
-    benchmark: str, key: str, given: Sequence[tuple[Member, dict[str, Any]]], raw: _Raw
+    benchmark: str, key: str, answers: Sequence[tuple[Member, dict[str, Any]]], raw: _Raw
 ) -> Disagreement:
-    item = given[0][1]
+    item = answers[0][1]
     groups: dict[tuple[str, bool], list[str]] = {}
-    for member, own in given:
+    for member, own in answers:
         text = str(own.get("parsed") or own["text"] or "(nothing)")
         groups.setdefault((text, _is_right((member, own))), []).append(member.name)
-    frames, kept = None, []
+    frames, strips = None, []
     for member in raw.members:
         answer = raw.answer(member, key)
         if answer is None:
@@ -123,7 +129,7 @@ def _disagreement(
         file = raw.folder(member) / answer.shown
         frames = file if frames is None and answer.shown and file.is_file() else frames
         if any(share < 1 for share in answer.kept):
-            kept.append(Kept(member.name, tuple(answer.kept)))
+            strips.append(Kept(member.name, tuple(answer.kept)))
     letters = [chr(ord("A") + at) for at in range(len(item.get("options") or []))]
     options = [
         (letter, text, letter == item["answer"])
@@ -140,6 +146,6 @@ def _disagreement(
             (Said(text, right, members) for (text, right), members in groups.items()),
             key=lambda one: (not one.right, -len(one.members)),
         ),
-        kept=kept,
+        kept=strips,
         frames=frames,
     )

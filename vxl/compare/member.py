@@ -65,8 +65,8 @@ class Member:
     @property
     def state(self) -> str:
         """The status, with the step where the run is not done."""
-        known = self.status in ("finished", "failed", "new")
-        return self.status if known else f"{self.status}, step {self.steps}"
+        is_plain = self.status in ("finished", "failed", "new")
+        return self.status if is_plain else f"{self.status}, step {self.steps}"
 
     def plain(self) -> dict[str, Any]:
         """For JSON."""

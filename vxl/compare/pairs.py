@@ -54,8 +54,8 @@ class Pair:
 
 def detectable(pairs: Sequence[Pair]) -> float | None:
     """The smallest difference that such comparisons would show: their median; None where it is not known."""
-    seen = [pair.detectable for pair in pairs if pair.detectable]
-    return statistics.median(seen) if seen else None
+    least = [pair.detectable for pair in pairs if pair.detectable]
+    return statistics.median(least) if least else None
 
 
 def against(base: Setting, others: Sequence[Setting], benchmarks: Sequence[str]) -> list[Pair]:
@@ -63,21 +63,21 @@ def against(base: Setting, others: Sequence[Setting], benchmarks: Sequence[str])
 
     Settings whose protocols differ (`vxl.evaluate.fingerprint`) are not paired, and the reason is given.
     """
-    found = []
+    pairs = []
     for name in benchmarks:
         first = base.reached(name)
         for other in others:
             second = other.reached(name)
             if first is not None and second is not None:
-                found.append(_pair(name, base, other, first, second))
-    adjusted = iter(holm([pair.p_value for pair in found if pair.test is not None]))
-    return [pair if pair.test is None else replace(pair, adjusted=next(adjusted)) for pair in found]
+                pairs.append(_pair(name, base, other, first, second))
+    adjusted = iter(holm([pair.p_value for pair in pairs if pair.test is not None]))
+    return [pair if pair.test is None else replace(pair, adjusted=next(adjusted)) for pair in pairs]
 
 
 def _pair(name: str, base: Setting, other: Setting, first: Reached, second: Reached) -> Pair:
-    parted = _unlike(first, second)
-    if parted:
-        return Pair(name, base, other, None, reason="another protocol: " + ", ".join(parted))
+    unlike_keys = _unlike(first, second)
+    if unlike_keys:
+        return Pair(name, base, other, None, reason="another protocol: " + ", ".join(unlike_keys))
     sides = [[m.scores[name].units for m in s.members if name in m.scores] for s in (base, other)]
     if not all(units for side in sides for units in side):
         return Pair(name, base, other, None, reason="single answers are not known")

@@ -44,8 +44,8 @@ class Score:
         if self.protocol is None:
             return None
         own = ("checkpoint", "parts")
-        kept = {name: value for name, value in self.protocol["answering"].items() if name not in own}
-        return kept | self.protocol["scoring"]
+        answering = {name: value for name, value in self.protocol["answering"].items() if name not in own}
+        return answering | self.protocol["scoring"]
 
 
 def score_text(value: float, scale: float) -> str:
@@ -71,9 +71,9 @@ def score_of(name: str, report: dict[str, Any]) -> Score | None:
     ends = accuracy.get("interval")
     interval = Interval(*ends) if ends else None
     if units:
-        found = estimate(units, macro=macro, bounded=scale == 100.0)
-        if math.isclose(found.mean, mean, abs_tol=1e-9):
-            interval = found.interval
+        result = estimate(units, macro=macro, bounded=scale == 100.0)
+        if math.isclose(result.mean, mean, abs_tol=1e-9):
+            interval = result.interval
         else:  # written before reports kept what their headline is a mean of
             ends = headline.get("interval")
             units, interval = (), Interval(*ends) if ends else None

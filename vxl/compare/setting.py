@@ -31,10 +31,10 @@ class Reached:
     def text(self) -> str:
         """`53.1 % [44.5, 61.6]`."""
         scale = self.score.scale
-        found = score_text(self.mean, scale)
+        text = score_text(self.mean, scale)
         if self.interval is None:
-            return found
-        return f"{found} [{scale * self.interval.low:.1f}, {scale * self.interval.high:.1f}]"
+            return text
+        return f"{text} [{scale * self.interval.low:.1f}, {scale * self.interval.high:.1f}]"
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,12 +49,12 @@ class Setting:
     @cached_property
     def name(self) -> str:
         """`ratio=4 kv=snapkv`; a run's name where no key differs."""
-        said = " ".join(f"{last(key)}={value}" for key, value in self.differences.items() if value != "-")
-        if said and not self.many and len(self.differences) <= 3:
-            return said
+        words = " ".join(f"{last(key)}={value}" for key, value in self.differences.items() if value != "-")
+        if words and not self.many and len(self.differences) <= 3:
+            return words
         if len(self.members) == 1:
             return self.members[0].name
-        return said or f"{len(self.members)} seeds"
+        return words or f"{len(self.members)} seeds"
 
     @property
     def finished(self) -> list[Member]:
@@ -69,8 +69,8 @@ class Setting:
     def cost(self, cost: Cost, benchmark: str) -> float | None:
         """The members' mean, on the axis' scale."""
         value = cost.of(benchmark)
-        found = [number for member in self.members if (number := value(member)) is not None]
-        return cost.scale * statistics.fmean(found) if found else None
+        numbers = [number for member in self.members if (number := value(member)) is not None]
+        return cost.scale * statistics.fmean(numbers) if numbers else None
 
     def reached(self, benchmark: str) -> Reached | None:
         """Its score on a benchmark; None where it has none."""
@@ -88,17 +88,17 @@ class Setting:
                 "setting": self.name,
                 **self.differences,
                 "benchmark": name,
-                "metric": found.score.metric,
-                "mean": found.mean,
-                "low": found.interval.low if found.interval else None,
-                "high": found.interval.high if found.interval else None,
-                "seeds": found.seeds.count,
-                "seeds_deviation": found.seeds.deviation,
-                "questions": found.score.questions,
-                "chance": found.score.chance,
-                "majority": found.score.majority,
+                "metric": reached.score.metric,
+                "mean": reached.mean,
+                "low": reached.interval.low if reached.interval else None,
+                "high": reached.interval.high if reached.interval else None,
+                "seeds": reached.seeds.count,
+                "seeds_deviation": reached.seeds.deviation,
+                "questions": reached.score.questions,
+                "chance": reached.score.chance,
+                "majority": reached.score.majority,
             }
-            for name, found in self._reached.items()
+            for name, reached in self._reached.items()
         ]
 
 
@@ -111,10 +111,12 @@ def reached(scores: Sequence[Score]) -> Reached:
     try:
         if not all(score.units for score in scores):
             raise DataError("a report holds no single answers")
-        found = over_seeds([score.units for score in scores], macro=first.macro, bounded=first.scale == 100.0)
+        result = over_seeds(
+            [score.units for score in scores], macro=first.macro, bounded=first.scale == 100.0
+        )
     except DataError:
         return Reached(seeds.mean, None, None, seeds, first)
-    return Reached(seeds.mean, found.interval, found.estimate.interval, seeds, first, found)
+    return Reached(seeds.mean, result.interval, result.estimate.interval, seeds, first, result)
 
 
 def settings_of(members: Sequence[Member]) -> list[Setting]:
@@ -125,5 +127,7 @@ def settings_of(members: Sequence[Member]) -> list[Setting]:
         # Without a seed among the differences, members that are equal in all keys are different runs.
         apart = None if "seed" in member.differences else (member.run.name, member.change)
         groups.setdefault((own, apart), []).append(member)
-    named = [own for own, _ in groups]
-    return [Setting(dict(own), found, named.count(own) > 1) for (own, _), found in groups.items()]
+    names = [own for own, _ in groups]
+    return [
+        Setting(dict(own), same_members, names.count(own) > 1) for (own, _), same_members in groups.items()
+    ]

@@ -15,17 +15,17 @@ from vxl.statistics import Spread
 from vxl.table import Listing
 
 
-def show_comparison(found: Comparison, console: Console) -> None:
+def show_comparison(comparison: Comparison, console: Console) -> None:
     """Prints the tables, what they come to in words, and every paired difference."""
-    for table in tables(found, found.title):
+    for table in tables(comparison, comparison.title):
         table.show(console)
-    for pair in found.pairs:
+    for pair in comparison.pairs:
         console.print(paired(pair), markup=False, highlight=False)
-    for sentence in sentences(found):
+    for sentence in sentences(comparison):
         console.print(str(sentence), markup=False, highlight=False, style="bold")
-    for warning in warnings(found):
+    for warning in warnings(comparison):
         console.print(f"caution: {warning}", markup=False, highlight=False, style="yellow")
-    for member in found.members:
+    for member in comparison.members:
         if member.run.failure is not None:
             console.print(f"{member.name} failed: {member.run.failure}", style="red", markup=False)
 
@@ -51,20 +51,20 @@ BESIDE = 3
 def tables(comparison: Comparison, title: str) -> list[Listing]:
     """A table of results and tables of costs; unfinished members show what became of them."""
     names = dict.fromkeys([RESULTS, *(column.table for column in comparison.columns)])
-    made = [
+    listings = [
         _table(comparison, [column for column in comparison.columns if column.table == name], title, name)
         for name in names
     ]
-    return [*made, _differences(comparison)] if len(comparison.keys) > BESIDE else made
+    return [*listings, _differences(comparison)] if len(comparison.keys) > BESIDE else listings
 
 
 def _differences(comparison: Comparison) -> Listing:
     """What differs, a row a key: so many columns would leave no room for the results."""
     names = [escape(row.name) for row in comparison.members]
-    made = Listing("differences", ("key", *names), words=names)
+    listing = Listing("differences", ("key", *names), words=names)
     for key in comparison.keys:
-        made.add(*map(escape, [key, *(row.differences[key] for row in comparison.members)]))
-    return made
+        listing.add(*map(escape, [key, *(row.differences[key] for row in comparison.members)]))
+    return listing
 
 
 def _table(comparison: Comparison, columns: Sequence[Column], title: str, name: str) -> Listing:
@@ -72,45 +72,45 @@ def _table(comparison: Comparison, columns: Sequence[Column], title: str, name: 
     title = title if with_status else name
     beside = comparison.keys if len(comparison.keys) <= BESIDE else []
     # Where the differences tell the members apart, their names would only repeat them.
-    named = not beside or (
+    with_names = not beside or (
         len({tuple(row.differences.values()) for row in comparison.members}) < len(comparison.members)
     )
-    left = [
-        *(["member"] if named else []),
+    left_columns = [
+        *(["member"] if with_names else []),
         *map(last, beside),
         *(["status"] if with_status else []),
     ]
     headings = [column.heading or column.name for column in columns]
-    made = Listing(escape(title), (*left, *headings), words=("status",), left=left)
+    listing = Listing(escape(title), (*left_columns, *headings), words=("status",), left=left_columns)
     for row in comparison.members:
-        cells = [row.name] if named else []
+        cells = [row.name] if with_names else []
         cells += [*(row.differences[key] for key in beside), *([row.state] if with_status else [])]
         for column in columns:
             number = column.value(row)
             cells.append("-" if number is None else column.text(number))
-        made.add(*map(escape, cells))
+        listing.add(*map(escape, cells))
     for setting in (setting for setting in comparison.settings if len(setting.finished) > 1):
         seeds = f"{len(setting.finished)} seeds"
-        cells = [seeds] if named else []
-        cells += [setting.differences.get(key, "-" if named else seeds) for key in beside]
+        cells = [seeds] if with_names else []
+        cells += [setting.differences.get(key, "-" if with_names else seeds) for key in beside]
         cells += ["mean ± sd"] if with_status else []
         cells += [
             _plus_minus(comparison.spread(column, setting.finished), len(setting.finished), column.text)
             for column in columns
         ]
-        made.add(*map(escape, cells), style="bold")
-    return made
+        listing.add(*map(escape, cells), style="bold")
+    return listing
 
 
-def _plus_minus(found: Spread | None, runs: int, text: Callable[[float], str]) -> str:
+def _plus_minus(spread: Spread | None, runs: int, text: Callable[[float], str]) -> str:
     """`0.53 ± 0.02`, and of how many runs where not all have the number."""
-    if found is None:
+    if spread is None:
         return "-"
-    of = "" if found.count == runs else f" (of {found.count})"
-    number, _, unit = text(found.mean).partition(" ")
-    deviation, _, other = text(found.deviation or 0.0).partition(" ")
-    if not found.deviation or (unit == other and not float(deviation)):
-        return text(found.mean) + of
+    of = "" if spread.count == runs else f" (of {spread.count})"
+    number, _, unit = text(spread.mean).partition(" ")
+    deviation, _, other = text(spread.deviation or 0.0).partition(" ")
+    if not spread.deviation or (unit == other and not float(deviation)):
+        return text(spread.mean) + of
     if unit != other:
-        return f"{text(found.mean)} ± {deviation} {other}{of}"
+        return f"{text(spread.mean)} ± {deviation} {other}{of}"
     return f"{number} ± {deviation} {unit}".strip() + of

@@ -21,75 +21,79 @@ class Sentence:
         return f"{self.headline} {self.details}".strip()
 
 
-def sentences(found: Comparison) -> list[Sentence]:
+def sentences(comparison: Comparison) -> list[Sentence]:
     """For each benchmark the best setting, by how much it is better than the base, and what it costs."""
-    said = [_best(found, name) for name in found.benchmarks]
-    return [sentence for sentence in said if sentence is not None]
+    lines = [_best(comparison, name) for name in comparison.benchmarks]
+    return [sentence for sentence in lines if sentence is not None]
 
 
-def best(found: Comparison, benchmark: str) -> Setting | None:
+def best(comparison: Comparison, benchmark: str) -> Setting | None:
     """The setting with the highest score; of equal ones the first."""
-    scored = [setting for setting in found.settings if setting.reached(benchmark) is not None]
-    return max(scored, key=lambda setting: _mean(setting, benchmark), default=None)
+    with_score = [setting for setting in comparison.settings if setting.reached(benchmark) is not None]
+    return max(with_score, key=lambda setting: _mean(setting, benchmark), default=None)
 
 
-def axis_of(found: Comparison, benchmark: str) -> Cost | None:
+def axis_of(comparison: Comparison, benchmark: str) -> Cost | None:
     """The cost that is worth naming: the first that is known and not the same for all."""
     for cost in AXES:
-        values = {setting.cost(cost, benchmark) for setting in found.settings} - {None}
+        values = {setting.cost(cost, benchmark) for setting in comparison.settings} - {None}
         if len(values) > 1:
             return cost
     return None
 
 
-def _best(found: Comparison, name: str) -> Sentence | None:
-    first, base = best(found, name), found.base
+def _best(comparison: Comparison, name: str) -> Sentence | None:
+    first, base = best(comparison, name), comparison.base
     if first is None or base is None or base.reached(name) is None:
         return None
     own = first.reached(name)
     assert own is not None
     headline = f"{name}: {first.name} answers best, {own.text()}."
     if first is base:
-        return Sentence(headline, _against_all(found, name, base))
-    pair = found.pair(name, first)
+        return Sentence(headline, _against_all(comparison, name, base))
+    pair = comparison.pair(name, first)
     if pair is None or pair.test is None:
         why = "" if pair is None else f" ({pair.reason})"
         return Sentence(headline, f"It could not be paired with {base.name}{why}.")
     by = f"{100 * pair.test.estimate.mean:+.1f} points against {base.name}"
     if pair.interval is not None:
         by += f" (95 %: {100 * pair.interval.low:+.1f} to {100 * pair.interval.high:+.1f})"
-    p_value, cost = f"p = {pair.adjusted:.2g} after Holm", _price(found, name, first, base)
+    p_value, cost = f"p = {pair.adjusted:.2g} after Holm", _price(comparison, name, first, base)
     if pair.shown:
         return Sentence(headline, f"That is {by}, {p_value}{cost}.")
-    others = [s for s in found.settings if s is not first and (s is base or _not_worse(found.pair(name, s)))]
+    others = [
+        s
+        for s in comparison.settings
+        if s is not first and (s is base or _not_worse(comparison.pair(name, s)))
+    ]
     details = f"That is {by}, which may be chance ({p_value}{_coarse([pair])}){cost}."
-    return Sentence(headline, details + _cheaper(found, name, others, than=first))
+    return Sentence(headline, details + _cheaper(comparison, name, others, than=first))
 
 
-def _against_all(found: Comparison, name: str, base: Setting) -> str:
+def _against_all(comparison: Comparison, name: str, base: Setting) -> str:
     """What the base being best means for the others."""
-    pairs = [pair for pair in found.pairs if pair.benchmark == name]
+    pairs = [pair for pair in comparison.pairs if pair.benchmark == name]
     worse = [pair.other.name for pair in pairs if pair.shown]
     same = [pair for pair in pairs if pair.test is not None and not pair.shown]
-    said = "It is what the others are compared with." if pairs else ""
+    text = "It is what the others are compared with." if pairs else ""
     if worse:
-        said += f" Shown to be worse: {few(worse)}."
+        text += f" Shown to be worse: {few(worse)}."
     if same:
-        said += f" Not shown to be worse: {few([pair.other.name for pair in same])}{_coarse(same)}."
-        said += _cheaper(found, name, [pair.other for pair in same], than=base)
-    return said
+        text += f" Not shown to be worse: {few([pair.other.name for pair in same])}{_coarse(same)}."
+        text += _cheaper(comparison, name, [pair.other for pair in same], than=base)
+    return text
 
 
-def _cheaper(found: Comparison, name: str, settings: Iterable[Setting], than: Setting) -> str:
+def _cheaper(comparison: Comparison, name: str, settings: Iterable[Setting], than: Setting) -> str:
     """The cheapest of some settings, where it is cheaper than another."""
-    axis = axis_of(found, name)
+    axis = axis_of(comparison, name)
     if axis is None:
         return ""
     priced = [(value, s) for s in settings if (value := s.cost(axis, name)) is not None]
     limit = than.cost(axis, name)
     if not priced or limit is None:
         return ""
-    base = "" if found.base is None else found.base.name
+    base = "" if comparison.base is None else comparison.base.name
     value, setting = min(priced, key=lambda pair: pair[0])
     if value >= limit:
         return ""
@@ -99,8 +103,8 @@ def _cheaper(found: Comparison, name: str, settings: Iterable[Setting], than: Se
     )
 
 
-def _price(found: Comparison, name: str, first: Setting, base: Setting) -> str:
-    axis = axis_of(found, name)
+def _price(comparison: Comparison, name: str, first: Setting, base: Setting) -> str:
+    axis = axis_of(comparison, name)
     if axis is None:
         return ""
     values = first.cost(axis, name), base.cost(axis, name)
@@ -117,8 +121,8 @@ def _amount(axis: Cost, value: float) -> str:
 
 def _coarse(pairs: Sequence[Pair]) -> str:
     """`; below 5.6 points nothing would have shown`, where that is known."""
-    seen = detectable(pairs)
-    return "" if seen is None else f"; below {100 * seen:.1f} points nothing would have shown"
+    least = detectable(pairs)
+    return "" if least is None else f"; below {100 * least:.1f} points nothing would have shown"
 
 
 def _not_worse(pair: Pair | None) -> bool:
@@ -131,6 +135,6 @@ def few(names: Sequence[str]) -> str:
 
 
 def _mean(setting: Setting, benchmark: str) -> float:
-    reached = setting.reached(benchmark)
-    assert reached is not None
-    return reached.mean
+    score = setting.reached(benchmark)
+    assert score is not None
+    return score.mean

@@ -25,28 +25,28 @@ def write(path: Path, text: str) -> None:
         raise ConfigError(f"{path} can't be written: {why_not(error)}") from error
 
 
-def as_json(found: Comparison) -> str:
+def as_json(comparison: Comparison) -> str:
     """Members, settings, differences, and what they come to."""
     words = {
-        "title": found.title,
-        "sentences": [str(sentence) for sentence in sentences(found)],
-        "warnings": warnings(found),
+        "title": comparison.title,
+        "sentences": [str(sentence) for sentence in sentences(comparison)],
+        "warnings": warnings(comparison),
     }
-    return json.dumps(found.plain() | words, indent=1, ensure_ascii=False) + "\n"
+    return json.dumps(comparison.plain() | words, indent=1, ensure_ascii=False) + "\n"
 
 
-def as_csv(found: Comparison) -> str:
+def as_csv(comparison: Comparison) -> str:
     """A row a member: run, change, status, differing keys, every number, and the intervals of its scores."""
     text = io.StringIO()
-    ends = [f"{name} {end}" for name in found.benchmarks for end in ("low", "high")]
-    numbers = [column.name for column in found.columns]
+    ends = [f"{name} {end}" for name in comparison.benchmarks for end in ("low", "high")]
+    numbers = [column.name for column in comparison.columns]
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["run", "change", "status", *found.keys, *numbers, *ends])
-    for member in found.members:
-        cells = [column.value(member) for column in found.columns]
+    writer.writerow(["run", "change", "status", *comparison.keys, *numbers, *ends])
+    for member in comparison.members:
+        cells = [column.value(member) for column in comparison.columns]
         intervals = [
             end
-            for name in found.benchmarks
+            for name in comparison.benchmarks
             for end in ((member.scores[name].interval if name in member.scores else None) or (None, None))
         ]
         writer.writerow(

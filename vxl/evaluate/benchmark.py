@@ -68,7 +68,7 @@ class Benchmark:
             DataError: There is none, or one can't be used: scores over the rest would not compare.
         """
         self._source = source = self.source()
-        found = []
+        items = []
         for number in numbers(source, self.name):
             sample = source.record(number)
             question = sample.question
@@ -76,10 +76,10 @@ class Benchmark:
             shard, _ = source.where(number)
             parts = [(visual.name, visual.start, visual.end) for visual in sample.visuals]
             video = f"{shard}:{parts}"
-            found.append(
+            items.append(
                 BenchmarkItem(
                     key=sample.key,
-                    index=len(found),
+                    index=len(items),
                     video=video,
                     cluster=video,
                     kind=self.kind(sample),
@@ -91,7 +91,7 @@ class Benchmark:
                     facts={"number": number},
                 )
             )
-        return found
+        return items
 
     def looks(self, item: BenchmarkItem) -> list[Clip]:
         """What an item shows.
@@ -100,10 +100,10 @@ class Benchmark:
             DataError: It can't be read.
         """
         assert self._source is not None, "items() comes first"
-        loaded = self._source.load(item.facts["number"])
+        sample_and_media = self._source.load(item.facts["number"])
         return [
             Clip(media, visual.kind, visual.start, visual.end, visual.name)
-            for visual, media in zip(loaded.sample.visuals, loaded.media, strict=True)
+            for visual, media in zip(sample_and_media.sample.visuals, sample_and_media.media, strict=True)
         ]
 
     def unit(self, item: BenchmarkItem) -> str:
@@ -145,8 +145,8 @@ class Benchmark:
             prefill: How the assistant's turn began.
             tokens: Generated ones.
         """
-        parsed = parse_letter(text, item.options, prefill)
-        return Graded.of(item, text, parsed, accepted=item.accepted, tokens=tokens)
+        letter = parse_letter(text, item.options, prefill)
+        return Graded.of(item, text, letter, accepted=item.accepted, tokens=tokens)
 
     def metrics(self, graded: Sequence[Graded]) -> list[Metric]:
         """The benchmark's numbers, the headline first."""
@@ -178,7 +178,7 @@ def numbers(source: SampleSource, name: str, limit: int | None = None) -> list[i
             f"  the first: {bad[0].key} in {bad[0].shard}: {bad[0].reason}\n"
             f"  mend or remove them: scores over the rest would not compare with others"
         )
-    found = [number for number in range(len(source)) if source.record(number).question is not None]
-    if not found:
+    asked_numbers = [number for number in range(len(source)) if source.record(number).question is not None]
+    if not asked_numbers:
         raise DataError(f"benchmark={name} holds {len(source)} samples, but no question with options.")
-    return found[:limit]
+    return asked_numbers[:limit]

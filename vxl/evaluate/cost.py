@@ -60,16 +60,16 @@ def summarise(answers: Sequence[RawAnswer], of: str) -> Cost:
         of: What the peak is of: `cuda` or `process`.
     """
     costs = [answer.cost for answer in answers if answer.cost and answer.failed is None]
-    decoded = sum(max(0.0, cost["new_tokens"] - 1) for cost in costs)
+    decode_tokens = sum(max(0.0, cost["new_tokens"] - 1) for cost in costs)
     decode_s = math.fsum(cost["decode_ms"] for cost in costs) / 1000
     median = statistics.median if costs else lambda _: math.nan
     before = [cost["video_prefill_ms"] + cost["question_ms"] for cost in costs]
-    spent = math.fsum(cost["watch_ms"] + cost["question_ms"] + cost["decode_ms"] for cost in costs) / 1000
+    seconds = math.fsum(cost["watch_ms"] + cost["question_ms"] + cost["decode_ms"] for cost in costs) / 1000
     return Cost(
         questions=len(costs),
         prefill_ms=median(before),
         first_token_ms=median([cost["video_ms"] + cost["question_ms"] for cost in costs]),
-        decode_tokens_per_s=decoded / decode_s if decoded and decode_s > 0 else math.nan,
+        decode_tokens_per_s=decode_tokens / decode_s if decode_tokens and decode_s > 0 else math.nan,
         cache_bytes=median([cost["cache_bytes"] for cost in costs]),
         cache_room_bytes=median([cost.get("cache_room_bytes", 0) for cost in costs]),
         peak_memory_bytes=int(max((cost["peak_bytes"] for cost in costs), default=0)),
@@ -77,7 +77,7 @@ def summarise(answers: Sequence[RawAnswer], of: str) -> Cost:
         visual_tokens=median([cost["visual_tokens"] for cost in costs]),
         frames=median([cost["frames"] for cost in costs]),
         prefill_flops=median([cost["flops"] for cost in costs]),
-        seconds=spent,
+        seconds=seconds,
     )
 
 

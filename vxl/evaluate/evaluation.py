@@ -94,20 +94,20 @@ class Evaluation:
         self._answer(pending, items, preset, failures, alone=len(changes) == 1)
         if os.environ.get(WORKER):
             return []
-        found = []
+        reports = []
         for one in pending:
             if one.failure is None:
                 report = self._report(one, items, missing)
                 if len(changes) > 1 and len(report.failed) == len(report.graded):
                     failures.append((one.name, str(report.failed[0].failed)))
                     continue
-                found.append(report)
+                reports.append(report)
                 if len(changes) == 1:
-                    show_report(found[-1], self.console)
-                keep(found[-1], one.path, self.benchmark, self.subject, self.console)
+                    show_report(reports[-1], self.console)
+                keep(reports[-1], one.path, self.benchmark, self.subject, self.console)
         if self.silent is not None:
             raise self.silent
-        return found
+        return reports
 
     def _items(self) -> tuple[list[BenchmarkItem], list[BenchmarkItem]]:
         """(items to ask, items whose video is not there), before any model is loaded."""
@@ -116,15 +116,15 @@ class Evaluation:
         skip = getattr(self.config.benchmark, "missing", "error") == "skip"
         if missing and (not skip or len(missing) == len(items)):
             raise DataError(missing_message(self.benchmark, missing, items))
-        gone = {item.key for item in missing}
-        return [item for item in items if item.key not in gone], missing
+        missing_keys = {item.key for item in missing}
+        return [item for item in items if item.key not in missing_keys], missing
 
     def _pending(self, change: tuple[str, ...], preset: str, items: Sequence[BenchmarkItem]) -> "Pending":
         """A member with its protocol, which needs no weights."""
         values = changed_settings(self.subject, change)
         first = items[0]
         wording = self.benchmark.ask(first, preset, [0.0])
-        asked = self.benchmark.protocol()
+        benchmark_protocol = self.benchmark.protocol()
         parts = ("video", "vision", "compressor", "prune", "selector", "llm", "prefill", "kv", "relevance")
         answering = {
             "checkpoint": hash_checkpoint(self.subject.folder),
@@ -134,11 +134,11 @@ class Evaluation:
             "generation": {"greedy": True, "max_new_tokens": self.longest},
             "blind": self.config.blind,
             **computing(self.config),
-            **{k: v for k, v in asked.items() if k not in ("scoring", "judge")},
+            **{k: v for k, v in benchmark_protocol.items() if k not in ("scoring", "judge")},
         }
         scoring = {
-            "parser": asked.get("scoring", "correct"),
-            **({"judge": asked["judge"]} if "judge" in asked else {}),
+            "parser": benchmark_protocol.get("scoring", "correct"),
+            **({"judge": benchmark_protocol["judge"]} if "judge" in benchmark_protocol else {}),
             "items": len(items),
             "dropped": self.benchmark.dropped,
             "mended": self.benchmark.mended,
@@ -167,15 +167,15 @@ class Evaluation:
                 probe.unlink()
                 if os.environ.get(WORKER):
                     continue
-                moved = set_aside(one.work, one.protocol.fingerprint, anew=not self.config.resume)
+                others = set_aside(one.work, one.protocol.fingerprint, anew=not self.config.resume)
             except OSError as error:
                 reason = why_not(error)
                 raise CheckpointError(
                     f"{one.work} can't be written: {reason}\n  or:  output=FOLDER"
                 ) from error
-            if moved:
+            if others:
                 self.console.print(
-                    f"{one.work}: answers of another protocol ({', '.join(m[:8] for m in moved)}) were put "
+                    f"{one.work}: answers of another protocol ({', '.join(m[:8] for m in others)}) were put "
                     "aside; they are kept",
                     markup=False,
                 )
@@ -198,14 +198,14 @@ class Evaluation:
             members = []
             for one in [one for one in open_ones if one.reload == reload]:
                 try:
-                    loaded = variant(base, [word for word in one.change if word not in reload])
+                    model = variant(base, [word for word in one.change if word not in reload])
                 except ConfigError as error:
                     if alone:
                         raise
                     one.failure = str(error).splitlines()[0]
                     failures.append((one.name, one.failure))
                     continue
-                members.append(Member(one.name, one.path.parent, loaded, one.protocol, one.work))
+                members.append(Member(one.name, one.path.parent, model, one.protocol, one.work))
             if members:
                 self._watch(members, items, preset)
             del base, members
@@ -235,12 +235,12 @@ class Evaluation:
         scores: list[float] = []
         with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
             bar = progress.add_task("videos", total=total, right="")
-            for count, seen in enumerate(questioner.run(), 1):
-                scores += [self.benchmark.grade(item, raw.text).score for _, item, raw in seen.last]
+            for count, so_far in enumerate(questioner.run(), 1):
+                scores += [self.benchmark.grade(item, raw.text).score for _, item, raw in so_far.last]
                 state = f"{100 * sum(scores) / len(scores):.1f} % right" if scores else ""
-                progress.update(bar, completed=seen.videos, right=state)
-                if not console.is_terminal and (count % every == 0 or seen.videos == total):
-                    line = f"video {seen.videos} of {total} · {len(scores)} answers · {state}"
+                progress.update(bar, completed=so_far.videos, right=state)
+                if not console.is_terminal and (count % every == 0 or so_far.videos == total):
+                    line = f"video {so_far.videos} of {total} · {len(scores)} answers · {state}"
                     console.print(line, markup=False, highlight=False)
 
     def _report(
@@ -249,10 +249,12 @@ class Evaluation:
         """Reads, scores and sums up the raw answers on disk."""
         raw = read_answers(one.work, one.protocol.fingerprint)
         preset = self.benchmark.preset(self.subject.family)
-        seen = judge(self.benchmark, items, list(self._graded(items, raw, preset)), one.work / "judge.jsonl")
-        self.silent = self.silent or seen.silent
-        graded = seen.graded
-        counted = [found for found in graded if not found.judged]
+        judgement = judge(
+            self.benchmark, items, list(self._graded(items, raw, preset)), one.work / "judge.jsonl"
+        )
+        self.silent = self.silent or judgement.silent
+        graded = judgement.graded
+        automatic = [each for each in graded if not each.judged]
         return Report(
             benchmark=one.path.stem,
             run=self.subject.name,
@@ -268,8 +270,8 @@ class Evaluation:
                 **computing(self.config),
             },
             protocol=one.protocol,
-            overall=accuracy(counted),
-            kinds=by(counted, lambda item: item.kind),
+            overall=accuracy(automatic),
+            kinds=by(automatic, lambda item: item.kind),
             metrics=self.benchmark.metrics(graded) if any(g.answer for g in graded) else [],
             cost=summarise(
                 [raw[item.key] for item in items],
@@ -279,7 +281,7 @@ class Evaluation:
             missing=[item.key for item in missing],
             dropped=list(self.benchmark.dropped),
             mended=list(self.benchmark.mended),
-            notes=[*self.benchmark.notes, *seen.notes],
+            notes=[*self.benchmark.notes, *judgement.notes],
             seconds=time.monotonic() - self.began,
         )
 

@@ -53,11 +53,11 @@ def unlike(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, tup
 
 def hash_file(path: Path) -> str:
     """sha256 of a file's bytes."""
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(1 << 20):
-            found.update(block)
-    return found.hexdigest()
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def hash_annotations(place: Path) -> str:

@@ -46,8 +46,8 @@ class Against:
     @property
     def detectable(self) -> float | None:
         """The smallest difference that would have been seen, as it is shown."""
-        found = None if self.test is None else self.test.detectable
-        return None if found is None else self.scale * found
+        least = None if self.test is None else self.test.detectable
+        return None if least is None else self.scale * least
 
 
 def differences(reports: Sequence[Report]) -> list[Against]:
@@ -57,9 +57,9 @@ def differences(reports: Sequence[Report]) -> list[Against]:
         return []
     tests: list[tuple[Report, Report, Difference | None, str | None]] = []
     for other, first in _pairs(reports):
-        parted = unlike(first.protocol.comparable(), other.protocol.comparable())
-        if parted:
-            tests.append((other, first, None, "another protocol: " + ", ".join(parted)))
+        unlike_keys = unlike(first.protocol.comparable(), other.protocol.comparable())
+        if unlike_keys:
+            tests.append((other, first, None, "another protocol: " + ", ".join(unlike_keys)))
             continue
         metric, theirs = first.metrics[0], other.metrics[0]
         try:
@@ -118,9 +118,13 @@ def failed(failures: Sequence[tuple[str, str]]) -> list[str]:
     for name, reason in failures:
         sorts.setdefault(re.sub(r"[\d.]+", "", reason), []).append((name, reason))
     return [
-        (f"{found[0][0]} failed" if len(found) == 1 else f"{len(found)} failed, e.g. {found[0][0]}")
-        + f": {found[0][1]}"
-        for found in sorts.values()
+        (
+            f"{examples[0][0]} failed"
+            if len(examples) == 1
+            else f"{len(examples)} failed, e.g. {examples[0][0]}"
+        )
+        + f": {examples[0][1]}"
+        for examples in sorts.values()
     ]
 
 
@@ -128,7 +132,7 @@ def table(reports: Sequence[Report], pairs: Sequence[Against], width: int) -> Ta
     """One row a member: the headline with its clustered interval, differences, and costs where they fit."""
     wide = width >= 120
     names = _names(reports)
-    made = Table(
+    rows = Table(
         title=escape(f"{reports[0].benchmark}"),
         title_justify="left",
         box=box.SIMPLE_HEAD,
@@ -140,10 +144,10 @@ def table(reports: Sequence[Report], pairs: Sequence[Against], width: int) -> Ta
     columns = [headline, "95 %", *(f"- {name}" for name in bases), "cache"]
     if wide:
         columns += ["tokens", "no letter", "prefill", "first token", "decode", "peak"]
-    made.add_column("member", overflow="fold")
+    rows.add_column("member", overflow="fold")
     for column in columns:
-        made.add_column(column, justify="right", no_wrap=True)
-    found = {(id(pair.report), name): pair for name, own in bases.items() for pair in own}
+        rows.add_column(column, justify="right", no_wrap=True)
+    pair_of = {(id(pair.report), name): pair for name, own in bases.items() for pair in own}
     for name, report in zip(names, reports, strict=True):
         cost = report.cost
         value = interval = "-"
@@ -156,7 +160,7 @@ def table(reports: Sequence[Report], pairs: Sequence[Against], width: int) -> Ta
                 interval = f"{low}–{high}"
         if report.incomplete is not None:
             value += "*"
-        against = [_points(found.get((id(report), base))) for base in bases]
+        against = [_points(pair_of.get((id(report), base))) for base in bases]
         cells = [value, interval, *against, human_size(cost.cache_bytes)]
         if wide:
             decode = cost.decode_tokens_per_s
@@ -168,8 +172,8 @@ def table(reports: Sequence[Report], pairs: Sequence[Against], width: int) -> Ta
                 "-" if decode != decode else f"{decode:.0f}/s",
                 human_size(cost.peak_memory_bytes),
             ]
-        made.add_row(escape(name), *cells)
-    return made
+        rows.add_row(escape(name), *cells)
+    return rows
 
 
 def remarks(pairs: Sequence[Against]) -> list[str]:
@@ -181,9 +185,9 @@ def remarks(pairs: Sequence[Against]) -> list[str]:
         lines += [line(pair) for pair in pairs]
     else:
         for name, own in _bases(pairs).items():
-            seen = [pair.detectable for pair in own if pair.detectable is not None]
-            if seen:
-                lines.append(f"- {name}: differences below {max(seen):.1f} points may have been missed")
+            least = [pair.detectable for pair in own if pair.detectable is not None]
+            if least:
+                lines.append(f"- {name}: differences below {max(least):.1f} points may have been missed")
         unpaired = [pair for pair in pairs if pair.test is None]
         if unpaired:
             lines.append(f"{len(unpaired)} not paired, e.g. {line(unpaired[0])}")
@@ -195,11 +199,11 @@ def remarks(pairs: Sequence[Against]) -> list[str]:
 
 def _bases(pairs: Sequence[Against]) -> dict[str, list[Against]]:
     """Pairs by what they are compared with: the first member, or the recent policy of the same budget."""
-    found: dict[str, list[Against]] = {}
+    bases: dict[str, list[Against]] = {}
     for pair in pairs:
         first = pair.base is pairs[0].base
-        found.setdefault(_short(pair.base) if first else RECENT, []).append(pair)
-    return found
+        bases.setdefault(_short(pair.base) if first else RECENT, []).append(pair)
+    return bases
 
 
 def _short(report: Report) -> str:
@@ -212,10 +216,10 @@ def _points(pair: Against | None) -> str:
     """`+1.2 ± 3.4*`."""
     if pair is None or pair.test is None:
         return "-"
-    found, scale = pair.test.estimate, pair.scale
-    text = f"{scale * found.mean:+.1f}"
-    if found.interval is not None:
-        text += f" ± {scale * (found.interval.high - found.interval.low) / 2:.1f}"
+    estimate, scale = pair.test.estimate, pair.scale
+    text = f"{scale * estimate.mean:+.1f}"
+    if estimate.interval is not None:
+        text += f" ± {scale * (estimate.interval.high - estimate.interval.low) / 2:.1f}"
     return text + ("*" if pair.adjusted is not None and pair.adjusted < 0.05 else "")
 
 
@@ -224,12 +228,12 @@ def line(pair: Against) -> str:
     name, base = _names([pair.report, pair.base])
     if pair.test is None:
         return f"{name}: not paired with {base}: {pair.reason}"
-    found, scale = pair.test.estimate, pair.scale
-    text = f"{name}: {scale * found.mean:+.2f} points against {base}"
-    if found.interval is None:
+    estimate, scale = pair.test.estimate, pair.scale
+    text = f"{name}: {scale * estimate.mean:+.2f} points against {base}"
+    if estimate.interval is None:
         text += " (too few videos for an interval"
     else:
-        text += f" (95 %: {scale * found.interval.low:+.2f} to {scale * found.interval.high:+.2f}"
+        text += f" (95 %: {scale * estimate.interval.low:+.2f} to {scale * estimate.interval.high:+.2f}"
     text += f"; p = {pair.adjusted:.2g}"
     if pair.detectable is not None:
         text += f"; a difference below {pair.detectable:.2f} would not have shown"

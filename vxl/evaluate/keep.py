@@ -25,7 +25,7 @@ def keep(report: Report, path: Path, benchmark: Benchmark, subject: Subject, con
     Raises:
         CheckpointError: The folder can't be written.
     """
-    written = f"{path} and .png"
+    files = f"{path} and .png"
     try:
         write_json(report, path)
         if not benchmark.draw(report.graded, path.with_suffix(".png")):
@@ -34,10 +34,10 @@ def keep(report: Report, path: Path, benchmark: Benchmark, subject: Subject, con
         if submission is not None:
             name, text = submission
             write_text(path.with_suffix("") / name, text)
-            written += f"\nwritten: {path.with_suffix('') / name}, as the authors' tools read it"
+            files += f"\nwritten: {path.with_suffix('') / name}, as the authors' tools read it"
     except OSError as error:
         raise CheckpointError(f"{path} can't be written: {why_not(error)}") from error
-    console.print(f"written: {written}", markup=False, soft_wrap=True)
+    console.print(f"written: {files}", markup=False, soft_wrap=True)
     run = subject.run
     is_there = run is not None and (run.path / "wandb_id.txt").exists()
     if is_there and subject.values.get("logger"):

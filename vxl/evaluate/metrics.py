@@ -70,13 +70,15 @@ def majority_share(graded: Sequence[Graded]) -> tuple[str, float] | None:
 
 def position_bias(graded: Sequence[Graded]) -> dict[str, tuple[float, float]]:
     """Each letter's share of the answers and of the golds: {letter: (answered, gold)}."""
-    asked = [item for item in graded if item.options]
-    letters = sorted({item.answer for item in asked} | {item.parsed for item in asked if item.parsed})
-    total = max(1, len(asked))
+    with_options = [item for item in graded if item.options]
+    letters = sorted(
+        {item.answer for item in with_options} | {item.parsed for item in with_options if item.parsed}
+    )
+    total = max(1, len(with_options))
     return {
         letter: (
-            sum(item.parsed == letter for item in asked) / total,
-            sum(item.answer == letter for item in asked) / total,
+            sum(item.parsed == letter for item in with_options) / total,
+            sum(item.answer == letter for item in with_options) / total,
         )
         for letter in letters
     }

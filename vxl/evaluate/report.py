@@ -74,7 +74,7 @@ class Report:
             if not name.startswith("_")
         }
         best = majority_share(self.graded)
-        found: dict[str, Any] = {
+        values: dict[str, Any] = {
             "benchmark": self.benchmark,
             "run": self.run,
             "checkpoint": self.checkpoint,
@@ -88,8 +88,8 @@ class Report:
             "labels": labels,
             "majority_letter": None if best is None else {"letter": best[0], "share": best[1]},
             "letters": {
-                letter: {"answered": answered, "right": gold}
-                for letter, (answered, gold) in position_bias(self.graded).items()
+                letter: {"answered": share, "right": gold}
+                for letter, (share, gold) in position_bias(self.graded).items()
             },
             "failed": {item.key: item.failed for item in self.failed},
             "dropped": self.dropped,
@@ -98,13 +98,13 @@ class Report:
         }
         if self.metrics and self.metrics[0].units != scored(self.graded):
             # Without them a later comparison could not pair what the headline counts.
-            found["headline_units"] = [list(unit) for unit in self.metrics[0].units]
+            values["headline_units"] = [list(unit) for unit in self.metrics[0].units]
         if self.missing:
             right = sum(item.score for item in self.graded)
-            found["missing"] = self.missing
-            found["incomplete"] = self.incomplete
-            found["accuracy_if_missing_wrong"] = right / (len(self.graded) + len(self.missing))
-        return found | {"answers": [_answer(item) for item in self.graded]}
+            values["missing"] = self.missing
+            values["incomplete"] = self.incomplete
+            values["accuracy_if_missing_wrong"] = right / (len(self.graded) + len(self.missing))
+        return values | {"answers": [_answer(item) for item in self.graded]}
 
     def logged(self) -> dict[str, float]:
         """The numbers for a logger's row."""
@@ -140,23 +140,23 @@ def read_report(path: Path) -> dict[str, Any]:
     Raises:
         DataError: One of them is damaged.
     """
-    found = _object_in(path)
+    report = _object_in(path)
     beside = path.with_suffix("") / "cost.json"
     if beside.is_file():
-        found["cost"] = _object_in(beside)
-    return found
+        report["cost"] = _object_in(beside)
+    return report
 
 
 def _object_in(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path} can't be read: {error}\n  evaluate again, or remove it") from error
-    if not isinstance(found, dict):
+    if not isinstance(value, dict):
         raise DataError(
-            f"{path} holds a {type(found).__name__}, and no report.\n  evaluate again, or remove it"
+            f"{path} holds a {type(value).__name__}, and no report.\n  evaluate again, or remove it"
         )
-    return found
+    return value
 
 
 def write_figure(report: Report, path: Path) -> None:
@@ -184,7 +184,7 @@ def write_figure(report: Report, path: Path) -> None:
 
 def _answer(item: Graded) -> dict[str, Any]:
     """One answer for JSON: what was asked, what was said, what it is worth."""
-    found: dict[str, Any] = {
+    record: dict[str, Any] = {
         "key": item.key,
         "cluster": item.cluster,
         "kind": item.kind,
@@ -196,12 +196,12 @@ def _answer(item: Graded) -> dict[str, Any]:
         "right": item.right,
     }
     if item.given is not None:
-        found["score"] = item.given
+        record["score"] = item.given
     if item.verdict is not None:
-        found["verdict"] = item.verdict
+        record["verdict"] = item.verdict
     labels = {name: list(values) for name, values in item.labels.items() if not name.startswith("_")}
     if labels:
-        found["labels"] = labels
+        record["labels"] = labels
     if item.failed is not None:
-        found["failed"] = item.failed
-    return found
+        record["failed"] = item.failed
+    return record

@@ -31,13 +31,13 @@ def run_evaluation(config: EvaluateConfig, console: Console | None = None) -> li
 
 
 def _run(config: EvaluateConfig, console: Console) -> list[Report]:
-    evaluated = subjects(config)
+    all_subjects = subjects(config)
     if wants_workers(config) and not start(config, console):
         return []
-    several = len(evaluated) > 1
+    several = len(all_subjects) > 1
     reports: list[Report] = []
     failures: list[tuple[str, str]] = []
-    for subject in evaluated:
+    for subject in all_subjects:
         if subject.note is not None:
             console.print(subject.note, markup=False)
         try:
@@ -49,7 +49,7 @@ def _run(config: EvaluateConfig, console: Console) -> list[Report]:
     if os.environ.get(WORKER):
         return reports
     if len(reports) + len(failures) > 1:
-        folder = evaluated[0].place if not several else evaluated[0].place.parent.parent / "evaluate"
+        folder = all_subjects[0].place if not several else all_subjects[0].place.parent.parent / "evaluate"
         show_group(reports, failures, console, folder)
     if not reports and failures:
         raise ConfigError("\n\n".join(f"{name}: {reason}" for name, reason in failures))

@@ -42,17 +42,17 @@ def metric_lines(metrics: Sequence[Metric]) -> list[str]:
     """`accuracy 66.37 ± 1.80 % (95 %, 2700 items of 900 videos, design effect 1.02)`, a line a metric."""
     lines = []
     for metric in metrics:
-        found = metric.estimate
+        estimate = metric.estimate
         unit = " %" if metric.scale == 100 else ""
-        value = f"{metric.name} {metric.scale * found.mean:.2f}{unit}"
-        if found.interval is None:
-            worth = f"too few videos ({found.clusters}) for an interval"
+        value = f"{metric.name} {metric.scale * estimate.mean:.2f}{unit}"
+        if estimate.interval is None:
+            worth = f"too few videos ({estimate.clusters}) for an interval"
         else:
-            low, high = (metric.scale * end for end in found.interval)
+            low, high = (metric.scale * end for end in estimate.interval)
             worth = f"95 %: {low:.2f} to {high:.2f}"
-            if found.design_effect is not None:
-                worth += f", design effect {found.design_effect:.2f}"
-        lines.append(f"{value}  ({worth}; {found.items} items of {found.clusters} videos)")
+            if estimate.design_effect is not None:
+                worth += f", design effect {estimate.design_effect:.2f}"
+        lines.append(f"{value}  ({worth}; {estimate.items} items of {estimate.clusters} videos)")
     return lines
 
 
@@ -106,11 +106,11 @@ def _labels(report: Report) -> list[Listing]:
             continue
         table = Listing("", (name, "score", "95 %, by video", "items"))
         for value, items in groups.items():
-            found = micro(items).estimate
+            estimate = micro(items).estimate
             interval = "too few videos"
-            if found.interval is not None:
-                interval = f"{100 * found.interval.low:.1f} to {100 * found.interval.high:.1f} %"
-            table.add(escape(value), percent(found.mean), interval, str(found.items))
+            if estimate.interval is not None:
+                interval = f"{100 * estimate.interval.low:.1f} to {100 * estimate.interval.high:.1f} %"
+            table.add(escape(value), percent(estimate.mean), interval, str(estimate.items))
         tables.append(table)
     return tables
 
@@ -118,7 +118,7 @@ def _labels(report: Report) -> list[Listing]:
 def _is_kind(groups: Mapping[str, Sequence[Graded]], report: Report) -> bool:
     """Whether a label parts the items as their kinds do, which the first table shows."""
     kinds = [{item.kind for item in items} for items in groups.values()]
-    return len(groups) == len(report.kinds) and all(len(found) == 1 for found in kinds)
+    return len(groups) == len(report.kinds) and all(len(labels) == 1 for labels in kinds)
 
 
 def _remarks(report: Report) -> list[str]:

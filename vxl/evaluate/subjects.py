@@ -84,14 +84,16 @@ def members_of(subject: Subject, config: EvaluateConfig) -> list[tuple[str, ...]
         ConfigError: A change is not possible at evaluation, or names nothing.
     """
     refuse_trained(config.change, subject.values)
-    given = expand_changes(config.change)
-    named = [()] if config.members is None else sweep(config.members, subject.values)
-    found = [tuple(dict.fromkeys([*ours, *fitting(ours, typed)])) for ours in named for typed in given]
-    for changes in found:
+    typed_changes = expand_changes(config.change)
+    members = [()] if config.members is None else sweep(config.members, subject.values)
+    changes_of_members = [
+        tuple(dict.fromkeys([*ours, *fitting(ours, words)])) for ours in members for words in typed_changes
+    ]
+    for changes in changes_of_members:
         refuse_trained(changes, subject.values)
-    if len(found) == 1:
-        changed_settings(subject, found[0])
-    return found
+    if len(changes_of_members) == 1:
+        changed_settings(subject, changes_of_members[0])
+    return changes_of_members
 
 
 def changed_settings(subject: Subject, changes: Sequence[str]) -> dict[str, Any]:
@@ -114,11 +116,9 @@ def load_subject(subject: Subject, config: EvaluateConfig, changes: Sequence[str
         changes: Of the language model, which can't be exchanged around loaded weights.
     """
     dtype = None if config.precision == "auto" else _DTYPES[config.precision]
-    loaded = load(
-        subject.folder, device=config.device, overrides=changes, runs=config.paths.runs, dtype=dtype
-    )
-    loaded.use_threads_of_training()
-    return loaded
+    model = load(subject.folder, device=config.device, overrides=changes, runs=config.paths.runs, dtype=dtype)
+    model.use_threads_of_training()
+    return model
 
 
 def computing(config: EvaluateConfig) -> dict[str, str]:
@@ -135,16 +135,16 @@ def _of_run(source: Source, config: EvaluateConfig) -> Subject:
 
 def _of_sweep(members: Sequence[Run], config: EvaluateConfig) -> list[Subject]:
     """The members that have the checkpoint; the others are left out, and named by the caller's table."""
-    found, reasons = [], []
+    subjects, reasons = [], []
     for run in members:
         try:
             source = find_source(run.path, Path(config.paths.runs), config.checkpoint)
-            found.append(_of_run(source, config))
+            subjects.append(_of_run(source, config))
         except (CheckpointError, ConfigError) as error:
             reasons.append(f"{run.name}: {str(error).splitlines()[0]}")
-    if not found:
+    if not subjects:
         raise CheckpointError(f"no member of {config.run} can be evaluated:\n  " + "\n  ".join(reasons[:8]))
-    return found
+    return subjects
 
 
 def _of_weights(folder: Path, config: EvaluateConfig) -> Subject:

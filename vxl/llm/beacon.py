@@ -78,8 +78,8 @@ def give_beacons(body: Any, letters: Sequence[Letter]) -> None:
 def with_beacons(model: nn.Module) -> list[tuple[str, nn.Linear, BeaconLinear]]:
     """All layers that have weights for beacons: (name, the layer, its child)."""
     layers = [(name, module) for name, module in model.named_modules() if isinstance(module, nn.Linear)]
-    found = [(name, layer, getattr(layer, "beacon", None)) for name, layer in layers]
-    return [(name, layer, own) for name, layer, own in found if isinstance(own, BeaconLinear)]
+    children = [(name, layer, getattr(layer, "beacon", None)) for name, layer in layers]
+    return [(name, layer, own) for name, layer, own in children if isinstance(own, BeaconLinear)]
 
 
 def hooked_by_others(module: nn.Module) -> bool:
@@ -108,8 +108,8 @@ def _put_beacons(layer: nn.Linear, args: tuple[Tensor], out: Tensor) -> Tensor:
         return out
     own = layer.get_submodule("beacon")(args[0].flatten(0, 1).index_select(0, places)).to(out.dtype)
     rows = out.flatten(0, 1)
-    put = rows.index_copy if torch.is_grad_enabled() else rows.index_copy_
-    return put(0, places, own).view_as(out)
+    copy = rows.index_copy if torch.is_grad_enabled() else rows.index_copy_
+    return copy(0, places, own).view_as(out)
 
 
 def note(places: Tensor | None) -> None:

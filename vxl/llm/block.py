@@ -96,14 +96,14 @@ class Block:
 
     def at(self, positions_BNS: Tensor, rotary: Rotary) -> "Block":
         """The block with its entries moved to other positions, rotated anew from the un-rotated keys."""
-        rotated = None if self.rotated_BNSH is None else rotary.turn(self.keys_BNSH, positions_BNS)
-        return replace(self, positions_BNS=positions_BNS, rotated_BNSH=rotated)
+        rotated_BNSH = None if self.rotated_BNSH is None else rotary.turn(self.keys_BNSH, positions_BNS)
+        return replace(self, positions_BNS=positions_BNS, rotated_BNSH=rotated_BNSH)
 
     def detached(self) -> "Block":
         """The block outside of the graph."""
-        rotated = None if self.rotated_BNSH is None else self.rotated_BNSH.detach()
+        rotated_BNSH = None if self.rotated_BNSH is None else self.rotated_BNSH.detach()
         keys, values = self.keys_BNSH.detach(), self.values_BNSH.detach()
-        return replace(self, keys_BNSH=keys, values_BNSH=values, rotated_BNSH=rotated)
+        return replace(self, keys_BNSH=keys, values_BNSH=values, rotated_BNSH=rotated_BNSH)
 
     def standing(self, places: "Places") -> "Block":
         """The block with the same entries described anew; nothing is rotated."""
@@ -204,12 +204,14 @@ def places_of(blocks: Sequence[Block]) -> Places:
 
 def joined_block(blocks: Sequence[Block], places: Places) -> Block:
     """One block of the entries of several; `places` are theirs."""
-    rotated = [block.rotated_BNSH for block in blocks if block.rotated_BNSH is not None]
+    rotated_keys = [block.rotated_BNSH for block in blocks if block.rotated_BNSH is not None]
     return Block(
         torch.cat([block.keys_BNSH for block in blocks], dim=2),
         torch.cat([block.values_BNSH for block in blocks], dim=2),
         *places,
-        torch.cat(rotated, dim=2) if len(rotated) == len(blocks) else None,  # what was away has none
+        torch.cat(rotated_keys, dim=2)
+        if len(rotated_keys) == len(blocks)
+        else None,  # what was away has none
     )
 
 

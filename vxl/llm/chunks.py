@@ -121,13 +121,13 @@ def two_levels(cache: Cache, chunks: "Chunks", dense_BC: Tensor, pool: int, *, c
     mean_BS = begins_BS & ~dense_BS
     stays_BS = (chunks.valid_BS & (dense_BS | ~pooled_BS)) | mean_BS
     # Means of every chunk that any row pools, made once where the rows share what was watched.
-    shared = all(block.rows == 1 for block in cache.layers[0])
-    wanted_BS = mean_BS.any(dim=0, keepdim=True) if shared else mean_BS
+    one_row = all(block.rows == 1 for block in cache.layers[0])
+    wanted_BS = mean_BS.any(dim=0, keepdim=True) if one_row else mean_BS
     first_BP, _ = columns_where(wanted_BS)
     members_BPR = first_BP[..., None] + torch.arange(pool, device=first_BP.device)
     members_BPR = members_BPR.clamp(max=entries - 1)  # of padding only
     number_BS = (wanted_BS.long().cumsum(dim=1) - 1 + entries).expand(rows, -1)
-    if shared and bool((stays_BS == stays_BS[:1]).all() & (mean_BS == mean_BS[:1]).all()):
+    if one_row and bool((stays_BS == stays_BS[:1]).all() & (mean_BS == mean_BS[:1]).all()):
         mean_BS, stays_BS, number_BS = mean_BS[:1], stays_BS[:1], number_BS[:1]  # one row for all
     order_BM, valid_BM = columns_where(stays_BS)
     ids_BS = torch.where(mean_BS, number_BS, torch.arange(entries, device=mean_BS.device))

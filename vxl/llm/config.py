@@ -64,9 +64,9 @@ class DecoderConfig(Option):
         if not 0 <= self.recomputed <= 1:
             raise ConfigError(f"recomputed={self.recomputed} is no share of the blocks.\n  expected: 0 to 1")
         if self.kv_heads < 1 or self.heads % self.kv_heads:
-            allowed = ", ".join(str(n) for n in range(1, self.heads + 1) if self.heads % n == 0)
+            divisors = ", ".join(str(n) for n in range(1, self.heads + 1) if self.heads % n == 0)
             raise ConfigError(
-                f"kv_heads={self.kv_heads} does not divide heads={self.heads}.\n  allowed: {allowed}"
+                f"kv_heads={self.kv_heads} does not divide heads={self.heads}.\n  allowed: {divisors}"
             )
         if self.head_width is None and self.width % self.heads:
             raise ConfigError(

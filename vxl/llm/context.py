@@ -61,9 +61,9 @@ def attend_across_ranks(
     stretch = query.shape[2] // 2
     out = []
     for number, number_of in ((0, rank), (1, 2 * ranks - 1 - rank)):
-        seen = (number_of + 1) * stretch
+        stop = (number_of + 1) * stretch
         own = query[:, :, number * stretch : (number + 1) * stretch]
-        out.append(attend_causal(own, keys[:, :, :seen], values[:, :, :seen], scaling))
+        out.append(attend_causal(own, keys[:, :, :stop], values[:, :, :stop], scaling))
     return torch.cat(out, dim=2)
 
 
@@ -80,9 +80,9 @@ class GatherRanks(torch.autograd.Function):
     def forward(ctx: Any, own: Tensor, group: dist.ProcessGroup) -> Tensor:
         """All tensors, in the order of ranks."""
         ctx.group = group
-        found = [torch.empty_like(own) for _ in range(dist.get_world_size(group))]
-        dist.all_gather(found, own.contiguous(), group=group)
-        return torch.stack(found)
+        parts = [torch.empty_like(own) for _ in range(dist.get_world_size(group))]
+        dist.all_gather(parts, own.contiguous(), group=group)
+        return torch.stack(parts)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:

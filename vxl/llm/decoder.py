@@ -78,12 +78,12 @@ class Decoder(nn.Module):
         from transformers import AutoModelForCausalLM
 
         try:
-            loaded: Any = AutoModelForCausalLM.from_pretrained(
+            result: Any = AutoModelForCausalLM.from_pretrained(
                 self.config.weights, dtype="auto", output_loading_info=True, trust_remote_code=False
             )
         except (OSError, ValueError, RuntimeError, UnpicklingError, SafetensorError) as error:
             raise unreadable_weights(self.config.weights, error) from error
-        found, report = loaded
+        pretrained, report = result
         if report["missing_keys"]:
             raise CheckpointError(
                 f"llm.weights={self.config.weights} lacks {len(report['missing_keys'])} tensors: "
@@ -91,7 +91,7 @@ class Decoder(nn.Module):
             )
         mine = self.causal_lm.state_dict()
         own = {name: value for name, value in mine.items() if is_update(name) or is_of_beacon(name)}
-        self.causal_lm.load_state_dict(found.state_dict() | own)
+        self.causal_lm.load_state_dict(pretrained.state_dict() | own)
         self.start_beacons()
 
     def add_beacons(self, letters: Sequence[Letter], token: int | None = None) -> None:
@@ -109,8 +109,8 @@ class Decoder(nn.Module):
             raise ConfigError(
                 f"token={token} is none of the language model's.\n  allowed: 0 to {self.vocab - 1}"
             )
-        named = self.causal_lm.config.eos_token_id if token is None else token
-        first = named[0] if isinstance(named, list) else named
+        end_token = self.causal_lm.config.eos_token_id if token is None else token
+        first = end_token[0] if isinstance(end_token, list) else end_token
         self.beacon_token = 0 if first is None else int(first)
         self.beacon = nn.Parameter(torch.empty_like(self.causal_lm.get_input_embeddings().weight[:1]))
         give_beacons(self.causal_lm.model, letters)

@@ -153,11 +153,11 @@ def through(
     if attend is not None:
         out = attend(attention.layer_idx, query, key, value, cos, sin, attention.scaling)
     else:
-        rotated = kernels.rotated(key, cos, sin)
+        rotated_key = kernels.rotated(key, cos, sin)
         if step.new is not None:
-            step.new[attention.layer_idx] = New(key, value, rotated if step.memo else None)
+            step.new[attention.layer_idx] = New(key, value, rotated_key if step.memo else None)
         query = kernels.rotated(query, cos, sin)
-        out = through_step(attention.layer_idx, query, rotated, value, attention.scaling, step)
+        out = through_step(attention.layer_idx, query, rotated_key, value, attention.scaling, step)
     add = attention.o_proj(out.flatten(2))
     norm = layer.post_attention_layernorm
     normed, total = kernels.rms_norm(total, add, norm.weight, norm.variance_epsilon, kind)

@@ -65,13 +65,13 @@ class LoRALinear(nn.Linear):
     def forward(self, input: Tensor) -> Tensor:
         """[..., in] -> [..., out]."""
         if (self.dropout and self.training) or torch.compiler.is_compiling():  # which joins sums itself
-            read = F.dropout(input, self.dropout, self.training)
-            update = F.linear(F.linear(read, self.lora_A) * self.scale, self.lora_B)
+            x = F.dropout(input, self.dropout, self.training)
+            update = F.linear(F.linear(x, self.lora_A) * self.scale, self.lora_B)
             return F.linear(input, self.weight.to(update.dtype), self.bias) + update
         kind = product_dtype(input)
-        given = (input, self.weight, self.bias, self.lora_A, self.lora_B)
+        tensors = (input, self.weight, self.bias, self.lora_A, self.lora_B)
         with torch.autocast(input.device.type, kind, enabled=False):
-            return _Adapted.apply(*given, self.scale, kind, self.weight_for_backward(kind))
+            return _Adapted.apply(*tensors, self.scale, kind, self.weight_for_backward(kind))
 
     def weight_for_backward(self, kind: torch.dtype) -> Callable[[], Tensor] | None:
         """How the backward pass gets the weight, if not from the forward pass."""
@@ -104,8 +104,8 @@ class _Adapted(torch.autograd.Function):
         of_weight = out.t() @ x.flatten(0, -2) if wants_weight else None
         of_bias = out.sum(0) if wants_bias else None
         of_A, of_B = to_down.t() @ x.flatten(0, -2), (out.t() @ down) * ctx.scale
-        found = zip((of_x, of_weight, of_bias, of_A, of_B), ctx.kinds, strict=True)
-        return *(None if tensor is None else tensor.to(kind) for tensor, kind in found), None, None, None
+        with_kinds = zip((of_x, of_weight, of_bias, of_A, of_B), ctx.kinds, strict=True)
+        return *(None if tensor is None else tensor.to(kind) for tensor, kind in with_kinds), None, None, None
 
 
 def adapt(model: nn.Module, config: LoRAConfig) -> None:
@@ -116,7 +116,7 @@ def adapt(model: nn.Module, config: LoRAConfig) -> None:
     """
     if not config.rank:
         return
-    found: set[str] = set()
+    adapted_names: set[str] = set()
     linear: set[str] = set()
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):
@@ -124,8 +124,8 @@ def adapt(model: nn.Module, config: LoRAConfig) -> None:
                 linear.add(name)
                 if name in config.layers:
                     setattr(parent, name, LoRALinear(child, config))
-                    found.add(name)
-    unknown = [name for name in config.layers if name not in found]
+                    adapted_names.add(name)
+    unknown = [name for name in config.layers if name not in adapted_names]
     if unknown:
         raise ConfigError(
             f"llm.lora.layers names {', '.join(unknown)}, which the language model does not have.\n"

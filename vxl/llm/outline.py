@@ -52,8 +52,8 @@ def outline(config: DecoderConfig) -> Outline | Decoder:
     if config.weights != "random":
         architecture = hugging_face_config(config)
         biased = any(getattr(architecture, name, False) for name in ("attention_bias", "mlp_bias"))
-        known = architecture.model_type in OUTLINED and not biased
-        return Outline(sizes_of(config, architecture)) if known else Decoder(config)
+        has_outline = architecture.model_type in OUTLINED and not biased
+        return Outline(sizes_of(config, architecture)) if has_outline else Decoder(config)
     return Outline(config) if config.model_type in OUTLINED else Decoder(config)
 
 

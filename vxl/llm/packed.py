@@ -47,8 +47,8 @@ class PackedLinear(LoRALinear):
 
     def hold(self, weight: Tensor) -> None:
         """Packs another weight, in place."""
-        for name, packed in zip(("codes", "ranges"), pack_weight(weight, self.kind), strict=True):
-            self.get_buffer(name).copy_(packed)
+        for name, tensor in zip(("codes", "ranges"), pack_weight(weight, self.kind), strict=True):
+            self.get_buffer(name).copy_(tensor)
 
     def weight_for_backward(self, kind: torch.dtype) -> Callable[[], Tensor]:
         """Unpacks for the backward pass too: kept from the forward pass, weights would be whole in memory."""

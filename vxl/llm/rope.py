@@ -61,11 +61,11 @@ class Rotary:
 
     def table(self, length: int, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """Cosine and sine of the positions 0 to `length` - 1 at least, [P, H / 2]; kept for the next step."""
-        known = self.tables.get((device, dtype))
-        if known is None or len(known[0]) < length:
+        table = self.tables.get((device, dtype))
+        if table is None or len(table[0]) < length:
             positions = torch.arange(max(1024, 1 << (length - 1).bit_length()), device=device)
-            known = self.tables[device, dtype] = self.half_angles(positions, dtype)
-        return known
+            table = self.tables[device, dtype] = self.half_angles(positions, dtype)
+        return table
 
     def turn(self, keys_BNSH: Tensor, positions_BNS: Tensor) -> Tensor:
         """Rotates un-rotated keys to their positions; positions broadcast over heads."""
@@ -115,8 +115,10 @@ def check_layout(model: Any, rotary: Rotary) -> None:
         probe = torch.linspace(-1, 1, width, device="cpu").reshape(1, 1, 1, width)
         same = False
         if theirs is not None:
-            turned = theirs(probe, probe, cos, sin)[1]
-            same = turned.shape == probe.shape and torch.allclose(turned, rotate(probe, cos, sin), atol=1e-6)
+            theirs_out = theirs(probe, probe, cos, sin)[1]
+            same = theirs_out.shape == probe.shape and torch.allclose(
+                theirs_out, rotate(probe, cos, sin), atol=1e-6
+            )
     if not same:
         raise ConfigError(
             f"llm: {type(model).__name__} rotates its heads in a layout of its own.\n"

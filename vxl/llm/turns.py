@@ -61,16 +61,18 @@ def extend_in_turns(
         assert step.new is not None
         new, past = step.new[layer], cache.layers[layer]
         assert new is not None
-        found = []
+        outputs = []
         # Cut once a layer, not once a turn: what the host does for a turn is what a GPU waits for.
-        rotated = [None] * len(turns) if new.rotated_BNTH is None else new.rotated_BNTH.split(lengths, dim=2)
-        cut = [x.split(lengths, dim=2) for x in (query, key, value, new.keys_BNTH, new.values_BNTH)]
+        rotated_keys = (
+            [None] * len(turns) if new.rotated_BNTH is None else new.rotated_BNTH.split(lengths, dim=2)
+        )
+        tensors = [x.split(lengths, dim=2) for x in (query, key, value, new.keys_BNTH, new.values_BNTH)]
         for number, (turn, (part, position_BNT, index_BNT)) in enumerate(zip(turns, parts, strict=True)):
-            own_query, own_key, own_value, new_keys, new_values = (pieces[number] for pieces in cut)
+            own_query, own_key, own_value, new_keys, new_values = (pieces[number] for pieces in tensors)
             part.past[layer] = past  # ty: ignore[invalid-assignment]
-            found.append(through_step(layer, own_query, own_key, own_value, scaling, part))
+            outputs.append(through_step(layer, own_query, own_key, own_value, scaling, part))
             part.past[layer] = ()  # ty: ignore[invalid-assignment]
-            block = Block(new_keys, new_values, position_BNT, index_BNT, None, rotated[number])
+            block = Block(new_keys, new_values, position_BNT, index_BNT, None, rotated_keys[number])
             turn.cache.layers[layer] = (*past, block)
             act(turn.cache, layer)
             past = turn.cache.layers[layer]
@@ -78,7 +80,7 @@ def extend_in_turns(
                 past = (*past[:-1], of_its_own(block))
             turn.cache.layers[layer] = past if turn is turns[-1] else ()
         step.new[layer] = None
-        return torch.cat(found, dim=1)
+        return torch.cat(outputs, dim=1)
 
     hidden_BTD = llm(embeds_BTD, replace(step, in_turn=attend))
     cache.go_on_as(turns[-1].cache)
@@ -118,7 +120,10 @@ def part_of(step: Step, turn: Turn, observe: int, layers: int) -> tuple[Step, Te
 
 def of_its_own(block: Block) -> Block:
     """A block that keeps nothing alive but itself."""
-    rotated = None if block.rotated_BNSH is None else alone(block.rotated_BNSH)
+    rotated_BNSH = None if block.rotated_BNSH is None else alone(block.rotated_BNSH)
     return replace(
-        block, keys_BNSH=alone(block.keys_BNSH), values_BNSH=alone(block.values_BNSH), rotated_BNSH=rotated
+        block,
+        keys_BNSH=alone(block.keys_BNSH),
+        values_BNSH=alone(block.values_BNSH),
+        rotated_BNSH=rotated_BNSH,
     )

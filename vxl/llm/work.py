@@ -62,12 +62,12 @@ class Work:
     @property
     def operations(self) -> float:
         """Of the passes so far."""
-        return sum(float(done) for done in self._done)
+        return sum(float(count) for count in self._done)
 
-    def _see(self, _: Any, given: tuple[Tensor, Step], hidden_BTD: Tensor) -> None:
+    def _see(self, _: Any, inputs: tuple[Tensor, Step], hidden_BTD: Tensor) -> None:
         if not self.counting:
             return
-        embeds_BTD, step = given
+        embeds_BTD, step = inputs
         rows, tokens = embeds_BTD.shape[:2]
         real_BT = torch.ones(rows, tokens, dtype=torch.bool) if step.valid_BT is None else step.valid_BT.cpu()
         self._done.append(self.per_token * int(real_BT.sum()))
@@ -83,17 +83,17 @@ def pairs_seen(step: Step, real_BT: np.ndarray, layers: int) -> list[float | Ten
         real_BT: Tokens that are no padding.
         layers: Of the language model.
     """
-    known: dict[tuple[int, ...], float | Tensor] = {}
-    found: list[float | Tensor] = []
+    counts: dict[tuple[int, ...], float | Tensor] = {}
+    pairs_of_layers: list[float | Tensor] = []
     for past in step.past or ((),) * layers:
         blocks = tuple(block.plain() for block in past)
         same = tuple(
             id(tensor) for block in blocks for tensor in (block.index_BNS, block.valid_BNS, len(block))
         )
-        if same not in known:
-            known[same] = sum(_of_row(step, blocks, row, real_T) for row, real_T in enumerate(real_BT))
-        found.append(known[same])
-    return found
+        if same not in counts:
+            counts[same] = sum(_of_row(step, blocks, row, real_T) for row, real_T in enumerate(real_BT))
+        pairs_of_layers.append(counts[same])
+    return pairs_of_layers
 
 
 def _of_row(step: Step, past: Sequence[Block], row: int, real_T: np.ndarray) -> float | Tensor:
@@ -103,7 +103,7 @@ def _of_row(step: Step, past: Sequence[Block], row: int, real_T: np.ndarray) -> 
         own = sum(length * (length + 1) // 2 for length in lengths)
         return own + tokens * sum((_entries(block, row) for block in past), 0.0)
     window, first = step.windows.of(row), step.windows.first
-    found: float | Tensor = pairs_within(window, first, real_T)
+    pairs: float | Tensor = pairs_within(window, first, real_T)
     always_C = torch.zeros(first + len(real_T), dtype=torch.bool)
     always_C[torch.from_numpy(window.always_A)] = True
     for block in past:
@@ -112,8 +112,8 @@ def _of_row(step: Step, past: Sequence[Block], row: int, real_T: np.ndarray) -> 
         always_NS = always_C[index_NS]
         for sight in window.sights:
             seen_NS = ((index_NS >= sight.since) | always_NS) & (index_NS >= sight.begin)
-            found = found + int(real_T[sight.tokens_Q].sum()) * _entries(block, row, seen_NS)
-    return found
+            pairs = pairs + int(real_T[sight.tokens_Q].sum()) * _entries(block, row, seen_NS)
+    return pairs
 
 
 def _entries(block: Block, row: int, seen_NS: Tensor | None = None) -> float | Tensor:

@@ -103,16 +103,16 @@ class Chunked(Prefill):
         host = layout.to("cpu")
         rows, tokens = host.shape
         spans = documents(host.document_BT) or tuple(Span(row, 0, tokens) for row in range(rows))
-        found: list[list[Window]] = [[] for _ in range(rows)]
+        windows_of_rows: list[list[Window]] = [[] for _ in range(rows)]
         for span, _ in runs(spans, rows, tokens):
             part = host.slice(span.start, span.stop)
-            found[span.row].append(self.look(NOTHING, part, span.row, span.start, document=True)[0])
+            windows_of_rows[span.row].append(self.look(NOTHING, part, span.row, span.start, document=True)[0])
         windows = tuple(
             Window(
                 tuple(sight for part in parts for sight in part.sights),
                 np.concatenate([part.always_A for part in parts]),
             )
-            for parts in found
+            for parts in windows_of_rows
         )
         reals = host.real_BT.numpy()
         pairs = sum(pairs_within(window, 0, real_T) for window, real_T in zip(windows, reals, strict=True))
@@ -126,8 +126,8 @@ class Chunked(Prefill):
         if policy.acts_in_turns and piece.valid_BT is None and usable(piece.embeds_BTD) and cache.rows == 1:
             return self.feed_in_turns(llm, policy, cache, piece)
         parts = [piece.part(start, stop) for start, stop in self.passes(policy, cache, piece)]
-        hidden = [self.run(llm, policy, cache, part) for part in parts]
-        return hidden[0] if len(hidden) == 1 else torch.cat(hidden, dim=1)
+        outputs = [self.run(llm, policy, cache, part) for part in parts]
+        return outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=1)
 
     def run(self, llm: Decoder, policy: Policy, cache: Cache, part: Piece) -> Tensor:
         """One pass; hidden_BTD of its tokens."""
@@ -152,7 +152,7 @@ class Chunked(Prefill):
     def feed_in_turns(self, llm: Decoder, policy: Policy, cache: Cache, piece: Piece) -> Tensor:
         """Runs a row's chunks in passes of several, where the policy acts layer by layer (vxl.llm.turns)."""
         bounds = list(self.passes(policy, cache, piece))
-        hidden = []
+        outputs = []
         for number in range(0, len(bounds), self.config.chunks_per_pass):
             here = bounds[number : number + self.config.chunks_per_pass]
             part, turns, last = piece.part(here[0][0], here[-1][1]), [], cache
@@ -164,8 +164,8 @@ class Chunked(Prefill):
                 policy.noted(last, own)
                 turns.append(Turn(start - here[0][0], stop - here[0][0], windows, last))
             observe = policy.observe_chunks
-            hidden.append(extend_in_turns(llm, part.embeds_BTD, cache, turns, policy.act_on, observe))
-        return hidden[0] if len(hidden) == 1 else torch.cat(hidden, dim=1)
+            outputs.append(extend_in_turns(llm, part.embeds_BTD, cache, turns, policy.act_on, observe))
+        return outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=1)
 
     def feed_row_by_row(self, llm: Decoder, policy: Policy, cache: Cache, piece: Piece) -> Tensor:
         """Runs rows whose chunks end at different columns: each pass holds the next text or chunk of every
@@ -174,7 +174,7 @@ class Chunked(Prefill):
         lengths = real_BT.sum(dim=1).tolist()
         bounds = []
         for row, progress in enumerate(self.progress(cache, piece)):
-            cuts = [cut for cut in self.cuts(progress, piece, row) if cut < lengths[row]]
+            cuts = [place for place in self.cuts(progress, piece, row) if place < lengths[row]]
             bounds.append([*cuts, lengths[row]])
         hidden_BTD = torch.empty(0)
         for number in range(max(map(len, bounds)) - 1):
@@ -205,10 +205,10 @@ class Chunked(Prefill):
 
     def progress(self, cache: Cache, piece: Piece) -> Sequence[ChunkProgress]:
         """Of every row, or one for all of them while they are fed alike."""
-        known: tuple[ChunkProgress, ...] = cache.state.get(STATE, (NOTHING,))
-        if len(known) > 1 or alike(piece.on_host):
-            return known
-        return known * len(piece.embeds_BTD)
+        earlier: tuple[ChunkProgress, ...] = cache.state.get(STATE, (NOTHING,))
+        if len(earlier) > 1 or alike(piece.on_host):
+            return earlier
+        return earlier * len(piece.embeds_BTD)
 
     def chunks(self, progress: ChunkProgress, layout: Layout, row: int) -> tuple[np.ndarray, ChunkProgress]:
         """Each column's chunk, counted through everything that the row was fed, -1 at text; and the progress,
@@ -243,10 +243,10 @@ class Chunked(Prefill):
             first: The first new column, counted as the cache does.
             document: Whether the columns are a whole document of a row that is one step.
         """
-        known = len(progress.starts_C)
+        chunks_before = len(progress.starts_C)
         chunk_T, after = self.chunks(progress, layout, row)
         starts_C = after.starts_C.copy()
-        starts_C[known:] += first
+        starts_C[chunks_before:] += first
         kind_T = layout.kind_BT[row].numpy()
         always_A = np.concatenate([progress.always_A, first + np.flatnonzero(kind_T != Kind.VISUAL)])
         window_T = chunk_T - self.config.previous_chunks

@@ -18,14 +18,14 @@ def real_tokens(piece: Piece) -> Tensor:
     return (piece.layout if piece.host is None else piece.host).real_BT
 
 
-def rest_of(piece: Piece, taken: Sequence[int]) -> Piece | None:
+def rest_of(piece: Piece, counts: Sequence[int]) -> Piece | None:
     """What of a piece is left when of each row so many tokens are taken; None if nothing is."""
     real_BT = real_tokens(piece)
-    taken_B1 = torch.tensor(taken, device=real_BT.device)[:, None]
+    taken_B1 = torch.tensor(counts, device=real_BT.device)[:, None]
     left_BT = real_BT & (torch.arange(real_BT.shape[1], device=real_BT.device) >= taken_B1)
     if not left_BT.any():
         return None
-    first = min(taken)
+    first = min(counts)
     return (
         piece.part(first, piece.layout.shape[1]) if left_BT[:, first:].all() else tokens_where(piece, left_BT)
     )

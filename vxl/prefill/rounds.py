@@ -70,7 +70,7 @@ def work_of(rounds: Sequence[Round]) -> tuple[int, int]:
 
 def layout_of_round(layout: Layout, column_BL: Tensor, beacon_BL: Tensor, real_BL: Tensor) -> Layout:
     """What stands at each place of a round."""
-    taken = {field.name: getattr(layout, field.name).gather(1, column_BL) for field in fields(Layout)}
-    taken["kind_BT"] = taken["kind_BT"].masked_fill(beacon_BL, int(Kind.BEACON))
-    taken["document_BT"] = taken["document_BT"].masked_fill(~real_BL, -1)
-    return Layout(**taken)
+    tensors = {field.name: getattr(layout, field.name).gather(1, column_BL) for field in fields(Layout)}
+    tensors["kind_BT"] = tensors["kind_BT"].masked_fill(beacon_BL, int(Kind.BEACON))
+    tensors["document_BT"] = tensors["document_BT"].masked_fill(~real_BL, -1)
+    return Layout(**tensors)

@@ -95,7 +95,7 @@ class Summarizing(Prefill):
         idle = calls_on_every_rank(len(rounds), llm) - len(rounds)
         beacons = sum(int(round_.beacon_BL.sum()) for round_ in rounds)
         numbers = {"vst_ratio": int(layout.visual_BT.sum()) / beacons} if beacons else {}
-        hidden, places, windows = [], [], 0
+        outputs, places, windows = [], [], 0
         for round_ in rounds:
             if round_.beacon_BL.any():
                 if self.vst.settings.truncate and windows % self.vst.settings.truncate == 0:
@@ -103,10 +103,10 @@ class Summarizing(Prefill):
                 windows += 1
             hidden_BLD = self.run(llm, cache, piece, round_)
             own_BL = round_.real_BL & ~round_.beacon_BL
-            hidden.append(hidden_BLD[torch.from_numpy(own_BL).to(hidden_BLD.device)])
+            outputs.append(hidden_BLD[torch.from_numpy(own_BL).to(hidden_BLD.device)])
             places.append((np.arange(rows)[:, None] * width + round_.column_BL)[own_BL])
         # The visual tokens' too: under FSDP2 the backward pass needs every output of the model in the graph.
-        joined_ND = torch.cat(hidden)
+        joined_ND = torch.cat(outputs)
         place_N = torch.from_numpy(np.concatenate(places)).to(joined_ND.device)
         hidden_ND = joined_ND.new_zeros(rows * width, depth).index_copy(0, place_N, joined_ND)
         for _ in range(idle):
@@ -128,17 +128,17 @@ class Summarizing(Prefill):
 
     def go_on(self, llm: Decoder, cache: Cache, piece: Piece | None, *, ended: bool) -> Tensor:
         """Runs what waits and a piece, as far as windows are whole."""
-        held: WindowState = cache.state.get(STATE, WindowState((Progress(),) * cache.rows))
-        pieces = [part for part in (held.waiting, piece) if part is not None]
+        before: WindowState = cache.state.get(STATE, WindowState((Progress(),) * cache.rows))
+        pieces = [part for part in (before.waiting, piece) if part is not None]
         if not pieces:
             return torch.empty(cache.rows, 0, llm.width, device=cache.next_B.device)
         whole = concatenated(pieces)
         draws = [int(cache.state.get(SEED, 0))] * cache.rows
-        plans, taken, progress = self.plan(llm, cache, whole, held.progress, draws, (), ended=ended)
-        hidden = [self.run(llm, cache, whole, round_, layout=True) for round_ in rounds_of(plans)]
-        cache.state[STATE] = WindowState(tuple(progress), rest_of(whole, taken))
+        plans, counts, progress = self.plan(llm, cache, whole, before.progress, draws, (), ended=ended)
+        outputs = [self.run(llm, cache, whole, round_, layout=True) for round_ in rounds_of(plans)]
+        cache.state[STATE] = WindowState(tuple(progress), rest_of(whole, counts))
         self.vst.hold(cache)
-        return torch.cat(hidden, dim=1) if hidden else whole.embeds_BTD[:, :0]
+        return torch.cat(outputs, dim=1) if outputs else whole.embeds_BTD[:, :0]
 
     def plan(
         self,
@@ -155,11 +155,11 @@ class Summarizing(Prefill):
         layout, lengths = piece.on_host, real_tokens(piece).sum(dim=1).tolist()
         kind, item, group = (x.numpy() for x in (layout.kind_BT, layout.item_BT, layout.group_BT))
         held_B = entries_of(cache)
-        plans, taken, after = [], [], []
+        plans, counts, after = [], [], []
         for row, length in enumerate(lengths):
             if not length:  # a question keeps nothing of this piece: its row stays where it is
                 plans.append([])
-                taken.append(0)
+                counts.append(0)
                 after.append(progress[row])
                 continue
             segments, count, now = self.vst.segments(
@@ -175,9 +175,9 @@ class Summarizing(Prefill):
                 ratios=ratios,
             )
             plans.append(segments)
-            taken.append(count)
+            counts.append(count)
             after.append(now)
-        return plans, taken, after
+        return plans, counts, after
 
     def run(self, llm: Decoder, cache: Cache, piece: Piece, round_: Round, *, layout: bool = False) -> Tensor:
         """Makes one pass and drops what does not stay; hidden_BLD, the beacons' included."""

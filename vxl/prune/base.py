@@ -112,8 +112,8 @@ class Pruner(ABC):
 
     def most_fed(self, groups: int, tokens: int) -> int:
         """How many visual tokens of such a video are fed, as far as it is known before it is seen."""
-        known = self.count(groups, tokens) if self.drops and groups else None
-        return groups * tokens if known is None else known
+        fed = self.count(groups, tokens) if self.drops and groups else None
+        return groups * tokens if fed is None else fed
 
     def never_fed(self, groups: int) -> int:
         """How many of a video's first groups are sure to go with their time text."""
@@ -149,12 +149,12 @@ class Streamed(Pruning):
 
     def feed(self, piece: VideoTokens) -> Pruned:
         """Takes the next groups and gives what stays of them."""
-        pruned = self.streaming.prune_piece(piece, self.before, self.done, self.groups)
-        carried = piece if self.before is None else joined_tokens([self.before, piece])
-        keep = min(len(carried), self.streaming.carries)
-        self.before = part(carried, len(carried) - keep, len(carried)) if keep else None
+        result = self.streaming.prune_piece(piece, self.before, self.done, self.groups)
+        video = piece if self.before is None else joined_tokens([self.before, piece])
+        keep = min(len(video), self.streaming.carries)
+        self.before = part(video, len(video) - keep, len(video)) if keep else None
         self.done += len(piece)
-        return pruned
+        return result
 
 
 class StreamingPruner(Pruner):
@@ -209,8 +209,8 @@ def part(video: VideoTokens, start: int, stop: int) -> VideoTokens:
 def best(scores: Tensor, count: int) -> Tensor:
     """bool: the `count` highest of the last axis; of equal scores the earlier."""
     order = scores.argsort(dim=-1, descending=True, stable=True)
-    kept = torch.zeros_like(scores, dtype=torch.bool)
-    return kept.scatter(-1, order[..., :count], True)
+    mask = torch.zeros_like(scores, dtype=torch.bool)
+    return mask.scatter(-1, order[..., :count], True)
 
 
 def cosine(a: Tensor, b: Tensor) -> Tensor:

@@ -53,8 +53,8 @@ class DTD(StreamingPruner):
         else:
             # The largest cosines go; of equal ones the earlier, as a stable sort of the authors' scores has
             # it.
-            dropped = int(piece.visual_GKD.shape[1] * (1 - self.config.keep))
-            kept_GK = ~best(-change_GK, dropped) | (change_GK == FIRST)
+            redundant = int(piece.visual_GKD.shape[1] * (1 - self.config.keep))
+            kept_GK = ~best(-change_GK, redundant) | (change_GK == FIRST)
         return Pruned(kept_GK, piece.visual_GKD)
 
     def count(self, groups: int, tokens: int) -> int | None:

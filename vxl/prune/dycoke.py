@@ -35,11 +35,11 @@ class DyCoke(StreamingPruner):
         precise_GKD = piece.float().visual_GKD
         known_GKD = precise_GKD if before is None else torch.cat([before.float().visual_GKD, precise_GKD])
         offset = len(known_GKD) - len(piece)
-        kept = [
+        masks = [
             self.kept(known_GKD, offset + index, compared(done + index, groups))
             for index in range(len(piece))
         ]
-        return Pruned(torch.stack(kept), piece.visual_GKD)
+        return Pruned(torch.stack(masks), piece.visual_GKD)
 
     def kept(self, known_GKD: Tensor, index: int, back: int) -> Tensor:
         """kept_K of the group at `index`, compared with the one `back` before; 0: it stays whole."""
@@ -50,8 +50,8 @@ class DyCoke(StreamingPruner):
 
     def count(self, groups: int, tokens: int) -> int:
         """See `Pruner.count`."""
-        pruned = sum(compared(group, groups) > 0 for group in range(groups))
-        return groups * tokens - pruned * (tokens - int(self.keep * tokens))
+        thinned_groups = sum(compared(group, groups) > 0 for group in range(groups))
+        return groups * tokens - thinned_groups * (tokens - int(self.keep * tokens))
 
 
 def compared(group: int, groups: int) -> int:

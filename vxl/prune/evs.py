@@ -48,8 +48,8 @@ class EVS(Pruner):
         """See `Pruner.prune`."""
         groups, tokens = video.visual_GKD.shape[:2]
         change_GK = changes(video.float().visual_GKD, None)
-        kept = best(change_GK.flatten(), self.count(groups, tokens))
-        return Pruned(kept.view(groups, tokens), video.visual_GKD)
+        kept_X = best(change_GK.flatten(), self.count(groups, tokens))
+        return Pruned(kept_X.view(groups, tokens), video.visual_GKD)
 
     def begin(self, groups: int) -> Pruning:
         """See `Pruner.begin`."""
@@ -76,10 +76,10 @@ class PieceByPiece(Pruning):
         change_GK = changes(precise_GKD, self.last_KD)
         self.done += groups
         room = self.evs.count(self.done, tokens) - self.given
-        kept = best(change_GK.flatten(), max(0, room))
-        self.given += int(kept.sum())
+        kept_X = best(change_GK.flatten(), max(0, room))
+        self.given += int(kept_X.sum())
         self.last_KD = precise_GKD[-1]
-        return Pruned(kept.view(groups, tokens), piece.visual_GKD)
+        return Pruned(kept_X.view(groups, tokens), piece.visual_GKD)
 
 
 def changes(visual_GKD: Tensor, before_KD: Tensor | None) -> Tensor:

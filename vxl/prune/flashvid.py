@@ -69,12 +69,12 @@ class FlashVID(Pruner):
         length, tokens = x_GKD.shape[:2]
         room = min(tokens, math.ceil(tokens * self.config.keep * self.config.expansion))
         diverse = math.ceil(CHOSEN * room)
-        chosen = [
+        places_of_groups = [
             most_diverse(x_KD.detach().float(), attention_K.float(), diverse)
             for x_KD, attention_K in zip(x_GKD, attention_GK, strict=True)
         ]
         chosen_GK = torch.zeros(length, tokens, dtype=torch.bool, device=x_GKD.device)
-        for group, places in enumerate(chosen):
+        for group, places in enumerate(places_of_groups):
             chosen_GK[group, places] = True
         root_GK = ~chosen_GK if length > 1 else torch.ones_like(chosen_GK)
         mean_GKD = x_GKD
@@ -82,8 +82,8 @@ class FlashVID(Pruner):
             mean_GKD, is_root_GK = trees(x_GKD, chosen_GK, room, published=self.config.published_sizes)
             root_GK = is_root_GK & ~chosen_GK
         all_roots = int(root_GK.sum())
-        found = []
-        for group, places in enumerate(chosen):
+        groups_kept = []
+        for group, places in enumerate(places_of_groups):
             root_R = root_GK[group].nonzero()[:, 0]
             clusters = math.ceil(len(root_R) * (room - diverse) * length / max(1, all_roots))
             kept_places, kept_MD = places.tolist(), [x_GKD[group, places]]
@@ -91,8 +91,8 @@ class FlashVID(Pruner):
                 centre_C, mean_CD = cluster_means(mean_GKD[group, root_R], min(clusters, len(root_R)))
                 kept_places += root_R[centre_C].tolist()
                 kept_MD.append(mean_CD)
-            found.append((start + group, kept_places, torch.cat(kept_MD)))
-        return found
+            groups_kept.append((start + group, kept_places, torch.cat(kept_MD)))
+        return groups_kept
 
 
 def places_alone(places: list[int], tokens: int) -> list[int]:
@@ -114,13 +114,13 @@ def most_diverse(x_KD: Tensor, attention_K: Tensor, count: int) -> Tensor:
     y_KD = F.normalize(x_KD, dim=-1)
     distance_KK = (1 - y_KD @ y_KD.mT) * attention_K * 1e6
     place = distance_KK.topk(2, dim=0, largest=False).values[-1].argmax()
-    chosen, nearest_K = [place], distance_KK[place]
-    while len(chosen) < count:  # places stay on the device: reading each would wait for it
+    places, nearest_K = [place], distance_KK[place]
+    while len(places) < count:  # places stay on the device: reading each would wait for it
         nearest_K = nearest_K.scatter(0, place, -torch.inf)
         place = nearest_K.argmax()
-        chosen.append(place)
+        places.append(place)
         nearest_K = torch.minimum(nearest_K, distance_KK[place])
-    return torch.stack(chosen)
+    return torch.stack(places)
 
 
 def trees(x_GKD: Tensor, chosen_GK: Tensor, room: int, *, published: bool) -> tuple[Tensor, Tensor]:

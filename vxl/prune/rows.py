@@ -44,18 +44,18 @@ def prune_rows(
     """
     visual_GKD = visual.visual_GKD
     kept_GK = torch.ones(visual_GKD.shape[:2], dtype=torch.bool, device=visual_GKD.device)
-    pruned, start = [], 0
+    parts, start = [], 0
     for item in items:
         stop = start + item.groups
         if item.kind == "video":
-            found = pruner.prune(part(visual, start, stop))
-            kept_GK[start:stop] = found.kept_GK
-            pruned.append(found.visual_GKD)
+            result = pruner.prune(part(visual, start, stop))
+            kept_GK[start:stop] = result.kept_GK
+            parts.append(result.visual_GKD)
         else:
-            pruned.append(visual_GKD[start:stop])
+            parts.append(visual_GKD[start:stop])
         start = stop
     kept_BT = torch.ones_like(layout.visual_BT).masked_scatter(layout.visual_BT, kept_GK)
-    return torch.cat(pruned) if pruned else visual_GKD, kept_BT & ~lost_time(pruner, layout, kept_BT)
+    return torch.cat(parts) if parts else visual_GKD, kept_BT & ~lost_time(pruner, layout, kept_BT)
 
 
 def lost_time(pruner: Pruner, layout: Layout, kept_BT: Tensor) -> Tensor:

@@ -76,8 +76,8 @@ def merge_pairs(
     sums_GMD = weighted_GMD.scatter_add(1, target_GR[..., None].expand(wide), moved_GRD)
     sizes_GM = size_GM.scatter_add(1, target_GR, size_GM.gather(1, source_GR))
     stays_GM = torch.ones_like(size_GM, dtype=torch.bool).scatter(1, source_GR, False)
-    left = x_GMD.shape[1] - merges
-    rest_GM = (~stays_GM).to(torch.uint8).argsort(dim=1, stable=True)[:, :left]
+    rest = x_GMD.shape[1] - merges
+    rest_GM = (~stays_GM).to(torch.uint8).argsort(dim=1, stable=True)[:, :rest]
     size_GM = sizes_GM.gather(1, rest_GM)
     x_GMD = sums_GMD.gather(1, rest_GM[..., None].expand(wide)) / size_GM[..., None].to(x_GMD.dtype)
     return x_GMD, size_GM, place_GM.gather(1, rest_GM)

@@ -38,8 +38,12 @@ class Uniform(Pruner):
         by_token = self.config.unit == "token"
         units = groups * tokens if by_token else groups
         ordinal = torch.arange(units, device=video.visual_GKD.device)
-        kept = best(-reversed_bits(ordinal), max(1, share(units, self.config.keep)))
-        kept_GK = kept.view(groups, tokens) if by_token else kept[:, None].expand(groups, tokens).clone()
+        kept_units = best(-reversed_bits(ordinal), max(1, share(units, self.config.keep)))
+        kept_GK = (
+            kept_units.view(groups, tokens)
+            if by_token
+            else kept_units[:, None].expand(groups, tokens).clone()
+        )
         return Pruned(kept_GK, video.visual_GKD)
 
     def count(self, groups: int, tokens: int) -> int:

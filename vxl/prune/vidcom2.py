@@ -82,9 +82,9 @@ def kernel(y: Tensor, centre: Tensor) -> Tensor:
 
 def to_count(kept_GK: Tensor, likeness_GK: Tensor, count: int) -> Tensor:
     """Drops the most ordinary of the kept, or adds the least ordinary of the others, until `count` stay."""
-    held = int(kept_GK.sum())
-    if held > count:
+    now = int(kept_GK.sum())
+    if now > count:
         ordinary_GK = likeness_GK.masked_fill(~kept_GK, -torch.inf)
-        return kept_GK & ~best(ordinary_GK.flatten(), held - count).view_as(kept_GK)
+        return kept_GK & ~best(ordinary_GK.flatten(), now - count).view_as(kept_GK)
     rare_GK = (-likeness_GK).masked_fill(kept_GK, -torch.inf)
-    return kept_GK | best(rare_GK.flatten(), count - held).view_as(kept_GK)
+    return kept_GK | best(rare_GK.flatten(), count - now).view_as(kept_GK)

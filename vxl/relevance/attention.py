@@ -94,11 +94,11 @@ def mean_attention(query_BNQH: Tensor, key_BNSH: Tensor, valid_BS: Tensor, real_
     """
     rows, heads, queries, width = query_BNQH.shape
     kv_heads = key_BNSH.shape[1]
-    grouped = query_BNQH.reshape(rows, kv_heads, heads // kv_heads * queries, width)
+    query_groups = query_BNQH.reshape(rows, kv_heads, heads // kv_heads * queries, width)
     real = real_BQ.repeat(1, heads // kv_heads)[..., None]
     total_BS = torch.zeros(rows, key_BNSH.shape[2], device=query_BNQH.device)
     for head in range(kv_heads):
-        scores = (grouped[:, head] @ key_BNSH[:, head].mT).float() * width**-0.5
+        scores = (query_groups[:, head] @ key_BNSH[:, head].mT).float() * width**-0.5
         weights = scores.masked_fill(~valid_BS[:, None], float("-inf")).softmax(dim=-1)
         total_BS += (weights * real).sum(dim=1)
     return total_BS / (heads * real_BQ.sum(dim=1, keepdim=True))

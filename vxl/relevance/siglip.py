@@ -97,11 +97,11 @@ class SiglipRelevance(Relevance):
             DataError: The question has no text, or the context was watched with other relevance.
         """
         assert self.tower is not None
-        seen = question.seen
-        if seen is None or seen.by != self.sees:
+        vectors = question.seen
+        if vectors is None or vectors.by != self.sees:
             raise DataError(
                 f"{self.sees} has not seen these frames; they were watched with "
-                f"{seen.by if seen else 'another relevance'}.\n  watch the video again"
+                f"{vectors.by if vectors else 'another relevance'}.\n  watch the video again"
             )
         if question.texts is None:
             raise DataError("relevance=siglip reads a question's text.\n  give ask and ask_all texts=[...]")
@@ -110,9 +110,9 @@ class SiglipRelevance(Relevance):
             if self.words is None:
                 self.words = load_words(self.tower, self.weights)
             words = self.words
-            words.tower.to(device, seen.frames_GFE.dtype)
+            words.tower.to(device, vectors.frames_GFE.dtype)
         text_BE = words(question.texts).float()
-        cosine_BGF = torch.einsum("be,gfe->bgf", text_BE, seen.frames_GFE[:count].to(device).float())
+        cosine_BGF = torch.einsum("be,gfe->bgf", text_BE, vectors.frames_GFE[:count].to(device).float())
         best = self.config.pool == "max"
         group_BG = cosine_BGF.amax(dim=-1) if best else cosine_BGF.mean(dim=-1)
         scores_BC = group_BG.new_zeros(len(text_BE), chunks.count)

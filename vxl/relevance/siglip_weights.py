@@ -53,16 +53,16 @@ def load_image_head(tower: TowerConfig, source: str) -> ImageEmbedding:
         log.warning("%s=random: chunks are as good as drawn at random.", KEY)
         with seeded("image"):
             return ImageEmbedding(tower, tower.layers + 1).eval()
-    known = read_whole(source).vision_config
+    config = read_whole(source).vision_config
     ours = (tower.layers, tower.heads, "gelu_pytorch_tanh", True)
-    theirs = (known.num_hidden_layers, known.num_attention_heads, known.hidden_act, known.vision_use_head)
+    theirs = (config.num_hidden_layers, config.num_attention_heads, config.hidden_act, config.vision_use_head)
     if theirs[0] < ours[0] or theirs[1:] != ours[1:]:
         raise CheckpointError(
             f"{KEY}={source} does not go on from the tower: blocks, heads, activation and pooling head are "
             f"{theirs}, the tower's {ours}.\n  expected: the SigLIP that the tower is of, vision.weights="
             f"{tower.weights}"
         )
-    image = ImageEmbedding(tower, known.num_hidden_layers)
+    image = ImageEmbedding(tower, config.num_hidden_layers)
     load_exactly(image, read_tower(source, image.state_dict(), lambda name: (name,), KEY), source, KEY)
     return image.eval()
 
@@ -91,7 +91,7 @@ def load_words(tower: TowerConfig, source: str) -> TextTower:
     config = read_whole(source).text_config
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
-        loaded: Any = SiglipTextModel.from_pretrained(
+        result: Any = SiglipTextModel.from_pretrained(
             source, config=config, dtype=torch.float32, output_loading_info=True
         )
     except (OSError, ValueError, ImportError) as error:
@@ -100,11 +100,11 @@ def load_words(tower: TowerConfig, source: str) -> TextTower:
             f"{KEY}={source} has no text tower with a tokenizer: {reason}\n"
             "  expected: the whole SigLIP, such as google/siglip-so400m-patch14-384"
         ) from error
-    model, report = loaded
+    model, report = result
     if report["missing_keys"]:
-        listed = ", ".join(sorted(report["missing_keys"])[:3])
+        missing = ", ".join(sorted(report["missing_keys"])[:3])
         raise CheckpointError(
-            f"{KEY}={source} lacks {len(report['missing_keys'])} tensors of the text tower: {listed}, …\n"
+            f"{KEY}={source} lacks {len(report['missing_keys'])} tensors of the text tower: {missing}, …\n"
             "  expected: the whole SigLIP, such as google/siglip-so400m-patch14-384"
         )
     return TextTower(model.eval(), tokenizer)

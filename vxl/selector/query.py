@@ -111,8 +111,8 @@ class Query(Selector):
         config, keep = self.config, self.config.keep
         if keep is None:
             keep = float(generator(self.seed, "keep", draw).uniform(*PUBLISHED_KEEP))
-        kept = min(max(1, int(visual * keep)), config.tokens or visual)
-        return kept - kept % MULTIPLE if config.published_multiple and kept >= MULTIPLE else kept
+        count = min(max(1, int(visual * keep)), config.tokens or visual)
+        return count - count % MULTIPLE if config.published_multiple and count >= MULTIPLE else count
 
     def _scores(self, compared_ND: Tensor, query_QD: Tensor) -> Tensor:
         """Agreement with the query's mean, stretched to 0 to 1 over the document; in float32 at least."""

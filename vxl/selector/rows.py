@@ -68,5 +68,5 @@ def choose_row(
         return None
     shown_S = (inside_T & (kind_T != Kind.TEXT)).nonzero().squeeze(1)
     group_S = layout.group_BT[row, shown_S]
-    found = selector.select(embeds_TD[shown_S], kind_T[shown_S], group_S, query_QD, draw)
-    return shown_S, found.shown_SD, found.kept_S
+    choice = selector.select(embeds_TD[shown_S], kind_T[shown_S], group_S, query_QD, draw)
+    return shown_S, choice.shown_SD, choice.kept_S

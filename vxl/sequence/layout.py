@@ -69,8 +69,8 @@ class Layout:
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> "Layout":
         """A copy on a device."""
-        moved = (getattr(self, field.name).to(device, non_blocking=non_blocking) for field in fields(self))
-        return Layout(*moved)
+        tensors = (getattr(self, field.name).to(device, non_blocking=non_blocking) for field in fields(self))
+        return Layout(*tensors)
 
     def pin_memory(self) -> "Layout":
         """A copy in page-locked memory."""

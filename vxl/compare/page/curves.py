@@ -13,24 +13,24 @@ CURVES = ("val/accuracy", "val/loss", "loss")
 Series = dict[int, float]
 
 
-def curves(found: Comparison, most: int = 100) -> dict[str, Figure]:
+def curves(comparison: Comparison, most: int = 100) -> dict[str, Figure]:
     """Each number of training by step, a line a setting, its seeds as a band from the least to the most.
 
     Args:
-        found: The comparison; evaluations of one run under changed parts share its curve.
+        comparison: The comparison; evaluations of one run under changed parts share its curve.
         most: Steps at most of a line.
     """
-    settings = _trained(found)
-    read = {run.name: _read(run) for runs in settings.values() for run in runs}
-    drawn = {}
+    settings = _trained(comparison)
+    series_of = {run.name: _read(run) for runs in settings.values() for run in runs}
+    figures = {}
     for name in CURVES:
         data: list[dict[str, Any]] = []
         for label, runs in settings.items():
-            series = [own for run in runs if (own := read[run.name].get(name))]
+            series = [own for run in runs if (own := series_of[run.name].get(name))]
             if series:
                 data += _line(label, series, colour(list(settings).index(label), len(settings)), most)
         if data:
-            drawn[name] = figure(
+            figures[name] = figure(
                 data,
                 380,
                 showlegend=len(settings) <= 12,
@@ -38,7 +38,7 @@ def curves(found: Comparison, most: int = 100) -> dict[str, Figure]:
                 xaxis=axis("step"),
                 yaxis=axis(name),
             )
-    return drawn
+    return figures
 
 
 def _line(label: str, series: list[Series], own: str, most: int) -> list[dict[str, Any]]:
@@ -53,14 +53,14 @@ def _line(label: str, series: list[Series], own: str, most: int) -> list[dict[st
         "type": "scatter",
         "mode": "lines",
         "x": steps,
-        "y": [_short(sum(found) / len(found)) for found in values],
+        "y": [_short(sum(numbers) / len(numbers)) for numbers in values],
         "line": {"color": own, "width": 2},
         "name": plain(label) + (f" ({len(series)} seeds)" if len(series) > 1 else ""),
         "hovertemplate": "%{y:.4g} at step %{x}<extra>" + plain(label) + "</extra>",
     }
     if len(series) == 1:
         return [line]
-    ends = [*(max(found) for found in values), *(min(found) for found in reversed(values))]
+    ends = [*(max(numbers) for numbers in values), *(min(numbers) for numbers in reversed(values))]
     band = {
         "type": "scatter",
         "mode": "lines",
@@ -75,12 +75,14 @@ def _line(label: str, series: list[Series], own: str, most: int) -> list[dict[st
     return [band, line]
 
 
-def _trained(found: Comparison) -> dict[str, list[Run]]:
+def _trained(comparison: Comparison) -> dict[str, list[Run]]:
     """The runs of each training setting, by its name: what evaluations changed is none of it."""
-    changed = {word.partition("=")[0] for m in found.members for word in m.change.split(",") if "=" in word}
+    exchanged = {
+        word.partition("=")[0] for m in comparison.members for word in m.change.split(",") if "=" in word
+    }
     settings: dict[str, list[Run]] = {}
-    for member in found.members:
-        own = [(k, v) for k, v in member.differences.items() if k not in changed | {"seed"} and v != "-"]
+    for member in comparison.members:
+        own = [(k, v) for k, v in member.differences.items() if k not in exchanged | {"seed"} and v != "-"]
         label = " ".join(f"{last(key)}={value}" for key, value in own)
         if not label and "seed" in member.differences:
             label = "all"  # they differ by nothing else
@@ -96,14 +98,14 @@ def _trained(found: Comparison) -> dict[str, list[Run]]:
 
 def _read(run: Run) -> dict[str, Series]:
     """The curves of one run by name, from one reading of its metrics.csv."""
-    found: dict[str, Series] = {}
+    series: dict[str, Series] = {}
     for row in MetricsFile(run.path / "metrics.csv").rows():
         for name in CURVES:
             try:
-                found.setdefault(name, {})[int(row["step"])] = float(row[name])
+                series.setdefault(name, {})[int(row["step"])] = float(row[name])
             except (KeyError, ValueError):
                 continue
-    return found
+    return series
 
 
 def _short(value: float) -> float:

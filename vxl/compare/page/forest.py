@@ -7,46 +7,46 @@ from vxl.compare.page.drawing import COLOURS, GREY, SHOWN, Figure, axis, figure,
 from vxl.compare.pairs import Pair, detectable
 
 
-def forest(found: Comparison, benchmark: str) -> Figure | None:
+def forest(comparison: Comparison, benchmark: str) -> Figure | None:
     """Differences against the base with intervals, and the smallest that would have been seen."""
-    pairs = [p for p in found.pairs if p.benchmark == benchmark and p.test is not None]
+    pairs = [p for p in comparison.pairs if p.benchmark == benchmark and p.test is not None]
     if not pairs:
         return None
     pairs.sort(key=_difference)
     pairs = pairs[-SHOWN:]
     names = [plain(pair.other.name) for pair in pairs]
     data: list[dict[str, Any]] = []
-    for shown in (False, True):
-        chosen = [(name, pair) for name, pair in zip(names, pairs, strict=True) if pair.shown == shown]
-        if not chosen:
+    for significant in (False, True):
+        points = [(name, pair) for name, pair in zip(names, pairs, strict=True) if pair.shown == significant]
+        if not points:
             continue
-        ends = [p.interval or (_difference(p), _difference(p)) for _, p in chosen]
+        ends = [p.interval or (_difference(p), _difference(p)) for _, p in points]
         data.append(
             {
                 "type": "scatter",
                 "mode": "markers",
-                "x": [100 * _difference(p) for _, p in chosen],
-                "y": [name for name, _ in chosen],
+                "x": [100 * _difference(p) for _, p in points],
+                "y": [name for name, _ in points],
                 "error_x": {
                     "type": "data",
                     "symmetric": False,
-                    "array": [100 * (e[1] - _difference(p)) for (_, p), e in zip(chosen, ends, strict=True)],
+                    "array": [100 * (e[1] - _difference(p)) for (_, p), e in zip(points, ends, strict=True)],
                     "arrayminus": [
-                        100 * (_difference(p) - e[0]) for (_, p), e in zip(chosen, ends, strict=True)
+                        100 * (_difference(p) - e[0]) for (_, p), e in zip(points, ends, strict=True)
                     ],
                     "thickness": 2,
                     "width": 4,
                 },
-                "marker": {"size": 9, "symbol": "square", "color": COLOURS[1] if shown else GREY},
+                "marker": {"size": 9, "symbol": "square", "color": COLOURS[1] if significant else GREY},
                 "hovertext": [
                     f"{name}<br>{100 * _difference(p):+.1f} points, p = {p.adjusted:.2g} (Holm)"
-                    for name, p in chosen
+                    for name, p in points
                 ],
                 "hoverinfo": "text",
-                "name": "shown at 5 % (Holm)" if shown else "may be chance",
+                "name": "shown at 5 % (Holm)" if significant else "may be chance",
             }
         )
-    seen = detectable(pairs)
+    least = detectable(pairs)
     shapes = [
         {
             "type": "line",
@@ -58,8 +58,8 @@ def forest(found: Comparison, benchmark: str) -> Figure | None:
             "line": {"color": GREY, "width": 1},
         }
     ]
-    if seen:
-        limit = 100 * seen
+    if least:
+        limit = 100 * least
         shapes.append(
             {
                 "type": "rect",

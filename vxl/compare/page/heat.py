@@ -7,21 +7,21 @@ from vxl.compare.page.drawing import SHOWN, Figure, figure, number, plain
 from vxl.compare.setting import Setting
 
 
-def heat(found: Comparison, benchmark: str, label: str) -> Figure | None:
+def heat(comparison: Comparison, benchmark: str, label: str) -> Figure | None:
     """Scores by the values of a label (kind, duration, depth), a row a setting."""
-    rows = ranked(found, benchmark)[:SHOWN]
+    rows = ranked(comparison, benchmark)[:SHOWN]
     tables = [(setting, by_label(setting, benchmark, label)) for setting in rows]
     values = list(dict.fromkeys(value for _, table in tables for value in table))
     if len(values) < 2:
         return None
     values.sort(key=lambda value: (number(value) is None, number(value) or 0.0))
     z = [[100 * table[v][0] if v in table else None for v in values] for _, table in reversed(tables)]
-    said = [
+    texts = [
         [f"{100 * table[v][0]:.0f} % of {table[v][1]}" if v in table else "" for v in values]
         for _, table in reversed(tables)
     ]
     return figure(
-        [_map(z, [plain(v) for v in values], [plain(s.name) for s, _ in reversed(tables)], said)],
+        [_map(z, [plain(v) for v in values], [plain(s.name) for s, _ in reversed(tables)], texts)],
         96 + 26 * len(rows),
         margin={"l": 56, "r": 8, "t": 56, "b": 8},
         xaxis={
@@ -48,9 +48,9 @@ def needle(setting: Setting, benchmark: str) -> Figure | None:
         return None
     lengths = sorted({length for length, _ in cells}, key=float)
     depths = sorted({depth for _, depth in cells}, key=float)
-    means = {cell: 100 * sum(found) / len(found) for cell, found in cells.items()}
+    means = {cell: 100 * sum(comparison) / len(comparison) for cell, comparison in cells.items()}
     z = [[means.get((length, depth)) for length in lengths] for depth in depths]
-    said = [
+    texts = [
         [
             f"{means[length, depth]:.0f} % of {len(cells[length, depth])}" if (length, depth) in means else ""
             for length in lengths
@@ -58,7 +58,7 @@ def needle(setting: Setting, benchmark: str) -> Figure | None:
         for depth in depths
     ]
     return figure(
-        [_map(z, [f"{length} min" for length in lengths], [f"{depth} %" for depth in depths], said)],
+        [_map(z, [f"{length} min" for length in lengths], [f"{depth} %" for depth in depths], texts)],
         130 + 26 * len(depths),
         margin={"l": 64, "r": 8, "t": 8, "b": 36},
         xaxis={"type": "category", "automargin": True},
@@ -71,10 +71,10 @@ def needle(setting: Setting, benchmark: str) -> Figure | None:
     )
 
 
-def ranked(found: Comparison, benchmark: str) -> list[Setting]:
+def ranked(comparison: Comparison, benchmark: str) -> list[Setting]:
     """Settings with a score, the best first."""
-    scored = [(r.mean, s) for s in found.settings if (r := s.reached(benchmark)) is not None]
-    return [setting for _, setting in sorted(scored, key=lambda pair: -pair[0])]
+    means = [(r.mean, s) for s in comparison.settings if (r := s.reached(benchmark)) is not None]
+    return [setting for _, setting in sorted(means, key=lambda pair: -pair[0])]
 
 
 def by_label(setting: Setting, benchmark: str, label: str) -> dict[str, tuple[float, int]]:
@@ -90,23 +90,29 @@ def by_label(setting: Setting, benchmark: str, label: str) -> dict[str, tuple[fl
             values = [item.get("kind", "")] if label == "kind" else item.get("labels", {}).get(label, [])
             for value in values:
                 groups.setdefault(value, []).append(float(item.get("score", item["right"])))
-    return {value: (sum(found) / len(found), len(found) // max(1, seeds)) for value, found in groups.items()}
+    return {
+        value: (sum(points) / len(points), len(points) // max(1, seeds)) for value, points in groups.items()
+    }
 
 
-def labels_of(found: Comparison, benchmark: str) -> list[str]:
+def labels_of(comparison: Comparison, benchmark: str) -> list[str]:
     """Kind, and every other label whose values are few enough to be drawn."""
     values: dict[str, set[str]] = {}
-    for member in found.members:
+    for member in comparison.members:
         for item in member.benchmarks.get(benchmark, {}).get("answers") or []:
             if isinstance(item, dict):
                 values.setdefault("kind", set()).add(item.get("kind", ""))
                 for name, several in item.get("labels", {}).items():
                     values.setdefault(name, set()).update(several)
     kinds = values.get("kind", set())
-    return [n for n, found in values.items() if 1 < len(found) <= 24 and (n == "kind" or found != kinds)]
+    return [
+        n
+        for n, comparison in values.items()
+        if 1 < len(comparison) <= 24 and (n == "kind" or comparison != kinds)
+    ]
 
 
-def _map(z: list[Any], x: list[str], y: list[str], said: list[list[str]]) -> dict[str, Any]:
+def _map(z: list[Any], x: list[str], y: list[str], texts: list[list[str]]) -> dict[str, Any]:
     scale = [[0, "#c2476b"], [0.5, "#e3b54a"], [1, "#4fa888"]]
     return {
         "type": "heatmap",
@@ -117,7 +123,7 @@ def _map(z: list[Any], x: list[str], y: list[str], said: list[list[str]]) -> dic
         "zmax": 100,
         "colorscale": scale,
         "showscale": False,
-        "text": said,
+        "text": texts,
         "texttemplate": "%{z:.0f}",
         "textfont": {"color": "#111", "size": 11},
         "hovertemplate": "%{y}<br>%{x}: %{text}<extra></extra>",

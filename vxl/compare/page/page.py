@@ -30,38 +30,38 @@ NEEDLES = 24
 """Settings at most whose needle map is drawn."""
 
 
-def render(found: Comparison, place: Path, command: str = "") -> str:
+def render(comparison: Comparison, place: Path, command: str = "") -> str:
     """The page as text.
 
     Args:
-        found: The comparison.
+        comparison: The comparison.
         place: The file that it will be, from which the links to run directories lead.
         command: How to make it again.
     """
-    panels = _panels(found)
-    questions = _questions(found)
+    panels = _panels(comparison)
+    questions = _questions(comparison)
     drawn_costs = {key.partition("|")[2] for key in panels["pareto"]}
     values: dict[str, Any] = {
-        "found": found,
+        "comparison": comparison,
         "command": command,
-        "facts": _facts(found),
-        "sentences": sentences(found),
-        "warnings": warnings(found),
+        "facts": _facts(comparison),
+        "sentences": sentences(comparison),
+        "warnings": warnings(comparison),
         "panels": panels,
-        "keys": [last(key) for key in found.keys],
-        "rows": [_Row(member, found, place) for member in found.members],
-        "settings": _settings(found),
-        "seeds": any(len(setting.members) > 1 for setting in found.settings),
-        "failures": [(m.name, m.run.failure) for m in found.members if m.run.failure is not None],
-        "benchmark_names": [(name, name) for name in found.benchmarks],
+        "keys": [last(key) for key in comparison.keys],
+        "rows": [_Row(member, comparison, place) for member in comparison.members],
+        "settings": _settings(comparison),
+        "seeds": any(len(setting.members) > 1 for setting in comparison.settings),
+        "failures": [(m.name, m.run.failure) for m in comparison.members if m.run.failure is not None],
+        "benchmark_names": [(name, name) for name in comparison.benchmarks],
         "cost_names": [(cost.name, cost.label) for cost in AXES if cost.name in drawn_costs],
         "forest_names": [(name, name) for name in panels["forest"]],
         "heat_names": [(key, key.replace("|", ": ")) for key in panels["heat"]],
         "needle_names": [(key, key) for key in panels["needle"]],
         "curve_names": [(name, name) for name in panels["curves"]],
-        "tests": sum(pair.test is not None for pair in found.pairs),
-        "shown_note": f" The best {SHOWN} of {len(found.settings)} settings are drawn."
-        if len(found.settings) > SHOWN
+        "tests": sum(pair.test is not None for pair in comparison.pairs),
+        "shown_note": f" The best {SHOWN} of {len(comparison.settings)} settings are drawn."
+        if len(comparison.settings) > SHOWN
         else "",
         "wide": _wide(panels),
         "questions": questions,
@@ -80,31 +80,33 @@ def render(found: Comparison, place: Path, command: str = "") -> str:
     return jinja.get_template("page.html.jinja").render(values)
 
 
-def _panels(found: Comparison) -> dict[str, dict[str, Figure]]:
+def _panels(comparison: Comparison) -> dict[str, dict[str, Figure]]:
     """Every figure by panel and by what is picked in it."""
-    drawn: dict[str, dict[str, Figure | None]] = {
+    figures_of_panels: dict[str, dict[str, Figure | None]] = {
         "pareto": {
-            f"{name}|{cost.name}": pareto(found, name, cost)
-            for name in found.benchmarks
-            for cost in costs_of(found, name)
+            f"{name}|{cost.name}": pareto(comparison, name, cost)
+            for name in comparison.benchmarks
+            for cost in costs_of(comparison, name)
         },
-        "forest": {name: forest(found, name) for name in found.benchmarks},
+        "forest": {name: forest(comparison, name) for name in comparison.benchmarks},
         "heat": {
-            f"{name}|{label}": heat(found, name, label)
-            for name in found.benchmarks
-            for label in labels_of(found, name)
+            f"{name}|{label}": heat(comparison, name, label)
+            for name in comparison.benchmarks
+            for label in labels_of(comparison, name)
         },
         "needle": {
-            f"{name}: {setting.name}" if len(found.benchmarks) > 1 else setting.name: needle(setting, name)
-            for name in found.benchmarks
-            for setting in ranked(found, name)[:NEEDLES]
+            f"{name}: {setting.name}" if len(comparison.benchmarks) > 1 else setting.name: needle(
+                setting, name
+            )
+            for name in comparison.benchmarks
+            for setting in ranked(comparison, name)[:NEEDLES]
         },
-        "curves": dict(curves(found)),
-        "parallel": {"all": parallel(found)},
+        "curves": dict(curves(comparison)),
+        "parallel": {"all": parallel(comparison)},
     }
     return {
         panel: {key: figure for key, figure in figures.items() if figure is not None}
-        for panel, figures in drawn.items()
+        for panel, figures in figures_of_panels.items()
     }
 
 
@@ -124,10 +126,10 @@ def _wide(panels: dict[str, dict[str, Figure]]) -> dict[str, str]:
 class _Row:
     """A member as a row of the table."""
 
-    def __init__(self, member: Member, found: Comparison, place: Path) -> None:
+    def __init__(self, member: Member, comparison: Comparison, place: Path) -> None:
         self.member = member
         self.link = quote(os.path.relpath(member.run.path, place.absolute().parent) + "/")
-        self.cells = [self._cell(column) for column in found.columns]
+        self.cells = [self._cell(column) for column in comparison.columns]
 
     def _cell(self, column: Column) -> tuple[str, str, str]:
         """(what it sorts by, the number, its interval)."""
@@ -145,15 +147,15 @@ class _Row:
         return repr(value), column.text(value), interval
 
 
-def _settings(found: Comparison) -> list[list[tuple[float | str | None, str]]]:
+def _settings(comparison: Comparison) -> list[list[tuple[float | str | None, str]]]:
     """Rows of (what it sorts by, text): every setting's scores with both errors."""
     rows: list[list[tuple[float | str | None, str]]] = []
-    for setting in found.settings:
-        for name in found.benchmarks:
+    for setting in comparison.settings:
+        for name in comparison.benchmarks:
             own = setting.reached(name)
             if own is None:
                 continue
-            scale, pair = own.score.scale, found.pair(name, setting)
+            scale, pair = own.score.scale, comparison.pair(name, setting)
             ends = [own.of_questions, own.interval if own.seeds.count > 1 else None]
             texts = [
                 "-" if end is None else f"{scale * end.low:.1f} to {scale * end.high:.1f}" for end in ends
@@ -178,11 +180,11 @@ def _settings(found: Comparison) -> list[list[tuple[float | str | None, str]]]:
     return rows
 
 
-def _questions(found: Comparison) -> list[dict[str, Any]]:
+def _questions(comparison: Comparison) -> list[dict[str, Any]]:
     """Questions on which members part, with their frames inside the page."""
-    most = max(4, min(MOST, 4 * MOST // max(1, len(found.benchmarks))))
+    most = max(4, min(MOST, 4 * MOST // max(1, len(comparison.benchmarks))))
     several: Sequence[Disagreement] = [
-        one for name in found.benchmarks for one in disagreements(found, name, most)
+        one for name in comparison.benchmarks for one in disagreements(comparison, name, most)
     ]
     return [{"q": one, "picture": _picture(one.frames)} for one in several]
 
@@ -193,19 +195,19 @@ def _picture(file: Path | None) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(file.read_bytes()).decode("ascii")
 
 
-def _facts(found: Comparison) -> str:
-    runs = len({member.run.name for member in found.members})
+def _facts(comparison: Comparison) -> str:
+    runs = len({member.run.name for member in comparison.members})
     parts = [f"{runs} run{'s' if runs != 1 else ''}"]
-    if len(found.members) != runs:
-        parts.append(f"{len(found.members)} evaluations")
-    if len(found.settings) != len(found.members):
-        parts.append(f"{len(found.settings)} settings")
-    if found.keys:
-        parts.append("varied: " + ", ".join(last(key) for key in found.keys[:8]))
-    if found.benchmarks:
-        parts.append("benchmarks: " + ", ".join(found.benchmarks))
-    if found.base is not None and len(found.settings) > 1:
-        parts.append(f"compared with {found.base.name}")
+    if len(comparison.members) != runs:
+        parts.append(f"{len(comparison.members)} evaluations")
+    if len(comparison.settings) != len(comparison.members):
+        parts.append(f"{len(comparison.settings)} settings")
+    if comparison.keys:
+        parts.append("varied: " + ", ".join(last(key) for key in comparison.keys[:8]))
+    if comparison.benchmarks:
+        parts.append("benchmarks: " + ", ".join(comparison.benchmarks))
+    if comparison.base is not None and len(comparison.settings) > 1:
+        parts.append(f"compared with {comparison.base.name}")
     return " · ".join(parts)
 
 

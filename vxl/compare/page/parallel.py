@@ -6,30 +6,32 @@ from vxl.compare.page.drawing import GREY, Figure, figure, note, number, plain
 from vxl.compare.page.pareto import joined
 
 
-def parallel(found: Comparison) -> Figure | None:
+def parallel(comparison: Comparison) -> Figure | None:
     """Every member as a line over the differing keys and the numbers, axes from least to most."""
-    columns = [column for column in found.columns if column.table == "results" or column.heading in _ON_AXES]
+    columns = [
+        column for column in comparison.columns if column.table == "results" or column.heading in _ON_AXES
+    ]
     axes: list[tuple[str, list[float | None], list[tuple[float, str]]]] = []
-    for key in found.keys:
-        texts = [member.differences[key] for member in found.members]
+    for key in comparison.keys:
+        texts = [member.differences[key] for member in comparison.members]
         order = sorted(set(texts), key=lambda text: (number(text) is None, number(text) or 0.0, text))
         if len(order) < 2:
             continue
         share = {text: at / (len(order) - 1) for at, text in enumerate(order)}
-        shown = order if len(order) <= 12 else [order[0], order[-1]]
-        axes.append((last(key), [share[text] for text in texts], [(share[text], text) for text in shown]))
+        labels = order if len(order) <= 12 else [order[0], order[-1]]
+        axes.append((last(key), [share[text] for text in texts], [(share[text], text) for text in labels]))
     for column in columns:
-        values = [column.value(member) for member in found.members]
-        known = [value for value in values if value is not None]
-        if len(set(known)) < 2:
+        values = [column.value(member) for member in comparison.members]
+        numbers = [value for value in values if value is not None]
+        if len(set(numbers)) < 2:
             continue
-        low, high = min(known), max(known)
+        low, high = min(numbers), max(numbers)
         shares = [None if value is None else (value - low) / (high - low) for value in values]
         axes.append((column.name, shares, [(0.0, column.text(low)), (1.0, column.text(high))]))
-    if len(axes) < 2 or len(found.members) < 2:
+    if len(axes) < 2 or len(comparison.members) < 2:
         return None
-    _, colours = joined(found, found.settings)
-    of_member = {id(m): colours[id(s)] for s in found.settings for m in s.members}
+    _, colours = joined(comparison, comparison.settings)
+    of_member = {id(m): colours[id(s)] for s in comparison.settings for m in s.members}
     data = [
         {
             "type": "scatter",
@@ -38,12 +40,12 @@ def parallel(found: Comparison) -> Figure | None:
             "y": [shares[at] for _, shares, _ in axes],
             "line": {"color": of_member[id(member)], "width": 1.5},
             "marker": {"size": 4},
-            "opacity": 0.7 if len(found.members) <= 60 else 0.3,
+            "opacity": 0.7 if len(comparison.members) <= 60 else 0.3,
             "hovertext": plain(member.name),
             "hoverinfo": "text",
             "connectgaps": False,
         }
-        for at, member in enumerate(found.members)
+        for at, member in enumerate(comparison.members)
     ]
     notes = [
         note(plain(text), at, share, xanchor="left", yanchor="middle", xshift=6, size=10)

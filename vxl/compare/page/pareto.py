@@ -10,16 +10,16 @@ from vxl.compare.page.drawing import GREY, Figure, axis, colour, figure, note, n
 from vxl.compare.setting import Setting
 
 
-def costs_of(found: Comparison, benchmark: str) -> list[Cost]:
+def costs_of(comparison: Comparison, benchmark: str) -> list[Cost]:
     """The costs that settings can be drawn against: those that are known of any."""
-    return [cost for cost in AXES if any(s.cost(cost, benchmark) is not None for s in found.settings)]
+    return [cost for cost in AXES if any(s.cost(cost, benchmark) is not None for s in comparison.settings)]
 
 
-def pareto(found: Comparison, benchmark: str, cost: Cost) -> Figure | None:
+def pareto(comparison: Comparison, benchmark: str, cost: Cost) -> Figure | None:
     """Scores with intervals against a cost; None where no setting has both."""
     points = [
         (value, reached, setting)
-        for setting in found.settings
+        for setting in comparison.settings
         if (reached := setting.reached(benchmark)) is not None
         and (value := setting.cost(cost, benchmark)) is not None
     ]
@@ -32,7 +32,7 @@ def pareto(found: Comparison, benchmark: str, cost: Cost) -> Figure | None:
         if any(a <= x and b.mean >= r.mean and (a < x or b.mean > r.mean) for a, b, _ in points)
     }
     data: list[dict[str, Any]] = []
-    lines, colour_of = joined(found, [setting for _, _, setting in points])
+    lines, colour_of = joined(comparison, [setting for _, _, setting in points])
     place = {id(s): (x, scale * r.mean) for x, r, s in points}
     for at, line in enumerate(lines):
         ends = [place[id(setting)] for setting in line]
@@ -52,33 +52,35 @@ def pareto(found: Comparison, benchmark: str, cost: Cost) -> Figure | None:
     places = {(x, reached.mean) for x, reached, _ in points}
     few = len(points) <= 14 and len(places) == len(points)  # equal ones would write over each other
     for faded in (True, False):
-        chosen = [(x, r, s) for x, r, s in points if (id(s) in beaten) == faded]
-        if not chosen:
+        drawn_points = [(x, r, s) for x, r, s in points if (id(s) in beaten) == faded]
+        if not drawn_points:
             continue
-        colours = [colour_of[id(s)] for _, _, s in chosen]
+        colours = [colour_of[id(s)] for _, _, s in drawn_points]
         data.append(
             {
                 "type": "scatter",
                 "mode": "markers+text" if few else "markers",
-                "x": [x for x, _, _ in chosen],
-                "y": [scale * r.mean for _, r, _ in chosen],
+                "x": [x for x, _, _ in drawn_points],
+                "y": [scale * r.mean for _, r, _ in drawn_points],
                 "error_y": {
                     "type": "data",
                     "symmetric": False,
-                    "array": [scale * (r.interval.high - r.mean) if r.interval else 0 for _, r, _ in chosen],
+                    "array": [
+                        scale * (r.interval.high - r.mean) if r.interval else 0 for _, r, _ in drawn_points
+                    ],
                     "arrayminus": [
-                        scale * (r.mean - r.interval.low) if r.interval else 0 for _, r, _ in chosen
+                        scale * (r.mean - r.interval.low) if r.interval else 0 for _, r, _ in drawn_points
                     ],
                     "thickness": 1.2,
                     "width": 3 if len(points) <= 60 else 0,
                     "color": GREY,
                 },
-                "text": [plain(s.name) if few else "" for _, _, s in chosen],
+                "text": [plain(s.name) if few else "" for _, _, s in drawn_points],
                 "textposition": "top right",
                 "textfont": {"size": 11},
                 "cliponaxis": False,
                 "hovertext": [
-                    f"{plain(s.name)}<br>{r.text()}<br>{cost.label}: {x:.3g}" for x, r, s in chosen
+                    f"{plain(s.name)}<br>{r.text()}<br>{cost.label}: {x:.3g}" for x, r, s in drawn_points
                 ],
                 "hoverinfo": "text",
                 "marker": {
@@ -125,14 +127,14 @@ def pareto(found: Comparison, benchmark: str, cost: Cost) -> Figure | None:
     )
 
 
-def joined(found: Comparison, settings: Sequence[Setting]) -> tuple[list[list[Setting]], dict[int, str]]:
+def joined(comparison: Comparison, settings: Sequence[Setting]) -> tuple[list[list[Setting]], dict[int, str]]:
     """(lines, colour by setting): settings that differ in the knob alone stand on one line.
 
     The knob is the key with the most different numbers.
     """
     numeric = {
         key: len({s.differences[key] for s in settings})
-        for key in found.keys
+        for key in comparison.keys
         if key != "seed" and any(number(s.differences[key]) is not None for s in settings)
     }
     knob = max(numeric, key=lambda key: numeric[key], default=None)

@@ -35,14 +35,14 @@ class Counts:
             dict(Counter(item.kind for item in items)),
         )
 
-    def differences(self, got: "Counts") -> list[str]:
+    def differences(self, other: "Counts") -> list[str]:
         """Where what was read differs from this."""
-        found = []
+        lines = []
         for name in ("items", "videos", "golds", "options", "kinds"):
-            wanted, read = getattr(self, name), getattr(got, name)
-            if wanted and wanted != read:
-                found.append(f"{name}: expected {_shown(wanted)}, got {_shown(read)}")
-        return found
+            expected, actual = getattr(self, name), getattr(other, name)
+            if expected and expected != actual:
+                lines.append(f"{name}: expected {_shown(expected)}, got {_shown(actual)}")
+        return lines
 
 
 @cache
@@ -58,9 +58,9 @@ def gold_of(options: Sequence[str], answer: str, where: str) -> int:
     Raises:
         DataError: No option has that text.
     """
-    wanted = answer.strip()
+    gold = answer.strip()
     for number, option in enumerate(options):
-        if option.strip() == wanted:
+        if option.strip() == gold:
             return number
     raise DataError(
         f"{where}: the answer {answer!r} is none of the options.\n  options: {' | '.join(options)}"
@@ -73,10 +73,10 @@ def letter_number(letter: Any, options: Sequence[str], where: str) -> int:
     Raises:
         DataError: It is no letter of these options.
     """
-    found = str(letter).strip().strip("().")
-    if len(found) != 1 or found not in ascii_uppercase[: len(options)]:
+    label = str(letter).strip().strip("().")
+    if len(label) != 1 or label not in ascii_uppercase[: len(options)]:
         raise DataError(f"{where}: the answer {letter!r} is no letter of {len(options)} options.")
-    return ascii_uppercase.index(found)
+    return ascii_uppercase.index(label)
 
 
 def _shown(value: Any) -> str:

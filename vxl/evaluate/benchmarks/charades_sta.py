@@ -89,22 +89,22 @@ class CharadesSta(Official):
                 "starting and ending times. The format should be: 'The event happens in <start time> - <end "
                 "time> seconds'."
             )
-        said = strings()
-        return PromptParts(f"{said['charades.lmms.pre']}{item.question}. {said['charades.lmms.post']}")
+        texts = strings()
+        return PromptParts(f"{texts['charades.lmms.pre']}{item.question}. {texts['charades.lmms.post']}")
 
     def grade(self, item: BenchmarkItem, text: str, prefill: str = "", *, tokens: int = 0) -> Graded:
         """The overlap of the interval found and the right one; 0 where none is found."""
-        read = parse_interval if self.config.scoring == "correct" else legacy.charades
-        found = read(text)
-        parsed = None if found is None else f"{found[0]:g} - {found[1]:g}"
-        given = 0.0 if found is None else overlap(found, item.reference)
-        return Graded.of(item, text, parsed, given=given, tokens=tokens)
+        parse = parse_interval if self.config.scoring == "correct" else legacy.charades
+        interval = parse(text)
+        reading = None if interval is None else f"{interval[0]:g} - {interval[1]:g}"
+        score = 0.0 if interval is None else overlap(interval, item.reference)
+        return Graded.of(item, text, reading, given=score, tokens=tokens)
 
     def metrics(self, graded: Sequence[Graded]) -> list[Metric]:
         """mIoU, R@1, and the same for answers that need no video."""
-        found = [Metric("mIoU", scored(graded))]
+        metrics = [Metric("mIoU", scored(graded))]
         for least in (0.3, 0.5, 0.7):
-            found.append(Metric(f"R@1 IoU {least}", scored(graded, lambda g, m=least: float(g.score >= m))))
+            metrics.append(Metric(f"R@1 IoU {least}", scored(graded, lambda g, m=least: float(g.score >= m))))
         for blind in BLIND:
             units = []
             for item in graded:
@@ -112,8 +112,8 @@ class CharadesSta(Official):
                 units.append(
                     ItemScore(item.key, overlap(blind, (float(start), float(end))), item.cluster, item.kind)
                 )
-            found.append(Metric(f"mIoU of [{blind[0]:g}, {blind[1]:g}] for all", tuple(units)))
-        return found
+            metrics.append(Metric(f"mIoU of [{blind[0]:g}, {blind[1]:g}] for all", tuple(units)))
+        return metrics
 
 
 def parse_interval(text: str) -> tuple[float, float] | None:
@@ -122,27 +122,27 @@ def parse_interval(text: str) -> tuple[float, float] | None:
     `1:05 - 1:12`, `3 - 7`, `from 3 to 7 s`, `between 3 and 7`, `[3, 7]`, else exactly two numbers. Reversed
     ends are swapped; units other than seconds are never guessed.
     """
-    said = text.rpartition("</think>")[2].lower()
-    if "-" in re.findall(r"(?:^|[\s(\[])(-)\d", said):
+    reply = text.rpartition("</think>")[2].lower()
+    if "-" in re.findall(r"(?:^|[\s(\[])(-)\d", reply):
         return None
-    clock = re.findall(rf"{_CLOCK}\D{{1,12}}?{_CLOCK}", said)
+    clock = re.findall(rf"{_CLOCK}\D{{1,12}}?{_CLOCK}", reply)
     if clock:
         return _ordered(seconds_of(clock[-1][0]), seconds_of(clock[-1][1]))
     join = rf"{_UNIT}\s*(?:-|–|—|to|and|until)\s*"
-    pairs = list(re.finditer(rf"(?<![\d.]){_NUMBER}{join}{_NUMBER}{_UNIT}", said))
-    pairs += re.finditer(rf"[\[(]\s*{_NUMBER}{_UNIT}\s*,\s*{_NUMBER}{_UNIT}\s*[\])]", said)
+    pairs = list(re.finditer(rf"(?<![\d.]){_NUMBER}{join}{_NUMBER}{_UNIT}", reply))
+    pairs += re.finditer(rf"[\[(]\s*{_NUMBER}{_UNIT}\s*,\s*{_NUMBER}{_UNIT}\s*[\])]", reply)
     if pairs:
-        last = max(pairs, key=lambda found: found.start())
+        last = max(pairs, key=lambda match: match.start())
         return _ordered(float(last.group(1)), float(last.group(2)))
-    numbers = re.findall(rf"(?<![\w.]){_NUMBER}", said)
+    numbers = re.findall(rf"(?<![\w.]){_NUMBER}", reply)
     return _ordered(float(numbers[0]), float(numbers[1])) if len(numbers) == 2 else None
 
 
 def overlap(first: tuple[float, float], second: tuple[float, float]) -> float:
     """Intersection over union of two intervals; 0 for an empty union."""
     union = max(first[1], second[1]) - min(first[0], second[0])
-    shared = max(0.0, min(first[1], second[1]) - max(first[0], second[0]))
-    return shared / union if union > 0 else 0.0
+    both = max(0.0, min(first[1], second[1]) - max(first[0], second[0]))
+    return both / union if union > 0 else 0.0
 
 
 def _ordered(start: float, end: float) -> tuple[float, float]:

@@ -50,7 +50,7 @@ class EgoSchema(Official):
         rows = read_rows(path)
         beside = path.with_name("subset_answers.json")
         golds = read_json(beside) if is_file(beside) else {}
-        found = []
+        items = []
         for number, row in enumerate(rows):
             where = f"{path}, item {number}"
             key = str(row.get("q_uid") or field(row, "video_idx", where))
@@ -63,10 +63,10 @@ class EgoSchema(Official):
                 else tuple(str(option)[3:] for option in field(row, "option", where))
             )
             right, accepted = ("", ()) if gold in (None, "") else choice(options, int(gold))
-            found.append(
+            items.append(
                 BenchmarkItem(
                     key=key,
-                    index=len(found),
+                    index=len(items),
                     video=key,
                     cluster=key,
                     kind="question",
@@ -77,7 +77,7 @@ class EgoSchema(Official):
                     seconds=180.0,
                 )
             )
-        return found
+        return items
 
     def legacy(self, item: BenchmarkItem, text: str) -> str | None:
         """The first of A to E; a random letter of the published code is None here."""
@@ -87,5 +87,5 @@ class EgoSchema(Official):
         """`{q_uid: number}` for the authors' server."""
         if not self.config.full:
             return None
-        found = {item.key: ascii_uppercase.index(item.parsed) if item.parsed else -1 for item in graded}
-        return "egoschema_full.json", json.dumps(found, indent=1) + "\n"
+        letters = {item.key: ascii_uppercase.index(item.parsed) if item.parsed else -1 for item in graded}
+        return "egoschema_full.json", json.dumps(letters, indent=1) + "\n"

@@ -60,20 +60,20 @@ class Haystack(Placing):
 
     def among(self, indices: Sequence[int]) -> Virtual:
         """The same with its needles among the frames of these indices."""
-        placed: dict[int, tuple[int, int]] = {}
+        needle_of_frame: dict[int, tuple[int, int]] = {}
         size = min(self.needle_frames, max(1, len(indices) // max(1, len(self.needles))))
         for number, first in enumerate(needle_places([n.depth for n in self.needles], len(indices), size)):
-            placed |= {int(indices[first + at]): (number, at) for at in range(size)}
-        return replace(self, placed=placed)
+            needle_of_frame |= {int(indices[first + at]): (number, at) for at in range(size)}
+        return replace(self, placed=needle_of_frame)
 
     def frames(self, indices: Sequence[int], pixels: PixelSpec | None) -> Tensor:
         """Frames by number, uint8 [F, C, H, W]: needles' or the haystack's."""
         return torch.stack([self._at(index, pixels) for index in indices])
 
     def _at(self, index: int, pixels: PixelSpec | None) -> Tensor:
-        found = self.placed.get(index)
-        if found is not None:
-            number, at = found
+        needle = self.placed.get(index)
+        if needle is not None:
+            number, at = needle
             frames_FHWC = self.needles[number].frames_FHWC
             frame_HWC = frames_FHWC[min(at, len(frames_FHWC) - 1)]
             frame_1CHW = torch.from_numpy(frame_HWC.copy()).permute(2, 0, 1)[None]
@@ -101,13 +101,13 @@ def needle_places(depths: Sequence[float], frames: int, size: int) -> list[int]:
     """
     if size * len(depths) > frames:
         raise DataError(f"{len(depths)} needles of {size} frames do not fit into {frames} frames.")
-    found: list[int] = []
+    places: list[int] = []
     for number, depth in enumerate(sorted(depths)):
-        least = found[-1] + size if found else 0
+        least = places[-1] + size if places else 0
         most = frames - size * (len(depths) - number)
-        found.append(min(max(int(depth * frames), least), most))
+        places.append(min(max(int(depth * frames), least), most))
     order = sorted(range(len(depths)), key=lambda number: depths[number])
-    return [found[order.index(number)] for number in range(len(depths))]
+    return [places[order.index(number)] for number in range(len(depths))]
 
 
 def clip_files(without: str | None = None) -> tuple[str, ...]:
@@ -136,9 +136,9 @@ def clip_frames(name: str, seconds: Sequence[float]) -> np.ndarray:
     """Frames of an embedded clip at some seconds, uint8 frames_FHWC."""
     source = str(_CLIPS / name)
     info = _info(source)
-    wanted = [min(int(second * info.fps), info.frames - 1) for second in seconds]
+    indices = [min(int(second * info.fps), info.frames - 1) for second in seconds]
     with open_video(source) as reader:
-        return read(reader, wanted, None).permute(0, 2, 3, 1).numpy()
+        return read(reader, indices, None).permute(0, 2, 3, 1).numpy()
 
 
 @lru_cache(maxsize=64)

@@ -53,13 +53,13 @@ class JsonList(Official):
         Raises:
             ConfigError: None is given.
         """
-        given = self.config.json or self.config.annotations
-        if not given:
+        path = self.config.json or self.config.annotations
+        if not path:
             raise ConfigError(
                 "benchmark=json: which file?\n  type  benchmark.json=FILE benchmark.videos=FOLDER\n"
                 f"  a row:  {EXAMPLE}"
             )
-        return Path(given).expanduser()
+        return Path(path).expanduser()
 
     def preset(self, family: str | None = None) -> str:
         """One's own questions are asked as vxl asks, unless said otherwise."""
@@ -117,14 +117,14 @@ class JsonList(Official):
         if item.options:
             return super().grade(item, text, prefill, tokens=tokens)
         words = " ".join(_words(text))
-        wanted = " ".join(_words(item.gold))
-        right = bool(wanted) and f" {wanted} " in f" {words} "
+        gold = " ".join(_words(item.gold))
+        right = bool(gold) and f" {gold} " in f" {words} "
         return Graded.of(item, text, text or None, given=float(right), tokens=tokens)
 
     def metrics(self, graded: Sequence[Graded]) -> list[Metric]:
         """Over the questions that have an answer."""
-        known = [item for item in graded if item.answer]
-        return [micro(known)] if known else []
+        with_answer = [item for item in graded if item.answer]
+        return [micro(with_answer)] if with_answer else []
 
 
 def _number(answer: Any, options: Sequence[str], where: str) -> int:

@@ -83,32 +83,34 @@ def judge(benchmark: Any, items: Sequence[BenchmarkItem], graded: Sequence[Grade
         graded: The answers, in the same order.
         file: Where replies are kept.
     """
-    waiting = [number for number, found in enumerate(graded) if found.judged]
+    waiting = [number for number, item in enumerate(graded) if item.judged]
     if not isinstance(benchmark, Judged) or not waiting:
         return Judgement(list(graded), [])
     what = benchmark.needs_judge
     if benchmark.config.judge is None:
         note = f"{what} is not computed: it needs a judge, an OpenAI-compatible server:  benchmark.judge=URL"
         return Judgement(list(graded), [note])
-    asked = Judge(benchmark.config.judge, benchmark.judge_model, file)
+    judge_model = Judge(benchmark.config.judge, benchmark.judge_model, file)
 
     def seen(number: int) -> Graded:
-        found = graded[number]
-        said = None if found.failed else benchmark.verdict(items[number], found.text, asked.ask)
-        parsed = None if said is None else ", ".join(f"{name} {value:g}" for name, value in said.items())
-        return replace(found, verdict=said, given=said["score"] if said else 0.0, parsed=parsed)
+        item = graded[number]
+        verdict = None if item.failed else benchmark.verdict(items[number], item.text, judge_model.ask)
+        reading = (
+            None if verdict is None else ", ".join(f"{name} {value:g}" for name, value in verdict.items())
+        )
+        return replace(item, verdict=verdict, given=verdict["score"] if verdict else 0.0, parsed=reading)
 
     pool = ThreadPoolExecutor(_AT_ONCE)
     try:
-        judged = dict(zip(waiting, pool.map(seen, waiting), strict=True))
+        verdicts = dict(zip(waiting, pool.map(seen, waiting), strict=True))
     except JudgeError as error:
-        kept = f"every answer and {len(asked.kept)} replies of the judge are kept"
-        silent = JudgeError(f"{error}\n  {what} is not computed; {kept}\n  type the same command again")
+        on_disk = f"every answer and {len(judge_model.kept)} replies of the judge are kept"
+        silent = JudgeError(f"{error}\n  {what} is not computed; {on_disk}\n  type the same command again")
         return Judgement(list(graded), [f"{what} is not computed: the judge does not answer"], silent)
     finally:
         pool.shutdown(cancel_futures=True)
-    unread = sum(found.verdict is None and not found.failed for found in judged.values())
+    unread = sum(item.verdict is None and not item.failed for item in verdicts.values())
     note = f"{what}: judged by {benchmark.judge_model}"
     if unread:
         note += f"; {unread} of {len(waiting)} verdicts could not be read and count as 0"
-    return Judgement([judged.get(number, found) for number, found in enumerate(graded)], [note])
+    return Judgement([verdicts.get(number, item) for number, item in enumerate(graded)], [note])

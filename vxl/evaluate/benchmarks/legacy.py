@@ -32,8 +32,8 @@ def longvideobench(text: str) -> str | None:
 
 def mlvu(text: str) -> str | None:
     """The character before the first `)`, else the whole text: `B. blue` is no letter."""
-    found = text[text.index(")") - 1 : text.index(")")] if ")" in text else text
-    return found if len(found) == 1 and found.isupper() else None
+    letter = text[text.index(")") - 1 : text.index(")")] if ")" in text else text
+    return letter if len(letter) == 1 and letter.isupper() else None
 
 
 def mvbench_official(text: str, gold: str) -> str | None:
@@ -44,8 +44,8 @@ def mvbench_official(text: str, gold: str) -> str | None:
         gold: The right letter.
     """
     first = ("(" + text).lower().split(" ")[0]
-    wanted = f"({gold.lower()})"
-    return gold if first.replace(".", "") in wanted or wanted in first else None
+    gold_words = f"({gold.lower()})"
+    return gold if first.replace(".", "") in gold_words or gold_words in first else None
 
 
 def mvbench_lmms(text: str) -> str | None:
@@ -53,15 +53,15 @@ def mvbench_lmms(text: str) -> str | None:
     opening = re.match(r"^([A-E])\.\s*(.+)$", text.strip(), re.IGNORECASE)
     if opening:
         return opening.group(1).upper()
-    said = re.sub(r"[;/\[\]\"{}()=+\\_\->\<@`,?!]", " ", text.replace("\n", " "))
-    found = re.search(r"\b([A-E])\b", said, re.IGNORECASE)
-    return found.group(1).upper() if found else None
+    words = re.sub(r"[;/\[\]\"{}()=+\\_\->\<@`,?!]", " ", text.replace("\n", " "))
+    match = re.search(r"\b([A-E])\b", words, re.IGNORECASE)
+    return match.group(1).upper() if match else None
 
 
 def lvbench(text: str) -> str | None:
     """Text before `)`, after `(`, its first character."""
-    said = text.split(")")[0].rpartition("(")[2].strip() if ")" in text else text.strip()
-    return said[0] if said[:1] in tuple("ABCDE") else None
+    letter = text.split(")")[0].rpartition("(")[2].strip() if ")" in text else text.strip()
+    return letter[0] if letter[:1] in tuple("ABCDE") else None
 
 
 def lvbench_family(text: str) -> str | None:
@@ -69,23 +69,23 @@ def lvbench_family(text: str) -> str | None:
     opening = re.match(r"([A-E])\.", text.strip())
     if opening:
         return opening.group(1)
-    found = re.search(r"\b([a-eA-E])\b", text)
-    return found.group(1).upper() if found else None
+    match = re.search(r"\b([a-eA-E])\b", text)
+    return match.group(1).upper() if match else None
 
 
 def vnbench(text: str) -> str | None:
     """The first of A, B, C, D that occurs in what stands before the first full stop (`Answer` holds an A)."""
-    said = text.split(".")[0]
-    return next((letter for letter in "ABCD" if letter in said), None)
+    sentence = text.split(".")[0]
+    return next((letter for letter in "ABCD" if letter in sentence), None)
 
 
 def charades(text: str) -> tuple[float, float] | None:
     """Seconds as lmms-eval reads them: every "to" becomes "-", then mm:ss, then a pair of numbers."""
-    said = text.lower().replace("to", "-")
-    clock = re.findall(r"(\d{1,2}:\d{2}(?::\d{2})?(?:\.\d+)?)", said)
+    reply = text.lower().replace("to", "-")
+    clock = re.findall(r"(\d{1,2}:\d{2}(?::\d{2})?(?:\.\d+)?)", reply)
     if len(clock) >= 2:
         return seconds_of(clock[0]), seconds_of(clock[1])
-    pair = re.search(r"(\d+(?:\.\d+)?)\s*-\s*(\d+(?:\.\d+)?)", said)
+    pair = re.search(r"(\d+(?:\.\d+)?)\s*-\s*(\d+(?:\.\d+)?)", reply)
     return (float(pair.group(1)), float(pair.group(2))) if pair else None
 
 
@@ -98,8 +98,8 @@ def seconds_of(clock: str) -> float:
 
 
 def _first(text: str, prefixes: tuple[str, ...], letters: str) -> str | None:
-    said = text.strip()
+    reply = text.strip()
     for prefix in prefixes:
-        said = said.replace(prefix, "")
-    found = re.search(rf"[{letters}]", said)
-    return found.group() if found else None
+        reply = reply.replace(prefix, "")
+    match = re.search(rf"[{letters}]", reply)
+    return match.group() if match else None

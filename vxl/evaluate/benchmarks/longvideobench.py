@@ -71,8 +71,8 @@ class LongVideoBench(Official):
         if row.get("candidates") is not None:
             options = texts(row["candidates"], where)
         else:  # the Parquet form pads with "N/A"
-            padded = [row.get(f"option{n}") for n in range(5)]
-            options = tuple(str(option) for option in padded if option is not None and option != "N/A")
+            cells = [row.get(f"option{n}") for n in range(5)]
+            options = tuple(str(option) for option in cells if option is not None and option != "N/A")
         right = row.get("correct_choice", -1)
         gold, accepted = choice(options, int(right)) if right is not None and right >= 0 else ("", ())
         labels = {
@@ -103,18 +103,18 @@ class LongVideoBench(Official):
 
     def ask(self, item: BenchmarkItem, preset: str, times: Sequence[float] = ()) -> PromptParts:
         """The question, behind the lines that are said while frames are shown, where subtitles are given."""
-        asked = super().ask(item, preset, times)
+        prompt = super().ask(item, preset, times)
         if self.config.subtitles is None or item.subtitles is None:
-            return asked
+            return prompt
         path = Path(self.config.subtitles).expanduser() / item.subtitles
         cues = read_lines(path, item.facts["begins"], item.seconds)
-        said = [line for line in interleave(cues, times) if isinstance(line, str)]
-        return asked._replace(user="\n".join([*said, asked.user])) if said else asked
+        lines = [line for line in interleave(cues, times) if isinstance(line, str)]
+        return prompt._replace(user="\n".join([*lines, prompt.user])) if lines else prompt
 
     def word(self, item: BenchmarkItem, preset: str, times: Sequence[float]) -> PromptParts:
         """lmms-eval's; the authors' begins with `Question: `."""
-        asked = prompts.letter_dots(item, "\n")
-        return PromptParts(f"Question: {asked.user}") if preset == "official" else asked
+        prompt = prompts.letter_dots(item, "\n")
+        return PromptParts(f"Question: {prompt.user}") if preset == "official" else prompt
 
     def legacy(self, item: BenchmarkItem, text: str) -> str | None:
         """As published, without the letter drawn where there is none."""
@@ -124,10 +124,10 @@ class LongVideoBench(Official):
         """`{id: number of the option}` for the authors' server, of the test split."""
         if self.config.split != "test":
             return None
-        found = {item.key: ascii_uppercase.index(item.parsed) if item.parsed else -1 for item in graded}
-        return "longvideobench_test.json", json.dumps(found, indent=1) + "\n"
+        letters = {item.key: ascii_uppercase.index(item.parsed) if item.parsed else -1 for item in graded}
+        return "longvideobench_test.json", json.dumps(letters, indent=1) + "\n"
 
     def protocol(self) -> dict[str, Any]:
         """Subtitles change the task."""
-        listed = "none" if self.config.subtitles is None else "list"
-        return super().protocol() | {"split": self.config.split, "subtitles": listed}
+        subtitles = "none" if self.config.subtitles is None else "list"
+        return super().protocol() | {"split": self.config.split, "subtitles": subtitles}

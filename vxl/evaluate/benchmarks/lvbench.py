@@ -73,19 +73,19 @@ class LvBench(Official):
         names = ("video_info.meta.jsonl", "lvbench_clean.json", "train-00000-of-00001.parquet")
         path = one_file(place, names)
         rows = read_rows(path)
-        found: list[BenchmarkItem] = []
+        items: list[BenchmarkItem] = []
         for number, row in enumerate(rows):
             where = f"{path}, row {number}"
             if "qa" in row:
                 for question in row["qa"]:
-                    found.append(self._nested(row, question, len(found), where))
+                    items.append(self._nested(row, question, len(items), where))
             elif "candidates" in row:
-                found.append(self._flat(row, found, where))
+                items.append(self._flat(row, items, where))
             else:
-                found.append(self._parquet(row, len(found), where))
-        if found and len(found) == 1519:
+                items.append(self._parquet(row, len(items), where))
+        if items and len(items) == 1519:
             self.notes.append("a copy of 1519 questions: not comparable with scores over 1549")
-        return found
+        return items
 
     def _nested(self, row: dict[str, Any], question: dict[str, Any], index: int, where: str) -> BenchmarkItem:
         key = str(field(row, "key", where))
@@ -129,8 +129,8 @@ class LvBench(Official):
         gold, accepted = choice(options, right)
         if len(accepted) > 1:
             self.mended.append(f"{key}/{uid}: the answer is there twice, both count")
-        given = question.get("question_type") or []
-        types = tuple(str(name) for name in (given if isinstance(given, list | tuple) else [given]))
+        names = question.get("question_type") or []
+        types = tuple(str(name) for name in (names if isinstance(names, list | tuple) else [names]))
         labels = {"question_type": tuple(SHORT.get(name, name) for name in types)}
         if kind:
             labels["video_type"] = (str(kind),)
@@ -164,8 +164,8 @@ class LvBench(Official):
 
     def submission(self, graded: Sequence[Graded]) -> tuple[str, str] | None:
         """`{uid: letter}`, which the authors' script reads; it leaves out what was not answered."""
-        found = {item.key.rpartition("/")[2]: item.parsed or "" for item in graded}
-        return "lvbench_answers.json", json.dumps(found, indent=1) + "\n"
+        letters = {item.key.rpartition("/")[2]: item.parsed or "" for item in graded}
+        return "lvbench_answers.json", json.dumps(letters, indent=1) + "\n"
 
 
 def split_question(text: str, where: str, *, strict: bool = True) -> tuple[str, tuple[str, ...]]:
@@ -176,9 +176,9 @@ def split_question(text: str, where: str, *, strict: bool = True) -> tuple[str, 
     """
     words, options = [], []
     for line in text.split("\n"):
-        found = _OPTION.match(line)
-        if found and len(options) == "ABCD".index(found.group(1)):
-            options.append(found.group(2))
+        match = _OPTION.match(line)
+        if match and len(options) == "ABCD".index(match.group(1)):
+            options.append(match.group(2))
         elif options:
             options[-1] += "\n" + line
         else:

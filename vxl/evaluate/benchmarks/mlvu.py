@@ -83,7 +83,7 @@ class Mlvu(Judged):
         return self._dev(place) if self.config.split == "dev" else self._test(place)
 
     def _dev(self, place: Path) -> list[BenchmarkItem]:
-        found: list[BenchmarkItem] = []
+        items: list[BenchmarkItem] = []
         files = _DEV | (_GENERATION if self.config.generation else {})
         for stem, task in files.items():
             path = _file(place, f"{stem}.json")
@@ -94,27 +94,27 @@ class Mlvu(Judged):
                     continue
                 make = self._choice if stem in _DEV else self._generation
                 key = f"dev/{task}/{number}"
-                found.append(make(row, task, key, len(found), where, (stem, number)))
-        return found
+                items.append(make(row, task, key, len(items), where, (stem, number)))
+        return items
 
     def _test(self, place: Path) -> list[BenchmarkItem]:
         path = _file(place, "test_mcq_gt.json", "test-ground-truth/test_mcq_gt.json")
         rows = list(enumerate(read_rows(path)))
-        found = []
+        items = []
         for number, row in rows:
             where = f"{path}, item {number}"
             task = str(field(row, "question_type", where))
             key = str(field(row, "question_id", where))
-            found.append(self._choice(row, task, key, number, where, ("test", number)))
+            items.append(self._choice(row, task, key, number, where, ("test", number)))
         if self.config.generation:
             for name, task in (("test_ssc_gt.json", "sub_scene"), ("test_vs_gt.json", "summary")):
                 path = _file(place, name, f"test-ground-truth/{name}")
                 for number, row in enumerate(read_rows(path)):
                     key = str(row.get("question_id") or f"test/{task}/{number}")
-                    found.append(
-                        self._generation(row, task, key, len(found), f"{path}, item {number}", ("", 0))
+                    items.append(
+                        self._generation(row, task, key, len(items), f"{path}, item {number}", ("", 0))
                     )
-        return found
+        return items
 
     def _choice(
         self, row: dict[str, Any], task: str, key: str, index: int, where: str, at: tuple[str, int]
@@ -171,17 +171,17 @@ class Mlvu(Judged):
 
     def word(self, item: BenchmarkItem, preset: str, times: Sequence[float]) -> PromptParts:
         """The authors' system turn and bracket, lmms-eval's single turn, or Video-XL-2's."""
-        said = strings()
+        texts = strings()
         if item.asks == "open":
-            return PromptParts(item.question, said["mlvu.official.system_generation"])
+            return PromptParts(item.question, texts["mlvu.official.system_generation"])
         options = "\n".join(prompts.bracketed(item.options))
         if preset == "lmms":
-            return PromptParts(f"{item.question}\n{options}" + said["mlvu.lmms.post"])
+            return PromptParts(f"{item.question}\n{options}" + texts["mlvu.lmms.post"])
         if preset == "videoxl2":
             post = "\nOnly give the best option.\n\nBest option: ("
             return PromptParts(f"\n{item.question}\n{options}{post}")
         user = f"Question: {item.question}\nOptions:\n{options}\nOnly give the best option."
-        return PromptParts(user, said["mlvu.official.system"], said["mlvu.official.prefill"])
+        return PromptParts(user, texts["mlvu.official.system"], texts["mlvu.official.prefill"])
 
     def legacy(self, item: BenchmarkItem, text: str) -> str | None:
         """The character before the first bracket."""
@@ -200,26 +200,26 @@ class Mlvu(Judged):
             "{answer}": item.gold,
             "{pred}": text,
         }
-        said = strings()
-        reply = ask(said[f"mlvu.judge.{kind}.system"], filled(said[f"mlvu.judge.{kind}.user"], values))
-        found = last_dict(reply) or {}
-        scores = {name: within(found.get(f"score_{name}"), 1, 5) for name in names}
-        known = {name: score for name, score in scores.items() if score is not None}
-        return {"score": sum(known.values()), **known} if len(known) == len(names) else None
+        texts = strings()
+        reply = ask(texts[f"mlvu.judge.{kind}.system"], filled(texts[f"mlvu.judge.{kind}.user"], values))
+        marks = last_dict(reply) or {}
+        scores = {name: within(marks.get(f"score_{name}"), 1, 5) for name in names}
+        points = {name: score for name, score in scores.items() if score is not None}
+        return {"score": sum(points.values()), **points} if len(points) == len(names) else None
 
     def metrics(self, graded: Sequence[Graded]) -> list[Metric]:
         """M-Avg, and the accuracy over all questions that some reports give instead; G-Avg and its halves."""
-        found = []
+        metrics = []
         choices = [item for item in graded if item.options]
         if choices:
-            found += [macro(choices, "M-Avg"), micro(choices, "micro accuracy")]
-        judged = [item for item in graded if item.judged and item.given is not None]
-        if judged:
-            found.append(Metric("G-Avg", scored(judged), macro=True, scale=1.0))
+            metrics += [macro(choices, "M-Avg"), micro(choices, "micro accuracy")]
+        generations = [item for item in graded if item.judged and item.given is not None]
+        if generations:
+            metrics.append(Metric("G-Avg", scored(generations), macro=True, scale=1.0))
             for name, kind in (("SSC", "sub_scene"), ("VS", "summary")):
-                own = [item for item in judged if item.kind == kind]
-                found += [Metric(name, scored(own), scale=1.0)] if own else []
-        return found
+                own = [item for item in generations if item.kind == kind]
+                metrics += [Metric(name, scored(own), scale=1.0)] if own else []
+        return metrics
 
     def protocol(self) -> dict[str, Any]:
         """The split and what is asked of it."""
@@ -228,13 +228,13 @@ class Mlvu(Judged):
 
 def _file(place: Path, *names: str) -> Path:
     """A file of the folder, wherever of the usual places it is."""
-    tried = [place / below / name for below in ("", "json", "MLVU/json") for name in names]
-    found = next((path for path in tried if is_file(path)), None)
-    if found is None:
+    candidates = [place / below / name for below in ("", "json", "MLVU/json") for name in names]
+    file = next((path for path in candidates if is_file(path)), None)
+    if file is None:
         holds = ", ".join(sorted(path.name for path in place.iterdir())[:12]) if place.is_dir() else "nothing"
         raise DataError(
             f"benchmark=mlvu: no {names[0]} in {place}, which holds: {holds}.\n"
             "  expected: the folder MLVU/json with 1_plotQA.json to 7_topic_reasoning.json (dev), or "
             "test-ground-truth/ (split=test)\n  type  benchmark.annotations=MLVU/json"
         )
-    return found
+    return file

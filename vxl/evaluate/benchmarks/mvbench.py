@@ -76,7 +76,7 @@ class MvBench(Official):
     def read(self, place: Path) -> list[BenchmarkItem]:
         """Items of json/<task>.json, in the tasks' order."""
         folder = place / "json" if (place / "json").is_dir() else place
-        found: list[BenchmarkItem] = []
+        items: list[BenchmarkItem] = []
         absent = [task for task in FOLDERS if not is_file(folder / f"{task}.json")]
         if len(absent) == len(FOLDERS):
             raise DataError(
@@ -89,8 +89,8 @@ class MvBench(Official):
                 continue
             path = folder / f"{task}.json"
             for number, row in enumerate(read_rows(path)):
-                found.append(self._item(row, task, number, len(found), f"{path}, item {number}"))
-        return found
+                items.append(self._item(row, task, number, len(items), f"{path}, item {number}"))
+        return items
 
     def _item(self, row: dict[str, Any], task: str, number: int, index: int, where: str) -> BenchmarkItem:
         options = texts(field(row, "candidates", where), where)
@@ -125,17 +125,17 @@ class MvBench(Official):
         root = Path(str(self.config.videos)).expanduser()
         for folder in FOLDERS[item.kind]:
             for below in (root / folder, root / "video" / folder):
-                found = find_video(below, item.video)
-                if found is not None:
-                    return found, folder.endswith("_segment")
+                video = find_video(below, item.video)
+                if video is not None:
+                    return video, folder.endswith("_segment")
         return None, False
 
     def word(self, item: BenchmarkItem, preset: str, times: Sequence[float]) -> PromptParts:
         """The authors' system turn and bracket, or lmms-eval's single turn."""
-        said, options = strings(), "\n".join(prompts.bracketed(item.options))
+        texts, options = strings(), "\n".join(prompts.bracketed(item.options))
         if preset == "official":
-            user = f"Question: {item.question}\nOptions:\n{options}{said['mvbench.official.user_end']}"
-            return PromptParts(user, said["mvbench.official.system"], said["mvbench.official.prefill"])
+            user = f"Question: {item.question}\nOptions:\n{options}{texts['mvbench.official.user_end']}"
+            return PromptParts(user, texts["mvbench.official.system"], texts["mvbench.official.prefill"])
         return PromptParts(f"Question:{item.question}\nOption:\n{options}\nOnly give the best option.\n")
 
     def legacy(self, item: BenchmarkItem, text: str) -> str | None:

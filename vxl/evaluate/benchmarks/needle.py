@@ -86,15 +86,15 @@ class NeedleGrid(Benchmark):
             raise DataError(
                 f"benchmark.haystack={self.config.haystack}: no such file.\n  expected: a video file"
             )
-        found = []
+        items = []
         for minutes in self.config.minutes:
             for depth in self.config.depths:
                 for number in range(self.config.needles):
-                    found.append(self._item(minutes, depth, number, len(found)))
+                    items.append(self._item(minutes, depth, number, len(items)))
         half = wilson(self.config.needles // 2, self.config.needles)
         worth = 50 * (half.high - half.low)
         self.notes = [f"{self.config.needles} needles a cell: a cell is known to ± {worth:.0f} points"]
-        return found
+        return items
 
     def _item(self, minutes: float, depth: int, number: int, index: int) -> BenchmarkItem:
         question, options, gold = self._question(minutes, depth, number)
@@ -122,14 +122,14 @@ class NeedleGrid(Benchmark):
         if self.config.kind == "natural" and self.config.files is None:
             without = self._scene(number)["video"]
         sources = (self.config.haystack,) if self.config.haystack else clip_files(without)
-        made = Haystack(
+        haystack = Haystack(
             sources,
             60.0 * minutes,
             tuple(self._needles(minutes, depth, number)),
             self.config.needle_frames,
             self.config.seed,
         )
-        return [Clip(made, "video", name=item.video)]
+        return [Clip(haystack, "video", name=item.video)]
 
     def ask(self, item: BenchmarkItem, preset: str, times: Sequence[float] = ()) -> PromptParts:
         """Files' needles as their authors ask; others as vxl asks."""
@@ -140,16 +140,16 @@ class NeedleGrid(Benchmark):
 
     def grade(self, item: BenchmarkItem, text: str, prefill: str = "", *, tokens: int = 0) -> Graded:
         """By letter; free answers, and teacher-forced ones, where the text begins with the answer."""
-        found = super().grade(item, text, prefill, tokens=tokens)
+        graded = super().grade(item, text, prefill, tokens=tokens)
         if item.options and self.config.form == "generate":
-            return found
+            return graded
         if self.config.form == "teacher_forced":
             right = text.strip().lower().startswith(item.gold.lower())
         elif len(item.gold) == 1:
             right = item.gold in text.split(")")[0]
         else:
             right = item.gold.lower() in text.lower()
-        return replace(found, parsed=text or None, given=float(right))
+        return replace(graded, parsed=text or None, given=float(right))
 
     def draw(self, graded: Sequence[Graded], path: Path) -> bool:
         """The heat map: depth in rows, length in columns, in the colours of LongVA's."""
@@ -168,7 +168,7 @@ class NeedleGrid(Benchmark):
         FigureCanvasAgg(figure)
         axes = figure.add_subplot()
         colours = LinearSegmentedColormap.from_list("needle", ["#F0496E", "#EBB839", "#9ad5b3"])
-        shown = axes.imshow(grid_DM, cmap=colours, vmin=0, vmax=1, aspect="auto")
+        image = axes.imshow(grid_DM, cmap=colours, vmin=0, vmax=1, aspect="auto")
         axes.set_xticks(range(len(minutes)), [_length(length) for length in minutes])
         axes.set_yticks(range(len(depths)), [f"{depth} %" for depth in depths])
         axes.set_xlabel("length of the haystack")
@@ -176,7 +176,7 @@ class NeedleGrid(Benchmark):
         for (row, column), value in np.ndenumerate(grid_DM):
             if not np.isnan(value):
                 axes.text(column, row, f"{100 * value:.0f}", ha="center", va="center", fontsize="small")
-        figure.colorbar(shown, ax=axes, label="share found")
+        figure.colorbar(image, ax=axes, label="share found")
         with whole_file(path) as part:
             figure.savefig(part, format="png", dpi=120)
         return True
@@ -196,8 +196,8 @@ class NeedleGrid(Benchmark):
             colour, many = self._counted(minutes, depth, number)
             return f"How many times is a {colour} shape shown?", NUMBERS, ascii_uppercase[many - 1]
         if self.config.kind == "natural":
-            given = self._scene(number)["questions"][0]
-            return given["question"], tuple(given["options"]), given["answer"]
+            facts = self._scene(number)["questions"][0]
+            return facts["question"], tuple(facts["options"]), facts["answer"]
         first = self._drawn(minutes, depth, number)[0]
         kind = "first_colour" if self.config.variant == "order" else "colour"
         return KINDS[kind].question, tuple(COLOURS), ascii_uppercase[first]
@@ -220,10 +220,10 @@ class NeedleGrid(Benchmark):
             ]
         first, second = self._drawn(minutes, depth, number)
         names = tuple(COLOURS)
-        found = [Needle(_shape(names[first], self.config.seed, number), at)]
+        needles = [Needle(_shape(names[first], self.config.seed, number), at)]
         if self.config.variant == "order":  # the other one stands behind it, half of what is left away
-            found.append(Needle(_shape(names[second], self.config.seed, number + 1), at + (1 - at) / 2))
-        return found
+            needles.append(Needle(_shape(names[second], self.config.seed, number + 1), at + (1 - at) / 2))
+        return needles
 
     def _drawn(self, minutes: float, depth: int, number: int) -> tuple[int, int]:
         """Numbers of the colours of a cell's needle, and of the other one where there are two."""

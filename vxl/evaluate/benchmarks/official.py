@@ -80,18 +80,18 @@ class Official(Benchmark, abc.ABC):
         """The items in the authors' order."""
         self.mended, self.dropped, self.notes = [], [], []
         try:
-            found = self.read(self.place)
+            items = self.read(self.place)
         except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
             raise DataError(
                 f"benchmark={self.name}: {self.place} is not of the shape that the authors' files have "
                 f"({type(error).__name__}: {one_line(str(error))[:200]}).\n  fetch it again: {self.home}"
             ) from error
-        if not found:
+        if not items:
             raise DataError(f"benchmark={self.name}: {self.place} holds no question.")
-        doubled = [key for key, count in Counter(item.key for item in found).items() if count > 1]
+        doubled = [key for key, count in Counter(item.key for item in items).items() if count > 1]
         if doubled:
             raise DataError(f"benchmark={self.name}: two questions have the key {doubled[0]!r}.")
-        return found
+        return items
 
     @property
     def place(self) -> Path:
@@ -120,9 +120,9 @@ class Official(Benchmark, abc.ABC):
             )
         folder = Path(self.config.videos).expanduser()
         for name in self.names_of(item):
-            found = find_video(folder, name)
-            if found is not None:
-                return found
+            video = find_video(folder, name)
+            if video is not None:
+                return video
         return None
 
     def part_of(self, item: BenchmarkItem) -> tuple[float | None, float | None]:
@@ -135,11 +135,11 @@ class Official(Benchmark, abc.ABC):
         Raises:
             DataError: It is not there.
         """
-        found = self.file_of(item)
-        if found is None:
+        file = self.file_of(item)
+        if file is None:
             raise DataError(f"benchmark={self.name}: the video {item.video} is not in {self.config.videos}.")
         start, end = self.part_of(item)
-        media = FrameFolder(found) if found.is_dir() else str(found)
+        media = FrameFolder(file) if file.is_dir() else str(file)
         return [Clip(media, "video", start, end, item.video)]
 
     def unit(self, item: BenchmarkItem) -> str:
@@ -170,13 +170,13 @@ class Official(Benchmark, abc.ABC):
         Raises:
             ConfigError: The benchmark has no such wording.
         """
-        chosen = self.config.prompt
-        if chosen == "auto":
-            chosen = family if family in self.presets else "lmms"
-        if chosen == "videoxl_pro":
-            chosen = "videoxl"  # no evaluation code of Video-XL-Pro was released
-        if chosen == "vxl" or chosen in self.presets:
-            return chosen
+        preset = self.config.prompt
+        if preset == "auto":
+            preset = family if family in self.presets else "lmms"
+        if preset == "videoxl_pro":
+            preset = "videoxl"  # no evaluation code of Video-XL-Pro was released
+        if preset == "vxl" or preset in self.presets:
+            return preset
         raise ConfigError(
             f"benchmark.prompt={self.config.prompt}: {self.name} has no such wording.\n"
             f"  allowed: {', '.join(dict.fromkeys(['auto', 'vxl', *self.presets]))}"
@@ -199,9 +199,9 @@ class Official(Benchmark, abc.ABC):
     def grade(self, item: BenchmarkItem, text: str, prefill: str = "", *, tokens: int = 0) -> Graded:
         """Reads and scores an answer."""
         correct = self.config.scoring == "correct"
-        parsed = parse_letter(text, item.options, prefill) if correct else self.legacy(item, text)
+        letter = parse_letter(text, item.options, prefill) if correct else self.legacy(item, text)
         accepted = item.accepted if correct else self.legacy_accepted(item)
-        return Graded.of(item, text, parsed, accepted=accepted, tokens=tokens)
+        return Graded.of(item, text, letter, accepted=accepted, tokens=tokens)
 
     def legacy(self, item: BenchmarkItem, text: str) -> str | None:
         """The letter that the published code would have compared."""

@@ -102,19 +102,19 @@ def interleave(cues: Sequence[Cue], times: Sequence[float]) -> list[float | str]
     Returns:
         Seconds of frames, and texts.
     """
-    found: list[float | str] = []
+    frames_and_lines: list[float | str] = []
     following = 0
     for cue in cues:
         start, end = cue.start, cue.end
         middle = (start + end) / 2
         while following < len(times) and times[following] <= middle:
-            found.append(times[following])
+            frames_and_lines.append(times[following])
             following += 1
         if end - start < 1:
             start, end = middle - 0.5, middle + 0.5
         if any(start < second < end for second in times):
-            found.append(cue.text)
-    return found + list(times[following:])
+            frames_and_lines.append(cue.text)
+    return frames_and_lines + list(times[following:])
 
 
 def _line(row: Any, begins: float, seconds: float, path: Path) -> Cue:
@@ -134,8 +134,8 @@ def _line(row: Any, begins: float, seconds: float, path: Path) -> Cue:
 
 
 def _clock(text: str, path: Path) -> float:
-    found = re.search(r"(?:(\d+):)?(\d+):(\d+)(?:[.,](\d+))?", text)
-    if found is None:
+    match = re.search(r"(?:(\d+):)?(\d+):(\d+)(?:[.,](\d+))?", text)
+    if match is None:
         raise DataError(f"{path}: {text.strip()!r} is no time.\n  expected: 00:00:01,200")
-    hours, minutes, seconds, part = found.groups()
+    hours, minutes, seconds, part = match.groups()
     return int(hours or 0) * 3600 + int(minutes) * 60 + int(seconds) + float(f"0.{part or 0}")

@@ -57,12 +57,12 @@ def one_file(place: Path, names: Sequence[str]) -> Path:
     if is_file(place):
         return place
     for name in names:
-        for found in (place / name, *sorted(place.glob(f"*/{name}"))):
-            if is_file(found):
-                return found
-    wanted = ", ".join(names)
+        for file in (place / name, *sorted(place.glob(f"*/{name}"))):
+            if is_file(file):
+                return file
+    expected = ", ".join(names)
     raise DataError(
-        f"{place}: expected {wanted} there, or a file's own path.\n  {_neighbours(place / 'x')}\n"
+        f"{place}: expected {expected} there, or a file's own path.\n  {_neighbours(place / 'x')}\n"
         "  type  benchmark.annotations=FILE"
     )
 
@@ -99,9 +99,9 @@ def find_video(folder: Path, name: str) -> Path | None:
         other = stem.with_name(stem.name + ending)
         if is_file(other):
             return other
-    for found in (place, stem):
-        if found.is_dir() and any(found.glob("*.jpg")):
-            return found
+    for frames in (place, stem):
+        if frames.is_dir() and any(frames.glob("*.jpg")):
+            return frames
     return None
 
 
@@ -146,5 +146,5 @@ def _neighbours(path: Path) -> str:
     if not folder.is_dir():
         return f"there is no folder {folder} either"
     names = sorted(entry.name + ("/" if entry.is_dir() else "") for entry in folder.iterdir())
-    shown = ", ".join(names[:12]) + (f", … ({len(names)} in all)" if len(names) > 12 else "")
-    return f"{folder}/ holds: {shown or 'nothing'}"
+    some = ", ".join(names[:12]) + (f", … ({len(names)} in all)" if len(names) > 12 else "")
+    return f"{folder}/ holds: {some or 'nothing'}"

@@ -60,7 +60,7 @@ class TempCompass(Judged):
     def read(self, place: Path) -> list[BenchmarkItem]:
         """Items of questions/<task>.json."""
         folder = place / "questions" if (place / "questions").is_dir() else place
-        found: list[BenchmarkItem] = []
+        items: list[BenchmarkItem] = []
         choices = read_json(folder / "multi-choice.json")
         for task in TASKS[: 4 if self.config.captioning else 3]:
             path = folder / f"{task}.json"
@@ -68,11 +68,11 @@ class TempCompass(Judged):
                 for aspect, rows in aspects.items():
                     for number, row in enumerate(rows):
                         key = f"{task}/{video}/{aspect}/{number}"
-                        item = self._item(row, key, task, video, aspect, len(found), f"{path}, {key}")
-                        found.append(
+                        item = self._item(row, key, task, video, aspect, len(items), f"{path}, {key}")
+                        items.append(
                             replace(item, reference=_first(choices, video, aspect)) if item.judged else item
                         )
-        return found
+        return items
 
     def _item(
         self, row: dict[str, Any], key: str, task: str, video: str, aspect: str, index: int, where: str
@@ -113,26 +113,26 @@ class TempCompass(Judged):
     def grade(self, item: BenchmarkItem, text: str, prefill: str = "", *, tokens: int = 0) -> Graded:
         """By rules: yes or no as a word, a label or a text, else the rule of all benchmarks."""
         graded = super().grade(item, text, prefill, tokens=tokens)
-        parsed = graded.parsed
+        letter = graded.parsed
         if item.kind == "yes_no":
-            said = re.match(r"\W*(yes|no)\b", text.rpartition("</think>")[2].lower())
-            parsed = None if said is None else "AB"[said.group(1) == "no"]
-        elif item.kind == "caption_matching" and parsed is None:
-            parsed = _by_label(text, item.facts["labels"])
-        return replace(graded, parsed=parsed)
+            match = re.match(r"\W*(yes|no)\b", text.rpartition("</think>")[2].lower())
+            letter = None if match is None else "AB"[match.group(1) == "no"]
+        elif item.kind == "caption_matching" and letter is None:
+            letter = _by_label(text, item.facts["labels"])
+        return replace(graded, parsed=letter)
 
     def verdict(self, item: BenchmarkItem, text: str, ask: Ask) -> dict[str, float] | None:
         """The judge answers the first choice question about the same video and aspect from the caption."""
         question, answer = item.reference
         prompt = strings()["tempcompass.judge.caption_evaluation_prompt"]
         user = f"{prompt}\nVideo Description:{text.strip()}\nMulti-Choice Question:\n{question}\n"
-        said = ask(_SYSTEM, user)
-        lines = [line.replace("Answer:", "").strip() for line in said.split("\n") if "Answer" in line]
-        given = lines[-1] if lines else said
-        if not given.strip():
+        reply = ask(_SYSTEM, user)
+        lines = [line.replace("Answer:", "").strip() for line in reply.split("\n") if "Answer" in line]
+        option = lines[-1] if lines else reply
+        if not option.strip():
             return None
-        named = sum(given.count(f"{letter}.") for letter in "ABCD")
-        return {"score": float(given.split(". ")[0] == answer.split(". ")[0] and named == 1)}
+        letters = sum(option.count(f"{letter}.") for letter in "ABCD")
+        return {"score": float(option.split(". ")[0] == answer.split(". ")[0] and letters == 1)}
 
     def metrics(self, graded: Sequence[Graded]) -> list[Metric]:
         """The mean of the kinds of task with choices, each of them, the accuracy over all of their questions;
@@ -140,9 +140,11 @@ class TempCompass(Judged):
         choices = [item for item in graded if item.options]
         kinds = dict.fromkeys(item.kind for item in choices)
         parts = [micro([item for item in choices if item.kind == kind], kind) for kind in kinds]
-        found = [macro(choices, "mean of tasks"), *parts, micro(choices, "micro accuracy")] if choices else []
-        judged = [item for item in graded if item.judged and item.given is not None]
-        return [*found, micro(judged, "captioning")] if judged else found
+        metrics = (
+            [macro(choices, "mean of tasks"), *parts, micro(choices, "micro accuracy")] if choices else []
+        )
+        captions = [item for item in graded if item.judged and item.given is not None]
+        return [*metrics, micro(captions, "captioning")] if captions else metrics
 
 
 def _first(choices: dict[str, Any], video: str, aspect: str) -> tuple[str, str]:
@@ -162,14 +164,18 @@ def split_options(text: str, task: str) -> tuple[str, tuple[str, ...], tuple[str
         return text, ("yes", "no"), ("A", "B")
     pattern = _LETTERED if task == "multi-choice" else _LABELLED
     lines = text.split("\n")
-    found = [(n, match) for n, line in enumerate(lines) if (match := pattern.match(line))]
-    if not found:
+    option_lines = [(n, match) for n, line in enumerate(lines) if (match := pattern.match(line))]
+    if not option_lines:
         return text, (), ()
-    question = "\n".join(lines[: found[0][0]])
-    return question, tuple(match.group(2) for _, match in found), tuple(match.group(1) for _, match in found)
+    question = "\n".join(lines[: option_lines[0][0]])
+    return (
+        question,
+        tuple(match.group(2) for _, match in option_lines),
+        tuple(match.group(1) for _, match in option_lines),
+    )
 
 
 def _by_label(text: str, labels: Sequence[str]) -> str | None:
     """`Caption B: …` or the label alone."""
-    said = [n for n, label in enumerate(labels) if re.search(rf"\b{re.escape(label)}\b", text)]
-    return ascii_uppercase[said[0]] if len(said) == 1 else parse_letter(text, labels)
+    numbers = [n for n, label in enumerate(labels) if re.search(rf"\b{re.escape(label)}\b", text)]
+    return ascii_uppercase[numbers[0]] if len(numbers) == 1 else parse_letter(text, labels)

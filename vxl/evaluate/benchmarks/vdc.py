@@ -50,11 +50,11 @@ class Vdc(Judged):
         """Items of one kind's file."""
         kind = self.config.kind
         path = one_file(place, (f"{kind}.json", f"{kind}.jsonl", f"{kind}/test-00000-of-00001.parquet"))
-        found = []
+        items = []
         for number, row in enumerate(read_rows(path)):
             where = f"{path}, row {number}"
             video = str(field(row, "video_name", where))
-            found.append(
+            items.append(
                 BenchmarkItem(
                     key=f"{kind}/{video}",
                     index=number,
@@ -68,7 +68,7 @@ class Vdc(Judged):
                     reference=row.get("qa_list") or [],
                 )
             )
-        return found
+        return items
 
     def _prompt(self, video: str) -> str:
         """One of the published wordings, which lmms-eval draws at random, fixed by the video's name."""
@@ -87,23 +87,23 @@ class Vdc(Judged):
     def verdict(self, item: BenchmarkItem, text: str, ask: Ask) -> dict[str, float] | None:
         """Each question answered by the judge from the caption, and judged (yes or no, 0 to 5); the means
         over the caption's questions."""
-        said, rights, points = strings(), [], []
+        texts, rights, points = strings(), [], []
         for pair in item.reference:
             question, answer = str(pair["question"]), str(pair["answer"])
-            given = ask(
-                said["vdc.judge.gener_pred_response.system"],
-                filled(said["vdc.judge.gener_pred_response.user"], {"{pred_cap}": text, "{q}": question}),
+            prediction = ask(
+                texts["vdc.judge.gener_pred_response.system"],
+                filled(texts["vdc.judge.gener_pred_response.user"], {"{pred_cap}": text, "{q}": question}),
             )
-            places = {"question": question, "answer": answer, "pred_answer": given}
+            places = {"question": question, "answer": answer, "pred_answer": prediction}
             reply = ask(
-                said["vdc.judge.gener_pred_score.system"],
+                texts["vdc.judge.gener_pred_score.system"],
                 filled(
-                    said["vdc.judge.gener_pred_score.user"],
+                    texts["vdc.judge.gener_pred_score.user"],
                     {f"{{qa['{name}']}}": value for name, value in places.items()},
                 ),
             )
-            found = last_dict(reply) or {}
-            right, score = str(found.get("pred")).strip().lower(), within(found.get("score"), 0, 5)
+            marks = last_dict(reply) or {}
+            right, score = str(marks.get("pred")).strip().lower(), within(marks.get("score"), 0, 5)
             if right not in ("yes", "no") or score is None:
                 return None
             rights.append(right == "yes")
@@ -114,16 +114,16 @@ class Vdc(Judged):
 
     def metrics(self, graded: Sequence[Graded]) -> list[Metric]:
         """The share of questions that captions answer, and the judge's points; none without a judge."""
-        judged = [item for item in graded if item.given is not None]
-        if not judged:
+        with_verdict = [item for item in graded if item.given is not None]
+        if not with_verdict:
             return []
-        points = scored(judged, lambda item: (item.verdict or {}).get("points", 0.0))
-        return [micro(judged), Metric("VDC score (0 to 5)", points, scale=1.0)]
+        points = scored(with_verdict, lambda item: (item.verdict or {}).get("points", 0.0))
+        return [micro(with_verdict), Metric("VDC score (0 to 5)", points, scale=1.0)]
 
     def submission(self, graded: Sequence[Graded]) -> tuple[str, str] | None:
         """`{video_name: caption}`."""
-        found = {item.key.partition("/")[2]: item.text for item in graded}
-        return f"vdc_{self.config.kind}.json", json.dumps(found, indent=1, ensure_ascii=False) + "\n"
+        captions = {item.key.partition("/")[2]: item.text for item in graded}
+        return f"vdc_{self.config.kind}.json", json.dumps(captions, indent=1, ensure_ascii=False) + "\n"
 
     def protocol(self) -> dict[str, Any]:
         """The kind of caption."""

@@ -98,13 +98,13 @@ class VideoMme(Official):
 
     def word(self, item: BenchmarkItem, preset: str, times: Sequence[float]) -> PromptParts:
         """lmms-eval's (Video-XL-2: with the options as a Python list), or the authors'."""
-        said = strings()
+        texts = strings()
         if preset == "official":
             options = "\n".join(item.printed)
-            head = said["videomme.official.header"]
-            return PromptParts(f"{head}\n{item.question}\n{options}\n{said['videomme.official.end']}")
+            head = texts["videomme.official.header"]
+            return PromptParts(f"{head}\n{item.question}\n{options}\n{texts['videomme.official.end']}")
         options = str(list(item.printed)) if preset == "videoxl2" else "\n".join(item.printed)
-        head, post = said["videomme.lmms.header"], said["videomme.lmms.post"]
+        head, post = texts["videomme.lmms.header"], texts["videomme.lmms.post"]
         return PromptParts(f"{head}\n{item.question}\n{options}\n{post}")
 
     def legacy(self, item: BenchmarkItem, text: str) -> str | None:
@@ -123,17 +123,17 @@ class VideoMmeSubtitles(VideoMme):
 
     def ask(self, item: BenchmarkItem, preset: str, times: Sequence[float] = ()) -> PromptParts:
         """The question behind the subtitles."""
-        said = self._said(item, times)
+        subtitles = self._said(item, times)
         text = strings()
         if preset == "official":
-            asked = super().ask(item, preset, times)
-            return PromptParts(f"This video's subtitles are listed below:\n{said}\n{asked.user}")
+            prompt = super().ask(item, preset, times)
+            return PromptParts(f"This video's subtitles are listed below:\n{subtitles}\n{prompt.user}")
         if preset == "vxl":
-            asked = super().ask(item, preset, times)
-            return PromptParts(f"Subtitles:\n{said}\n{asked.user}")
+            prompt = super().ask(item, preset, times)
+            return PromptParts(f"Subtitles:\n{subtitles}\n{prompt.user}")
         return PromptParts(
             text["videomme.lmms.subtitles"].format(
-                subtitles=said,
+                subtitles=subtitles,
                 header=text["videomme.lmms.header"],
                 question=item.question,
                 options="\n".join(item.printed),
@@ -143,8 +143,8 @@ class VideoMmeSubtitles(VideoMme):
     def _said(self, item: BenchmarkItem, times: Sequence[float]) -> str:
         """The lines during frames, or the published words where a video has none."""
         folder = Path(self.config.subtitles or "").expanduser()
-        found = [folder / f"{item.video}.srt", folder / "subtitle" / f"{item.video}.srt"]
-        path = next((path for path in found if is_file(path)), None)
+        candidates = [folder / f"{item.video}.srt", folder / "subtitle" / f"{item.video}.srt"]
+        path = next((path for path in candidates if is_file(path)), None)
         if path is None:
             return "No subtitles available"
         lines = shown_cues(read_srt(path, first_only=self.config.scoring == "legacy"), times)
@@ -163,8 +163,8 @@ class VideoMmeSubtitles(VideoMme):
                 "  type  benchmark.subtitles=FOLDER   (the released subtitle/), or ask without:  "
                 "benchmark=videomme"
             )
-        found = super().items()
+        items = super().items()
         places = (Path(folder).expanduser(), Path(folder).expanduser() / "subtitle")
-        without = {i.video for i in found if not any(is_file(p / f"{i.video}.srt") for p in places)}
-        self.notes.append(f"{len(without)} of {len({item.video for item in found})} videos have no subtitles")
-        return found
+        without = {i.video for i in items if not any(is_file(p / f"{i.video}.srt") for p in places)}
+        self.notes.append(f"{len(without)} of {len({item.video for item in items})} videos have no subtitles")
+        return items

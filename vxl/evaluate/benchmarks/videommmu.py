@@ -44,14 +44,14 @@ class VideoMmmu(Official):
 
     def read(self, place: Path) -> list[BenchmarkItem]:
         """Items of the three tracks' folders of Parquet, or of JSON files of the same rows."""
-        found: list[BenchmarkItem] = []
+        items: list[BenchmarkItem] = []
         for track in TRACKS:
             path = one_file(
                 place, (f"{track}/test-00000-of-00001.parquet", f"{track}.parquet", f"{track}.json")
             )
             for number, row in enumerate(read_rows(path)):
-                found.append(self._item(row, track, len(found), f"{path}, row {number}"))
-        return found
+                items.append(self._item(row, track, len(items), f"{path}, row {number}"))
+        return items
 
     def _item(self, row: dict[str, Any], track: str, index: int, where: str) -> BenchmarkItem:
         name = str(field(row, "id", where))
@@ -83,20 +83,20 @@ class VideoMmmu(Official):
 
     def ask(self, item: BenchmarkItem, preset: str, times: Sequence[float] = ()) -> PromptParts:
         """The authors' wording, for every preset."""
-        said = strings()
+        texts = strings()
         lines = "\n".join([item.question, *item.printed]) if item.printed else item.question
         if item.kind != "Adaptation":
-            return PromptParts(lines + said["videommmu.perception_and_comprehension_prompt"])
+            return PromptParts(lines + texts["videommmu.perception_and_comprehension_prompt"])
         how = "videommmu.open_ended_prompt" if item.asks == "open" else "videommmu.mcq_prompt"
-        return PromptParts(said["videommmu.pre_prompt"] + said[how] + lines)
+        return PromptParts(texts["videommmu.pre_prompt"] + texts[how] + lines)
 
     def grade(self, item: BenchmarkItem, text: str, prefill: str = "", *, tokens: int = 0) -> Graded:
         """A letter, or for an open question the same number or words."""
         if item.asks == "choice":
             return super().grade(item, text, prefill, tokens=tokens)
-        parsed = parse_open(text, item.gold)
-        given = float(parsed is not None and same(parsed, item.gold))
-        return Graded.of(item, text, parsed, given=given, tokens=tokens)
+        reading = parse_open(text, item.gold)
+        score = float(reading is not None and same(reading, item.gold))
+        return Graded.of(item, text, reading, given=score, tokens=tokens)
 
     def metrics(self, graded: Sequence[Graded]) -> list[Metric]:
         """Over all questions, and by track."""
@@ -108,15 +108,15 @@ class VideoMmmu(Official):
 def parse_open(text: str, gold: str) -> str | None:
     """What an open answer says: the words behind its last "answer is", else its last number where a number is
     wanted, else its last line."""
-    said = text.rpartition("</think>")[2].strip().strip("*$ .")
-    if not said:
+    reply = text.rpartition("</think>")[2].strip().strip("*$ .")
+    if not reply:
         return None
-    found = re.findall(r"(?i:answer|result)(?:\s+is)?\s*[:=]?\s*([^\n]+)", said)
-    tail = found[-1] if found else said.splitlines()[-1]
+    endings = re.findall(r"(?i:answer|result)(?:\s+is)?\s*[:=]?\s*([^\n]+)", reply)
+    tail = endings[-1] if endings else reply.splitlines()[-1]
     if _number(gold) is None:
         return tail.strip(" .*$")
     numbers = re.findall(r"-?\d[\d,]*(?:\.\d+)?(?:e-?\d+)?", tail) or re.findall(
-        r"-?\d[\d,]*(?:\.\d+)?", said
+        r"-?\d[\d,]*(?:\.\d+)?", reply
     )
     return numbers[-1] if numbers else None
 

@@ -62,30 +62,30 @@ class VnBench(Official):
         """Items of VNBench-main-4try.json."""
         path = one_file(place, ("VNBench-main-4try.json",))
         rows = read_rows(path)
-        found = [self._item(row, number, f"{path}, item {number}") for number, row in enumerate(rows)]
-        swapped = sum(item.facts["swapped"] for item in found)
+        items = [self._item(row, number, f"{path}, item {number}") for number, row in enumerate(rows)]
+        swapped = sum(item.facts["swapped"] for item in items)
         if swapped:
             self.mended.append(
                 f"{swapped} items: `type` says ret_insert1 where the file's name says ret_insert2, or the "
                 "other way round; grouped by `type`, printed by the file's name"
             )
-        return found
+        return items
 
     def _item(self, row: dict[str, Any], number: int, where: str) -> BenchmarkItem:
         options = texts(field(row, "options", where), where)
         right = gold_of(options, str(field(row, "gt", where)), where)
         gold, accepted = choice(options, right)
-        said = row.get("gt_option")
-        if said is not None and str(said) not in accepted:
+        gt_option = row.get("gt_option")
+        if gt_option is not None and str(gt_option) not in accepted:
             raise DataError(
-                f"{where}: gt_option {said!r}, but gt {row['gt']!r} is option {gold}.\n"
+                f"{where}: gt_option {gt_option!r}, but gt {row['gt']!r} is option {gold}.\n"
                 "  early downloads are broken like this (VideoNIAH issue 1): fetch the file again"
             )
         video = str(field(row, "video", where)).removeprefix("./").removeprefix("VNBench/")
         stem, kind = Path(video).stem, str(field(row, "type", where))
-        named = "_".join(stem.rsplit("_", 2)[1:])
-        swapped = kind in _SWAPPED and named == _SWAPPED[kind]
-        printed = named if swapped else kind
+        kind_of_file = "_".join(stem.rsplit("_", 2)[1:])
+        swapped = kind in _SWAPPED and kind_of_file == _SWAPPED[kind]
+        printed = kind_of_file if swapped else kind
         return BenchmarkItem(
             key=f"{stem}/{field(row, 'try', where)}",
             index=number,
@@ -120,14 +120,14 @@ class VnBench(Official):
     def metrics(self, graded: Sequence[Graded]) -> list[Metric]:
         """All four tries right: overall, by task and by type; and the accuracy of single tries."""
         units = four_of_four(graded)
-        found = [Metric("overall (4 of 4)", units, macro=True)]
+        metrics = [Metric("overall (4 of 4)", units, macro=True)]
         for task in ("ret", "ord", "cnt"):
             some = tuple(unit for unit in units if unit.stratum.startswith(task))
-            found += [Metric(f"{task} (4 of 4)", some, macro=True)] if some else []
+            metrics += [Metric(f"{task} (4 of 4)", some, macro=True)] if some else []
         for kind in TYPES:
             some = tuple(unit for unit in units if unit.stratum == kind)
-            found += [Metric(f"{kind} (4 of 4)", some)] if some else []
-        return [*found, micro(graded, "accuracy of single tries")]
+            metrics += [Metric(f"{kind} (4 of 4)", some)] if some else []
+        return [*metrics, micro(graded, "accuracy of single tries")]
 
     def submission(self, graded: Sequence[Graded]) -> tuple[str, str] | None:
         """Lines of the authors' result file; ids count a video's tries in the file's order."""

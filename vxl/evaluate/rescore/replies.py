@@ -45,15 +45,15 @@ def read_replies(path: Path) -> list[Reply]:
         DataError: It is not there, empty, or of no known form; the message lists the forms.
     """
     try:
-        found = _replies(path)
+        replies = _replies(path)
     except (AttributeError, IndexError, KeyError, TypeError, ValueError, csv.Error) as error:
         raise DataError(
             f"{path} is of no known form ({type(error).__name__}: {one_line(str(error))[:200]}).\n"
             f"  forms that are read:\n{FORMATS}"
         ) from error
-    if not found:
+    if not replies:
         raise DataError(f"{path} holds no answer.\n  forms that are read:\n{FORMATS}")
-    return found
+    return replies
 
 
 def _replies(path: Path) -> list[Reply]:
@@ -73,7 +73,7 @@ def _of_json(value: Any, path: Path) -> list[Reply]:
     if isinstance(value, dict) and isinstance(value.get("answers"), list):
         return [_of_vxl(row) for row in value["answers"]]
     if isinstance(value, dict) and value and not any(isinstance(v, dict | list) for v in value.values()):
-        return [Reply(key=str(key), text=_letter(said)) for key, said in value.items()]
+        return [Reply(key=str(key), text=_letter(reply)) for key, reply in value.items()]
     if isinstance(value, dict) and isinstance(value.get("logs"), list):
         value = value["logs"]
     if isinstance(value, list) and value and isinstance(value[0], dict) and "questions" in value[0]:
@@ -93,15 +93,15 @@ def _of_row(row: Any, path: Path) -> Reply:
         return _of_vnbench(row)
     if "doc" in row or "resps" in row or "filtered_resps" in row:
         return _of_lmms(row)
-    for said in ("prediction", "pred", "response", "output", "model_answer"):
-        if said in row:
+    for column in ("prediction", "pred", "response", "output", "model_answer"):
+        if column in row:
             gold = next((row[name] for name in ("answer", "gt", "gold", "target") if name in row), None)
             options = tuple(
                 str(row[letter]) for letter in "ABCDEFG" if row.get(letter) not in (None, "", "nan")
             )
             return Reply(
                 key=_first(row, _KEYS) or "",
-                text=str(row[said] or ""),
+                text=str(row[column] or ""),
                 gold=_as_gold(gold),
                 cluster=_first(row, _CLUSTERS),
                 labels=_labels(row),
@@ -162,13 +162,13 @@ def _of_videomme(video: Mapping[str, Any], row: Mapping[str, Any]) -> Reply:
 
 def _of_lmms(row: Mapping[str, Any]) -> Reply:
     """A line of lmms-eval's samples: the document, the target, replies nested as filters leave them."""
-    said: Any = row.get("filtered_resps", row.get("resps", ""))
-    while isinstance(said, list) and said:
-        said = said[0]
+    response: Any = row.get("filtered_resps", row.get("resps", ""))
+    while isinstance(response, list) and response:
+        response = response[0]
     document = row.get("doc") or {}
     return Reply(
         key=_first(document, _KEYS) or str(row.get("doc_id", "")),
-        text="" if isinstance(said, list) else str(said),
+        text="" if isinstance(response, list) else str(response),
         gold=_as_gold(row.get("target", document.get("answer"))),
         cluster=_first(document, _CLUSTERS),
         labels=_labels(document),
@@ -176,14 +176,14 @@ def _of_lmms(row: Mapping[str, Any]) -> Reply:
 
 
 def _labels(row: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
-    found = {}
+    labels = {}
     for name in _LABELS:
         value = row.get(name)
         if isinstance(value, list):
-            found[name] = tuple(map(str, value))
+            labels[name] = tuple(map(str, value))
         elif value not in (None, "") and not isinstance(value, dict | float):
-            found[name] = (str(value),)
-    return found
+            labels[name] = (str(value),)
+    return labels
 
 
 def _first(row: Mapping[str, Any], names: Sequence[str]) -> str | None:

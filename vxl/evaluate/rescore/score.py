@@ -44,19 +44,19 @@ def check(benchmark: Official, console: Console) -> bool:
         Whether all is as in the complete release, and every video there (where a folder is given).
     """
     items = benchmark.items()
-    got = Counts.of(items)
-    console.print(f"{benchmark.name}: {got.items} items, {got.videos} videos", highlight=False)
-    for name, values in (("kind", got.kinds), ("right answer", got.golds), ("options", got.options)):
+    counts = Counts.of(items)
+    console.print(f"{benchmark.name}: {counts.items} items, {counts.videos} videos", highlight=False)
+    for name, values in (("kind", counts.kinds), ("right answer", counts.golds), ("options", counts.options)):
         if len(values) > 1:
-            listed = ", ".join(f"{value} {count}" for value, count in values.items())
-            console.print(f"by {name}: {listed}", markup=False, highlight=False)
+            shares = ", ".join(f"{value} {count}" for value, count in values.items())
+            console.print(f"by {name}: {shares}", markup=False, highlight=False)
     good = True
     if benchmark.counts is not None:
-        parted = benchmark.counts.differences(got)
-        good = not parted
+        differences = benchmark.counts.differences(counts)
+        good = not differences
         if good:
             console.print("counts are those of the authors' file")
-        for line in parted:
+        for line in differences:
             console.print(f"another revision, or not complete: {line}", markup=False, style="red")
     for name, lines in (
         ("mended", benchmark.mended),
@@ -93,24 +93,24 @@ def score(path: Path, benchmark: Benchmark) -> FileScores:
     replies = read_replies(path)
     if isinstance(benchmark, Official) and _has_annotations(benchmark):
         items = benchmark.items()
-        found = _by_annotations(replies, benchmark, items, path)
-        seen = judge(benchmark, items, found, path.with_name(f"{path.stem}.judge.jsonl"))
-        if seen.silent is not None:
-            raise seen.silent
-        return FileScores(path.name, seen.graded, benchmark.metrics(seen.graded), seen.notes)
+        answers = _by_annotations(replies, benchmark, items, path)
+        judgement = judge(benchmark, items, answers, path.with_name(f"{path.stem}.judge.jsonl"))
+        if judgement.silent is not None:
+            raise judgement.silent
+        return FileScores(path.name, judgement.graded, benchmark.metrics(judgement.graded), judgement.notes)
     graded = [_graded(reply, number, path) for number, reply in enumerate(replies)]
     return FileScores(path.name, graded, benchmark.metrics(graded))
 
 
-def show_scores(found: Sequence[FileScores], console: Console, json_path: Path | None = None) -> None:
+def show_scores(files: Sequence[FileScores], console: Console, json_path: Path | None = None) -> None:
     """Prints each file's numbers, then every later file against the first, item by item."""
-    for scores in found:
+    for scores in files:
         console.print(scores_table(scores))
         for note in scores.notes:
             console.print(note, markup=False, highlight=False)
     tests = []
-    first = found[0]
-    for other in found[1:]:
+    first = files[0]
+    for other in files[1:]:
         metric, theirs = first.metrics[0], other.metrics[0]
         tests.append((other, difference(metric.units, theirs.units, macro=metric.macro)))
     adjusted = holm([test.sign_flip for _, test in tests])
@@ -127,35 +127,35 @@ def show_scores(found: Sequence[FileScores], console: Console, json_path: Path |
             highlight=False,
         )
     if json_path is not None:
-        write_text(json_path, json.dumps([scores_as_json(scores) for scores in found], indent=1) + "\n")
+        write_text(json_path, json.dumps([scores_as_json(scores) for scores in files], indent=1) + "\n")
         console.print(f"written: {json_path}", markup=False, soft_wrap=True)
 
 
 def scores_table(scores: FileScores) -> Table:
     """Metrics and labels of one file, with plain and clustered errors."""
     unparsed = sum(item.parsed is None for item in scores.graded if not item.judged)
-    made = Table(
+    table = Table(
         title=escape(f"{scores.name} · {len(scores.graded)} answers, {unparsed} without a letter"),
         title_justify="left",
         box=box.SIMPLE_HEAD,
         pad_edge=False,
     )
-    made.add_column("", overflow="fold")
+    table.add_column("", overflow="fold")
     for column in ("items", "videos", "score", "SE iid", "SE clustered", "95 %"):
-        made.add_column(column, justify="right", no_wrap=True)
+        table.add_column(column, justify="right", no_wrap=True)
     for metric in scores.metrics:
-        made.add_row(escape(metric.name), *_cells(metric.estimate, metric.scale), style="bold")
+        table.add_row(escape(metric.name), *_cells(metric.estimate, metric.scale), style="bold")
     for name in label_names(scores.graded):
         groups = grouped(scores.graded, name)
         if name.startswith("_") or not 1 < len(groups) <= 40:
             continue
-        made.add_section()
+        table.add_section()
         for value, items in groups.items():
-            made.add_row(escape(f"{name} {value}"), *_cells(micro(items).estimate, 100.0))
-    made.add_section()
-    for letter, (answered, gold) in position_bias(scores.graded).items():
-        made.add_row(f"letter {letter}", "", "", f"{100 * answered:.1f}", "", "", f"right {100 * gold:.1f}")
-    return made
+            table.add_row(escape(f"{name} {value}"), *_cells(micro(items).estimate, 100.0))
+    table.add_section()
+    for letter, (share, gold) in position_bias(scores.graded).items():
+        table.add_row(f"letter {letter}", "", "", f"{100 * share:.1f}", "", "", f"right {100 * gold:.1f}")
+    return table
 
 
 def scores_as_json(scores: FileScores) -> dict[str, Any]:
@@ -175,16 +175,16 @@ def scores_as_json(scores: FileScores) -> dict[str, Any]:
     }
 
 
-def _cells(found: Estimate, scale: float) -> list[str]:
+def _cells(estimate: Estimate, scale: float) -> list[str]:
     interval = "too few videos"
-    if found.interval is not None:
-        interval = f"{scale * found.interval.low:.2f}–{scale * found.interval.high:.2f}"
+    if estimate.interval is not None:
+        interval = f"{scale * estimate.interval.low:.2f}–{scale * estimate.interval.high:.2f}"
     return [
-        str(found.items),
-        str(found.clusters),
-        f"{scale * found.mean:.3f}",
-        f"{scale * found.se_iid:.3f}",
-        "-" if found.se is None else f"{scale * found.se:.3f}",
+        str(estimate.items),
+        str(estimate.clusters),
+        f"{scale * estimate.mean:.3f}",
+        f"{scale * estimate.se_iid:.3f}",
+        "-" if estimate.se is None else f"{scale * estimate.se:.3f}",
         interval,
     ]
 
@@ -200,30 +200,30 @@ def _by_annotations(
     replies: Sequence[Reply], benchmark: Official, items: Sequence[BenchmarkItem], path: Path
 ) -> list[Graded]:
     """Graded as the benchmark grades; items without a reply are wrong, and counted as unparsed."""
-    said = {reply.key: reply.text for reply in replies}
+    text_of = {reply.key: reply.text for reply in replies}
     names = [{item.key: item for item in items}]
     tails: dict[str, BenchmarkItem] = {}
     for item in items:
         tails.setdefault(str(item.facts.get("uid", item.key.rpartition("/")[2])), item)
     if len(tails) == len(items):  # LVBench's uid alone
         names.append(tails)
-    known = max(names, key=lambda table: len(table.keys() & said.keys()))
-    if not known.keys() & said.keys():
+    item_of = max(names, key=lambda table: len(table.keys() & text_of.keys()))
+    if not item_of.keys() & text_of.keys():
         raise DataError(
             f"{path} and the annotations of {benchmark.name} have no key in common.\n"
-            f"  the file's: {', '.join(list(said)[:3])}\n  expected: {', '.join(list(known)[:3])}"
+            f"  the file's: {', '.join(list(text_of)[:3])}\n  expected: {', '.join(list(item_of)[:3])}"
         )
-    strange = len(said.keys() - known.keys())
+    strange = len(text_of.keys() - item_of.keys())
     if strange:
         raise DataError(
-            f"{path}: {strange} of {len(said)} answers are to no item of {benchmark.name}: another split or "
-            "revision.\n  score it without annotations=, or with its own"
+            f"{path}: {strange} of {len(text_of)} answers are to no item of {benchmark.name}: another split "
+            "or revision.\n  score it without annotations=, or with its own"
         )
-    by_item = {item.key: said.get(name) for name, item in known.items()}
+    by_item = {item.key: text_of.get(name) for name, item in item_of.items()}
     graded = [benchmark.grade(item, by_item[item.key] or "") for item in items]
     return [
-        replace(found, failed="no answer in the file") if by_item[item.key] is None else found
-        for item, found in zip(items, graded, strict=True)
+        replace(each, failed="no answer in the file") if by_item[item.key] is None else each
+        for item, each in zip(items, graded, strict=True)
     ]
 
 

@@ -86,7 +86,7 @@ class Questioner:
         for item in items:
             self.units.setdefault(benchmark.unit(item), []).append(item)
         # The longest first, so that no worker is left with a long one at the end; ties in the file's order.
-        weight = {unit: max(i.shown for i in found) * len(found) for unit, found in self.units.items()}
+        weight = {unit: max(i.shown for i in own) * len(own) for unit, own in self.units.items()}
         self.order = sorted(self.units, key=lambda unit: -weight[unit])
 
     def run(self) -> Iterator[Progressed]:
@@ -131,10 +131,10 @@ class Questioner:
     ) -> Iterator[tuple[Member, list[tuple[BenchmarkItem, RawAnswer]]]]:
         """Each member's answers about one video; members of one watch key share what was watched."""
         items = self.units[unit]
-        shared: dict[str, list[Member]] = {}
+        groups: dict[str, list[Member]] = {}
         for member in members:
-            shared.setdefault(watch_key(member.loaded), []).append(member)
-        for together in shared.values():
+            groups.setdefault(watch_key(member.loaded), []).append(member)
+        for together in groups.values():
             try:
                 yield from self._ask(together, items)
             except torch.OutOfMemoryError:
@@ -168,26 +168,26 @@ class Questioner:
         first = members[0].loaded
         looks = [] if self.blind else self.benchmark.looks(items[0])
         times = times_of(first, looks) if self.benchmark.needs_times and looks else ()
-        asked = [self.benchmark.ask(item, self.preset, times) for item in items]
-        watcher = with_system(first, asked[0].system)
+        prompts = [self.benchmark.ask(item, self.preset, times) for item in items]
+        watcher = with_system(first, prompts[0].system)
         memory, work, glance = PeakMemory(first.model.device), Work(first.model.llm), Glance()
         with memory, work:
             context = watcher.watch(*looks, through=glance.through)
-        shown = glance.write(members[0].work, self.benchmark.unit(items[0]))
-        watching, watched = memory.bytes, work.operations
+        glance_file = glance.write(members[0].work, self.benchmark.unit(items[0]))
+        watching, operations_to_watch = memory.bytes, work.operations
         for number, member in enumerate(members):
-            own = for_model(context, with_system(member.loaded, asked[0].system))
-            done = []
-            for at, (item, words) in enumerate(zip(items, asked, strict=True)):
+            own = for_model(context, with_system(member.loaded, prompts[0].system))
+            answers = []
+            for at, (item, words) in enumerate(zip(items, prompts, strict=True)):
                 with memory, work:
                     answer = ask_greedily(
                         member.loaded, own, words, self.most, on_token=lambda *_: work.stop()
                     )
                 peak, first_one = max(watching, memory.bytes), at == 0 and number == 0
-                flops = watched + work.operations + work.of_logits
+                flops = operations_to_watch + work.operations + work.of_logits
                 raw = self._raw(item, answer, own, peak, flops, fresh=first_one)
-                done.append((item, replace(raw, shown=shown if number == 0 else "")))
-            yield member, done
+                answers.append((item, replace(raw, shown=glance_file if number == 0 else "")))
+            yield member, answers
 
     def _raw(
         self, item: BenchmarkItem, answer: Answer, context: Context, peak: int, flops: float, *, fresh: bool
@@ -223,22 +223,22 @@ class Questioner:
 def ask_greedily(
     loaded: LoadedModel,
     context: Context,
-    asked: PromptParts,
+    prompt_parts: PromptParts,
     most: int,
     on_token: Callable[[int, int], None] | None = None,
 ) -> Answer:
     """One question, greedily; the assistant's turn begins with the prefill."""
     prompt = loaded.prompt
-    words = prompt.tail(asked.user, after_visual=context.frames > 0)
-    if asked.prefill:
-        words = [*words, *loaded.tokenizer.encode(asked.prefill, add_special_tokens=False)]
+    words = prompt.tail(prompt_parts.user, after_visual=context.frames > 0)
+    if prompt_parts.prefill:
+        words = [*words, *loaded.tokenizer.encode(prompt_parts.prefill, add_special_tokens=False)]
     (answer,) = ask_all(
         context,
         [words],
         max_new_tokens=most,
         stop=(prompt.end, prompt.pad),
         tokenizer=loaded.tokenizer,
-        texts=[asked.user],
+        texts=[prompt_parts.user],
         on_token=on_token,
         kept=(prompt.plan, PARTS),
     )
@@ -249,8 +249,8 @@ def times_of(loaded: LoadedModel, looks: Sequence[Clip]) -> list[float]:
     """Seconds of the frames that will be shown of the first video, counted in the file."""
     look = looks[0]
     info = look.media.info if isinstance(look.media, Virtual) else probe(look.media)
-    chosen = build(loaded.config.video).select(
+    selection = build(loaded.config.video).select(
         info.frames, info.fps, look.start, look.end, begins=info.begins, times_F=info.times_F
     )
     first = look.start or 0.0  # the times of a part count from where it begins
-    return [first + second for second in chosen.seconds]
+    return [first + second for second in selection.seconds]

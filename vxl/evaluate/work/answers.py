@@ -47,12 +47,12 @@ class AnswerFile:
         self.folder, self.fingerprint, self.worker = folder, fingerprint, worker
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            taken = {path.name for path in folder.glob("answers.*.jsonl")}
+            names = {path.name for path in folder.glob("answers.*.jsonl")}
             number = 0
             while True:
                 self.path = folder / f"answers.{number}.jsonl"
                 number += 1
-                if self.path.name in taken:
+                if self.path.name in names:
                     continue
                 try:  # exclusive: two workers that begin at once take different numbers
                     descriptor = os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND, 0o644)
@@ -100,17 +100,17 @@ def read_answers(folder: Path, fingerprint: str) -> dict[str, RawAnswer]:
 
     A line that a kill cut off is left out.
     """
-    found: dict[str, RawAnswer] = {}
+    answers: dict[str, RawAnswer] = {}
     for path in answer_files(folder):
         header, lines = _read(path)
         if header.get("fingerprint") != fingerprint:
             continue
         for line in lines:
             answer = RawAnswer(**{name: line[name] for name in line if name in RawAnswer.__annotations__})
-            kept = found.get(answer.key)
-            if kept is None or (kept.failed is not None and answer.failed is None):
-                found[answer.key] = answer
-    return found
+            earlier = answers.get(answer.key)
+            if earlier is None or (earlier.failed is not None and answer.failed is None):
+                answers[answer.key] = answer
+    return answers
 
 
 def set_aside(folder: Path, fingerprint: str, *, anew: bool = False) -> list[str]:
@@ -124,7 +124,7 @@ def set_aside(folder: Path, fingerprint: str, *, anew: bool = False) -> list[str
     Returns:
         The fingerprints that were moved.
     """
-    moved = []
+    fingerprints = []
     for path in answer_files(folder):
         header, _ = _read(path)
         other = str(header.get("fingerprint") or "unreadable")
@@ -137,8 +137,8 @@ def set_aside(folder: Path, fingerprint: str, *, anew: bool = False) -> list[str
             number += 1
             name = f"{path.stem}.{number}.jsonl"
         path.replace(target / name)
-        moved.append(other)
-    return list(dict.fromkeys(moved))
+        fingerprints.append(other)
+    return list(dict.fromkeys(fingerprints))
 
 
 def answer_files(folder: Path) -> list[Path]:

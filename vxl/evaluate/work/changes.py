@@ -88,15 +88,15 @@ def expand_changes(changes: Sequence[str]) -> list[tuple[str, ...]]:
 def one_budget(changes: tuple[str, ...]) -> tuple[str, ...]:
     """Adds `kv.keep=null` where another budget is given, and the like: a policy has one."""
     budgets = ("keep", "tokens", "mib", "layers", "groups", "chunks")
-    given = [name for name in budgets if any(word.startswith(f"kv.{name}=") for word in changes)]
-    if len(given) != 1 or any(f"kv.{given[0]}=null" == word for word in changes):
+    budget_keys = [name for name in budgets if any(word.startswith(f"kv.{name}=") for word in changes)]
+    if len(budget_keys) != 1 or any(f"kv.{budget_keys[0]}=null" == word for word in changes):
         return changes
     option = next((word.partition("=")[2] for word in changes if word.startswith("kv=")), None)
     file = CONF / "kv" / f"{option}.yaml"
     if option is None or not file.is_file():
         return changes
     has = read_yaml(file.read_text()) or {}
-    nulls = [f"kv.{name}=null" for name in budgets if name != given[0] and has.get(name) is not None]
+    nulls = [f"kv.{name}=null" for name in budgets if name != budget_keys[0] and has.get(name) is not None]
     return (
         *(word for word in changes if "." not in word.partition("=")[0]),
         *nulls,
@@ -128,17 +128,17 @@ def sweep(name: str, values: Mapping[str, Any]) -> list[tuple[str, ...]]:
     )
 
 
-def fitting(member: Sequence[str], typed: Sequence[str]) -> list[str]:
+def fitting(member: Sequence[str], words: Sequence[str]) -> list[str]:
     """What was typed beside a named sweep, without keys of other policies alone: `kv.of=visual` is not for
     `kv=full`."""
     option = next((word.partition("=")[2] for word in member if word.startswith("kv=")), None)
     file = CONF / "kv" / f"{option}.yaml"
     if option is None or not file.is_file():
-        return list(typed)
+        return list(words)
     has = read_yaml(file.read_text()) or {}
     every = {key for other in file.parent.glob("*.yaml") for key in read_yaml(other.read_text()) or {}}
     lacking = {f"kv.{key}" for key in every - has.keys()}  # a key of no policy at all stays, to be refused
-    return [word for word in typed if word.partition("=")[0] not in lacking]
+    return [word for word in words if word.partition("=")[0] not in lacking]
 
 
 def label(changes: Sequence[str]) -> str:
@@ -154,15 +154,15 @@ def shown(name: str) -> str:
 
 def _policies() -> list[tuple[str, ...]]:
     """Every policy that needs no training, at each budget where it has one; the baselines first."""
-    found: list[tuple[str, ...]] = [("kv=full",)]
+    members: list[tuple[str, ...]] = [("kv=full",)]
     names = {file.stem for file in (CONF / "kv").glob("*.yaml")} - {"full", "vst", *BASELINES}
     for name in (*BASELINES, *sorted(names)):
         keys = read_yaml((CONF / "kv" / f"{name}.yaml").read_text()) or {}
         if "keep" in keys:
-            found += [one_budget((f"kv={name}", f"kv.keep={keep:g}")) for keep in POLICY_BUDGETS]
+            members += [one_budget((f"kv={name}", f"kv.keep={keep:g}")) for keep in POLICY_BUDGETS]
         else:
-            found.append((f"kv={name}",))
-    return found
+            members.append((f"kv={name}",))
+    return members
 
 
 def _summarizes(values: Mapping[str, Any]) -> bool:
@@ -172,5 +172,5 @@ def _summarizes(values: Mapping[str, Any]) -> bool:
 def _same_class(values: Mapping[str, Any], option: str) -> bool:
     file = Path(CONF) / "selector" / f"{option}.yaml"
     has = str((values.get("selector") or {}).get("_target_", "vxl.selector.none.KeepAll"))
-    wanted = (read_yaml(file.read_text()) or {}).get("_target_") if file.is_file() else None
-    return wanted in (has, None) or option == "none"
+    target = (read_yaml(file.read_text()) or {}).get("_target_") if file.is_file() else None
+    return target in (has, None) or option == "none"

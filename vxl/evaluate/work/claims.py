@@ -56,10 +56,10 @@ class Claims:
     @contextlib.contextmanager
     def alive(self, video: str) -> Generator[None]:
         """Shows signs of life while a claimed video is being answered, and gives it back at the end."""
-        path, ended = self._path(video), threading.Event()
+        path, stop = self._path(video), threading.Event()
 
         def beat() -> None:
-            while not ended.wait(self.stale / 6):
+            while not stop.wait(self.stale / 6):
                 with contextlib.suppress(OSError):
                     os.utime(path)
 
@@ -68,7 +68,7 @@ class Claims:
         try:
             yield
         finally:
-            ended.set()
+            stop.set()
             heart.join()
             self.release(video)
 
@@ -120,23 +120,23 @@ def queue(
         answered: The units that are wholly answered, read anew from disk at each call.
         wait: Seconds between looks at what others are still at.
     """
-    done = answered()
+    finished = answered()
     while True:
-        taken = False
+        progress = False
         for unit in units:
-            if unit in done or not claims.take(unit):
+            if unit in finished or not claims.take(unit):
                 continue
-            done = answered()  # another worker may have finished it just before the claim
-            if unit in done:
+            finished = answered()  # another worker may have finished it just before the claim
+            if unit in finished:
                 claims.release(unit)
                 continue
-            taken = True
+            progress = True
             with claims.alive(unit):
                 yield unit
-            done = done | {unit}
-        done = done | answered()
-        open_units = [unit for unit in units if unit not in done]
+            finished = finished | {unit}
+        finished = finished | answered()
+        open_units = [unit for unit in units if unit not in finished]
         if not open_units:
             return
-        if not taken:
+        if not progress:
             time.sleep(wait)

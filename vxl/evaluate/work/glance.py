@@ -29,11 +29,11 @@ class Glance:
             total: Its frames.
             pieces: They, uint8, [C,H,W] or [F,C,H,W].
         """
-        wanted = set(torch.linspace(0, max(0, total - 1), min(MOST, max(1, total))).round().long().tolist())
+        indices = set(torch.linspace(0, max(0, total - 1), min(MOST, max(1, total))).round().long().tolist())
         at = 0
         for piece in pieces:
             frames_FCHW = piece[None] if piece.ndim == 3 else piece
-            self.frames += [frames_FCHW[n].cpu() for n in range(len(frames_FCHW)) if at + n in wanted]
+            self.frames += [frames_FCHW[n].cpu() for n in range(len(frames_FCHW)) if at + n in indices]
             at += len(frames_FCHW)
             yield piece
 
@@ -46,12 +46,12 @@ class Glance:
         """
         if not self.frames:
             return ""
-        shown = f"frames/{digest(name)[:16]}.jpg"
-        place = folder / shown
+        file = f"frames/{digest(name)[:16]}.jpg"
+        place = folder / file
         if not place.exists():
             place.parent.mkdir(parents=True, exist_ok=True)
             picture = io.BytesIO()
             Image.fromarray(strip(torch.stack(self.frames[:MOST])).numpy()).save(picture, "JPEG", quality=80)
             with whole_file(place) as part:
                 part.write_bytes(picture.getvalue())
-        return shown
+        return file

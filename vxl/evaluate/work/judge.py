@@ -68,7 +68,7 @@ class Judge:
         return reply
 
     def _request(self, system: str, user: str) -> str:
-        said = {
+        body = {
             "model": self.model,
             "messages": [{"role": "system", "content": system}, {"role": "user", "content": user}],
             "temperature": 0,
@@ -78,7 +78,7 @@ class Judge:
         if os.environ.get("OPENAI_API_KEY"):
             headers["Authorization"] = f"Bearer {os.environ['OPENAI_API_KEY']}"
         request = urllib.request.Request(
-            f"{self.url}/chat/completions", json.dumps(said).encode(), headers, method="POST"
+            f"{self.url}/chat/completions", json.dumps(body).encode(), headers, method="POST"
         )
         reason = ""
         for wait in (*WAITS, None):
@@ -101,10 +101,10 @@ class Judge:
 
 def last_dict(reply: str) -> dict[str, Any] | None:
     """The last JSON object or Python dictionary of a reply; None where there is none."""
-    for found in reversed(re.findall(r"\{[^{}]*\}", reply)):
-        for read in (json.loads, ast.literal_eval):
+    for part in reversed(re.findall(r"\{[^{}]*\}", reply)):
+        for parse in (json.loads, ast.literal_eval):
             try:
-                value = read(found)
+                value = parse(part)
             except (ValueError, SyntaxError, RecursionError, MemoryError):
                 continue
             if isinstance(value, dict):
@@ -115,10 +115,10 @@ def last_dict(reply: str) -> dict[str, Any] | None:
 def within(value: Any, low: float, high: float) -> float | None:
     """A score of a reply; None where it is no number from `low` to `high`."""
     try:
-        found = float(value)
+        number = float(value)
     except (TypeError, ValueError):
         return None
-    return found if low <= found <= high else None
+    return number if low <= number <= high else None
 
 
 def filled(template: str, values: dict[str, str]) -> str:
@@ -137,11 +137,11 @@ def _message(error: urllib.error.HTTPError) -> str:
 
 def _read(data: bytes) -> dict[str, str]:
     """Replies by the hash of what was asked; a line that a kill cut off is left out."""
-    found = {}
+    replies = {}
     for line in data.split(b"\n"):
         try:
             value = json.loads(line)
-            found[str(value["prompt"])] = str(value["reply"])
+            replies[str(value["prompt"])] = str(value["reply"])
         except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError):
             continue
-    return found
+    return replies

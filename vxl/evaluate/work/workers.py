@@ -84,17 +84,19 @@ def _here(config: EvaluateConfig, cluster: LocalConfig, console: Console, comman
         for number in range(count)
     ]
     console.print(f"{count} workers share the videos; their output: {logs}/{os.getpid()}-*.log", markup=False)
-    stopped = run_tasks(tasks, count, slots)
-    failed = [task for task in tasks if task.status != 0]
-    if stopped is not None:
-        raise SystemExit(128 + stopped)
-    for task in failed:
+    signal_number = run_tasks(tasks, count, slots)
+    failures = [task for task in tasks if task.status != 0]
+    if signal_number is not None:
+        raise SystemExit(128 + signal_number)
+    for task in failures:
         assert task.log is not None
-        said = task.log.read_text(errors="replace").strip().splitlines()[-6:]
+        last_lines = task.log.read_text(errors="replace").strip().splitlines()[-6:]
         console.print(
-            f"{task.name} ended with status {task.status}:\n  " + "\n  ".join(said), markup=False, style="red"
+            f"{task.name} ended with status {task.status}:\n  " + "\n  ".join(last_lines),
+            markup=False,
+            style="red",
         )
-    if len(failed) == count:
+    if len(failures) == count:
         raise ConfigError(f"all {count} workers failed; the first one's output: {tasks[0].log}")
 
 

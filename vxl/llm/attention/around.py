@@ -30,21 +30,21 @@ def output_weights(causal_lm: Any, layer: int) -> Tensor:
 def lengths_of_inputs(causal_lm: Any) -> Generator[dict[int, Tensor]]:
     """How long the vectors are that each layer's attention is given in a pass of this thread, [B, T]: filled
     in by the pass. With it, layers run as transformers has them."""
-    found: dict[int, Tensor] = {}
+    lengths: dict[int, Tensor] = {}
     thread = threading.get_ident()
     body = causal_lm.model
 
     def note(layer: int, normed_BTD: Tensor) -> None:
         if threading.get_ident() == thread:
-            found[layer] = at_least_single(normed_BTD).norm(dim=-1)
+            lengths[layer] = at_least_single(normed_BTD).norm(dim=-1)
 
     hooks = [
-        layer.input_layernorm.register_forward_hook(lambda _module, _given, out, n=n: note(n, out))
+        layer.input_layernorm.register_forward_hook(lambda _module, _inputs, out, n=n: note(n, out))
         for n, layer in enumerate(body.layers)
     ]
     plain, body.vxl_plain = getattr(body, "vxl_plain", None), False
     try:
-        yield found
+        yield lengths
     finally:
         for hook in hooks:
             hook.remove()

@@ -125,9 +125,9 @@ def torch_varlen(
     """torch.nn.attention.varlen, whose way to say "causal" and "grouped heads" changed between releases."""
     from torch.nn.attention.varlen import varlen_attn
 
-    known = inspect.signature(varlen_attn).parameters
-    settings: dict[str, Any] = {"window_size": (-1, 0)} if "window_size" in known else {"is_causal": True}
-    if "enable_gqa" in known:
+    accepted = inspect.signature(varlen_attn).parameters
+    settings: dict[str, Any] = {"window_size": (-1, 0)} if "window_size" in accepted else {"is_causal": True}
+    if "enable_gqa" in accepted:
         settings["enable_gqa"] = True
     else:
         repeats = query.shape[1] // key.shape[1]

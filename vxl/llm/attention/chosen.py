@@ -38,18 +38,18 @@ def visible(step: Step, layer: int, blocks: Sequence[Block], sight: Sight) -> Vi
     key = ("visible", id(sight))
     if key not in step.scratch:
         step.scratch[key] = {}, IdentityMemo()
-    found, memo = step.scratch[key]
-    if layer not in found:
+    layers, memo = step.scratch[key]
+    if layer not in layers:
         window, first = step.windows.rows[0], step.windows.first
         if isinstance(step.past, tuple):  # all are there
-            found |= enumerate(of_layers(step.past, window, sight, first))
+            layers |= enumerate(of_layers(step.past, window, sight, first))
         else:  # they come one after the other: those that hold the same share it
             tensors = (tensor for block in blocks for tensor in (block.index_BNS, block.valid_BNS))
             table = step.scratch.setdefault((*key, "table"), [])
-            found[layer] = memo.get(
+            layers[layer] = memo.get(
                 tuple(tensors), lambda: of_layers([blocks], window, sight, first, table)[0]
             )
-    return found[layer]
+    return layers[layer]
 
 
 def of_layers(
@@ -57,7 +57,7 @@ def of_layers(
     window: Window,
     sight: Sight,
     first: int,
-    known: list[tuple[Tensor, int]] | None = None,
+    tables: list[tuple[Tensor, int]] | None = None,
 ) -> list[Visible]:
     """What a sight sees in each layer.
 
@@ -66,15 +66,15 @@ def of_layers(
         window: Of the row, or of all of them.
         sight: One of the window's, of tokens that see all new tokens before them.
         first: Column of the step's first token.
-        known: Keeps the columns that are seen, and how many, for the next call.
+        tables: Keeps the columns that are seen, and how many, for the next call.
     """
-    known = [] if known is None else known
-    if not known:
+    tables = [] if tables is None else tables
+    if not tables:
         sees_F = np.arange(first) >= sight.since
         sees_F[window.always_A[window.always_A < first]] = True
-        known.append((sent(torch.from_numpy(sees_F), past[0][0].index_BNS.device), int(sees_F.sum())))
-    table_F, columns = known[0]
-    found: dict[int, Visible] = {}
+        tables.append((sent(torch.from_numpy(sees_F), past[0][0].index_BNS.device), int(sees_F.sum())))
+    table_F, columns = tables[0]
+    visible_of: dict[int, Visible] = {}
     for layers, (index_LBNS, valid_LBNS) in places_in_layers(past):
         most = min(index_LBNS.shape[-1], columns)
         if valid_LBNS is None and index_LBNS.is_cuda and index_LBNS.shape[-1] <= LONGEST and installed():
@@ -90,8 +90,8 @@ def of_layers(
             order_LBNV, count_LBN = places_where(seen_LBNS, most)
         for number, layer in enumerate(layers):
             share = number if len(order_LBNV) > 1 else 0
-            found[layer] = Visible(order_LBNV[share], count_LBN[share])
-    return [found[layer] for layer in range(len(past))]
+            visible_of[layer] = Visible(order_LBNV[share], count_LBN[share])
+    return [visible_of[layer] for layer in range(len(past))]
 
 
 def places_in_layers(
@@ -109,13 +109,13 @@ def places_in_layers(
     for layer, blocks in enumerate(past):
         shape = tuple((b.index_BNS.shape, b.valid_BNS is None) for b in blocks)
         shapes.setdefault(shape, []).append(layer)
-    found: list[tuple[list[int], tuple[Tensor, Tensor | None]]] = []
+    groups: list[tuple[list[int], tuple[Tensor, Tensor | None]]] = []
     for layers in shapes.values():
         every = [places_of(past[layer]) for layer in layers]
         index_LBNS = torch.stack([places.index_BNS for places in every])
         valid = [places.valid_BNS for places in every if places.valid_BNS is not None]
-        found.append((layers, (index_LBNS, torch.stack(valid) if valid else None)))
-    return found
+        groups.append((layers, (index_LBNS, torch.stack(valid) if valid else None)))
+    return groups
 
 
 def one_more(tensor: Tensor | None) -> Tensor | None:

@@ -104,10 +104,10 @@ def attend_few(
     """
     rows, query_heads, queries, width = query.shape
     heads = keys[0].shape[1]
-    grouped = query.reshape(rows, heads, query_heads // heads * queries, width)
+    query_groups = query.reshape(rows, heads, query_heads // heads * queries, width)
     scores = []
     for block, there in zip(keys, valid, strict=True):
-        score = product(grouped, block.transpose(2, 3)) * (scaling or width**-0.5)
+        score = product(query_groups, block.transpose(2, 3)) * (scaling or width**-0.5)
         if there is not None:
             score = score.masked_fill(~there[:, :, None], float("-inf"))
         scores.append(score)
@@ -126,12 +126,12 @@ def attend_few(
 def product(a: Tensor, b: Tensor) -> Tensor:
     """Matrix product [B,N,X,Y] @ [B or 1,N,Y,Z] in at least float32, without copying `b` for every row."""
     rows, heads, x, _ = a.shape
-    shared = b.shape[0] == 1 and rows > 1
-    if shared:
+    one_for_all = b.shape[0] == 1 and rows > 1
+    if one_for_all:
         a = a.transpose(0, 1).reshape(1, heads, rows * x, -1)
     if a.is_cuda and a.dtype in (torch.float16, torch.bfloat16):
         out = torch.bmm(a.flatten(0, 1), b.flatten(0, 1), out_dtype=torch.float32).unflatten(0, (-1, heads))
     else:
         out = a @ b
         out = out.to(torch.promote_types(out.dtype, torch.float32))
-    return out.view(heads, rows, x, -1).transpose(0, 1) if shared else out
+    return out.view(heads, rows, x, -1).transpose(0, 1) if one_for_all else out

@@ -87,23 +87,23 @@ def attend(
     # Under autocast their rotation gives float32, while values have the lower precision.
     query, key = query.to(value.dtype), key.to(value.dtype)
     cos, sin = step.cos_BTH[:, None].to(value.dtype), step.sin_BTH[:, None].to(value.dtype)
-    rotated = rotate(key, cos, sin)
+    rotated_key = rotate(key, cos, sin)
     query = rotate(query, cos, sin)
     layer = cast(int, module.layer_idx)
     if step.new is not None:
-        step.new[layer] = New(key, value, rotated if step.memo else None)
-    return through_step(layer, query, rotated, value, scaling, step), None
+        step.new[layer] = New(key, value, rotated_key if step.memo else None)
+    return through_step(layer, query, rotated_key, value, scaling, step), None
 
 
 def through_step(
-    layer: int, query: Tensor, rotated: Tensor, value: Tensor, scaling: float | None, step: Step
+    layer: int, query: Tensor, rotated_key: Tensor, value: Tensor, scaling: float | None, step: Step
 ) -> Tensor:
     """Attention of a layer's new tokens over themselves and the past, as the step says.
 
     Args:
         layer: Whose past.
         query: [B, query heads, T, H], rotated.
-        rotated: [B, N, T, H], the new keys, rotated.
+        rotated_key: [B, N, T, H], the new keys, rotated.
         value: [B, N, T, H].
         scaling: Factor on the scores.
         step: The pass.
@@ -112,7 +112,7 @@ def through_step(
         [B, T, query heads, H].
     """
     if step.in_turn is not None:
-        return step.in_turn(layer, query, rotated, value, scaling)
+        return step.in_turn(layer, query, rotated_key, value, scaling)
     if step.queries is not None:
         assert step.observed_BQ is not None
         columns = step.observed_BQ.clamp(min=0)[:, None, :, None].expand(
@@ -124,20 +124,20 @@ def through_step(
         from vxl.llm.kernels import steps  # not above: it imports Triton
 
         if steps.suits(query, past, step):
-            return steps.attend_step(layer, past, query, rotated, value, scaling, step)
+            return steps.attend_step(layer, past, query, rotated_key, value, scaling, step)
     if step.windows is not None and not past and query.is_cuda and query.requires_grad:
-        out = attend_sparse(query, rotated, value, scaling, step, compiled=True)
+        out = attend_sparse(query, rotated_key, value, scaling, step, compiled=True)
     elif step.windows is not None:
-        out = through_windows(past, query, rotated, value, scaling, step)
+        out = through_windows(past, query, rotated_key, value, scaling, step)
     elif not past:
-        out = BACKENDS[step.backend](query, rotated, value, scaling, step)
+        out = BACKENDS[step.backend](query, rotated_key, value, scaling, step)
     elif query.shape[2] <= FEW:
         keys = [block.rotated(step.rotary) for block in past]
         values = [block.values_BNSH for block in past]
         valid = [block.valid_BNS for block in past]
-        out = attend_few(query, [*keys, rotated], [*values, value], scaling, [*valid, None])
+        out = attend_few(query, [*keys, rotated_key], [*values, value], scaling, [*valid, None])
     else:
-        out = continue_from(past, query, rotated, value, scaling, step)
+        out = continue_from(past, query, rotated_key, value, scaling, step)
     return out.transpose(1, 2)
 
 
@@ -197,8 +197,8 @@ def sights_of(past: tuple[Block, ...], own: Sequence[Block], tokens: int, step: 
         columns_NS = torch.cat([column.expand(heads, -1) for column in columns], dim=1)
         return seen_by(step.windows.of(row), columns_NS, visible(own, tokens), tokens)
 
-    shared = (tensor for block in past for tensor in (block.index_BNS, block.valid_BNS))
-    return memo.get((row, *shared), worked_out)
+    tensors = (tensor for block in past for tensor in (block.index_BNS, block.valid_BNS))
+    return memo.get((row, *tensors), worked_out)
 
 
 def keys_and_values(past: Sequence[Block], key: Tensor, value: Tensor, step: Step) -> tuple[Tensor, Tensor]:
@@ -208,17 +208,19 @@ def keys_and_values(past: Sequence[Block], key: Tensor, value: Tensor, step: Ste
         from vxl.llm.kernels import steps  # not above: it imports Triton
 
         return steps.keys_behind(past, key, step), values
-    rotated = [block.rotated_BNSH for block in past if block.rotated_BNSH is not None]
-    if len(rotated) < len(past):  # all together: one by one, many short blocks take longer than their windows
-        rotated = [rotate(torch.cat([block.keys_BNSH for block in past], dim=2), *angles_of(past, step))]
-    return torch.cat([*rotated, key], dim=2), values
+    rotated_keys = [block.rotated_BNSH for block in past if block.rotated_BNSH is not None]
+    if len(rotated_keys) < len(
+        past
+    ):  # all together: one by one, many short blocks take longer than their windows
+        rotated_keys = [rotate(torch.cat([block.keys_BNSH for block in past], dim=2), *angles_of(past, step))]
+    return torch.cat([*rotated_keys, key], dim=2), values
 
 
 def angles_of(past: Sequence[Block], step: Step) -> tuple[Tensor, Tensor]:
     """Cosine and sine of all entries of some blocks, [B, N or 1, S, H]; kept for the next layer."""
     positions = [block.positions_BNS for block in past]
-    known, angles = step.scratch.get("past", ((), None))
-    if len(known) != len(positions) or any(a is not b for a, b in zip(known, positions, strict=True)):
+    earlier, angles = step.scratch.get("past", ((), None))
+    if len(earlier) != len(positions) or any(a is not b for a, b in zip(earlier, positions, strict=True)):
         rows, heads = (max(position.shape[axis] for position in positions) for axis in (0, 1))
         every_BNS = torch.cat([position.expand(rows, heads, -1) for position in positions], dim=-1)
         angles = step.rotary.angles(every_BNS, past[0].keys_BNSH.dtype)
@@ -252,11 +254,11 @@ def of_row(block: Block, row: int) -> Block:
         pick(block.positions_BNS),
         pick(block.index_BNS),
     ]
-    rotated = None if block.rotated_BNSH is None else pick(block.rotated_BNSH)
+    rotated_BNSH = None if block.rotated_BNSH is None else pick(block.rotated_BNSH)
     if valid is None or bool(valid.all()):
-        return Block(*tensors, None, rotated)
+        return Block(*tensors, None, rotated_BNSH)
     if valid.shape[1] > 1:
-        return Block(*tensors, valid, rotated)
+        return Block(*tensors, valid, rotated_BNSH)
     there = valid[0, 0].nonzero()[:, 0]
     tensors = [tensor.index_select(2, there) for tensor in tensors]
-    return Block(*tensors, None, None if rotated is None else rotated.index_select(2, there))
+    return Block(*tensors, None, None if rotated_BNSH is None else rotated_BNSH.index_select(2, there))

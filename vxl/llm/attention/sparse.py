@@ -39,12 +39,12 @@ def sparse_mask(rows: int, tokens: int, step: Step, device: torch.device) -> Any
     since_BT, begin_BT, always_BT = (torch.from_numpy(x).to(device) for x in (since, begin, always))
 
     def visible(b: Tensor, h: Tensor, q: Tensor, kv: Tensor) -> Tensor:
-        seen = (kv >= since_BT[b, q]) | always_BT[b, kv]
-        return (q >= kv) & (kv >= begin_BT[b, q]) & seen
+        in_window = (kv >= since_BT[b, q]) | always_BT[b, kv]
+        return (q >= kv) & (kv >= begin_BT[b, q]) & in_window
 
-    listed = touched(since, begin, always)
-    order = np.argsort(~listed, axis=-1, kind="stable").astype(np.int32)
-    counts = torch.from_numpy(listed.sum(-1, dtype=np.int32))[:, None].to(device)
+    blocks = touched(since, begin, always)
+    order = np.argsort(~blocks, axis=-1, kind="stable").astype(np.int32)
+    counts = torch.from_numpy(blocks.sum(-1, dtype=np.int32))[:, None].to(device)
     indices = torch.from_numpy(order)[:, None].to(device)
     return BlockMask.from_kv_blocks(
         counts, indices, BLOCK_SIZE=BLOCK, mask_mod=visible, seq_lengths=(tokens, tokens)
@@ -64,5 +64,5 @@ def touched(since_BT: np.ndarray, begin_BT: np.ndarray, always_BT: np.ndarray) -
     count = since.shape[1]
     stop = (np.arange(count) + 1) * BLOCK
     earlier = np.tril(np.ones((count, count), bool))
-    seen = always[:, None] | (stop > since[..., None])
-    return earlier & seen & (stop > begin[..., None])
+    visible = always[:, None] | (stop > since[..., None])
+    return earlier & visible & (stop > begin[..., None])

@@ -129,13 +129,13 @@ def documents(document_BT: Tensor) -> tuple[Span, ...] | None:
 
 def runs(spans: tuple[Span, ...], rows: int, width: int) -> list[tuple[Span, bool]]:
     """The documents, and the padding between and behind them, row by row in order: (run, is a document)."""
-    found: list[tuple[Span, bool]] = []
+    spans_and_documents: list[tuple[Span, bool]] = []
     for row in range(rows):
         end = 0
         for span in (*(span for span in spans if span.row == row), Span(row, width, width)):
             if span.start > end:
-                found.append((Span(row, end, span.start), False))
+                spans_and_documents.append((Span(row, end, span.start), False))
             if span.stop > span.start:
-                found.append((span, True))
+                spans_and_documents.append((span, True))
             end = span.stop
-    return found
+    return spans_and_documents

@@ -109,7 +109,7 @@ def seen_by(window: Window, columns_NS: Tensor, valid_1NS: Tensor | None, tokens
     always = torch.zeros(int(columns_NS.max()) + 1, dtype=torch.bool)
     always[torch.from_numpy(window.always_A)] = True
     always_NS = always.to(device)[columns_NS]
-    found = []
+    sights_of_row = []
     for sight in window.sights:
         first, stop = int(sight.tokens_Q[0]), int(sight.tokens_Q[-1]) + 1
         keys = total - tokens + stop
@@ -119,14 +119,14 @@ def seen_by(window: Window, columns_NS: Tensor, valid_1NS: Tensor | None, tokens
         own_Q = None if tokens_Q is None else tokens_Q + (total - tokens)
         if valid_1NS is not None or len(seen_NS) > 1:
             valid = seen_NS[None] if valid_1NS is None else valid_1NS[..., :keys] & seen_NS
-            found.append(Seen(tokens_Q, first, stop, None, keys, own_Q, valid))
+            sights_of_row.append(Seen(tokens_Q, first, stop, None, keys, own_Q, valid))
         elif bool(seen_NS.all()):
-            found.append(Seen(tokens_Q, first, stop, None, keys, own_Q))
+            sights_of_row.append(Seen(tokens_Q, first, stop, None, keys, own_Q))
         else:
             places_S = seen_NS[0].nonzero()[:, 0]
             own_Q = None if own_Q is None else torch.searchsorted(places_S, own_Q)
-            found.append(Seen(tokens_Q, first, stop, places_S, len(places_S), own_Q))
-    return found
+            sights_of_row.append(Seen(tokens_Q, first, stop, places_S, len(places_S), own_Q))
+    return sights_of_row
 
 
 def attend_windows(
@@ -145,19 +145,19 @@ def attend_windows(
         [B, query heads, T, H].
     """
     parts, tokens = [], []
-    for seen in sights:
-        if seen.places_S is None:
-            k, v = key[:, :, : seen.keys], value[:, :, : seen.keys]
+    for sight in sights:
+        if sight.places_S is None:
+            k, v = key[:, :, : sight.keys], value[:, :, : sight.keys]
         else:
-            k, v = key.index_select(2, seen.places_S), value.index_select(2, seen.places_S)
-        if seen.tokens_Q is None:
-            q = query[:, :, seen.first : seen.stop]
-            tokens.append(torch.arange(seen.first, seen.stop, device=query.device))
+            k, v = key.index_select(2, sight.places_S), value.index_select(2, sight.places_S)
+        if sight.tokens_Q is None:
+            q = query[:, :, sight.first : sight.stop]
+            tokens.append(torch.arange(sight.first, sight.stop, device=query.device))
         else:
-            q = query.index_select(2, seen.tokens_Q)
-            tokens.append(seen.tokens_Q)
-        own = None if seen.own_Q is None else seen.keys
-        part = attend_causal(q, k, v, scaling, column_Q=seen.own_Q, valid_BNS=seen.valid_1NS, tokens=own)
+            q = query.index_select(2, sight.tokens_Q)
+            tokens.append(sight.tokens_Q)
+        own = None if sight.own_Q is None else sight.keys
+        part = attend_causal(q, k, v, scaling, column_Q=sight.own_Q, valid_BNS=sight.valid_1NS, tokens=own)
         parts.append(part)
     out = torch.cat(parts, dim=2)
     if len(parts) == 1:

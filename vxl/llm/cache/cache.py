@@ -111,12 +111,12 @@ class Cache:
             self.rows, 1, tokens
         )
         valid = None if step.valid_BT is None else step.valid_BT[:, None, :]
-        grown, size = IdentityMemo[tuple[Tensor, Tensor]](), max(self.room, self.reserve)
+        rooms_memo, size = IdentityMemo[tuple[Tensor, Tensor]](), max(self.room, self.reserve)
         for layer, new in enumerate(step.new):
             assert new is not None, f"layer {layer} did not run through vxl's attention"
-            rotated = new.rotated_BNTH if self.memo else None
-            block = Block(new.keys_BNTH, new.values_BNTH, positions, index, valid, rotated)
-            self.layers[layer] = self._rooms.append(layer, self.layers[layer], block, size, grown)
+            rotated_BNTH = new.rotated_BNTH if self.memo else None
+            block = Block(new.keys_BNTH, new.values_BNTH, positions, index, valid, rotated_BNTH)
+            self.layers[layer] = self._rooms.append(layer, self.layers[layer], block, size, rooms_memo)
             step.new[layer] = None
         counts = tokens if step.valid_BT is None else step.valid_BT.sum(dim=1)
         self.next_B = torch.maximum(self.next_B, step.positions_BT[:, 0] + counts)
@@ -171,11 +171,11 @@ class Cache:
         choices = IdentityMemo[Choice]()
         for layer, blocks in enumerate(self.layers):
             last = blocks[-1]
-            kept = last.chosen(choices.get((last.positions_BNS,), partial(at_end, last, stays_BT)))
+            block = last.chosen(choices.get((last.positions_BNS,), partial(at_end, last, stays_BT)))
             self._rooms.close(layer)
-            if len(kept):
-                kept = kept.at(kept.positions_BNS, self.rotary)
-            self.layers[layer] = (*blocks[:-1], kept) if len(kept) else blocks[:-1]
+            if len(block):
+                block = block.at(block.positions_BNS, self.rotary)
+            self.layers[layer] = (*blocks[:-1], block) if len(block) else blocks[:-1]
 
     def move(self, positions: Tensor | Sequence[Tensor]) -> None:
         """Gives entries other rotary positions; blocks whose positions stay are still shared.
@@ -187,13 +187,14 @@ class Cache:
         """
         stay = IdentityMemo[bool]()
         for layer, blocks in enumerate(self.layers):
-            wanted = positions if isinstance(positions, Tensor) else positions[layer]
+            target_BNS = positions if isinstance(positions, Tensor) else positions[layer]
             moved_blocks: list[Block] = []
             start = 0
             for block in blocks:
-                part = wanted[..., start : start + len(block)]
+                part = target_BNS[..., start : start + len(block)]
                 same = stay.get(
-                    (wanted, start, block.positions_BNS), partial(holding.agree, part, block.positions_BNS)
+                    (target_BNS, start, block.positions_BNS),
+                    partial(holding.agree, part, block.positions_BNS),
                 )
                 moved_blocks.append(block if same else block.at(part, self.rotary))
                 start += len(block)
@@ -242,9 +243,9 @@ class Cache:
 
         One layer at a time: memory grows by one layer. Blocks of all rows stay apart from those of one row.
         """
-        shared = holding.Shared()
+        memo = holding.Shared()
         for layer, blocks in enumerate(self.layers):
-            one = holding.joined(blocks, shared)
+            one = holding.joined(blocks, memo)
             if len(one) < len(blocks):
                 self._rooms.close(layer)
                 self.layers[layer] = one
@@ -252,9 +253,9 @@ class Cache:
     def code(self, run: int | None = None) -> None:
         """Holds what it has in codes, layer by layer; see `vxl.llm.cache.holding.coded`."""
         self._rooms.close()
-        shared = holding.Shared()
+        memo = holding.Shared()
         for layer, blocks in enumerate(self.layers):
-            self.layers[layer] = holding.coded(blocks, run, shared)
+            self.layers[layer] = holding.coded(blocks, run, memo)
 
     def offload(self) -> None:
         """Moves the keys and values that it has to the host's memory, layer by layer."""

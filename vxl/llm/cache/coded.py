@@ -23,8 +23,8 @@ class CodedBlock(Block):
     """
 
     def __init__(self, keys: Codes, values: Codes, places: Places, dtype: torch.dtype) -> None:
-        known = {"keys": keys, "values": values, "read_as": dtype, "rotated_BNSH": None}
-        for name, value in (known | places._asdict()).items():
+        fields = {"keys": keys, "values": values, "read_as": dtype, "rotated_BNSH": None}
+        for name, value in (fields | places._asdict()).items():
             object.__setattr__(self, name, value)  # blocks are frozen
 
     keys: Codes
@@ -88,9 +88,9 @@ class CodedBlock(Block):
 
     @override
     def chosen(self, choice: Choice) -> Block:
-        chosen = (codes.taken(choice.order_BNS, choice.valid_BNS) for codes in (self.keys, self.values))
+        parts = (codes.taken(choice.order_BNS, choice.valid_BNS) for codes in (self.keys, self.values))
         places = Places(choice.positions_BNS, choice.index_BNS, choice.valid_BNS)
-        return CodedBlock(*chosen, places, self.read_as)
+        return CodedBlock(*parts, places, self.read_as)
 
     @override
     def standing(self, places: Places) -> Block:

@@ -201,12 +201,12 @@ class ChannelCodes(Codes):
         if len(self.scale_BNRH) < rows:
             used_BNR = used_BNR.any(dim=0, keepdim=True)
         number_BNR = (used_BNR.long().cumsum(dim=-1) - 1).clamp(min=0)
-        left = torch.argsort((~used_BNR).to(torch.uint8), dim=-1, stable=True)
-        left = left[..., : max(1, int(used_BNR.sum(dim=-1).max()))]
+        places = torch.argsort((~used_BNR).to(torch.uint8), dim=-1, stable=True)
+        places = places[..., : max(1, int(used_BNR.sum(dim=-1).max()))]
         return ChannelCodes(
             take(self.packed_BNSX, order_BNS),
-            take(self.scale_BNRH, left),
-            take(self.low_BNRH, left),
+            take(self.scale_BNRH, places),
+            take(self.low_BNRH, places),
             take(number_BNR, run_BNS.long()).to(torch.int32),
         )
 

@@ -34,7 +34,7 @@ def evicted(
 
     Each is made when it is asked for, so that a layer's memory can be freed before the next one's is taken.
     """
-    found: dict[int, Choice] = {}
+    choices: dict[int, Choice] = {}
     groups = list(shaped(layers, keep))
     counts = [masks_LBNS.sum(dim=-1).flatten(1) for _, masks_LBNS, _ in groups]
     bounds = [torch.stack((count.amin(dim=1), count.amax(dim=1)), dim=1) for count in counts]
@@ -59,9 +59,9 @@ def evicted(
             if least < most:
                 valid = torch.arange(most, device=order.device) < count_LBN[number][..., None]
             choice = Choice(order, own_positions, own_index, valid)
-            found |= dict.fromkeys(same, choice)
-    for layer in sorted(found):
-        block = chosen_of(layers[layer], found[layer])
+            choices |= dict.fromkeys(same, choice)
+    for layer in sorted(choices):
+        block = chosen_of(layers[layer], choices[layer])
         yield layer, (block,) if len(block) else ()
 
 
@@ -76,14 +76,14 @@ def block_by_block(
     choices = IdentityMemo[Choice | None]()
     for layer, blocks in enumerate(layers):
         mask, start = keep[layer], 0
-        kept: list[Block] = []
+        layer_blocks: list[Block] = []
         for block in blocks:
             part = mask[..., start : start + len(block)]
-            shared = (mask, start, block.positions_BNS, block.valid_BNS)
-            choice = choices.get(shared, partial(choose, block, part))
-            kept.append(block if choice is None else block.chosen(choice))
+            tensors = (mask, start, block.positions_BNS, block.valid_BNS)
+            choice = choices.get(tensors, partial(choose, block, part))
+            layer_blocks.append(block if choice is None else block.chosen(choice))
             start += len(block)
-        yield layer, tuple(block for block in kept if len(block))
+        yield layer, tuple(block for block in layer_blocks if len(block))
 
 
 def shaped(
@@ -130,8 +130,10 @@ def chosen_to(blocks: Sequence[Block], order_BNV: Tensor) -> Choice:
 
         return Choice(order_BNV, *places_taken(positions, index, order_BNV), None)
     places = places_of(blocks)
-    chosen = (at(tensor[None], order_BNV[None])[0] for tensor in (places.positions_BNS, places.index_BNS))
-    return Choice(order_BNV, *chosen, None)
+    rows_of_choice = (
+        at(tensor[None], order_BNV[None])[0] for tensor in (places.positions_BNS, places.index_BNS)
+    )
+    return Choice(order_BNV, *rows_of_choice, None)
 
 
 def chosen_of(blocks: Sequence[Block], choice: Choice) -> Block:

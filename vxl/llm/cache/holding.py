@@ -21,7 +21,7 @@ class Shared:
         self.choices = IdentityMemo[tuple[Choice | None, Choice | None]]()
 
 
-def joined(blocks: tuple[Block, ...], shared: Shared) -> tuple[Block, ...]:
+def joined(blocks: tuple[Block, ...], memo: Shared) -> tuple[Block, ...]:
     """A layer's blocks in as few as can be: of all rows and of one row stay apart, and so do codes and
     numbers, and what lies on the host."""
     one: list[Block] = []
@@ -31,7 +31,7 @@ def joined(blocks: tuple[Block, ...], shared: Shared) -> tuple[Block, ...]:
             one += parts
             continue
         tensors = tuple(tensor for block in parts for tensor in block.places)
-        places = shared.places.get(tensors, partial(places_of, parts))
+        places = memo.places.get(tensors, partial(places_of, parts))
         one.append(held_like(parts, lambda own, places=places: in_one(own, places)))
     return tuple(one)
 
@@ -44,27 +44,27 @@ def in_one(blocks: Sequence[Block], places: Places) -> Block:
 
 def held_like(blocks: tuple[Block, ...], make: Callable[[tuple[Block, ...]], Block]) -> Block:
     """A block made of others, on the host where any of these is."""
-    made = make(fetched(blocks))
-    return HostBlock.of(made) if any(isinstance(block, HostBlock) for block in blocks) else made
+    one = make(fetched(blocks))
+    return HostBlock.of(one) if any(isinstance(block, HostBlock) for block in blocks) else one
 
 
-def coded(blocks: tuple[Block, ...], run: int | None, shared: Shared) -> tuple[Block, ...]:
+def coded(blocks: tuple[Block, ...], run: int | None, memo: Shared) -> tuple[Block, ...]:
     """A layer's blocks in codes; those that are stay as they are.
 
     Args:
         blocks: Of the layer.
         run: None = in eight bits, all of them. Otherwise in four: the numbers at the end in whole runs of so
             many entries of each row and head, of which at least the newest `run` stay as they are.
-        shared: Of the layers before.
+        memo: Of the layers before.
     """
     if run is None:
         return tuple(b if b.coding else held_like((b,), lambda own: CodedBlock.of(own[0])) for b in blocks)
     first = next((n for n, block in enumerate(blocks) if not block.coding), len(blocks))
-    rest = joined(fetched(blocks[first:]), shared)
+    rest = joined(fetched(blocks[first:]), memo)
     if not rest:
         return blocks
     last = rest[-1]  # blocks of one row that all rows share stay before it
-    early, late = shared.choices.get((last.positions_BNS, last.valid_BNS), partial(in_runs, last, run))
+    early, late = memo.choices.get((last.positions_BNS, last.valid_BNS), partial(in_runs, last, run))
     if early is None:
         return blocks
     new = CodedBlock.of(last.chosen(early), run)

@@ -119,11 +119,11 @@ class Fetching(Past):
 
     @override
     def blocks(self, layer: int) -> tuple[Block, ...]:
-        blocks, done = self.coming[layer] if layer in self.coming else self.start(layer)
+        blocks, event = self.coming[layer] if layer in self.coming else self.start(layer)
         self.coming = {layer + 1: self.start(layer + 1)} if layer + 1 < len(self.layers) else {}
-        if done is not None:
+        if event is not None:
             now = torch.cuda.current_stream()
-            now.wait_event(done)
+            now.wait_event(event)
             for block, source in zip(blocks, self.layers[layer], strict=True):
                 for tensor in block.tensors() if block is not source else ():
                     tensor.record_stream(now)  # its memory is the other stream's

@@ -50,6 +50,6 @@ def map_tensors(value: Any, function: Callable[[Tensor], Tensor]) -> Any:
     if isinstance(value, list | tuple):
         return type(value)(map_tensors(inner, function) for inner in value)
     if is_dataclass(value) and not isinstance(value, type):
-        known = {each.name: getattr(value, each.name) for each in fields(value) if each.init}
-        return type(value)(**{name: map_tensors(inner, function) for name, inner in known.items()})
+        parts = {each.name: getattr(value, each.name) for each in fields(value) if each.init}
+        return type(value)(**{name: map_tensors(inner, function) for name, inner in parts.items()})
     return value

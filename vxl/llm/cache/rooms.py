@@ -39,9 +39,9 @@ class Room:
         self.values[:, :, start : self.used] = block.values_BNSH
         if self.rotated is not None and block.rotated_BNSH is not None:
             self.rotated[:, :, start : self.used] = block.rotated_BNSH
-        rotated = None if self.rotated is None else self.rotated[:, :, : self.used]
+        rotated_BNSH = None if self.rotated is None else self.rotated[:, :, : self.used]
         keys, values = self.keys[:, :, : self.used], self.values[:, :, : self.used]
-        return Block(keys, values, positions_BNS, index_BNS, None, rotated)
+        return Block(keys, values, positions_BNS, index_BNS, None, rotated_BNSH)
 
 
 class Rooms:
@@ -61,7 +61,7 @@ class Rooms:
         blocks: tuple[Block, ...],
         block: Block,
         size: int,
-        grown: IdentityMemo[tuple[Tensor, Tensor]],
+        memo: IdentityMemo[tuple[Tensor, Tensor]],
     ) -> tuple[Block, ...]:
         """A layer's blocks with one more: in room where it is short and carries no gradient, else as it is.
 
@@ -70,19 +70,19 @@ class Rooms:
             blocks: What the layer has.
             block: The new entries.
             size: Entries of a room that is made.
-            grown: Positions and indexes of rooms that grew in this step, which layers share.
+            memo: Positions and indexes of rooms that grew in this step, which layers share.
         """
         if 2 * len(block) > size or block.keys_BNSH.requires_grad or block.valid_BNS is not None:
             self.close(layer)
-            rotated = None if block.rotated_BNSH is None else alone(block.rotated_BNSH)
+            rotated_BNSH = None if block.rotated_BNSH is None else alone(block.rotated_BNSH)
             keys, values = alone(block.keys_BNSH), alone(block.values_BNSH)
-            return (*blocks, replace(block, keys_BNSH=keys, values_BNSH=values, rotated_BNSH=rotated))
+            return (*blocks, replace(block, keys_BNSH=keys, values_BNSH=values, rotated_BNSH=rotated_BNSH))
         room = self._rooms[layer]
         if room is None or not room.fits(block):
             self._rooms[layer] = room = Room(block, size)
             return (*blocks, room.add(block, block.positions_BNS, block.index_BNS))
         last = blocks[-1]
-        places = grown.get((last.positions_BNS,), partial(behind, last, block))
+        places = memo.get((last.positions_BNS,), partial(behind, last, block))
         return (*blocks[:-1], room.add(block, *places))
 
 

@@ -20,8 +20,8 @@ LONGEST = 1 << 15
 
 def usable(tensor: Tensor) -> bool:
     """Whether the kernels may work on a tensor: half precision on a GPU, and no gradient is wanted."""
-    wanted = torch.is_grad_enabled() and tensor.requires_grad
-    return tensor.is_cuda and tensor.dtype in HALF and not wanted and installed()
+    needs_gradient = torch.is_grad_enabled() and tensor.requires_grad
+    return tensor.is_cuda and tensor.dtype in HALF and not needs_gradient and installed()
 
 
 def differentiable(tensor: Tensor) -> bool:

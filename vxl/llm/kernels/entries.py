@@ -171,5 +171,5 @@ def places_taken(
 
 def steps(tensor: Tensor, axes: int) -> tuple[int, ...]:
     """Strides of the first axes; 0 where one row, or one head, stands for all."""
-    found = zip(tensor.stride(), tensor.shape, range(axes), strict=False)
-    return tuple(stride if size > 1 else 0 for stride, size, _ in found)
+    axes_of_tensor = zip(tensor.stride(), tensor.shape, range(axes), strict=False)
+    return tuple(stride if size > 1 else 0 for stride, size, _ in axes_of_tensor)

@@ -26,24 +26,24 @@ def _norm_back(
     i = tl.arange(0, BLOCK)
     there = i < width
     factor = tl.load(weight + i, mask=there, other=0.0).to(tl.float32)
-    summed = tl.zeros((BLOCK,), tl.float32)
+    total = tl.zeros((BLOCK,), tl.float32)
     first = tl.program_id(0).to(tl.int64)
     for turn in range(turns):
         row = first + turn * tl.num_programs(0)
         at, real = row * width + i, there & (row < rows)
         value = tl.load(x + at, mask=real, other=0.0).to(tl.float32)
-        given = tl.load(of_out + at, mask=real, other=0.0).to(tl.float32)
+        grad = tl.load(of_out + at, mask=real, other=0.0).to(tl.float32)
         scale = 1.0 / tl.sqrt(tl.sum(value * value, 0) / width + eps)
         normed = value * scale
         if WEIGHT:
-            summed += given * normed
-        given *= factor
-        back = (given - normed * (tl.sum(given * normed, 0) / width)) * scale
+            total += grad * normed
+        grad *= factor
+        back = (grad - normed * (tl.sum(grad * normed, 0) / width)) * scale
         if TOTAL:
             back += tl.load(of_total + at, mask=real, other=0.0).to(tl.float32)
         tl.store(of_x + at, back.to(of_x.dtype.element_ty), mask=real)
     if WEIGHT:
-        tl.store(of_weight + first * width + i, summed, mask=there)
+        tl.store(of_weight + first * width + i, total, mask=there)
 
 
 class _Norm(torch.autograd.Function):
@@ -91,13 +91,11 @@ def _gate_back(gate, up, of_out, of_gate, of_up, count, BLOCK: tl.constexpr):
     i = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     there = i < count
     g = tl.load(gate + i, mask=there, other=0.0).to(tl.float32)
-    given = tl.load(of_out + i, mask=there, other=0.0).to(tl.float32)
+    grad = tl.load(of_out + i, mask=there, other=0.0).to(tl.float32)
     share = 1.0 / (1.0 + tl.exp(-g))
-    tl.store(of_up + i, (given * g * share).to(of_up.dtype.element_ty), mask=there)
-    given *= tl.load(up + i, mask=there, other=0.0).to(tl.float32)
-    tl.store(
-        of_gate + i, (given * share * (1.0 + g * (1.0 - share))).to(of_gate.dtype.element_ty), mask=there
-    )
+    tl.store(of_up + i, (grad * g * share).to(of_up.dtype.element_ty), mask=there)
+    grad *= tl.load(up + i, mask=there, other=0.0).to(tl.float32)
+    tl.store(of_gate + i, (grad * share * (1.0 + g * (1.0 - share))).to(of_gate.dtype.element_ty), mask=there)
 
 
 class _Gate(torch.autograd.Function):
@@ -130,9 +128,9 @@ class _Turn(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         cos, sin = ctx.saved_tensors
-        given = gradients[0]
-        given = given if given.stride(-1) == 1 else given.contiguous()
-        return pointwise.rotated(given, cos, -sin), None, None
+        grad = gradients[0]
+        grad = grad if grad.stride(-1) == 1 else grad.contiguous()
+        return pointwise.rotated(grad, cos, -sin), None, None
 
 
 def rotated(x_BNTH: Tensor, cos_BTh: Tensor, sin_BTh: Tensor) -> Tensor:

@@ -21,11 +21,11 @@ LOG2E = 1.4426950408889634
 
 
 @triton.jit
-def _absorb(q, k, v, seen, peak, total, acc, scale, MASKED: tl.constexpr):
+def _absorb(q, k, v, visible, peak, total, acc, scale, MASKED: tl.constexpr):
     """Online softmax: takes in scores of a block of keys, k [H, BN] and v [BN, H]."""
     score = tl.dot(q, k) * scale
     if MASKED:
-        score = tl.where(seen, score, float("-inf"))
+        score = tl.where(visible, score, float("-inf"))
     new_peak = tl.maximum(peak, tl.max(score, 1))
     weight = tl.exp2(score - new_peak[:, None])
     shrink = tl.exp2(peak - new_peak)
@@ -115,8 +115,8 @@ def _ranges(
         there = key < b_stop
         k = tl.load(kb + key[None, :] * kb_key + d[:, None], mask=there[None, :], other=0.0)
         v = tl.load(vb + key[:, None] * vb_key + d[None, :], mask=there[:, None], other=0.0)
-        seen = key[None, :] <= shift + column[:, None]
-        peak, total, acc = _absorb(query, k, v, seen, peak, total, acc, scale, True)
+        visible = key[None, :] <= shift + column[:, None]
+        peak, total, acc = _absorb(query, k, v, visible, peak, total, acc, scale, True)
     result = acc / tl.where(total > 0.0, total, 1.0)[:, None]
     at = row * out_row + token * out_token + head * H
     if SPLIT:

@@ -19,7 +19,7 @@ def _best(score, among, count, keep, entries, SIZE: tl.constexpr):
     score += row * entries
     among += row * entries
     keep += row * entries
-    wanted = tl.load(count + row)
+    stay = tl.load(count + row)
     n = tl.arange(0, SIZE)
     # The highest number that at least `wanted` scores reach, bit by bit.
     least = tl.full([], 0, tl.int64)
@@ -30,21 +30,21 @@ def _best(score, among, count, keep, entries, SIZE: tl.constexpr):
             there = start + n < entries
             number = _ordered(tl.load(score + start + n, mask=there, other=float("-inf")))
             reach += (there & (number >= (least | bit))).to(tl.int32)
-        least = tl.where(tl.sum(reach, 0) >= wanted, least | bit, least)
+        least = tl.where(tl.sum(reach, 0) >= stay, least | bit, least)
     above = tl.zeros([SIZE], tl.int32)
     for start in range(0, entries, SIZE):
         there = start + n < entries
         number = _ordered(tl.load(score + start + n, mask=there, other=float("-inf")))
         above += (there & (number > least)).to(tl.int32)
-    left = wanted - tl.sum(above, 0)
+    room = stay - tl.sum(above, 0)
     for start in range(0, entries, SIZE):
         there = start + n < entries
         number = _ordered(tl.load(score + start + n, mask=there, other=float("-inf")))
         equal = (there & (number == least)).to(tl.int32)
-        chosen = (number > least) | ((equal > 0) & (tl.cumsum(equal, 0) <= left))
-        left -= tl.sum(equal, 0)
-        chosen = chosen & (tl.load(among + start + n, mask=there, other=0) != 0)
-        tl.store(keep + start + n, chosen.to(tl.int8), mask=there)
+        stays = (number > least) | ((equal > 0) & (tl.cumsum(equal, 0) <= room))
+        room -= tl.sum(equal, 0)
+        stays = stays & (tl.load(among + start + n, mask=there, other=0) != 0)
+        tl.store(keep + start + n, stays.to(tl.int8), mask=there)
 
 
 @triton.jit
@@ -76,36 +76,36 @@ def best(score_RS: Tensor, among_RS: Tensor, count_R: Tensor) -> Tensor:
 
 @triton.jit(do_not_specialize=["wanted", "entries", "protected_row", "score_row", "sure_row"])
 def _ranked(
-    score, protected, sure, order, wanted, entries, score_row, protected_row, sure_row,
+    score, protected, sure, order, stay, entries, score_row, protected_row, sure_row,
     BLOCK: tl.constexpr, SURE: tl.constexpr,
 ):  # fmt: skip
     row = tl.program_id(0).to(tl.int64)
     n = tl.arange(0, BLOCK)
     there = n < entries
-    kept = (tl.load(protected + row * protected_row + n, mask=there, other=0) != 0) & there
+    stays = (tl.load(protected + row * protected_row + n, mask=there, other=0) != 0) & there
     number = tl.load(score + row * score_row + n, mask=there, other=0.0)
     number = (_ordered(number) - 2147483648).to(tl.int32)
-    open = there & (kept == 0)
-    free = wanted - tl.sum(kept.to(tl.int32), 0)
+    open = there & (stays == 0)
+    free = stay - tl.sum(stays.to(tl.int32), 0)
     if SURE:  # the newest of them come first
         early = open & (tl.load(sure + row * sure_row + n, mask=there, other=0) != 0)
         count = early.to(tl.int32)
         early = early & (tl.cumsum(count, 0) > tl.sum(count, 0) - free)
-        kept = kept | early
+        stays = stays | early
         open = open & (early == 0)
         free -= tl.sum(early.to(tl.int32), 0)
     least = tl.full([], 0, tl.int64)
     for step in range(32):
-        tried = least | (tl.full([], 1, tl.int64) << (31 - step))
-        reach = open & (number >= (tried - 2147483648).to(tl.int32))
-        least = tl.where(tl.sum(reach.to(tl.int32), 0) >= free, tried, least)
+        trial = least | (tl.full([], 1, tl.int64) << (31 - step))
+        reach = open & (number >= (trial - 2147483648).to(tl.int32))
+        least = tl.where(tl.sum(reach.to(tl.int32), 0) >= free, trial, least)
     just = (least - 2147483648).to(tl.int32)
     above = open & (number > just)
     equal = (open & (number == just)).to(tl.int32)
-    left = free - tl.sum(above.to(tl.int32), 0)
-    kept = kept | above | ((equal > 0) & (tl.cumsum(equal, 0) <= left))
-    rank = tl.cumsum(kept.to(tl.int32), 0) - 1
-    tl.store(order + row * wanted + rank, n, mask=kept & (rank < wanted))
+    room = free - tl.sum(above.to(tl.int32), 0)
+    stays = stays | above | ((equal > 0) & (tl.cumsum(equal, 0) <= room))
+    rank = tl.cumsum(stays.to(tl.int32), 0) - 1
+    tl.store(order + row * stay + rank, n, mask=stays & (rank < stay))
 
 
 def block_of(entries: int) -> int:
@@ -113,8 +113,8 @@ def block_of(entries: int) -> int:
     return next(size for size in (512, 2048, 8192, LONGEST) if entries <= size)
 
 
-def ranked(score_RS: Tensor, protected_RS: Tensor, sure_RS: Tensor | None, wanted: int) -> Tensor:
-    """Places of the `wanted` entries of each row that stay, ascending, int32 [R, V].
+def ranked(score_RS: Tensor, protected_RS: Tensor, sure_RS: Tensor | None, stay: int) -> Tensor:
+    """Places of the `stay` entries of each row that stay, ascending, int32 [R, V].
 
     As `vxl.kv.scored.ranking.chosen` says: what is protected, the newest of the sure ones, then the highest
     scores, of equal ones the first.
@@ -123,15 +123,15 @@ def ranked(score_RS: Tensor, protected_RS: Tensor, sure_RS: Tensor | None, wante
         score_RS: float32.
         protected_RS: bool.
         sure_RS: bool; None = no entry.
-        wanted: V; there are as many entries, and no more are protected.
+        stay: V; there are as many entries, and no more are protected.
     """
     rows, entries = score_RS.shape
-    order = torch.empty(rows, wanted, dtype=torch.int32, device=score_RS.device)
+    order = torch.empty(rows, stay, dtype=torch.int32, device=score_RS.device)
     every = (protected_RS, protected_RS if sure_RS is None else sure_RS)
     protected, sure = (mask.expand(rows, -1).view(torch.int8) for mask in every)
     block = block_of(entries)
     _ranked[(rows,)](
-        score_RS, protected, sure, order, wanted, entries,
+        score_RS, protected, sure, order, stay, entries,
         score_RS.stride(0), protected.stride(0), sure.stride(0),
         BLOCK=block, SURE=sure_RS is not None, num_warps=min(32, max(4, block // 512)),
     )  # fmt: skip
@@ -144,10 +144,10 @@ def _seen(index, table, order, count, most, entries, index_row, BLOCK: tl.conste
     n = tl.arange(0, BLOCK)
     there = n < entries
     column = tl.load(index + row * index_row + n, mask=there, other=0)
-    seen = there & (tl.load(table + column, mask=there, other=0) != 0)
-    rank = tl.cumsum(seen.to(tl.int32), 0) - 1
-    tl.store(order + row * most + rank, n, mask=seen & (rank < most))
-    tl.store(count + row, tl.sum(seen.to(tl.int32), 0))
+    visible = there & (tl.load(table + column, mask=there, other=0) != 0)
+    rank = tl.cumsum(visible.to(tl.int32), 0) - 1
+    tl.store(order + row * most + rank, n, mask=visible & (rank < most))
+    tl.store(count + row, tl.sum(visible.to(tl.int32), 0))
 
 
 def seen_places(index_RS: Tensor, table_F: Tensor, most: int) -> tuple[Tensor, Tensor]:

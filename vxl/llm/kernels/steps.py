@@ -80,7 +80,7 @@ def attend_step(
     layer: int,
     past: tuple[Block, ...],
     query: Tensor,
-    rotated: Tensor,
+    rotated_key: Tensor,
     value: Tensor,
     scaling: float | None,
     step: Step,
@@ -91,7 +91,7 @@ def attend_step(
         layer: Whose.
         past: Blocks of the layer's cache.
         query: [B, query heads, T, H], rotated.
-        rotated: [B, N, T, H], the new keys, rotated.
+        rotated_key: [B, N, T, H], the new keys, rotated.
         value: [B, N, T, H].
         scaling: Factor on the scores.
         step: The pass.
@@ -101,7 +101,7 @@ def attend_step(
     """
     windows = step.windows
     if windows is not None and not (intact(past) and sum(map(len, past)) == windows.first):
-        return attend_chosen(layer, past, query, rotated, value, scaling, step)
+        return attend_chosen(layer, past, query, rotated_key, value, scaling, step)
     if len(past) > 1 and windows is not None:
         past = (one(past, step),)
     most = max(range(len(past)), key=lambda i: len(past[i]), default=None)
@@ -109,11 +109,11 @@ def attend_step(
     others = [block for i, block in enumerate(past) if i != most]
     key = ("plan", *map(len, past))
     if key not in step.scratch:
-        step.scratch[key] = plan_of(query, rotated.shape[1], main, sum(map(len, others)), step)
+        step.scratch[key] = plan_of(query, rotated_key.shape[1], main, sum(map(len, others)), step)
     plan: Plan = step.scratch[key]
     rows, query_heads, tokens, width = query.shape
     out = query.new_empty(rows, tokens, query_heads, width)
-    b_keys, b_values = [rotated], [value]
+    b_keys, b_values = [rotated_key], [value]
     for block in others:
         b_keys.insert(0, rotated_keys(block, step))
         b_values.insert(0, block.values_BNSH)
@@ -123,7 +123,7 @@ def attend_step(
         b_values.insert(0, main.values_BNSH[:, :, start:])
     b = end_to_end(b_keys, rows), end_to_end(b_values, rows)
     if plan.windowed is not None:
-        a_keys, a_values = [rotated[:, :, plan.carried_new]], [value[:, :, plan.carried_new]]
+        a_keys, a_values = [rotated_key[:, :, plan.carried_new]], [value[:, :, plan.carried_new]]
         if main is not None:
             a_keys.insert(0, rotated_keys(main, step, plan.carried_past))
             a_values.insert(0, main.values_BNSH.index_select(2, plan.carried_past))
@@ -150,7 +150,7 @@ def attend_chosen(
     layer: int,
     past: tuple[Block, ...],
     query: Tensor,
-    rotated: Tensor,
+    rotated_key: Tensor,
     value: Tensor,
     scaling: float | None,
     step: Step,
@@ -165,15 +165,15 @@ def attend_chosen(
     if block.rotated_BNSH is None:
         table = step.rotary.table(step.windows.first + tokens, query.device, query.dtype)
     for sight in step.windows.rows[0].sights:
-        seen = visible(step, layer, past, sight)
+        places = visible(step, layer, past, sight)
         order = count = None
-        if seen is not None:
-            order, count = seen.order_BNV, seen.count_BN
-        stop = len(block) if seen is None else 0
+        if places is not None:
+            order, count = places.order_BNV, places.count_BN
+        stop = len(block) if places is None else 0
         key = ("tiles", id(sight), stop)
         if key not in step.scratch:
             run = (sight.tokens_Q, sight.tokens_Q, stop, 0)
-            step.scratch[key] = tile([run], 0, query_heads // rotated.shape[1], SMALL, query.device)
+            step.scratch[key] = tile([run], 0, query_heads // rotated_key.shape[1], SMALL, query.device)
         tiles: Tiles = step.scratch[key]
         keys = block.keys_BNSH if block.rotated_BNSH is None else block.rotated_BNSH
         a_keys, a_values = taken(
@@ -188,7 +188,7 @@ def attend_chosen(
         attend_ranges(
             query,
             (a_keys, block.values_BNSH if a_values is None else a_values),
-            (rotated, value),
+            (rotated_key, value),
             tiles,
             scaling,
             counts_BN=count,
@@ -211,7 +211,7 @@ def plan_of(query: Tensor, heads: int, main: Block | None, others: int, step: St
     start = min([first, *(sight.since for sight in windowed)])
     shift = others if windows is None else first - start
     stops = [int(np.searchsorted(always_A, sight.since)) for sight in windowed]
-    carried = always_A[: max(stops, default=0)]
+    always_past = always_A[: max(stops, default=0)]
     runs = [
         (sight.tokens_Q, sight.tokens_Q, stop, sight.since - start)
         for sight, stop in zip(windowed, stops, strict=True)
@@ -229,7 +229,7 @@ def plan_of(query: Tensor, heads: int, main: Block | None, others: int, step: St
         splits = 1 if splits < 2 else splits + 1
         if len(column_Q) < tokens:
             whole_T = torch.from_numpy(column_Q).to(device)
-    past, new = carried[carried < first], carried[carried >= first] - first
+    past, new = always_past[always_past < first], always_past[always_past >= first] - first
     send = [torch.from_numpy(x).to(device) for x in (past, new)]
     return Plan(shift, send[0], send[1], tiles, whole_tiles, whole_T, splits)
 
@@ -273,13 +273,13 @@ def one(blocks: tuple[Block, ...], step: Step) -> Block:
     keys = [block.keys_BNSH.expand(rows, -1, -1, -1) for block in blocks]
     values = [block.values_BNSH.expand(rows, -1, -1, -1) for block in blocks]
     memo: IdentityMemo[Places] = step.scratch.setdefault("one", IdentityMemo())
-    shared = (tensor for b in blocks for tensor in (b.positions_BNS, b.index_BNS, b.valid_BNS))
-    places = memo.get(tuple(shared), partial(places_of, blocks))
-    rotated = None
+    tensors = (tensor for b in blocks for tensor in (b.positions_BNS, b.index_BNS, b.valid_BNS))
+    places = memo.get(tuple(tensors), partial(places_of, blocks))
+    rotated_BNSH = None
     if all(block.rotated_BNSH is not None for block in blocks):
         turned_keys = [block.rotated_BNSH for block in blocks if block.rotated_BNSH is not None]
-        rotated = torch.cat([keys.expand(rows, -1, -1, -1) for keys in turned_keys], dim=2)
-    return Block(torch.cat(keys, dim=2), torch.cat(values, dim=2), *places, rotated)
+        rotated_BNSH = torch.cat([keys.expand(rows, -1, -1, -1) for keys in turned_keys], dim=2)
+    return Block(torch.cat(keys, dim=2), torch.cat(values, dim=2), *places, rotated_BNSH)
 
 
 def end_to_end(parts: list[Tensor], rows: int) -> Tensor:

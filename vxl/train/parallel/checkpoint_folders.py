@@ -120,7 +120,8 @@ class CheckpointFolders(Strategy):
         step = StepFolder(path)
         rest = step.read_rest()
         wanted = {"model": weights(model), "optim": empty_state(path, model)}
-        step.read_into(wanted, no_dist=self.ranks == 1)
+        # Whichever a run goes on from has been verified (vxl.checkpoint.resume).
+        step.read_into(wanted, no_dist=self.ranks == 1, verified=True)
         hold_again(model, wanted["model"])
         restore(model, optimizer, wanted["optim"], rest.pop("optimizer"))
         return rest
