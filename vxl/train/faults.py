@@ -11,20 +11,14 @@ from vxl.errors import CheckpointError, LostError
 
 @contextlib.contextmanager
 def name_a_lost_worker() -> Generator[None]:
-    """Raises a LostError for a data worker that died or hangs, where PyTorch raises a RuntimeError.
+    """Raises a LostError for a data worker that died, where PyTorch raises a RuntimeError.
 
-    That one died it may raise wherever the main thread is.
+    It may raise that wherever the main thread is. A worker that hangs is named by its loader.
     """
     try:
         yield
     except RuntimeError as error:
         text = str(error).partition("\n")[0]
-        if text.startswith("DataLoader timed out"):
-            raise LostError(
-                f"no data worker has finished a batch for data.patience seconds: {text}\n"
-                "  a disk or server may not answer; patience for slow ones:  data.patience=3600\n"
-                "  the same command goes on from the last checkpoint"
-            ) from error
         if not text.startswith("DataLoader worker"):
             raise
         raise LostError(

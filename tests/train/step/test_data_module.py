@@ -1,6 +1,7 @@
 """The data module: optimizer steps, resumable, the same for any number of ranks and workers."""
 
 import multiprocessing
+import re
 import signal
 import time
 from dataclasses import replace
@@ -14,7 +15,6 @@ from vxl.data.batch.examples import Examples
 from vxl.data.json import JsonConfig
 from vxl.data.sample import BadSample, Question
 from vxl.errors import DataError, LostError
-from vxl.train.faults import name_a_lost_worker
 from vxl.train.step.data_module import DataModule
 
 QUESTION = {"question": "What is it?", "options": ["red", "green", "blue", "grey"], "answer": "D"}
@@ -350,8 +350,11 @@ def test_a_worker_that_hangs_ends_the_run_within_its_patience(module, monkeypatc
     data = module(workers=1, patience=0.8)
     monkeypatch.setattr(Examples, "make", lambda *_, **__: time.sleep(60))
     began = time.monotonic()
-    with pytest.raises(LostError, match="no data worker has finished a batch") as lost, name_a_lost_worker():
+    with pytest.raises(LostError, match=r"a data worker has not finished its batch in 1 s: ") as lost:
         steps(data, 1)
+    (worker,) = multiprocessing.active_children()
+    key = r"(video|image|text|question)\d of .*train\.json"
+    assert re.search(rf"data worker 0 \(process {worker.pid}\), \d s at sample {key}$", str(lost.value), re.M)
     assert "data.patience=3600" in str(lost.value)
     assert time.monotonic() - began < 20
     before = signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler reports a worker that was killed

@@ -8,6 +8,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 from vxl.data.batch.collate import Example
 from vxl.data.batch.examples import Examples, without_labels
 from vxl.data.order.stream import MicroBatch
+from vxl.data.order.whereabouts import at_sample, left_sample
 from vxl.data.sample import BadSample
 from vxl.data.source.source import SampleSource
 from vxl.errors import DataError
@@ -68,6 +69,7 @@ class FixedList(IterableDataset):
         worker, workers = (info.id, info.num_workers) if info else (0, 1)
         for place in range(worker, len(self.batches), workers):
             rows = [[self._example(number, is_filling)] for number, is_filling in self.batches[place]]
+            left_sample()
             yield MicroBatch(place * self.batch, rows)
 
     def _cost(self, number: int) -> int:
@@ -77,6 +79,8 @@ class FixedList(IterableDataset):
             return 1
 
     def _example(self, number: int, is_filling: bool) -> Example:
+        at_sample("the held-out list", f"number {number}")  # to ask for its name may be what hangs
+        at_sample(*self.source.where(number))
         try:
             example = self.examples.make(self.source.load(number), seed=0)
         except DataError as error:

@@ -18,6 +18,7 @@ from webdataset.tariterators import group_by_keys, tar_file_expander
 
 from vxl.data.order.rows import arrange
 from vxl.data.order.stream import MicroBatch, failed_part, schedule
+from vxl.data.order.whereabouts import at_sample, left_sample
 from vxl.data.sample import BadSample, Sample, SampleWithMedia
 from vxl.data.source.entry import samples_of
 from vxl.data.source.index import describe_member
@@ -112,6 +113,7 @@ class PipeStream(IterableDataset, Generic[E]):
         )
         for first in turns:
             made = [[self._example(*item) for item in next(rows)] for _ in range(self.batch)]
+            left_sample()
             yield MicroBatch(first, made)
 
     def _rows(self, reader: int) -> Iterator[list[tuple[PipedSample, int]]]:
@@ -142,6 +144,7 @@ class PipeStream(IterableDataset, Generic[E]):
         broken = 0
         for shard in shards:
             # A tar at a time: after an error webdataset would join the rest of one tar with the next.
+            at_sample(shard["url"], "that comes next")
             try:
                 for group in groups_patiently(shard["url"]):
                     broken = 0
@@ -153,6 +156,7 @@ class PipeStream(IterableDataset, Generic[E]):
     def _example(self, item: PipedSample, seed: int) -> E:
         if item.loaded is None:
             return self.masked(item.bad)
+        at_sample(item.bad.shard, item.bad.key)
         try:
             return self.prepare(item.loaded, seed)
         except DataError as error:

@@ -15,6 +15,7 @@ from typing import Any, Generic, Literal, TypeVar
 from torch.utils.data import IterableDataset, get_worker_info
 
 from vxl.data.order.rows import Order, Place
+from vxl.data.order.whereabouts import at_sample, left_sample
 from vxl.data.sample import BadSample, Sample, SampleWithMedia
 from vxl.data.source.ranges import GoneError
 from vxl.errors import DataError
@@ -112,11 +113,14 @@ class Stream(IterableDataset, Generic[E]):
         for first in turns:
             last = first + self.batch if self.stop_row is None else min(first + self.batch, self.stop_row)
             rows = [[self.example(place) for place in self.order.row(row)] for row in range(first, last)]
+            left_sample()
             yield MicroBatch(first, rows, self.order.anchor_of(first))
 
     def example(self, place: Place) -> E:
         """The example of one place; a masked one if the sample is bad."""
         source = self.order.mixture.sources[place.source]
+        at_sample(place.source, f"number {place.record}")  # to ask for its name may be what hangs
+        at_sample(*source.where(place.record))
         try:
             loaded = source.load(place.record)
         except DataError as error:

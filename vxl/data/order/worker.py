@@ -8,24 +8,61 @@ import atexit
 import multiprocessing
 import signal
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, partial
 from types import FrameType
 from typing import Any
 
 from torch.utils.data import DataLoader, IterableDataset
 
-from vxl.errors import VxlError
+from vxl.data.order.whereabouts import Whereabouts
+from vxl.errors import LostError, VxlError
 from vxl.patience import set_patience
+
+# A worker's own patience ends first: then its error says which file was waited for.
+AFTER_WORKER = 1.25
 
 
 class Loader(DataLoader):
-    """A DataLoader over `Told` data: an error for the user is raised as it was."""
+    """A DataLoader over `Told` data: errors for the user come as they were, a worker that hangs is named.
+
+    Args:
+        dataset: The data.
+        patience: Seconds that a worker waits for a disk or server; the loader waits a little longer for it.
+        **settings: Of DataLoader.
+    """
+
+    def __init__(self, dataset: IterableDataset, *, patience: float, **settings: Any) -> None:
+        workers = settings["num_workers"]
+        self._whereabouts = Whereabouts(workers)
+        begin = partial(begin_worker, patience=patience, whereabouts=self._whereabouts)
+        timeout = AFTER_WORKER * patience if workers else 0
+        super().__init__(dataset, timeout=timeout, worker_init_fn=begin, **settings)
 
     def __iter__(self) -> Iterator[Any]:  # ty: ignore[incompatible-method-override]
-        for item in super().__iter__():
+        items, turn = super().__iter__(), 0
+        while True:
+            try:
+                item = next(items)
+            except StopIteration:
+                return
+            except RuntimeError as error:
+                if not str(error).startswith("DataLoader timed out"):
+                    raise
+                raise LostError(self._hanging(turn % self.num_workers)) from error
             if isinstance(item, VxlError):
                 raise item
             yield item
+            turn += 1  # workers are asked in turn
+
+    def _hanging(self, worker: int) -> str:
+        others = [self._whereabouts.of(other) for other in range(self.num_workers) if other != worker]
+        where = "\n  beside it: ".join([self._whereabouts.of(worker), *others])
+        return (
+            f"a data worker has not finished its batch in {self.timeout:g} s: {where}\n"
+            "  is its file read at all?  cat FILE > /dev/null   a disk or server may not answer\n"
+            "  patience for slow ones:   data.patience=3600\n"
+            "  the same command goes on from the last checkpoint"
+        )
 
 
 class Told(IterableDataset):
@@ -48,9 +85,10 @@ class Told(IterableDataset):
         return len(self.data)  # ty: ignore[invalid-argument-type] (raises TypeError where it has none)
 
 
-def begin_worker(worker: int, patience: float) -> None:
+def begin_worker(worker: int, patience: float, whereabouts: Whereabouts) -> None:
     """For a DataLoader's `worker_init_fn`: signals are left to the trainer, its patience is taken over."""
     set_patience(patience)
+    whereabouts.begin(worker)
     leave_signals_to_trainer(worker)
 
 

@@ -24,7 +24,7 @@ from vxl.data.batch.visuals_alone import VisualsAlone
 from vxl.data.order.fixed import FixedList
 from vxl.data.order.rows import Order
 from vxl.data.order.stream import MicroBatch, Stream
-from vxl.data.order.worker import Loader, Told, begin_worker, end_with_trainer
+from vxl.data.order.worker import Loader, Told, end_with_trainer
 from vxl.data.source.source import SampleSource
 from vxl.errors import VxlError
 from vxl.option.build import build
@@ -40,8 +40,6 @@ log = logging.getLogger(__name__)
 
 # Micro-batches that each worker makes in advance.
 PREFETCH = 2
-# A worker's own patience ends first: then its error says which file was waited for.
-AFTER_WORKER = 1.25
 
 
 class DataModule(L.LightningDataModule):
@@ -243,11 +241,10 @@ class DataModule(L.LightningDataModule):
             Told(dataset) if workers else dataset,
             batch_size=None,
             num_workers=workers,
-            collate_fn=partial(collate_micro_batch, pad=self.examples.prompt.pad),  # ty: ignore[invalid-argument-type]
+            collate_fn=partial(collate_micro_batch, pad=self.examples.prompt.pad),
             prefetch_factor=PREFETCH if workers else None,
-            timeout=AFTER_WORKER * patience if workers else 0,
             pin_memory=torch.cuda.is_available(),
-            worker_init_fn=partial(begin_worker, patience=patience),
+            patience=patience,
             # Without one of its own the loader draws from torch's generator, whose state then depends on it.
             generator=torch.Generator().manual_seed(seed_of(self.config.seed, "loader", name)),
         )
