@@ -99,6 +99,8 @@ def test_the_table_reads_at_80_and_at_160_columns(tmp_path: Path) -> None:
         assert row.count("*") == 2
         assert "below" in shown[width]
         assert "…" not in shown[width]
+        assert shown[width].count("protocol without model and parts: ") == 1
+        assert f"each member's: {tmp_path}/MEMBER/needle.json and .png" in shown[width]
     assert "first token" in shown[160]
     written = json.loads((tmp_path / "group-needle.json").read_text())
     assert {pair["against"]["member"] for pair in written["differences"]} == {
@@ -113,7 +115,11 @@ def test_members_of_another_protocol_are_not_paired(tmp_path: Path) -> None:
     blind = replace(other, protocol=replace(other.protocol, scoring={"parser": "legacy"}))
     console = Console(file=io.StringIO(), width=160)
     show_group([first, blind], [], console, tmp_path)
-    assert "snapkv keep=0.5: not paired with full: another protocol: parser" in console.file.getvalue()
+    text = console.file.getvalue()
+    assert "snapkv keep=0.5: not paired with full: another protocol: parser" in text
+    hashes = [one.protocol.shared for one in (first, blind)]
+    assert hashes[0] == other.protocol.shared  # only the parts differ
+    assert f"protocol without model and parts: {hashes[0]}, {hashes[1]}" in text
 
 
 def test_points_are_shown_as_points(tmp_path: Path) -> None:

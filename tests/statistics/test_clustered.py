@@ -48,14 +48,24 @@ def test_a_macro_mean_weighs_tasks_alike_and_its_error_is_that_of_the_bootstrap(
     found = estimate(rows, macro=True)
     assert found.mean == pytest.approx((np.mean(values[:60]) + np.mean(values[60:])) / 2)
 
-    def metric(drawn: list[ItemScore]) -> float:
-        tasks = [[r.score for r in drawn if r.stratum == s] for s in "ab"]
-        return float(np.mean([np.mean(task) for task in tasks if task]))
-
-    low, high = bootstrap(rows, metric, repeats=600)
+    low, high = bootstrap(rows, macro=True)
     assert found.interval is not None
-    assert high - low == pytest.approx(found.interval.high - found.interval.low, rel=0.25)
-    assert bootstrap(rows, metric, repeats=50) == bootstrap(rows, metric, repeats=50)
+    assert high - low == pytest.approx(found.interval.high - found.interval.low, rel=0.1)
+
+
+@pytest.mark.parametrize("macro", [False, True])
+def test_the_bootstrap_computes_each_draw_anew(macro: bool) -> None:
+    """Against drawing the clusters' items one by one; the rare task is in few draws."""
+    values = [float(n % 3 == 0) for n in range(30)]
+    rows = items(values, [n // 3 for n in range(30)], ["rare" if n < 2 else "often" for n in range(30)])
+    draws = np.random.default_rng(7).multinomial(10, np.full(10, 0.1), size=40)
+    metrics = []
+    for counts in draws:
+        drawn = [row for row in rows for _ in range(counts[row.cluster])]
+        tasks = [[r.score for r in drawn if not macro or r.stratum == s] for s in ("rare", "often")]
+        metrics.append(np.mean([np.mean(task) for task in tasks if task]))
+    expected = np.quantile(metrics, (0.025, 0.975))
+    assert bootstrap(rows, macro=macro, repeats=40, seed=7) == pytest.approx(tuple(expected))
 
 
 def test_a_paired_difference_is_sharper_than_the_parts() -> None:

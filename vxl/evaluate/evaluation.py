@@ -102,9 +102,10 @@ class Evaluation:
                     failures.append((one.name, str(report.failed[0].failed)))
                     continue
                 reports.append(report)
-                if len(changes) == 1:
-                    show_report(reports[-1], self.console)
-                keep(reports[-1], one.path, self.benchmark, self.subject, self.console)
+                alone = self.console if len(changes) == 1 else None  # a group has one table, and one line
+                if alone is not None:
+                    show_report(report, alone)
+                keep(report, one.path, self.benchmark, self.subject, alone)
         if self.silent is not None:
             raise self.silent
         return reports
@@ -236,7 +237,8 @@ class Evaluation:
         with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
             bar = progress.add_task("videos", total=total, right="")
             for count, so_far in enumerate(questioner.run(), 1):
-                scores += [self.benchmark.grade(item, raw.text).score for _, item, raw in so_far.last]
+                answered = [(item, raw.text) for _, item, raw in so_far.last if raw.failed is None]
+                scores += [self.benchmark.grade(item, text).score for item, text in answered]
                 state = f"{100 * sum(scores) / len(scores):.1f} % right" if scores else ""
                 progress.update(bar, completed=so_far.videos, right=state)
                 if not console.is_terminal and (count % every == 0 or so_far.videos == total):

@@ -34,6 +34,11 @@ class Protocol:
         own = ("checkpoint", "parts")
         return {name: value for name, value in self.answering.items() if name not in own} | dict(self.scoring)
 
+    @property
+    def shared(self) -> str:
+        """Eight letters of `comparable`: the same for all members of a group that may be paired."""
+        return digest(self.comparable())[:8]
+
     def plain(self) -> dict[str, Any]:
         """For JSON."""
         return {"hash": self.short, "answering": dict(self.answering), "scoring": dict(self.scoring)}

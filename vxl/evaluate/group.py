@@ -100,7 +100,7 @@ def show_group(
     for report in reports:
         if report.incomplete is not None:
             console.print(f"* {report.title}: {report.incomplete} answered", markup=False, highlight=False)
-    for remark in remarks(pairs):
+    for remark in [*remarks(pairs), *_protocols(reports)]:
         console.print(remark, markup=False, highlight=False)
     for text in failed(failures):
         console.print(text, style="red", markup=False)
@@ -109,7 +109,9 @@ def show_group(
     path = folder / f"group-{reports[0].benchmark}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, json.dumps(plain(reports, pairs, failures), indent=1, ensure_ascii=False) + "\n")
-    console.print(f"written: {path}", markup=False, soft_wrap=True)
+    each = f"; each member's: {folder}/MEMBER/{reports[0].benchmark}.json and .png"
+    written = f"{path}{each if any(report.member for report in reports) else ''}"
+    console.print(f"written: {written}", markup=False, soft_wrap=True)
 
 
 def failed(failures: Sequence[tuple[str, str]]) -> list[str]:
@@ -197,6 +199,12 @@ def remarks(pairs: Sequence[Against]) -> list[str]:
     return lines
 
 
+def _protocols(reports: Sequence[Report]) -> list[str]:
+    """What members share but for the model and its parts: one hash, where they may be compared."""
+    found = list(dict.fromkeys(report.protocol.shared for report in reports))
+    return [f"protocol without model and parts: {', '.join(found)}"] if found else []
+
+
 def _bases(pairs: Sequence[Against]) -> dict[str, list[Against]]:
     """Pairs by what they are compared with: the first member, or the recent policy of the same budget."""
     bases: dict[str, list[Against]] = {}
@@ -251,6 +259,7 @@ def plain(
                 "run": report.run,
                 "member": report.member,
                 "protocol": report.protocol.short,
+                "protocol_shared": report.protocol.shared,
                 "metrics": [metric.plain() for metric in report.metrics],
                 "unparsed": report.overall.unparsed,
                 "cost": report.cost.plain(),

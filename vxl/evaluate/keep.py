@@ -12,7 +12,7 @@ from vxl.evaluate.report import Report, write_figure, write_json
 from vxl.evaluate.subjects import Subject
 
 
-def keep(report: Report, path: Path, benchmark: Benchmark, subject: Subject, console: Console) -> None:
+def keep(report: Report, path: Path, benchmark: Benchmark, subject: Subject, console: Console | None) -> None:
     """Writes a report, its picture, and answers as the authors' tools read them.
 
     Args:
@@ -20,7 +20,7 @@ def keep(report: Report, path: Path, benchmark: Benchmark, subject: Subject, con
         path: `evaluate/<benchmark>.json`.
         benchmark: Knows the authors' form.
         subject: The model; a run that is in W&B gets an evaluation beside it.
-        console: Says what was written.
+        console: Says what was written; None where one line does so for many members.
 
     Raises:
         CheckpointError: The folder can't be written.
@@ -37,7 +37,8 @@ def keep(report: Report, path: Path, benchmark: Benchmark, subject: Subject, con
             files += f"\nwritten: {path.with_suffix('') / name}, as the authors' tools read it"
     except OSError as error:
         raise CheckpointError(f"{path} can't be written: {why_not(error)}") from error
-    console.print(f"written: {files}", markup=False, soft_wrap=True)
+    if console is not None:
+        console.print(f"written: {files}", markup=False, soft_wrap=True)
     run = subject.run
     is_there = run is not None and (run.path / "wandb_id.txt").exists()
     if is_there and subject.values.get("logger"):

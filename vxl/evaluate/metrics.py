@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from vxl.evaluate.scoring import Graded
-from vxl.statistics.clustered import Estimate, ItemScore, estimate
+from vxl.statistics import bootstrap
+from vxl.statistics.clustered import FEW, Estimate, ItemScore, estimate
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,13 @@ class Metric:
     def estimate(self) -> Estimate:
         """Its value with errors."""
         return estimate(self.units, macro=self.macro, bounded=self.scale == 100.0)
+
+    @property
+    def bootstrap(self) -> list[float] | None:
+        """95 % without a formula: whole videos drawn again and again; None where they are too few."""
+        if len({unit.cluster for unit in self.units}) < FEW:
+            return None
+        return [round(end, 6) for end in bootstrap(self.units, macro=self.macro)]
 
     def plain(self) -> dict[str, Any]:
         """For JSON."""
@@ -82,6 +90,15 @@ def position_bias(graded: Sequence[Graded]) -> dict[str, tuple[float, float]]:
         )
         for letter in letters
     }
+
+
+def letters_line(graded: Sequence[Graded]) -> list[str]:
+    """One line: how often each letter was answered, and is right; none where nothing has options."""
+    shares = position_bias(graded)
+    parts = [
+        f"{letter} {100 * answered:.1f} ({100 * gold:.1f})" for letter, (answered, gold) in shares.items()
+    ]
+    return ["letters answered (right), %: " + ", ".join(parts)] if parts else []
 
 
 def _natural(value: str) -> tuple[int, float, str]:

@@ -84,6 +84,7 @@ class Report:
             "protocol": self.protocol.plain(),
             "accuracy": self.overall.plain(),
             "metrics": [metric.plain() for metric in self.metrics],
+            "bootstrap": self.metrics[0].bootstrap if self.metrics else None,
             "kinds": {kind: accuracy.plain() for kind, accuracy in self.kinds.items()},
             "labels": labels,
             "majority_letter": None if best is None else {"letter": best[0], "share": best[1]},

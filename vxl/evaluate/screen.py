@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from vxl.evaluate.cost import Cost
-from vxl.evaluate.metrics import Metric, grouped, label_names, micro
+from vxl.evaluate.metrics import Metric, grouped, label_names, letters_line, micro
 from vxl.evaluate.report import Report
 from vxl.evaluate.scoring import Accuracy, Graded
 from vxl.table import Listing
@@ -17,6 +17,8 @@ from vxl.units import human_size, percent
 
 _LONG = 12
 """More values of a label than this are left to the JSON."""
+_LINES = 4
+"""More metrics than this are a table instead of a line each."""
 
 
 def show_report(report: Report, console: Console) -> None:
@@ -29,8 +31,11 @@ def show_report(report: Report, console: Console) -> None:
         _kinds(report, title).show(console)
     else:
         console.print(title, highlight=False)
-    for line in metric_lines(report.metrics):
-        console.print(line, markup=False, highlight=False)
+    if len(report.metrics) > _LINES:
+        _metrics(report.metrics).show(console)
+    else:
+        for line in metric_lines(report.metrics):
+            console.print(line, markup=False, highlight=False)
     for table in _labels(report):
         table.show(console)
     console.print(cost_table(report.cost, console.width))
@@ -54,6 +59,20 @@ def metric_lines(metrics: Sequence[Metric]) -> list[str]:
                 worth += f", design effect {estimate.design_effect:.2f}"
         lines.append(f"{value}  ({worth}; {estimate.items} items of {estimate.clusters} videos)")
     return lines
+
+
+def _metrics(metrics: Sequence[Metric]) -> Listing:
+    """A row a metric, with clustered intervals."""
+    table = Listing("", ("metric", "score", "95 %, by video", "items", "videos"))
+    for number, metric in enumerate(metrics):
+        found, unit = metric.estimate, " %" if metric.scale == 100 else ""
+        worth = "too few videos"
+        if found.interval is not None:
+            low, high = (f"{metric.scale * end:.2f}" for end in found.interval)
+            worth = f"{low} to {high}{unit}"
+        cells = (f"{metric.scale * found.mean:.2f}{unit}", worth, str(found.items), str(found.clusters))
+        table.add(escape(metric.name), *cells, style="bold" if not number else None)
+    return table
 
 
 def cost_table(cost: Cost, width: int) -> Table:
@@ -123,9 +142,9 @@ def _is_kind(groups: Mapping[str, Sequence[Graded]], report: Report) -> bool:
 
 def _remarks(report: Report) -> list[str]:
     """What a reader should know before believing the number."""
-    lines = []
+    lines = letters_line(report.graded)
     if report.overall.total and not report.overall.beats_chance and report.overall.chance:
-        lines.append("the interval holds chance: these questions do not show that the model has learned")
+        lines.append("not above chance: these questions do not show that the model has learned")
     if report.missing:
         lines.append(f"{len(report.missing)} items left out: their videos are missing")
     if report.failed:

@@ -1,6 +1,6 @@
 """Tests and intervals without a formula: exact, by permutation, by resampling of whole videos."""
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Hashable, Sequence
 
 import numpy as np
 
@@ -9,6 +9,8 @@ from vxl.statistics.clustered import ItemScore
 
 REPEATS, SEED = 10_000, 20241
 """Draws of a permutation test or a bootstrap, and the seed of them all."""
+_AT_ONCE = 500
+"""Draws of a bootstrap that are counted at once."""
 
 
 def mcnemar(first_only: int, second_only: int) -> float:
@@ -36,30 +38,39 @@ def sign_flip(sums: np.ndarray, repeats: int = REPEATS, seed: int = SEED) -> flo
 
 
 def bootstrap(
-    scored: Sequence[ItemScore],
-    metric: Callable[[Sequence[ItemScore]], float],
-    repeats: int = REPEATS,
-    seed: int = SEED,
+    scored: Sequence[ItemScore], *, macro: bool = False, repeats: int = REPEATS, seed: int = SEED
 ) -> Interval:
-    """Percentile interval (95 %) of any metric, whole clusters drawn with replacement.
+    """Percentile interval (95 %) of a mean, whole clusters drawn with replacement.
 
-    Cluster form: Cameron, Gelbach & Miller 2008.
+    Efron & Tibshirani 1993; cluster form: Cameron, Gelbach & Miller 2008. Each draw's metric is computed
+    anew: a macro average from the tasks' sums and counts, tasks that a draw lacks left out.
 
     Args:
         scored: The items.
-        metric: Computed anew from each draw's items.
+        macro: Whether the metric is the unweighted mean of the strata's means.
         repeats: Draws.
         seed: Of the draws.
     """
-    clusters: dict[Hashable, list[ItemScore]] = {}
+    rows: dict[Hashable, int] = {}
+    columns: dict[str, int] = {}
     for item in scored:
-        clusters.setdefault(item.cluster, []).append(item)
-    groups = list(clusters.values())
+        rows.setdefault(item.cluster, len(rows))
+        columns.setdefault(item.stratum if macro else "", len(columns))
+    sums_GT, counts_GT = np.zeros((2, len(rows), len(columns)))
+    for item in scored:
+        place = rows[item.cluster], columns[item.stratum if macro else ""]
+        sums_GT[place] += item.score
+        counts_GT[place] += 1
     generator = np.random.default_rng(seed)
-    values = [
-        metric([item for n in generator.integers(0, len(groups), len(groups)) for item in groups[n]])
-        for _ in range(repeats)
-    ]
+    values: list[float] = []
+    while len(values) < repeats:
+        some = min(_AT_ONCE, repeats - len(values))
+        drawn_DG = generator.multinomial(len(rows), np.full(len(rows), 1 / len(rows)), size=some)
+        in_draw_DT = drawn_DG @ counts_GT
+        means_DT = np.divide(
+            drawn_DG @ sums_GT, in_draw_DT, out=np.full_like(in_draw_DT, np.nan), where=in_draw_DT > 0
+        )
+        values += np.nanmean(means_DT, axis=1).tolist()
     low, high = np.quantile(values, (0.025, 0.975))
     return Interval(float(low), float(high))
 

@@ -247,6 +247,7 @@ def tempcompass(root: Path) -> Path:
     write(folder / "multi-choice.json", {"1": {"action": [choice], "speed": []}})
     write(folder / "yes_no.json", {"1": {"action": [{"question": "Is the dog running?", "answer": "no"}]}})
     write(folder / "caption_matching.json", {"1": {"order": [caption]}})
+    write(root / "meta_info.json", {"1": {"eval_dim": {"action": {"type": "fine-grained"}, "order": None}}})
     write(folder / "captioning.json", {"1": {"order": [{"question": "Describe.", "answer": "x"}]}})
     return folder
 

@@ -26,6 +26,7 @@ from vxl.evaluate.benchmarks.official import Official
 from vxl.evaluate.benchmarks.subtitles import Cue, interleave, read_lines, read_srt
 from vxl.evaluate.item import BenchmarkItem
 from vxl.evaluate.missing import missing_message
+from vxl.video.probe import VideoInfo
 
 
 def adapter(kind: type[Any], config: Any) -> Any:
@@ -137,6 +138,12 @@ def test_lvbench_takes_options_out_of_the_question_and_knows_lost_videos(tmp_pat
     assert [item.key for item in copies] == ["00000900/0", "00000900/1"]
     assert copies[0].options[1] == "a book"
     assert copies[0].gold == "B"
+    legacy = adapter(lvbench.LvBench, replace(found.config, scoring="legacy"))
+    (item, *_) = legacy.items()
+    assert legacy.preset() == "lmms"
+    assert not legacy.grade(item, "It is B").right  # the authors' reader takes the first character
+    assert legacy.preset("videoxl2") == "videoxl2"
+    assert legacy.grade(item, "It is B").right  # the family's the first letter that stands alone
     user = found.ask(copies[0], "videoxl2").user
     assert "\nA. (A) a mug\nB. (B) a book\n" in user
 
@@ -199,6 +206,8 @@ def test_charades_prints_the_blind_row_and_counts_what_is_unparsed(tmp_path: Pat
     assert values["R@1 IoU 0.5"] == pytest.approx(2 / 3)
     blind = [charades_sta.overlap((0.0, 10.0), item.reference) for item in items]
     assert values["mIoU of [0, 10] for all"] == pytest.approx(sum(blind) / 3)
+    assert values["R@1 IoU 0.5 of [0, 10] for all"] == pytest.approx(sum(b >= 0.5 for b in blind) / 3)
+    assert len(values) == 16
 
 
 def test_mvbench_finds_cut_clips_frames_and_single_options(tmp_path: Path) -> None:
@@ -238,9 +247,30 @@ def test_video_mme_with_subtitles_and_as_video_xl_2_asks(tmp_path: Path) -> None
     assert "hello and welcome\nfirst line second line\nSelect the best answer" in text
     assert "first line" not in said.ask(items[0], "lmms", [0.5]).user
     assert "No subtitles available" in said.ask(items[5], "lmms", [0.5]).user
+    assert "\n['A. One.', 'B. Two.', 'C. Three.', 'D. Four.']\n" in said.ask(items[0], "videoxl2", [0.5]).user
     bare = videomme.VideoMmeSubtitles(replace(said.config, subtitles=None), data={}, cache=Path())
     with pytest.raises(DataError, match=r"benchmark\.subtitles=FOLDER"):
         bare.items()
+
+
+def test_video_mmes_published_rule_takes_lines_of_frames_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """lmms-eval counts in whole frames of 32 spread ones, whatever is shown, and reads a cue's first line."""
+    said = every(tmp_path)["videomme_subtitles"]
+    fixtures.write(tmp_path / "clips" / "vid0.mp4", "x")
+    legacy = adapter(
+        videomme.VideoMmeSubtitles,
+        replace(said.config, scoring="legacy", videos=str(tmp_path / "clips")),
+    )
+    monkeypatch.setattr(videomme, "probe", lambda _: VideoInfo(900, 30.0, 1, 1))
+    item = legacy.items()[0]
+    text = legacy.ask(item, "lmms", [100.0]).user
+    assert "listed below: \nhello and welcome\nfirst line\nSelect" in text
+    monkeypatch.setattr(videomme, "probe", lambda _: VideoInfo(9000, 30.0, 1, 1))  # 32 frames: one in 9.7 s
+    assert "listed below: \nhello and welcome\nSelect" in legacy.ask(item, "lmms", [2.0]).user
+    assert "welcome\nfirst line\nSelect" in legacy.ask(item, "videoxl2", [2.0]).user  # 128: one in 2.4 s
+    assert legacy.protocol()["subtitles"] != said.protocol()["subtitles"]
 
 
 def test_longvideobench_interleaves_and_shifts_subtitles(tmp_path: Path) -> None:
@@ -304,6 +334,8 @@ def test_tempcompass_reads_yes_and_no_as_words(tmp_path: Path) -> None:
     assert found.grade(items["caption_matching"], "Caption B").right
     assert found.grade(items["caption_matching"], "The dog sleeps.").right
     assert found.grade(items["multi-choice"], "A. running").right
+    assert items["yes_no"].labels["finer"] == ("fine-grained",)
+    assert "finer" not in items["caption_matching"].labels  # the file has none of this aspect
 
 
 def test_open_numbers_of_videommmu(tmp_path: Path) -> None:

@@ -55,6 +55,8 @@ def test_the_table_shows_groups_and_the_difference_at_80_columns(video_mme: Any)
     show_scores(both, console)
     text = console.file.getvalue()
     assert max(map(len, text.splitlines())) <= 80
+    assert " medium   " in text  # a value's name and its numbers are one line
+    assert "letters answered (right), %: A 20.8 (25.1), B " in text
     for word in (
         "76.778",
         "1.408",
@@ -125,6 +127,20 @@ def test_with_annotations_what_is_not_answered_is_wrong(tmp_path: Path) -> None:
     bare = lvbench.LvBench(lvbench.LvBenchConfig(), data={}, cache=Path())
     with pytest.raises(DataError, match="which answers are right"):
         score(answers, bare)
+
+
+def test_published_readers_need_no_annotations_and_golds_that_are_no_letters_do(tmp_path: Path) -> None:
+    """`Answer: B` is A to Video-MME's reader; an interval can't be compared without its reader."""
+    line = {"key": "901-2", "cluster": "v", "gold": "B", "text": "Answer: B"}
+    path = fixtures.write(tmp_path / "a.jsonl", json.dumps(line))
+    for scoring, right in (("correct", True), ("legacy", False)):
+        config = videomme.VideoMmeConfig(scoring=scoring)
+        (found,) = score(path, videomme.VideoMme(config, data={}, cache=Path())).graded
+        assert found.right is right
+    line["gold"] = "3.2 - 11.5"
+    path = fixtures.write(tmp_path / "b.jsonl", json.dumps(line))
+    with pytest.raises(DataError, match=r"'3\.2 - 11\.5', which is no letter"):
+        score(path, videomme.VideoMme(videomme.VideoMmeConfig(), data={}, cache=Path()))
 
 
 def test_vnbench_lines_are_scored_four_of_four(tmp_path: Path) -> None:

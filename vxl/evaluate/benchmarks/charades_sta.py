@@ -23,6 +23,8 @@ _UNIT = r"\s*(?:s|sec|secs|seconds?)?\b"
 _CLOCK = r"(\d{1,2}:\d{2}(?::\d{2})?(?:\.\d+)?)"
 BLIND = ((0.0, 10.0), (0.0, 15.0), (5.0, 15.0))
 """Answers that need no video: the same interval for every sentence."""
+LEAST = (0.3, 0.5, 0.7)
+"""Overlaps from which an answer is right."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,9 +104,7 @@ class CharadesSta(Official):
 
     def metrics(self, graded: Sequence[Graded]) -> list[Metric]:
         """mIoU, R@1, and the same for answers that need no video."""
-        metrics = [Metric("mIoU", scored(graded))]
-        for least in (0.3, 0.5, 0.7):
-            metrics.append(Metric(f"R@1 IoU {least}", scored(graded, lambda g, m=least: float(g.score >= m))))
+        metrics = _overlaps("", scored(graded))
         for blind in BLIND:
             units = []
             for item in graded:
@@ -112,7 +112,7 @@ class CharadesSta(Official):
                 units.append(
                     ItemScore(item.key, overlap(blind, (float(start), float(end))), item.cluster, item.kind)
                 )
-            metrics.append(Metric(f"mIoU of [{blind[0]:g}, {blind[1]:g}] for all", tuple(units)))
+            metrics += _overlaps(f" of [{blind[0]:g}, {blind[1]:g}] for all", tuple(units))
         return metrics
 
 
@@ -143,6 +143,15 @@ def overlap(first: tuple[float, float], second: tuple[float, float]) -> float:
     union = max(first[1], second[1]) - min(first[0], second[0])
     both = max(0.0, min(first[1], second[1]) - max(first[0], second[0]))
     return both / union if union > 0 else 0.0
+
+
+def _overlaps(whose: str, units: tuple[ItemScore, ...]) -> list[Metric]:
+    """mIoU and R@1 of overlaps."""
+    found = [Metric(f"mIoU{whose}", units)]
+    for least in LEAST:
+        passed = tuple(unit._replace(score=float(unit.score >= least)) for unit in units)
+        found.append(Metric(f"R@1 IoU {least}{whose}", passed))
+    return found
 
 
 def _ordered(start: float, end: float) -> tuple[float, float]:

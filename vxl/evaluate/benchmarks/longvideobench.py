@@ -45,6 +45,7 @@ class LongVideoBench(Official):
         753,
         golds={"A": 291, "B": 304, "C": 270, "D": 290, "E": 182},
         options={3: 1, 4: 353, 5: 983},
+        kinds={"15": 189, "60": 172, "600": 412, "3600": 564},
     )
 
     def __init__(self, config: LongVideoBenchConfig, *, data: dict[str, Any], cache: Path) -> None:

@@ -67,6 +67,12 @@ class LvBench(Official):
 
     def __init__(self, config: LvBenchConfig, *, data: dict[str, Any], cache: Path) -> None:
         super().__init__(config, data=data, cache=cache)
+        self._asked = config.prompt
+
+    def preset(self, family: str | None = None) -> str:
+        """Remembered: answers are read as those read them whose wording it is (`scoring=legacy`)."""
+        self._asked = super().preset(family)
+        return self._asked
 
     def read(self, place: Path) -> list[BenchmarkItem]:
         """Items of the authors' file, or of the flat copies of other code (JSON or Parquet)."""
@@ -159,7 +165,7 @@ class LvBench(Official):
 
     def legacy(self, item: BenchmarkItem, text: str) -> str | None:
         """The authors' reader, or that of Video-XL-2's and VideoChat-Flash's code."""
-        family = self.config.prompt in ("videoxl2", "videoxl", "videoxl_pro")
+        family = self._asked == "videoxl2"
         return (legacy.lvbench_family if family else legacy.lvbench)(text)
 
     def submission(self, graded: Sequence[Graded]) -> tuple[str, str] | None:

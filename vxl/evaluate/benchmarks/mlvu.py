@@ -27,6 +27,18 @@ _DEV = {
     "6_anomaly_reco": "anomaly_reco",
     "7_topic_reasoning": "topic_reasoning",
 }
+# Questions of each task of the test split.
+_TEST = {
+    "topic_reasoning": 91,
+    "order": 70,
+    "needleQA": 60,
+    "count": 60,
+    "ego": 53,
+    "plotQA": 50,
+    "tutorialQA": 43,
+    "anomaly_reco": 39,
+    "sportsQA": 36,
+}
 _GENERATION = {"8_sub_scene": "sub_scene", "9_summary": "summary"}
 # Of each generation task: the authors' name of it, and what a judge scores.
 _JUDGED = {
@@ -74,9 +86,9 @@ class Mlvu(Judged):
             self.max_new_tokens = 512
         elif config.split == "dev":
             kinds = dict(zip(_DEV.values(), (539, 355, 352, 206, 259, 200, 263), strict=True))
-            self.counts = Counts(2174, 1122, kinds=kinds)
+            self.counts = Counts(2174, 1122, options={4: 2174}, kinds=kinds)
         else:
-            self.counts = Counts(502, options={6: 502})
+            self.counts = Counts(502, options={6: 502}, kinds=_TEST)
 
     def read(self, place: Path) -> list[BenchmarkItem]:
         """Items of the dev split's folder of files, or of the test split's ground truth."""

@@ -15,6 +15,7 @@ from vxl.evaluate.benchmarks.tables import field, read_json
 from vxl.evaluate.item import BenchmarkItem, PromptParts
 from vxl.evaluate.metrics import Metric, macro, micro
 from vxl.evaluate.scoring import Graded
+from vxl.patience import is_file
 
 TASKS = ("multi-choice", "yes_no", "caption_matching", "captioning")
 _SYSTEM = "You are an AI assistant for question answering."
@@ -62,6 +63,7 @@ class TempCompass(Judged):
         folder = place / "questions" if (place / "questions").is_dir() else place
         items: list[BenchmarkItem] = []
         choices = read_json(folder / "multi-choice.json")
+        finer = _finer(place, folder)
         for task in TASKS[: 4 if self.config.captioning else 3]:
             path = folder / f"{task}.json"
             for video, aspects in read_json(path).items():
@@ -69,6 +71,8 @@ class TempCompass(Judged):
                     for number, row in enumerate(rows):
                         key = f"{task}/{video}/{aspect}/{number}"
                         item = self._item(row, key, task, video, aspect, len(items), f"{path}, {key}")
+                        if (video, aspect) in finer:
+                            item = replace(item, labels={**item.labels, "finer": (finer[video, aspect],)})
                         items.append(
                             replace(item, reference=_first(choices, video, aspect)) if item.judged else item
                         )
@@ -154,6 +158,19 @@ def _first(choices: dict[str, Any], video: str, aspect: str) -> tuple[str, str]:
     if not rows:
         raise DataError(f"{where}: no question.\n  captions of this aspect are judged by its first one")
     return str(field(rows[0], "question", where)), str(field(rows[0], "answer", where))
+
+
+def _finer(*folders: Path) -> dict[tuple[str, str], str]:
+    """(video, aspect) -> the finer aspect, of meta_info.json where it lies beside the questions."""
+    places = [place / "meta_info.json" for folder in folders for place in (folder, folder.parent)]
+    path = next((place for place in places if is_file(place)), None)
+    facts = {} if path is None else read_json(path)
+    return {
+        (video, aspect): str(said["type"])
+        for video, fact in facts.items()
+        for aspect, said in (fact.get("eval_dim") or {}).items()
+        if said and said.get("type")
+    }
 
 
 def split_options(text: str, task: str) -> tuple[str, tuple[str, ...], tuple[str, ...]]:

@@ -10,10 +10,11 @@ from vxl.errors import DataError
 from vxl.evaluate.benchmarks import legacy
 from vxl.evaluate.benchmarks.annotations import Counts, letter_number, strings
 from vxl.evaluate.benchmarks.official import Official, OfficialConfig
-from vxl.evaluate.benchmarks.subtitles import read_srt, shown_cues
+from vxl.evaluate.benchmarks.subtitles import frame_cues, read_srt, shown_cues
 from vxl.evaluate.benchmarks.tables import field, one_file, read_rows, texts
 from vxl.evaluate.item import BenchmarkItem, PromptParts, choice
 from vxl.patience import is_file
+from vxl.video.probe import probe
 
 _FILES = (
     "test-00000-of-00001.parquet",
@@ -103,7 +104,7 @@ class VideoMme(Official):
             options = "\n".join(item.printed)
             head = texts["videomme.official.header"]
             return PromptParts(f"{head}\n{item.question}\n{options}\n{texts['videomme.official.end']}")
-        options = str(list(item.printed)) if preset == "videoxl2" else "\n".join(item.printed)
+        options = _printed(item, preset)
         head, post = texts["videomme.lmms.header"], texts["videomme.lmms.post"]
         return PromptParts(f"{head}\n{item.question}\n{options}\n{post}")
 
@@ -123,7 +124,7 @@ class VideoMmeSubtitles(VideoMme):
 
     def ask(self, item: BenchmarkItem, preset: str, times: Sequence[float] = ()) -> PromptParts:
         """The question behind the subtitles."""
-        subtitles = self._said(item, times)
+        subtitles = self._said(item, preset, times)
         text = strings()
         if preset == "official":
             prompt = super().ask(item, preset, times)
@@ -136,19 +137,33 @@ class VideoMmeSubtitles(VideoMme):
                 subtitles=subtitles,
                 header=text["videomme.lmms.header"],
                 question=item.question,
-                options="\n".join(item.printed),
+                options=_printed(item, preset),
             )
         )
 
-    def _said(self, item: BenchmarkItem, times: Sequence[float]) -> str:
-        """The lines during frames, or the published words where a video has none."""
+    def _said(self, item: BenchmarkItem, preset: str, times: Sequence[float]) -> str:
+        """The lines during the frames that are shown, or the published words where a video has none.
+
+        `scoring=legacy`: lmms-eval's lines, those of 32 (Video-XL-2: 128) frames of its own choice.
+        """
         folder = Path(self.config.subtitles or "").expanduser()
         candidates = [folder / f"{item.video}.srt", folder / "subtitle" / f"{item.video}.srt"]
         path = next((path for path in candidates if is_file(path)), None)
         if path is None:
             return "No subtitles available"
-        lines = shown_cues(read_srt(path, first_only=self.config.scoring == "legacy"), times)
+        legacy_rule = self.config.scoring == "legacy"
+        cues = read_srt(path, first_only=legacy_rule)
+        video = self.file_of(item) if legacy_rule and self.config.videos else None
+        if video is not None and not video.is_dir():
+            info = probe(str(video))
+            lines = frame_cues(cues, info.frames, info.fps, 128 if preset == "videoxl2" else 32)
+        else:
+            lines = shown_cues(cues, times)
         return "\n".join(lines) if lines else "No subtitles available"
+
+    def protocol(self) -> dict[str, Any]:
+        """Whose rule chooses the lines: they are part of the prompt."""
+        return super().protocol() | {"subtitles": "lmms" if self.config.scoring == "legacy" else "shown"}
 
     def items(self) -> list[BenchmarkItem]:
         """The items; the folder of subtitles must be there.
@@ -168,3 +183,8 @@ class VideoMmeSubtitles(VideoMme):
         without = {i.video for i in items if not any(is_file(p / f"{i.video}.srt") for p in places)}
         self.notes.append(f"{len(without)} of {len({item.video for item in items})} videos have no subtitles")
         return items
+
+
+def _printed(item: BenchmarkItem, preset: str) -> str:
+    """Options as the file has them, a line each; Video-XL-2's code prints the Python list."""
+    return str(list(item.printed)) if preset == "videoxl2" else "\n".join(item.printed)

@@ -53,7 +53,13 @@ class VnBench(Official):
     home = "https://huggingface.co/datasets/videoniah/VNBench"
     licence = "academic use only"
     presets = ("lmms", "official", "videoxl")
-    counts = Counts(5400, 1350, golds={"A": 1341, "B": 1343, "C": 1366, "D": 1350}, options={4: 5400})
+    counts = Counts(
+        5400,
+        1350,
+        golds={"A": 1341, "B": 1343, "C": 1366, "D": 1350},
+        options={4: 5400},
+        kinds=dict.fromkeys(TYPES, 600),
+    )
 
     def __init__(self, config: VnBenchConfig, *, data: dict[str, Any], cache: Path) -> None:
         super().__init__(config, data=data, cache=cache)

@@ -13,14 +13,13 @@ from rich.markup import escape
 from rich.table import Table
 
 from vxl.atomic import write_text
-from vxl.data.batch.letter import parse_letter
 from vxl.errors import ConfigError, DataError
 from vxl.evaluate.benchmark import Benchmark
 from vxl.evaluate.benchmarks.annotations import Counts
 from vxl.evaluate.benchmarks.judged import judge
 from vxl.evaluate.benchmarks.official import Official
 from vxl.evaluate.item import BenchmarkItem
-from vxl.evaluate.metrics import Metric, grouped, label_names, micro, position_bias
+from vxl.evaluate.metrics import Metric, grouped, label_names, letters_line, micro
 from vxl.evaluate.missing import missing_message
 from vxl.evaluate.rescore.replies import Reply, read_replies
 from vxl.evaluate.scoring import Graded
@@ -98,7 +97,7 @@ def score(path: Path, benchmark: Benchmark) -> FileScores:
         if judgement.silent is not None:
             raise judgement.silent
         return FileScores(path.name, judgement.graded, benchmark.metrics(judgement.graded), judgement.notes)
-    graded = [_graded(reply, number, path) for number, reply in enumerate(replies)]
+    graded = [_graded(reply, number, benchmark, path) for number, reply in enumerate(replies)]
     return FileScores(path.name, graded, benchmark.metrics(graded))
 
 
@@ -106,7 +105,7 @@ def show_scores(files: Sequence[FileScores], console: Console, json_path: Path |
     """Prints each file's numbers, then every later file against the first, item by item."""
     for scores in files:
         console.print(scores_table(scores))
-        for note in scores.notes:
+        for note in [*_bootstrap_line(scores.metrics), *letters_line(scores.graded), *scores.notes]:
             console.print(note, markup=False, highlight=False)
     tests = []
     first = files[0]
@@ -139,9 +138,10 @@ def scores_table(scores: FileScores) -> Table:
         title_justify="left",
         box=box.SIMPLE_HEAD,
         pad_edge=False,
+        padding=(0, 1, 0, 0),
     )
     table.add_column("", overflow="fold")
-    for column in ("items", "videos", "score", "SE iid", "SE clustered", "95 %"):
+    for column in ("items", "videos", "score", "SE iid", "clustered", "95 %"):
         table.add_column(column, justify="right", no_wrap=True)
     for metric in scores.metrics:
         table.add_row(escape(metric.name), *_cells(metric.estimate, metric.scale), style="bold")
@@ -150,11 +150,9 @@ def scores_table(scores: FileScores) -> Table:
         if name.startswith("_") or not 1 < len(groups) <= 40:
             continue
         table.add_section()
+        table.add_row(escape(name), style="dim")
         for value, items in groups.items():
-            table.add_row(escape(f"{name} {value}"), *_cells(micro(items).estimate, 100.0))
-    table.add_section()
-    for letter, (share, gold) in position_bias(scores.graded).items():
-        table.add_row(f"letter {letter}", "", "", f"{100 * share:.1f}", "", "", f"right {100 * gold:.1f}")
+            table.add_row(escape(f" {value}"), *_cells(micro(items).estimate, 100.0))
     return table
 
 
@@ -165,6 +163,7 @@ def scores_as_json(scores: FileScores) -> dict[str, Any]:
         "answers": len(scores.graded),
         "unparsed": sum(item.parsed is None for item in scores.graded),
         "metrics": [metric.plain() for metric in scores.metrics],
+        "bootstrap": scores.metrics[0].bootstrap if scores.metrics else None,
         "labels": {
             name: {
                 value: micro(items).estimate.plain() for value, items in grouped(scores.graded, name).items()
@@ -173,6 +172,15 @@ def scores_as_json(scores: FileScores) -> dict[str, Any]:
             if not name.startswith("_")
         },
     }
+
+
+def _bootstrap_line(metrics: Sequence[Metric]) -> list[str]:
+    """What the headline's interval is without a formula; none where videos are too few."""
+    interval = metrics[0].bootstrap if metrics else None
+    if interval is None:
+        return []
+    low, high = (f"{metrics[0].scale * end:.2f}" for end in interval)
+    return [f"{metrics[0].name}, 95 % by drawing videos (bootstrap): {low}–{high}"]
 
 
 def _cells(estimate: Estimate, scale: float) -> list[str]:
@@ -227,28 +235,34 @@ def _by_annotations(
     ]
 
 
-def _graded(reply: Reply, number: int, path: Path) -> Graded:
-    """Graded without annotations: by the gold letter in the file."""
+def _graded(reply: Reply, number: int, benchmark: Benchmark, path: Path) -> Graded:
+    """Graded without annotations: by the gold letter in the file.
+
+    Raises:
+        DataError: The file has no right answers, or right answers that are no letters.
+    """
     if reply.gold is None:
         raise DataError(
             f"{path} does not say which answers are right.\n  type  annotations=FILE_OR_FOLDER too"
         )
-    options = reply.options
-    if not options:
-        last = (
-            ascii_uppercase.index(reply.gold) if reply.gold in ascii_uppercase and len(reply.gold) == 1 else 0
+    if len(reply.gold) != 1 or reply.gold not in ascii_uppercase:
+        raise DataError(
+            f"{path}: the right answer to {reply.key} is {reply.gold[:80]!r}, which is no letter.\n"
+            "  type  annotations=FILE_OR_FOLDER too"
         )
-        options = ("",) * max(4, last + 1)
-    kind = next(iter(reply.labels.values()), ("question",))[0]
-    return Graded(
+    item = BenchmarkItem(
         key=reply.key,
-        kind=kind,
-        question="",
-        options=options,
-        answer=reply.gold,
-        text=reply.text,
-        parsed=parse_letter(reply.text, options),
-        cluster=reply.cluster or reply.key,
-        labels=dict(reply.labels),
         index=number,
+        video=reply.cluster or reply.key,
+        cluster=reply.cluster or reply.key,
+        kind=next(iter(reply.labels.values()), ("question",))[0],
+        labels=dict(reply.labels),
+        question="",
+        options=reply.options or ("",) * max(4, ascii_uppercase.index(reply.gold) + 1),
+        gold=reply.gold,
+        accepted=(reply.gold,),
     )
+    # Not the benchmark's own way to grade, which may need more of an item than such files have.
+    if isinstance(benchmark, Official):
+        return Official.grade(benchmark, item, reply.text)
+    return Benchmark.grade(benchmark, item, reply.text)
