@@ -17,7 +17,7 @@ def test_flags_keep_their_values() -> None:
     [
         ("hydra.run.dir=/tmp", "type  paths.runs=FOLDER name=NAME"),
         ("hydra.sweep.dir=/tmp", "type  paths.runs=FOLDER name=NAME"),
-        ("hydra/sweeper=optuna", "RESULT.json"),
+        ("hydra.sweeper.n_trials=3", "hydra/sweeper=optuna"),
         ("+hydra/launcher=joblib", "type  cluster=slurm or cluster=local"),
         ("hydra.verbose=true", "debug=traceback"),
         ("hydra.mode=MULTIRUN", "Hydra only composes the config."),

@@ -21,6 +21,7 @@ from vxl.config.help import help_text
 from vxl.config.hydra_words import HELP, ONLY_SHOW, refuse_hydra_settings, split_flags
 from vxl.config.member import Outcome, SweepMember, report
 from vxl.config.origins import refuse_untyped_random, with_recipes_model
+from vxl.config.search import as_agents_run, run_search, sweeper_of
 from vxl.config.sweep import Sweep, is_here, plan_sweep
 from vxl.errors import ConfigError, VxlError
 from vxl.option.files import CONF
@@ -90,6 +91,10 @@ def _run(name: str, main: Main, arguments: list[str]) -> int:
         return _show(name, flags, words)
     refuse_hydra_settings(flags, words)
     words = with_recipes_model(words)
+    if name == "train" and sweeper_of(words):
+        return run_search(words, functools.partial(_run_member, main))
+    if name == "train":
+        words = as_agents_run(words)
     sweep = plan_sweep(words, bool(flags), config_folders(words)) if name == "train" else None
     if sweep is not None:
         return _run_sweep(sweep, main)

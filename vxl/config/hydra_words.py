@@ -16,7 +16,7 @@ _INSTEAD = {
     "hydra.run": "a run lies in paths.runs/name.\n  type  paths.runs=FOLDER name=NAME",
     "hydra.sweep": "a sweep lies in paths.runs/name.\n  type  paths.runs=FOLDER name=NAME",
     "hydra.sweeper": "a sweep runs every combination of the values that are listed.\n  e.g.  seed=0,1,2\n"
-    "  a search (Optuna, …) starts python train.py for each trial, and reads RESULT.json",
+    "  a search:  hydra/sweeper=optuna 'optim.lr=interval(1e-4,1e-2)' hydra.sweeper.n_trials=20",
     "hydra.launcher": "clusters start runs.\n  type  cluster=slurm or cluster=local",
     "hydra.job": "the working directory and the environment stay as they are.",
     "hydra.verbose": "errors are shown with debug=traceback.",
@@ -40,6 +40,7 @@ def refuse_hydra_settings(flags: Sequence[str], words: Sequence[str]) -> None:
         ConfigError: One is there; the message says what to type in its place.
     """
     problems = []
+    searches = any(w.lstrip("+").startswith("hydra/sweeper=") and not w.endswith("=basic") for w in words)
     for flag in flags:
         if flag.startswith("-") and flag not in _MULTIRUN:
             problems.append(
@@ -51,6 +52,8 @@ def refuse_hydra_settings(flags: Sequence[str], words: Sequence[str]) -> None:
         if key.partition(".")[0] != "hydra" or key == "hydra.searchpath":
             continue
         beginning = ".".join(key.split(".")[:2])
+        if searches and beginning == "hydra.sweeper":
+            continue
         instead = _INSTEAD.get(beginning, "Hydra only composes the config.")
         problems.append(f"{word} has no effect here: {instead}")
     if problems:

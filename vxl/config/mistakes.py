@@ -61,6 +61,7 @@ def _with(always: list[str], compose: Callable[[list[str]], Any], words: list[st
 def _parsed(word: str, problems: list[str]) -> Iterable[tuple[str, str]]:
     """(key, override) of a word, one for each value of a sweep; none and a problem if it can't be read."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.core.override_parser.types import IntervalSweep
     from hydra.errors import HydraException
 
     try:
@@ -74,8 +75,10 @@ def _parsed(word: str, problems: list[str]) -> Iterable[tuple[str, str]]:
             "  quote values with spaces or brackets for the shell: 'key=\"some text\"'"
         )
         return
-    key = override.key_or_group
-    if override.is_sweep_override():
+    key, interval = override.key_or_group, override.value()
+    if isinstance(interval, IntervalSweep):
+        yield key, f"{key}={interval.start}"
+    elif override.is_sweep_override():
         for value in override.sweep_string_iterator():
             yield key, f"{key}={value}"
     else:

@@ -52,7 +52,7 @@ def plan_sweep(words: list[str], multirun: bool, folders: Sequence[Path]) -> Swe
         ConfigError: The sweep doesn't exist, its members need processes that no launcher would start, or the
             same is wrong with its first and its last member.
     """
-    overrides = _parsed(words)
+    overrides = parsed(words)
     if overrides is None:
         return None
     options = [value for o in overrides if o.key_or_group == "sweep" for value in _options(o, folders)]
@@ -90,7 +90,7 @@ def plan_sweep(words: list[str], multirun: bool, folders: Sequence[Path]) -> Swe
     return Sweep(name, runs / name, members)
 
 
-def _parsed(words: Sequence[str]) -> "list[Override] | None":
+def parsed(words: Sequence[str]) -> "list[Override] | None":
     """The overrides; None where one can't be read (composing meets it again, and it is put in words then)."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
@@ -105,7 +105,7 @@ def _parsed(words: Sequence[str]) -> "list[Override] | None":
 def _values(words: Sequence[str], folders: Sequence[Path]) -> dict[str, list[str]]:
     """The overrides that each key is given, one for each value of a sweep; of a key given twice, the last."""
     values_by_key: dict[str, list[str]] = {}
-    for override in _parsed(words) or []:
+    for override in parsed(words) or []:
         key, line = override.get_key_element(), override.input_line
         if not override.is_sweep_override():
             values_by_key[key] = [str(line)]
@@ -115,7 +115,7 @@ def _values(words: Sequence[str], folders: Sequence[Path]) -> dict[str, list[str
             raise ConfigError(
                 f"{line} names no values: a sweep runs every combination of values that are listed.\n"
                 f"  forms: {key}=a,b   '{key}=range(1,5)'   '{key}=choice(a,b)'   'GROUP=glob(*)'\n"
-                "  a search (Optuna, …) starts python train.py for each trial, and reads RESULT.json"
+                "  a search proposes them:  hydra/sweeper=optuna (docs/compare.md)"
             )
     return values_by_key
 
@@ -253,10 +253,10 @@ def _name(label: str, digest: str | None, words: Sequence[str], runs: Path) -> s
     A sweep that is there already keeps the name that it has: with another label (`+sweep=compression`, or
     `compressor.ratio=4,8` typed), or from when names were made of the command's text.
     """
-    before = f"{label}-{_text_digest(words)}"
+    before = f"{label}-{text_digest(words)}"
     if (runs / before).is_dir():
         return before
-    digest = digest or _text_digest(words)
+    digest = digest or text_digest(words)
     there = sorted(folder.name for folder in runs.glob(f"*-{digest}") if folder.is_dir())
     return there[0] if there else f"{label}-{digest}"
 
@@ -280,7 +280,7 @@ def _digest(keys: list[str], candidates: Sequence[Any]) -> str | None:
     return None
 
 
-def _text_digest(words: Sequence[str]) -> str:
+def text_digest(words: Sequence[str]) -> str:
     """What sweeps were named by before: the words of the command."""
     words = ["+" + word if word.startswith("sweep=") else word for word in words]
     identifying_words = sorted(

@@ -91,7 +91,7 @@ class Wandb(Sink):
             "entity": config.entity,
             "id": run_id(directory, name),
             "name": name,
-            "group": group,
+            "group": os.environ.get("WANDB_RUN_GROUP") or group,
             "job_type": job_type,
             "tags": tags_of(config.tags, group, settings or {}),
             "notes": config.notes,
@@ -220,12 +220,16 @@ def tags_of(given: list[str], group: str | None, settings: dict[str, Any]) -> li
 
 
 def run_id(directory: Path, name: str) -> str:
-    """The run's W&B id: made once and kept in the run directory, so that a resumed run goes on in it."""
+    """The run's W&B id: made once and kept in the run directory, so that a resumed run goes on in it.
+
+    The id of a run that `wandb agent` starts comes from its sweep.
+    """
     file = directory / "wandb_id.txt"
     recorded_id = file.read_text(errors="replace").strip() if file.exists() else ""
     if not re.fullmatch(r"[A-Za-z0-9_-]+", recorded_id):  # none yet, or damaged
         slug = re.sub(r"[^A-Za-z0-9_-]+", "-", name)[-48:].strip("-")
-        write_text(file, f"{slug}-{secrets.token_hex(4)}\n")
+        given = os.environ.get("WANDB_RUN_ID") if os.environ.get("WANDB_SWEEP_ID") else None
+        write_text(file, f"{given or f'{slug}-{secrets.token_hex(4)}'}\n")
     return file.read_text().strip()
 
 

@@ -25,6 +25,7 @@ from vxl.patience import patience_of
 from vxl.run.directory import RunDirectory
 from vxl.run.metrics import MetricsFile
 from vxl.run.name import run_name
+from vxl.run.objective import objective
 from vxl.run.result import Result, from_metrics
 from vxl.seeds import seed_of
 from vxl.terminal.screen import Screen, prose
@@ -196,7 +197,9 @@ def fit(
             )
 
         if processes.first and profile is None and trainer.global_step >= steps:
-            sink.facts({**final_numbers(summed()), "status": "finished"})
+            sought = objective(metrics, config.checkpoint.best, config.checkpoint.mode)
+            reached = {} if sought is None else {"objective": sought}
+            sink.facts({**final_numbers(summed()), **reached, "status": "finished"})
             sink.checkpoint(directory.checkpoints, trainer.global_step)
     if profile is not None:
         show_profile(profile, console)
