@@ -1,7 +1,6 @@
 import json
 import subprocess
 import sys
-import time
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
@@ -38,10 +37,8 @@ def test_help_is_quick_since_it_imports_nothing_heavy() -> None:
         "    from vxl.cli.main import main\n    main(['--help'])\nexcept SystemExit as exit:\n"
         f"    print([name for name in {HEAVY} if name in sys.modules], exit.code)"
     )
-    start = time.monotonic()
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[] 0"
-    assert time.monotonic() - start < 1.0
     for command in ("ask", "shards", "import", "export", "compare", "wandb", "runs", "explain", "bench"):
         assert f"  {command} " in done.stdout
 

@@ -26,7 +26,7 @@ def explain(
     """Prints the keys behind each word, or all groups and options where there is none.
 
     Args:
-        words: `GROUP=NAME`, `GROUP`, or a key.
+        words: `GROUP=NAME`, `GROUP`, a key; or `cost` and the words of a training.
         plugins: Packages whose options are listed too.
         root: Dataclass of the whole config; that of training where none is given.
         console: Where to print.
@@ -35,6 +35,11 @@ def explain(
         ConfigError: A word names nothing; the message lists the nearest.
     """
     console = console or Screen()
+    if words[:1] == ["cost"]:
+        from vxl.cli.explain_cost import explain_cost  # late: the other words need no torch
+
+        explain_cost(words[1:], plugins, console)
+        return
     roots = [] if root is None else [root]
     folders = [CONF, *load_plugins(plugins)]
     if not words:
@@ -49,6 +54,7 @@ def explain(
             console,
         )
         console.print("\nmore:  vxl explain GROUP   vxl explain GROUP=NAME   vxl explain KEY")
+        console.print("       vxl explain cost model=NAME stage=NAME devices=8")
     for word in words:
         kind, found = look_up(word, folders, roots)
         if kind == "option":

@@ -174,6 +174,7 @@ def parser(command: str | None) -> argparse.ArgumentParser:
         "vxl explain compressor",
         "vxl explain compressor=dts",
         "vxl explain optim.lr",
+        "vxl explain cost model=videoxl2 stage=lora devices=8 data.batch=1",
     )
     _module(commands, "bench", "measure speed", command)
     return made

@@ -207,7 +207,9 @@ def _rows(outlook: Outlook) -> list[tuple[str, str]]:
             f"{sizes.bytes_a_process / GIB:.2f} GiB a process{spread} for weights, gradients and optimizer",
         ),
         ("activations", activations_line(outlook)),
+        ("checkpoint", f"{sizes.checkpoint_bytes / 1e9:.3g} GB"),
         ("fits", outlook.fits + there),
+        ("cost", "arithmetic, GPU-hours, peak memory by part:  vxl explain cost, with the same words"),
     ]
 
 

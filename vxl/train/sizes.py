@@ -27,8 +27,20 @@ class TrainingSizes:
     """Those that learn, by part."""
     total_bytes: int
     """Of one copy of the model with its gradients and moments."""
-    bytes_a_process: int
-    """What each process holds of it: all, or its share under FSDP. Activations come on top."""
+    gradient_bytes: int
+    """Of these, gradients."""
+    shares: int = 1
+    """Processes that the copy is spread over: 1 without FSDP."""
+
+    @property
+    def bytes_a_process(self) -> int:
+        """What each process holds of it: all, or its share under FSDP. Activations come on top."""
+        return round(self.total_bytes / self.shares)
+
+    @property
+    def checkpoint_bytes(self) -> int:
+        """Of a checkpoint: all weights, and the optimizer's moments; no gradients."""
+        return self.total_bytes - self.gradient_bytes
 
     @property
     def trained(self) -> int:
@@ -66,7 +78,8 @@ def training_sizes(config: TrainConfig) -> TrainingSizes:
         shares = ranks
     elif strategy == "hsdp":
         shares = getattr(config.strategy, "shard", None) or config.trainer.devices
-    return TrainingSizes(parameters, learning, round(memory), round(memory / shares))
+    gradients = SAME_BYTES[precision] * sum(learning.values())
+    return TrainingSizes(parameters, learning, round(memory), round(gradients), shares)
 
 
 def activation_bytes(config: TrainConfig) -> int:
@@ -77,38 +90,70 @@ def activation_bytes(config: TrainConfig) -> int:
     gated MLPs and grouped keys). Of blocks that are recomputed only their input, and one block whole. Left
     out are the compressor, LoRA's narrow products, and the scores over the vocabulary.
     """
+    return round(decoder_activations(config).at_most + tower_activations(config).at_most)
+
+
+@dataclass(frozen=True)
+class BlockActivations:
+    """What a stack of blocks keeps for its backward pass, in bytes."""
+
+    kept: float = 0.0
+    """From its forward pass on."""
+    again: float = 0.0
+    """Of the block that is being recomputed, while its own backward pass runs."""
+
+    @property
+    def at_most(self) -> float:
+        """When its backward pass begins."""
+        return self.kept + self.again
+
+
+def product_bytes(config: TrainConfig) -> int:
+    """Bytes of a number that enters a product."""
+    return {"32-true": 4, "64-true": 8}.get(config.trainer.precision, 2)
+
+
+def decoder_activations(config: TrainConfig, tokens: float | None = None) -> BlockActivations:
+    """Of the language model's blocks, for rows of so many tokens; None: as long as they may get."""
+    if config.stage.objective != "language":
+        return BlockActivations()
+    llm = with_own_sizes(config.llm)
+    head = llm.head_width or llm.width // llm.heads
+    queries, keys = llm.heads * head, llm.kv_heads * head
+    inputs = 2 * llm.width + 3 * queries + 3 * keys + 3 * llm.mlp
+    places = config.data.batch * (config.data.max_tokens if tokens is None else round(tokens))
+    again = llm.recomputed if llm.checkpointing else 0.0
+    return _of_blocks(config, places, llm.width, inputs, llm.layers, again)
+
+
+def tower_activations(config: TrainConfig, frames: float | None = None) -> BlockActivations:
+    """Of the tower's blocks where it learns, for rows of so many frames; None: as many as they may get."""
+    vision = config.vision
+    if not trains(config.stage, "vision") or not isinstance(vision, ViTConfig):
+        return BlockActivations()
+    shape = plan(config.compressor, vision.grid)
+    groups = shape.groups(config.video.max_frames)
+    if config.data.packing:
+        groups = max(groups, config.data.max_tokens // shape.tokens_per_group)
+    shown = groups * shape.frames_per_group if frames is None else round(frames)
+    patches = config.data.batch * shown * vision.grid**2
+    inputs = 6 * vision.width + 2 * vision.mlp
+    again = vision.recomputed if vision.checkpointing else 0.0
+    return _of_blocks(config, patches, vision.width, inputs, vision.layers, again)
+
+
+def _of_blocks(
+    config: TrainConfig, places: int, width: int, inputs: int, layers: int, recomputed: float
+) -> BlockActivations:
+    """The residual stream enters two norms, `inputs` numbers are what products read."""
     precision = config.trainer.precision
-    product = {"32-true": 4, "64-true": 8}.get(precision, 2)
     stream = {"bf16-true": 2, "64-true": 8}.get(precision, 4)
     if config.trainer.frozen != "same" and precision == "bf16-mixed" and config.llm.lora.rank:
         stream = 2  # embeddings that don't learn are bf16, and so is all that is added to them
-    held = 0.0
-    if config.stage.objective == "language":
-        llm = with_own_sizes(config.llm)
-        head = llm.head_width or llm.width // llm.heads
-        queries, keys = llm.heads * head, llm.kv_heads * head
-        inputs = 2 * llm.width + 3 * queries + 3 * keys + 3 * llm.mlp
-        tokens = config.data.batch * config.data.max_tokens
-        again = llm.recomputed if llm.checkpointing else 0.0
-        held += _of_blocks(tokens, stream * llm.width, product * inputs, llm.layers, again)
-    vision = config.vision
-    if trains(config.stage, "vision") and isinstance(vision, ViTConfig):
-        shape = plan(config.compressor, vision.grid)
-        groups = shape.groups(config.video.max_frames)
-        if config.data.packing:
-            groups = max(groups, config.data.max_tokens // shape.tokens_per_group)
-        patches = config.data.batch * groups * shape.frames_per_group * vision.grid**2
-        inputs = 6 * vision.width + 2 * vision.mlp
-        again = vision.recomputed if vision.checkpointing else 0.0
-        held += _of_blocks(patches, stream * vision.width, product * inputs, vision.layers, again)
-    return round(held)
-
-
-def _of_blocks(places: int, stream: float, inside: float, layers: int, recomputed: float) -> float:
-    """Bytes of a stack of blocks: the residual stream enters two norms, `inside` is what products read."""
     again = round(recomputed * layers)
-    whole = places * (2 * stream + inside)
-    return (layers - again) * whole + again * places * stream + (whole if again else 0.0)
+    entering = places * stream * width
+    whole = 2 * entering + places * product_bytes(config) * inputs
+    return BlockActivations((layers - again) * whole + again * entering, whole if again else 0.0)
 
 
 def _is_packed(name: str, llm: DecoderConfig) -> bool:

@@ -1,0 +1,53 @@
+"""`vxl explain cost`: what a training would take, before any GPU is asked for."""
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.markup import escape
+
+from vxl.config.compose import compose
+from vxl.errors import ConfigError
+from vxl.table import facts
+from vxl.train.cost import CARD_GIB, TrainingCost, assumed
+
+NUMBERS = ("tokens", "frames", "mfu")
+
+
+def explain_cost(words: Sequence[str], plugins: Sequence[str], console: Console) -> None:
+    """Prints what the training that the words describe would cost; nothing is built or read.
+
+    Args:
+        words: Settings as for train.py, `devices=8` for trainer.devices; and what the arithmetic assumes:
+            `tokens=` and `frames=` of a mean row, `mfu=`, `card=`.
+        plugins: Packages whose options may be named.
+        console: Where to print.
+
+    Raises:
+        ConfigError: A setting is wrong.
+    """
+    settings = [f"plugins=[{','.join(plugins)}]"] if plugins else []
+    numbers: dict[str, float | None] = dict.fromkeys(NUMBERS)
+    card = "H100"
+    for word in words:
+        key, _, value = word.partition("=")
+        if key in NUMBERS:
+            try:
+                numbers[key] = float(value)
+            except ValueError as error:
+                raise ConfigError(
+                    f"{word}: expected a number.\n  e.g.  vxl explain cost {key}=0.4"
+                ) from error
+        elif key == "card":
+            card = value
+        else:
+            settings.append(f"trainer.{word}" if key == "devices" else word)
+    config = compose("train", settings)
+    cost = TrainingCost.of(config, assumed(config, card=card, **numbers))
+    title = escape(" ".join(words) or "model=tiny")
+    console.print(facts(title, [(what, escape(said)) for what, said in cost.rows()]))
+    console.print(
+        "assumed: rows as full as they may be, unless tokens= and frames= say what a mean row has; mfu= is "
+        f"the share of the peak that is reached, card= one of {', '.join(CARD_GIB)}",
+        soft_wrap=True,
+        highlight=False,
+    )

@@ -1,0 +1,188 @@
+"""What a training costs, before any GPU is asked for: arithmetic, memory by part, GPU-hours, checkpoints."""
+
+from dataclasses import dataclass, field
+
+from vxl.compressor.base import plan
+from vxl.errors import ConfigError
+from vxl.memory import GIB
+from vxl.train.config import TrainConfig
+from vxl.train.peak import PeakMemory, peak_memory
+from vxl.train.report.throughput import PEAKS, Flops, flops_of
+from vxl.train.sizes import TrainingSizes, training_sizes
+from vxl.train.step.learner import build_learner
+from vxl.train.step.module import TrainStep
+from vxl.train.step.stage import freeze
+
+CARD_GIB = {"H100": 79.2, "H200": 139.8, "B200": 178.0, "A100": 79.2, "L40S": 44.4, "4090": 23.5}
+"""Memory that PyTorch finds on a card, in GiB."""
+MEASURED_MFU = {"lora": 0.427, "single": 0.361, "ddp": 0.339, "fsdp2": 0.335}
+"""Share of an H100's peak that the 7B reached (experiments 040 and 050: LoRA on one card, all of it on one
+and on two); a first guess for other sizes and cards."""
+
+
+@dataclass(frozen=True)
+class Assumptions:
+    """What the arithmetic takes a step to be like."""
+
+    tokens: float
+    """Tokens of a row, visual and text."""
+    frames: float
+    """Frames of a row."""
+    videos: int
+    """Videos of a row: packed ones do not attend to each other."""
+    mfu: float
+    """Share of the card's peak that is reached."""
+    card: str
+
+    def __post_init__(self) -> None:
+        if self.card not in CARD_GIB:
+            raise ConfigError(f"card={self.card} is not known.\n  choose from: {', '.join(CARD_GIB)}")
+        if not (self.tokens > 0 and self.frames >= 0 and 0 < self.mfu <= 1):
+            raise ConfigError(
+                f"tokens={self.tokens:g} frames={self.frames:g} mfu={self.mfu:g} describe no step.\n"
+                "  allowed: tokens above 0, frames 0 or more, mfu above 0 up to 1"
+            )
+
+
+def assumed(
+    config: TrainConfig,
+    *,
+    card: str = "H100",
+    tokens: float | None = None,
+    frames: float | None = None,
+    mfu: float | None = None,
+) -> Assumptions:
+    """What is not said is taken as the most that a row may hold: full of the longest videos that fit."""
+    shape = plan(config.compressor, config.vision.grid)
+    tokens = float(config.data.max_tokens) if tokens is None else tokens
+    video = shape.tokens(config.video.max_frames) or config.data.max_tokens
+    videos = max(1, int(tokens // video)) if config.data.packing else 1
+    if frames is None:
+        fit = int(tokens // shape.tokens_per_group) * shape.frames_per_group
+        frames = float(min(fit, videos * config.video.max_frames or fit))
+    if mfu is None:
+        strategy = config.strategy._target_.rpartition(".")[2].lower()
+        mfu = MEASURED_MFU.get("lora" if config.llm.lora.rank else strategy, MEASURED_MFU["fsdp2"])
+    return Assumptions(tokens, frames, videos, mfu, card)
+
+
+@dataclass(frozen=True)
+class TrainingCost:
+    """What a training costs under assumptions."""
+
+    config: TrainConfig
+    assumed: Assumptions
+    sizes: TrainingSizes
+    peak: PeakMemory
+    """Of a process."""
+    flops: Flops
+    seen: TrainStep = field(repr=False)
+    """What a micro-batch of a process is made of."""
+
+    @classmethod
+    def of(cls, config: TrainConfig, under: Assumptions) -> "TrainingCost":
+        """Counts on the meta device, where a model of any size takes no memory."""
+        model = build_learner(config, device="meta", pretrained=False, outlined=True)
+        freeze(model, config.stage)
+        sizes = training_sizes(config)
+        rows, shape = config.data.batch, plan(config.compressor, config.vision.grid)
+        visual = under.frames / shape.frames_per_group * shape.tokens_per_group
+        seen = TrainStep(
+            frames=round(rows * under.frames),
+            visual_tokens=round(rows * visual),
+            tokens=round(rows * under.tokens),
+            llm_tokens=round(rows * under.tokens),
+            pairs=round(rows * under.tokens * (under.tokens / under.videos + 1) / 2),
+            supervised=round(rows * max(0.0, under.tokens - visual)),
+        )
+        return cls(
+            config,
+            under,
+            sizes,
+            peak_memory(
+                config,
+                sizes,
+                model,
+                tokens=under.tokens,
+                frames=under.frames,
+                supervised=seen.supervised / rows,
+            ),
+            flops_of(model, PEAKS[under.card]),
+            seen,
+        )
+
+    @property
+    def ranks(self) -> int:
+        """Processes, one a GPU."""
+        return self.config.trainer.devices * self.config.trainer.num_nodes
+
+    @property
+    def step_flops(self) -> dict[str, float]:
+        """Operations of a step by part, of one process."""
+        each = self.flops.by_part(self.seen)
+        return {part: work * self.config.trainer.accumulate for part, work in each.items()}
+
+    @property
+    def step_seconds(self) -> float:
+        """Of a step, at the assumed share of the peak."""
+        return sum(self.step_flops.values()) / (self.flops.peak * self.assumed.mfu)
+
+    @property
+    def gpu_hours(self) -> float:
+        """Of the whole training, without validation and saving."""
+        return self.step_seconds * self.config.trainer.max_steps * self.ranks / 3600
+
+    @property
+    def fits(self) -> bool:
+        """Whether that is less than the card has."""
+        return self.peak.total < CARD_GIB[self.assumed.card] * GIB
+
+    @property
+    def step_tokens(self) -> int:
+        """Tokens of a step, over all processes."""
+        return self.seen.tokens * self.config.trainer.accumulate * self.ranks
+
+    def rows(self) -> list[tuple[str, str]]:
+        """What is said of it: (what, its value)."""
+        under, config = self.assumed, self.config
+        parts = ", ".join(f"{part} {_short(work / 1e12)}" for part, work in self.step_flops.items() if work)
+        total = sum(self.step_flops.values())
+        return [
+            ("trained", f"{self.sizes.trained:,} of {self.sizes.total:,} parameters"),
+            (
+                "a step",
+                f"{self.step_tokens:,} tokens on {self.ranks} x {under.card}; a row has "
+                f"{under.tokens:,.0f} tokens and {under.frames:,.0f} frames"
+                + (f" in {under.videos} videos" if under.videos > 1 else "")
+                + f"; {config.data.batch} x {config.trainer.accumulate} rows a GPU",
+            ),
+            ("arithmetic", f"{_short(total / 1e12)} TFLOP a GPU and step: {parts}"),
+            (
+                "memory",
+                f"about {self.peak.total / GIB:.1f} GiB a GPU at its busiest moment: {self.peak}",
+            ),
+            (
+                "fits",
+                f"{'yes' if self.fits else 'no'}, a card has {CARD_GIB[under.card]:.0f} GiB"
+                + ("" if self.fits else self._remedy),
+            ),
+            ("time", f"{_short(self.step_seconds)} s a step at {100 * under.mfu:.3g} % of the card's peak"),
+            ("in all", f"{_short(self.gpu_hours)} GPU-hours for {config.trainer.max_steps:,} steps"),
+            ("checkpoint", f"{_short(self.sizes.checkpoint_bytes / 1e9)} GB"),
+        ]
+
+    @property
+    def _remedy(self) -> str:
+        """What makes the largest part smaller."""
+        held = self.peak.weights + self.peak.moments + self.peak.gradients
+        if self.peak.activations > held:
+            fewer = "data.batch=1, " if self.config.data.batch > 1 else "fewer data.max_tokens, "
+            return f"; e.g.  {fewer}llm.checkpointing=true vision.checkpointing=true"
+        if self.sizes.shares == 1 and self.ranks > 1:
+            return "; spread it:  strategy=fsdp2"
+        return "; e.g.  stage=lora trainer.frozen=bf16, or more GPUs and  strategy=fsdp2"
+
+
+def _short(number: float) -> str:
+    """Three digits, and no exponent."""
+    return f"{number:,.0f}" if number >= 100 else f"{number:.3g}"
