@@ -74,7 +74,6 @@ CASES = {
         "the role 'bot'",
         "user and assistant",
     ),
-    "system": ({"conversations": [{"role": "system", "content": "x"}]}, "prompt.system="),
     "order": ({"conversations": [ASK, ASK]}, "turn 2 is the user's; the assistant's was due"),
     "open end": ({"conversations": [ASK, SAY, ASK]}, "3 turns, the last one the user's"),
     "no words": ({"conversations": [{"role": "user"}]}, "turn 1 has no text"),

@@ -7,8 +7,9 @@ import tarfile
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
-from tests.data.media import image, talk, video
+from tests.data.media import image, talk, video, write_json
 from vxl.data.sample import PLACEHOLDER, Question, Visual, parse
 from vxl.data.source.index import open_index, write_index
 from vxl.data.source.json_list import JsonSource, media_of_item, read_items
@@ -17,6 +18,9 @@ from vxl.data.write.lint import lint, stats, wrong_members
 from vxl.data.write.shards import ShardWriter, TarMember, members_of_folder, members_of_json
 from vxl.errors import DataError
 from vxl.video.endings import IMAGE_ENDINGS, VIDEO_ENDINGS, media_kind
+from vxl.video.image import read_rgb
+from vxl.video.probe import probe
+from vxl.video.virtual import Virtual
 
 
 def said(words: str = "What?") -> list[dict[str, str]]:
@@ -410,3 +414,158 @@ def test_a_cache_that_can_not_be_written_is_said(folder: Path, monkeypatch: pyte
     with pytest.raises(DataError, match=r"can't be written.*\n.*paths.cache=FOLDER .*--cache FOLDER"):
         source(folder, [GOOD])
     os.remove(folder / "cache")
+
+
+# --- what public lists have
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        [{"from": "gpt", "value": "An answer to nothing."}],
+        [{"from": "system", "value": "Be brief."}],
+        [{"role": "system", "content": ""}, {"from": "gpt", "value": "Hello."}],
+    ],
+)
+def test_turns_before_the_users_first_are_passed_over(
+    before: list, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As LLaVA's code does, which the family trains with; said once."""
+    monkeypatch.setattr("vxl.data.fields._SAID", set())
+    plain, *_ = parse({"conversations": said()}, [], shard="s", key="k")
+    for _ in range(2):
+        (sample,) = parse({"conversations": [*before, *said()]}, [], shard="s", key="k")
+        assert sample.turns == plain.turns
+    assert caplog.text.count("turns before the user's first are passed over") == 1
+    with pytest.raises(DataError, match="turn 1"):
+        parse({"conversations": before}, [], shard="s", key="k")
+    with pytest.raises(DataError, match="turn 3 has the role 'system'"):
+        parse({"conversations": [*said(), before[0] | {"from": "system"}]}, [], shard="s", key="k")
+
+
+def test_lines_of_json_are_read_under_the_ending_of_a_list(tmp_path: Path) -> None:
+    items = [{"id": "a\u2028b", "conversations": said()}, {"id": "c", "conversations": said()}]
+    lines = "\r\n".join(json.dumps(item, ensure_ascii=False) for item in items)
+    (tmp_path / "l.json").write_text(f"\ufeff{lines}\n\n")
+    assert read_items(tmp_path / "l.json") == items
+    (tmp_path / "l.json").write_text(f"{lines}\n{{")
+    with pytest.raises(DataError, match=r"l\.json, line 3, is no JSON"):
+        read_items(tmp_path / "l.json")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[[{}]]", "item 1 of 1 is a list, not an object"),
+        ('[{}, "a"]', "item 2 of 2 is a string"),
+        ("[{}, 1, null]", "item 2 of 3 is a number"),
+        ("null", "is null, not a list"),
+        ("{}", "is an object, not a list"),
+    ],
+)
+def test_what_is_no_list_of_objects_is_called_by_its_name(text: str, words: str, tmp_path: Path) -> None:
+    (tmp_path / "l.json").write_text(text)
+    with pytest.raises(DataError, match=words):
+        read_items(tmp_path / "l.json")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("Video", "v.mp4"), ("video_path", "v.mp4"), ("file_name", "i.jpg"), ("clips", ["v.mp4", "w.mp4"])],
+)
+def test_a_medium_under_an_unknown_key_is_not_passed_over(key: str, value: object, folder: Path) -> None:
+    found = source(folder, [{key: value, **talk()}, {"id": "text", "note": "see v.mp4", **talk()}])
+    (bad,) = found.known_bad()
+    assert f"the key '{key}' names" in bad.reason
+    members = list(members_of_json(folder / "list.json", folder))
+    assert "only image, images, video, videos are shown" in members[0].bad
+    assert found.load(1).media == ()
+
+
+@pytest.mark.parametrize("number", ["1" + "0" * 400, "-1" + "0" * 400])
+@pytest.mark.parametrize("name", ["start", "end", "scale"])
+def test_a_number_too_long_for_a_float_is_its_samples_mistake(name: str, number: str, folder: Path) -> None:
+    text = json.dumps([{"video": "v.mp4", **talk()}, {"video": "v.mp4", "x": 0, **talk()}])
+    (folder / "list.json").write_text(text.replace('"x": 0', f'"{name}": {number}'))
+    found = JsonSource(folder / "list.json", folder, cache=folder / "cache")
+    assert found.load(0).media
+    whole = name == "end" and number.startswith("1")
+    assert len(found.known_bad()) == (0 if whole or (name == "start" and number.startswith("1")) else 1)
+
+
+# --- a folder of frames
+
+
+@pytest.fixture
+def frames(folder: Path) -> Path:
+    """Twelve frames that get brighter, named as many tools do: 10.jpg comes before 2.jpg in the alphabet."""
+    (folder / "frames").mkdir()
+    for n in range(12):
+        Image.new("RGB", (32, 24), (20 * n, 20 * n, 20 * n)).save(folder / "frames" / f"{n}.PNG")
+    (folder / "frames" / "notes.txt").write_text("no frame")
+    (folder / "frames" / "._0.PNG").write_bytes(b"Mac OS X")
+    return folder
+
+
+def test_a_folder_of_frames_is_a_video_of_the_rate_that_its_item_gives(frames: Path) -> None:
+    found = source(frames, [{"video": "frames", "fps": 4, **talk()}])
+    loaded = found.load(0)
+    (visual,), (media,) = loaded.sample.visuals, loaded.media
+    assert (visual.frames, visual.fps, visual.seconds, visual.width, visual.height) == (12, 4.0, 3.0, 32, 24)
+    assert isinstance(media, Virtual)
+    seen = media.frames([0, 2, 10, 11], None).float().mean(dim=(1, 2, 3))
+    assert seen.tolist() == [0.0, 40.0, 200.0, 220.0]
+
+
+@pytest.mark.parametrize("fps", [None, 0, -1, "2", float("nan"), float("inf"), True])
+def test_frames_without_a_rate_have_no_times(fps: object, frames: Path) -> None:
+    item = {"video": "frames", **talk()} | ({} if fps is None else {"fps": fps})
+    found = source(frames, [item, {"video": "v.mp4", **talk()}])
+    (bad,) = found.known_bad()
+    assert "fps" in bad.reason
+
+
+def test_a_frame_that_was_replaced_is_noticed(frames: Path) -> None:
+    found = source(frames, [{"video": "frames", "fps": 4, **talk()}])
+    Image.new("RGB", (32, 24), "red").save(frames / "frames" / "5.PNG")
+    with pytest.raises(DataError, match="was replaced"):
+        found.load(0)
+    assert source(frames, [{"video": "frames", "fps": 4, **talk()}]).load(0).media
+
+
+def test_what_a_folder_can_not_be_is_said(frames: Path) -> None:
+    (frames / "none").mkdir()
+    items = [
+        {"image": "frames", **talk()},
+        {"video": "none", "fps": 1, **talk()},
+        {"video": "v.mp4", **talk()},
+    ]
+    image_of_it, empty = source(frames, items).known_bad()
+    assert '"video": "frames"' in image_of_it.reason
+    assert "holds no frames" in empty.reason
+    (member,) = members_of_json(
+        write_json(frames / "l.json", [{"video": "frames", "fps": 4, **talk()}]), frames
+    )
+    assert "a shard holds files" in member.bad
+
+
+@pytest.mark.parametrize(
+    ("head", "words"),
+    [
+        (b"", "the file is empty"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:aa\nsize 12\n", "git lfs pull"),
+        (b"<!DOCTYPE html><html>404</html>", "a page of a server"),
+        (b"\n<?xml version='1.0'?><Error><Code>AccessDenied</Code></Error>", "a page of a server"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["video", "image"])
+def test_what_lies_in_the_place_of_a_medium_is_named(
+    kind: str, head: bytes, words: str, folder: Path
+) -> None:
+    (folder / "x").write_bytes(head)
+    found = source(folder, [{kind: "x", **talk()}, {"video": "v.mp4", **talk()}])
+    (bad,) = found.known_bad()
+    assert words in bad.reason
+    with pytest.raises(DataError, match=words):
+        (probe if kind == "video" else read_rgb)(head)
+    assert "BufferedReader" not in bad.reason

@@ -1,5 +1,7 @@
 """Fields of a sample's JSON, whose types are checked where they are read."""
 
+import itertools
+import logging
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -7,6 +9,11 @@ from string import ascii_uppercase
 from typing import Any
 
 from vxl.errors import DataError
+
+log = logging.getLogger(__name__)
+
+_SAID: set[str] = set()
+"""Roles of which this process said that their turns are passed over."""
 
 
 def listed(text: Mapping[str, Any], name: str, where: str) -> Sequence[Any]:
@@ -43,9 +50,38 @@ def number_of(value: Any, name: str, where: str) -> float:
     """
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise DataError(f"{where}: '{name}' is {value!r}.\n  write a number")
-    if math.isnan(value):
+    try:
+        number = float(value)
+    except OverflowError:  # a whole number of more digits than a float has
+        number = math.inf if value > 0 else -math.inf
+    if math.isnan(number):
         raise DataError(f"{where}: '{name}' is {value!r}.\n  write a number, or leave it out")
-    return float(value)
+    return number
+
+
+def opening_turns(roles: Sequence[Any], assistant: Sequence[str], where: str) -> int:
+    """How many turns stand before the user's first: a system prompt, or an answer to nothing.
+
+    Public lists have both, and LLaVA's code, which the family trains with, passes over what comes first.
+    """
+    before = list(itertools.takewhile(lambda role: role == "system" or role in assistant, roles))
+    if before and len(before) < len(roles):
+        _say_passed_over(str(before[0]), where)
+        return len(before)
+    return 0
+
+
+def _say_passed_over(role: str, where: str) -> None:
+    """Once a process: a list that has it mostly has it in every item."""
+    if _SAID:
+        return
+    _SAID.add(role)
+    log.warning(
+        "%s: turns before the user's first are passed over (the first is the %s's), here and elsewhere; a "
+        "system prompt is set once for all:  prompt.system=...",
+        where,
+        role,
+    )
 
 
 def bare_options(options: Sequence[str]) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 import numpy as np
 
-from vxl.data.fields import bare_options, listed, number_of, scale_of
+from vxl.data.fields import bare_options, listed, number_of, opening_turns, scale_of
 from vxl.errors import DataError
 from vxl.video.frame_times import unpack_times
 
@@ -194,8 +194,9 @@ def _turns(items: Any, where: str) -> list[Turn]:
     if not isinstance(items, Sequence) or isinstance(items, str):
         raise DataError(f"{where}: 'conversations' is a {type(items).__name__}.\n  write e.g.  {EXAMPLE}")
     turns: list[Turn] = []
-    for number, item in enumerate(items, 1):
-        role = item.get("role", item.get("from")) if isinstance(item, Mapping) else None
+    roles = [item.get("role", item.get("from")) if isinstance(item, Mapping) else None for item in items]
+    first = opening_turns(roles, ASSISTANT_NAMES, where)
+    for number, (item, role) in enumerate(zip(items[first:], roles[first:], strict=True), first + 1):
         words = item.get("content", item.get("value")) if isinstance(item, Mapping) else None
         if not isinstance(words, str) or (role in ASSISTANT_NAMES and not words.strip()):
             raise DataError(

@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import stat
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
@@ -118,11 +119,32 @@ def unreadable(source: VideoSource, name: str, error: Exception) -> str:
     """Words for a file that FFmpeg gives up on."""
     reason = getattr(error, "strerror", None) or str(error)
     size = source_bytes(source)
-    got = "" if size is None else f"\n  got: {size:,} bytes"
+    got = "" if size is None else f"\n  got: {size:,} bytes{not_media(source)}"
     return (
         f"{name}: can't be read as a video: {reason}.{got}\n"
         "  expected: a whole mp4, mkv, webm or other video; if truncated: copy it again, or leave it out"
     )
+
+
+def not_media(source: VideoSource) -> str:
+    """`, a web page` and the like, where the beginning shows what lies there in the place of a medium."""
+    if isinstance(source, bytes | bytearray | memoryview):
+        head = bytes(source[:512])
+    elif isinstance(source, str | os.PathLike) and os.path.isfile(source):
+        try:
+            with open(source, "rb") as file:
+                head = file.read(512)
+        except OSError:
+            return ""
+    else:
+        return ""
+    if not head:
+        return ": the file is empty"
+    if head.startswith(b"version https://git-lfs"):
+        return ", a pointer of Git LFS in its place; type  git lfs pull"
+    if re.match(rb"\s*<(!doctype|html|\?xml|error)", head, re.IGNORECASE):
+        return ", a page of a server in its place: the download was refused"
+    return ""
 
 
 def source_name(source: VideoSource) -> str:

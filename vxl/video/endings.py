@@ -1,5 +1,10 @@
 """Which files are videos and which are images: one list for writing, indexing, reading and asking."""
 
+import re
+from pathlib import Path
+
+from vxl.errors import DataError
+
 VIDEO_ENDINGS = [
     "mp4",
     "m4v",
@@ -59,3 +64,24 @@ def media_kind(name: str) -> str | None:
     """ "video" or "image" by a file name's ending, in any case; None for anything else."""
     ending = name.rpartition("/")[2].rpartition(".")[2].lower()
     return "video" if ending in VIDEO_ENDINGS else "image" if ending in IMAGE_ENDINGS else None
+
+
+def frame_files(folder: Path) -> list[Path]:
+    """The images of a folder of frames, by the numbers in their names: 2.jpg comes before 10.jpg.
+
+    Raises:
+        DataError: There are none.
+    """
+    files = [
+        file
+        for file in folder.iterdir()
+        if media_kind(file.name) == "image" and not file.name.startswith(".")
+    ]
+    if not files:
+        raise DataError(f"{folder} holds no frames.\n  expected: 00001.jpg, 00002.jpg, …")
+    return sorted(files, key=_by_number)
+
+
+def _by_number(file: Path) -> tuple[list[tuple[int, str]], str]:
+    parts = re.findall(r"[0-9]+|[^0-9]+", file.name)
+    return [(int(part), "") if part[0] in "0123456789" else (-1, part) for part in parts], file.name

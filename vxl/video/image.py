@@ -5,10 +5,10 @@ import struct
 from functools import cache
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from vxl.errors import DataError
-from vxl.video.container import VideoSource, as_readable, source_name
+from vxl.video.container import VideoSource, as_readable, not_media, source_name
 from vxl.video.endings import IMAGE_FORMATS
 from vxl.video.limits import MOST_PIXELS
 
@@ -53,8 +53,10 @@ def read_rgb(source: VideoSource, name: str | None = None) -> np.ndarray:
     except FileNotFoundError as error:
         raise DataError(f"{name}: no such file.\n  check the path, or the folder of the images") from error
     except BROKEN as error:
+        unknown = isinstance(error, UnidentifiedImageError)
+        reason = f"it is none that is known{not_media(source)}" if unknown else str(error)
         raise DataError(
-            f"{name}: can't be read as an image: {error}.\n  expected: jpg, png, webp, ..."
+            f"{name}: can't be read as an image: {reason}.\n  expected: jpg, png, webp, ..."
         ) from error
 
 

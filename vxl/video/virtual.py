@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vxl.errors import DataError
 from vxl.video.decode import open_video, read
+from vxl.video.endings import frame_files
 from vxl.video.load import FrameStream, load_image
 from vxl.video.probe import VideoInfo
 from vxl.video.sample import Sampler
@@ -76,12 +76,7 @@ class FrameFolder(Virtual):
         Raises:
             DataError: There are none.
         """
-        files = sorted(
-            path for path in self.folder.iterdir() if path.suffix.lower() in (".jpg", ".jpeg", ".png")
-        )
-        if not files:
-            raise DataError(f"{self.folder} holds no frames.\n  expected: 00001.jpg, 00002.jpg, …")
-        return files
+        return frame_files(self.folder)
 
     @property
     def info(self) -> VideoInfo:

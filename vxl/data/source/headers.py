@@ -3,17 +3,19 @@
 import contextlib
 import json
 import os
+import stat
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from vxl.atomic import write_file
 from vxl.data.sample import Media
 from vxl.errors import DataError
 from vxl.patience import patiently, read_patiently
-from vxl.video.container import as_readable
+from vxl.video.container import as_readable, not_media
+from vxl.video.endings import frame_files
 from vxl.video.image import BROKEN, image_formats
 from vxl.video.limits import refuse_declared
 from vxl.video.probe import probe
@@ -29,6 +31,8 @@ def describe_media(media: Media, kind: str, name: str) -> dict[str, Any]:
     Raises:
         DataError: It is no video or image, or its header is damaged; names it.
     """
+    if isinstance(media, str) and os.path.isdir(media):
+        return _describe_folder(Path(media), kind)
     if kind == "image":
         return _describe_image(media, name)
     info = probe(media, name=name)
@@ -43,6 +47,14 @@ def describe_media(media: Media, kind: str, name: str) -> dict[str, Any]:
     return fields | {key: value for key in ("begins", "stamps") if (value := getattr(info, key))}
 
 
+def _describe_folder(folder: Path, kind: str) -> dict[str, Any]:
+    """Of a folder of frames; how many a second it has whoever names it must say: 0 here."""
+    if kind == "image":
+        raise DataError(f'{folder} is a folder.\n  name its files, or write  "video": "{folder.name}"')
+    files = frame_files(folder)
+    return {**_describe_image(str(files[0]), str(files[0])), "frames": len(files), "fps": 0.0}
+
+
 def _describe_image(media: Media, name: str) -> dict[str, Any]:
     try:
         with Image.open(as_readable(media), formats=image_formats()) as image:
@@ -52,7 +64,9 @@ def _describe_image(media: Media, name: str) -> dict[str, Any]:
                 if image.getexif().get(ORIENTATION) in SIDEWAYS:  # it is turned upright when it is read
                     width, height = height, width
     except BROKEN as error:
-        raise DataError(f"{name} is no image that can be read: {error}") from error
+        unknown = isinstance(error, UnidentifiedImageError)
+        reason = f"it is none that is known{not_media(media)}" if unknown else str(error)
+        raise DataError(f"{name} is no image that can be read: {reason}") from error
     return {"frames": 1, "fps": 1.0, "seconds": 0.0, "width": width, "height": height}
 
 
@@ -121,7 +135,7 @@ def _is_header(known: Any) -> bool:
 
 
 def file_stamp(path: Path) -> str:
-    """What changes when a file is replaced: its size and time of change.
+    """What changes when a file is replaced: its size and time of change; of a folder, those of its frames.
 
     Raises:
         DataError: It can't be opened.
@@ -129,6 +143,10 @@ def file_stamp(path: Path) -> str:
     """
     try:
         status = patiently(lambda: os.stat(path), str(path))
+        if stat.S_ISDIR(status.st_mode):
+            files = patiently(lambda: [(f.name, f.stat()) for f in frame_files(path)], str(path))
+            text = "".join(f"{name} {s.st_size} {s.st_mtime_ns}\n" for name, s in files)
+            return blake2b(text.encode(errors="surrogateescape"), digest_size=8).hexdigest()
     except (OSError, ValueError) as error:
         raise DataError(f"{path} can't be opened: {getattr(error, 'strerror', None) or error}") from error
     return f"{status.st_size}-{status.st_mtime_ns}"

@@ -2,12 +2,15 @@
 
 import json
 import logging
+import math
+import re
 import time
 from collections.abc import Iterator
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from vxl.data.fields import number_of
 from vxl.data.sample import EXAMPLE, Media
 from vxl.data.source.headers import Probes, file_stamp, write_cache
 from vxl.data.source.index import Index, encode_index, index_places, read_tar_index, say_text_alone
@@ -16,11 +19,16 @@ from vxl.data.source.source import IndexedSource
 from vxl.data.source.texts import in_order_of_text, refuse_half_letters, without_half_letters
 from vxl.errors import DataError
 from vxl.patience import is_there, read_patiently
+from vxl.video.endings import media_kind
+
+if TYPE_CHECKING:
+    from vxl.video.virtual import Virtual
 
 log = logging.getLogger(__name__)
 
 MEDIA_KEYS = ("image", "images", "video", "videos")
 """Keys of an item that name files."""
+_NAMES_MEDIA = re.compile("video|image|media|clip|file|path")
 
 
 class JsonSource(IndexedSource):
@@ -99,7 +107,7 @@ class JsonSource(IndexedSource):
             try:
                 refuse_half_letters(item, "its text")
                 visuals = [
-                    {"kind": kind, "name": path, "path": path, **probes.ask(path, kind)}
+                    {"kind": kind, "name": path, "path": path, **self._header(item, probes.ask(path, kind))}
                     for path, kind in media_of_item(item)
                 ]
                 entry["visuals"] = in_order_of_text(visuals, item)
@@ -111,7 +119,22 @@ class JsonSource(IndexedSource):
                 log.info("reading the headers of the media: %d of %d items", number + 1, len(items))
             yield entry
 
-    def _open(self, index: Index, visual: dict[str, Any]) -> Media:
+    @staticmethod
+    def _header(item: dict[str, Any], header: dict[str, Any]) -> dict[str, Any]:
+        """A header's fields; of a folder of frames with the rate that the item gives it."""
+        if header["fps"]:
+            return header
+        if "fps" not in item:
+            raise DataError(
+                "a folder of frames does not say when they were taken.\n"
+                '  write how many a second beside it:  "fps": 2'
+            )
+        fps = number_of(item["fps"], "fps", "the item")
+        if not 0.0 < fps < math.inf:
+            raise DataError(f"'fps' is {item['fps']!r}.\n  write how many frames there are a second, above 0")
+        return {**header, "fps": fps, "seconds": round(header["frames"] / fps, 3)}
+
+    def _open(self, index: Index, visual: dict[str, Any]) -> "Media | Virtual":
         path = self.videos / visual["path"]
         if not is_there(path):
             raise DataError(
@@ -121,11 +144,15 @@ class JsonSource(IndexedSource):
             raise DataError(
                 f"{path} was replaced after {index.of} was indexed.\n  start again: it is indexed anew"
             )
+        if path.is_dir():
+            from vxl.video.virtual import FrameFolder  # late: imports torch
+
+            return FrameFolder(path, visual["fps"])
         return str(path)
 
 
 def read_items(file: Path) -> list[dict[str, Any]]:
-    """The items of a JSON list or of JSON lines (.jsonl).
+    """The items of a JSON list, or of JSON lines.
 
     Raises:
         DataError: It is something else; names the place.
@@ -134,28 +161,49 @@ def read_items(file: Path) -> list[dict[str, Any]]:
         text = read_patiently(file).decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{file} can't be read: {error}\n  expected: JSON in UTF-8") from error
-    lines = [text]
-    if file.suffix.lower() == ".jsonl":  # only a line feed ends a line: strings may hold other separators
-        lines = text.split("\n")
-    values = []
-    for number, line in enumerate(lines, 1):
-        if len(lines) > 1 and not line.strip():
-            continue
-        try:
-            values.append(json.loads(line))
-        except (ValueError, RecursionError) as error:
-            place = f", line {number}," if file.suffix.lower() == ".jsonl" else ""
-            extra = getattr(error, "msg", "") == "Extra data"
-            hint = "\n  JSON lines belong in a file that ends in .jsonl" if extra and not place else ""
-            raise DataError(f"{file}{place} is no JSON: {error}{hint}") from error
-    items = values if file.suffix.lower() == ".jsonl" else values[0]
-    if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+    items = _lines(text, file) if file.suffix.lower() == ".jsonl" else _whole(text, file)
+    if not isinstance(items, list):
+        raise DataError(f"{file} is {json_kind(items)}, not a list of objects.\n  write e.g.  [{EXAMPLE}]")
+    other = next((number for number, item in enumerate(items) if not isinstance(item, dict)), None)
+    if other is not None:
         raise DataError(
-            f"{file} is a {type(items).__name__}, not a list of objects.\n  write e.g.  [{EXAMPLE}]"
+            f"{file}: item {other + 1} of {len(items)} is {json_kind(items[other])}, not an object.\n"
+            f"  write e.g.  [{EXAMPLE}]"
         )
     if not items:
         raise DataError(f"{file} is an empty list.\n  write e.g.  [{EXAMPLE}]")
     return items
+
+
+def _whole(text: str, file: Path) -> Any:
+    """One value of JSON; or JSON lines under the ending of a list, as many tools write them."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        first = text.lstrip()[:1]
+        if getattr(error, "msg", "") == "Extra data" and first == "{":
+            return _lines(text, file)
+        raise DataError(f"{file} is no JSON: {error}") from error
+
+
+def _lines(text: str, file: Path) -> list[Any]:
+    """A value a line."""
+    values = []
+    for number, line in enumerate(text.split("\n"), 1):  # strings may hold the separators of splitlines()
+        if line.strip():
+            try:
+                values.append(json.loads(line))
+            except (ValueError, RecursionError) as error:
+                raise DataError(f"{file}, line {number}, is no JSON: {error}") from error
+    return values
+
+
+def json_kind(value: Any) -> str:
+    """What a value is called in JSON."""
+    if value is None or isinstance(value, bool):
+        return json.dumps(value)
+    kinds = {dict: "an object", list: "a list", str: "a string"}
+    return kinds.get(type(value), "a number")
 
 
 def key_of_item(item: dict[str, Any], number: int) -> str:
@@ -183,7 +231,21 @@ def media_of_item(item: dict[str, Any]) -> list[tuple[str, str]]:
                     f'  write a path, a list of paths, or leave it out:  "{key}": "NAME"'
                 )
             media += [(path, kind) for path in paths]
+    if not media:
+        _refuse_other_names(item)
     return media
+
+
+def _refuse_other_names(item: dict[str, Any]) -> None:
+    """Refuses an item that shows nothing but names a file under a key that looks like one of ours."""
+    for key, value in item.items():
+        first = value[0] if isinstance(value, list) and value else value
+        kind = media_kind(first) if isinstance(first, str) else None
+        if kind is not None and key not in MEDIA_KEYS and _NAMES_MEDIA.search(key.lower()):
+            raise DataError(
+                f"the key '{key}' names {first}, and only {', '.join(MEDIA_KEYS)} are shown.\n"
+                f'  write  "{kind}": "{first}"'
+            )
 
 
 def _named(item: dict[str, Any]) -> list[str]:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -15,6 +15,9 @@ from vxl.data.source.index import Index, open_index
 from vxl.data.source.ranges import open_range
 from vxl.data.source.urls import expand_urls, is_pipe
 from vxl.errors import DataError, one_line
+
+if TYPE_CHECKING:
+    from vxl.video.virtual import Virtual
 
 log = logging.getLogger(__name__)
 
@@ -146,7 +149,7 @@ class IndexedSource:
         entry = index.entry(member)
         return index, entry, samples_of(entry, index.of)[part]
 
-    def _open(self, index: Index, visual: dict[str, Any]) -> Media:
+    def _open(self, index: Index, visual: dict[str, Any]) -> "Media | Virtual":
         return open_range(index.of, visual["offset"], visual["bytes"])
 
 

@@ -218,10 +218,15 @@ def members_of_json(file: Path, videos: Path) -> Iterator[TarMember]:
         for place, visual in enumerate(media):
             # In a tar the ending alone tells what a file is.
             suffix = Path(visual["path"]).suffix[1:].lower()
+            if (videos / visual["path"]).is_dir():
+                why = "is a folder, and a shard holds files.\n  encode its frames, or train with data=json"
+                yield TarMember(key, {}, f"{file}, item '{key}': {videos / visual['path']} {why}")
+                break
             ending = suffix if media_kind(f".{suffix}") == visual["kind"] else visual["kind"]
             files[ending if len(media) == 1 else f"{place}.{ending}"] = videos / visual["path"]
-        text = {name: value for name, value in item.items() if name not in MEDIA_KEYS}
-        yield TarMember(key, {**files, "json": text})
+        else:
+            text = {name: value for name, value in item.items() if name not in MEDIA_KEYS}
+            yield TarMember(key, {**files, "json": text})
 
 
 def clean(key: str) -> str:
