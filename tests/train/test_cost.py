@@ -113,6 +113,7 @@ def test_the_screen(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Monk
     shown = capsys.readouterr().out
     assert "2 x A100" in shown
     assert "4 frames" in shown
+    assert "strategy=fsdp2" in shown
     assert "GPU-hours for 400 steps" in shown
     assert max(map(len, shown.splitlines()[:-1])) <= 80
 

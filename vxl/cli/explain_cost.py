@@ -17,8 +17,8 @@ def explain_cost(words: Sequence[str], plugins: Sequence[str], console: Console)
     """Prints what the training that the words describe would cost; nothing is built or read.
 
     Args:
-        words: Settings as for train.py, `devices=8` for trainer.devices; and what the arithmetic assumes:
-            `tokens=` and `frames=` of a mean row, `mfu=`, `card=`.
+        words: Settings as for train.py, `devices=8` for trainer.devices (then fsdp2 where no strategy is
+            named); and what the arithmetic assumes: `tokens=` and `frames=` of a mean row, `mfu=`, `card=`.
         plugins: Packages whose options may be named.
         console: Where to print.
 
@@ -41,9 +41,12 @@ def explain_cost(words: Sequence[str], plugins: Sequence[str], console: Console)
             card = value
         else:
             settings.append(f"trainer.{word}" if key == "devices" else word)
+    several = any(word.startswith(("trainer.devices=", "trainer.num_nodes=")) for word in settings)
+    if several and not any(word.startswith("strategy=") for word in settings):
+        settings.append("strategy=fsdp2")  # one GPU's own, single, is refused
     config = compose("train", settings)
     cost = TrainingCost.of(config, assumed(config, card=card, **numbers))
-    title = escape(" ".join(words) or "model=tiny")
+    title = escape(" ".join(settings) or "model=tiny")
     console.print(facts(title, [(what, escape(said)) for what, said in cost.rows()]))
     console.print(
         "assumed: rows as full as they may be, unless tokens= and frames= say what a mean row has; mfu= is "
