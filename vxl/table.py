@@ -1,7 +1,7 @@
 """Tables on a screen: one style for all, and at every width whole names and numbers."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from rich import box
@@ -30,10 +30,16 @@ class Listing:
     """Further columns that stand on the left, whole."""
     rows: list[tuple[Sequence[str], str | None]] = field(default_factory=list)
     """Cells, and the row's style."""
+    sections: set[int] = field(default_factory=set)
+    """Numbers of rows behind which a section ends."""
 
     def add(self, *cells: str, style: str | None = None) -> None:
         """Adds a row."""
         self.rows.append((cells, style))
+
+    def end_section(self) -> None:
+        """Draws a line behind the last row."""
+        self.sections.add(len(self.rows) - 1)
 
     def show(self, console: Console) -> None:
         """Prints it in the width that there is."""
@@ -48,6 +54,11 @@ class Listing:
                 for table in turned:
                     console.print(table)
                 return
+        if len(self.rows) == 1:
+            beside = facts(self.title, list(zip(self.columns, self.rows[0][0], strict=True)), across=2)
+            if _least(beside, console) <= console.width:
+                console.print(beside)
+                return
         name, *others = self.columns
         for number, (cells, _) in enumerate(self.rows):
             title = self.title if not number else ""
@@ -55,41 +66,45 @@ class Listing:
             console.print(facts(title, [(name, cells[0]), *rest]))
 
     def _table(self, between: str = " ") -> Table:
-        made = Table(title=self.title or None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+        table = Table(title=self.title or None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
         for number, name in enumerate(self.columns):
             cells = [row[number] for row, _ in self.rows]
             heading = between.join(name.split(" "))
             if name in self.words:
                 least = min(LETTERS, max(map(len, [name, *cells])))
-                made.add_column(heading, overflow="fold", min_width=least)
+                table.add_column(heading, overflow="fold", min_width=least)
             else:
                 left = not number or name in self.left
-                made.add_column(heading, justify="left" if left else "right", no_wrap=True)
-        for row, style in self.rows:
-            made.add_row(*row, style=style)
-        return made
+                table.add_column(heading, justify="left" if left else "right", no_wrap=True)
+        for number, (row, style) in enumerate(self.rows):
+            table.add_row(*row, style=style, end_section=number in self.sections)
+        return table
 
     def _turned(self, first: int, end: int) -> Table:
         """Some of the rows, as columns."""
         title = self.title if not first else None
-        made = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-        made.add_column(self.columns[0], no_wrap=True)
+        table = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+        table.add_column(self.columns[0], no_wrap=True)
         rows = [row for row, _ in self.rows[first:end]]
         for row in rows:
-            made.add_column(row[0], justify="right", no_wrap=True)
+            table.add_column(row[0], justify="right", no_wrap=True)
         for number, name in enumerate(self.columns[1:], 1):
-            made.add_row(name, *(row[number] for row in rows))
-        return made
+            table.add_row(name, *(row[number] for row in rows))
+        return table
 
 
-def facts(title: str, rows: Iterable[tuple[str, str]]) -> Table:
-    """What is said of one thing: a name and its value a line; values wrap between words."""
-    made = Table(title=title or None, title_justify="left", box=box.SIMPLE, show_header=False, pad_edge=False)
-    made.add_column(no_wrap=True)
-    made.add_column(overflow="fold")
-    for row in rows:
-        made.add_row(*row)
-    return made
+def facts(title: str, rows: Sequence[tuple[str, str]], across: int = 1) -> Table:
+    """What is said of one thing: names and values, `across` of them a line; values wrap between words."""
+    table = Table(
+        title=title or None, title_justify="left", box=box.SIMPLE, show_header=False, pad_edge=False
+    )
+    for _ in range(across):
+        table.add_column(no_wrap=True)
+        table.add_column(overflow="fold")
+    lines = math.ceil(len(rows) / across)
+    for line in range(lines):
+        table.add_row(*(cell for row in rows[line::lines] for cell in row))
+    return table
 
 
 def _least(table: Table, console: Console) -> int:

@@ -53,7 +53,7 @@ def test_medians_and_the_rate_over_all_tokens() -> None:
 def test_the_readme_shows_costs_as_the_screen_does_at_80_columns() -> None:
     """Every line of its table, with the numbers that are there now."""
     console = Console(file=io.StringIO(), width=80)
-    console.print(cost_table(summarise([answer()], "process"), 80))
+    cost_table(summarise([answer()], "process")).show(console)
     words = [line.split() for line in console.file.getvalue().splitlines() if line.strip()]
     readme = (Path(__file__).parents[2] / "README.md").read_text().partition("cost of a question (median)")[2]
     shown = [line.split() for line in readme.partition("protocol")[0].splitlines() if line.strip()]

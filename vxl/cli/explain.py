@@ -3,16 +3,15 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.padding import Padding
-from rich.table import Table
 
 from vxl.config.catalog import Key, OptionFile, keys_of, look_up, options_by_group, run_schemas, schema_keys
 from vxl.option.files import CONF
 from vxl.option.plugins import load_plugins
 from vxl.option.rebuild import INTERNAL
+from vxl.table import Listing
 from vxl.terminal.screen import Screen
 
 
@@ -66,19 +65,19 @@ def explain(
 
 
 def _overview(folders: list[Path], console: Console) -> None:
-    table = _table("option", "what it is")
+    table = Listing("", ("option", "what it is"), words=("what it is",))
     for options in options_by_group(folders).values():
-        for i, choice in enumerate(options.values()):
-            last = i == len(options) - 1
-            table.add_row(f"{choice.group}={choice.name}", escape(choice.meaning), end_section=last)
-    console.print(table)
+        for choice in options.values():
+            table.add(f"{choice.group}={choice.name}", escape(choice.meaning))
+        table.end_section()
+    table.show(console)
 
 
 def _group(group: str, options: dict[str, OptionFile], roots: Sequence[type], console: Console) -> None:
-    table = _table("option", "what it is")
+    table = Listing("", ("option", "what it is"), words=("what it is",))
     for name, choice in options.items():
-        table.add_row(f"{group}={name}", escape(choice.meaning))
-    console.print(table)
+        table.add(f"{group}={name}", escape(choice.meaning))
+    table.show(console)
     plain = [
         choice for choice in options.values() if not choice.is_global and "_target_" not in choice.values
     ]
@@ -113,11 +112,3 @@ def _keys(keys: list[Key], console: Console) -> None:
         console.print(f"{head}  [dim]{escape(key.type)}[/]", highlight=False, soft_wrap=True)
         if key.meaning:
             console.print(Padding(escape(key.meaning), (0, 0, 0, 4)), highlight=False)
-
-
-def _table(*columns: str) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for i, column in enumerate(columns):
-        # The last column is prose and may wrap; names and types are typed from here, so they must not.
-        table.add_column(column, overflow="fold", no_wrap=i == 0)
-    return table

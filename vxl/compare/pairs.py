@@ -8,7 +8,7 @@ from typing import Any
 from vxl.compare.setting import Reached, Setting
 from vxl.errors import DataError
 from vxl.evaluate.fingerprint import unlike
-from vxl.statistics import Difference, Interval, difference, holm
+from vxl.statistics import Difference, Interval, adjusted_by_holm, paired_difference
 from vxl.statistics.seeds import Error, around, mean_scores, seed_errors, t_test, together
 
 
@@ -70,21 +70,25 @@ def against(base: Setting, others: Sequence[Setting], benchmarks: Sequence[str])
             second = other.reached(name)
             if first is not None and second is not None:
                 pairs.append(_pair(name, base, other, first, second))
-    adjusted = iter(holm([pair.p_value for pair in pairs if pair.test is not None]))
-    return [pair if pair.test is None else replace(pair, adjusted=next(adjusted)) for pair in pairs]
+    adjusted = adjusted_by_holm([None if pair.test is None else pair.p_value for pair in pairs])
+    return [
+        pair if p_value is None else replace(pair, adjusted=p_value)
+        for pair, p_value in zip(pairs, adjusted, strict=True)
+    ]
 
 
 def _pair(name: str, base: Setting, other: Setting, first: Reached, second: Reached) -> Pair:
-    unlike_keys = _unlike(first, second)
-    if unlike_keys:
-        return Pair(name, base, other, None, reason="another protocol: " + ", ".join(unlike_keys))
     sides = [[m.scores[name].units for m in s.members if name in m.scores] for s in (base, other)]
-    if not all(units for side in sides for units in side):
+    unlike_keys = _unlike(first, second)
+    if not unlike_keys and not all(units for side in sides for units in side):
         return Pair(name, base, other, None, reason="single answers are not known")
     try:
-        test = difference(*map(mean_scores, sides), macro=first.score.macro)
-    except DataError:
+        means = [mean_scores(side) if side else [] for side in sides]
+    except DataError:  # of one setting's seeds already
         return Pair(name, base, other, None, reason="other questions")
+    test, reason = paired_difference(*means, unlike=unlike_keys, macro=first.score.macro)
+    if test is None:
+        return Pair(name, base, other, None, reason=reason)
     errors = [] if test.estimate.se is None else [Error(test.estimate.se, test.estimate.clusters - 1)]
     seeds = seed_errors(first.seeds, second.seeds)
     if not errors or not seeds:

@@ -3,21 +3,19 @@
 import json
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from rich import box
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from vxl.atomic import write_text
-from vxl.errors import DataError
 from vxl.evaluate.fingerprint import unlike
 from vxl.evaluate.report import Report
 from vxl.evaluate.work.changes import shown
-from vxl.statistics import Difference, difference, holm
+from vxl.statistics import Difference, adjusted_by_holm, paired_difference
+from vxl.table import Listing
 from vxl.units import human_size
 
 RECENT = "recent"
@@ -55,22 +53,14 @@ def differences(reports: Sequence[Report]) -> list[Against]:
     a member, on the headline metric."""
     if not reports or not reports[0].metrics:
         return []
-    tests: list[tuple[Report, Report, Difference | None, str | None]] = []
-    for other, first in _pairs(reports):
-        unlike_keys = unlike(first.protocol.comparable(), other.protocol.comparable())
-        if unlike_keys:
-            tests.append((other, first, None, "another protocol: " + ", ".join(unlike_keys)))
-            continue
-        metric, theirs = first.metrics[0], other.metrics[0]
-        try:
-            tests.append((other, first, difference(metric.units, theirs.units, macro=metric.macro), None))
-        except DataError as error:
-            tests.append((other, first, None, str(error).splitlines()[0]))
-    adjusted = iter(holm([test.sign_flip for _, _, test, _ in tests if test is not None]))
-    return [
-        Against(report, base, test, None if test is None else next(adjusted), reason)
-        for report, base, test, reason in tests
-    ]
+    pairs = []
+    for other, base in _pairs(reports):
+        unlike_keys = unlike(base.protocol.comparable(), other.protocol.comparable())
+        metric, theirs = base.metrics[0], other.metrics[0]
+        test, reason = paired_difference(metric.units, theirs.units, unlike=unlike_keys, macro=metric.macro)
+        pairs.append(Against(other, base, test, None, reason))
+    adjusted = adjusted_by_holm([None if pair.test is None else pair.test.sign_flip for pair in pairs])
+    return [replace(pair, adjusted=p_value) for pair, p_value in zip(pairs, adjusted, strict=True)]
 
 
 def _pairs(reports: Sequence[Report]) -> Iterator[tuple[Report, Report]]:
@@ -96,7 +86,7 @@ def show_group(
     """
     pairs = differences(reports)
     if reports:
-        console.print(table(reports, pairs, console.width))
+        table(reports, pairs, console.width).show(console)
     for report in reports:
         if report.incomplete is not None:
             console.print(f"* {report.title}: {report.incomplete} answered", markup=False, highlight=False)
@@ -130,25 +120,16 @@ def failed(failures: Sequence[tuple[str, str]]) -> list[str]:
     ]
 
 
-def table(reports: Sequence[Report], pairs: Sequence[Against], width: int) -> Table:
+def table(reports: Sequence[Report], pairs: Sequence[Against], width: int) -> Listing:
     """One row a member: the headline with its clustered interval, differences, and costs where they fit."""
-    wide = width >= 120
+    wide = width >= 150
     names = _names(reports)
-    rows = Table(
-        title=escape(f"{reports[0].benchmark}"),
-        title_justify="left",
-        box=box.SIMPLE_HEAD,
-        pad_edge=False,
-        padding=(0, 1, 0, 0),
-    )
     headline = reports[0].metrics[0].name if reports[0].metrics else "score"
     bases = _bases(pairs)
     columns = [headline, "95 %", *(f"- {name}" for name in bases), "cache"]
     if wide:
         columns += ["tokens", "no letter", "prefill", "first token", "decode", "peak"]
-    rows.add_column("member", overflow="fold")
-    for column in columns:
-        rows.add_column(column, justify="right", no_wrap=True)
+    listing = Listing(escape(reports[0].benchmark), ("member", *columns), words=("member",))
     pair_of = {(id(pair.report), name): pair for name, own in bases.items() for pair in own}
     for name, report in zip(names, reports, strict=True):
         cost = report.cost
@@ -174,8 +155,8 @@ def table(reports: Sequence[Report], pairs: Sequence[Against], width: int) -> Ta
                 "-" if decode != decode else f"{decode:.0f}/s",
                 human_size(cost.peak_memory_bytes),
             ]
-        rows.add_row(escape(name), *cells)
-    return rows
+        listing.add(escape(name), *cells)
+    return listing
 
 
 def remarks(pairs: Sequence[Against]) -> list[str]:

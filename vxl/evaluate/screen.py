@@ -3,10 +3,8 @@
 import math
 from collections.abc import Mapping, Sequence
 
-from rich import box
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from vxl.evaluate.cost import Cost
 from vxl.evaluate.metrics import Metric, grouped, label_names, letters_line, micro
@@ -38,7 +36,7 @@ def show_report(report: Report, console: Console) -> None:
             console.print(line, markup=False, highlight=False)
     for table in _labels(report):
         table.show(console)
-    console.print(cost_table(report.cost, console.width))
+    cost_table(report.cost).show(console)
     for line in _remarks(report):
         console.print(line, markup=False, highlight=False)
 
@@ -65,18 +63,23 @@ def _metrics(metrics: Sequence[Metric]) -> Listing:
     """A row a metric, with clustered intervals."""
     table = Listing("", ("metric", "score", "95 %, by video", "items", "videos"))
     for number, metric in enumerate(metrics):
-        found, unit = metric.estimate, " %" if metric.scale == 100 else ""
+        estimate, unit = metric.estimate, " %" if metric.scale == 100 else ""
         worth = "too few videos"
-        if found.interval is not None:
-            low, high = (f"{metric.scale * end:.2f}" for end in found.interval)
+        if estimate.interval is not None:
+            low, high = (f"{metric.scale * end:.2f}" for end in estimate.interval)
             worth = f"{low} to {high}{unit}"
-        cells = (f"{metric.scale * found.mean:.2f}{unit}", worth, str(found.items), str(found.clusters))
+        cells = (
+            f"{metric.scale * estimate.mean:.2f}{unit}",
+            worth,
+            str(estimate.items),
+            str(estimate.clusters),
+        )
         table.add(escape(metric.name), *cells, style="bold" if not number else None)
     return table
 
 
-def cost_table(cost: Cost, width: int) -> Table:
-    """Cost as one row, or as two columns where a row would not fit."""
+def cost_table(cost: Cost) -> Listing:
+    """Cost as one row."""
     cells = {
         "prefill": _milliseconds(cost.prefill_ms),
         "first token": _milliseconds(cost.first_token_ms),
@@ -88,23 +91,7 @@ def cost_table(cost: Cost, width: int) -> Table:
         "FLOPs": "-" if math.isnan(cost.prefill_flops) else f"{cost.prefill_flops:.3g}",
         "all questions": f"{cost.seconds:.1f} s",
     }
-    title = "cost of a question (median)"
-    if width >= 3 * len(cells) + sum(max(len(name), len(cell)) for name, cell in cells.items()) + 1:
-        table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-        for name in cells:
-            table.add_column(name, justify="right", no_wrap=True)
-        table.add_row(*cells.values())
-        return table
-    table = Table(title=title, title_justify="left", box=box.SIMPLE, show_header=False, pad_edge=False)
-    for _ in range(2):
-        table.add_column(no_wrap=True)
-        table.add_column(no_wrap=True, justify="right")
-    pairs = list(cells.items())
-    half = (len(pairs) + 1) // 2
-    for number in range(half):
-        right = pairs[half + number] if half + number < len(pairs) else ("", "")
-        table.add_row(*pairs[number], *right)
-    return table
+    return Listing("cost of a question (median)", tuple(cells), rows=[(tuple(cells.values()), None)])
 
 
 def _kinds(report: Report, title: str) -> Listing:

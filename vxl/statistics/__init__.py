@@ -2,8 +2,8 @@
 
 from vxl.statistics.basic import Interval, Paired, Spread, paired, spread, wilson
 from vxl.statistics.clustered import Estimate, ItemScore, estimate
-from vxl.statistics.comparison import Difference, difference
-from vxl.statistics.resampling import bootstrap, holm, mcnemar, sign_flip
+from vxl.statistics.comparison import Difference, difference, paired_difference
+from vxl.statistics.resampling import adjusted_by_holm, bootstrap, holm, mcnemar, sign_flip
 from vxl.statistics.seeds import OverSeeds, over_seeds
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "OverSeeds",
     "Paired",
     "Spread",
+    "adjusted_by_holm",
     "bootstrap",
     "difference",
     "estimate",
@@ -21,6 +22,7 @@ __all__ = [
     "mcnemar",
     "over_seeds",
     "paired",
+    "paired_difference",
     "sign_flip",
     "spread",
     "wilson",

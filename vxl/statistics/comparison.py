@@ -1,6 +1,6 @@
 """Two systems on the same items: by how much they differ, and whether that could be chance."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,6 +39,32 @@ class Difference:
             "p_sign_flip": self.sign_flip,
             "detectable": self.detectable,
         }
+
+
+def paired_difference(
+    first: Sequence[ItemScore],
+    second: Sequence[ItemScore],
+    *,
+    unlike: Iterable[str] = (),
+    macro: bool = False,
+) -> tuple[Difference | None, str | None]:
+    """Compares two systems item by item; where that can't be, says why.
+
+    Args:
+        first: Scores of one.
+        second: Scores of the other.
+        unlike: In what they were asked differently.
+        macro: Whether strata count alike.
+
+    Returns:
+        The difference and None, or None and the reason.
+    """
+    if unlike_keys := list(unlike):
+        return None, "another protocol: " + ", ".join(unlike_keys)
+    try:
+        return difference(first, second, macro=macro), None
+    except DataError:
+        return None, "other questions"
 
 
 def difference(first: Sequence[ItemScore], second: Sequence[ItemScore], *, macro: bool = False) -> Difference:

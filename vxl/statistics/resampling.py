@@ -75,6 +75,12 @@ def bootstrap(
     return Interval(float(low), float(high))
 
 
+def adjusted_by_holm(p_values: Sequence[float | None]) -> list[float | None]:
+    """Holm's adjusted p values of those tests that could be made; None stays None."""
+    adjusted = iter(holm([p_value for p_value in p_values if p_value is not None]))
+    return [None if p_value is None else next(adjusted) for p_value in p_values]
+
+
 def holm(p_values: Sequence[float]) -> list[float]:
     """Holm's (1979) adjusted p values of tests that are shown together."""
     order = sorted(range(len(p_values)), key=lambda number: p_values[number])

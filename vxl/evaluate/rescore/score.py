@@ -7,10 +7,8 @@ from pathlib import Path
 from string import ascii_uppercase
 from typing import Any
 
-from rich import box
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from vxl.atomic import write_text
 from vxl.errors import ConfigError, DataError
@@ -24,6 +22,7 @@ from vxl.evaluate.missing import missing_message
 from vxl.evaluate.rescore.replies import Reply, read_replies
 from vxl.evaluate.scoring import Graded
 from vxl.statistics import Estimate, difference, holm
+from vxl.table import Listing
 
 
 @dataclass(frozen=True)
@@ -104,7 +103,7 @@ def score(path: Path, benchmark: Benchmark) -> FileScores:
 def show_scores(files: Sequence[FileScores], console: Console, json_path: Path | None = None) -> None:
     """Prints each file's numbers, then every later file against the first, item by item."""
     for scores in files:
-        console.print(scores_table(scores))
+        scores_table(scores).show(console)
         for note in [*_bootstrap_line(scores.metrics), *letters_line(scores.graded), *scores.notes]:
             console.print(note, markup=False, highlight=False)
     tests = []
@@ -130,29 +129,24 @@ def show_scores(files: Sequence[FileScores], console: Console, json_path: Path |
         console.print(f"written: {json_path}", markup=False, soft_wrap=True)
 
 
-def scores_table(scores: FileScores) -> Table:
+def scores_table(scores: FileScores) -> Listing:
     """Metrics and labels of one file, with plain and clustered errors."""
     unparsed = sum(item.parsed is None for item in scores.graded if not item.judged)
-    table = Table(
-        title=escape(f"{scores.name} · {len(scores.graded)} answers, {unparsed} without a letter"),
-        title_justify="left",
-        box=box.SIMPLE_HEAD,
-        pad_edge=False,
-        padding=(0, 1, 0, 0),
+    table = Listing(
+        escape(f"{scores.name} · {len(scores.graded)} answers, {unparsed} without a letter"),
+        ("", "items", "videos", "score", "SE iid", "clustered", "95 %"),
+        words=("",),
     )
-    table.add_column("", overflow="fold")
-    for column in ("items", "videos", "score", "SE iid", "clustered", "95 %"):
-        table.add_column(column, justify="right", no_wrap=True)
     for metric in scores.metrics:
-        table.add_row(escape(metric.name), *_cells(metric.estimate, metric.scale), style="bold")
+        table.add(escape(metric.name), *_cells(metric.estimate, metric.scale), style="bold")
     for name in label_names(scores.graded):
         groups = grouped(scores.graded, name)
         if name.startswith("_") or not 1 < len(groups) <= 40:
             continue
-        table.add_section()
-        table.add_row(escape(name), style="dim")
+        table.end_section()
+        table.add(escape(name), *6 * [""], style="dim")
         for value, items in groups.items():
-            table.add_row(escape(f" {value}"), *_cells(micro(items).estimate, 100.0))
+            table.add(escape(f" {value}"), *_cells(micro(items).estimate, 100.0))
     return table
 
 

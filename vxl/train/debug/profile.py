@@ -12,14 +12,14 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from rich import box
 from rich.console import Console
-from rich.table import Table
+from rich.markup import escape
 from torch import nn
 from torch.profiler import ProfilerActivity
 from typing_extensions import override
 
 from vxl.atomic import write_text
+from vxl.table import Listing
 from vxl.terminal.screen import Screen
 
 # Steps that are not timed: kernels are chosen, memory is taken, blocks compiled.
@@ -142,40 +142,26 @@ class Profile(Callback):
         traced = max(1, min(self.steps, self._seen - self.warm - self.steps))
         record = Screen(file=io.StringIO(), record=True, width=100)
         for shown in (console, record):
-            shown.print(self._sections(timed))
+            self._sections(timed).show(shown)
             if self.kernels:
-                shown.print(self._kernels(traced))
+                self._kernels(traced).show(shown)
         write_text(self.folder / "summary.txt", record.export_text())
 
-    def _sections(self, steps: int) -> Table:
-        table = Table(
-            title=f"where a step went (mean of {steps})",
-            title_justify="left",
-            box=box.SIMPLE_HEAD,
-            pad_edge=False,
-        )
-        for column in ("part", "ms a step", "share"):
-            table.add_column(column, justify="left" if column == "part" else "right")
+    def _sections(self, steps: int) -> Listing:
+        table = Listing(f"where a step went (mean of {steps})", ("part", "ms a step", "share"))
         whole = self.whole or sum(self.seconds.values()) or 1.0
         for section in SECTIONS:
             spent = self.seconds[section]
-            table.add_row(section, f"{1000 * spent / steps:.1f}", f"{spent / whole:.1%}")
-        table.add_section()
-        table.add_row("all", f"{1000 * whole / steps:.1f}", "100.0%")
+            table.add(section, f"{1000 * spent / steps:.1f}", f"{spent / whole:.1%}")
+        table.end_section()
+        table.add("all", f"{1000 * whole / steps:.1f}", "100.0%")
         return table
 
-    def _kernels(self, steps: int) -> Table:
-        table = Table(
-            title=f"longest kernels (mean of {steps} more steps)",
-            title_justify="left",
-            box=box.SIMPLE_HEAD,
-            pad_edge=False,
-        )
-        for column in ("kernel", "calls", "ms a step"):
-            table.add_column(column, justify="left" if column == "kernel" else "right", no_wrap=True)
+    def _kernels(self, steps: int) -> Listing:
+        title = f"longest kernels (mean of {steps} more steps)"
+        table = Listing(title, ("kernel", "calls", "ms a step"), words=("kernel",))
         for name, calls, seconds in self.kernels[:KERNELS]:
-            short = name if len(name) <= 70 else f"{name[:69]}…"
-            table.add_row(short, f"{calls / steps:.0f}", f"{1000 * seconds / steps:.2f}")
+            table.add(escape(name), f"{calls / steps:.0f}", f"{1000 * seconds / steps:.2f}")
         return table
 
     def _mark(self, module: nn.Module, section: str) -> None:

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich import box
 from rich.console import Console
-from rich.table import Table
+from rich.markup import escape
 from torch import Tensor, nn
 
 from vxl.checkpoint.resolved import read_config
@@ -21,6 +20,7 @@ from vxl.option.rebuild import rebuild
 from vxl.run.find import find_run
 from vxl.run.name import run_name
 from vxl.seeds import seed_of
+from vxl.table import Listing
 from vxl.train.config import TrainConfig
 from vxl.train.step import diverged
 from vxl.train.step.learner import build_learner
@@ -78,9 +78,8 @@ def replay(config: TrainConfig, console: Console) -> list[NonFinite | None]:
     load_failed_weights(kept / diverged.CHECKPOINT, model)
     module.to(device)
     mixed = own.trainer.precision == "bf16-mixed"
-    table = Table(title=f"replay of {kept}", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in ("rank", "micro-batch", "loss", "first that is no number"):
-        table.add_column(column)
+    columns = ("rank", "micro-batch", "loss", "first that is no number")
+    table = Listing(escape(f"replay of {kept}"), columns, words=columns[-1:])
     results: list[NonFinite | None] = []
     for rank, (seen, batches) in enumerate(diverged.read_batches(kept)):
         for i, batch in enumerate(batches):
@@ -88,8 +87,8 @@ def replay(config: TrainConfig, console: Console) -> list[NonFinite | None]:
             with torch.autocast(device.type, torch.bfloat16, enabled=mixed):
                 loss, found = examine(model, batch.to(device))
             results.append(found)
-            table.add_row(str(rank), str(i), f"{loss:.4g}", in_words(found))
-    console.print(table)
+            table.add(str(rank), str(i), f"{loss:.4g}", escape(in_words(found)))
+    table.show(console)
     console.print(verdict(results), markup=False)
     return results
 
