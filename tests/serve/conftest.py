@@ -14,8 +14,11 @@ from vxl.generate.loaded import LoadedModel
 pytest.importorskip("starlette", reason="needs vxl[serve]")
 from starlette.testclient import TestClient
 
-from vxl.serve.app import Server
+from vxl.serve.app import make_app
 from vxl.serve.config import ServeConfig
+from vxl.serve.server import Server
+
+HERE = "http://127.0.0.1:8000"
 
 
 @pytest.fixture(scope="session")
@@ -30,9 +33,10 @@ def serve(loaded: LoadedModel, clips: Path) -> Iterator[Callable[..., TestClient
     with ExitStack() as stack:
 
         def start(model: LoadedModel = loaded, **settings: Any) -> TestClient:
-            config = ServeConfig(**{"contexts": None, "files": (clips,)} | settings)
-            app = Server(model, config, "first").app()
-            return stack.enter_context(TestClient(app, raise_server_exceptions=False))
+            usual: dict[str, Any] = {"contexts": None, "files": (clips,)}
+            config = ServeConfig(**usual | settings)
+            app = make_app(Server(model, config, "first"))
+            return stack.enter_context(TestClient(app, base_url=HERE, raise_server_exceptions=False))
 
         yield start
 

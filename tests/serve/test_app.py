@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from tests.serve.asked import chat
+from tests.serve.written import chat
 from vxl.generate.loaded import LoadedModel
 
 CHAT = "/v1/chat/completions"
@@ -123,3 +123,37 @@ def test_files_are_read_below_allowed_folders_alone(serve: Any, clips: Path, tmp
         CHAT, json=chat({"type": "video_url", "video_url": {"url": outside.as_uri()}}, "?")
     )
     assert "not allowed here" in refused.json()["error"]["message"]
+
+
+def test_pages_of_other_servers_and_made_up_names_are_refused(client: Any, serve: Any) -> None:
+    for headers, status in (
+        ({"Host": "127.0.0.1:8000", "Origin": "http://127.0.0.1:8000"}, 200),
+        ({"Host": "localhost:8000"}, 200),
+        ({"Host": "[::1]:8000"}, 200),
+        ({"Host": "127.0.0.1:8000", "Origin": "http://evil.org"}, 403),
+        ({"Host": "127.0.0.1:8000", "Origin": "http://127.0.0.1:9000"}, 403),
+        ({"Host": "127.0.0.1:8000", "Origin": "null"}, 403),
+        ({"Host": "evil.org"}, 403),
+        ({"Host": "evil.org", "Origin": "http://evil.org"}, 403),
+        ({"Host": ""}, 403),
+    ):
+        assert client.get("/v1/models", headers=headers).status_code == status, headers
+    assert serve(hosts=("gpu7",)).get("/v1/models", headers={"Host": "GPU7:80"}).status_code == 200
+
+
+def test_what_it_counts(client: Any, city: Any) -> None:
+    for question in ("Who?", "Where?"):
+        client.post(CHAT, json=chat(city, question))
+    client.post(CHAT, json=chat(city, "?", tools=[1]))
+    text = client.get("/metrics").text
+    values = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
+    assert values['vxl_requests_total{status="200"}'] == "2.0"
+    assert values['vxl_requests_total{status="400"}'] == "1.0"
+    assert values['vxl_contexts_found_total{where="none"}'] == "1.0"
+    assert values['vxl_contexts_found_total{where="memory"}'] == "1.0"
+    assert float(values['vxl_tokens_total{kind="cached"}']) > 50
+    assert float(values["vxl_contexts_memory_bytes"]) > 1000
+    assert values["vxl_requests_admitted"] == values["vxl_queue_waiting"] == "0.0"
+    assert values["vxl_first_token_seconds_count"] == "2.0"
+    assert values["vxl_watch_seconds_count"] == "1.0"
+    assert "process_resident_memory_bytes" in values

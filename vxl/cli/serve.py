@@ -9,7 +9,7 @@ from vxl.errors import ConfigError
 from vxl.serve.config import SETTINGS, ServeConfig, serve_config
 from vxl.terminal.say import say
 
-NEEDED = ("starlette", "uvicorn")
+NEEDED = ("starlette", "uvicorn", "prometheus_client", "httpx2")
 OF_MODEL = ("run", "model", "weights", "checkpoint", "device", "paths.runs")
 
 

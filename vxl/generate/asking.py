@@ -69,6 +69,7 @@ def ask_all(
     tokenizer: Any = None,
     texts: Sequence[str] | None = None,
     kept: tuple[CompressorPlan, int] | None = None,
+    bare: bool = True,
     on_token: Callable[[int, int], None] | None = None,
     on_text: Callable[[int, str], None] | None = None,
 ) -> list[Answer]:
@@ -77,13 +78,14 @@ def ask_all(
     Args:
         context: From `watch`; it is not changed.
         questions: Tokens of each question, up to the assistant's header (`Prompt.tail`).
-        max_new_tokens: Longest answer.
+        max_new_tokens: Longest answer; shorter where `Context.most` leaves less room.
         stop: End tokens (EOS), which end an answer: `Prompt.end`.
         stop_text: Strings that end an answer, wherever tokens begin and end; its text ends before them.
         sampling: How tokens are chosen; None = the most likely.
         tokenizer: Decodes the answers' text; None = only tokens.
         texts: The questions as they were asked, which some kinds of relevance look at.
         kept: (how many tokens the video's groups had, in how many parts to cut it): `Answer.kept` is wanted.
+        bare: Whether an answer's text is without spaces around it.
         on_token: Called with row and token as soon as a token is known, those that end an answer left out.
         on_text: Called with row and the next piece of its text, as soon as nothing can change it any more.
 
@@ -99,21 +101,15 @@ def ask_all(
     model, rows = context.model, len(questions)
     choose = TokenChooser(sampling or Sampling(), rows)
     began = now(model)
-    source = context.cache
-    if context.waiting is None:
-        source = source.to(model.device)  # comes back where it was put aside
-        cache = source.fork(rows)
-    else:
-        waiting = context.to(model.device).waiting
-        assert waiting is not None
-        cache = prefill(model, waiting, questions, draw=sampling.seed if sampling else 0)
+    source, cache = forked(context, questions, draw=sampling.seed if sampling else 0)
     if context.most is not None and not model.policy.stays_near:
-        longest = max(map(len, questions))
-        refuse_longer(int(cache.next_B.max()) + longest, context.most, context.frames)
+        used = int(cache.next_B.max()) + max(map(len, questions))
+        refuse_longer(used, context.most, context.frames)
+        max_new_tokens = min(max_new_tokens, context.most - used + 1)  # the last one is not fed
     hidden_BD = feed_questions(context, cache, questions, texts)
     said: list[list[int]] = [[] for _ in range(rows)]
     shows = [None if on_text is None else partial(on_text, row) for row in range(rows)]
-    written = [] if tokenizer is None else [StreamedText(tokenizer, stop_text, show) for show in shows]
+    written = [] if tokenizer is None else [StreamedText(tokenizer, stop_text, show, bare) for show in shows]
     stopped = [False] * rows
     first = last = began
     logits_BV = model.llm.logits(hidden_BD)
@@ -142,7 +138,7 @@ def ask_all(
     decoded = sum(map(len, said)) + sum(stopped) - sum(by_text) - rows
     return [
         Answer(
-            text="" if tokenizer is None else written[row].finish().strip(),
+            text="" if tokenizer is None else written[row].finish(),
             tokens=tuple(tokens),
             stopped=stopped[row],
             prefill_ms=first - began,
@@ -157,10 +153,46 @@ def ask_all(
     ]
 
 
+def forked(context: Context, questions: Sequence[Sequence[int]], draw: int = 0) -> tuple[Cache, Cache]:
+    """(the cache of what was watched, where the model is; a fork of it with a row a question).
+
+    Args:
+        context: From `watch`; it is not changed.
+        questions: Tokens of each question, of which a selector selects.
+        draw: What a selector draws with.
+    """
+    model, source = context.model, context.cache
+    if context.waiting is None:
+        source = source.to(model.device)  # comes back where it was put aside
+        return source, source.fork(len(questions))
+    waiting = context.to(model.device).waiting
+    assert waiting is not None
+    return source, prefill(model, waiting, questions, draw=draw)
+
+
 def feed_questions(
     context: Context, cache: Cache, questions: Sequence[Sequence[int]], texts: Sequence[str] | None
 ) -> Tensor:
     """Runs questions of different lengths behind the context; hidden_BD of each one's last token."""
+    model = context.model
+    question = question_piece(context, questions, texts)
+    model.policy.before_question(cache, question)
+    hidden_BTD = model.llm.extend(
+        question.embeds_BTD,
+        cache,
+        valid_BT=question.valid_BT,
+        layout=question.layout,
+        observe=model.policy.observe_question,
+    )
+    model.policy.after_question(cache, question)
+    lengths = [len(tokens) - 1 for tokens in questions]
+    return hidden_BTD[torch.arange(len(questions)), torch.tensor(lengths)]
+
+
+def question_piece(
+    context: Context, questions: Sequence[Sequence[int]], texts: Sequence[str] | None
+) -> QuestionPiece:
+    """Questions of different lengths as one piece, padded on the right."""
     model = context.model
     lengths = torch.tensor([len(question) for question in questions])
     longest = int(lengths.max())
@@ -168,7 +200,7 @@ def feed_questions(
     tokens_BT = torch.tensor(padded, device=model.device)
     valid_BT = (torch.arange(longest) < lengths[:, None]).to(model.device)
     layout = Layout.text(len(questions), longest, model.device)
-    question = QuestionPiece(
+    return QuestionPiece(
         model.llm.embed(tokens_BT),
         layout,
         None if bool((lengths == longest).all()) else valid_BT,
@@ -179,13 +211,3 @@ def feed_questions(
         names=context.names,
         seen=context.seen,
     )
-    model.policy.before_question(cache, question)
-    hidden_BTD = model.llm.extend(
-        question.embeds_BTD,
-        cache,
-        valid_BT=question.valid_BT,
-        layout=layout,
-        observe=model.policy.observe_question,
-    )
-    model.policy.after_question(cache, question)
-    return hidden_BTD[torch.arange(len(questions)), lengths - 1]

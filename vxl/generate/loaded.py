@@ -17,6 +17,7 @@ from vxl.data.batch.prompt import Prompt
 from vxl.data.sample import Question
 from vxl.errors import ConfigError
 from vxl.generate import Answer, Context, Sampling, ask_all, watch
+from vxl.llm.cache import Cache
 from vxl.model import VideoLanguageModel
 from vxl.option.build import build
 from vxl.parts import ModelParts
@@ -121,6 +122,7 @@ class LoadedModel:
         on_piece: Callable[[int, int], None] | None = None,
         through: "Callable[[int, Iterable[torch.Tensor]], Iterable[torch.Tensor]] | None" = None,
         head: Callable[[Sequence[Shown]], Encoded] | None = None,
+        into: Callable[[Cache], object] | None = None,
     ) -> Context:
         """Watches videos and images once; any number of questions can then be asked about them.
 
@@ -129,6 +131,7 @@ class LoadedModel:
             on_piece: Called with the groups done and the groups of all of it.
             through: What every video's frames pass on their way, with their number: a place to look at them.
             head: Writes down what comes up to the last of them; None = they open the user's turn.
+            into: Called with the cache that will be filled, for who wants to look at it meanwhile.
 
         Raises:
             DataError: Something can't be read, or all of it is longer than `most`.
@@ -141,7 +144,7 @@ class LoadedModel:
             for shown, frames in opened
         ]
         names = [look.title for look in seen]
-        return watch(self.model, written, frames, names=names, on_piece=on_piece, most=self.most)
+        return watch(self.model, written, frames, names=names, on_piece=on_piece, most=self.most, into=into)
 
     def ask(
         self,

@@ -8,18 +8,23 @@ class StreamedText:
     """Decodes tokens as they come.
 
     Shown text is final: half a character (a token may end inside one) and what may turn out to be the
-    beginning of a stop string are held back until that is decided. Leading spaces are left out.
+    beginning of a stop string are held back until that is decided.
 
     Args:
         tokenizer: Decodes.
         stop: Strings that end the answer; they may begin and end inside tokens.
         show: Takes each new piece of the text.
+        bare: Whether spaces before it are left out, and those behind it in the end.
     """
 
     def __init__(
-        self, tokenizer: Any, stop: Collection[str] = (), show: Callable[[str], object] | None = None
+        self,
+        tokenizer: Any,
+        stop: Collection[str] = (),
+        show: Callable[[str], object] | None = None,
+        bare: bool = True,
     ) -> None:
-        self.tokenizer = tokenizer
+        self.tokenizer, self.bare = tokenizer, bare
         self.stop = tuple(filter(None, stop))
         self.show = show
         self.tokens: list[int] = []
@@ -32,7 +37,8 @@ class StreamedText:
     def add(self, token: int) -> bool:
         """Takes the next token; whether a stop string has come."""
         self.tokens.append(token)
-        self.text = self.tokenizer.decode(self.tokens, skip_special_tokens=True).lstrip()
+        text = self.tokenizer.decode(self.tokens, skip_special_tokens=True)
+        self.text = text.lstrip() if self.bare else text
         places = [place for stop in self.stop if (place := self.text.find(stop)) >= 0]
         if places:
             self.text, self.ended = self.text[: min(places)], True
@@ -42,7 +48,7 @@ class StreamedText:
     def finish(self) -> str:
         """Shows what was held back: nothing comes any more. Returns the text."""
         self._say(len(self.text))
-        return self.text
+        return self.text.strip() if self.bare else self.text
 
     def _certain(self) -> int:
         """Length of the part that nothing that may come changes."""

@@ -16,6 +16,7 @@ from vxl.generate.prefetch import prefetch
 from vxl.generate.pruning import PrunedPiece, prune_pieces, without_dropped
 from vxl.generate.selecting import Waiting
 from vxl.kv.policy import SEED
+from vxl.llm.cache import Cache
 from vxl.model import VideoLanguageModel
 from vxl.prune.base import VideoTokens
 from vxl.relevance.base import FrameVectors
@@ -33,6 +34,7 @@ def watch(
     on_piece: Callable[[int, int], None] | None = None,
     seed: int = 0,
     most: int | None = None,
+    into: Callable[[Cache], object] | None = None,
 ) -> Context:
     """Encodes videos and images and runs everything before the question through the model, once.
 
@@ -51,6 +53,7 @@ def watch(
         on_piece: Called after each piece with the groups done and the groups of all visuals.
         seed: Of what a policy draws, such as the ratios of `kv=vst`.
         most: How long the sequence may get, questions included; None for any length.
+        into: Called with the cache that will be filled, for who wants to look at it meanwhile.
 
     Raises:
         DataError: A visual has more or fewer frames than its place in the head, or the head is too long.
@@ -63,6 +66,8 @@ def watch(
         refuse_longer(len(head), most, frames)  # before anything is decoded
     cache = model.llm.new_cache()
     cache.state[SEED] = seed
+    if into is not None:
+        into(cache)
     if not model.pruner.drops:  # otherwise it is not known how many will stay
         model.prefill.begin(model.policy, cache, len(head))
     host = layout_of(head)

@@ -30,8 +30,12 @@ class ServeConfig:
     """File whose first line is the key that clients must send; the variable VXL_SERVE_KEY may hold it."""
     open: bool = False
     """Let everybody in who reaches a host other than this machine, without a key."""
+    hosts: tuple[str, ...] = ()
+    """Names by which browsers may reach the server, beside `host` and this machine's own."""
     files: tuple[Path, ...] = ()
     """Folders below which file:// may read, as a|b; none: file:// is refused."""
+    domains: tuple[str, ...] = ()
+    """Hosts that http(s):// may fetch from, as a.org|*.b.org|c.org:8443; none: it is refused."""
     contexts: Path | None = Path(".cache/vxl/contexts")
     """Folder that keeps what was watched over restarts; null: memory alone."""
     memory_mib: int = 2048
@@ -39,7 +43,7 @@ class ServeConfig:
     disk_mib: int = 16384
     """Mebibytes of what was watched, on disk."""
     max_mib: int = 128
-    """Mebibytes of one video or image that a client sends."""
+    """Mebibytes of one video or image that a client sends, or has fetched."""
     max_seconds: int = 14400
     """Length of a video in seconds."""
     max_frames: int = 10000
@@ -48,6 +52,8 @@ class ServeConfig:
     """Videos and images of a request."""
     max_new_tokens: int = 4096
     """Longest answer, which requests that name none get."""
+    fetch_seconds: int = 30
+    """Seconds that fetching a video may take."""
     request_seconds: int = 600
     """Seconds that the model may work on a request."""
     queue: int = 64
@@ -73,6 +79,11 @@ class ServeConfig:
             f"files={folder} is no folder.\n  name one that is there"
             for folder in self.files
             if not folder.expanduser().is_dir()
+        ]
+        problems += [
+            f"domains={domain} is no host.\n  e.g.  domains=videos.example.org|*.example.net"
+            for domain in self.domains
+            if not domain or "/" in domain or "@" in domain or domain == "*"
         ]
         try:
             key = self.key()

@@ -44,7 +44,7 @@ class Contexts:
         self.folder, self.memory_bytes, self.disk_bytes, self.count = folder, memory_bytes, disk_bytes, count
         self._held: OrderedDict[str, Context] = OrderedDict()
         self._sizes: OrderedDict[str, int] = OrderedDict()
-        self._lock = threading.Lock()  # of the sizes: the writer's thread and the model's
+        self._lock = threading.Lock()  # the model's thread, the writer's, and who asks how much there is
         self._writer = ThreadPoolExecutor(1, "vxl-contexts")
         if folder is None:
             return
@@ -61,11 +61,18 @@ class Contexts:
             ) from error
         self._make_room()
 
+    def __contains__(self, key: str) -> bool:
+        """Whether something is kept under a key; from any thread."""
+        with self._lock:
+            return key in self._held or key in self._sizes
+
     def find(self, key: str, loaded: LoadedModel) -> Context | None:
         """What was watched under a key, for a model of the same watch key; None where it is not there."""
-        context = self._held.get(key)
+        with self._lock:
+            context = self._held.get(key)
+            if context is not None:
+                self._held.move_to_end(key)
         if context is not None:
-            self._held.move_to_end(key)
             self.count("memory")
             self._touch(key)
             return replace(context, model=loaded.model, most=loaded.most)
@@ -92,7 +99,8 @@ class Contexts:
     @property
     def memory_used(self) -> int:
         """Bytes of all in memory."""
-        return sum(context.cache_bytes for context in self._held.values())
+        with self._lock:
+            return sum(context.cache_bytes for context in self._held.values())
 
     @property
     def disk_used(self) -> int:
@@ -103,10 +111,12 @@ class Contexts:
     def _hold(self, key: str, context: Context) -> None:
         if context.cache_bytes > self.memory_bytes:
             return
-        self._held[key] = context
-        self._held.move_to_end(key)
-        while self.memory_used > self.memory_bytes:
-            self._held.popitem(last=False)
+        with self._lock:
+            self._held[key] = context
+            self._held.move_to_end(key)
+            used = sum(context.cache_bytes for context in self._held.values())
+            while used > self.memory_bytes:
+                used -= self._held.popitem(last=False)[1].cache_bytes
 
     def _read(self, key: str, loaded: LoadedModel) -> Context | None:
         with self._lock:

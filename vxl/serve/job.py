@@ -12,10 +12,25 @@ from vxl.evaluate.fingerprint import digest
 from vxl.evaluate.work.variants import watch_key
 from vxl.generate.loaded import LoadedModel
 from vxl.option.rebuild import plain
-from vxl.serve.media import Media
-from vxl.serve.request import ChatRequest
+from vxl.serve.asked.request import ChatRequest
+from vxl.serve.media.opener import Media
 from vxl.serve.request_error import RequestError
 from vxl.video.sample import FpsConfig, VideoConfig
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far watching is."""
+
+    frames: int
+    """Decoded."""
+    of_frames: int
+    """That are looked at; those of images left out."""
+    groups: int
+    """Prefilled."""
+    of_groups: int
+    cache_bytes: int
+    """Of the cache."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +43,7 @@ class Text:
 
 @dataclass(frozen=True)
 class Done:
-    """The answers, row by row, and what they took."""
+    """The answers, row by row, and what they took; no rows where a video was only watched."""
 
     texts: tuple[str, ...]
     stopped: tuple[bool, ...]
@@ -36,9 +51,11 @@ class Done:
     cached_tokens: int
     """Of them, those that had been watched before."""
     completion_tokens: int
+    facts: dict[str, Any] = field(default_factory=dict)
+    """What the page shows beside it."""
 
 
-Event = Text | Done | RequestError
+Event = Progress | Text | Done | RequestError
 
 
 @dataclass(eq=False)
@@ -46,26 +63,37 @@ class Job:
     """A request that waits for the model or is answered by it."""
 
     request: ChatRequest
+    question: str
+    """The last words, which some kinds of relevance look at."""
     media: Sequence[Media]
     loaded: LoadedModel
     """The model with the parts that the request wants."""
+    chat: Chat
     turns: Sequence[Said]
     client: tuple[str, ...]
     """Whose it is, from the outermost: clients take turns, and users of a client among themselves."""
-    weights: str
-    """Fingerprint of the weights."""
     gone: threading.Event = field(default_factory=threading.Event)
     """Set when nobody waits for it any more."""
+    tail: list[int] = field(default_factory=list)
+    """Tokens after the last visual."""
+    context_key: str = ""
+    """Of what is watched: equal keys are equal contexts."""
 
     def __post_init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._events: asyncio.Queue[Event] = asyncio.Queue()
-        self.chat = Chat(self.loaded.config.prompt, self.loaded.tokenizer, self.loaded.prompt.plan)
+
+    def write_down(self, weights: str) -> None:
+        """Fills in `tail` and `context_key`.
+
+        Args:
+            weights: Fingerprint of the model's weights.
+        """
         blank = [Shown("image")] * len(self.media)
         head, self.tail = self.chat.conversation(self.turns, blank, goes_on=self.request.goes_on)
         self.context_key = digest(
             {
-                "weights": self.weights,
+                "weights": weights,
                 "parts": watch_key(self.loaded),
                 "prompt": plain(self.loaded.config.prompt),
                 "text": head.tokens,
@@ -77,7 +105,7 @@ class Job:
     def batch_key(self) -> tuple[Any, ...]:
         """Jobs of one such key are answered together: the same video, the same settings, greedily."""
         request = self.request
-        if request.temperature > 0:
+        if request.temperature > 0 or request.wishes.watch:
             return (id(self),)
         return self.context_key, id(self.loaded.model), request.max_new_tokens, request.stop, request.goes_on
 
@@ -87,7 +115,7 @@ class Job:
 
     def send(self, event: Event) -> None:
         """Tells those who wait; from any thread."""
-        if not self._loop.is_closed():
+        if not self.gone.is_set() and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._events.put_nowait, event)
 
     async def events(self) -> AsyncIterator[Event]:

@@ -7,8 +7,9 @@ import uvicorn
 
 from vxl.errors import ConfigError
 from vxl.generate.loaded import LoadedModel
-from vxl.serve.app import Server
+from vxl.serve.app import make_app
 from vxl.serve.config import ServeConfig
+from vxl.serve.server import Server
 
 GRACE = 10
 """Seconds that requests have to end when the server is told to."""
@@ -30,7 +31,7 @@ def listen(loaded: LoadedModel, config: ServeConfig, say: Callable[[str], object
         host, port = sock.getsockname()[:2]
         address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
         settings = uvicorn.Config(
-            server.app(),
+            make_app(server),
             log_level="warning",
             access_log=False,
             server_header=False,

@@ -1,13 +1,18 @@
 """What is sent back: a chat completion whole, or chunk after chunk as server-sent events."""
 
+import asyncio
 import json
 import secrets
 import time
 from collections.abc import AsyncIterator
+from dataclasses import asdict
 from typing import Any
 
-from vxl.serve.job import Done, Event, Text
+from vxl.serve.job import Done, Event, Progress, Text
 from vxl.serve.request_error import RequestError
+
+QUIET = 10.0
+"""Seconds of silence after which a stream says that it is still there, and notices that its client is not."""
 
 
 class Reply:
@@ -34,23 +39,33 @@ class Reply:
             }
             for row, (text, stopped) in enumerate(zip(done.texts, done.stopped, strict=True))
         ]
-        return {**self._head("chat.completion"), "choices": choices, "usage": usage(done)}
+        whole = {**self._head("chat.completion"), "choices": choices, "usage": usage(done)}
+        return {**whole, "vxl": done.facts} if done.facts else whole
 
     async def stream(self, first: Event, rest: AsyncIterator[Event]) -> AsyncIterator[bytes]:
         """The events of a stream."""
-        for row in range(self.rows):
-            yield self._chunk(row, {"role": "assistant", "content": ""})
+        begun = False
         try:
             async for event in _chained(first, rest):
+                if event is None:
+                    yield b": still there\n\n"
+                elif isinstance(event, Progress):
+                    yield self._beside({"progress": asdict(event)})
+                    continue
+                if not begun:
+                    for row in range(self.rows):
+                        yield self._chunk(row, {"role": "assistant", "content": ""})
+                    begun = True
                 if isinstance(event, Text):
                     yield self._chunk(event.row, {"content": event.text})
                 elif isinstance(event, Done):
                     for row, stopped in enumerate(event.stopped):
                         yield self._chunk(row, {}, "stop" if stopped else "length")
+                    if event.facts:
+                        yield self._beside(event.facts)
                     if self.include_usage:
-                        yield sse(
-                            {**self._head("chat.completion.chunk"), "choices": [], "usage": usage(event)}
-                        )
+                        head = self._head("chat.completion.chunk")
+                        yield sse({**head, "choices": [], "usage": usage(event)})
         except RequestError as error:
             yield sse(error.body)
         yield b"data: [DONE]\n\n"
@@ -61,6 +76,10 @@ class Reply:
     def _chunk(self, row: int, delta: dict[str, str], reason: str | None = None) -> bytes:
         choice = {"index": row, "delta": delta, "logprobs": None, "finish_reason": reason}
         return sse({**self._head("chat.completion.chunk"), "choices": [choice]})
+
+    def _beside(self, facts: dict[str, Any]) -> bytes:
+        """What the page asked for, in a chunk without choices."""
+        return sse({**self._head("chat.completion.chunk"), "choices": [], "vxl": facts})
 
 
 def usage(done: Done) -> dict[str, Any]:
@@ -78,8 +97,17 @@ def sse(value: Any) -> bytes:
     return f"data: {json.dumps(value)}\n\n".encode()
 
 
-async def _chained(first: Event, rest: AsyncIterator[Event]) -> AsyncIterator[Event]:
-    yield first
-    if not isinstance(first, Done):
-        async for event in rest:
-            yield event
+async def _chained(first: Event, rest: AsyncIterator[Event]) -> AsyncIterator[Event | None]:
+    """All events; None where none came for a while."""
+    event = first
+    while True:
+        yield event
+        if isinstance(event, Done):
+            return
+        coming = asyncio.ensure_future(anext(rest))
+        try:
+            while not (await asyncio.wait((coming,), timeout=QUIET))[0]:
+                yield None
+            event = coming.result()
+        finally:
+            coming.cancel()

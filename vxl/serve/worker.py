@@ -12,6 +12,8 @@ from vxl.serve.request_error import RequestError
 
 log = logging.getLogger(__name__)
 
+GOING_DOWN = RequestError("the server is going down.", status=503)
+
 
 class Worker:
     """A thread that answers jobs.
@@ -35,8 +37,11 @@ class Worker:
     def add(self, job: Job) -> None:
         """Puts a job into the queue."""
         with self._changed:
-            self._waiting.add(job.client, job)
-            self._changed.notify()
+            if not self._ends:
+                self._waiting.add(job.client, job)
+                self._changed.notify()
+                return
+        job.send(GOING_DOWN)
 
     def __len__(self) -> int:
         """Jobs that wait."""
@@ -50,7 +55,7 @@ class Worker:
             left = self._waiting.take_where(lambda job: True, len(self._waiting))
             self._changed.notify()
         for job in left:
-            job.send(RequestError("the server is going down.", status=503))
+            job.send(GOING_DOWN)
         if self._thread.is_alive():
             self._thread.join(seconds)
 

@@ -39,6 +39,15 @@ class Placing(Virtual):
         """The same with that among the frames of these indices."""
 
 
+class Chosen(Virtual):
+    """A video of which frames were chosen before: all of them are shown."""
+
+    @property
+    @abstractmethod
+    def shown_at(self) -> Sequence[float]:
+        """The second of each."""
+
+
 def stream_virtual(
     video: Virtual,
     sampler: Sampler,
@@ -50,8 +59,11 @@ def stream_virtual(
 ) -> FrameStream:
     """The frames that a sampler chooses, in pieces of `piece`, made when they are asked for."""
     info = video.info
-    selection = sampler.select(info.frames, info.fps, start, end)
-    indices = [int(index) for index in selection.indices]
+    if isinstance(video, Chosen):
+        indices, seconds = list(range(info.frames)), list(video.shown_at)
+    else:
+        selection = sampler.select(info.frames, info.fps, start, end)
+        indices, seconds = [int(index) for index in selection.indices], selection.seconds
     if isinstance(video, Placing):
         video = video.among(indices)
 
@@ -59,7 +71,7 @@ def stream_virtual(
         for first in range(0, len(indices), piece):
             yield video.frames(indices[first : first + piece], pixels)
 
-    return FrameStream(pieces(), selection.seconds, info)
+    return FrameStream(pieces(), seconds, info)
 
 
 @dataclass(frozen=True)

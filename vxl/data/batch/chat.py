@@ -4,6 +4,7 @@ What is shown in one message and stands together comes first there, as the famil
 before a video and one behind it are the same conversation.
 """
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -13,6 +14,9 @@ from vxl.data.batch.prompt import Prompt
 from vxl.data.sample import Sample
 from vxl.sequence.layout import Kind
 from vxl.sequence.rows import IGNORE
+
+_WRITING = threading.Lock()
+"""Whoever writes a conversation holds it: a tokenizer serves one thread at a time."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,11 @@ class Chat(Prompt):
         return encoded.until(cut), encoded.tokens[cut:]
 
     def _make_cache(self) -> None:
-        self._cached = self._tokenise  # what clients write is not kept
+        self._cached = self._one_at_a_time  # what clients write is not kept
+
+    def _one_at_a_time(self, text: str) -> tuple[int, ...]:
+        with _WRITING:
+            return self._tokenise(text)
 
 
 def said(role: Literal["user", "assistant"], parts: Sequence[str | None]) -> Said:

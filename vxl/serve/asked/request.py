@@ -3,43 +3,9 @@
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from vxl.serve.fields import Fields, shown
+from vxl.serve.asked.fields import Fields, shown
+from vxl.serve.asked.unsupported import refuse_unsupported
 from vxl.serve.request_error import RequestError
-
-NEUTRAL: dict[str, tuple[Any, ...]] = {
-    "tools": ([],),
-    "tool_choice": ("none", "auto"),
-    "parallel_tool_calls": (True, False),
-    "functions": ([],),
-    "function_call": ("none", "auto"),
-    "audio": (),
-    "modalities": (["text"],),
-    "response_format": ({"type": "text"},),
-    "prediction": (),
-    "web_search_options": (),
-    "logprobs": (False,),
-    "top_logprobs": (0,),
-    "prompt_logprobs": (0,),
-    "logit_bias": ({},),
-    "presence_penalty": (0,),
-    "frequency_penalty": (0,),
-    "repetition_penalty": (1,),
-    "length_penalty": (1,),
-    "top_k": (0, -1),
-    "min_p": (0,),
-    "min_tokens": (0,),
-    "best_of": (1,),
-    "use_beam_search": (False,),
-    "ignore_eos": (False,),
-    "echo": (False,),
-    "stop_token_ids": ([],),
-    "bad_words": ([],),
-    "guided_json": (),
-    "guided_regex": (),
-    "guided_choice": (),
-    "structured_outputs": (),
-}
-"""Fields that would change the answer and can't, with the values under which they change nothing."""
 
 MOST_MESSAGES, MOST_PARTS, MOST_STOPS, MOST_ROWS, MOST_SEED = 200, 200, 16, 8, 2**62
 MOST_FRAMES = 1_000_000
@@ -80,10 +46,26 @@ class FramesWish:
     """So many a second; of sent frames: the rate of the video that they are from."""
     indices: tuple[int, ...] = ()
     """Of sent frames: their numbers in that video."""
+    total: int | None = None
+    """Of sent frames: how many it has."""
     duration: float | None = None
     """Of sent frames: its length in seconds."""
     sample: bool = False
     """Whether sent frames are chosen among, as those of a file."""
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What the page asks for beside an answer: the field `vxl`."""
+
+    keep: float | None = None
+    """Share of what was watched that the policy keeps, in place of its own `kv.keep`."""
+    progress: bool = False
+    """Whether a stream tells how far watching is."""
+    strip: bool = False
+    """Whether it tells what was kept and looked at, part by part."""
+    watch: bool = False
+    """Whether the video is only watched, for questions that come later."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +85,7 @@ class ChatRequest:
     goes_on: bool = False
     """Whether the answer goes on with the last message, which is the assistant's."""
     frames: FramesWish = FramesWish()
+    wishes: Wishes = Wishes()
     user: str = ""
     """Whom the client asks for: requests of one are served in turn with those of others."""
 
@@ -118,7 +101,7 @@ def read_request(body: Any, *, most_media: int) -> ChatRequest:
         RequestError: A field is missing, has the wrong type or value, or asks for what is not supported.
     """
     fields = Fields(body)
-    _refuse_unsupported(fields)
+    refuse_unsupported(fields)
     messages = _messages(fields, most_media)
     temperature = fields.number("temperature", 0.0, 2.0) or 0.0
     rows = fields.whole("n", 1, MOST_ROWS) or 1
@@ -141,18 +124,9 @@ def read_request(body: Any, *, most_media: int) -> ChatRequest:
         include_usage=fields.inner("stream_options").flag("include_usage", False),
         goes_on=_goes_on(fields, messages),
         frames=_frames(fields),
+        wishes=_wishes(fields.inner("vxl")),
         user=fields.text("user", most=1000) if fields.given("user") else "",
     )
-
-
-def _refuse_unsupported(fields: Fields) -> None:
-    for key, neutral in NEUTRAL.items():
-        if not fields.given(key):
-            continue
-        value = fields.values[key]
-        if not any(value == same and isinstance(value, bool) == isinstance(same, bool) for same in neutral):
-            allowed = "".join(f"; allowed: {shown(same)}" for same in neutral[:1])
-            raise RequestError(f"{key}={shown(value)} is not supported{allowed or '; leave it out'}.", key)
 
 
 def _longest(fields: Fields) -> int | None:
@@ -211,7 +185,10 @@ def _frames(fields: Fields) -> FramesWish:
     if count == 0:
         raise video.wrong("num_frames", "1 or more, or -1 for no limit")
     if video.given("fps") and processor.given("fps") and video.values["fps"] != processor.values["fps"]:
-        raise RequestError("two rates are asked for; give one of them.", processor.name("fps"))
+        raise RequestError(
+            "media_io_kwargs.video.fps and mm_processor_kwargs.fps differ; give one of them.",
+            processor.name("fps"),
+        )
     rates = [one.number("fps", 0.001, 1000.0) for one in (video, processor)]
     indices = video.list("frames_indices", MOST_FRAMES, "a list of whole numbers")
     if not all(isinstance(one, int) and not isinstance(one, bool) and 0 <= one < 10**9 for one in indices):
@@ -222,9 +199,15 @@ def _frames(fields: Fields) -> FramesWish:
         num_frames=None if count is None else max(0, count),
         fps=rates[1] if rates[0] is None else rates[0],
         indices=tuple(indices),
+        total=video.whole("total_num_frames", 1, 10**9),
         duration=video.number("duration", 0.001, 1_000_000.0),
         sample=video.flag("do_sample_frames", False),
     )
+
+
+def _wishes(fields: Fields) -> Wishes:
+    flags = {key: fields.flag(key, False) for key in ("progress", "strip", "watch")}
+    return Wishes(keep=fields.number("keep", 0.001, 1.0), **flags)
 
 
 def _messages(fields: Fields, most_media: int) -> tuple[Message, ...]:
@@ -235,7 +218,9 @@ def _messages(fields: Fields, most_media: int) -> tuple[Message, ...]:
     for number, value in enumerate(given):
         message = _message(Fields(value, f"messages[{number}]"))
         if message.role == "system" and any(one.role != "system" for one in found):
-            raise RequestError("a system message comes before all others.", f"messages[{number}].role")
+            raise RequestError(
+                f"messages[{number}].role is system; it comes before all others.", f"messages[{number}].role"
+            )
         found.append(message)
     shown_count = sum(isinstance(part, Visual) for message in found for part in message.parts)
     if shown_count > most_media:
