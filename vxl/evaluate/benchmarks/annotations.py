@@ -3,14 +3,15 @@
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from string import ascii_uppercase
 from typing import Any
 
 from vxl.errors import DataError
-from vxl.evaluate.item import BenchmarkItem
+from vxl.evaluate.benchmarks import tables
+from vxl.evaluate.item import BenchmarkItem, choice
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,36 @@ def gold_of(options: Sequence[str], answer: str, where: str) -> int:
     raise DataError(
         f"{where}: the answer {answer!r} is none of the options.\n  options: {' | '.join(options)}"
     )
+
+
+def task_item(row: dict[str, Any], task: str, *, key: str, index: int, where: str) -> BenchmarkItem:
+    """What rows of MLVU and MVBench have in common: a question about a video, in a task.
+
+    Raises:
+        DataError: The row has no question or no video.
+    """
+    video = str(tables.field(row, "video", where))
+    return BenchmarkItem(
+        key=key,
+        index=index,
+        video=video,
+        cluster=video,
+        kind=task,
+        labels={"task": (task,)},
+        question=str(tables.field(row, "question", where)),
+    )
+
+
+def choice_item(row: dict[str, Any], task: str, *, key: str, index: int, where: str) -> BenchmarkItem:
+    """The same with options under `candidates`, one of which is the answer's text.
+
+    Raises:
+        DataError: One of these is not there, or the answer is none of the options.
+    """
+    options = tables.texts(tables.field(row, "candidates", where), where)
+    gold, accepted = choice(options, gold_of(options, str(tables.field(row, "answer", where)), where))
+    item = task_item(row, task, key=key, index=index, where=where)
+    return replace(item, options=options, gold=gold, accepted=accepted)
 
 
 def letter_number(letter: Any, options: Sequence[str], where: str) -> int:

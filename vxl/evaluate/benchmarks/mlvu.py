@@ -1,17 +1,17 @@
 """MLVU (Zhou et al. 2024, arXiv 2406.04264): seven choice tasks and two generation tasks on long videos."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from vxl.errors import DataError
 from vxl.evaluate import prompts
 from vxl.evaluate.benchmarks import legacy
-from vxl.evaluate.benchmarks.annotations import Counts, gold_of, strings
+from vxl.evaluate.benchmarks.annotations import Counts, choice_item, strings, task_item
 from vxl.evaluate.benchmarks.judged import Ask, Judged, JudgedConfig
-from vxl.evaluate.benchmarks.tables import field, read_rows, texts
-from vxl.evaluate.item import BenchmarkItem, PromptParts, choice
+from vxl.evaluate.benchmarks.tables import field, read_rows
+from vxl.evaluate.item import BenchmarkItem, PromptParts
 from vxl.evaluate.metrics import Metric, macro, micro, scored
 from vxl.evaluate.scoring import Graded
 from vxl.evaluate.work.judge import filled, last_dict, within
@@ -131,42 +131,22 @@ class Mlvu(Judged):
     def _choice(
         self, row: dict[str, Any], task: str, key: str, index: int, where: str, at: tuple[str, int]
     ) -> BenchmarkItem:
-        options = texts(field(row, "candidates", where), where)
         answer = str(field(row, "answer", where))
         if at in _ALIASES and answer.strip() == _ALIAS_OF:
-            answer = _ALIASES[at]
-            self.mended.append(f"{at[0]}.json item {at[1]}: the answer {_ALIAS_OF!r} is meant as {answer!r}")
-        gold, accepted = choice(options, gold_of(options, answer, where))
-        if len(accepted) > 1:
+            row = row | {"answer": _ALIASES[at]}
+            self.mended.append(
+                f"{at[0]}.json item {at[1]}: the answer {_ALIAS_OF!r} is meant as {_ALIASES[at]!r}"
+            )
+        item = choice_item(row, task, key=key, index=index, where=where)
+        if len(item.accepted) > 1:
             self.mended.append(f"{at[0]}.json item {at[1]}: the answer is there twice, both count")
-        video = str(field(row, "video", where))
-        return BenchmarkItem(
-            key=key,
-            index=index,
-            video=video,
-            cluster=video,
-            kind=task,
-            labels={"task": (task,)},
-            question=str(field(row, "question", where)),
-            options=options,
-            gold=gold,
-            accepted=accepted,
-            seconds=float(row.get("duration") or 0.0),
-            facts={"file": at[0]},
-        )
+        return replace(item, seconds=float(row.get("duration") or 0.0), facts={"file": at[0]})
 
     def _generation(
         self, row: dict[str, Any], task: str, key: str, index: int, where: str, at: tuple[str, int]
     ) -> BenchmarkItem:
-        video = str(field(row, "video", where))
-        return BenchmarkItem(
-            key=key,
-            index=index,
-            video=video,
-            cluster=video,
-            kind=task,
-            labels={"task": (task,)},
-            question=str(field(row, "question", where)),
+        return replace(
+            task_item(row, task, key=key, index=index, where=where),
             gold=str(row.get("answer") or ""),
             asks="open",
             judged=True,

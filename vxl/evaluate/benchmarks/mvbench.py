@@ -1,17 +1,17 @@
 """MVBench (Li et al. 2023, arXiv 2311.17005): twenty tasks on short clips."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from vxl.errors import DataError
 from vxl.evaluate import prompts
 from vxl.evaluate.benchmarks import legacy
-from vxl.evaluate.benchmarks.annotations import Counts, gold_of, strings
+from vxl.evaluate.benchmarks.annotations import Counts, choice_item, strings
 from vxl.evaluate.benchmarks.official import Official, OfficialConfig
-from vxl.evaluate.benchmarks.tables import field, find_video, read_rows, texts
-from vxl.evaluate.item import BenchmarkItem, PromptParts, choice
+from vxl.evaluate.benchmarks.tables import find_video, read_rows
+from vxl.evaluate.item import BenchmarkItem, PromptParts
 from vxl.evaluate.metrics import Metric, macro, micro
 from vxl.evaluate.scoring import Graded
 from vxl.patience import is_file
@@ -94,23 +94,8 @@ class MvBench(Official):
         return items
 
     def _item(self, row: dict[str, Any], task: str, number: int, index: int, where: str) -> BenchmarkItem:
-        options = texts(field(row, "candidates", where), where)
-        gold, accepted = choice(options, gold_of(options, str(field(row, "answer", where)), where))
-        video = str(field(row, "video", where))
-        return BenchmarkItem(
-            key=f"{task}/{number}",
-            index=index,
-            video=video,
-            cluster=video,
-            kind=task,
-            labels={"task": (task,)},
-            question=str(field(row, "question", where)),
-            options=options,
-            gold=gold,
-            accepted=accepted,
-            start=row.get("start"),
-            end=row.get("end"),
-        )
+        item = choice_item(row, task, key=f"{task}/{number}", index=index, where=where)
+        return replace(item, start=row.get("start"), end=row.get("end"))
 
     def file_of(self, item: BenchmarkItem) -> Path | None:
         """The clip in one of the task's folders."""
