@@ -26,6 +26,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Received]:
 
 def start(folder: Path, steps: range, exit_code: int = 0) -> str:
     """One start of a run, which logs some steps."""
+    folder.mkdir(exist_ok=True)
     sink = Wandb(
         WandbConfig(tags=["mine"], notes="why"),
         directory=folder,
@@ -78,3 +79,19 @@ def test_the_offline_starts_of_a_run_are_sent_as_one(
     assert sorted(server.history(name)) == [1, 2, 3, 4, 5]
     assert server.summary(name)["status"] == "finished"
     assert all(list(Path(folder).glob("*.synced")) for folder in folders)
+
+
+def test_a_run_of_wandb_agent_is_the_one_that_its_sweep_proposed(
+    tmp_path: Path, server: Received, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proposed = tmp_path / "config.yaml"
+    proposed.write_text("wandb_version: 1\ncompressor.ratio:\n  value: 16\n")
+    monkeypatch.setenv("WANDB_SWEEP_ID", "swp1")
+    monkeypatch.setenv("WANDB_RUN_ID", "run1")
+    monkeypatch.setenv("WANDB_SWEEP_PARAM_PATH", str(proposed))
+    monkeypatch.setenv("WANDB_RUN_GROUP", "theirs")
+    assert start(tmp_path / "run", range(1, 3)) == "run1"
+    run = server.runs["run1"]
+    assert (run["groupName"], run["sweep"]) == ("theirs", "swp1")
+    assert '"compressor.ratio":{"value":16}' in run["config"].replace(" ", "")
+    assert server.summary("run1")["status"] == "finished"
