@@ -8,6 +8,7 @@ from rich import box
 from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
+from rich.text import Text
 
 LETTERS = 12
 """Of a column of words at least so many stand in a line."""
@@ -43,27 +44,30 @@ class Listing:
 
     def show(self, console: Console) -> None:
         """Prints it in the width that there is."""
+        for table in self.drawn(console):
+            console.print(table)
+
+    def drawn(self, console: Console) -> list[Table]:
+        """It as tables that fit into the width that there is."""
         for table in (self._table(), self._table("\n")):
             if _least(table, console) <= console.width:
-                console.print(table)
-                return
+                return [table]
         for blocks in range(1, len(self.rows)):
             rows = math.ceil(len(self.rows) / blocks)
             turned = [self._turned(first, first + rows) for first in range(0, len(self.rows), rows)]
             if all(_least(table, console) <= console.width for table in turned):
-                for table in turned:
-                    console.print(table)
-                return
+                return turned
         if len(self.rows) == 1:
             beside = facts(self.title, list(zip(self.columns, self.rows[0][0], strict=True)), across=2)
             if _least(beside, console) <= console.width:
-                console.print(beside)
-                return
+                return [beside]
         name, *others = self.columns
+        blocks_of_lines = []
         for number, (cells, _) in enumerate(self.rows):
             title = self.title if not number else ""
             rest = [(other, cell) for other, cell in zip(others, cells[1:], strict=False) if cell]
-            console.print(facts(title, [(name, cells[0]), *rest]))
+            blocks_of_lines.append(facts(title, [(name, cells[0]), *rest]))
+        return blocks_of_lines
 
     def _table(self, between: str = " ") -> Table:
         table = Table(title=self.title or None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
@@ -71,7 +75,7 @@ class Listing:
             cells = [row[number] for row, _ in self.rows]
             heading = between.join(name.split(" "))
             if name in self.words:
-                least = min(LETTERS, max(map(len, [name, *cells])))
+                least = min(LETTERS, max(Text.from_markup(cell).cell_len for cell in [name, *cells]))
                 table.add_column(heading, overflow="fold", min_width=least)
             else:
                 left = not number or name in self.left

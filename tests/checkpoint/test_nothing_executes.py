@@ -95,7 +95,7 @@ COMMANDS: dict[str, Callable[[Path], object]] = {
     "init_from": lambda run: warm_start(str(run), nn.Linear(2, 2), run.parent),
     "weights": lambda run: find_weights(str(run), run.parent).fill(nn.Linear(2, 2)),
     "resume": lambda run: newest_to_resume(run / "checkpoints"),
-    "runs": lambda run: show_runs(run.parent, None, [], Console(file=io.StringIO())),
+    "runs": lambda run: show_runs(run.parent, {}, None, [], Console(file=io.StringIO())),
 }
 
 
@@ -256,7 +256,7 @@ def test_no_escape_sequences_reach_the_terminal(
 
     (run / "FAILED.json").write_text('{"error": "\\u001b[2Jgone \\u202e"}')
     shown = io.StringIO()
-    show_runs(run.parent, None, [], Screen(file=shown, width=200))
+    show_runs(run.parent, {}, None, [], Screen(file=shown, width=200))
     ask.write(0, "answer \x1b]52;c;x\x07")
     with pytest.raises(SystemExit):
         main(["ask", "run=\x1b[2J", str(CLIP), "What?"])
@@ -273,7 +273,7 @@ def test_the_list_of_runs_survives_one_hostile_run(run: Path, stranger: Path) ->
     (run / "resolved.yaml").write_text("a: &a [*a, !!python/name:os.system ]")
     (run / ".lock").write_text("[" * 100_000)
     assert {found.name for found in list_runs(run.parent)} == {"stranger", "other"}
-    show_runs(run.parent, None, [], Console(file=io.StringIO()))
+    show_runs(run.parent, {}, None, [], Console(file=io.StringIO()))
 
 
 def test_a_true_model_still_loads(run: Path) -> None:

@@ -93,7 +93,7 @@ def test_runs_lists_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     [
         (["compare", "nothing"], "config error: there is no run 'nothing' in"),
         (["compare"], "config error: vxl compare needs a sweep or runs."),
-        (["runs", "stauts=failed"], "did you mean status?\n  settings: status, paths.runs"),
+        (["runs", "stauts=failed"], "did you mean status?\n  settings: status, since, sort, paths.runs"),
         (["explain", "compresor=dts"], "did you mean vxl explain compressor=dts?"),
     ],
 )

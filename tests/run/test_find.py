@@ -127,18 +127,18 @@ def test_table_shows_status_step_and_size(tmp_path: Path) -> None:
     make(tmp_path, "a", metrics=METRICS)
     make(tmp_path, "b", result={"loss_last": 1.0})
     console = Console(width=100, record=True, file=io.StringIO())
-    show_runs(tmp_path, None, [], console)
+    show_runs(tmp_path, {}, None, [], console)
     text = console.export_text()
     assert "stopped" in text
     assert "3/20" in text
-    show_runs(tmp_path, "finished", [], console)
+    show_runs(tmp_path, {"status": "finished"}, None, [], console)
     text = console.export_text()
     assert " b " in text
     assert " a " not in text
     with pytest.raises(ConfigError, match="status=done does not exist"):
-        show_runs(tmp_path, "done", [], console)
+        show_runs(tmp_path, {"status": "done"}, None, [], console)
     with pytest.raises(ConfigError, match="there is no run 'c'"):
-        show_runs(tmp_path, None, ["c"], console)
+        show_runs(tmp_path, {}, None, ["c"], console)
 
 
 @pytest.mark.parametrize(

@@ -105,6 +105,6 @@ def test_a_stage_of_the_compressor_alone_is_not_said_to_need_nothing() -> None:
 def test_previews_are_not_listed_as_runs(tmp_path, monkeypatch) -> None:
     preview(compose("train", [*WORDS, f"paths.runs={tmp_path}", "name=looked"]))
     console = Console(file=io.StringIO(), width=80)
-    show_runs(tmp_path, None, (), console)
-    show_runs(tmp_path, "new", (), console)
+    show_runs(tmp_path, {}, None, (), console)
+    show_runs(tmp_path, {"status": "new"}, None, (), console)
     assert console.file.getvalue().count("looked") == 1

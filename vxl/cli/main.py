@@ -165,7 +165,16 @@ def parser(command: str | None) -> argparse.ArgumentParser:
         "vxl benchmark score videomme answers.jsonl",
         "vxl benchmark score lvbench answers.json other.json annotations=video_info.meta.jsonl",
     )
-    _words(commands, "runs", _runs, "list runs with status and size", "vxl runs", "vxl runs status=failed")
+    _words(
+        commands,
+        "runs",
+        _runs,
+        "list runs with status and size, or watch those of a sweep",
+        "vxl runs",
+        "vxl runs status=failed since=2d model=tiny",
+        "vxl runs sort=-val/accuracy",
+        "vxl runs watch SWEEP",
+    )
     _words(
         commands,
         "explain",
@@ -256,15 +265,9 @@ def _benchmark(parsed: argparse.Namespace) -> None:
 
 
 def _runs(parsed: argparse.Namespace) -> None:
-    words = sort_words(parsed.words)
-    words.take("debug")
-    root, status = words.runs(), words.take("status")
-    words.refuse_rest("runs", ("status", "paths.runs"))
+    from vxl.cli.runs import run_runs
 
-    from vxl.cli.runs import show_runs
-    from vxl.terminal.screen import Screen
-
-    show_runs(root, status, words.rest, Screen())
+    run_runs(sort_words(parsed.words))
 
 
 def _explain(parsed: argparse.Namespace) -> None:

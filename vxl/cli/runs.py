@@ -1,16 +1,18 @@
-"""`vxl runs`: a table of runs with status, step, age and size."""
+"""`vxl runs`: a table of runs with status, step, age and size, filtered and sorted."""
 
-import typing
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
 
+from vxl.cli.watch import watch
+from vxl.cli.words import Words
 from vxl.errors import ConfigError
-from vxl.run.find import Status, list_runs, missing
+from vxl.run.choose import chosen, is_metric, number, ordered
+from vxl.run.find import list_runs, missing
 from vxl.table import Listing
-from vxl.terminal.screen import prose
+from vxl.terminal.screen import Screen, prose
 from vxl.units import human_age, human_size
 
 _COLOURS = {"new": "default", "running": "cyan", "finished": "green", "failed": "red"} | dict.fromkeys(
@@ -18,44 +20,76 @@ _COLOURS = {"new": "default", "running": "cyan", "finished": "green", "failed": 
 )
 
 
-def show_runs(root: Path, status: str | None, names: Sequence[str], console: Console) -> None:
+def show_runs(
+    root: Path, filters: Mapping[str, str], sort: str | None, names: Sequence[str], console: Console
+) -> None:
     """Prints the runs below a folder as a table.
 
     Args:
         root: The folder of runs.
-        status: Only runs with this status; None: all but those that were only previewed.
+        filters: `status=`, `since=` and keys of the runs' configs; without a status those that were only
+            previewed are left out.
+        sort: By what, as `vxl.run.choose.ordered` takes it; None: the most recent first.
         names: Only runs whose name begins with one of these; all where there are none.
         console: Where to print.
 
     Raises:
-        ConfigError: No run has such a name, or there is no such status.
+        ConfigError: No run has such a name, or a filter means nothing.
     """
-    if status is not None and status not in typing.get_args(Status):
-        raise ConfigError(f"status={status} does not exist.\n  one of: {', '.join(typing.get_args(Status))}")
     runs = list_runs(root)
     for name in names:
         if not any(run.name.startswith(name) for run in runs):
             raise ConfigError(missing(name, root))
-    runs = [run for run in runs if run.status == status or (status is None and run.status != "new")]
+    if names:
+        runs = [run for run in runs if run.name.startswith(tuple(names))]
+    runs = ordered(chosen(runs, filters), sort)
+    if "status" not in filters:
+        runs = [run for run in runs if run.status != "new"]
+    if not runs and filters:
+        said = " ".join(f"{key}={value}" for key, value in filters.items())
+        console.print(f"no runs in {root}/ with {said}", markup=False, soft_wrap=True)
+        return
     if not runs:
         console.print(f"no runs in {root}/; start one:  python train.py", markup=False, soft_wrap=True)
         return
-    table = Listing(escape(f"runs in {root}/"), ("run", "status", "step", "size", "age"), words=("status",))
+    metric = sort.removeprefix("-") if sort is not None and is_metric(sort) else None
+    columns = ("run", "status", *([metric] if metric else []), "step", "size", "age")
+    table = Listing(escape(f"runs in {root}/"), columns, words=("status",))
     failed = []
     for run in runs:
-        if not names or run.name.startswith(tuple(names)):
-            if run.status == "failed":
-                failed.append(run)
-            colour = _COLOURS[run.status]
-            step = f"{run.step}" + (f"/{run.steps}" if run.steps else "")
-            table.add(
-                escape(run.name),
-                f"[{colour}]{run.status}[/]",
-                step,
-                human_size(run.size),
-                human_age(run.age),
-            )
+        status = run.status
+        if status == "failed":
+            failed.append(run)
+        colour = _COLOURS[status]
+        step = f"{run.step}" + (f"/{run.steps}" if run.steps else "")
+        found = number(run, metric) if metric else None
+        sorted_by = [f"{found:.4g}" if found is not None else "-"] if metric else []
+        table.add(
+            escape(run.name),
+            f"[{colour}]{status}[/]",
+            *sorted_by,
+            step,
+            human_size(run.size),
+            human_age(run.age),
+        )
     table.show(console)
     for run in failed:
         why = (run.failure or "").partition("\n")[0]
         prose(console, f"{run.name} failed: {why}", style="red")
+
+
+def run_runs(words: Words) -> None:
+    """`vxl runs [NAME …] [filters] [sort=…]`, or `vxl runs watch SWEEP`.
+
+    Raises:
+        ConfigError: No run has such a name, or a filter means nothing.
+    """
+    words.take("debug")
+    root, console = words.runs(), Screen()
+    if words.rest[:1] == ["watch"]:
+        every = words.take("every")
+        words.refuse_rest("runs watch", ("every", "paths.runs"))
+        watch(root, words.rest[1:], every, console)
+        return
+    sort = words.take("sort")
+    show_runs(root, words.settings, sort, words.rest, console)

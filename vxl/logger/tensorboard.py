@@ -10,6 +10,7 @@ from vxl.errors import ConfigError
 from vxl.logger.base import LoggerConfig, Sink
 from vxl.logger.prediction import Prediction, strip
 from vxl.option.option import option
+from vxl.option.words import flatten
 
 if TYPE_CHECKING:  # Lightning takes seconds to import
     from lightning.pytorch.loggers import TensorBoardLogger
@@ -61,7 +62,7 @@ class TensorBoard(Sink):
     def facts(self, facts: dict[str, Any]) -> None:
         """The numbers among them become metrics of the HPARAMS tab, beside the settings."""
         numbers = {name: float(value) for name, value in facts.items() if isinstance(value, int | float)}
-        self._from(0).log_hyperparams(dotted(self._settings), numbers)
+        self._from(0).log_hyperparams(flatten(self._settings), numbers)
 
     @override
     def table(self, predictions: list[Prediction], step: int) -> None:
@@ -100,16 +101,3 @@ class TensorBoard(Sink):
                 purge_step=step if again else None,
             )
         return self._made
-
-
-def dotted(values: dict[str, Any], before: str = "") -> dict[str, Any]:
-    """Nested settings as keys that one types.
-
-    Example:
-        >>> dotted({"seed": 0, "compressor": {"ratio": 16}})
-        {'seed': 0, 'compressor.ratio': 16}
-    """
-    found: dict[str, Any] = {}
-    for name, value in values.items():
-        found |= dotted(value, f"{before}{name}.") if isinstance(value, dict) else {before + name: value}
-    return found

@@ -155,6 +155,10 @@ class StepMeter(Callback):
             "lr": max(seen.rates.values()),
             **{f"lr/{part}": rate for part, rate in seen.rates.items()},
             "peak_memory_bytes": float(peak_memory(self.device)),
+            "total/seconds": self.seconds,
+            "total/samples": float(self.samples),
+            "total/frames": float(self.frames),
+            "total/visual_tokens": float(self.visual_tokens),
         }
         if self.recent:
             numbers["accuracy"] = sum(self.recent) / len(self.recent)
