@@ -2,6 +2,7 @@
 
 import gc
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -36,3 +37,19 @@ def wandb_itself() -> Iterator[None]:
     wandb.teardown()
     yield
     wandb.teardown()
+
+
+@pytest.fixture(autouse=True)
+def _plugins_of_one_test() -> Iterator[None]:
+    """A plug-in that a test loads is none of the next one's: its options are not listed, and not allowed."""
+    before = [value.copy() for value in _plugins()]
+    yield
+    for value, old in zip(_plugins(), before, strict=False):
+        value.clear()
+        value.extend(old) if isinstance(value, list) else value.update(old)
+
+
+def _plugins() -> list[list[Path] | set[str]]:
+    """What `load_plugins` adds to, where a test imports it: most do not, and should not wait for it."""
+    module = sys.modules.get("vxl.option.plugins")
+    return [] if module is None else [module.FOLDERS, module.ALLOWED]

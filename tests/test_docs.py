@@ -21,7 +21,8 @@ def test_load_watch_and_ask_are_ten_lines() -> None:
     assert all(word in block for word in ("vxl.load(", ".watch(", ".ask("))
 
 
-@pytest.mark.parametrize("page", ["python.md", "kv.md"])
+# The first page trains and evaluates.
+@pytest.mark.parametrize("page", [pytest.param("python.md", marks=pytest.mark.slow), "kv.md"])
 def test_runs(
     page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -70,23 +70,32 @@ def test_mistakes_are_one_message_and_status_2(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in"]
 
 
-@pytest.mark.parametrize("name", ["video_xl_2", "video_xl_pro", "video_xl_pro_march", "video_xl"])
+# Each of the four ways, of two models; both folders, of each model.
+@pytest.mark.parametrize(
+    ("name", "ways"),
+    [
+        ("video_xl_2", [("in", "weights"), ("vxl", "run")]),
+        ("video_xl_pro", [("in", "run"), ("vxl", "weights")]),
+        ("video_xl_pro_march", [("in", "weights"), ("vxl", "run")]),
+        ("video_xl", [("in", "run"), ("vxl", "weights")]),
+    ],
+)
 def test_ask_takes_either_kind_of_folder(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, ways: list[tuple[str, str]]
 ) -> None:
     with_tokenizer(publish(tmp_path / "in", weights(name), config=config_json(name)))
     assert run("import", str(tmp_path / "in"), str(tmp_path / "vxl")) == 0
     model = name.replace("video_xl", "videoxl").replace("l_2", "l2")
     capsys.readouterr()
     answers = []
-    for place in ("in", "vxl"):
-        for words in ([f"model={model}", f"weights={tmp_path / place}"], [f"run={tmp_path / place}"]):
-            settings = ["video.max_frames=8", "max_new_tokens=3"]
-            assert run("ask", *words, str(CLIP), "What is shown?", *settings) == 0
-            said = capsys.readouterr()
-            answers.append(said.out)
-            assert f"{place}, {model}, on " in said.err
-            assert "8 frames" in said.err
+    for place, key in ways:
+        words = [f"{key}={tmp_path / place}", *([f"model={model}"] if key == "weights" else [])]
+        settings = ["video.max_frames=8", "max_new_tokens=3"]
+        assert run("ask", *words, str(CLIP), "What is shown?", *settings) == 0
+        said = capsys.readouterr()
+        answers.append(said.out)
+        assert f"{place}, {model}, on " in said.err
+        assert "8 frames" in said.err
     assert len(set(answers)) == 1
 
 

@@ -25,7 +25,7 @@ from vxl.llm.lora import LoRAConfig, adapt
 from vxl.option.words import flatten
 from vxl.run.metrics import MetricsFile
 from vxl.train.launch.handover import Stopped
-from vxl.train.run import logged_settings
+from vxl.train.run import logged_settings, threads_of
 from vxl.train.saving import checkpoints
 from vxl.train.saving.checkpoints import Checkpoints
 from vxl.train.step.module import DivergedError, VideoLanguageModule
@@ -147,6 +147,15 @@ def test_packed_weights_resume_with_the_same_bits(config, monkeypatch, frozen):
     fake.train(config)
     assert digest(config) == digest(other)
     assert numbers(config) == numbers(other)
+
+
+def test_the_threads_of_a_run_are_not_those_of_the_next() -> None:
+    before = torch.get_num_threads()
+    with threads_of(before + 1):
+        assert torch.get_num_threads() == before + 1
+    assert torch.get_num_threads() == before
+    with threads_of(None):
+        assert torch.get_num_threads() == before
 
 
 def test_a_kill_before_the_first_checkpoint_begins_anew(config, monkeypatch, screen):

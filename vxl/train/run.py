@@ -107,11 +107,12 @@ def train_or_resume(
     swept = config.sweep_name is not None and not is_submitted()
     with (
         patience_of(config.data.patience, "data.patience"),
+        threads_of(config.trainer.threads),
         join_processes(config.trainer, cuda, swept) as processes,
         name_a_lost_worker(),
     ):
         console = console if console is not None and processes.first else Screen(quiet=not processes.first)
-        seed_everything(config.seed, config.trainer.threads)
+        seed_everything(config.seed)
         with (
             open_run_directory(config, composed, processes) as directory,
             logged_to(directory.log, console, processes.first),
@@ -235,13 +236,22 @@ def parameters_of(model: nn.Module) -> tuple[int, int]:
     return sum(number for number, _ in sizes), sum(number for number, learns in sizes if learns)
 
 
-def seed_everything(seed: int, threads: int | None) -> None:
+@contextlib.contextmanager
+def threads_of(threads: int | None) -> Generator[None]:
+    """Inside, PyTorch computes on so many CPU threads; the next run of the process may want others."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def seed_everything(seed: int) -> None:
     """Seeds every generator, for whatever is drawn before the first step; steps seed themselves."""
     random.seed(seed)
     np.random.seed(seed_of(seed, "numpy") % 2**32)
     torch.manual_seed(seed)
-    if threads is not None:
-        torch.set_num_threads(threads)
 
 
 def logged_settings(config: TrainConfig) -> dict[str, Any]:
