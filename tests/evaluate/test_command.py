@@ -204,6 +204,7 @@ def test_slurm_gets_an_array_of_workers(place: Path, monkeypatch: pytest.MonkeyP
     )
     assert typed(place, "run=first", *own(place), "cluster=slurm", "workers=3", "cluster.minutes=10") == 0
     (order,) = submitted
+    assert "without cluster= shows it" in order.after  # there is no run to compare
     assert len(order.requests) == 3
     for request in order.requests:
         assert not any(word.startswith(("cluster", "workers")) for word in request.words)

@@ -96,7 +96,7 @@ def letters_line(graded: Sequence[Graded]) -> list[str]:
     """One line: how often each letter was answered, and is right; none where nothing has options."""
     shares = position_bias(graded)
     parts = [
-        f"{letter} {100 * answered:.1f} ({100 * gold:.1f})" for letter, (answered, gold) in shares.items()
+        f"{letter} {100 * answered:.0f} ({100 * gold:.0f})" for letter, (answered, gold) in shares.items()
     ]
     return ["letters answered (right), %: " + ", ".join(parts)] if parts else []
 

@@ -56,7 +56,7 @@ def test_the_table_shows_groups_and_the_difference_at_80_columns(video_mme: Any)
     text = console.file.getvalue()
     assert max(map(len, text.splitlines())) <= 80
     assert " medium   " in text  # a value's name and its numbers are one line
-    assert "letters answered (right), %: A 20.8 (25.1), B " in text
+    assert "letters answered (right), %: A 21 (25), B 32 (27), " in text
     for word in (
         "76.778",
         "1.408",

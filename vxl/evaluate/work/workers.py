@@ -110,5 +110,6 @@ def _submit(config: EvaluateConfig, cluster: SlurmConfig, console: Console, comm
         RunRequest(f"{name}-{number}", command.words, folder / f"{number}", needs, 0)
         for number in range(count)
     ]
-    submission = Submission(command.script, name, folder, folder / "code.json", requests)
+    after = "the last worker writes the report; the command without cluster= shows it"
+    submission = Submission(command.script, name, folder, folder / "code.json", requests, after)
     Slurm(replace(cluster, same_code=False)).carry_out(submission, console)

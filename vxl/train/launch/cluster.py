@@ -62,6 +62,8 @@ class Submission:
     record: Path
     """File of what was submitted, with which code (vxl.run.code)."""
     requests: list[RunRequest]
+    after: str | None = None
+    """What to do once it is submitted, in words; None for what runs of a training have."""
 
 
 @dataclass(frozen=True, kw_only=True)

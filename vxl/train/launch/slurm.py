@@ -196,13 +196,10 @@ class Slurm(Cluster):
         )
         show_requests(submission.requests, console, ids)
         first = next(iter(ids.values())).partition("_")[0]
-        compared = (
-            f"vxl compare {submission.name}"
-            if len(submission.requests) > 1
-            else f"vxl runs {submission.name}"
-        )
+        several = len(submission.requests) > 1
+        after = submission.after or f"vxl {'compare' if several else 'runs'} {submission.name}"
         console.print(
-            f"submitted.  {compared}  ·  squeue -j {first}  ·  scancel {first}\n"
+            f"submitted.  {after}  ·  squeue -j {first}  ·  scancel {first}\n"
             f"output: {submission.folder}/JOB_0_log.out",
             markup=False,
             soft_wrap=True,
