@@ -119,7 +119,7 @@ def test_lvbench_takes_options_out_of_the_question_and_knows_lost_videos(tmp_pat
     assert items[0].labels["question_type"] == ("ER", "TG")
     assert not found.is_known_missing(items[0])
     assert found.is_known_missing(items[-1])
-    gone = missing_message(found, [items[0], items[-1]], items)
+    gone = missing_message(found, [items[0], items[-1]], items + items[:1])
     assert "2 of 2 videos are not there.\n  missing: AbCdEfGhIjK\n" in gone
     assert "  known to be lost for everybody: idZkam9zqAs\n" in gone
     flat = [
@@ -146,6 +146,25 @@ def test_lvbench_takes_options_out_of_the_question_and_knows_lost_videos(tmp_pat
     assert legacy.grade(item, "It is B").right  # the family's the first letter that stands alone
     user = found.ask(copies[0], "videoxl2").user
     assert "\nA. (A) a mug\nB. (B) a book\n" in user
+
+
+def test_videos_on_another_level_are_found_and_said_to_be_there(tmp_path: Path) -> None:
+    annotations = str(fixtures.mlvu(tmp_path))
+
+    def said(videos: Path) -> str:
+        found = adapter(mlvu.Mlvu, mlvu.MlvuConfig(annotations=annotations, videos=str(videos)))
+        items = found.items()
+        return missing_message(found, items, items)
+
+    assert f"there is no such folder: {tmp_path / 'gone'}" in said(tmp_path / "gone")
+    fixtures.write(tmp_path / "MLVU" / "film" / "other.txt", "x")
+    assert "expected there: 1_plotQA/plot_0.mp4\n  it holds: film" in said(tmp_path / "MLVU")
+    fixtures.write(tmp_path / "MLVU" / "video" / "1_plotQA" / "plot_0.mp4", "x")
+    for wrong in (tmp_path / "MLVU", tmp_path, tmp_path / "MLVU" / "video" / "2_needle"):
+        wrong.mkdir(exist_ok=True)
+        text = said(wrong)
+        assert f"they are on another level:  benchmark.videos={tmp_path / 'MLVU' / 'video'}" in text
+        assert "missing=skip" not in text
 
 
 def test_vnbench_counts_a_video_right_only_with_all_four_tries(tmp_path: Path) -> None:
@@ -242,7 +261,10 @@ def test_video_mme_with_subtitles_and_as_video_xl_2_asks(tmp_path: Path) -> None
     assert "\n['A. One.', 'B. Two.', 'C. Three.', 'D. Four.']\n\nAnswer with the option's letter" in user
     said = found["videomme_subtitles"]
     items = said.items()
-    assert said.notes == ["2 of 3 videos have no subtitles"]
+    assert said.notes[0].startswith(
+        "another revision, or not complete: items: expected 2700, got 6; videos: "
+    )
+    assert said.notes[1:] == ["2 of 3 videos have no subtitles"]
     text = said.ask(items[0], "lmms", [0.5, 2.0]).user
     assert "hello and welcome\nfirst line second line\nSelect the best answer" in text
     assert "first line" not in said.ask(items[0], "lmms", [0.5]).user
@@ -286,7 +308,7 @@ def test_longvideobench_interleaves_and_shifts_subtitles(tmp_path: Path) -> None
     assert found.notes[0].startswith("subtitles=list: ")
     bare = adapter(longvideobench.LongVideoBench, replace(config, subtitles=None))
     assert bare.ask(bare.items()[0], "lmms").user.startswith("After the")
-    assert (bare.notes, bare.protocol()["subtitles"]) == (["without subtitles"], "none")
+    assert (bare.notes[0], bare.protocol()["subtitles"]) == ("without subtitles", "none")
     assert found.ask(items[0], "lmms", [0.5, 20.0]).user.startswith("now the salt\nand stir\nAfter the")
     assert found.ask(items[0], "lmms", [40.0]).user.startswith("and stir\nAfter")
     assert found.ask(items[2], "official", [0.1]).user.startswith("Question: ")

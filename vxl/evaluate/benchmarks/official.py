@@ -19,6 +19,8 @@ from vxl.evaluate.scoring import Graded
 from vxl.generate.loaded import Clip
 from vxl.video.virtual import FrameFolder
 
+ANOTHER = "another revision, or not complete"
+"""How a note begins where counts are not those of the authors' file."""
 Preset = Literal["auto", "vxl", "lmms", "official", "videoxl", "videoxl_pro", "videoxl2"]
 
 
@@ -91,6 +93,9 @@ class Official(Benchmark, abc.ABC):
         doubled = [key for key, count in Counter(item.key for item in items).items() if count > 1]
         if doubled:
             raise DataError(f"benchmark={self.name}: two questions have the key {doubled[0]!r}.")
+        if self.counts is not None:
+            differences = self.counts.differences(Counts.of(items))
+            self.notes += [f"{ANOTHER}: {'; '.join(differences)}"] if differences else []
         return items
 
     @property

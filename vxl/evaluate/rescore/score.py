@@ -15,7 +15,7 @@ from vxl.errors import ConfigError, DataError
 from vxl.evaluate.benchmark import Benchmark
 from vxl.evaluate.benchmarks.annotations import Counts
 from vxl.evaluate.benchmarks.judged import judge
-from vxl.evaluate.benchmarks.official import Official
+from vxl.evaluate.benchmarks.official import ANOTHER, Official
 from vxl.evaluate.item import BenchmarkItem
 from vxl.evaluate.metrics import Metric, grouped, label_names, letters_line, micro
 from vxl.evaluate.missing import missing_message
@@ -50,19 +50,17 @@ def check(benchmark: Official, console: Console) -> bool:
             console.print(f"by {name}: {shares}", markup=False, highlight=False)
     good = True
     if benchmark.counts is not None:
-        differences = benchmark.counts.differences(counts)
-        good = not differences
+        good = not benchmark.counts.differences(counts)
         if good:
             console.print("counts are those of the authors' file")
-        for line in differences:
-            console.print(f"another revision, or not complete: {line}", markup=False, style="red")
     for name, lines in (
         ("mended", benchmark.mended),
         ("dropped", benchmark.dropped),
         ("note", benchmark.notes),
     ):
         for line in lines:
-            console.print(f"{name}: {line}", markup=False, highlight=False)
+            style = "red" if line.startswith(ANOTHER) else None
+            console.print(f"{name}: {line}", markup=False, highlight=False, style=style)
     if benchmark.config.videos:
         missing = benchmark.missing(items)
         if missing:
