@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.run_directories import make_run
+from vxl.export.write import export_transformers
 
 ROOT = Path(__file__).parents[1]
 
@@ -22,13 +23,17 @@ def test_load_watch_and_ask_are_ten_lines() -> None:
 
 
 # The first page trains and evaluates.
-@pytest.mark.parametrize("page", [pytest.param("python.md", marks=pytest.mark.slow), "kv.md"])
+@pytest.mark.parametrize("page", [pytest.param("python.md", marks=pytest.mark.slow), "kv.md", "export.md"])
 def test_runs(
     page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    make_run(tmp_path / "runs", "first")
+    run = make_run(tmp_path / "runs", "first")
+    if page == "export.md":
+        export_transformers(run, tmp_path / "exported" / "first")
+        monkeypatch.setenv("HF_MODULES_CACHE", str(tmp_path / "modules"))
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
     for block in blocks(page):
-        exec(block, {})
+        exec(block, names if page == "export.md" else {})
     assert len(capsys.readouterr().out.splitlines()) >= 2

@@ -31,6 +31,7 @@ parts
 model
 generate
 checkpoint
+export
 train
 evaluate
 compare serve

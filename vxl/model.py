@@ -20,7 +20,7 @@ from vxl.llm.outline import outline
 from vxl.memory import refuse_without_memory
 from vxl.option.build import build
 from vxl.parts import ModelParts
-from vxl.prefill.base import Prefill
+from vxl.prefill.base import Hidden, Prefill
 from vxl.prefill.summarizing import around
 from vxl.prune.base import Pruner, VideoTokens, refuse_with_selector
 from vxl.prune.rows import prune_rows
@@ -152,6 +152,20 @@ class VideoLanguageModel(nn.Module):
             batch: What to learn from.
             ratios: That windows of `kv=vst` draw from, in place of its own; empty for those.
         """
+        labels_BT, (hidden_BTD, numbers, tokens, pairs) = self.run(batch, ratios)
+        target_BT = labels_BT[:, 1:]
+        places_BT = target_BT != IGNORE
+        labels_S = target_BT[places_BT]
+        hidden_SD = hidden_BTD[:, :-1][places_BT]
+        loss = loss_sum(self.llm.logits, hidden_SD, labels_S, self.llm.config.loss_chunk)
+        logits_QV = hidden_SD.new_zeros(0, self.llm.vocab)
+        if len(batch.answer_at_Q):
+            logits_QV = self.llm.logits(hidden_SD.detach()[batch.answer_at_Q]).detach()
+        return TrainOutput(loss, len(labels_S), hidden_SD, logits_QV, labels_S, None, numbers, tokens, pairs)
+
+    def run(self, batch: Batch, ratios: Sequence[int] = ()) -> tuple[Tensor, Hidden]:
+        """labels_BT of the tokens that went through the language model, and what it gave for them: those of
+        the batch without what pruner and selector dropped, moved together."""
         shows = len(batch.frames_FCHW) > 0
         visual_GKD, kept_BT = None, None
         if shows and self.pruner.drops:
@@ -180,19 +194,10 @@ class VideoLanguageModel(nn.Module):
             draw=batch.first_row,
             ratios=ratios,
         )
-        numbers |= prefill_numbers
         if kept_BT is not None or self.selector.drops:
             tokens = int(rows.layout.real_BT.sum()) if tokens is None else tokens
             pairs = causal_pairs(rows.layout.document_BT) if pairs is None else pairs
-        target_BT = rows.labels_BT[:, 1:]
-        places_BT = target_BT != IGNORE
-        labels_S = target_BT[places_BT]
-        hidden_SD = hidden_BTD[:, :-1][places_BT]
-        loss = loss_sum(self.llm.logits, hidden_SD, labels_S, self.llm.config.loss_chunk)
-        logits_QV = hidden_SD.new_zeros(0, self.llm.vocab)
-        if len(batch.answer_at_Q):
-            logits_QV = self.llm.logits(hidden_SD.detach()[batch.answer_at_Q]).detach()
-        return TrainOutput(loss, len(labels_S), hidden_SD, logits_QV, labels_S, None, numbers, tokens, pairs)
+        return rows.labels_BT, Hidden(hidden_BTD, numbers | prefill_numbers, tokens, pairs)
 
     def _nothing_seen(self) -> Tensor:
         """A zero that a black group leads to: in a batch of text alone it keeps every parameter in the graph

@@ -9,6 +9,7 @@ from vxl.errors import ConfigError
 from vxl.option.plugins import load_plugins
 from vxl.terminal.say import say
 
+LAYOUTS = ("published", "transformers", "vxl")
 IMPORT = """\
 for example:
   vxl import ~/Video-XL-2                        writes ./Video-XL-2-vxl
@@ -21,6 +22,8 @@ for example:
   vxl export weights/videoxl2 OUT                the files that were published, bit by bit
   vxl export runs/NAME OUT --layout vxl          a trained model without its run
   vxl export NAME OUT checkpoint=best
+  vxl export NAME OUT layout=transformers        for AutoModelForCausalLM.from_pretrained, without vxl
+  vxl export NAME OUT layout=transformers kv=snapkv kv.keep=0.25 video.max_frames=64
 """
 
 
@@ -42,15 +45,15 @@ def register_export(commands: argparse._SubParsersAction) -> None:
     """Adds `vxl export`."""
     exporter = commands.add_parser(
         "export",
-        help="write weights in the published layout, or in vxl's own",
-        description="Write a folder of weights, or a run's, in the published layout or in vxl's own.",
+        help="write weights in the published layout, in that of transformers, or in vxl's own",
+        description="Write a folder of weights, or a run's: as published, for transformers, or as vxl's own.",
         epilog=EXPORT,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     exporter.add_argument(
         "words", nargs="+", metavar="PATH|RUN OUT [KEY=VALUE ...]", help="what, and where to"
     )
-    exporter.add_argument("--layout", choices=("published", "vxl"), help="published unless said otherwise")
+    exporter.add_argument("--layout", choices=LAYOUTS, help="published unless said otherwise")
     exporter.set_defaults(run=run_export)
 
 
@@ -78,11 +81,18 @@ def run_export(parsed: argparse.Namespace) -> None:
     runs = words.runs()
     if (plugins := words.take("plugins")) is not None:
         load_plugins([name for name in plugins.strip("[]").split(",") if name])
-    words.refuse_rest("export", ("layout", "checkpoint", "paths.runs", "plugins"))
+    if layout not in LAYOUTS:
+        raise ConfigError(f"layout={layout} is none.\n  allowed: {', '.join(LAYOUTS)}")
+    overrides = [f"{key}={value}" for key, value in words.settings.items()]
+    if layout != "transformers":
+        words.refuse_rest("export", ("layout", "checkpoint", "paths.runs", "plugins"))
     if len(words.rest) != 2:
         raise ConfigError(f"vxl export takes PATH and OUT, got {len(words.rest)} words.\n{EXPORT}")
-    if layout not in ("published", "vxl"):
-        raise ConfigError(f"layout={layout} is none.\n  allowed: published, vxl")
     out = Path(words.rest[1]).expanduser()
-    export_weights(words.rest[0], out, layout == "published", checkpoint, runs)
+    if layout == "transformers":
+        from vxl.export.write import export_transformers
+
+        export_transformers(words.rest[0], out, checkpoint, runs, overrides)
+    else:
+        export_weights(words.rest[0], out, layout == "published", checkpoint, runs)
     say(f"{out}: the {layout} layout of {words.rest[0]}")

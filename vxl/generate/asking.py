@@ -174,6 +174,15 @@ def feed_questions(
     context: Context, cache: Cache, questions: Sequence[Sequence[int]], texts: Sequence[str] | None
 ) -> Tensor:
     """Runs questions of different lengths behind the context; hidden_BD of each one's last token."""
+    hidden_BTD = read_questions(context, cache, questions, texts)
+    lengths = [len(tokens) - 1 for tokens in questions]
+    return hidden_BTD[torch.arange(len(questions)), torch.tensor(lengths)]
+
+
+def read_questions(
+    context: Context, cache: Cache, questions: Sequence[Sequence[int]], texts: Sequence[str] | None
+) -> Tensor:
+    """Like `feed_questions`; hidden_BTD of all tokens, shorter questions filled up on the right."""
     model = context.model
     question = question_piece(context, questions, texts)
     model.policy.before_question(cache, question)
@@ -185,8 +194,7 @@ def feed_questions(
         observe=model.policy.observe_question,
     )
     model.policy.after_question(cache, question)
-    lengths = [len(tokens) - 1 for tokens in questions]
-    return hidden_BTD[torch.arange(len(questions)), torch.tensor(lengths)]
+    return hidden_BTD
 
 
 def question_piece(

@@ -11,6 +11,8 @@ from vxl.option.option import Option
 
 # Import prefixes that a `_target_` may have; `plugins=[name]` adds to it (see vxl.option.plugins).
 ALLOWED = {"vxl.", "torch.optim."}
+KNOWN: dict[str, Any] = {}
+"""What needs no import, by its path: an exported model's own files (vxl.export.targets)."""
 
 
 def build(config: Option, **runtime: Any) -> Any:
@@ -29,6 +31,8 @@ def build(config: Option, **runtime: Any) -> Any:
 def locate(path: str) -> Any:
     """Imports the class or function behind a `_target_`, if the allow-list has its prefix."""
     path = current(path)
+    if path in KNOWN:
+        return KNOWN[path]
     # A module named __main__ is a program: to import it is to run it.
     if not any(path.startswith(prefix) for prefix in ALLOWED) or "__" in path:
         allowed = ", ".join(sorted(ALLOWED))

@@ -40,7 +40,7 @@ def write_published(weights: Weights, out: Path) -> None:
     family = FAMILIES[weights.record.family] if weights.record else family_of(weights)
     tensors = {family.theirs(name): tensor for name, tensor in weights.tensors.items()} | weights.unused
     if weights.record is None:
-        shards, index = _shards(tensors)
+        shards, index = shards_of(tensors)
         metadata: Mapping[str, Mapping[str, str]] = {}
     else:
         record = weights.record
@@ -168,7 +168,7 @@ def beacon_config(kv: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _shards(tensors: Mapping[str, Stored]) -> tuple[dict[str, list[str]], dict[str, Any] | None]:
+def shards_of(tensors: Mapping[str, Stored]) -> tuple[dict[str, list[str]], dict[str, Any] | None]:
     """Shards of at most 5 GB, as transformers cuts and names them; and the metadata of their index."""
     groups: list[list[str]] = [[]]
     filled = 0

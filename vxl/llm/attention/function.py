@@ -5,6 +5,7 @@ queries and keys to the positions of the step, puts the cache's keys in front, a
 the cache.
 """
 
+import zlib
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -22,8 +23,9 @@ from vxl.llm.kernels import usable
 from vxl.llm.memo import IdentityMemo
 from vxl.llm.rope import rotate
 
-NAME = "vxl"
-"""What our attention is registered as; transformers makes no masks for a name that it does not know."""
+NAME = f"vxl-{zlib.crc32(__name__.encode()):08x}"
+"""What our attention is registered as, in the one table that an exported model's copy of this module shares.
+transformers makes no masks for a name that it does not know."""
 
 FEW = 8
 """Up to so many new tokens read the cache block by block, without joining it."""
