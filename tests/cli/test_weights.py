@@ -58,7 +58,7 @@ def test_mistakes_are_one_message_and_status_2(
         ("import", "in", "out", "vision.head=3"): "did you mean vision.heads",
         ("import", "in", "out", "--part", "compressor"): "in: no such file",
         ("export", "in"): "vxl export takes PATH and OUT, got 1 words",
-        ("export", "in", "out", "layout=other"): "allowed: published, vxl",
+        ("export", "in", "out", "layout=other"): "allowed: published, transformers, vxl",
         ("export", "in", "out", "depth=3"): "depth=3 is not a setting of `vxl export`",
         ("export", "nowhere", "out"): "there is no run 'nowhere'",
         ("export", "in", "in"): "in exists; nothing was written",
