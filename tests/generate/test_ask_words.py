@@ -42,6 +42,8 @@ def test_options_get_letters_and_the_answer_names_one() -> None:
     stub: Any = Stub("B. a dragon")
     assert LoadedModel.ask(stub, "a.mp4", "What?", options=["a dog", "a dragon"]).option == "a dragon"
     assert stub.asked[0].splitlines()[:3] == ["What?", "A. a dog", "B. a dragon"]
+    assert LoadedModel.ask(stub, "a.mp4", "What?", options="a dog|a dragon").option == "a dragon"
+    assert stub.asked[1] == stub.asked[0]
     assert LoadedModel.ask(Stub("?"), "a.mp4", "What?", options=["x", "y"]).option is None  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="holds 1"):
         LoadedModel.ask(stub, "a.mp4", "What?", options=["x"])

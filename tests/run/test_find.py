@@ -81,6 +81,28 @@ def test_a_row_that_is_being_written_is_no_error(tmp_path: Path) -> None:
     assert run.metrics["step"] == 4.0
 
 
+def test_a_list_of_runs_goes_on_where_files_are_not_what_they_were(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that is training removes a checkpoint meanwhile; another's metrics are of somebody else."""
+    run = Run("a", make(tmp_path, "a", metrics=METRICS))
+    (run.path / "gone").write_text("here a moment ago")
+    real = os.lstat
+
+    def lstat(path: str) -> os.stat_result:
+        if str(path).endswith("gone"):
+            raise FileNotFoundError(path)
+        return real(path)
+
+    size = run.size
+    monkeypatch.setattr("vxl.run.find.os.lstat", lstat)
+    assert run.size == size - len("here a moment ago")
+    assert run.age < 60
+    (run.path / "metrics.csv").unlink()
+    (run.path / "metrics.csv").mkdir()
+    assert (run.metrics, run.step) == ({}, 0)
+
+
 def test_list_is_the_most_recent_first_and_knows_sweeps(tmp_path: Path) -> None:
     make(tmp_path, "old", age=500)
     make(tmp_path, "sweep/ratio=16", age=100)

@@ -173,6 +173,8 @@ class LoadedModel:
         context = about if isinstance(about, Context) else self.watch(about)
         if not options:
             return self.ask_all(context, [question], **settings)[0]
+        if isinstance(options, str):  # as `vxl ask` takes them; a string is a sequence of letters, too
+            options = options.split("|")
         if not 2 <= len(options) <= len(ascii_uppercase):
             raise ConfigError(f"options={list(options)} holds {len(options)}.\n  expected: 2 to 26 texts")
         written = format_question(Question(question, tuple(options), "A"))

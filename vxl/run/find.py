@@ -1,10 +1,12 @@
 """Runs on disk: finding one by name, and `vxl runs`, the list of them with their status."""
 
+import contextlib
 import csv
 import json
 import os
 import re
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -72,14 +74,16 @@ class Run:
         """The latest value of every column of metrics.csv."""
         latest: dict[str, float] = {}
         file = self.path / "metrics.csv"
-        if file.exists():
-            with file.open(newline="", errors="replace") as lines:
-                for row in csv.DictReader(line.replace("\0", "") for line in lines):
-                    for name, value in row.items():
-                        try:
-                            latest[name] = float(value)
-                        except (TypeError, ValueError):
-                            continue  # an empty cell, or the last line of a run that is being written
+        with (
+            contextlib.suppress(OSError),  # absent, or of somebody else: a list of runs goes on
+            file.open(newline="", errors="replace") as lines,
+        ):
+            for row in csv.DictReader(line.replace("\0", "") for line in lines):
+                for name, value in row.items():
+                    try:
+                        latest[name] = float(value)
+                    except (TypeError, ValueError):
+                        continue  # an empty cell, or the last line of a run that is being written
         return latest
 
     @property
@@ -98,14 +102,12 @@ class Run:
     @property
     def size(self) -> int:
         """Bytes on disk."""
-        return sum(file.lstat().st_size for file in _files(self.path))
+        return sum(file.st_size for file in _files(self.path))
 
     @property
     def age(self) -> float:
         """Seconds since anything was written."""
-        return max(
-            0.0, time.time() - max((f.lstat().st_mtime for f in _files(self.path)), default=time.time())
-        )
+        return max(0.0, time.time() - max((file.st_mtime for file in _files(self.path)), default=time.time()))
 
 
 def runs_folder(given: str | None = None) -> Path:
@@ -203,8 +205,12 @@ def _json(file: Path) -> dict[str, Any] | None:
     return loaded if isinstance(loaded, dict) else None
 
 
-def _files(path: Path) -> list[Path]:
-    return [Path(folder) / name for folder, _, names in os.walk(path) for name in names]
+def _files(path: Path) -> Iterator[os.stat_result]:
+    """What the system says of each file; a run that is training removes some meanwhile."""
+    for folder, _, names in os.walk(path):
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                yield os.lstat(os.path.join(folder, name))
 
 
 def _natural(name: str) -> list[Any]:
