@@ -180,7 +180,7 @@ def _named(path: Path, root: Path) -> Run:
 
 def missing(name: str, root: Path) -> str:
     """The message for a run that is not there."""
-    names = [run.name for run in list_runs(root)]
+    names = [run.name for run in list_runs(root) if run.status != "new"]  # of a preview there is nothing
     names += sorted({n.rpartition("/")[0] for n in names if "/" in n})
     lines = [f"there is no run {name!r} in {root}/."]
     close = nearest(name, names)
