@@ -56,6 +56,7 @@ settings:
   max_mib=128 max_seconds=14400 max_frames=10000   of one video
   queue=64 batch=8            requests at once, and questions on one video that are answered together
   max_new_tokens=4096         longest answer
+  examples=FOLDER             videos that the page at / offers; page=false: no page
   name=NAME                   what clients call the model; by default the run's name
 
 The model is chosen as for `vxl ask`: run=, checkpoint=, weights=, model=, device=, kv=…, video.max_frames=…
@@ -122,9 +123,9 @@ def parser(command: str | None) -> argparse.ArgumentParser:
         commands,
         "serve",
         _serve,
-        "serve a model at an OpenAI-compatible endpoint",
+        "serve a model: an OpenAI-compatible endpoint, and a page to try it",
         "vxl serve RUN",
-        "vxl serve RUN port=8001 files=videos kv=snapkv kv.keep=0.25",
+        "vxl serve RUN port=8001 files=videos examples=videos kv=snapkv kv.keep=0.25",
         "vxl serve weights=FOLDER host=0.0.0.0 key_file=key.txt",
         settings=SERVE_SETTINGS,
     )

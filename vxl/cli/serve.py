@@ -1,4 +1,4 @@
-"""`vxl serve`: a model behind an OpenAI-compatible endpoint."""
+"""`vxl serve`: a model behind an OpenAI-compatible endpoint, with a page to try it."""
 
 from collections.abc import Sequence
 from importlib.util import find_spec

@@ -16,6 +16,7 @@ from starlette.types import Receive, Scope, Send
 from vxl.serve.asked.fields import parse_json
 from vxl.serve.asked.request import read_request
 from vxl.serve.job import Done, Event, Job
+from vxl.serve.page.routes import Page
 from vxl.serve.reply import Reply
 from vxl.serve.request_error import RequestError
 from vxl.serve.server import MIB, Server
@@ -41,6 +42,8 @@ def make_app(server: Server) -> Starlette:
         Route("/health", endpoint.health),
         Route("/metrics", endpoint.metrics),
     ]
+    if server.config.page:
+        routes += Page(server).routes()
     handlers: dict[Any, Any] = {RequestError: refused, HTTPException: no_route, Exception: failed}
     app = Starlette(routes=routes, exception_handlers=handlers, lifespan=lifespan)
     app.state.server = server

@@ -61,6 +61,13 @@ class ServeConfig:
     batch: int = 8
     """Questions about one video that are answered together at most."""
 
+    page: bool = True
+    """Whether there is a page to try the model at /."""
+    examples: Path | None = None
+    """Folder of videos that the page offers."""
+    upload_mib: int = 1024
+    """Mebibytes of videos that were dropped on the page; the oldest go first."""
+
     def __post_init__(self) -> None:
         """All that can't be, at once."""
         problems = [
@@ -75,10 +82,11 @@ class ServeConfig:
         ]
         if not 0 <= self.port < 65536:
             problems.append(f"port={self.port} is no port.\n  allowed: 0 to 65535")
+        folders = [("files", folder) for folder in self.files] + [("examples", self.examples)]
         problems += [
-            f"files={folder} is no folder.\n  name one that is there"
-            for folder in self.files
-            if not folder.expanduser().is_dir()
+            f"{name}={folder} is no folder.\n  name one that is there"
+            for name, folder in folders
+            if folder is not None and not folder.expanduser().is_dir()
         ]
         problems += [
             f"domains={domain} is no host.\n  e.g.  domains=videos.example.org|*.example.net"

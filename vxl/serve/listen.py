@@ -37,7 +37,10 @@ def listen(loaded: LoadedModel, config: ServeConfig, say: Callable[[str], object
             server_header=False,
             timeout_graceful_shutdown=GRACE,
         )
-        say(f"{server.name} at {address}/v1")
+        say(
+            f"{server.name} at {address}/v1"
+            + (f", and a page to try it at {address}/" if config.page else "")
+        )
         uvicorn.Server(settings).run(sockets=[sock])
 
 

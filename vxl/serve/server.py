@@ -61,6 +61,7 @@ class Server:
     def end(self) -> None:
         """Ends the work, and waits until what was watched is on disk."""
         self.worker.end()
+        self.opener.videos.close()
         self.contexts.close()
 
     async def job(self, asked: ChatRequest, peer: str) -> Job:
@@ -110,7 +111,8 @@ class Server:
             return self.loaded
         if not self.keeps_share:
             raise RequestError("this model's policy has no share that it keeps; leave it out.", "vxl.keep")
-        return variant(self.loaded, [f"kv.keep={keep}"])
+        of_visual = ["kv.of=visual"] if hasattr(self.loaded.config.kv, "of") else []
+        return variant(self.loaded, [f"kv.keep={keep}", *of_visual])
 
     @property
     def keeps_share(self) -> bool:

@@ -59,7 +59,7 @@ class Wishes:
     """What the page asks for beside an answer: the field `vxl`."""
 
     keep: float | None = None
-    """Share of what was watched that the policy keeps, in place of its own `kv.keep`."""
+    """Share of the visual tokens that the policy keeps, in place of its own `kv.keep`."""
     progress: bool = False
     """Whether a stream tells how far watching is."""
     strip: bool = False

@@ -12,6 +12,7 @@ from vxl.serve.config import ServeConfig
 from vxl.serve.media.fetch import Fetcher
 from vxl.serve.media.files import Files
 from vxl.serve.media.sent import SentFrames, read_data_url
+from vxl.serve.media.videos import Videos
 from vxl.serve.request_error import RequestError
 
 MIB = 2**20
@@ -44,6 +45,7 @@ class Opener:
     def __init__(self, config: ServeConfig) -> None:
         self.config = config
         self.files = Files(config.files)
+        self.videos = Videos(config.examples, config.max_mib * MIB, config.upload_mib * MIB)
         self.fetcher = Fetcher(config.domains, config.max_mib * MIB, config.fetch_seconds)
 
     async def open(self, visual: Visual, wish: FramesWish) -> Media:
@@ -55,6 +57,10 @@ class Opener:
         scheme = visual.url.partition(":")[0].lower()
         if scheme == "file":
             return await asyncio.to_thread(self._file, visual)
+        if scheme == "vxl":
+            offered = self.videos.find(visual.url, visual.where)
+            key = await asyncio.to_thread(self.files.content, offered.path)
+            return Media(offered.kind, str(offered.path), key, offered.name, visual.where)
         if scheme == "data":
             source, key = await asyncio.to_thread(read_data_url, visual, wish, self.config.max_mib * MIB)
             if isinstance(source, SentFrames) and len(source.jpegs) > self.config.max_frames:
