@@ -13,6 +13,7 @@ from vxl.evaluate.report import Report
 from vxl.evaluate.scoring import Graded, accuracy
 from vxl.evaluate.work.changes import fitting, sweep
 from vxl.option.files import CONF
+from vxl.statistics import wilson
 
 COST = Cost(
     questions=48,
@@ -139,6 +140,18 @@ def test_frames_are_swept_around_what_the_model_was_trained_with() -> None:
     assert sweep("frames", {"video": {"max_frames": 128}}) == [
         (f"video.max_frames={count}",) for count in (16, 32, 64, 128, 256)
     ]
+
+
+def test_a_report_gives_each_label_wilsons_interval_too() -> None:
+    """The cells of a needle grid are too small for a clustered one."""
+    full = report("kv=full", 1)
+    labelled = [replace(item, labels={"cell": (str(n // 4),)}) for n, item in enumerate(full.graded)]
+    cells = replace(full, graded=labelled).plain()["labels"]["cell"]
+    assert cells["0"]["interval"] is None
+    assert cells["0"]["wilson"] == list(wilson(1, 4))
+    labelled[0] = replace(labelled[0], given=0.4)
+    cells = replace(full, graded=labelled).plain()["labels"]["cell"]
+    assert (cells["0"]["wilson"], cells["1"]["wilson"]) == (None, list(wilson(0, 4)))
 
 
 def test_what_is_typed_beside_the_sweep_is_for_policies_that_have_the_key() -> None:

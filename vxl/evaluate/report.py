@@ -5,6 +5,7 @@ is the same bytes for the same answers; costs are kept beside it.
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from vxl.evaluate.cost import Cost
 from vxl.evaluate.fingerprint import Protocol
 from vxl.evaluate.metrics import Metric, grouped, label_names, majority_share, micro, position_bias, scored
 from vxl.evaluate.scoring import Accuracy, Graded
+from vxl.statistics import wilson
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +69,7 @@ class Report:
         """For JSON."""
         labels = {
             name: {
-                value: micro(items).estimate.plain() | {"questions": len(items)}
+                value: micro(items).estimate.plain() | {"questions": len(items), "wilson": _wilson(items)}
                 for value, items in grouped(self.graded, name).items()
             }
             for name in label_names(self.graded)
@@ -181,6 +183,13 @@ def write_figure(report: Report, path: Path) -> None:
     axes.set_title(f"{report.title} · {report.benchmark}", fontsize="medium")
     with whole_file(path) as part:
         figure.savefig(part, format="png", dpi=120)
+
+
+def _wilson(graded: Sequence[Graded]) -> list[float] | None:
+    """Wilson's interval, which few answers have too; None for scores between 0 and 1."""
+    if any(item.given is not None and item.given not in (0.0, 1.0) for item in graded):
+        return None
+    return list(wilson(sum(item.score == 1.0 for item in graded), len(graded)))
 
 
 def _answer(item: Graded) -> dict[str, Any]:

@@ -105,7 +105,7 @@ class NeedleGrid(Benchmark):
             video=f"{minutes:g} min, needle {number} at {depth} %",
             cluster=cell,
             kind=f"{minutes:g} min",
-            labels={"minutes": (f"{minutes:g}",), "depth": (str(depth),), "_cell": (cell,)},
+            labels={"minutes": (f"{minutes:g}",), "depth": (str(depth),), "cell": (cell,)},
             question=question,
             options=options,
             gold=gold,
@@ -161,7 +161,7 @@ class NeedleGrid(Benchmark):
         grid_DM = np.full((len(depths), len(minutes)), np.nan)
         for row, depth in enumerate(depths):
             for column, length in enumerate(minutes):
-                cell = [g.score for g in graded if g.labels.get("_cell") == (f"{length:g} min/{depth} %",)]
+                cell = [g.score for g in graded if g.labels.get("cell") == (f"{length:g} min/{depth} %",)]
                 if cell:
                     grid_DM[row, column] = float(np.mean(cell))
         figure = Figure(figsize=(1.8 + 0.9 * len(minutes), 1.6 + 0.45 * len(depths)), layout="constrained")
