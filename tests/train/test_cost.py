@@ -107,9 +107,7 @@ def test_what_does_not_fit_says_what_to_type() -> None:
 
 def test_the_screen(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
-    main(
-        ["explain", "cost", "model=tiny", "stage=lora", "devices=2", "strategy=ddp", "card=A100", "frames=4"]
-    )
+    main(["explain", "cost", "model=tiny", "stage=lora", "devices=2", "card=A100", "frames=4"])
     shown = capsys.readouterr().out
     assert "2 x A100" in shown
     assert "4 frames" in shown
