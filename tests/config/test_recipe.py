@@ -84,22 +84,36 @@ def test_a_stage_beside_a_recipe_is_refused():
 
 
 @pytest.mark.parametrize("size", [pytest.param("published", marks=pytest.mark.slow), "tiny"])
-@pytest.mark.parametrize("recipe", ["videoxl", "videoxl_pro"])
+@pytest.mark.parametrize("recipe", ["videoxl", "videoxl_pro", "small"])
 def test_every_recipe_composes(recipe, size):
     assert stages(f"recipe={recipe}", f"model={recipe}", f"size={size}")
+
+
+def trained(folder, recipe, *more):
+    """(exit status, output) of a whole recipe in miniature, a step a stage."""
+    command = [
+        sys.executable, "train.py", f"recipe={recipe}", "size=tiny", f"paths.runs={folder}", "name=long",
+        "logger=csv", "trainer.max_steps=1", "trainer.val_every=0", "data.workers=0", "data.held_out=4",
+        *more,
+    ]  # fmt: skip
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "150"}
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=550, env=environment)
+    return done.returncode, done.stdout + done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", ["videoxl", "videoxl_pro", "small"])
+def test_every_recipe_runs_whole(recipe, tmp_path):
+    status, said = trained(tmp_path, recipe)
+    assert status == 0, said
+    stages = [stage.stage for stage in compose("train", [f"recipe={recipe}", "size=tiny"]).recipe.stages]
+    assert sorted(path.parent.name for path in (tmp_path / "long").glob("*/RESULT.json")) == sorted(stages)
 
 
 @pytest.mark.slow
 def test_a_recipe_runs_its_stages_and_goes_on_at_the_unfinished_one(tmp_path):
     def train(*more):
-        command = [
-            sys.executable, "train.py", "recipe=videoxl2", "size=tiny", f"paths.runs={tmp_path}", "name=long",
-            "logger=csv", "trainer.max_steps=1", "trainer.val_every=0", "data.workers=0", "data.held_out=4",
-            *more,
-        ]  # fmt: skip
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "150"}
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=550, env=environment)
-        return done.returncode, done.stdout + done.stderr
+        return trained(tmp_path, "videoxl2", *more)
 
     status, said = train("dry_run=true")
     assert status == 0, said

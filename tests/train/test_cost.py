@@ -89,6 +89,14 @@ def test_a_checkpoint_has_weights_and_moments() -> None:
     )
 
 
+def test_packed_weights_are_bf16_in_a_checkpoint() -> None:
+    packed, plain = (
+        training_sizes(compose("train", [*LORA[:-1], f"trainer.frozen={how}"])) for how in ("nf4", "bf16")
+    )
+    assert packed.checkpoint_bytes == plain.checkpoint_bytes
+    assert packed.total_bytes < plain.total_bytes
+
+
 def test_hours_are_steps_and_cards() -> None:
     words = ["model=tiny", "trainer.max_steps=100", "logger=csv"]
     one = cost(words, mfu=0.5)

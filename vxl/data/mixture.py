@@ -1,5 +1,6 @@
 """`data=mixture`: several sources by weight."""
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -8,9 +9,16 @@ from pathlib import Path
 from vxl.data.base import Data, DataConfig, texts_of
 from vxl.data.order.mixture import Mixture
 from vxl.data.source.json_list import JsonSource
+from vxl.data.source.part import PartOfSource, numbers_taken, parse_take
 from vxl.data.source.source import IndexedShards, SampleSource
 from vxl.data.source.urls import is_pipe
-from vxl.errors import ConfigError
+from vxl.errors import ConfigError, DataError
+from vxl.patience import is_there
+
+log = logging.getLogger(__name__)
+
+MOST_NAMED = 12
+"""Missing lists and folders that a message names."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +33,12 @@ class SourceConfig:
     """The folder of the list's media."""
     weight: float | None = None
     """Its share of the samples, in any unit; null for all sources = by their lengths."""
+    take: str = "all"
+    """Which of its samples: all, first:N, end:N or random:N (N may be 10%), as the family's lists say it."""
+    samples: int | None = None
+    """About how many it has where it is published: a number that is more than 1 % off is said."""
+    origin: str = ""
+    """Where it comes from: said where it is missing."""
 
     def __post_init__(self) -> None:
         """One of both, with what it needs."""
@@ -40,6 +54,7 @@ class SourceConfig:
             )
         if self.weight is not None and self.weight <= 0:
             raise ConfigError(f"weight={self.weight} is not positive.\n  allowed: above 0, or null")
+        parse_take(self.take)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +64,8 @@ class MixtureConfig(DataConfig):
     _target_: str = "vxl.data.mixture.Mixed"
     sources: dict[str, SourceConfig]
     """By name: {films: {shards: [films/*.tar], weight: 2}, own: {json: a.json, videos: b, weight: 1}}"""
+    root: str = "."
+    """Folder that the sources' files and folders start in."""
     val: list[str] = field(default_factory=list)
     """Held-out shards; empty for no validation."""
 
@@ -97,10 +114,39 @@ class Mixed(Data):
 
     @cached_property
     def _train(self) -> dict[str, SampleSource]:
+        self._refuse_missing()
+        root = Path(self.config.root)
         sources: dict[str, SampleSource] = {}
         for name, source in self.config.sources.items():
             if source.json is not None and source.videos is not None:
-                sources[name] = JsonSource(Path(source.json), Path(source.videos), cache=self.cache)
+                whole = JsonSource(root / source.json, root / source.videos, cache=self.cache)
             else:
-                sources[name] = IndexedShards(source.shards, cache=self.cache)
+                whole = IndexedShards([self._placed(shards) for shards in source.shards], cache=self.cache)
+            if source.samples is not None and abs(len(whole) - source.samples) > 0.01 * source.samples:
+                log.warning(
+                    "source %s has %d samples; about %d are published", name, len(whole), source.samples
+                )
+            taken = numbers_taken(source.take, len(whole), name)
+            sources[name] = whole if len(taken) == len(whole) else PartOfSource(whole, taken)
         return sources
+
+    def _refuse_missing(self) -> None:
+        """Names all lists and folders of media that are not there, before any is read."""
+        missing = []
+        for name, source in self.config.sources.items():
+            for path in (source.json, source.videos):
+                if path is not None and not is_there(Path(self.config.root) / path):
+                    origin = f"  (from {source.origin})" if source.origin else ""
+                    missing.append(f"  {name}: {Path(self.config.root) / path}{origin}")
+        if missing:
+            some = missing if len(missing) <= MOST_NAMED else [*missing[:MOST_NAMED], "  …"]
+            raise DataError(
+                f"{len(missing)} lists and folders of data.sources are not there:\n"
+                + "\n".join(some)
+                + "\n  name their folder:   data.root=FOLDER\n"
+                f"  leave a source out:  '~data.sources.{missing[0].strip().partition(':')[0]}'"
+            )
+
+    def _placed(self, shards: str) -> str:
+        """A pattern of shards below the root; URLs and whole paths stay."""
+        return shards if "://" in shards or shards.startswith("/") else str(Path(self.config.root) / shards)

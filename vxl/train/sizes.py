@@ -27,8 +27,8 @@ class TrainingSizes:
     """Those that learn, by part."""
     total_bytes: int
     """Of one copy of the model with its gradients and moments."""
-    gradient_bytes: int
-    """Of these, gradients."""
+    checkpoint_bytes: int
+    """Of a checkpoint: all weights (packed ones as bf16), and the optimizer's moments; no gradients."""
     shares: int = 1
     """Processes that the copy is spread over: 1 without FSDP."""
 
@@ -36,11 +36,6 @@ class TrainingSizes:
     def bytes_a_process(self) -> int:
         """What each process holds of it: all, or its share under FSDP. Activations come on top."""
         return round(self.total_bytes / self.shares)
-
-    @property
-    def checkpoint_bytes(self) -> int:
-        """Of a checkpoint: all weights, and the optimizer's moments; no gradients."""
-        return self.total_bytes - self.gradient_bytes
 
     @property
     def trained(self) -> int:
@@ -60,17 +55,20 @@ def training_sizes(config: TrainConfig) -> TrainingSizes:
     frozen, precision = config.trainer.frozen, config.trainer.precision
     parameters: dict[str, int] = {}
     learning: dict[str, int] = {}
-    memory = 0.0
+    memory = checkpoint = 0.0
     for name, parameter in model.named_parameters():
         part, count = part_of(name), parameter.numel()
         parameters[part] = parameters.get(part, 0) + count
         learning[part] = learning.get(part, 0) + count * parameter.requires_grad
         if parameter.requires_grad:
             memory += count * TRAINED_BYTES[precision]
+            checkpoint += count * 3 * SAME_BYTES[precision]
         elif frozen in PACKINGS and _is_packed(name, config.llm):
             memory += count * PACKED_BYTES[frozen]
+            checkpoint += count * 2.0
         else:
-            memory += count * (SAME_BYTES[precision] if frozen == "same" else 2.0)
+            kept = count * (SAME_BYTES[precision] if frozen == "same" else 2.0)
+            memory, checkpoint = memory + kept, checkpoint + kept
     ranks = config.trainer.devices * config.trainer.num_nodes
     strategy = config.strategy._target_.rpartition(".")[2].lower()
     shares = 1
@@ -78,8 +76,7 @@ def training_sizes(config: TrainConfig) -> TrainingSizes:
         shares = ranks
     elif strategy == "hsdp":
         shares = getattr(config.strategy, "shard", None) or config.trainer.devices
-    gradients = SAME_BYTES[precision] * sum(learning.values())
-    return TrainingSizes(parameters, learning, round(memory), round(gradients), shares)
+    return TrainingSizes(parameters, learning, round(memory), round(checkpoint), shares)
 
 
 def activation_bytes(config: TrainConfig) -> int:
