@@ -27,5 +27,7 @@ def test_examples(name: str) -> None:
 
 
 def test_each_contract_has_an_example() -> None:
-    """A compressor, a relevance and a selector of one's own are written down where the room is described."""
-    assert {"vxl.compressor", "vxl.relevance", "vxl.selector"} <= set(modules_with_examples())
+    """Parts, a policy, a benchmark and a source of one's own are written down where the room is described; a
+    change of a run's config where it is read."""
+    rooms = {"compressor", "prune", "selector", "relevance", "kv", "evaluate", "data.source"}
+    assert {*(f"vxl.{room}" for room in rooms), "vxl.checkpoint.resolved"} <= set(modules_with_examples())

@@ -17,7 +17,7 @@ from tests.failing_disk import failing_disk
 from vxl.data.order.mixture import Mixture
 from vxl.data.order.rows import Order
 from vxl.data.order.stream import Stream
-from vxl.data.order.worker import Loader, Told
+from vxl.data.order.worker import ErrorsAsItems, Loader
 from vxl.data.sample import BadSample, Sample, SampleWithMedia
 from vxl.data.source.json_list import JsonSource
 from vxl.data.source.source import IndexedShards, SampleSource
@@ -55,7 +55,7 @@ def rows(source: SampleSource, workers: int = 0) -> list[tuple[int, list[list[Ma
     """All rows of one pass: their order is by length, which the records tell."""
     order = Order(Mixture({"s": source}, seed=3), cost, seed=3, bucket=COUNT, group=2, max_tokens=9)
     stream = Stream(order, prepare, masked, batch=2, stop_row=6)
-    loader = Loader(Told(stream), batch_size=None, num_workers=workers)
+    loader = Loader(ErrorsAsItems(stream), batch_size=None, num_workers=workers)
     return [(micro.first_row, micro.rows) for micro in loader]
 
 

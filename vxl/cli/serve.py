@@ -14,7 +14,7 @@ OF_MODEL = ("run", "model", "weights", "checkpoint", "device", "paths.runs")
 
 
 def run_serve(words: Words) -> None:
-    """Serves a model until it is told to end.
+    """Serves a model until it is interrupted.
 
     Args:
         words: A run's name, or `run=`, `weights=` or `model=` and other choices as in training; the settings

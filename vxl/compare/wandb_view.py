@@ -55,7 +55,7 @@ def place_of(runs: Sequence[Run]) -> Place:
 
 
 def is_online() -> bool:
-    """Whether W&B can be reached: somebody is logged in, and it is not switched off."""
+    """Whether W&B can be reached: there is a login, and it is not switched off."""
     return logged_in() and os.environ.get("WANDB_MODE") not in ("offline", "disabled", "dryrun")
 
 

@@ -1,6 +1,6 @@
 """Searches: a sweeper of Hydra's plug-ins, or W&B's agent, proposes the values, one run a proposal.
 
-`hydra/sweeper=NAME` runs the trials here, one after the other, and is told the objective of each.
+`hydra/sweeper=NAME` runs the trials here, one after the other, and gets the objective of each.
 Under `wandb agent` each proposal is a command of its own, and its run lies below the W&B sweep's id.
 """
 

@@ -88,7 +88,7 @@ def extend_in_turns(
 
 
 def fed_with(cache: Cache, layout: Layout) -> Cache:
-    """A fork that has been told of more tokens, which its layers lack as yet."""
+    """A fork that counts more tokens as fed, which its layers lack as yet."""
     fork, tokens = cache.fork(), layout.shape[1]
     fork.next_B, fork.fed = fork.next_B + tokens, fork.fed + tokens
     fork.layouts.append(layout)

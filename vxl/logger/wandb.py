@@ -1,4 +1,4 @@
-"""`logger=wandb`: Weights & Biases beside metrics.csv, offline where nobody is logged in."""
+"""`logger=wandb`: Weights & Biases beside metrics.csv, offline without a login."""
 
 import logging
 import netrc

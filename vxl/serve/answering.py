@@ -26,7 +26,7 @@ PARTS = 24
 
 
 class GoneError(Exception):
-    """Nobody waits for the answer any more."""
+    """The client waits for the answer no longer."""
 
 
 class Answerer:
@@ -35,7 +35,7 @@ class Answerer:
     Args:
         config: The limits.
         contexts: What was watched before.
-        metrics: Told what it took.
+        metrics: Gets what it took.
     """
 
     def __init__(self, config: ServeConfig, contexts: Contexts, metrics: Metrics) -> None:

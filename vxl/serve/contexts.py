@@ -28,7 +28,7 @@ class Contexts:
         folder: Where they are kept; None for memory alone.
         memory_bytes: Of all in memory.
         disk_bytes: Of all on disk.
-        count: Told where each one that is asked for was found: "memory", "disk", "none", or "damaged".
+        count: Called with where each one that is asked for was found: "memory", "disk", "none", or "damaged".
 
     Raises:
         CheckpointError: The folder can't be made.

@@ -10,8 +10,8 @@ T = TypeVar("T")
 class FairQueue(Generic[T]):
     """Items of owners, who take turns; owners of an owner take turns among themselves.
 
-    An owner is a path: ("10.0.0.7", "alice") and ("10.0.0.7", "bob") share the turns of 10.0.0.7. So nobody
-    gets more turns by giving himself more names.
+    An owner is a path: ("10.0.0.7", "alice") and ("10.0.0.7", "bob") share the turns of 10.0.0.7. So more
+    names get no client more turns.
 
     Example:
         >>> queue = FairQueue()

@@ -73,7 +73,7 @@ class Job:
     client: tuple[str, ...]
     """Whose it is, from the outermost: clients take turns, and users of a client among themselves."""
     gone: threading.Event = field(default_factory=threading.Event)
-    """Set when nobody waits for it any more."""
+    """Set when its client waits no longer."""
     tail: list[int] = field(default_factory=list)
     """Tokens after the last visual."""
     context_key: str = ""

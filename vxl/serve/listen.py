@@ -1,4 +1,4 @@
-"""Listening: the application under uvicorn, on a socket that is bound before the address is told."""
+"""Listening: the application under uvicorn, on a socket that is bound before the address is printed."""
 
 import socket
 from collections.abc import Callable
@@ -12,16 +12,16 @@ from vxl.serve.config import ServeConfig
 from vxl.serve.server import Server
 
 GRACE = 10
-"""Seconds that requests have to end when the server is told to."""
+"""Seconds that requests have to end when the server is to stop."""
 
 
 def listen(loaded: LoadedModel, config: ServeConfig, say: Callable[[str], object]) -> None:
-    """Serves a model until the process is told to end.
+    """Serves a model until the process is to end.
 
     Args:
         loaded: The model.
         config: How.
-        say: Told where it listens.
+        say: Called with the address that it listens at.
 
     Raises:
         ConfigError: The address is taken, or none of this machine's.

@@ -60,7 +60,7 @@ class Worker:
             self._thread.join(seconds)
 
     def _next(self) -> list[Job] | None:
-        """The jobs that are next, without those that nobody waits for; None at the end."""
+        """The jobs that are next, without those whose client has gone; None at the end."""
         with self._changed:
             while True:
                 while not len(self._waiting):

@@ -1,4 +1,8 @@
-"""What a number from few questions or few seeds is worth: intervals, spreads and paired comparisons."""
+"""What a number from few questions or few seeds is worth: intervals, spreads and paired comparisons.
+
+May enter: functions of scores and their groups, which know neither benchmarks nor runs. Contract: a number
+of too few clusters has no interval; equal scores give equal numbers.
+"""
 
 from vxl.statistics.basic import Interval, Paired, Spread, paired, spread, wilson
 from vxl.statistics.clustered import Estimate, ItemScore, estimate

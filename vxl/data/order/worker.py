@@ -23,7 +23,7 @@ AFTER_WORKER = 1.25
 
 
 class Loader(DataLoader):
-    """A DataLoader over `Told` data: errors for the user come as they were, a worker that hangs is named.
+    """A DataLoader over `ErrorsAsItems`: errors for the user come as they were, a worker that hangs is named.
 
     Args:
         dataset: The data.
@@ -65,7 +65,7 @@ class Loader(DataLoader):
         )
 
 
-class Told(IterableDataset):
+class ErrorsAsItems(IterableDataset):
     """Data whose last item is the error for the user that it ended with.
 
     What a worker raises, PyTorch makes a traceback's text of.

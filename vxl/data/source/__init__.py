@@ -1,6 +1,7 @@
 """Where samples are read from: indexed shards, JSON lists, by offset from local files or URLs.
 
-Contract: a `SampleSource` has a length, says of sample i what it costs without decoding, and loads it.
+May enter: file formats and ways to reach them. Contract: a `SampleSource` has a length, says of sample i
+what it costs without decoding, and loads it.
 
 Example:
     >>> import json, tempfile

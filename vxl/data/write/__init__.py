@@ -1,4 +1,5 @@
 """`vxl shards`: writing shards, and checking those that are there.
 
-Contract: what lint calls bad, writing and training call bad, for the same reason.
+May enter: what makes shards or checks them. Contract: what lint calls bad, writing and training call bad,
+for the same reason.
 """

@@ -1,6 +1,9 @@
 """Kernels for a GPU in half precision, in Triton; all that they do is also done without.
 
 Those of attention are for inference; those of the steps between the matrix products have gradients, too.
+
+May enter: a kernel for what the rooms above compute in several passes over memory. Contract: numbers as
+without it, within half precision.
 """
 
 from functools import cache

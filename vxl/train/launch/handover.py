@@ -1,4 +1,4 @@
-"""After a run was told to stop and has saved: it ends, or goes back into SLURM's queue."""
+"""After a signal, when the run has saved: it ends, or goes back into SLURM's queue."""
 
 import os
 import signal
@@ -17,7 +17,7 @@ _PATIENCE = 120
 
 
 class Stopped(SystemExit):
-    """A run that was told to stop and has saved; its status is the one that the signal would have given."""
+    """A run that stopped at a signal and has saved; its status is what the signal would have given."""
 
     def __init__(self, number: signal.Signals) -> None:
         super().__init__(128 + number)

@@ -46,8 +46,8 @@ def run_tasks(
         waiting_for: Called several times a second with those that run.
 
     Returns:
-        The signal that stopped everything, if one came: none is started any more, those that run were told,
-        and have ended by themselves.
+        The signal that stopped everything, if one came: none is started any more, those that run got it,
+        too, and have ended by themselves.
     """
     free = list(range(at_once))[::-1]
     running: dict[int, tuple[Task, subprocess.Popen[bytes]]] = {}

@@ -24,7 +24,7 @@ from vxl.data.batch.visuals_alone import VisualsAlone
 from vxl.data.order.fixed import FixedList
 from vxl.data.order.rows import Order
 from vxl.data.order.stream import MicroBatch, Stream
-from vxl.data.order.worker import Loader, Told, end_with_trainer
+from vxl.data.order.worker import ErrorsAsItems, Loader, end_with_trainer
 from vxl.data.source.source import SampleSource
 from vxl.errors import VxlError
 from vxl.option.build import build
@@ -238,7 +238,7 @@ class DataModule(L.LightningDataModule):
         if workers:
             end_with_trainer()
         return Loader(
-            Told(dataset) if workers else dataset,
+            ErrorsAsItems(dataset) if workers else dataset,
             batch_size=None,
             num_workers=workers,
             collate_fn=partial(collate_micro_batch, pad=self.examples.prompt.pad),
