@@ -51,11 +51,13 @@ def cost(sample: Sample) -> int:
     return len(sample.turns[1].text.split())
 
 
-def rows(source: SampleSource, workers: int = 0) -> list[tuple[int, list[list[Made]]]]:
+def rows(
+    source: SampleSource, workers: int = 0, patience: float = 600.0
+) -> list[tuple[int, list[list[Made]]]]:
     """All rows of one pass: their order is by length, which the records tell."""
     order = Order(Mixture({"s": source}, seed=3), cost, seed=3, bucket=COUNT, group=2, max_tokens=9)
     stream = Stream(order, prepare, masked, batch=2, stop_row=6)
-    loader = Loader(ErrorsAsItems(stream), batch_size=None, num_workers=workers)
+    loader = Loader(ErrorsAsItems(stream), batch_size=None, num_workers=workers, patience=patience)
     return [(micro.first_row, micro.rows) for micro in loader]
 
 
@@ -151,7 +153,7 @@ def test_a_disk_that_fails_now_and_then(
 def test_a_disk_that_is_gone(place: Path, tmp_path: Path, kind: str, number: int, workers: int) -> None:
     source = KINDS[kind](place, tmp_path / "cache")
     with pauses_of(0.01, limit=0.05), failing_disk(place, 1, number), pytest.raises(LostError) as lost:
-        rows(source, workers)
+        rows(source, workers, patience=3.0)
     text = str(lost.value)
     assert text.startswith(str(place))
     assert "the same command goes on" in text
