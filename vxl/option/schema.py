@@ -4,7 +4,7 @@ import ast
 import dataclasses
 import inspect
 import itertools
-import textwrap
+import sys
 import typing
 from functools import cache
 from typing import Any
@@ -45,13 +45,28 @@ def meanings(schema: type) -> dict[str, str]:
     for base in reversed(schema.__mro__):
         if not dataclasses.is_dataclass(base) or base.__module__ == "types":
             continue
-        try:
-            class_node = ast.parse(textwrap.dedent(inspect.getsource(base))).body[0]
-        except (OSError, TypeError):
-            continue
-        for field, text in itertools.pairwise(getattr(class_node, "body", [])):
+        for field, text in itertools.pairwise(_body_of(base)):
             if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr):
                 value = getattr(text.value, "value", None)
                 if isinstance(field.target, ast.Name) and isinstance(value, str):
                     meaning_by_field[field.target.id] = inspect.cleandoc(value)
     return meaning_by_field
+
+
+def _body_of(cls: type) -> list[ast.stmt]:
+    """What stands in a class's body; nothing where its source is not there."""
+    body: list[ast.stmt] = _statements(cls.__module__)
+    for name in cls.__qualname__.replace(".<locals>", "").split("."):
+        named = (node for node in body if isinstance(node, ast.ClassDef | ast.FunctionDef))
+        found = [node for node in named if node.name == name]
+        body = found[-1].body if found else []
+    return body
+
+
+@cache
+def _statements(module: str) -> list[ast.stmt]:
+    """A module's statements; parsed once, which `inspect.getsource` does anew for each class."""
+    try:
+        return ast.parse(inspect.getsource(sys.modules[module])).body
+    except (OSError, TypeError, KeyError):
+        return []
