@@ -131,14 +131,16 @@ def test_find_by_name_and_by_path(tmp_path: Path) -> None:
 
 
 def test_a_run_that_is_not_there_lists_the_nearest(tmp_path: Path) -> None:
-    make(tmp_path, "tiny-3f2a1c")
-    make(tmp_path, "sweep/ratio=4")
+    begun = {"provenance.json": "{}"}
+    make(tmp_path, "tiny-3f2a1c", **begun)
+    make(tmp_path, "sweep/ratio=4", **begun)
+    make(tmp_path, "tiny-3f2a1e")  # a preview
     with pytest.raises(ConfigError) as caught:
         find_run("tiny-3f2a1d", tmp_path)
     assert str(caught.value) == (
         f"there is no run 'tiny-3f2a1d' in {tmp_path}/.\n"
         "  did you mean tiny-3f2a1c?\n"
-        f"  runs: {', '.join(run.name for run in list_runs(tmp_path))}, sweep\n"
+        f"  runs: {', '.join(run.name for run in list_runs(tmp_path) if run.name != 'tiny-3f2a1e')}, sweep\n"
         "  another folder of runs: paths.runs=FOLDER"
     )
     with pytest.raises(ConfigError, match="no runs at all there"):

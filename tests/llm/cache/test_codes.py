@@ -67,10 +67,11 @@ def test_runs_that_nothing_is_left_of_go() -> None:
     assert bool(few.decode(torch.float32).isfinite().all())
 
 
-def test_entries_that_do_not_exist_have_no_part_in_a_run() -> None:
+@pytest.mark.parametrize("elsewhere", [1e6, -1e6])
+def test_entries_that_do_not_exist_have_no_part_in_a_run(elsewhere: float) -> None:
     x = torch.randn(1, 1, 8, 4)
     valid = torch.arange(8) < 6
-    far = x.masked_fill(~valid[:, None], 1e6)
+    far = x.masked_fill(~valid[:, None], elsewhere)
     ours = ChannelCodes.of(far, 4, valid[None, None]).decode(x.dtype)
     assert torch.equal(ours[:, :, :4], ChannelCodes.of(x[:, :, :4], 4).decode(x.dtype))
     assert bool((ours[:, :, 4:6] - x[:, :, 4:6]).abs().max() < 0.5)
