@@ -1,9 +1,17 @@
 """What a run that is finished says to type next."""
 
+import dataclasses
+import io
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
+from rich.console import Console
 
 from vxl.config.compose import compose
-from vxl.train.report.messages import next_command
+from vxl.run.result import Result
+from vxl.train.report.messages import next_command, say_finished
 
 OWN = "next:  python evaluate.py run=a benchmark=json benchmark.json=HELD_OUT.json benchmark.videos=FOLDER"
 HELD_OUT = "held-out numbers while it trains:  data.val=…\n"
@@ -26,3 +34,18 @@ def test_what_was_trained_on_ones_own_data_is_not_sent_to_the_toy_clips(words: l
 def test_a_reconstruction_goes_on_with_the_projector() -> None:
     said = next_command(compose("train", ["model=tiny", "name=a", "stage=dts_reconstruct", *JSON]))
     assert said.endswith("next:  python train.py model=tiny init_from=a stage=align")
+
+
+@pytest.mark.parametrize(("sweep", "lines"), [("s", 1), (None, 12)])
+def test_a_finished_member_of_a_sweep_is_a_line(sweep: str | None, lines: int, tmp_path: Path) -> None:
+    numbers = {"loss_first": 8.0, "loss_last": 1.0, "seconds": 1.0, "parameters": 9, "trained_parameters": 9}
+    known = {"name": "a", "directory": "runs/a", "steps": 3, "samples": 6, **numbers}
+    result = Result(**{field.name: known.get(field.name) for field in dataclasses.fields(Result)})
+    directory: Any = SimpleNamespace(path=tmp_path, result=tmp_path / "RESULT.json")
+    result.write(directory.result)
+    console = Console(file=io.StringIO(), width=100)
+    words = [] if sweep is None else [f"sweep_name={sweep}"]
+    assert say_finished(directory, compose("train", ["model=tiny", "name=a", *words]), console) == result
+    said = console.file.getvalue().splitlines()
+    assert f"{tmp_path} is finished (3 steps); nothing to do." in said
+    assert len(said) == 1 if sweep else len(said) >= lines

@@ -9,6 +9,7 @@ from vxl.checkpoint.step_folder import StepFolder
 from vxl.run.directory import RunDirectory
 from vxl.run.name import run_name
 from vxl.run.result import Result
+from vxl.terminal.screen import prose
 from vxl.train.config import TrainConfig
 from vxl.train.launch.processes import Processes
 
@@ -55,8 +56,14 @@ def start_line(processes: Processes, config: TrainConfig, parameters: int, train
 
 
 def say_finished(directory: RunDirectory, config: TrainConfig, console: Console) -> Result:
-    """Shows the result of a run that is finished, and how to train longer or anew."""
+    """Shows the result of a run that is finished, and how to train longer or anew.
+
+    Of a member of a sweep a line: the sweep ends with a table of all.
+    """
     result = Result.read(directory.result)
+    if config.sweep_name is not None:
+        prose(console, f"{directory.path} is finished ({result.steps} steps); nothing to do.")
+        return result
     result.show(console, next_command(config))
     console.print(
         f"{directory.path} is finished ({result.steps} steps); nothing to do.\n"
