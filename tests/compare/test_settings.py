@@ -2,6 +2,7 @@ import csv
 import io
 import json
 from pathlib import Path
+from statistics import stdev
 
 import pytest
 from rich.console import Console
@@ -10,11 +11,13 @@ from tests.compare.sweeps import evaluate, write_run, write_sweep
 from vxl.compare.comparison import Comparison, compare
 from vxl.compare.disagreement import disagreements
 from vxl.compare.fairness import warnings
+from vxl.compare.setting import Setting
 from vxl.compare.terminal import show_comparison
 from vxl.compare.words import sentences
 from vxl.compare.write import as_csv, as_json
 from vxl.errors import ConfigError
 from vxl.run.find import find_members
+from vxl.statistics.clustered import quantile
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +65,39 @@ def test_the_base_is_the_first_or_the_one_that_is_named(found: Comparison, root:
     assert compare(find_members("s", root), base="ratio=2").base is not None
     with pytest.raises(ConfigError, match="did you mean ratio=2 kv=full"):
         compare(find_members("s", root), base="ratio=2 kv=ful")
+
+
+def test_evaluations_of_the_same_trainings_are_paired_by_training(found: Comparison) -> None:
+    base, changed, other, _ = found.settings
+    pair, apart = found.pair("clips", changed), found.pair("clips", other)
+    assert pair is not None
+    assert apart is not None
+    assert pair.test is not None
+    assert apart.test is not None
+    assert pair.interval is not None
+    assert apart.interval is not None
+
+    videos = pair.test.estimate.clusters
+
+    def scores(setting: Setting) -> list[float]:
+        return [member.scores["clips"].mean for member in setting.members]
+
+    def half(se: float, spreads: list[float]) -> float:
+        """Of the interval: variances add up, with Welch and Satterthwaite's degrees of freedom."""
+        errors = [(se, videos - 1), *((sd / 3**0.5, 2.0) for sd in spreads)]
+        variance = sum(error**2 for error, _ in errors)
+        freedom = variance**2 / sum(error**4 / own for error, own in errors)
+        return quantile(freedom + 1) * variance**0.5
+
+    differences = [b - a for a, b in zip(scores(base), scores(changed), strict=True)]
+    assert pair.test.estimate.se is not None
+    assert apart.test.estimate.se is not None
+    assert (pair.interval.high - pair.interval.low) / 2 == pytest.approx(
+        half(pair.test.estimate.se, [stdev(differences)])
+    )
+    assert (apart.interval.high - apart.interval.low) / 2 == pytest.approx(
+        half(apart.test.estimate.se, [stdev(scores(base)), stdev(scores(other))])
+    )
 
 
 def test_holm_is_over_all_benchmarks_together(found: Comparison) -> None:
@@ -130,3 +166,17 @@ def test_questions_on_which_members_part_come_with_frames_and_what_was_kept(foun
     assert [kept.shares for kept in first.kept] == [(1.0, 0.25, 0.5, 0.0)] * 2
     assert "snapkv" in first.kept[0].member
     assert [text for letter, text, right in first.options if right] == ["a cat"]
+
+
+def test_many_members_are_a_row_a_setting_on_the_terminal(tmp_path: Path) -> None:
+    write_sweep(tmp_path, "s", 30, questions=9)
+    shown = Console(file=io.StringIO(), width=80, record=True)
+    show_comparison(compare(find_members("s", tmp_path), title="s"), shown)
+    text = shown.export_text()
+    assert "s: 60 members in 20 settings" in text
+    assert "mean ± sd" not in text  # every row is one
+    assert max(map(len, text.splitlines())) <= 80
+    (tmp_path / "s" / "ratio=4,seed=1" / "RESULT.json").unlink()
+    shown = Console(file=io.StringIO(), width=200, record=True)
+    show_comparison(compare(find_members("s", tmp_path), title="s"), shown)
+    assert "stopped, step 20" in shown.export_text()

@@ -8,7 +8,7 @@ from typing import Any
 from vxl.compare.setting import Reached, Setting
 from vxl.errors import DataError
 from vxl.evaluate.fingerprint import unlike
-from vxl.statistics import Difference, Interval, adjusted_by_holm, paired_difference
+from vxl.statistics import Difference, Interval, Spread, adjusted_by_holm, paired_difference, spread
 from vxl.statistics.seeds import Error, around, mean_scores, seed_errors, t_test, together
 
 
@@ -90,7 +90,7 @@ def _pair(name: str, base: Setting, other: Setting, first: Reached, second: Reac
     if test is None:
         return Pair(name, base, other, None, reason=reason)
     errors = [] if test.estimate.se is None else [Error(test.estimate.se, test.estimate.clusters - 1)]
-    seeds = seed_errors(first.seeds, second.seeds)
+    seeds = seed_errors(*_spreads(name, base, other))
     if not errors or not seeds:
         return Pair(name, base, other, test, test.estimate.interval, test.sign_flip, 1.0, test.detectable)
     errors += seeds
@@ -104,6 +104,21 @@ def _pair(name: str, base: Setting, other: Setting, first: Reached, second: Reac
         1.0,
         2.8 * together(errors)[0],
     )
+
+
+def _spreads(name: str, base: Setting, other: Setting) -> list[Spread]:
+    """What the draw of the seeds does to the difference of two settings' scores.
+
+    Where both are evaluations of the same trainings, a seed that is good is so on both sides: what counts is
+    how unlike the differences of the single trainings are.
+    """
+    first, second = (
+        {member.run.name: member.scores[name].mean for member in setting.members if name in member.scores}
+        for setting in (base, other)
+    )
+    if first.keys() == second.keys():
+        return [spread([second[run] - first[run] for run in first])]
+    return [spread(list(first.values())), spread(list(second.values()))]
 
 
 def _unlike(first: Reached, second: Reached) -> list[str]:

@@ -8,7 +8,7 @@ from rich.markup import escape
 from vxl.compare.comparison import Comparison
 from vxl.compare.differences import last
 from vxl.compare.fairness import warnings
-from vxl.compare.member import RESULTS, Column
+from vxl.compare.member import RESULTS, Column, Member
 from vxl.compare.pairs import Pair
 from vxl.compare.words import sentences
 from vxl.statistics import Spread
@@ -48,41 +48,61 @@ BESIDE = 3
 """Keys that may stand beside the results; where more differ, they stand below, a row each."""
 
 
+MANY = 12
+"""Members above which those that differ by seed alone are one row, and no rows of their own."""
+
+
 def tables(comparison: Comparison, title: str) -> list[Listing]:
     """A table of results and tables of costs; unfinished members show what became of them."""
+    settings = len(comparison.settings)
+    if _rows(comparison) != comparison.members:
+        title += f": {len(comparison.members)} members in {settings} settings (html= and csv= have each)"
     names = dict.fromkeys([RESULTS, *(column.table for column in comparison.columns)])
     listings = [
         _table(comparison, [column for column in comparison.columns if column.table == name], title, name)
         for name in names
     ]
-    return [*listings, _differences(comparison)] if len(comparison.keys) > BESIDE else listings
+    return [*listings, _differences(comparison)] if len(_keys(comparison)) > BESIDE else listings
+
+
+def _rows(comparison: Comparison) -> list[Member]:
+    """The members that have a row of their own."""
+    if len(comparison.members) <= MANY:
+        return comparison.members
+    together = {id(m) for s in comparison.settings if len(s.finished) > 1 for m in s.finished}
+    return [member for member in comparison.members if id(member) not in together]
+
+
+def _keys(comparison: Comparison) -> list[str]:
+    """The keys that tell rows apart."""
+    return [key for key in comparison.keys if key != "seed" or _rows(comparison)]
 
 
 def _differences(comparison: Comparison) -> Listing:
     """What differs, a row a key: so many columns would leave no room for the results."""
-    names = [escape(row.name) for row in comparison.members]
+    rows = _rows(comparison)
+    names = [escape(row.name) for row in rows]
     listing = Listing("differences", ("key", *names), words=names)
     for key in comparison.keys:
-        listing.add(*map(escape, [key, *(row.differences[key] for row in comparison.members)]))
+        listing.add(*map(escape, [key, *(row.differences[key] for row in rows)]))
     return listing
 
 
 def _table(comparison: Comparison, columns: Sequence[Column], title: str, name: str) -> Listing:
     with_status = name == RESULTS
     title = title if with_status else name
-    beside = comparison.keys if len(comparison.keys) <= BESIDE else []
+    rows, keys = _rows(comparison), _keys(comparison)
+    beside = keys if len(keys) <= BESIDE else []
     # Where the differences tell the members apart, their names would only repeat them.
-    with_names = not beside or (
-        len({tuple(row.differences.values()) for row in comparison.members}) < len(comparison.members)
-    )
+    with_names = not beside or len({tuple(row.differences.values()) for row in rows}) < len(rows)
     left_columns = [
         *(["member"] if with_names else []),
         *map(last, beside),
-        *(["status"] if with_status else []),
+        *(["status"] if with_status and rows else []),
     ]
     headings = [column.heading or column.name for column in columns]
     listing = Listing(escape(title), (*left_columns, *headings), words=("status",), left=left_columns)
-    for row in comparison.members:
+    for row in rows:
         cells = [row.name] if with_names else []
         cells += [*(row.differences[key] for key in beside), *([row.state] if with_status else [])]
         for column in columns:
@@ -91,9 +111,9 @@ def _table(comparison: Comparison, columns: Sequence[Column], title: str, name: 
         listing.add(*map(escape, cells))
     for setting in (setting for setting in comparison.settings if len(setting.finished) > 1):
         seeds = f"{len(setting.finished)} seeds"
-        cells = [seeds] if with_names else []
+        cells = [seeds if rows else setting.name] if with_names else []
         cells += [setting.differences.get(key, "-" if with_names else seeds) for key in beside]
-        cells += ["mean ± sd"] if with_status else []
+        cells += ["mean ± sd"] if with_status and rows else []
         cells += [
             _plus_minus(comparison.spread(column, setting.finished), len(setting.finished), column.text)
             for column in columns
