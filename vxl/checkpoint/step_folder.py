@@ -1,4 +1,4 @@
-"""Checkpoint folders of a run: complete or not there, never overwritten, on disk before anything says so.
+"""Checkpoint folders of a run: whole or not there (atomic), never overwritten, on disk before they are named.
 
     checkpoints/
       step-000123/    the model's and optimizer's tensors (torch.distributed.checkpoint), the same whatever

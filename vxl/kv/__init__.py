@@ -1,4 +1,4 @@
-"""Which keys and values stay: `kv=NAME` is conf/kv/NAME.yaml.
+"""Which keys and values stay: a KV policy `kv=NAME` is registered by its file conf/kv/NAME.yaml.
 
 May enter: policies, and what they share (`scored`: score, protection, room, moment). Contract: see
 `vxl.kv.policy.Policy`. A policy is asked around each piece of the prefill, when watching ends, at the

@@ -1,4 +1,4 @@
-"""What identifies a run, and whether a run may go on under another config."""
+"""What identifies a run, and which keys of its config may change between two starts of it."""
 
 import dataclasses
 import hashlib

@@ -1,4 +1,4 @@
-"""The run directory: one folder with a stable name in which a run begins, goes on, and says that it is done.
+"""The run directory: whether a run is new, resumes, or is finished; a folder with a stable name.
 
 runs/<name>/
   config.yaml         as composed

@@ -1,4 +1,4 @@
-"""What a run is called."""
+"""The run's name: `name=NAME`, or made of the model and a hash of the config."""
 
 import re
 

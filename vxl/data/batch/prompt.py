@@ -168,7 +168,7 @@ class Prompt:
         return encoded
 
     def _close(self, encoded: Encoded, supervised: bool, question: bool = False) -> None:
-        """`<|im_end|>` and its newline."""
+        """The end token (EOS) `<|im_end|>` and its newline."""
         encoded.text([self.end], supervised, question)
         encoded.text(self._ids("\n"), self.config.published_supervised_special, question)
 

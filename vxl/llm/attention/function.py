@@ -1,4 +1,4 @@
-"""The attention function that transformers calls in every layer; the step says what it must know.
+"""The attention function that transformers calls in every layer: it chooses the attention kernel.
 
 The model is called with positions of zero, so that its own rotation does nothing; this function rotates
 queries and keys to the positions of the step, puts the cache's keys in front, and leaves the new ones for

@@ -1,4 +1,4 @@
-"""After a signal, when the run has saved: it ends, or goes back into SLURM's queue."""
+"""After a signal, when the run has saved: it ends, or is requeued by SLURM."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""The gradient's norm and its clipping, on what each rank holds of the gradient.
+"""Gradient norm and gradient clipping, on what each rank holds of the gradient.
 
 Through the sharded tensors' own operations each of them costs the CPU its time, hundreds of them at the end
 of every step, while the GPU waits; here a step takes a few launches and one sum over the ranks.
