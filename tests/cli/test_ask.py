@@ -93,6 +93,8 @@ def test_a_kept_context_is_asked_again(root: Path, tmp_path: Path) -> None:
     for more in ([], [str(CLIP)]):
         (again,), said = asked(root, *words, *more)
         assert (again.tokens, "kept: " in said) == (first.tokens, False)
+        assert "kept from before" in said
+        assert "watched in" not in said
     with pytest.raises(ConfigError) as caught:
         asked(root, *words, str(CLIP), "end=2")
     assert "is of something else.\n  end: None there, 2.0 here\n" in str(caught.value)

@@ -87,7 +87,7 @@ def run_ask(words: Words, console: Console | None = None) -> list["Answer"]:
             console.print(f"\n{question}", style="bold", markup=False, highlight=False)
         settings = {"max_new_tokens": max_new_tokens, "stop_text": stop, "sampling": Sampling(temperature)}
         answer = _answer(loaded, context, question, options, settings)
-        console.print(_cost(context, answer), markup=False, highlight=False, style="dim")
+        console.print(_cost(context, answer, again), markup=False, highlight=False, style="dim")
         answers.append(answer)
     return answers
 
@@ -208,12 +208,12 @@ def _who(loaded: "LoadedModel") -> str:
     return f"{loaded.checkpoint.parents[1].name}, {loaded.checkpoint.name}, on {loaded.model.device}"
 
 
-def _cost(context: "Context", answer: "Answer") -> str:
+def _cost(context: "Context", answer: "Answer", again: bool) -> str:
     tokens = len(answer.tokens) + answer.stopped
     rate = f" · {1000 * (tokens - 1) / answer.decode_ms:.1f} tokens/s" if tokens > 1 else ""
     seen = f"{context.frames} frames, {context.visual_tokens} visual tokens"
     return (
-        f"{seen} · watched in {context.watch_ms:.0f} ms\n"
+        f"{seen} · {'kept from before' if again else f'watched in {context.watch_ms:.0f} ms'}\n"
         f"first token after {answer.prefill_ms:.0f} ms{rate} · cache {human_size(answer.cache_bytes)} "
         f"(and {human_size(answer.cache_room_bytes)} of room)"
     )

@@ -57,6 +57,8 @@ def command_line(name: str) -> Callable[[Main], Callable[[], None]]:
 def run_command(name: str, main: Main, arguments: Sequence[str]) -> int:
     """Carries out a command line; returns its exit status."""
     guard_terminal()
+    # The profiler's own lines on standard error; read when torch is imported, which is later.
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")
     try:
         if name == "evaluate":
             return _run_benchmarks(main, arguments)
