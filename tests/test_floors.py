@@ -36,7 +36,7 @@ train
 evaluate
 compare serve
 config
-notebook
+notebook lmms
 cli __init__ train.py evaluate.py
 """
 FLOOR = {room: number for number, rooms in enumerate(FLOORS.split("\n")) for room in rooms.split()}

@@ -161,10 +161,11 @@ def parser(command: str | None) -> argparse.ArgumentParser:
         commands,
         "benchmark",
         _benchmark,
-        "check a benchmark's annotations, or score a file of answers, without a model",
+        "check a benchmark's annotations, score a file of answers, or write a task for lmms-eval",
         "vxl benchmark check mlvu annotations=MLVU/json videos=MLVU/video",
         "vxl benchmark score videomme answers.jsonl",
         "vxl benchmark score lvbench answers.json other.json annotations=video_info.meta.jsonl",
+        "vxl benchmark lmms videomme tasks/ annotations=test.parquet videos=data/ prompt=videoxl2",
     )
     _words(
         commands,

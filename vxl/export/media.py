@@ -1,7 +1,6 @@
 """What a message shows: the frames of a video or the views of an image, read as everywhere in vxl."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from vxl.data.batch.encoded import Shown
 from vxl.option.build import build
 from vxl.parts import ModelParts
 from vxl.video.load import load_image, load_video
-from vxl.video.sample import FpsConfig, VideoConfig
+from vxl.video.sample import VideoConfig
 from vxl.video.tiles import cut_into_views
 from vxl.video.transform import resize_FCHW
 
@@ -22,30 +21,6 @@ KINDS = {"video": "video", "video_url": "video", "image": "image", "image_url": 
 """{type of a part of a message: what it shows}."""
 PLACES = ("video", "image", "url", "path", "video_url", "image_url")
 """Keys under which a part names what it shows."""
-
-
-def with_sampling(
-    video: VideoConfig, max_frames: int | None = None, fps: float | None = None, max_fps: int | None = None
-) -> VideoConfig:
-    """How videos are sampled, with other numbers; a rate makes it the rule `video=fps`.
-
-    Args:
-        video: As the model was trained.
-        max_frames: Most frames of a video.
-        fps: Frames a second to aim at.
-        max_fps: Frames a second that short videos may get.
-    """
-    if max_frames is not None:
-        video = replace(video, max_frames=max_frames)
-    if fps is None and max_fps is None:
-        return video
-    if not isinstance(video, FpsConfig):
-        video = FpsConfig(
-            max_frames=video.max_frames,
-            decoder=video.decoder,
-            published_average_rate=video.published_average_rate,
-        )
-    return replace(video, fps=video.fps if fps is None else fps, max_fps=max_fps or video.max_fps)
 
 
 def look(part: Mapping[str, Any], parts: ModelParts, video: VideoConfig, size: int) -> tuple[Shown, Tensor]:

@@ -119,7 +119,8 @@ class VxlForCausalLM(VxlPreTrainedModel, GenerationMixin):
     def _expand_inputs_for_generation(self: Any, *args: Any, **kwargs: Any) -> Any:
         """More rows of the same conversations, which look at the same frames."""
         frames_FCHW = kwargs.pop("pixel_values_videos", None)
-        input_ids, expanded = GenerationMixin._expand_inputs_for_generation(self, *args, **kwargs)
+        above: Any = super()  # a static method in some releases
+        input_ids, expanded = above._expand_inputs_for_generation(*args, **kwargs)
         if frames_FCHW is not None:
             expanded["pixel_values_videos"] = frames_FCHW
         return input_ids, expanded

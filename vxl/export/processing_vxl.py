@@ -13,9 +13,10 @@ from vxl.data.batch.prompt import END, START
 from vxl.data.sample import PLACEHOLDER
 from vxl.export.conversation import Conversations, Message, parts_of, text_of, turn_of
 from vxl.export.inputs import Row, to_tensors
-from vxl.export.media import KINDS, look, with_sampling
+from vxl.export.media import KINDS, look
 from vxl.export.settings import read_parts
 from vxl.parts import ModelParts
+from vxl.video.sample import with_sampling
 
 TURN = re.compile(
     rf"{re.escape(START)}(system|user|assistant)\n(.*?)(?:{re.escape(END)}\n?|\Z)", flags=re.DOTALL

@@ -2,7 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -204,6 +204,30 @@ class Uniform(Sampler):
         if len(times_F) <= self.config.max_frames:
             return np.arange(len(times_F), dtype=np.int64)
         return super().choose_by_time(times_F, length)
+
+
+def with_sampling(
+    video: VideoConfig, max_frames: int | None = None, fps: float | None = None, max_fps: int | None = None
+) -> VideoConfig:
+    """How videos are sampled, with other numbers; a rate makes it the rule `video=fps`.
+
+    Args:
+        video: As the model was trained.
+        max_frames: Most frames of a video.
+        fps: Frames a second to aim at.
+        max_fps: Frames a second that short videos may get.
+    """
+    if max_frames is not None:
+        video = replace(video, max_frames=max_frames)
+    if fps is None and max_fps is None:
+        return video
+    if not isinstance(video, FpsConfig):
+        video = FpsConfig(
+            max_frames=video.max_frames,
+            decoder=video.decoder,
+            published_average_rate=video.published_average_rate,
+        )
+    return replace(video, fps=video.fps if fps is None else fps, max_fps=max_fps or video.max_fps)
 
 
 def _every(frames: int, step: float) -> np.ndarray:
