@@ -106,7 +106,9 @@ def test_it_learns_and_leaves_a_run_directory(config, screen):
     said = screen.file.getvalue()
     assert "step 100/120  loss" in said
     assert "held-out accuracy       100.0 % [89.3, 100.0] of 32 questions (chance 25.0 %)" in said
-    assert "next:  python evaluate.py run=first benchmark=clips" in said
+    assert (
+        "next:  python evaluate.py run=first benchmark=json benchmark.json=" in said
+    )  # not of the toy clips
     assert "held-out loss" in (path / "train.log").read_text()
 
 

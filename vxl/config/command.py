@@ -77,12 +77,15 @@ def run_command(name: str, main: Main, arguments: Sequence[str]) -> int:
 
 def _run_benchmarks(main: Main, arguments: Sequence[str]) -> int:
     """Runs evaluate.py, once a benchmark; its workers repeat `sys.argv`."""
-    each = prepare(arguments)
-    for words in each:
-        if len(each) > 1:
-            say(f"\n{words[0]}")
-        sys.argv[1:] = words
-        _run("evaluate", main, [quoted(word) for word in words])
+    each, typed = prepare(arguments), sys.argv[1:]
+    try:
+        for words in each:
+            if len(each) > 1:
+                say(f"\n{words[0]}")
+            sys.argv[1:] = words
+            _run("evaluate", main, [quoted(word) for word in words])
+    finally:
+        sys.argv[1:] = typed
     return 0
 
 
