@@ -41,8 +41,8 @@ def flatten(
         replaced: {module: source that stands in its place}, flat already.
 
     Example:
-        >>> sorted(flatten({"vxl.compressor.plan": "plan"}))
-        ['errors', 'plan']
+        >>> sorted(flatten({"vxl.atomic": "atomic"}))
+        ['atomic', 'errors']
     """
     files: dict[str, str] = {}
     waiting, handled = [*roots, *others], set[str]()
