@@ -39,7 +39,18 @@ def test_help_is_quick_since_it_imports_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[] 0"
-    for command in ("ask", "shards", "import", "export", "compare", "wandb", "runs", "explain", "bench"):
+    for command in (
+        "ask",
+        "serve",
+        "shards",
+        "import",
+        "export",
+        "compare",
+        "wandb",
+        "runs",
+        "explain",
+        "bench",
+    ):
         assert f"  {command} " in done.stdout
 
 

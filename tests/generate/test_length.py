@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from tests.small_model import frames, head, model, video
@@ -29,5 +31,8 @@ def test_a_question_may_fill_a_context_to_the_last_position() -> None:
         watch(m, head(video(2)), [frames(8)], most=tokens - 1)
     context = watch(m, head(video(2)), [frames(8)], most=tokens + 3)
     ask(context, [5, 6, 7], max_new_tokens=1)
+    more = watch(m, head(video(2)), [frames(8)], most=tokens + 5)
+    whole, cut = (ask(one, [5, 6, 7], max_new_tokens=9).tokens for one in (replace(more, most=None), more))
+    assert cut == whole[:3]  # the third is said behind the last position, and not fed
     with pytest.raises(DataError, match=rf"{tokens + 4} tokens to read"):
         ask(context, [5, 6, 7, 8], max_new_tokens=1)

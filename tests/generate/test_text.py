@@ -25,6 +25,17 @@ def told(text: str, *stop: str) -> tuple[list[str], StreamedText]:
     return shown, grows
 
 
+def test_spaces_around_a_text_are_left_out_unless_it_goes_on_with_another() -> None:
+    shown: list[str] = []
+    for bare, expected in ((True, "b c"), (False, " b c ")):
+        shown.clear()
+        grows = StreamedText(TOKENIZER, (), shown.append, bare)
+        for token in TOKENIZER.encode(" b c ", add_special_tokens=False):
+            grows.add(token)
+        assert grows.finish() == expected
+        assert "".join(shown).rstrip() == expected.rstrip()
+
+
 def test_half_a_character_is_never_shown() -> None:
     shown, _ = told("a é 界 b")
     assert "".join(shown) == "a é 界 b"

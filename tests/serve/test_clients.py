@@ -1,5 +1,6 @@
 """Real clients over real sockets: openai's own, several at once, and one that goes."""
 
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -11,6 +12,7 @@ import httpx2
 import pytest
 
 from tests.serve.written import chat
+from vxl.generate.loaded import LoadedModel
 
 openai = pytest.importorskip("openai")
 QUESTION = "What is shown in the video?"
@@ -58,10 +60,11 @@ class Held:
     """A server whose model waits for `go` before it answers, and notes what it answered together."""
 
     def __init__(self, server: Any) -> None:
-        self.go, self.batches = threading.Event(), []
+        self.go, self.batches, self.at_work = threading.Event(), [], 0
         answer = server.worker.answer
 
         def held(jobs: Any) -> None:
+            self.at_work += 1
             assert self.go.wait(60)
             self.batches.append([job.question for job in jobs])
             answer(jobs)
@@ -86,7 +89,7 @@ def test_questions_on_one_video_are_answered_together(listening: Callable[..., A
 
     with ThreadPoolExecutor(8) as pool:
         first = pool.submit(ask, "first")
-        until(lambda: len(server.worker) == 0 and server.admitted == 1)
+        until(lambda: held.at_work == 1)
         answers = []
         for number, question in enumerate(questions):
             answers.append(pool.submit(ask, question))
@@ -98,6 +101,38 @@ def test_questions_on_one_video_are_answered_together(listening: Callable[..., A
         first.result(), other.result()
     assert held.batches == [["first"], questions[:3], ["When?"], ["other"]]
     assert together == [ask(question) for question in questions]
+
+
+def test_a_question_that_is_too_long_costs_the_others_nothing(
+    listening: Callable[..., Any], city: Any, loaded: LoadedModel
+) -> None:
+    server, address = listening()
+    client, held = openai_client(address), Held(server)
+
+    def ask(question: str) -> str:
+        return client.chat.completions.create(**chat(city, question)).choices[0].message.content
+
+    with ThreadPoolExecutor(4) as pool:
+        first = pool.submit(ask, "first")
+        until(lambda: held.at_work == 1)
+        short, long = pool.submit(ask, "Who?"), pool.submit(ask, "word " * (loaded.most or 0))
+        until(lambda: len(server.worker) == 2)
+        held.go.set()
+        first.result()
+        with pytest.raises(openai.BadRequestError, match="the language model was trained for"):
+            long.result()
+        assert short.result() == ask("Who?")
+    assert len(held.batches[1]) == 2
+
+
+def test_a_body_that_does_not_come_is_not_waited_for(listening: Callable[..., Any]) -> None:
+    server, address = listening(fetch_seconds=1)
+    host, _, port = address.removeprefix("http://").partition(":")
+    with socket.create_connection((host, int(port)), timeout=30) as sock:
+        lines = ["POST /v1/chat/completions HTTP/1.1", f"Host: {host}", "Content-Type: application/json"]
+        sock.sendall("\r\n".join([*lines, "Content-Length: 100", "", "{"]).encode())
+        assert sock.recv(1000).startswith(b"HTTP/1.1 408")
+    until(lambda: server.admitted == 0)
 
 
 def test_what_nobody_waits_for_is_not_answered(listening: Callable[..., Any], city: Any) -> None:

@@ -25,6 +25,10 @@ PARTS = 24
 """Parts of a video of which the page shows how much was kept and looked at."""
 
 
+CLIENTS = (RequestError, VxlError, torch.OutOfMemoryError, MemoryError)
+"""Errors that a request meets by what it asks for; any other is a defect."""
+
+
 class GoneError(Exception):
     """The client waits for the answer no longer."""
 
@@ -46,25 +50,30 @@ class Answerer:
         until = time.monotonic() + self.config.request_seconds
         try:
             context, cached = self._context(jobs, until)
-            if jobs[0].request.wishes.watch:
-                _send_watched(jobs[0], context, cached)
-            else:
-                self._ask(jobs, context, cached, until)
         except GoneError:
             return
-        except RequestError as error:
-            _refuse(jobs, error)
-        except LostError as error:
-            _refuse(jobs, RequestError(str(error), status=503))
-        except VxlError as error:
-            where = jobs[0].media[0].where if jobs[0].media else "messages"
-            _refuse(jobs, RequestError(str(error), where))
-        except (torch.OutOfMemoryError, MemoryError):
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
-            _refuse(
-                jobs, RequestError("it needs more memory than there is; ask for fewer frames.", "messages")
-            )
+        except CLIENTS as error:
+            for job in jobs:
+                job.send(refusal(error, job))
+            return
+        if jobs[0].request.wishes.watch:
+            _send_watched(jobs[0], context, cached)
+        elif not self._asked(jobs, context, cached, until) and len(jobs) > 1:
+            for job in jobs:  # one question that is too long, say, costs the others nothing
+                self._asked([job], context, cached, until)
+
+    def _asked(self, jobs: Sequence[Job], context: Context, cached: bool, until: float) -> bool:
+        """Asks; False where it failed and several clients may do better one by one."""
+        try:
+            self._ask(jobs, context, cached, until)
+        except GoneError:
+            return True
+        except CLIENTS as error:
+            if len(jobs) > 1 and not any(job.told for job in jobs) and not isinstance(error, RequestError):
+                return False
+            for job in jobs:
+                job.send(refusal(error, job))
+        return True
 
     def _context(self, jobs: Sequence[Job], until: float) -> tuple[Context, bool]:
         """What the jobs are about, and whether it had been watched before."""
@@ -211,6 +220,14 @@ def _send_watched(job: Job, context: Context, cached: bool) -> None:
     job.send(Done((), (), context.tokens, context.tokens if cached else 0, 0, facts))
 
 
-def _refuse(jobs: Sequence[Job], error: RequestError) -> None:
-    for job in jobs:
-        job.send(error)
+def refusal(error: BaseException, job: Job) -> RequestError:
+    """What a client is told of an error that is one of `CLIENTS`."""
+    if isinstance(error, RequestError):
+        return error
+    if isinstance(error, LostError):
+        return RequestError(str(error), status=503)
+    if isinstance(error, VxlError):
+        return RequestError(str(error), job.media[0].where if job.media else "messages")
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    return RequestError("it needs more memory than there is; ask for fewer frames.", "messages")

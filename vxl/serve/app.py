@@ -103,7 +103,13 @@ class Endpoint:
         job: Job | None = None
         response: Response | None = None
         try:
-            body = parse_json(await self._body(request))
+            try:
+                async with asyncio.timeout(server.config.fetch_seconds):
+                    sent = await self._body(request)
+            except TimeoutError as error:
+                message = f"the body did not come within {server.config.fetch_seconds} s."
+                raise RequestError(message, status=408) from error
+            body = parse_json(sent)
             asked = read_request(body, most_media=server.config.max_media)
             self._refuse_other(asked.model)
             job = await server.job(asked, request.client.host if request.client else "")

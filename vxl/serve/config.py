@@ -53,7 +53,7 @@ class ServeConfig:
     max_new_tokens: int = 4096
     """Longest answer, which requests that name none get."""
     fetch_seconds: int = 30
-    """Seconds that fetching a video may take."""
+    """Seconds that fetching a video may take, and sending a request."""
     request_seconds: int = 600
     """Seconds that the model may work on a request."""
     queue: int = 64

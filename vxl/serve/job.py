@@ -76,6 +76,8 @@ class Job:
     """Set when its client waits no longer."""
     tail: list[int] = field(default_factory=list)
     """Tokens after the last visual."""
+    told: bool = False
+    """Whether words of the answer were sent."""
     context_key: str = ""
     """Of what is watched: equal keys are equal contexts."""
 
@@ -115,6 +117,7 @@ class Job:
 
     def send(self, event: Event) -> None:
         """Tells those who wait; from any thread."""
+        self.told = self.told or isinstance(event, Text)
         if not self.gone.is_set() and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._events.put_nowait, event)
 

@@ -14,6 +14,9 @@ from vxl.serve.server import Server
 GRACE = 10
 """Seconds that requests have to end when the server is to stop."""
 
+BACKLOG = 128
+"""Connections that wait to be taken."""
+
 
 def listen(loaded: LoadedModel, config: ServeConfig, say: Callable[[str], object]) -> None:
     """Serves a model until the process is to end.
@@ -55,6 +58,7 @@ def bound(host: str, port: int) -> socket.socket:
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         sock.bind((host, port))
+        sock.listen(BACKLOG)  # before the address is told: who comes early waits
     except OSError as error:
         sock.close()
         raise ConfigError(
