@@ -17,13 +17,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vxl.option.files import CLIPS
 from vxl.terminal.say import say
 from vxl.video.decode import decode
 from vxl.video.encode import write_video
 from vxl.video.probe import probe
 from vxl.video.transform import PixelSpec, resize_FCHW
-
-CLIPS = Path(__file__).parents[2] / "examples" / "clips"
 
 TOWERS = (56, 384)
 """Sizes to resize to: of `tiny` and of SigLIP."""

@@ -4,6 +4,7 @@ Heavy imports happen inside the commands.
 """
 
 import argparse
+import runpy
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -11,18 +12,24 @@ from importlib.metadata import PackageNotFoundError, version
 
 from vxl.cli.bench_data import register_bench
 from vxl.cli.fetch import run_fetch
-from vxl.cli.serve import run_serve
+from vxl.cli.serve import SERVE_SETTINGS, run_serve
 from vxl.cli.shards import register_shards
 from vxl.cli.weights import register_export, register_import
 from vxl.cli.words import sort_words
 from vxl.errors import VxlError
+from vxl.option.extras import what_to_install
+from vxl.option.files import ROOT
 from vxl.terminal.say import guard_terminal, say
 
+SCRIPTS = {
+    "train": "train a model, or a sweep: python train.py, from anywhere",
+    "evaluate": "evaluate a run: python evaluate.py, from anywhere",
+}
 DESCRIPTION = "Long-video vision-language models: ask one, prepare data, and read the results of runs."
 EPILOG = """\
 train and evaluate:
-  python train.py model=tiny
-  python evaluate.py run=NAME benchmark=clips
+  vxl train model=tiny                      (in a checkout also  python train.py model=tiny)
+  vxl evaluate run=NAME benchmark=clips
 
 Words of the form key=value are settings; they may stand anywhere. Exit status: 0 done, 2 your mistake.
 """
@@ -45,30 +52,14 @@ settings:
 """
 
 
-SERVE_SETTINGS = """\
-settings:
-  host=127.0.0.1 port=8000    where it listens; another host needs a key
-  key_file=FILE               the key that clients must send (or VXL_SERVE_KEY in the environment)
-  files=A|B                   folders below which file:// may read; none: it is refused
-  domains=HOST|*.HOST         hosts that http(s):// may fetch from; none: it is refused
-  contexts=FOLDER             what was watched, kept over restarts (.cache/vxl/contexts); null: not kept
-  memory_mib=2048             of what was watched, in memory; disk_mib=16384 on disk
-  max_mib=128 max_seconds=14400 max_frames=10000   of one video
-  queue=64 batch=8            requests at once, and questions on one video that are answered together
-  max_new_tokens=4096         longest answer
-  examples=FOLDER             videos that the page at / offers; page=false: no page
-  name=NAME                   what clients call the model; by default the run's name
-
-The model is chosen as for `vxl ask`: run=, checkpoint=, weights=, model=, device=, kv=…, video.max_frames=…
-
-"""
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs one command; a user's mistake is a message on one screen and exit status 2."""
     guard_terminal()
     argv = list(sys.argv[1:] if arguments is None else arguments)
     try:
+        if argv and argv[0] in SCRIPTS:
+            run_script(argv[0], argv[1:])
+            return
         commands = parser(argv[0] if argv else None)
         if not argv:
             commands.print_help()
@@ -85,12 +76,27 @@ def main(arguments: Sequence[str] | None = None) -> None:
         kind = type(error).__name__.removesuffix("Error").lower()
         say(f"{kind} error: {error}", error=True)
         sys.exit(error.status)
+    except ModuleNotFoundError as error:
+        missing = what_to_install(error)
+        if missing is None:
+            raise
+        say(f"config error: {missing}", error=True)
+        sys.exit(2)
     except KeyboardInterrupt:
         say("\nstopped", error=True)
         sys.exit(130)
     except BrokenPipeError:  # `vxl runs | head`
         sys.stderr.close()
         sys.exit(141)
+
+
+def run_script(name: str, words: Sequence[str]) -> None:
+    """Runs train.py or evaluate.py as `python NAME.py WORDS` does, from wherever vxl is installed.
+
+    What starts further processes (sweeps, clusters, workers) repeats `sys.argv`, which is the script's then.
+    """
+    sys.argv = [str(ROOT / f"{name}.py"), *words]
+    runpy.run_path(sys.argv[0], run_name="__main__")
 
 
 def parser(command: str | None) -> argparse.ArgumentParser:
@@ -108,6 +114,8 @@ def parser(command: str | None) -> argparse.ArgumentParser:
     )
     made.add_argument("--version", action="version", version=f"vxl {_version()}")
     commands = made.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, meaning in SCRIPTS.items():
+        commands.add_parser(name, help=meaning, add_help=False)
     _words(
         commands,
         "ask",

@@ -12,6 +12,24 @@ from vxl.terminal.say import say
 NEEDED = ("starlette", "uvicorn", "prometheus_client", "httpx2")
 OF_MODEL = ("run", "model", "weights", "checkpoint", "device", "paths.runs")
 
+SERVE_SETTINGS = """\
+settings:
+  host=127.0.0.1 port=8000    where it listens; another host needs a key
+  key_file=FILE               the key that clients must send (or VXL_SERVE_KEY in the environment)
+  files=A|B                   folders below which file:// may read; none: it is refused
+  domains=HOST|*.HOST         hosts that http(s):// may fetch from; none: it is refused
+  contexts=FOLDER             what was watched, kept over restarts (.cache/vxl/contexts); null: not kept
+  memory_mib=2048             of what was watched, in memory; disk_mib=16384 on disk
+  max_mib=128 max_seconds=14400 max_frames=10000   of one video
+  queue=64 batch=8            requests at once, and questions on one video that are answered together
+  max_new_tokens=4096         longest answer
+  examples=FOLDER             videos that the page at / offers; page=false: no page
+  name=NAME                   what clients call the model; by default the run's name
+
+The model is chosen as for `vxl ask`: run=, checkpoint=, weights=, model=, device=, kv=…, video.max_frames=…
+
+"""
+
 
 def run_serve(words: Words) -> None:
     """Serves a model until it is interrupted.

@@ -24,6 +24,7 @@ from vxl.config.origins import refuse_untyped_random, with_recipes_model
 from vxl.config.search import as_agents_run, run_search, sweeper_of
 from vxl.config.sweep import Sweep, is_here, plan_sweep
 from vxl.errors import ConfigError, VxlError
+from vxl.option.extras import what_to_install
 from vxl.option.files import CONF
 from vxl.run.code import refuse_changed
 from vxl.terminal.say import guard_terminal, say
@@ -69,6 +70,12 @@ def run_command(name: str, main: Main, arguments: Sequence[str]) -> int:
         kind = {"ConfigError": "config ", "DataError": "data ", "CheckpointError": "checkpoint "}
         say(f"\n{kind.get(type(error).__name__, '')}error: {error}", error=True)
         return error.status
+    except ModuleNotFoundError as error:
+        missing = what_to_install(error)
+        if missing is None:
+            raise
+        say(f"\nconfig error: {missing}", error=True)
+        return 2
     except KeyboardInterrupt:
         if os.environ.get("RANK", "0") == "0":
             say("\nstopped; the same command goes on from the last checkpoint", error=True)

@@ -1,8 +1,13 @@
-"""Where the config files lie: vxl's own, and those of the plug-ins that a command names."""
+"""Where what vxl brings beside its code lies: the config files (plug-ins have some too), clips, scripts."""
 
 from pathlib import Path
 
-CONF = Path(__file__).parents[2] / "conf"
+_PACKAGE = Path(__file__).parents[1]
+ROOT = _PACKAGE / "share" if (_PACKAGE / "share").is_dir() else _PACKAGE.parent
+"""The folder with conf/, examples/, train.py and evaluate.py: the checkout, or where a wheel carries them."""
+CONF = ROOT / "conf"
+CLIPS = ROOT / "examples" / "clips"
+"""The embedded clips."""
 FOLDERS = [CONF]
 """Searched in this order; `vxl.option.plugins.load_plugins` adds to it."""
 

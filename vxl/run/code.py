@@ -35,11 +35,16 @@ class Code:
         Args:
             plugins: Packages of the user's own whose files count, too.
         """
-        folders = [ROOT / "vxl", ROOT / "conf", *filter(None, map(_folder_of, plugins))]
+        script = ROOT / "train.py"
+        # A wheel carries conf/ and the scripts inside of vxl/.
+        beside = [ROOT / "conf"] if script.is_file() else []
+        folders = [ROOT / "vxl", *beside, *filter(None, map(_folder_of, plugins))]
         sources = [
             file for folder in folders for file in folder.rglob("*") if file.suffix in (".py", ".yaml")
         ]
-        files = {_name(file): _hash(file.read_bytes()) for file in sorted([*sources, ROOT / "train.py"])}
+        files = {
+            _name(file): _hash(file.read_bytes()) for file in sorted([*sources, *[script] * len(beside)])
+        }
         state = provenance.git(ROOT)
         if state is None:
             return cls(None, None, files)

@@ -27,6 +27,7 @@ from vxl.data.sample import Question
 from vxl.data.source.source import IndexedShards
 from vxl.data.write.shards import TarMember, write_shards
 from vxl.errors import ConfigError
+from vxl.option.files import CLIPS
 from vxl.option.option import option
 from vxl.video.decode import decode
 from vxl.video.encode import write_video
@@ -157,10 +158,7 @@ class Clips(Data):
 
 def clips_folder(folder: str | None) -> Path:
     """The folder of that name, or that of the embedded clips; it need not be there."""
-    if folder is not None:
-        return Path(folder)
-    here = [Path(__file__).parents[3] / "examples/clips", Path("examples/clips")]
-    return next((path for path in here if (path / "clips.json").exists()), here[0])
+    return CLIPS if folder is None else Path(folder)
 
 
 def captions(clip: dict[str, Any], frames_FHWC: np.ndarray) -> Iterator[TarMember]:

@@ -4,13 +4,13 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from vxl.errors import DataError
+from vxl.option.files import CLIPS
 from vxl.seeds import generator
 from vxl.video.decode import open_video, read
 from vxl.video.probe import VideoInfo, probe
@@ -21,7 +21,6 @@ SEGMENT = 8.0
 """Seconds of a clip that stand one after another in a drawn haystack."""
 FPS = 1.0
 """Frames a second of a haystack: what long videos are sampled at."""
-_CLIPS = Path(__file__).parents[3] / "examples" / "clips"
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,7 +112,7 @@ def needle_places(depths: Sequence[float], frames: int, size: int) -> list[int]:
 def clip_files(without: str | None = None) -> tuple[str, ...]:
     """The embedded real clips, without one of them."""
     names = [clip["video"] for clip in clip_facts()]
-    return tuple(str(_CLIPS / name) for name in names if name != without)
+    return tuple(str(CLIPS / name) for name in names if name != without)
 
 
 @lru_cache(maxsize=1)
@@ -123,7 +122,7 @@ def clip_facts() -> list[dict]:
     Raises:
         DataError: They are not there.
     """
-    file = _CLIPS / "clips.json"
+    file = CLIPS / "clips.json"
     if not file.exists():
         raise DataError(
             f"benchmark=needle finds no {file}, the embedded clips.\n"
@@ -134,7 +133,7 @@ def clip_facts() -> list[dict]:
 
 def clip_frames(name: str, seconds: Sequence[float]) -> np.ndarray:
     """Frames of an embedded clip at some seconds, uint8 frames_FHWC."""
-    source = str(_CLIPS / name)
+    source = str(CLIPS / name)
     info = _info(source)
     indices = [min(int(second * info.fps), info.frames - 1) for second in seconds]
     with open_video(source) as reader:
