@@ -180,3 +180,18 @@ def test_many_members_are_a_row_a_setting_on_the_terminal(tmp_path: Path) -> Non
     shown = Console(file=io.StringIO(), width=200, record=True)
     show_comparison(compare(find_members("s", tmp_path), title="s"), shown)
     assert "stopped, step 20" in shown.export_text()
+
+
+def test_a_winner_that_may_be_one_by_chance_is_not_called_best(tmp_path: Path) -> None:
+    for name, share in (("ratio=4,seed=0", 0.5), ("ratio=16,seed=0", 0.55)):
+        ratio = int(name.partition(",")[0].partition("=")[2])
+        write_run(tmp_path / "s" / name, ratio, 0, 0, "", 20)
+        evaluate(tmp_path / "s" / name, "clips", "", share, 30, seed=ratio, ratio=ratio)
+    found = compare(find_members("s", tmp_path))
+    (sentence,) = sentences(found)
+    (pair,) = found.pairs
+    assert pair.test is not None
+    assert pair.test.estimate.mean > 0
+    assert not pair.shown
+    assert sentence.headline.startswith("clips: nothing is shown to beat ratio=4; highest is ratio=16, ")
+    assert "instead of" in sentence.details

@@ -61,13 +61,11 @@ def _best(comparison: Comparison, name: str) -> Sentence | None:
     p_value, cost = f"p = {pair.adjusted:.2g} after Holm", _price(comparison, name, first, base)
     if pair.shown:
         return Sentence(headline, f"That is {by}, {p_value}{cost}.")
-    others = [
-        s
-        for s in comparison.settings
-        if s is not first and (s is base or _not_worse(comparison.pair(name, s)))
-    ]
+    # A winner that may be one by chance is none, and the largest letters must not say so.
+    headline = f"{name}: nothing is shown to beat {base.name}; highest is {first.name}, {own.text()}."
+    others = [s for s in comparison.settings if s is base or _not_worse(comparison.pair(name, s))]
     details = f"That is {by}, which may be chance ({p_value}{_coarse([pair])}){cost}."
-    return Sentence(headline, details + _cheaper(comparison, name, others, than=first))
+    return Sentence(headline, details + _cheaper(comparison, name, others, than=base))
 
 
 def _against_all(comparison: Comparison, name: str, base: Setting) -> str:

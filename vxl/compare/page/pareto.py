@@ -115,10 +115,13 @@ def pareto(comparison: Comparison, benchmark: str, cost: Cost) -> Figure | None:
             notes.append(note(name, 1, scale * level, xref="paper", xanchor="right", yanchor="bottom"))
     values = [x for x, _, _ in points]
     wide = min(values) > 0 and max(values) / min(values) > 20
+    close = min(values) > 0 and max(values) / min(values) < 2  # from 0 on they would all stand in a corner
     return figure(
         data,
         440,
-        xaxis=axis(cost.label, type="log" if wide else "linear", **({} if wide else {"rangemode": "tozero"})),
+        xaxis=axis(
+            cost.label, type="log" if wide else "linear", **({} if wide or close else {"rangemode": "tozero"})
+        ),
         yaxis=axis(f"{benchmark}: {score.metric}" + (", %" if scale == 100 else "")),
         shapes=shapes,
         annotations=notes,
