@@ -31,8 +31,8 @@ test-slow: $(READY)  ## subprocesses, kills, the README's commands
 
 test-all: test test-slow  ## what CI runs, and test-lowest
 
-test-lowest: .venv-lowest/ready  ## attention, cache and decoders on the lowest transformers
-	.venv-lowest/bin/python -m pytest $(SPREAD) -m "not slow and not kills and not crash" tests/llm tests/prefill tests/test_model.py tests/vision $(ARGS)
+test-lowest: .venv-lowest/ready  ## attention, cache, decoders and exported models on the lowest transformers
+	.venv-lowest/bin/python -m pytest $(SPREAD) -m "not slow and not kills and not crash" tests/llm tests/prefill tests/test_model.py tests/vision tests/export/test_modeling.py $(ARGS)
 
 test-kills: $(READY)  ## twenty random kills of one run, for 0 and 2 data workers
 	$(BIN)/python -m pytest -m kills -s $(ARGS)
