@@ -20,6 +20,7 @@ from tests.test_readme import TYPED
 from vxl.cli.main import main
 from vxl.cli.serve import refuse_without
 from vxl.errors import ConfigError
+from vxl.serve.config import SETTINGS
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "serve.md").read_text()
@@ -102,6 +103,14 @@ def test_mistakes_are_said_at_once(
     assert left.value.code == 2
     error = capsys.readouterr().err
     assert all(text in error for text in said), error
+
+
+def test_the_help_names_every_setting_within_80_columns(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["serve", "--help"])
+    screen = capsys.readouterr().out
+    assert [name for name in SETTINGS if f"{name}=" not in screen] == []
+    assert max(map(len, screen.splitlines())) <= 80
 
 
 def test_packages_that_are_not_there_are_named() -> None:

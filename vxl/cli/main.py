@@ -133,7 +133,7 @@ def parser(command: str | None) -> argparse.ArgumentParser:
         _serve,
         "serve a model: an OpenAI-compatible endpoint, and a page to try it",
         "vxl serve RUN",
-        "vxl serve RUN port=8001 files=videos examples=videos kv=snapkv kv.keep=0.25",
+        "vxl serve RUN port=8001 files=videos examples=videos kv=snapkv",
         "vxl serve weights=FOLDER host=0.0.0.0 key_file=key.txt",
         settings=SERVE_SETTINGS,
     )

@@ -14,19 +14,27 @@ OF_MODEL = ("run", "model", "weights", "checkpoint", "device", "paths.runs")
 
 SERVE_SETTINGS = """\
 settings:
-  host=127.0.0.1 port=8000    where it listens; another host needs a key
-  key_file=FILE               the key that clients must send (or VXL_SERVE_KEY in the environment)
-  files=A|B                   folders below which file:// may read; none: it is refused
-  domains=HOST|*.HOST         hosts that http(s):// may fetch from; none: it is refused
-  contexts=FOLDER             what was watched, kept over restarts (.cache/vxl/contexts); null: not kept
-  memory_mib=2048             of what was watched, in memory; disk_mib=16384 on disk
-  max_mib=128 max_seconds=14400 max_frames=10000   of one video
-  queue=64 batch=8            requests at once, and questions on one video that are answered together
-  max_new_tokens=4096         longest answer
-  examples=FOLDER             videos that the page at / offers; page=false: no page
-  name=NAME                   what clients call the model; by default the run's name
+  host=127.0.0.1         where it listens; another host needs a key
+  port=8000              its port; 0: a free one
+  key_file=FILE          the key that clients must send (or VXL_SERVE_KEY)
+  open=false             true: no key, although other machines reach it
+  hosts=A|B              names that browsers may reach it by, without a key
+  name=NAME              what clients call the model; else the run's name
+  files=A|B              folders that file:// may read below; else refused
+  domains=A|*.B|C:8443   hosts that http(s):// may fetch from; else refused
+  contexts=FOLDER        keeps what was watched (.cache/vxl/contexts, null)
+  memory_mib=2048        of what was watched, in memory; disk_mib=16384
+  max_mib=128            of one video; max_seconds=14400 max_frames=10000
+  max_media=16           videos and images of a request
+  max_new_tokens=4096    longest answer
+  request_seconds=600    of the model's time; fetch_seconds=30 to fetch
+  queue=64               requests at once; more are refused (429)
+  batch=8                questions on one video that are answered together
+  examples=FOLDER        videos that the page offers; page=false: no page
+  upload_mib=1024        of videos that were dropped on the page
 
-The model is chosen as for `vxl ask`: run=, checkpoint=, weights=, model=, device=, kv=…, video.max_frames=…
+The model is chosen as for `vxl ask`: run=, checkpoint=, weights=, model=,
+device=, and changes such as kv=snapkv and video.max_frames=64.
 
 """
 

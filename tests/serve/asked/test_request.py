@@ -1,3 +1,5 @@
+import contextlib
+import copy
 from typing import Any
 
 import pytest
@@ -184,3 +186,48 @@ def test_what_is_no_json(body: bytes) -> None:
 def test_what_is_no_object(body: Any) -> None:
     with pytest.raises(RequestError, match="expected: a JSON object"):
         read(body)
+
+
+ODD: list[Any] = [
+    None,
+    True,
+    0,
+    -1,
+    2**70,
+    1e308,
+    0.5,
+    "",
+    "x",
+    "\ud800",
+    [],
+    [None],
+    [[]],
+    ["x"],
+    [1, 0],
+    {},
+]
+ODD += [{"": None}, {"url": []}, {"video": []}, [{}], [{"type": "text", "text": None}]]
+PLACES = {
+    "": "model messages max_tokens temperature top_p seed stop n stream stream_options user vxl tools audio",
+    "messages.0": "role content tool_calls",
+    "messages.0.content.0": "type text video_url image_url uuid",
+    "messages.0.content.0.video_url": "url uuid",
+    "stream_options": "include_usage",
+    "media_io_kwargs": "video",
+    "media_io_kwargs.video": "num_frames fps frames_indices total_num_frames duration do_sample_frames",
+    "mm_processor_kwargs": "fps",
+    "vxl": "keep progress strip watch",
+}
+
+
+@pytest.mark.parametrize(("place", "name"), [(p, n) for p, names in PLACES.items() for n in names.split()])
+def test_whatever_is_sent_is_read_or_refused(place: str, name: str) -> None:
+    for value in ODD:
+        body: Any = chat(copy.deepcopy(VIDEO), "?", stream=True, stream_options={}, vxl={})
+        body |= {"media_io_kwargs": {"video": {}}, "mm_processor_kwargs": {}}
+        inner = body
+        for step in place.split(".") if place else ():
+            inner = inner[int(step) if step.isdigit() else step]
+        inner[name] = value
+        with contextlib.suppress(RequestError):
+            assert read(body).messages
