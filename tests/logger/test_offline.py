@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+import wandb
 from tests.logger.offline import records
 from vxl.logger.wandb import Wandb, WandbConfig
 
@@ -35,6 +36,7 @@ def test_what_a_dashboard_gets_is_in_the_offline_file(
     sink.show({"answers": [{"key": "q", "frames": tmp_path / "frames.jpg", "score": 1.0}]}, {})
     sink.checkpoint(tmp_path / "checkpoints", 2)
     sink.finish(0)
+    wandb.teardown()  # only then is everything on disk for sure
     (file,) = tmp_path.glob("wandb/offline-run-*/run-*.wandb")
     found = list(records(file))
     (run,) = [record.run for record in found if record.WhichOneof("record_type") == "run"][:1]

@@ -27,6 +27,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Received]:
 def start(folder: Path, steps: range, exit_code: int = 0) -> str:
     """One start of a run, which logs some steps."""
     folder.mkdir(exist_ok=True)
+    (folder / "resolved.yaml").write_text("compressor: {ratio: 16}\n")
     sink = Wandb(
         WandbConfig(tags=["mine"], notes="why"),
         directory=folder,
@@ -59,6 +60,7 @@ def test_a_run_that_goes_on_is_one_run_with_all_its_steps(tmp_path: Path, server
     }
     assert server.summary(name)["status"] == "finished"
     assert server.exit_code(name) == 0
+    assert server.files[f"{name}/resolved.yaml"] == b"compressor: {ratio: 16}\n"
 
 
 def test_the_offline_starts_of_a_run_are_sent_as_one(
@@ -78,6 +80,7 @@ def test_the_offline_starts_of_a_run_are_sent_as_one(
     assert list(server.runs) == [name]
     assert sorted(server.history(name)) == [1, 2, 3, 4, 5]
     assert server.summary(name)["status"] == "finished"
+    assert server.files[f"{name}/resolved.yaml"] == b"compressor: {ratio: 16}\n"
     assert all(list(Path(folder).glob("*.synced")) for folder in folders)
 
 

@@ -70,12 +70,16 @@ class Run:
 
     def __init__(self, **settings):
         self.settings, self.logged, self.exit_code, self.summary = settings, [], None, {}
+        self.saved = []
 
     def define_metric(self, name, summary):
         self.settings.setdefault("defined", {})[name] = summary
 
     def log(self, numbers, step):
         self.logged.append((step, numbers))
+
+    def save(self, file, base_path, policy):
+        self.saved.append(Path(file).relative_to(base_path).name)
 
     def finish(self, exit_code):
         self.exit_code = exit_code
@@ -112,6 +116,7 @@ def test_members_of_a_sweep_share_a_group_and_resumes_an_id(tmp_path, runs):
     assert "logger" not in settings[0]["config"]
     assert settings[0]["defined"]["val/loss"] == "min,last"
     assert runs[0].summary["status"] == "finished"
+    assert runs[0].saved == ["resolved.yaml", "provenance.json", "train.log"]
     assert runs[0].summary["final/steps"] == 6
     losses = [numbers["loss"] for _, numbers in runs[0].logged if "loss" in numbers]
     assert runs[0].summary["final/loss_last"] == losses[-1]

@@ -26,6 +26,8 @@ SUMMARISED = {"val/loss": "min,last", "val/accuracy": "max,last", "loss": "min,l
 """What W&B's summary keeps of the numbers that are logged."""
 TAGGED = ("compressor", "kv", "stage")
 """Groups whose choice is a tag."""
+KEPT = ("resolved.yaml", "provenance.json", "train.log")
+"""Files of the run directory that W&B's run holds too, as they are in the end."""
 PATIENCE = 60
 """Seconds that W&B's server has for its first answer, then the run goes on offline; and at the end of a run
 for what it has not got by then: a job that is to stop must not wait for a network that is down."""
@@ -190,7 +192,10 @@ class Wandb(Sink):
 
     @override
     def finish(self, exit_code: int) -> None:
-        """Ends the W&B run (an unfinished one can be gone on with)."""
+        """Ends the W&B run (an unfinished one can be gone on with), with the files that say what it was."""
+        for file in (self._directory / name for name in KEPT):
+            if file.is_file():
+                self._call(partial(self._run.save, str(file), base_path=str(self._directory), policy="now"))
         self._call(lambda: self._run.finish(exit_code=exit_code))
 
     def _call(self, call: Callable[[], object]) -> None:
