@@ -18,8 +18,6 @@ import pytest
 from tests.run_directories import make_run
 from tests.test_readme import TYPED
 from vxl.cli.main import main
-from vxl.cli.serve import refuse_without
-from vxl.errors import ConfigError
 from vxl.serve.config import SETTINGS
 
 ROOT = Path(__file__).parents[2]
@@ -113,9 +111,15 @@ def test_the_help_names_every_setting_within_80_columns(capsys: pytest.CaptureFi
     assert max(map(len, screen.splitlines())) <= 80
 
 
-def test_packages_that_are_not_there_are_named() -> None:
-    with pytest.raises(ConfigError, match=r"not here: nosuch\.\n  type  pip install 'vxl\[serve\]'"):
-        refuse_without(["json", "nosuch"])
+def test_packages_that_are_not_there_are_named(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(place)
+    monkeypatch.delitem(sys.modules, "vxl.serve.listen", raising=False)
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    with pytest.raises(SystemExit):
+        main(["serve", "first"])
+    assert "uvicorn is not installed.\n  type  pip install 'vxl[serve]'" in capsys.readouterr().err
 
 
 @contextlib.contextmanager

@@ -80,7 +80,6 @@ def test_the_disk_has_a_limit_and_remembers_what_was_used(
 def test_what_is_damaged_is_watched_again(
     harm: str, loaded: LoadedModel, context: Context, tmp_path: Path
 ) -> None:
-    Contexts(tmp_path, 0, 10**9).keep("a", context)
     first = Contexts(tmp_path, 0, 10**9)
     first.keep("a", context)
     first.close()

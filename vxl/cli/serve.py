@@ -1,15 +1,11 @@
 """`vxl serve`: a model behind an OpenAI-compatible endpoint, with a page to try it."""
 
-from collections.abc import Sequence
-from importlib.util import find_spec
-
 from vxl.cli.loaded import loaded_by
 from vxl.cli.words import Words
 from vxl.errors import ConfigError
 from vxl.serve.config import SETTINGS, ServeConfig, serve_config
 from vxl.terminal.say import say
 
-NEEDED = ("starlette", "uvicorn", "prometheus_client", "httpx2")
 OF_MODEL = ("run", "model", "weights", "checkpoint", "device", "paths.runs")
 
 SERVE_SETTINGS = """\
@@ -47,13 +43,12 @@ def run_serve(words: Words) -> None:
             of `ServeConfig`.
 
     Raises:
-        ConfigError: A word is missing or means nothing, or a package is not there.
+        ConfigError: A word is missing or means nothing.
         CheckpointError: The run has no weights.
     """
     words.take("debug")
     root = words.runs()
     config = _config(words)
-    refuse_without(NEEDED)
 
     from vxl.serve.listen import listen  # late, like the model: a mistake in a word is answered without torch
 
@@ -76,13 +71,3 @@ def _config(words: Words) -> ServeConfig:
             "vxl serve needs a model: RUN, weights=FOLDER or model=NAME.\n  e.g.  vxl serve RUN port=8000"
         )
     return serve_config({key: words.settings.pop(key) for key in SETTINGS if key in words.settings})
-
-
-def refuse_without(packages: Sequence[str]) -> None:
-    """Raises ConfigError where a package is not there."""
-    missing = [name for name in packages if find_spec(name) is None]
-    if missing:
-        raise ConfigError(
-            f"vxl serve needs packages that are not here: {', '.join(missing)}.\n"
-            "  type  pip install 'vxl[serve]'"
-        )
