@@ -2,9 +2,9 @@ import json
 from pathlib import Path
 
 import pytest
+import wandb
 from PIL import Image
 
-import wandb
 from tests.logger.offline import records
 from vxl.logger.wandb import Wandb, WandbConfig
 
