@@ -17,6 +17,7 @@ from vxl.generate import ask, watch
 from vxl.kv.h2o import H2OConfig
 from vxl.kv.snapkv import SnapKVConfig
 from vxl.kv.streaming import StreamingConfig
+from vxl.kv.tova import TOVAConfig
 from vxl.kv.vst import VSTConfig
 from vxl.prefill.chunked import ChunkedConfig
 from vxl.selector.query import QueryConfig
@@ -28,6 +29,7 @@ MODELS: dict[str, dict[str, Any]] = {
     "chunked": {"prefill": ChunkedConfig(groups=2)},
     "snapkv": {"kv": SnapKVConfig(keep=0.3, window=2)},
     "h2o": {"kv": H2OConfig(keep=0.5)},
+    "tova": {"kv": TOVAConfig(keep=0.4, decode_every=1)},
     "streaming": {"kv": StreamingConfig(tokens=20)},
 }
 ITEMS, CLIP, QUESTION = (video(5), IMAGE), frames(21), [5, 6, 8]

@@ -120,6 +120,24 @@ def test_it_resumes_from_its_own_file(plugin: Any, run: Path, tmp_path: Path) ->
     assert not other.kept.known  # another policy: other answers
 
 
+def test_another_file_of_the_same_name_is_asked_about_anew(plugin: Any, run: Path, tmp_path: Path) -> None:
+    video = tmp_path / "a.mp4"
+    video.write_bytes(CLIP.read_bytes())
+    model = built(plugin, run, tmp_path / "answers")
+
+    def ask() -> Any:
+        docs = [row(video, "What?")]
+        return model.generate_until(stand_in.requests(model, docs, doc_to_messages, GREEDY))
+
+    (first,) = ask()
+    assert [first] == ask()
+    assert len(model.kept.known) == 1
+    video.write_bytes(BUNNY.read_bytes())
+    (second,) = ask()
+    assert len(model.kept.known) == 2
+    assert second.text != first.text
+
+
 def test_settings_reach_the_model(plugin: Any, run: Path, tmp_path: Path) -> None:
     model = built(plugin, run, tmp_path, ",kv.keep=0.25,kv=snapkv,fps=0.5,checkpoint=10")
     config = model.loaded.config
