@@ -17,7 +17,8 @@ ROOT = Path(__file__).parents[1]
 def commands(page: Path) -> list[str]:
     """What a page says to type."""
     blocks = re.findall(r"```bash\n(.*?)```", page.read_text(), re.S)
-    lines = [line.split("  #")[0].strip() for block in blocks for line in block.splitlines()]
+    whole = [re.sub(r"\\\n\s*", "", block) for block in blocks]  # a command over several lines is one
+    lines = [line.split("  #")[0].strip() for block in whole for line in block.splitlines()]
     return [line for line in lines if line]
 
 
@@ -26,7 +27,8 @@ TYPED = list(
     dict.fromkeys([*COMMANDS, *(c for page in sorted((ROOT / "docs").glob("*.md")) for c in commands(page))])
 )
 # By plain python, torchrun or srun.
-TRAIN = [c for c in TYPED if " train.py " in c and "sweep=" not in c and "plugins=" not in c]
+ELSEWHERE = ("sweep=", "plugins=", "hydra/sweeper=")  # several runs, and packages that are not here
+TRAIN = [c for c in TYPED if " train.py " in c and not any(word in c for word in ELSEWHERE)]
 EXPLAIN = [c for c in COMMANDS if c.startswith("vxl explain")]
 
 

@@ -276,7 +276,9 @@ def test_a_judge_that_is_silent_costs_its_metric_alone_and_is_asked_again_withou
     with pytest.raises(JudgeError, match="type the same command again"):
         evaluated(place, tmp_path, benchmark=replace(asked, judge="http://127.0.0.1:9/v1"))
     written = json.loads((tmp_path / "mine" / "vdc.json").read_text())
-    assert written["notes"] == ["VDC score is not computed: the judge does not answer"]
+    unlike, silent = written["notes"]
+    assert unlike.startswith("another revision, or not complete: items: expected 1027, got 1")
+    assert silent == "VDC score is not computed: the judge does not answer"
     assert written["accuracy"]["accuracy"] is None
     monkeypatch.setattr("vxl.evaluate.evaluation.load_subject", None)
     with judge_server(lambda *_: "{'pred': 'yes', 'score': 3}") as stand:

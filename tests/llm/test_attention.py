@@ -14,7 +14,7 @@ from transformers import AttentionInterface
 
 from tests.llm.tiny import FAMILIES, decoder, fed, plain, reference, tokens
 from vxl.errors import ConfigError
-from vxl.llm.attention.function import attend, register_attention
+from vxl.llm.attention.function import NAME, attend, register_attention
 from vxl.llm.attention.step import Span, documents
 from vxl.llm.attention.windows import Sight, Window, Windows
 from vxl.llm.decoder import Decoder
@@ -179,7 +179,7 @@ def by_heads(llm: Decoder, ids: Tensor, mask: Tensor, keep: Tensor) -> Tensor:
         out = F.scaled_dot_product_attention(q, keys, values, attn_mask=weights, enable_gqa=True)
         return out.transpose(1, 2), None
 
-    AttentionInterface.register("vxl", attend)
+    AttentionInterface.register(NAME, attend)
     try:
         return llm.logits(llm(llm.embed(ids[:, 30:]), step))
     finally:

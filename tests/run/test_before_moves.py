@@ -41,10 +41,11 @@ def from_the_root(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_moved_names_lead_to_classes_and_back() -> None:
     assert locate("vxl.train.strategy.FSDP2") is locate("vxl.train.parallel.strategy.FSDP2")
     assert locate("vxl.data.options.Json") is locate("vxl.data.json.Json")
+    oldest = {now: before for before, now in MOVED.items()}  # where a class moved twice, the last one listed
     for before, now in MOVED.items():
         whole = "" if before[-1] != "." else "Name"
         assert current(before + whole) == now + whole
-        assert first(now + whole) == before + whole
+        assert first(now + whole) == oldest[now] + whole
         assert current(now + whole) == now + whole
 
 

@@ -22,6 +22,6 @@ def what_to_install(error: ModuleNotFoundError) -> str | None:
         return None
     for requirement in wanted:
         found = _EXTRA.match(requirement)
-        if found and found[1].lower().replace("-", "_") == package.lower():
+        if found and found[2] != "dev" and found[1].lower().replace("-", "_") == package.lower():
             return f"{package} is not installed.\n  type  pip install 'vxl[{found[2]}]'"
     return None

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 from vxl.errors import DataError
+from vxl.patience import patiently
 
 VIDEO_ENDINGS = [
     "mp4",
@@ -74,7 +75,7 @@ def frame_files(folder: Path) -> list[Path]:
     """
     files = [
         file
-        for file in folder.iterdir()
+        for file in patiently(lambda: list(folder.iterdir()), str(folder))
         if media_kind(file.name) == "image" and not file.name.startswith(".")
     ]
     if not files:

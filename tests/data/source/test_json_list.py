@@ -96,7 +96,7 @@ CASES = {
         "data.videos=FOLDER",
         "media/v.mp4",
     ),
-    "an object": ({"items": []}, "is a dict, not a list of objects"),
+    "an object": ({"items": []}, "is an object, not a list of objects"),
     "empty": ([], "is an empty list"),
 }
 
@@ -112,7 +112,7 @@ def test_message(folder, case):
 
 def test_no_json(folder):
     for name, text, words in (
-        ("a.json", "{}\n{}", r"\.jsonl"),
+        ("a.json", "{}\n{]", "line 2"),
         ("b.json", "[,]", "line 1"),
         ("c.json", None, "can't be read"),
     ):

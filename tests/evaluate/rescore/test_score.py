@@ -183,7 +183,7 @@ def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert run_benchmark(["check", "mlvu", f"annotations={fixtures.mlvu(tmp_path)}"]) == 1
     with pytest.raises(ConfigError, match="which file of answers"):
         run_benchmark(["score", "mlvu"])
-    with pytest.raises(ConfigError, match="check or score"):
+    with pytest.raises(ConfigError, match="needs check, score or lmms"):
         run_benchmark(["mlvu"])
     with pytest.raises(ConfigError):
         run_benchmark(["check", "mlvu", "annotation=x"])

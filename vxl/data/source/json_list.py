@@ -18,7 +18,7 @@ from vxl.data.source.ranges import describe_file
 from vxl.data.source.source import IndexedSource
 from vxl.data.source.texts import in_order_of_text, refuse_half_letters, without_half_letters
 from vxl.errors import DataError
-from vxl.patience import is_there, read_patiently
+from vxl.patience import is_folder, is_there, read_patiently
 from vxl.video.endings import media_kind
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ class JsonSource(IndexedSource):
             raise DataError(
                 f"{path} was replaced after {index.of} was indexed.\n  start again: it is indexed anew"
             )
-        if path.is_dir():
+        if is_folder(path):
             from vxl.video.virtual import FrameFolder  # late: imports torch
 
             return FrameFolder(path, visual["fps"])

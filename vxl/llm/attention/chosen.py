@@ -30,22 +30,23 @@ class Visible:
     """How many each head sees, int32."""
 
 
+Found = tuple[dict[int, Visible], IdentityMemo[Visible], list[tuple[Tensor, int]]]
+"""Of a sight: what it sees of each layer so far, the same by what it follows from, its columns."""
+
+
 def visible(step: Step, layer: int, blocks: Sequence[Block], sight: Sight) -> Visible | None:
     """What a sight sees of a layer's past, its `blocks`; None = all of it."""
     assert step.windows is not None
     if sight.since == 0 and all(block.valid_BNS is None for block in blocks):
         return None
-    key = ("visible", id(sight))
-    if key not in step.scratch:
-        step.scratch[key] = {}, IdentityMemo()
-    layers, memo = step.scratch[key]
+    of_sights: IdentityMemo[Found] = step.scratch.setdefault("visible", IdentityMemo())
+    layers, memo, table = of_sights.get((sight,), lambda: ({}, IdentityMemo(), []))
     if layer not in layers:
         window, first = step.windows.rows[0], step.windows.first
         if isinstance(step.past, tuple):  # all are there
             layers |= enumerate(of_layers(step.past, window, sight, first))
         else:  # they come one after the other: those that hold the same share it
             tensors = (tensor for block in blocks for tensor in (block.index_BNS, block.valid_BNS))
-            table = step.scratch.setdefault((*key, "table"), [])
             layers[layer] = memo.get(
                 tuple(tensors), lambda: of_layers([blocks], window, sight, first, table)[0]
             )

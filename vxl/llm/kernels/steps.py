@@ -170,11 +170,10 @@ def attend_chosen(
         if places is not None:
             order, count = places.order_BNV, places.count_BN
         stop = len(block) if places is None else 0
-        key = ("tiles", id(sight), stop)
-        if key not in step.scratch:
-            run = (sight.tokens_Q, sight.tokens_Q, stop, 0)
-            step.scratch[key] = tile([run], 0, query_heads // rotated_key.shape[1], SMALL, query.device)
-        tiles: Tiles = step.scratch[key]
+        of_sights: IdentityMemo[Tiles] = step.scratch.setdefault("tiles", IdentityMemo())
+        runs = [(sight.tokens_Q, sight.tokens_Q, stop, 0)]
+        shared, device = query_heads // rotated_key.shape[1], query.device
+        tiles = of_sights.get((sight, stop), partial(tile, runs, 0, shared, SMALL, device))
         keys = block.keys_BNSH if block.rotated_BNSH is None else block.rotated_BNSH
         a_keys, a_values = taken(
             [keys],
