@@ -1,6 +1,6 @@
 """200 requests of 8 clients to `vxl serve`, its memory meanwhile, and a kill -9 after them: results.json.
 
-python experiments/060_serve_load/load.py [requests] [clients]
+python experiments/061_serve_load/load.py [requests] [clients]
 """
 
 import json
