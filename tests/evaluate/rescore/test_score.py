@@ -187,3 +187,24 @@ def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
         run_benchmark(["mlvu"])
     with pytest.raises(ConfigError):
         run_benchmark(["check", "mlvu", "annotation=x"])
+
+
+def test_files_of_other_protocols_are_not_compared_without_a_word(tmp_path: Path) -> None:
+    answers = [
+        {"key": f"k{n}", "cluster": f"v{n}", "answer": "B", "text": "B", "options": ["x", "y"]}
+        for n in range(4)
+    ]
+    benchmark = videomme.VideoMme(videomme.VideoMmeConfig(), data={}, cache=Path())
+
+    def shown(**answering: Any) -> str:
+        files = []
+        for name, more in (("a.json", {"checkpoint": "1", "frames": 8}), ("b.json", answering)):
+            protocol = {"answering": {"checkpoint": "2", "frames": 8} | more, "scoring": {"parser": 1}}
+            written = fixtures.write(tmp_path / name, {"answers": answers, "protocol": protocol})
+            files.append(score(written, benchmark))
+        console = Console(file=io.StringIO(), width=120)
+        show_scores(files, console)
+        return console.file.getvalue()
+
+    assert "not of one protocol: frames differ" in shown(frames=16)
+    assert "not of one protocol" not in shown(checkpoint="3", parts={"kv": "snapkv"})

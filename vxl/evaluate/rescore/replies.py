@@ -9,6 +9,7 @@ from typing import Any
 
 from vxl.errors import DataError, one_line
 from vxl.evaluate.benchmarks.tables import read_json, read_rows
+from vxl.evaluate.fingerprint import Protocol
 
 FORMATS = """\
   plain lines          {"key": "901-2", "cluster": "video", "gold": "B", "text": "B. blue"}, labels besides
@@ -54,6 +55,17 @@ def read_replies(path: Path) -> list[Reply]:
     if not replies:
         raise DataError(f"{path} holds no answer.\n  forms that are read:\n{FORMATS}")
     return replies
+
+
+def protocol_of(path: Path) -> Protocol | None:
+    """How the answers of vxl's own result file came about; None where a file does not say it."""
+    written = read_json(path) if path.suffix == ".json" else None
+    found = written.get("protocol") if isinstance(written, dict) else None
+    if not isinstance(found, dict) or not all(
+        isinstance(found.get(k), dict) for k in ("answering", "scoring")
+    ):
+        return None
+    return Protocol(found["answering"], found["scoring"])
 
 
 def _replies(path: Path) -> list[Reply]:

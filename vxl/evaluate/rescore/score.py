@@ -16,10 +16,11 @@ from vxl.evaluate.benchmark import Benchmark
 from vxl.evaluate.benchmarks.annotations import Counts
 from vxl.evaluate.benchmarks.judged import judge
 from vxl.evaluate.benchmarks.official import ANOTHER, Official
+from vxl.evaluate.fingerprint import Protocol, unlike
 from vxl.evaluate.item import BenchmarkItem
 from vxl.evaluate.metrics import Metric, grouped, label_names, letters_line, micro
 from vxl.evaluate.missing import missing_message
-from vxl.evaluate.rescore.replies import Reply, read_replies
+from vxl.evaluate.rescore.replies import Reply, protocol_of, read_replies
 from vxl.evaluate.scoring import Graded
 from vxl.statistics import Estimate, difference, holm
 from vxl.table import Listing
@@ -33,6 +34,8 @@ class FileScores:
     graded: list[Graded]
     metrics: list[Metric]
     notes: list[str] = field(default_factory=list)
+    protocol: Protocol | None = None
+    """How the answers came about, where the file says it: vxl's own does."""
 
 
 def check(benchmark: Official, console: Console) -> bool:
@@ -93,9 +96,11 @@ def score(path: Path, benchmark: Benchmark) -> FileScores:
         judgement = judge(benchmark, items, answers, path.with_name(f"{path.stem}.judge.jsonl"))
         if judgement.silent is not None:
             raise judgement.silent
-        return FileScores(path.name, judgement.graded, benchmark.metrics(judgement.graded), judgement.notes)
-    graded = [_graded(reply, number, benchmark, path) for number, reply in enumerate(replies)]
-    return FileScores(path.name, graded, benchmark.metrics(graded))
+        graded, notes = judgement.graded, judgement.notes
+    else:
+        graded = [_graded(reply, number, benchmark, path) for number, reply in enumerate(replies)]
+        notes = []
+    return FileScores(path.name, graded, benchmark.metrics(graded), notes, protocol_of(path))
 
 
 def show_scores(files: Sequence[FileScores], console: Console, json_path: Path | None = None) -> None:
@@ -122,6 +127,12 @@ def show_scores(files: Sequence[FileScores], console: Console, json_path: Path |
             markup=False,
             highlight=False,
         )
+        differing = []
+        if first.protocol and other.protocol:
+            differing = list(unlike(first.protocol.comparable(), other.protocol.comparable()))
+        if differing:
+            line = f"  not of one protocol: {', '.join(differing)} differ, beside models and policies"
+            console.print(line, style="red", highlight=False)
     if json_path is not None:
         write_text(json_path, json.dumps([scores_as_json(scores) for scores in files], indent=1) + "\n")
         console.print(f"written: {json_path}", markup=False, soft_wrap=True)
