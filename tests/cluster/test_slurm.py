@@ -117,7 +117,7 @@ def test_a_sweep_is_one_array_and_compare_sees_members_as_they_come(place: Place
     with pytest.raises(RuntimeError, match="accounting storage is disabled"):
         place.slurm("sacct")  # nobody asks it
     table = place.vxl("compare", "many")
-    assert any(word in table for word in ("new", "running", "killed"))
+    assert any(word in table for word in ("new", "running", "killed", "stopped")), table
     jobs = [job_of(place, f"many/print_every={i}") for i in range(1, 6)]
     assert jobs == [f"{jobs[0].partition('_')[0]}_{i}" for i in range(5)]
     ends_as_undisturbed(place, FIRST)

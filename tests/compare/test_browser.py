@@ -135,7 +135,10 @@ def test_choices_switch_search_filters_and_headings_sort(browser: Any, tmp_path:
     found = browser.execute_script(scores)
     assert found == sorted(found)
     heading.click()
-    assert browser.execute_script(scores) == sorted(found, reverse=True)
+    falling = sorted(found, reverse=True)
+    ends = time.monotonic() + 10
+    while browser.execute_script(scores) != falling:  # where the machine is busy, a moment later
+        assert time.monotonic() < ends, browser.execute_script(scores)
     browser.execute_cdp_cmd(
         "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": "dark"}]}
     )

@@ -56,6 +56,7 @@ class DataConfig(Option):
     batch: int = dataclasses.field(default=1, metadata={"resumable": True})
     workers: int = dataclasses.field(default=0, metadata={"resumable": True})
     max_tokens: int = 128
+    patience: float = dataclasses.field(default=600.0, metadata={"resumable": True})
 
 
 VISION = SiglipConfig(size=56, width=64, mlp=96, heads=4, layers=2, slice=8)
