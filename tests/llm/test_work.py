@@ -121,7 +121,11 @@ def test_pairs_do_not_depend_on_how_a_sequence_is_cut_into_passes(limited: bool)
                 seen = windows(first, part.shape[1]) if limited else None
                 llm.extend(part, cache, windows=seen)
         found.append(work.operations)
-    assert found[0] == found[1] == found[2] == counter.get_total_flops()
+    assert found[0] == found[1] == found[2]
+    settings = llm.causal_lm.config
+    # transformers up to 5.17 makes the angles of rotations by a product, which torch counts.
+    angles = tokens * (getattr(settings, "head_dim", None) or llm.width // settings.num_attention_heads)
+    assert counter.get_total_flops() - found[0] in (0, angles)
 
 
 @torch.no_grad()
