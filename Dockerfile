@@ -1,4 +1,4 @@
-# vxl on NVIDIA GPUs:  docker build -t vxl .   docker run --gpus all -v $PWD/runs:/work/runs vxl train model=tiny
+# vxl on NVIDIA GPUs:  docker build -t vxl .   docker run --gpus all -v $PWD:/data vxl train model=tiny
 FROM nvidia/cuda:13.0.1-runtime-ubuntu24.04
 RUN apt-get update \
  && apt-get install -y --no-install-recommends python3 python3-venv git \
@@ -11,6 +11,6 @@ COPY conf /src/conf
 COPY examples/clips /src/examples/clips
 COPY vxl /src/vxl
 RUN pip install --no-cache-dir '/src[train,serve,slurm,quantised,parquet]' && rm -r /src
-WORKDIR /work
+WORKDIR /data
 ENTRYPOINT ["vxl"]
 CMD ["--help"]

@@ -73,7 +73,7 @@ def turn_of(message: Message) -> Said:
     """A message as a turn.
 
     Raises:
-        ValueError: It is nobody's that may speak here.
+        ValueError: It is no role that may speak here.
     """
     if message["role"] not in ("user", "assistant"):
         raise ValueError(f"role {message['role']!r}; allowed: user and assistant, and system for the first")

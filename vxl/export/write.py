@@ -46,7 +46,7 @@ SAMPLERS = ("vxl.video.sample.Fps", "vxl.video.sample.Uniform")
 INSIDE = "model.parts."
 """What stands in front of vxl's names of tensors."""
 LONGEST_ANSWER = 64
-"""Tokens, where nobody says; as `vxl ask`."""
+"""Tokens, where no number is given; as `vxl ask`."""
 
 
 def export_transformers(

@@ -75,7 +75,7 @@ class Run:
         latest: dict[str, float] = {}
         file = self.path / "metrics.csv"
         with (
-            contextlib.suppress(OSError),  # absent, or of somebody else: a list of runs goes on
+            contextlib.suppress(OSError),  # absent, or of another user: a list of runs goes on
             file.open(newline="", errors="replace") as lines,
         ):
             for row in csv.DictReader(line.replace("\0", "") for line in lines):

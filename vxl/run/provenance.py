@@ -81,7 +81,7 @@ def _loaded_code() -> dict[str, Any] | None:
 
 def git(folder: Path) -> dict[str, Any] | None:
     """Commit, uncommitted changes and untracked files of vxl's source, or None outside its own."""
-    if not (folder / ".git").exists():  # an installed vxl may lie in somebody else's
+    if not (folder / ".git").exists():  # an installed vxl may lie in another one's repository
         return None
     commit = _git(folder, "rev-parse", "HEAD")
     if commit is None:

@@ -221,7 +221,7 @@ def _send_watched(job: Job, context: Context, cached: bool) -> None:
 
 
 def refusal(error: BaseException, job: Job) -> RequestError:
-    """What a client is told of an error that is one of `CLIENTS`."""
+    """What a client hears of an error that is one of `CLIENTS`."""
     if isinstance(error, RequestError):
         return error
     if isinstance(error, LostError):
