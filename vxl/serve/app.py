@@ -22,7 +22,7 @@ from vxl.serve.request_error import RequestError
 from vxl.serve.server import MIB, Server
 
 CLIENT_WENT = 499
-"""Status of what nobody waited for, as nginx writes it; for the metrics alone."""
+"""Status of what no client waited for, as nginx writes it; for the metrics alone."""
 
 
 def make_app(server: Server) -> Starlette:

@@ -1,7 +1,7 @@
 """Who may use the server: those who have the key; without one, programs and pages of this server alone.
 
 A browser sends requests for any page that is open in it. Without a key, one that another page sends is
-refused (its Origin is not this server), and one to a name that somebody made to point here, too (DNS
+refused (its Origin is not this server), and one to a name that was made to point here, too (DNS
 rebinding).
 """
 

@@ -58,7 +58,7 @@ def bound(host: str, port: int) -> socket.socket:
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         sock.bind((host, port))
-        sock.listen(BACKLOG)  # before the address is told: who comes early waits
+        sock.listen(BACKLOG)  # before the address is printed: early clients wait
     except OSError as error:
         sock.close()
         raise ConfigError(

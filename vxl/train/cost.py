@@ -8,10 +8,8 @@ from vxl.memory import GIB
 from vxl.train.config import TrainConfig
 from vxl.train.peak import PeakMemory, peak_memory
 from vxl.train.report.throughput import PEAKS, Flops, flops_of
-from vxl.train.sizes import TrainingSizes, training_sizes
-from vxl.train.step.learner import build_learner
+from vxl.train.sizes import TrainingSizes, outlined_learner, training_sizes
 from vxl.train.step.module import TrainStep
-from vxl.train.step.stage import freeze
 
 CARD_GIB = {"H100": 79.2, "H200": 139.8, "B200": 178.0, "A100": 79.2, "L40S": 44.4, "4090": 23.5}
 """Memory that PyTorch finds on a card, in GiB."""
@@ -82,9 +80,8 @@ class TrainingCost:
     @classmethod
     def of(cls, config: TrainConfig, under: Assumptions) -> "TrainingCost":
         """Counts on the meta device, where a model of any size takes no memory."""
-        model = build_learner(config, device="meta", pretrained=False, outlined=True)
-        freeze(model, config.stage)
-        sizes = training_sizes(config)
+        model = outlined_learner(config)
+        sizes = training_sizes(config, model)
         rows, shape = config.data.batch, plan(config.compressor, config.vision.grid)
         visual = under.frames / shape.frames_per_group * shape.tokens_per_group
         seen = TrainStep(

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from torch import nn
+
 from vxl.compressor.base import plan
 from vxl.llm.config import DecoderConfig, with_own_sizes
 from vxl.llm.packed import PACKINGS
@@ -48,10 +50,16 @@ class TrainingSizes:
         return sum(self.parameters.values())
 
 
-def training_sizes(config: TrainConfig) -> TrainingSizes:
-    """Counts on the meta device, where a model of any size takes no memory."""
+def outlined_learner(config: TrainConfig) -> nn.Module:
+    """What a stage trains, on the meta device, where a model of any size takes no memory."""
     model = build_learner(config, device="meta", pretrained=False, outlined=True)
     freeze(model, config.stage)
+    return model
+
+
+def training_sizes(config: TrainConfig, model: nn.Module | None = None) -> TrainingSizes:
+    """Counts the parameters of `outlined_learner`, or of one that is there already."""
+    model = outlined_learner(config) if model is None else model
     frozen, precision = config.trainer.frozen, config.trainer.precision
     parameters: dict[str, int] = {}
     learning: dict[str, int] = {}

@@ -42,7 +42,7 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
 
 
 def refuse_unsupported(fields: Fields) -> None:
-    """Raises RequestError for the first field that can't be heeded; fields that nobody knows are ignored."""
+    """Raises RequestError for the first field that can't be heeded; unknown fields are ignored."""
     for key, neutral in NEUTRAL.items():
         if not fields.given(key):
             continue
