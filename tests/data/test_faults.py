@@ -2,6 +2,7 @@
 
 import errno
 import json
+import multiprocessing
 from collections.abc import Callable
 from functools import partial
 from hashlib import blake2b
@@ -150,10 +151,14 @@ def test_a_disk_that_fails_now_and_then(
 @pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.ETIMEDOUT])
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("workers", [0, 2])
-def test_a_disk_that_is_gone(place: Path, tmp_path: Path, kind: str, number: int, workers: int) -> None:
+def test_a_disk_that_is_gone(
+    place: Path, tmp_path: Path, kind: str, number: int, workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vxl.data.order.worker.AFTER_WORKER", 600)  # however late a worker begins
     source = KINDS[kind](place, tmp_path / "cache")
     with pauses_of(0.01, limit=0.05), failing_disk(place, 1, number), pytest.raises(LostError) as lost:
-        rows(source, workers, patience=3.0)
+        rows(source, workers, patience=0.1)
+    assert not multiprocessing.active_children()
     text = str(lost.value)
     assert text.startswith(str(place))
     assert "the same command goes on" in text

@@ -2,7 +2,6 @@
 
 import multiprocessing
 import re
-import signal
 import time
 from dataclasses import replace
 
@@ -352,13 +351,8 @@ def test_a_worker_that_hangs_ends_the_run_within_its_patience(module, monkeypatc
     began = time.monotonic()
     with pytest.raises(LostError, match=r"a data worker has not finished its batch in 1 s: ") as lost:
         steps(data, 1)
-    (worker,) = multiprocessing.active_children()
     key = r"(video|image|text|question)\d of .*train\.json"
-    assert re.search(rf"data worker 0 \(process {worker.pid}\), \d s at sample {key}$", str(lost.value), re.M)
+    assert re.search(r"data worker 0 \(process \d+\), \d s at sample " + key + "$", str(lost.value), re.M)
     assert "data.patience=3600" in str(lost.value)
     assert time.monotonic() - began < 20
-    before = signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler reports a worker that was killed
-    for worker in multiprocessing.active_children():
-        worker.kill()
-        worker.join()
-    signal.signal(signal.SIGCHLD, before)
+    assert not multiprocessing.active_children()

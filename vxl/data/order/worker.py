@@ -7,8 +7,10 @@ of processes. A worker that died of one would make its trainer fail within a ste
 import atexit
 import multiprocessing
 import signal
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterable, Iterator
 from functools import cache, partial
+from multiprocessing.process import BaseProcess
 from types import FrameType
 from typing import Any
 
@@ -39,7 +41,15 @@ class Loader(DataLoader):
         super().__init__(dataset, timeout=timeout, worker_init_fn=begin, **settings)
 
     def __iter__(self) -> Iterator[Any]:  # ty: ignore[incompatible-method-override]
-        items, turn = super().__iter__(), 0
+        items = super().__iter__()
+        try:
+            yield from self._of_workers(items)
+        except VxlError:
+            _end(getattr(items, "_workers", ()))  # of an iterator in this process: none
+            raise
+
+    def _of_workers(self, items: Iterator[Any]) -> Iterator[Any]:
+        turn = 0
         while True:
             try:
                 item = next(items)
@@ -117,3 +127,21 @@ def _end_workers() -> None:
     for child in multiprocessing.active_children():
         if child.daemon:
             child.kill()
+
+
+def _end(workers: Iterable[BaseProcess]) -> None:
+    """Ends workers whose data ended with an error; one may hang, or wait for a disk.
+
+    The error's traceback holds their iterator. When both are collected as garbage, in the midst of something
+    else, the queues by which it asks its workers to end are collected first: it waited 10 s for each worker
+    in vain, and left them alive.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return  # only there may signals be set
+    before = signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # PyTorch's raises at a worker that was killed
+    try:
+        for worker in workers:
+            worker.kill()
+            worker.join()
+    finally:
+        signal.signal(signal.SIGCHLD, before)
