@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from vxl.config.command import command_line
 
-if TYPE_CHECKING:  # the schemas import torch, and --help should not wait for it
+if TYPE_CHECKING:  # late: torch takes 2 s, and --help needs none of it
     from vxl.train.config import TrainConfig
 
 
@@ -15,16 +15,16 @@ if TYPE_CHECKING:  # the schemas import torch, and --help should not wait for it
 def main(config: "TrainConfig", composed: str) -> None:
     """Previews, replays, or runs (or resumes) one training."""
     if config.dry_run:
-        from vxl.train.preview import preview
+        from vxl.train.preview import preview  # late: torch takes 2 s, and --help needs none of it
 
         preview(config)
     elif config.debug.replay:
-        from vxl.terminal.screen import Screen
+        from vxl.terminal.screen import Screen  # late: torch takes 2 s, and --help needs none of it
         from vxl.train.debug.replay import replay
 
         replay(config, Screen())
     else:
-        from vxl.train.run import train_or_resume
+        from vxl.train.run import train_or_resume  # late: torch takes 2 s, and --help needs none of it
 
         train_or_resume(config, composed)
 

@@ -13,7 +13,7 @@ D language-model width · N heads · L layers.
 
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # late: torch takes 2 s, and `import vxl` loads none of it
     from vxl.checkpoint.load import load, load_context
     from vxl.generate.loaded import Clip
     from vxl.generate.saved import save_context
@@ -40,11 +40,11 @@ def __dir__() -> list[str]:
 def __getattr__(name: str) -> Any:
     """`vxl.load` without making `import vxl` wait for torch."""
     if name in _RUNS:
-        from vxl import notebook
+        from vxl import notebook  # late: torch takes 2 s, and `import vxl` loads none of it
 
         return getattr(notebook, name)
     if name in __all__:
-        from vxl.checkpoint import load
+        from vxl.checkpoint import load  # late: torch takes 2 s, and `import vxl` loads none of it
         from vxl.generate import loaded, saved
 
         return getattr({"Clip": loaded, "save_context": saved}.get(name, load), name)

@@ -169,7 +169,7 @@ def locked(path: Path) -> Generator[None]:
     Raises:
         DataError: The lock's folder can't be written.
     """
-    from filelock import FileLock  # late: it imports asyncio, and most commands lock nothing
+    from filelock import FileLock  # late: filelock imports asyncio, and most commands lock nothing
 
     try:
         lock = FileLock(path)

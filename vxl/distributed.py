@@ -70,6 +70,6 @@ def is_sharded(module: nn.Module) -> bool:
     """Whether a module or one inside it is sharded over several processes."""
     if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
         return False
-    from torch.distributed.fsdp import FSDPModule  # imports sympy: a second, for several processes alone
+    from torch.distributed.fsdp import FSDPModule  # late: fsdp imports sympy, a second
 
     return any(isinstance(inner, FSDPModule) for inner in module.modules())

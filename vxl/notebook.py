@@ -77,7 +77,7 @@ def train_run(*words: str) -> dict[str, Any]:
     Raises:
         ConfigError: What the command line would refuse.
     """
-    from vxl.train.run import train_or_resume  # late: Lightning, which nothing else here needs
+    from vxl.train.run import train_or_resume  # late: torch.distributed.fsdp takes a second
 
     config = compose("train", list(words))
     refuse_untyped_random(config, words)

@@ -25,6 +25,7 @@ def import_weights(source: Path, out: Path, part: str | None = None, overrides: 
     Raises:
         CheckpointError: The weights are not complete, not known, or can't be read; nothing is written.
     """
+    # late: torch takes 2 s, and to find a source needs none of it
     from vxl.checkpoint.published.read import from_published
     from vxl.checkpoint.stage_file import is_stage_file, open_stage_file, write_part
     from vxl.checkpoint.write import write_vxl
@@ -41,6 +42,7 @@ def import_weights(source: Path, out: Path, part: str | None = None, overrides: 
         raise CheckpointError(f"{source}: no such folder.\n  expected: a folder with config.json and weights")
     if is_vxl(source):
         raise CheckpointError(f"{source} is a vxl folder already.\n  use it:  vxl ask weights={source} …")
+    # late: torch takes 2 s, and to find a source needs none of it
     from vxl.checkpoint.fill import refuse_unlike, skeleton
     from vxl.checkpoint.published.family import FAMILIES
 
@@ -75,6 +77,7 @@ def export_weights(
     Raises:
         CheckpointError: The weights are not complete, or have no published layout; nothing is written.
     """
+    # late: torch takes 2 s, and to find a source needs none of it
     from vxl.checkpoint.fill import refuse_unlike, skeleton
     from vxl.checkpoint.published.write import write_published
     from vxl.checkpoint.write import write_vxl

@@ -27,7 +27,7 @@ from vxl.option.rebuild import rebuild
 from vxl.parts import ModelParts
 from vxl.run.config import PathsConfig
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # late: transformers takes a second
     from transformers import PreTrainedTokenizerFast
 
 

@@ -14,7 +14,7 @@ from vxl.option.plugins import load_plugins
 from vxl.option.read_yaml import read_yaml
 from vxl.option.rebuild import nearest, rebuild
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # late: torch takes 2 s, and to find a source needs none of it
     from vxl.parts import ModelParts
 
 
@@ -51,7 +51,7 @@ def model_parts(values: Mapping[str, Any]) -> "ModelParts":
     Raises:
         ConfigError: A key is unknown, missing or of the wrong type.
     """
-    from vxl.parts import ModelParts
+    from vxl.parts import ModelParts  # late: torch takes 2 s, and to find a source needs none of it
 
     names = {field.name for field in dataclasses.fields(ModelParts)}
     return rebuild(ModelParts, {key: value for key, value in values.items() if key in names})
@@ -123,7 +123,7 @@ def _with_change(values: dict[str, Any], override: str, also: Sequence[str]) -> 
 
 def newer_parts(values: Mapping[str, Any]) -> set[str]:
     """Groups of parts that a config from before they came does not have."""
-    from vxl.parts import ModelParts
+    from vxl.parts import ModelParts  # late: torch takes 2 s, and to find a source needs none of it
 
     optional = {
         field.name for field in dataclasses.fields(ModelParts) if field.default is dataclasses.MISSING

@@ -15,13 +15,10 @@ from vxl.checkpoint.step_folder import StepFolder, choose_step
 from vxl.errors import CheckpointError, ConfigError
 from vxl.run.find import find_run
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # late: torch takes 2 s, and to find a source needs none of it
     from torch import nn
 
     from vxl.checkpoint.weights import Weights
-
-# Weights, models and tokenizers are imported where they are wanted: to find a source takes no torch, so that
-# a mistyped name is answered at once.
 
 
 @dataclass(frozen=True)
@@ -71,6 +68,7 @@ class Source:
         Raises:
             CheckpointError: Something is missing, unknown, damaged, or of the wrong shape.
         """
+        # late: torch takes 2 s, and to find a source needs none of it
         from vxl.checkpoint.open_weights import open_weights
         from vxl.checkpoint.run_weights import open_run
 
@@ -95,6 +93,7 @@ class Source:
         Raises:
             CheckpointError: The weights are incomplete, damaged, or not the model's.
         """
+        # late: torch takes 2 s, and to find a source needs none of it
         from vxl.checkpoint.fill import fill, fill_from_step, heads_of, warn_of_other_settings
         from vxl.model import VideoLanguageModel
 

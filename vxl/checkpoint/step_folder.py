@@ -23,7 +23,7 @@ from vxl.atomic import remove_folder, sync, whole_folder, why_not, write_text
 from vxl.errors import CheckpointError
 from vxl.patience import is_file
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # late: torch takes 2 s, and to find a source needs none of it
     from torch import Tensor
 
     from vxl.weights.stored import Stored
@@ -86,6 +86,7 @@ class StepFolder:
         Raises:
             CheckpointError: It can't be written (disk full, read-only); earlier checkpoints are untouched.
         """
+        # late: torch takes 2 s, and to find a source needs none of it
         from vxl.checkpoint.step_tensors import write_rest, write_tensors
         from vxl.distributed import once
 
@@ -123,6 +124,7 @@ class StepFolder:
         Raises:
             CheckpointError: One of them is not there, has another shape, or is damaged.
         """
+        # late: torch takes 2 s, and to find a source needs none of it
         from vxl.checkpoint.step_tensors import read_tensors
 
         self._or_advise(lambda: read_tensors(self.path, tensors, no_dist, verified))
@@ -133,6 +135,7 @@ class StepFolder:
         Raises:
             CheckpointError: The file is missing or damaged.
         """
+        # late: torch takes 2 s, and to find a source needs none of it
         from vxl.checkpoint.step_tensors import read_rest
 
         return self._or_advise(lambda: read_rest(self.path))
@@ -143,6 +146,7 @@ class StepFolder:
         Raises:
             CheckpointError: It is not complete, or damaged.
         """
+        # late: torch takes 2 s, and to find a source needs none of it
         from vxl.checkpoint.step_tensors import outline
 
         self.refuse_incomplete()
@@ -154,6 +158,7 @@ class StepFolder:
         Raises:
             CheckpointError: It is not complete, or damaged.
         """
+        # late: torch takes 2 s, and to find a source needs none of it
         from vxl.checkpoint.step_tensors import open_tensors
 
         self.refuse_incomplete()
@@ -171,6 +176,7 @@ class StepFolder:
             CheckpointError: A file is missing, cut, garbled or has a flipped byte; says what to do.
             LostError: The disk did not answer for `data.patience` seconds.
         """
+        # late: torch takes 2 s, and to find a source needs none of it
         from vxl.checkpoint.step_tensors import verify
 
         self.refuse_incomplete()

@@ -12,7 +12,7 @@ from vxl.llm.decoder import DecoderConfig
 from vxl.run.config import PathsConfig
 from vxl.weights.fetched import refuse_unfetched
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # late: transformers takes a second
     from transformers import PreTrainedTokenizerFast
 
 

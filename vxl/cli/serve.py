@@ -50,7 +50,7 @@ def run_serve(words: Words) -> None:
     root = words.runs()
     config = _config(words)
 
-    from vxl.serve.listen import listen  # late, like the model: a mistake in a word is answered without torch
+    from vxl.serve.listen import listen  # late: torch takes 2 s, and --help needs none
 
     loaded = loaded_by(words, root, (*OF_MODEL, *SETTINGS))
     loaded.use_threads_of_training()

@@ -74,7 +74,7 @@ def register_shards(commands: argparse._SubParsersAction) -> None:
 
 def run_write(parsed: argparse.Namespace) -> None:
     """`vxl shards write`."""
-    from vxl.data.source.source import IndexedShards
+    from vxl.data.source.source import IndexedShards  # late: PyAV and Pillow, and --help needs none of them
     from vxl.data.write.lint import wrong_members
     from vxl.data.write.shards import ShardWriter, members_of_folder, members_of_json
 
@@ -104,6 +104,7 @@ def run_write(parsed: argparse.Namespace) -> None:
 
 def run_index(parsed: argparse.Namespace) -> None:
     """`vxl shards index`."""
+    # late: PyAV and Pillow, and --help needs none of them
     from vxl.data.source.index import open_index, write_index
 
     failures = []
@@ -125,7 +126,7 @@ def run_index(parsed: argparse.Namespace) -> None:
 
 def run_lint(parsed: argparse.Namespace) -> None:
     """`vxl shards lint`: prints what is wrong; exits with status 2 if anything is."""
-    from vxl.data.write.lint import lint
+    from vxl.data.write.lint import lint  # late: PyAV and Pillow, and --help needs none of them
 
     count = 0
     for line in lint(parsed.urls, parsed.cache, videos=parsed.videos, decode=parsed.decode):
@@ -138,7 +139,7 @@ def run_lint(parsed: argparse.Namespace) -> None:
 
 def run_stats(parsed: argparse.Namespace) -> None:
     """`vxl shards stats`."""
-    from vxl.data.write.lint import stats
+    from vxl.data.write.lint import stats  # late: PyAV and Pillow, and --help needs none of them
 
     found = stats(parsed.urls, parsed.cache, videos=parsed.videos)
     if parsed.as_json:

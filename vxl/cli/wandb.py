@@ -22,8 +22,7 @@ def run_wandb(words: Words) -> None:
     words.refuse_rest("wandb", ("json", "paths.runs"))
     if len(words.rest) != 1:
         raise ConfigError("vxl wandb needs a sweep.\n  e.g.  vxl wandb SWEEP   (vxl runs lists them)")
-    # Late: they read reports, which needs torch.
-    from vxl.compare import wandb_view
+    from vxl.compare import wandb_view  # late: torch takes 2 s, and --help needs none of it
     from vxl.compare.comparison import compare
     from vxl.compare.write import write
 

@@ -90,7 +90,7 @@ def run_export(parsed: argparse.Namespace) -> None:
         raise ConfigError(f"vxl export takes PATH and OUT, got {len(words.rest)} words.\n{EXPORT}")
     out = Path(words.rest[1]).expanduser()
     if layout == "transformers":
-        from vxl.export.write import export_transformers
+        from vxl.export.write import export_transformers  # late: torch takes 2 s, and --help needs none of it
 
         export_transformers(words.rest[0], out, checkpoint, runs, overrides)
     else:

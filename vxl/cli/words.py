@@ -10,6 +10,7 @@ from pathlib import Path
 from vxl.errors import ConfigError
 from vxl.option.files import CONF
 from vxl.option.rebuild import nearest
+from vxl.run.find import runs_folder
 
 TEXT_SETTINGS = ("run", "name", "weights", "context", "options", "stop", "checkpoint", "device", "init_from")
 """Settings without a dot whose values may hold spaces, beside the config's groups."""
@@ -30,8 +31,6 @@ class Words:
 
     def runs(self) -> Path:
         """The folder of runs: `paths.runs=FOLDER`, conf/local/default.yaml, or `runs`."""
-        from vxl.run.find import runs_folder
-
         return runs_folder(self.take("paths.runs"))
 
     def refuse_rest(self, command: str, known: Sequence[str]) -> None:

@@ -13,7 +13,7 @@ from vxl.logger.wandb import logged_in
 from vxl.option.files import CONF
 from vxl.run.find import Run
 
-if TYPE_CHECKING:  # the optional extra `workspaces`
+if TYPE_CHECKING:  # late: wandb_workspaces, an optional package
     from wandb_workspaces.reports.v2.interface import Config, SummaryMetric
     from wandb_workspaces.workspaces import Section, Workspace
 
@@ -66,7 +66,7 @@ def view_of(found: Comparison, place: Place) -> "Workspace":
         ConfigError: wandb-workspaces is not installed.
     """
     try:
-        from wandb_workspaces import workspaces as ws
+        from wandb_workspaces import workspaces as ws  # late: wandb_workspaces, an optional package
     except ModuleNotFoundError as error:
         raise ConfigError(
             "a W&B view needs wandb-workspaces, which is not installed.\n"
@@ -105,7 +105,7 @@ def save(view: "Workspace") -> str:
     Raises:
         LostError: W&B does not answer, or refuses.
     """
-    import wandb
+    import wandb  # late: wandb, for runs that log there alone
 
     try:
         if not view.entity:
@@ -121,6 +121,7 @@ def save(view: "Workspace") -> str:
 
 def _scores(found: Comparison) -> "Section":
     """Each score against each cost that differs; the running maximum is the front."""
+    # late: wandb_workspaces, an optional package
     from wandb_workspaces.reports.v2.interface import ScatterPlot, SummaryMetric
     from wandb_workspaces.workspaces import Section
 
@@ -147,6 +148,7 @@ def _scores(found: Comparison) -> "Section":
 
 def _parallel(found: Comparison) -> "Section":
     """One picture a benchmark, as an evaluation is a run of its own; and one of the trainings."""
+    # late: wandb_workspaces, an optional package
     from wandb_workspaces.reports.v2.interface import ParallelCoordinatesPlot, ParallelCoordinatesPlotColumn
     from wandb_workspaces.reports.v2.interface import SummaryMetric as Number
     from wandb_workspaces.workspaces import Section
@@ -167,7 +169,7 @@ def _parallel(found: Comparison) -> "Section":
 
 def _curves(found: Comparison) -> "Section":
     """Runs that share a value are one curve, their mean, with the deviation of the rest as a band."""
-    from wandb_workspaces.reports.v2.interface import LinePlot
+    from wandb_workspaces.reports.v2.interface import LinePlot  # late: wandb_workspaces, an optional package
     from wandb_workspaces.workspaces import Section
 
     panels: list[Any] = [
@@ -185,6 +187,7 @@ def _curves(found: Comparison) -> "Section":
 
 
 def _answers(found: Comparison) -> "Section":
+    # late: wandb_workspaces, an optional package
     from wandb_workspaces.reports.v2.interface import MediaBrowser, RunComparer, WeavePanelSummaryTable
     from wandb_workspaces.workspaces import Section
 
@@ -204,7 +207,7 @@ def _said(panel: Any) -> str:
 
 def _config(key: str) -> "Config":
     """A key as it is logged: options by their name stand under `choices`."""
-    from wandb_workspaces.reports.v2.interface import Config
+    from wandb_workspaces.reports.v2.interface import Config  # late: wandb_workspaces, an optional package
 
     return Config(f"choices.{key}" if (CONF / key).is_dir() else key)
 

@@ -20,7 +20,7 @@ from vxl.relevance.attention import AttentionConfig
 from vxl.relevance.siglip import SiglipRelevanceConfig, needs_siglip
 from vxl.train.parallel.strategy import HSDPConfig
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # late: PyAV and Pillow, and --help needs none of them
     from vxl.train.config import TrainConfig
 
 TEXT = 256

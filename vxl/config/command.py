@@ -145,7 +145,7 @@ def _run_sweep(sweep: Sweep, main: Main) -> int:
 
 def _preview_sweep(sweep: Sweep) -> int:
     """Shows a row a member; a member that is refused does not hide the others."""
-    from vxl.train.preview import preview_members  # late: imports torch
+    from vxl.train.preview import preview_members  # late: torch takes 2 s, and --help needs none
 
     members: list[tuple[str, Any]] = []
     for words in sweep.members:
@@ -184,7 +184,7 @@ def _run_member(main: Main, words: list[str]) -> Outcome:
 
 def _run_one(name: str, main: Main, words: list[str], composed: Any) -> None:
     """Carries out one run, or the stages of a recipe one after the other."""
-    from omegaconf import OmegaConf
+    from omegaconf import OmegaConf  # late: OmegaConf, for composing alone
 
     config = _ready(words, composed) if name == "train" else checked(composed, name)
     if name == "train" and os.environ.get("VXL_SUBMITTED"):
@@ -213,7 +213,7 @@ def _ready(words: list[str], composed: Any) -> Any:
 
 def _hand_over(members: list[list[str]]) -> int:
     """Gives the runs of this command to the cluster that their config names."""
-    from omegaconf import OmegaConf
+    from omegaconf import OmegaConf  # late: torch takes 2 s, and --help needs none of it
 
     from vxl.train.launch.dispatch import dispatch
 
@@ -233,7 +233,7 @@ def _hand_over(members: list[list[str]]) -> int:
 
 def _refuse_other_code(plugins: list[str]) -> None:
     """Compares code and configs with those that were there when a cluster was given this run."""
-    from vxl.train.launch.cluster import ANY_CODE, SUBMITTED  # late: imports torch
+    from vxl.train.launch.cluster import ANY_CODE, SUBMITTED  # late: torch takes 2 s, and --help needs none
 
     record = os.environ[SUBMITTED]
     if record != ANY_CODE:
@@ -255,7 +255,7 @@ def _show(name: str, flags: list[str], words: list[str]) -> int:
 
 
 def _show_with_hydra(name: str, arguments: list[str]) -> None:
-    import hydra
+    import hydra  # late: Hydra, for composing alone
 
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to us as they are, and we print them
     sys.argv[1:] = ["+" + word if word.startswith("sweep=") else word for word in arguments]

@@ -33,7 +33,7 @@ def compose(name: str, overrides: list[str]) -> Any:
 @contextlib.contextmanager
 def translated(name: str, overrides: list[str]) -> Generator[None]:
     """Raises what Hydra and OmegaConf raise inside as a ConfigError in vxl's words."""
-    from hydra.errors import HydraException
+    from hydra.errors import HydraException  # late: Hydra, for composing alone
     from omegaconf.errors import OmegaConfBaseException
 
     try:
@@ -44,8 +44,7 @@ def translated(name: str, overrides: list[str]) -> Generator[None]:
 
 def checked(composed: Any, name: str) -> Any:
     """An OmegaConf config as the dataclasses of schema `name`, after all the rules of vxl.config.check."""
-    # Late: the schemas import torch, and a wrong key is found without.
-    from vxl.config.check import check_config
+    from vxl.config.check import check_config  # late: torch takes 2 s, and a wrong key is found without
     from vxl.train.config import TrainConfig
 
     config = typed(composed, name)
@@ -60,10 +59,10 @@ def typed(composed: Any, name: str) -> Any:
     Raises:
         ConfigError: A key is unknown or missing, or a value has the wrong type.
     """
-    from omegaconf import OmegaConf
+    from omegaconf import OmegaConf  # late: torch takes 2 s, and a wrong key is found without
     from omegaconf.errors import OmegaConfBaseException
 
-    from vxl.config.schema import SCHEMAS  # late: imports torch
+    from vxl.config.schema import SCHEMAS
 
     try:
         values = cast(dict[str, Any], OmegaConf.to_container(composed, resolve=True))
@@ -80,7 +79,7 @@ def compose_yaml(name: str, overrides: list[str]) -> Any:
 
 @functools.lru_cache(maxsize=128)  # a quarter of a second each, and a sweep asks several times for a member
 def _composed(name: str, overrides: tuple[str, ...]) -> Any:
-    from hydra import compose as hydra_compose
+    from hydra import compose as hydra_compose  # late: Hydra, for composing alone
     from hydra import initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
 

@@ -26,7 +26,7 @@ def help_text(name: str, words: Sequence[str]) -> str:
         name: Config file in conf/ without its ending.
         words: Overrides; the keys are shown with the values that they have with these.
     """
-    from omegaconf import OmegaConf  # late: as in the rest of this package, for `vxl explain`
+    from omegaconf import OmegaConf  # late: OmegaConf, and `vxl explain` needs none of it
 
     width = shutil.get_terminal_size().columns
     groups = [

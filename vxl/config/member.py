@@ -52,7 +52,7 @@ class Outcome:
 
 def report(outcomes: Sequence[Outcome]) -> int:
     """Prints the table of all members; exit status 1 if any failed."""
-    from vxl.table import Listing
+    from vxl.table import Listing  # late: rich, and --help needs none of it
     from vxl.terminal.screen import Screen
 
     sweep = outcomes[0].member.sweep

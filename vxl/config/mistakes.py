@@ -60,6 +60,7 @@ def _with(always: list[str], compose: Callable[[list[str]], Any], words: list[st
 
 def _parsed(word: str, problems: list[str]) -> Iterable[tuple[str, str]]:
     """(key, override) of a word, one for each value of a sweep; none and a problem if it can't be read."""
+    # late: Hydra, for composing alone
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.core.override_parser.types import IntervalSweep
     from hydra.errors import HydraException
@@ -89,7 +90,7 @@ def _choices(
     words: list[str], compose: Callable[[list[str]], Any], problems: list[str]
 ) -> tuple[list[str], set[str]]:
     """Words that compose, added one by one so that each wrong one is found; and the keys of wrong ones."""
-    from hydra.errors import HydraException, MissingConfigException
+    from hydra.errors import HydraException, MissingConfigException  # late: Hydra, for composing alone
     from omegaconf.errors import OmegaConfBaseException
 
     sound: dict[str, str] = {}
@@ -122,7 +123,7 @@ def _composing(
     word: str, sound: list[str], compose: Callable[[list[str]], Any], problems: list[str]
 ) -> list[str]:
     """The word, if it composes with the sound ones."""
-    from hydra.errors import HydraException
+    from hydra.errors import HydraException  # late: Hydra, for composing alone
     from omegaconf.errors import OmegaConfBaseException
 
     try:
@@ -135,7 +136,7 @@ def _composing(
 
 def _of_schema(composed: Any, name: str) -> list[str]:
     """What the schema says of the words that compose: unknown keys behind a `+`, wrong types."""
-    from omegaconf import OmegaConf
+    from omegaconf import OmegaConf  # late: torch takes 2 s, and --help needs none of it
     from omegaconf.errors import OmegaConfBaseException
 
     from vxl.config.schema import SCHEMAS

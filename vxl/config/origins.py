@@ -8,7 +8,7 @@ from vxl.config.catalog import options_by_group
 from vxl.errors import ConfigError
 from vxl.option.files import CONF
 
-if TYPE_CHECKING:  # imports torch
+if TYPE_CHECKING:  # late: torch takes 2 s, and --help needs none of it
     from vxl.train.config import TrainConfig
 
 LARGE = 100_000_000
@@ -45,7 +45,7 @@ def refuse_untyped_random(config: "TrainConfig", words: Sequence[str]) -> None:
     Raises:
         ConfigError: The message names the weights that are meant for the model.
     """
-    from vxl.llm.config import count_parameters  # late: imports torch
+    from vxl.llm.config import count_parameters  # late: torch takes 2 s, and --help needs none
 
     if config.dry_run or {key_of_override(word) for word in words} & _SAYS_WEIGHTS:
         return

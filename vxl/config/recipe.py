@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from vxl.errors import ConfigError
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # late: torch takes 2 s, and --help needs none of it
     from vxl.train.config import TrainConfig
 from vxl.run.name import run_name
 

@@ -41,7 +41,7 @@ def run_search(words: list[str], run_member: Callable[[list[str]], Outcome]) -> 
     Raises:
         ConfigError: The sweeper is not installed, or its trials can't run here.
     """
-    import hydra
+    import hydra  # late: Hydra, for composing alone
     from hydra.core.hydra_config import HydraConfig
 
     sweeper = sweeper_of(words)
@@ -122,10 +122,10 @@ def _say_best(finished: Sequence[Outcome]) -> None:
 
 def _refuse_absent(sweeper: str) -> None:
     """Refuses a sweeper whose plug-in is not installed."""
-    from hydra.core.plugins import Plugins
+    from hydra.core.plugins import Plugins  # late: Hydra, for composing alone
 
     Plugins.instance()  # their configs are registered by importing them
-    from hydra.core.config_store import ConfigStore
+    from hydra.core.config_store import ConfigStore  # late: Hydra, for composing alone
 
     there = [name.removesuffix(".yaml") for name in ConfigStore.instance().list("hydra/sweeper")]
     if sweeper not in there:

@@ -20,7 +20,7 @@ from vxl.option.read_yaml import read_yaml
 from vxl.run.changes import identity
 from vxl.terminal.say import say
 
-if TYPE_CHECKING:  # Hydra is imported where words are parsed, for `vxl --help` should not wait for it
+if TYPE_CHECKING:  # late: Hydra, for composing alone
     from hydra.core.override_parser.types import Override
     from omegaconf import DictConfig
 
@@ -92,6 +92,7 @@ def plan_sweep(words: list[str], multirun: bool, folders: Sequence[Path]) -> Swe
 
 def parsed(words: Sequence[str]) -> "list[Override] | None":
     """The overrides; None where one can't be read (composing meets it again, and it is put in words then)."""
+    # late: Hydra, for composing alone
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
@@ -122,7 +123,7 @@ def _values(words: Sequence[str], folders: Sequence[Path]) -> dict[str, list[str
 
 def _of_sweep(override: "Override", folders: Sequence[Path]) -> list[str]:
     """The values of a discrete sweep; those of `glob(…)` are a group's options."""
-    from hydra.core.override_parser.types import Glob
+    from hydra.core.override_parser.types import Glob  # late: Hydra, for composing alone
 
     pattern = override.value()
     if not isinstance(pattern, Glob):
@@ -171,7 +172,7 @@ def _composed(words: list[str]) -> Any:
 
 def _first_that_composes(candidates: Sequence[list[str]]) -> Any:
     """The config of the first overrides that make one: a base may need what is swept over (kv.keep)."""
-    from hydra.errors import HydraException
+    from hydra.errors import HydraException  # late: Hydra, for composing alone
     from omegaconf.errors import OmegaConfBaseException
 
     for words in candidates:
@@ -187,8 +188,7 @@ def _with_room(member: list[str], words: Sequence[str], names: list[str]) -> lis
 
     Of this member alone, so that one that joins later changes no other.
     """
-    # Late: both import torch.
-    from vxl.compressor.base import plan
+    from vxl.compressor.base import plan  # late: torch takes 2 s, and --help needs none of it
     from vxl.config.check import tokens_for
 
     if any(key_of_override(word) == "data.max_tokens" for word in words):

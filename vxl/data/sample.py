@@ -16,7 +16,7 @@ from vxl.data.fields import bare_options, listed, number_of, opening_turns, scal
 from vxl.errors import DataError
 from vxl.video.frame_times import unpack_times
 
-if TYPE_CHECKING:  # it needs torch
+if TYPE_CHECKING:  # late: torch takes 2 s, and writing shards needs none of it
     from vxl.video.virtual import Virtual
 
 Media = str | bytes | BinaryIO

@@ -164,7 +164,7 @@ def _object_in(path: Path) -> dict[str, Any]:
 
 def write_figure(report: Report, path: Path) -> None:
     """Draws accuracy by kind of question with 95 % intervals, against chance."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # late: matplotlib, for drawings alone
     from matplotlib.figure import Figure
 
     rows = [("all", report.overall), *report.kinds.items()]

@@ -27,7 +27,7 @@ from vxl.video.sample import VideoConfig
 from vxl.video.tiles import cut_into_views
 from vxl.video.virtual import Virtual, stream_virtual
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # late: transformers takes a second
     from transformers import PreTrainedTokenizerFast
 
 

@@ -77,7 +77,7 @@ class DecoderConfig(Option):
 
 def hugging_face_config(config: DecoderConfig) -> Any:
     """The transformers config of a decoder: the checkpoint's, or one of the given sizes."""
-    from transformers import AutoConfig
+    from transformers import AutoConfig  # late: transformers takes a second
 
     if config.weights != "random":
         refuse_unfetched(config.weights)

@@ -38,7 +38,7 @@ class Decoder(nn.Module):
 
     def __init__(self, config: DecoderConfig, *, vocab_size: int | None = None) -> None:
         super().__init__()
-        from transformers import AutoModelForCausalLM
+        from transformers import AutoModelForCausalLM  # late: transformers takes a second
 
         check_backend(config.attention)
         register_attention()
@@ -75,7 +75,7 @@ class Decoder(nn.Module):
         if self.config.weights == "random":
             return
 
-        from transformers import AutoModelForCausalLM
+        from transformers import AutoModelForCausalLM  # late: transformers takes a second
 
         try:
             result: Any = AutoModelForCausalLM.from_pretrained(

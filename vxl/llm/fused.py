@@ -69,7 +69,7 @@ def run_body(body: Any, embeds_BTD: Tensor, step: Step, attend: Attend | None = 
         attend: Attention of a captured step, which keeps the new token itself; None = through the step, into
             `step.new`.
     """
-    from vxl.llm.kernels import pointwise
+    from vxl.llm.kernels import pointwise  # late: Triton, which only GPUs need
 
     note(step.beacons)
     total, add = embeds_BTD, None
@@ -92,7 +92,7 @@ class Fused(nn.Module):
         """hidden_states [B, T, D] of the same shape; `step` is among the keywords."""
         if torch.compiler.is_compiling() or not differentiable(hidden_states) or not is_plain_layer(self):
             return super().forward(hidden_states, *args, **kwargs)
-        from vxl.llm.kernels import gradients
+        from vxl.llm.kernels import gradients  # late: Triton, which only GPUs need
 
         step, kind = kwargs["step"], product_dtype(hidden_states)
         note(step.beacons)

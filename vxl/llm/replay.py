@@ -29,7 +29,7 @@ class Tail:
 
     def __init__(self, llm: Decoder, cache: Cache, room: int) -> None:
         """Makes room for a cache's entries beside its largest blocks; `fill` puts them there."""
-        from vxl.llm.kernels.ranges import Tiles
+        from vxl.llm.kernels.ranges import Tiles  # late: Triton, which only GPUs need
         from vxl.llm.kernels.steps import FEW, LEAST, PROGRAMS
 
         self.llm = llm
@@ -131,7 +131,7 @@ class Tail:
         self, layer: int, query: Tensor, key: Tensor, value: Tensor, cos: Tensor, sin: Tensor, scaling: float
     ) -> Tensor:
         """[B, 1, query heads, H]: puts a layer's new token into the tail and attends to everything."""
-        from vxl.llm.kernels.pointwise import place
+        from vxl.llm.kernels.pointwise import place  # late: Triton, which only GPUs need
         from vxl.llm.kernels.ranges import attend_ranges
 
         keys, values, main = self.keys[layer], self.values[layer], self.main[layer]

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from vxl.errors import ConfigError
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # late: transformers takes a second
     from transformers import PretrainedConfig
 
 # Kinds of RoPE whose frequencies do not change while a sequence grows. (`dynamic` and `longrope` depend on
@@ -39,6 +39,7 @@ class Rotary:
             exponent = torch.arange(0, width, 2, dtype=torch.float32, device="cpu") / width
             self.frequencies = 1.0 / (parameters["rope_theta"] ** exponent)
         else:
+            # late: transformers takes a second
             from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
             with torch.device("cpu"):

@@ -12,7 +12,7 @@ from vxl.logger.prediction import Prediction, strip
 from vxl.option.option import option
 from vxl.option.words import flatten
 
-if TYPE_CHECKING:  # Lightning takes seconds to import
+if TYPE_CHECKING:  # late: Lightning takes seconds
     from lightning.pytorch.loggers import TensorBoardLogger
 
 
@@ -45,7 +45,7 @@ class TensorBoard(Sink):
         **run: Any,
     ) -> None:
         try:
-            import tensorboard  # noqa: F401
+            import tensorboard  # noqa: F401  # late: tensorboard, an optional package
         except ModuleNotFoundError as error:
             raise ConfigError(
                 "logger=tensorboard needs tensorboard, which is not installed.\n"
@@ -90,7 +90,7 @@ class TensorBoard(Sink):
         an earlier start's events, which came after the checkpoint, no longer hold.
         """
         if self._made is None:
-            from lightning.pytorch.loggers import TensorBoardLogger
+            from lightning.pytorch.loggers import TensorBoardLogger  # late: Lightning takes seconds
 
             again = any(self._directory.glob("tensorboard/events.*"))
             self._made = TensorBoardLogger(

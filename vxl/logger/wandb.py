@@ -78,7 +78,7 @@ class Wandb(Sink):
         job_type: Literal["train", "evaluate"] = "train",
     ) -> None:
         try:
-            import wandb
+            import wandb  # late: wandb, for runs that log there alone
         except ModuleNotFoundError as error:
             raise ConfigError(
                 "logger=wandb needs wandb, which is not installed.\n"
@@ -133,7 +133,7 @@ class Wandb(Sink):
     @override
     def show(self, tables: dict[str, list[dict[str, Any]]], pictures: dict[str, Path]) -> None:
         """Logs W&B's tables and images."""
-        import wandb
+        import wandb  # late: wandb, for runs that log there alone
 
         def cell(value: Any) -> Any:
             return wandb.Image(str(value)) if isinstance(value, Path) else value
@@ -153,7 +153,7 @@ class Wandb(Sink):
         marker = folder / which
         if which == "none" or not marker.is_file():
             return
-        import wandb
+        import wandb  # late: wandb, for runs that log there alone
 
         chosen = folder / marker.read_text().strip()
         made = wandb.Artifact(f"{self._run.id}-{which}", type="model", metadata={"step": step})
@@ -163,7 +163,7 @@ class Wandb(Sink):
     @override
     def table(self, predictions: list[Prediction], step: int) -> None:
         """Sends a table of questions, frames and answers."""
-        import wandb
+        import wandb  # late: wandb, for runs that log there alone
 
         columns: list[str | int] = [
             "step",

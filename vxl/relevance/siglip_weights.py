@@ -73,6 +73,7 @@ def load_words(tower: TowerConfig, source: str) -> TextTower:
     Raises:
         CheckpointError: The checkpoint is absent, or lacks one of them.
     """
+    # late: transformers takes a second
     from transformers import AutoTokenizer, SiglipTextConfig, SiglipTextModel
 
     if source == "random":
@@ -116,7 +117,7 @@ def read_whole(source: str) -> Any:
     Raises:
         CheckpointError: There is none, or it is of something else.
     """
-    from transformers import AutoConfig, SiglipConfig
+    from transformers import AutoConfig, SiglipConfig  # late: transformers takes a second
 
     try:
         config = AutoConfig.from_pretrained(source, trust_remote_code=False)

@@ -11,7 +11,7 @@ from vxl.option.option import Option
 from vxl.option.rebuild import plain
 from vxl.run.config import RunConfig
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # late: _typeshed is there for type checkers alone
     from _typeshed import DataclassInstance
 
 # Keys that say where and how a run is started, not what it is.

@@ -103,7 +103,7 @@ def packages() -> dict[str, str]:
 
 def hardware() -> dict[str, Any]:
     """Processor, memory and GPUs of this machine."""
-    import torch
+    import torch  # late: torch takes 2 s, and `vxl runs` needs none of it
 
     facts: dict[str, Any] = {
         "processor": _processor(),

@@ -51,7 +51,7 @@ def wilson(right: int, total: int, confidence: float = 0.95) -> Interval:
         raise DataError(f"{right} right answers of {total} questions are impossible; expected 0 to {total}.")
     if total == 0:
         return Interval(0.0, 1.0)
-    from scipy.stats import binomtest  # late: half a second that commands without statistics need not wait
+    from scipy.stats import binomtest  # late: scipy takes 0.5 s, and few commands need it
 
     low, high = binomtest(right, total).proportion_ci(confidence, method="wilson")
     # At 0 and at all right the exact ends are 0 and 1; rounding would leave them at 1e-17 and 0.9999.
@@ -93,7 +93,7 @@ def paired(first: Sequence[bool], second: Sequence[bool]) -> Paired:
         )
     first_only = sum(a and not b for a, b in zip(first, second, strict=True))
     second_only = sum(b and not a for a, b in zip(first, second, strict=True))
-    from scipy.stats import binomtest  # late: as above
+    from scipy.stats import binomtest  # late: scipy takes 0.5 s, and few commands need it
 
     differing = first_only + second_only
     p_value = float(binomtest(first_only, differing).pvalue) if differing else 1.0

@@ -96,7 +96,7 @@ def estimate(scored: Sequence[ItemScore], *, macro: bool = False, bounded: bool 
 
 def quantile(clusters: float) -> float:
     """Standard errors on either side of a 95 % interval: Student's t where clusters are few."""
-    from scipy.stats import t  # late: half a second that no other command needs
+    from scipy.stats import t  # late: scipy takes 0.5 s, and few commands need it
 
     return 1.96 if clusters >= _NORMAL_FROM else float(t.ppf(0.975, clusters - 1))
 

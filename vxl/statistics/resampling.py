@@ -18,7 +18,7 @@ def mcnemar(first_only: int, second_only: int) -> float:
 
     It takes items as independent; `sign_flip` does not.
     """
-    from scipy.stats import binomtest  # late: half a second that no other command needs
+    from scipy.stats import binomtest  # late: scipy takes 0.5 s, and few commands need it
 
     differing = first_only + second_only
     return float(binomtest(first_only, differing).pvalue) if differing else 1.0

@@ -100,7 +100,7 @@ def together(errors: Sequence[Error]) -> tuple[float, float]:
 
 def t_test(mean: float, errors: Sequence[Error]) -> float:
     """Two-sided p value of a mean that should be 0."""
-    from scipy.stats import t  # late: half a second that no other command needs
+    from scipy.stats import t  # late: scipy takes 0.5 s, and few commands need it
 
     se, freedom = together(errors)
     if not se:

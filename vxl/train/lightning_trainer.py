@@ -8,7 +8,7 @@ from vxl.train.launch.processes import Processes
 from vxl.train.parallel.strategy import Launch
 from vxl.train.trainer import TrainerConfig, accelerator_of, device_of
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # late: Lightning takes seconds, and a finished run needs none of it
     from lightning.pytorch import Callback, Trainer
 
 
@@ -28,7 +28,7 @@ def build_trainer(
         callbacks: Lightning calls them in this order; at the end of a step `StepEnd` says what comes when.
         directory: The run directory.
     """
-    from lightning.pytorch import Trainer  # takes seconds to import
+    from lightning.pytorch import Trainer  # late: Lightning takes seconds
 
     from vxl.train.launch.environment import StartedProcesses, precision_of
 

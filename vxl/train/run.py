@@ -52,7 +52,7 @@ from vxl.train.step.compiled import compile_blocks
 from vxl.train.step.micro_batch import with_micro_batch
 from vxl.train.trainer import accelerator_of, device_of
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # late: Lightning takes seconds, and a finished run needs none of it
     from lightning.pytorch import Callback
 
     from vxl.train.step.data_module import DataModule
@@ -60,7 +60,7 @@ if TYPE_CHECKING:
 
 def prepare_data(config: TrainConfig, directory: RunDirectory) -> "DataModule":
     """The Lightning data module; its tokenizer is copied into the run."""
-    from vxl.train.step.data_module import DataModule  # Lightning takes seconds to import
+    from vxl.train.step.data_module import DataModule  # late: Lightning takes seconds
 
     data = DataModule(config)
 
@@ -141,7 +141,7 @@ def fit(
     console: Console,
 ) -> Result:
     """Trains a model on a data module in an opened run directory, up to RESULT.json."""
-    # Lightning takes seconds to import, and a finished run does not need it.
+    # late: Lightning takes seconds, and a finished run needs none of it
     from vxl.train.debug.profile import Profile
     from vxl.train.report.meter import StepMeter
     from vxl.train.report.progress import ProgressBar

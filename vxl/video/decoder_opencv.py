@@ -38,7 +38,7 @@ class OpenCVReader:
     def __init__(self, source: VideoSource, *, name: str | None = None, threads: int = 1) -> None:
         """Args: see `vxl.video.decode.open_video`. OpenCV chooses its threads by itself if `threads` is 0."""
         try:
-            import cv2  # ty: ignore[import-not-found]
+            import cv2  # ty: ignore[import-not-found]  # late: cv2, an optional package
         except ImportError as error:
             raise ConfigError(
                 "decoder=opencv: OpenCV is not installed.\n"

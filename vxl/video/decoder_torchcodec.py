@@ -32,7 +32,7 @@ class TorchcodecReader:
     def __init__(self, source: VideoSource, *, name: str | None = None, threads: int = 1) -> None:
         """Args: see `vxl.video.decode.open_video`."""
         try:
-            from torchcodec.decoders import VideoDecoder  # ty: ignore[import-not-found]
+            from torchcodec.decoders import VideoDecoder  # ty: ignore[import-not-found]  # late: torchcodec
         except (
             ImportError,
             RuntimeError,

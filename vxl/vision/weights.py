@@ -153,7 +153,7 @@ def _locate(source: str, file: str) -> Path | None:
     folder = Path(source).expanduser()
     if folder.is_dir():
         return folder / file if (folder / file).is_file() else None
-    from huggingface_hub import hf_hub_download
+    from huggingface_hub import hf_hub_download  # late: huggingface_hub, for weights from the hub alone
     from huggingface_hub.errors import EntryNotFoundError, HFValidationError
 
     try:

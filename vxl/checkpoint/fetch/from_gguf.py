@@ -16,7 +16,7 @@ from torch import Tensor
 from vxl.data.batch.prompt import PAD
 from vxl.errors import CheckpointError
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # late: transformers takes a second
     from transformers import PreTrainedTokenizerFast
 
 # What a tensor of GGUF's `llama` is called in transformers.
@@ -47,7 +47,7 @@ def convert_language_model(file: Path, folder: Path) -> None:
     Raises:
         CheckpointError: The file holds another architecture or other tensors.
     """
-    import gguf
+    import gguf  # late: gguf, an optional package
     from transformers import LlamaForCausalLM
 
     reader = gguf.GGUFReader(file)
@@ -94,7 +94,7 @@ def halves_from_pairs(weight: Tensor, head_width: int) -> Tensor:
 
 
 def _config(reader: Any) -> Any:
-    from transformers import LlamaConfig
+    from transformers import LlamaConfig  # late: transformers takes a second
 
     width, heads = (_field(reader, f"llama.{key}") for key in ("embedding_length", "attention.head_count"))
     theta = _field(reader, "llama.rope.freq_base")
@@ -119,7 +119,7 @@ def _config(reader: Any) -> Any:
 
 def _tokenizer(reader: Any) -> "PreTrainedTokenizerFast":
     """SmolLM2's tokenizer: byte-level BPE, one piece a digit."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers  # late: transformers takes a second
     from transformers import PreTrainedTokenizerFast
 
     names: list[str] = _field(reader, "tokenizer.ggml.tokens")

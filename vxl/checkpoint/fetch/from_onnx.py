@@ -28,7 +28,7 @@ def convert_tower(file: Path, folder: Path) -> None:
     Raises:
         CheckpointError: The graph lacks a tensor, or has one of another shape.
     """
-    import onnx
+    import onnx  # late: onnx, an optional package
     import transformers
 
     graph = onnx.load(str(file)).graph

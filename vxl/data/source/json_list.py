@@ -21,7 +21,7 @@ from vxl.errors import DataError
 from vxl.patience import is_folder, is_there, read_patiently
 from vxl.video.endings import media_kind
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # late: torch takes 2 s, and writing shards needs none of it
     from vxl.video.virtual import Virtual
 
 log = logging.getLogger(__name__)
@@ -145,7 +145,7 @@ class JsonSource(IndexedSource):
                 f"{path} was replaced after {index.of} was indexed.\n  start again: it is indexed anew"
             )
         if is_folder(path):
-            from vxl.video.virtual import FrameFolder  # late: imports torch
+            from vxl.video.virtual import FrameFolder  # late: torch takes 2 s, most rows have none
 
             return FrameFolder(path, visual["fps"])
         return str(path)

@@ -16,7 +16,7 @@ from vxl.data.source.ranges import open_range
 from vxl.data.source.urls import expand_urls, is_pipe
 from vxl.errors import DataError, one_line
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # late: torch takes 2 s, and writing shards needs none of it
     from vxl.video.virtual import Virtual
 
 log = logging.getLogger(__name__)

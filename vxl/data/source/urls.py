@@ -81,7 +81,7 @@ def _names_in(folder: str) -> list[str]:
 
 
 def _braces(pattern: str) -> list[str]:
-    from braceexpand import UnbalancedBracesError, braceexpand  # ty: ignore
+    from braceexpand import UnbalancedBracesError, braceexpand  # ty: ignore  # late: braceexpand, for patterns alone
 
     try:
         return list(braceexpand(pattern))

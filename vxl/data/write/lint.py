@@ -52,7 +52,7 @@ def lint(urls: list[str], cache: Path, *, videos: Path | None = None, decode: bo
 
 def undecodable(source: IndexedSource) -> Iterator[BadSample]:
     """Samples whose header is right but whose last frame can't be decoded."""
-    from vxl.video.decode import decode
+    from vxl.video.decode import decode  # late: torch takes 2 s, and writing shards needs none of it
     from vxl.video.virtual import Virtual
 
     decoded_members = set()

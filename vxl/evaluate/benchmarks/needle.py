@@ -153,7 +153,7 @@ class NeedleGrid(Benchmark):
 
     def draw(self, graded: Sequence[Graded], path: Path) -> bool:
         """The heat map: depth in rows, length in columns, in the colours of LongVA's."""
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.backends.backend_agg import FigureCanvasAgg  # late: matplotlib, for drawings alone
         from matplotlib.colors import LinearSegmentedColormap
         from matplotlib.figure import Figure
 

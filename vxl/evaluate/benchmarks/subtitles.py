@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from vxl.errors import DataError
 from vxl.evaluate.benchmarks.tables import read_json
 from vxl.patience import read_patiently
@@ -68,8 +70,6 @@ def shown_cues(cues: Sequence[Cue], times: Sequence[float]) -> list[str]:
 
 def frame_cues(cues: Sequence[Cue], frames: int, fps: float, count: int) -> list[str]:
     """lmms-eval's rule: cues that hold one of `count` frames spread evenly, counted in whole frames."""
-    import numpy as np
-
     indices = np.linspace(0, frames - 1, count).astype(int)
     return [cue.text for cue in cues if any(int(cue.start * fps) <= f < int(cue.end * fps) for f in indices)]
 

@@ -131,7 +131,7 @@ def _read_lines(path: Path) -> list[dict[str, Any]]:
 
 def _read_parquet(path: Path) -> list[dict[str, Any]]:
     try:
-        import pyarrow.parquet  # late: an optional package
+        import pyarrow.parquet  # late: pyarrow, an optional package
     except ModuleNotFoundError as error:
         raise ConfigError(f"{path.name} is Parquet.\n  type  pip install 'vxl[parquet]'") from error
     try:

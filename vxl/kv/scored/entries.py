@@ -139,7 +139,7 @@ def turn_into(block: Block, cache: Cache, out: Tensor) -> None:
     if block.rotated_BNSH is not None or not usable(out_keys := block.keys_BNSH):
         out.copy_(block.rotated(cache.rotary))
         return
-    from vxl.llm.kernels.entries import taken  # not above: it imports Triton
+    from vxl.llm.kernels.entries import taken  # late: Triton, which only GPUs need
 
     table = cache.rotary.table(cache.fed, out_keys.device, out_keys.dtype)
     taken([out_keys], None, None, rows=len(out), positions_BNS=block.positions_BNS, table=table, out=out)

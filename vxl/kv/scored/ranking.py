@@ -24,7 +24,7 @@ def best(score_BNS: Tensor, among_BNS: Tensor, count_BN1: Tensor) -> Tensor:
     lowest = torch.finfo(score_BNS.dtype).min
     score_BNS = score_BNS.clamp(min=lowest).masked_fill(~among_BNS, -torch.inf)
     if score_BNS.is_cuda and score_BNS.dtype == torch.float32 and installed():
-        from vxl.llm.kernels import ranks as kernels  # not above: it imports Triton
+        from vxl.llm.kernels import ranks as kernels  # late: Triton, which only GPUs need
 
         entries = score_BNS.shape[-1]
         count_R = count_BN1.expand(*score_BNS.shape[:-1], 1).reshape(-1)

@@ -81,7 +81,7 @@ def choice_in_turn(
     score_BNS, sure_BNS = score(entries), sure(entries)
     fast = score_BNS.is_cuda and score_BNS.dtype == torch.float32 and installed()
     if fast and score_BNS.shape[-1] <= LONGEST:
-        from vxl.llm.kernels.ranks import ranked  # not above: it imports Triton
+        from vxl.llm.kernels.ranks import ranked  # late: Triton, which only GPUs need
 
         order_NV = ranked(
             score_BNS[0], entries.protected_BNS[0], None if sure_BNS is None else sure_BNS[0], stay

@@ -123,6 +123,7 @@ def torch_varlen(
     query: Tensor, key: Tensor, value: Tensor, bounds: Tensor, longest: int, scaling: float | None
 ) -> Tensor:
     """torch.nn.attention.varlen, whose way to say "causal" and "grouped heads" changed between releases."""
+    # late: torch.nn.attention.varlen, which older releases lack
     from torch.nn.attention.varlen import varlen_attn
 
     accepted = inspect.signature(varlen_attn).parameters
@@ -146,6 +147,7 @@ def flash_varlen(
 
 def block_mask(query: Tensor, spans: tuple[Span, ...] | None) -> Any:
     """flex_attention's block mask: causal, inside documents only. Padding sees padding."""
+    # late: torch.nn.attention.flex_attention imports torch._dynamo: 2 s
     from torch.nn.attention.flex_attention import create_block_mask
 
     rows, _, width, _ = query.shape
@@ -163,6 +165,7 @@ def block_mask(query: Tensor, spans: tuple[Span, ...] | None) -> Any:
 @cache
 def flex_function(compiled: bool) -> Callable[..., Any]:
     """flex_attention, compiled or not."""
+    # late: torch.nn.attention.flex_attention imports torch._dynamo: 2 s
     from torch.nn.attention.flex_attention import flex_attention
 
     return torch.compile(flex_attention) if compiled else flex_attention

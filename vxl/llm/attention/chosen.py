@@ -79,7 +79,7 @@ def of_layers(
     for layers, (index_LBNS, valid_LBNS) in places_in_layers(past):
         most = min(index_LBNS.shape[-1], columns)
         if valid_LBNS is None and index_LBNS.is_cuda and index_LBNS.shape[-1] <= LONGEST and installed():
-            from vxl.llm.kernels.ranks import seen_places  # not above: it imports Triton
+            from vxl.llm.kernels.ranks import seen_places  # late: Triton, which only GPUs need
 
             order, count = seen_places(index_LBNS.flatten(0, 2), table_F, most)
             order_LBNV = order.view(*index_LBNS.shape[:-1], most)

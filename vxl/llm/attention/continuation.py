@@ -50,7 +50,7 @@ def attend_causal(
                 query, key, value, is_causal=True, scale=scaling, enable_gqa=True
             )
         if query.is_cuda and query.dtype in (torch.float16, torch.bfloat16):
-            from torch.nn.attention.bias import causal_lower_right  # imports torch._dynamo: 2 s
+            from torch.nn.attention.bias import causal_lower_right  # late: torch.nn.attention.bias, 2 s
 
             bias = causal_lower_right(queries, keys)
             return F.scaled_dot_product_attention(

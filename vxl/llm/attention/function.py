@@ -40,7 +40,7 @@ UNSUPPORTED = {
 
 def register_attention() -> None:
     """Makes our attention known to transformers."""
-    from transformers import AttentionInterface
+    from transformers import AttentionInterface  # late: transformers takes a second
 
     AttentionInterface.register(NAME, attend)
 
@@ -123,7 +123,7 @@ def through_step(
         step.queries[layer] = query.gather(2, columns)
     past = () if step.past is None else tuple(block.plain() for block in step.past[layer])
     if (past or step.windows is not None) and usable(query):
-        from vxl.llm.kernels import steps  # not above: it imports Triton
+        from vxl.llm.kernels import steps  # late: Triton, which only GPUs need
 
         if steps.suits(query, past, step):
             return steps.attend_step(layer, past, query, rotated_key, value, scaling, step)
@@ -207,7 +207,7 @@ def keys_and_values(past: Sequence[Block], key: Tensor, value: Tensor, step: Ste
     """The past's rotated keys and its values, with the new ones behind them."""
     values = torch.cat([*(block.values_BNSH for block in past), value], dim=2)
     if usable(key) and all(block.positions_BNS.shape[1] == 1 for block in past):
-        from vxl.llm.kernels import steps  # not above: it imports Triton
+        from vxl.llm.kernels import steps  # late: Triton, which only GPUs need
 
         return steps.keys_behind(past, key, step), values
     rotated_keys = [block.rotated_BNSH for block in past if block.rotated_BNSH is not None]

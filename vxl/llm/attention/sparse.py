@@ -28,6 +28,7 @@ def attend_sparse(
 
 def sparse_mask(rows: int, tokens: int, step: Step, device: torch.device) -> Any:
     """flex_attention's block mask of a step's windows."""
+    # late: torch.nn.attention.flex_attention imports torch._dynamo: 2 s
     from torch.nn.attention.flex_attention import BlockMask
 
     assert step.windows is not None

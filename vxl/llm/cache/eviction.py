@@ -126,7 +126,7 @@ def chosen_to(blocks: Sequence[Block], order_BNV: Tensor) -> Choice:
     """
     positions, index = [b.positions_BNS for b in blocks], [b.index_BNS for b in blocks]
     if order_BNV.is_cuda and len(order_BNV) == 1 and len(blocks) <= 2 and installed():
-        from vxl.llm.kernels.entries import places_taken  # not above: it imports Triton
+        from vxl.llm.kernels.entries import places_taken  # late: Triton, which only GPUs need
 
         return Choice(order_BNV, *places_taken(positions, index, order_BNV), None)
     places = places_of(blocks)
@@ -148,7 +148,7 @@ def chosen_of(blocks: Sequence[Block], choice: Choice) -> Block:
         and all(block.rotated_BNSH is None for block in blocks)
         and installed()
     ):
-        from vxl.llm.kernels.entries import taken  # not above: it imports Triton
+        from vxl.llm.kernels.entries import taken  # late: Triton, which only GPUs need
 
         rows = max(blocks[0].rows, len(choice.order_BNS))
         sources = [b.keys_BNSH for b in blocks], [b.values_BNSH for b in blocks]

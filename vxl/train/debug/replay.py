@@ -62,6 +62,7 @@ def replay(config: TrainConfig, console: Console) -> list[NonFinite | None]:
     Raises:
         CheckpointError: The run has not diverged, or its files can't be read.
     """
+    # late: Lightning takes seconds, and a finished run needs none of it
     from vxl.train.step.module import VideoLanguageModule
 
     run = find_run(run_name(config), Path(config.paths.runs)).path
@@ -95,6 +96,7 @@ def replay(config: TrainConfig, console: Console) -> list[NonFinite | None]:
 
 def load_failed_weights(checkpoint: Path, model: nn.Module) -> None:
     """Fills a model with the weights that the failing step met."""
+    # late: Lightning takes seconds, and a finished run needs none of it
     from vxl.train.parallel.checkpoint_folders import weights
 
     wanted = weights(model)

@@ -218,7 +218,7 @@ def _join(processes: Processes, cuda: bool) -> None:
         torch.cuda.set_device(device)
         settings |= {"backend": "cpu:gloo,cuda:nccl", "device_id": device}
     if processes.launcher == "SLURM":
-        from lightning.pytorch.plugins.environments import SLURMEnvironment
+        from lightning.pytorch.plugins.environments import SLURMEnvironment  # late: Lightning takes seconds
 
         # Lightning wants to see this where there are several tasks; `srun -n 2` does not set it.
         os.environ.setdefault("SLURM_NTASKS_PER_NODE", str(processes.ranks // processes.nodes))

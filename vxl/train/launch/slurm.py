@@ -20,7 +20,7 @@ from vxl.option.option import option
 from vxl.train.launch.cluster import ANY_CODE, SUBMITTED, AwayConfig, Cluster, Submission, show_requests
 from vxl.train.launch.handover import GIVEN_UP, Stopped, hand_over
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # late: submitit, for cluster=slurm alone
     from submitit.core.utils import DelayedSubmission
 
 # Exit statuses after which a job is not tried again: it is done, there is no sense in it, it was cancelled
@@ -98,7 +98,7 @@ class Job:
 
     def checkpoint(self) -> "DelayedSubmission":
         """What a requeued job does: the same, which resumes."""
-        from submitit.helpers import DelayedSubmission
+        from submitit.helpers import DelayedSubmission  # late: submitit, for cluster=slurm alone
 
         return DelayedSubmission(self)
 
@@ -247,7 +247,7 @@ def _known(folder: Path) -> dict[str, str]:
 
 def _submitit() -> Any:
     try:
-        import submitit
+        import submitit  # late: submitit, for cluster=slurm alone
         import submitit.slurm.slurm
     except ModuleNotFoundError as error:
         raise ConfigError(

@@ -11,7 +11,7 @@ from vxl.errors import ConfigError
 from vxl.option.option import Option, option
 from vxl.train.trainer import TrainerConfig
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # late: Lightning takes seconds, and a finished run needs none of it
     from lightning.pytorch.strategies import Strategy
 
 
@@ -83,6 +83,7 @@ class Single(Launch):
 
     @override
     def lightning(self, device: torch.device, trainer: TrainerConfig) -> "Strategy":
+        # late: Lightning takes seconds, and a finished run needs none of it
         from vxl.train.parallel.lightning_strategies import SingleStrategy
 
         return SingleStrategy(device)
@@ -96,6 +97,7 @@ class DDP(Launch):
 
     @override
     def lightning(self, device: torch.device, trainer: TrainerConfig) -> "Strategy":
+        # late: Lightning takes seconds, and a finished run needs none of it
         from vxl.train.parallel.lightning_strategies import ReplicatedStrategy
 
         # A batch need not use every parameter (text alone has no frames for a plug-in's tower, say).
@@ -112,6 +114,7 @@ class FSDP2(Launch):
 
     @override
     def lightning(self, device: torch.device, trainer: TrainerConfig) -> "Strategy":
+        # late: Lightning takes seconds, and a finished run needs none of it
         from vxl.train.parallel.lightning_strategies import ShardedStrategy
 
         return ShardedStrategy(

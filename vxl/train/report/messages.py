@@ -13,7 +13,7 @@ from vxl.terminal.screen import prose
 from vxl.train.config import TrainConfig
 from vxl.train.launch.processes import Processes
 
-if TYPE_CHECKING:  # imports Lightning
+if TYPE_CHECKING:  # late: Lightning takes seconds, and a finished run needs none of it
     from vxl.train.debug.profile import Profile
 
 

@@ -32,7 +32,7 @@ def compile_blocks(model: nn.Module, compiler: Compiler) -> int:
     """
     if compiler == "none":
         return 0
-    from transformers import AttentionInterface
+    from transformers import AttentionInterface  # late: transformers takes a second
 
     AttentionInterface.register(NAME, torch.compiler.disable(attend))
     blocks = list(compiled_modules(model))

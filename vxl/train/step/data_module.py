@@ -31,7 +31,7 @@ from vxl.option.build import build
 from vxl.seeds import seed_of
 from vxl.train.config import TrainConfig
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # late: transformers takes a second
     from transformers import PreTrainedTokenizerFast
 
     from vxl.data.order.pipe import PipeStream
@@ -152,7 +152,7 @@ class DataModule(L.LightningDataModule):
         return Stream(order, examples.make, examples.masked, **place)
 
     def _piped(self, pipes: list[str]) -> "PipeStream[Example]":
-        from vxl.data.order.pipe import PipeStream  # webdataset takes a while to import
+        from vxl.data.order.pipe import PipeStream  # late: webdataset, for pipes alone
 
         config, examples = self.config.data, self.examples
         return PipeStream(
