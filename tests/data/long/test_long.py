@@ -1,15 +1,19 @@
 """Long videos made of scenes: what is shown is what the script says, and parts of the data share no clip."""
 
 import pickle
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from vxl.data.batch.answer import format_question
 from vxl.data.clips.drawn import COLOURS
 from vxl.data.long import Long, LongConfig
 from vxl.data.long.scenes import FPS, clips_of, draw_on, scenes_of
 from vxl.data.long.script import write_script
+from vxl.data.sample import PLACEHOLDER, Turn
 from vxl.errors import ConfigError, DataError
 from vxl.video.transform import PixelSpec
 from vxl.video.virtual import Segments
@@ -38,6 +42,36 @@ def test_every_video_is_asked_about_in_every_way(data: Long) -> None:
     assert [sample.source for sample in samples[:7]] == data.config.kinds
     assert source.known_bad() == []
     assert len(list(data.texts())) >= 42
+
+
+def test_a_conversation_asks_the_same_questions_in_another_order(data: Long) -> None:
+    one_by_one = data.training(0).sources["long"]
+    talking = Long(replace(data.config, together=True), cache=data.cache)
+    together = talking.training(0).sources["long"]
+    assert len(together) == talking.count() == 6
+    orders = set()
+    for video in range(6):
+        sample = together.record(video)
+        alone = [one_by_one.record(7 * video + part) for part in range(7)]
+        assert sample.visuals == alone[0].visuals
+        assert sample.question is None
+        assert sample.turns[0].text.startswith(PLACEHOLDER)
+        assert sum(turn.text.count(PLACEHOLDER) for turn in sample.turns) == 1
+        asked = texts_of_turns(sample.turns)
+        questions = [one.question for one in alone if one.question is not None]
+        assert set(asked) == {(format_question(question), question.answer) for question in questions}
+        texts = [format_question(question) for question in questions]
+        orders.add(tuple(texts.index(text) for text, _ in asked))
+        assert together.load(video).media == one_by_one.load(7 * video).media
+    assert len(orders) > 1
+    held_out = talking.validation()
+    assert [held_out.record(n) for n in range(21)] == [data.validation().record(n) for n in range(21)]
+
+
+def texts_of_turns(turns: Sequence[Turn]) -> list[tuple[str, str]]:
+    """Questions and answers, in order."""
+    pairs = zip(turns[::2], turns[1::2], strict=True)
+    return [(user.text.removeprefix(f"{PLACEHOLDER}\n"), letter.text) for user, letter in pairs]
 
 
 def test_the_video_shows_what_the_script_says_when_it_says(data: Long) -> None:

@@ -27,6 +27,9 @@ class LongConfig(DataConfig):
     """Shortest and longest video; lengths between are drawn evenly by their logarithm."""
     kinds: list[Kind] = field(default_factory=lambda: list(get_args(Kind)))
     """What is asked."""
+    together: bool = False
+    """Train on one conversation a video, which asks every kind in a random order, instead of one question a
+    sample. Held-out questions are asked one by one in either case."""
     needles: int = 4
     """Coloured shapes that appear, each once, all of other colours and shapes: 2 to 4."""
     distractors: int = 2

@@ -49,8 +49,8 @@ class Long(Data):
         return self.source("held_out")
 
     def count(self) -> int:
-        """Videos times kinds of question."""
-        return self.config.videos * len(self.config.kinds)
+        """Samples to train on: videos, times kinds of question unless those are asked together."""
+        return self.config.videos * (1 if self.config.together else len(self.config.kinds))
 
     def texts(self) -> Iterator[str]:
         """Texts to train on."""

@@ -1,12 +1,14 @@
 """Long videos and their questions as samples: nothing is read before a sample's frames are."""
 
+from dataclasses import replace
 from hashlib import blake2b
 
+from vxl.data.batch.answer import format_question
 from vxl.data.long.asked import AboutVideo, ask
-from vxl.data.long.config import LongConfig
+from vxl.data.long.config import Kind, LongConfig
 from vxl.data.long.scenes import FPS, HEIGHT, WIDTH, Scenes
 from vxl.data.long.script import Script, Split, write_script
-from vxl.data.sample import BadSample, Sample, SampleWithMedia, Segment, Visual
+from vxl.data.sample import BadSample, Sample, SampleWithMedia, Segment, Turn, Visual, place_visuals
 from vxl.seeds import generator
 from vxl.video.virtual import Part, Segments
 
@@ -23,9 +25,16 @@ class LongSource:
 
     def __init__(self, config: LongConfig, split: Split, scenes: Scenes, videos: int) -> None:
         self.config, self.split, self.scenes, self.videos = config, split, scenes, videos
+        self.together = config.together and split == "train"
+        """Whether a sample is a video's whole conversation, instead of one question about it."""
 
     def __len__(self) -> int:
-        return self.videos * len(self.config.kinds)
+        return self.videos * self.samples_a_video
+
+    @property
+    def samples_a_video(self) -> int:
+        """How many samples show the same video."""
+        return 1 if self.together else len(self.config.kinds)
 
     def fingerprint(self) -> str:
         """A digest of what all samples follow from."""
@@ -34,8 +43,8 @@ class LongSource:
 
     def record(self, number: int) -> Sample:
         """The sample without its media."""
-        video, part = divmod(number, len(self.config.kinds))
-        script, kind = write_script(self.config, self.split, video), self.config.kinds[part]
+        video, part = divmod(number, self.samples_a_video)
+        script = write_script(self.config, self.split, video)
         length = self.config.needle_seconds
         segments = tuple(
             Segment(event.start, event.start + length, f"{event.colour} {event.shape}, {event.place}")
@@ -50,24 +59,34 @@ class LongSource:
             width=WIDTH,
             height=HEIGHT,
         )
-        return Sample(
-            key=f"{shown.name}#{kind}",
-            visuals=(shown,),
-            question=self.about(number).question,
-            source=kind,
-            segments=segments,
-        )
+        about_video = Sample(key=shown.name, visuals=(shown,), segments=segments)
+        if self.together:
+            return replace(about_video, turns=self._conversation(script, video), source="together")
+        kind = self.config.kinds[part]
+        question = self._asked(script, video, kind).question
+        return replace(about_video, key=f"{shown.name}#{kind}", question=question, source=kind)
 
     def about(self, number: int) -> AboutVideo:
         """The question of a sample, and when the video shows what it needs."""
         video, part = divmod(number, len(self.config.kinds))
-        kind = self.config.kinds[part]
+        return self._asked(write_script(self.config, self.split, video), video, self.config.kinds[part])
+
+    def _asked(self, script: Script, video: int, kind: Kind) -> AboutVideo:
         chance = generator(self.config.drawing_seed, "long", "ask", self.split, kind, video)
-        return ask(write_script(self.config, self.split, video), kind, self.split, chance)
+        return ask(script, kind, self.split, chance)
+
+    def _conversation(self, script: Script, video: int) -> tuple[Turn, ...]:
+        """The questions that `about` tells of, one behind the other, each with the letter of its answer."""
+        chance = generator(self.config.drawing_seed, "long", "together", video)
+        turns = []
+        for number in chance.permutation(len(self.config.kinds)):
+            question = self._asked(script, video, self.config.kinds[number]).question
+            turns += [Turn("user", format_question(question)), Turn("assistant", question.answer)]
+        return place_visuals(turns, 1, "data=long")
 
     def load(self, number: int) -> SampleWithMedia:
         """The sample with its video, of which no frame is decoded yet."""
-        video = number // len(self.config.kinds)
+        video = number // self.samples_a_video
         script = write_script(self.config, self.split, video)
         return SampleWithMedia(self.record(number), (self.segments(script, video),))
 
