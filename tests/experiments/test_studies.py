@@ -25,6 +25,7 @@ def typed(study: str, *words: str) -> tuple[dict, list]:
     return script, tasks
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", ["--tiny", ""])
 @pytest.mark.parametrize("study", STUDIES)
 def test_what_a_study_types_composes(study: str, size: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from vxl.data.batch.prompt import turns_of
 from vxl.data.order.mixture import Mixture
@@ -17,6 +18,8 @@ from vxl.option.option import Option, option
 class DataConfig(Option):
     """How samples become batches, whatever they are read from."""
 
+    benchmark: ClassVar[str | None] = None
+    """The benchmark that asks this data's own held-out questions; None where there is none."""
     batch: int = option(8, resumable=True)
     """Batch size: rows of a micro-batch; the global batch is data.batch x trainer.accumulate x ranks."""
     max_tokens: int = 2048

@@ -72,7 +72,7 @@ class Result:
                 f"{path} is damaged: {error}\n  write it anew:  rm {path}   and the same command again"
             ) from error
 
-    def show(self, console: Console, then: str = "") -> None:
+    def show(self, console: Console, then: str) -> None:
         """Prints the closing table and what to type next."""
         table: list[tuple[str, str]] = []
         over = f" (mean of the last {self.loss_steps} steps)" if (self.loss_steps or 1) > 1 else ""
@@ -92,8 +92,7 @@ class Result:
         table.append(("seconds", f"{self.seconds:.0f}"))
         table.append(("run directory", self.directory))
         console.print(facts(escape(f"run {self.name}"), [(name, escape(value)) for name, value in table]))
-        after = then or f"next:  python evaluate.py run={self.name} benchmark=clips"
-        console.print(after, markup=False, highlight=False, soft_wrap=True)
+        console.print(then, markup=False, highlight=False, soft_wrap=True)
 
     def _heldout(self) -> str:
         if self.heldout_accuracy is None or self.heldout_interval is None:

@@ -21,7 +21,8 @@ JSON = ["data=json", "data.json=mine.json", "data.videos=."]
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ([], ""),  # its evaluation on the clips
+        ([], "next:  python evaluate.py run=a benchmark=clips"),
+        (["data=long"], "next:  python evaluate.py run=a benchmark=long"),
         (JSON, HELD_OUT + OWN),
         ([*JSON, "data.val=val.json"], OWN),
         (["data=shards", "data.train=[a.tar]", "data.val=[b.tar]"], OWN),

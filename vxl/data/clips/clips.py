@@ -14,7 +14,7 @@ from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
 from string import ascii_uppercase
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch.nn.functional as F
@@ -49,6 +49,7 @@ HELD_OUT = 20
 class ClipsConfig(DataConfig):
     """Embedded clips and drawn ones, written as shards on first use."""
 
+    benchmark: ClassVar[str | None] = "clips"
     _target_: str = "vxl.data.clips.Clips"
     folder: str | None = option(None, resumable=True)
     """Folder with clips.json and the videos it names; null = examples/clips of the repository."""

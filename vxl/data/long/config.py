@@ -1,7 +1,7 @@
 """The settings of `data=long`: how long, how much happens, and how hard it is to see."""
 
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 from vxl.data.base import DataConfig
 from vxl.data.clips.drawn import COLOURS
@@ -18,6 +18,7 @@ class LongConfig(DataConfig):
     """Long videos with coloured shapes that appear for some seconds, and questions about what, where, which
     colour, what came first, how often, what was next, and when."""
 
+    benchmark: ClassVar[str | None] = "long"
     _target_: str = "vxl.data.long.Long"
     videos: int = 200
     """Videos to train on; each is asked about once for each of `kinds`."""

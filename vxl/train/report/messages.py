@@ -77,10 +77,10 @@ def say_finished(directory: RunDirectory, config: TrainConfig, console: Console)
 
 
 def next_command(config: TrainConfig) -> str:
-    """What to type when a run is finished; empty for its evaluation on the toy clips."""
+    """What to type when a run is finished."""
     if config.stage.objective == "language":
-        if config.data._target_.endswith(".Clips"):
-            return ""
+        if config.data.benchmark is not None:
+            return f"next:  python evaluate.py run={run_name(config)} benchmark={config.data.benchmark}"
         held_out = (
             "" if getattr(config.data, "val", None) else "held-out numbers while it trains:  data.val=…\n"
         )
