@@ -5,16 +5,18 @@ question.
     python experiments/021_policy_cost/bench.py --tiny --out results.json   # the same in miniature, on a CPU
 
 Visual tokens are random and on the device already: vision and compressor are left out, which no policy
-changes. `kv=full` runs first and last; a policy's cost is its time against the mean of both. Rows are written
-as they come.
+changes. `kv=full` runs first and last. Each row is the median of three runs behind a shorter one (of one run
+where it takes more than 6 seconds), and is written when it is there.
 """
 
 import argparse
 import json
+import statistics
 import subprocess
 import time
 import traceback
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -51,6 +53,15 @@ WARM = ("knorm", "tova")
 """Policies that run once before any is measured."""
 SETTINGS: dict[str, dict[str, Any]] = {"streaming": {"keep": 0.25, "tokens": None}}
 """Keys beside `keep` that a policy needs here."""
+HELD: dict[str, dict[str, Any]] = {
+    "bits=4": {"bits": 4},
+    "bits=8": {"bits": 8},
+    "offload=true": {"offload": True},
+    "bits=4 offload=true": {"bits": 4, "offload": True},
+}
+"""How what was watched is held, with `kv=full`; the last with `kv=snapkv`, too."""
+SLOW = 6.0
+"""Seconds of prefill above which a policy runs once, and above which a fourth of the frames is enough."""
 
 
 def settings(tiny: bool) -> Any:
@@ -139,8 +150,8 @@ def shown(model: VideoLanguageModel, frames: int) -> Iterator[Tensor]:
         yield blank_FCHW[: frames - start]
 
 
-def measure(model: VideoLanguageModel, frames: int) -> dict[str, Any]:
-    """Watching once, and two questions."""
+def measure(model: VideoLanguageModel, frames: int, decode: bool = True) -> dict[str, Any]:
+    """Watching once, and two questions; the second answered at length, if wanted."""
     cuda = model.device.type == "cuda"
     model.encode_for_pruner = Stub(model)  # ty: ignore[invalid-assignment]
     head = head_of(model, frames)
@@ -152,8 +163,10 @@ def measure(model: VideoLanguageModel, frames: int) -> dict[str, Any]:
     peak = torch.cuda.max_memory_allocated() / GIB if cuda else None
     first = ask(context, question, max_new_tokens=1, texts=["What happens?"])
     second = ask(context, question[::-1], max_new_tokens=1, texts=["What happens?"])
-    ask(context, question, max_new_tokens=3, texts=["What happens?"])  # captures the graph where there is one
-    answer = ask(context, question, max_new_tokens=NEW, texts=["What happens?"])
+    answer = second
+    if decode:  # the first captures the graph where there is one
+        ask(context, question, max_new_tokens=3, texts=["What happens?"])
+        answer = ask(context, question, max_new_tokens=NEW, texts=["What happens?"])
     return {
         "frames": frames,
         "visual_tokens": context.visual_tokens,
@@ -168,15 +181,36 @@ def measure(model: VideoLanguageModel, frames: int) -> dict[str, Any]:
     }
 
 
-def rows_of(names: list[str] | None) -> list[tuple[str, str]]:
-    """(group, name) of what is measured, in the order of `names`; the full cache first and last."""
-    every = [
-        (group, file.stem) for group in ("kv", "prune") for file in sorted((CONF / group).glob("*.yaml"))
+def measured(model: VideoLanguageModel, frames: int, seconds: float) -> dict[str, Any]:
+    """The medians of three runs, of one where a run is slow or it would end after so many seconds."""
+    began = time.perf_counter()
+    short = min(512, frames)
+    runs = [measure(model, short)]
+    if runs[0]["watch_s"] < SLOW:
+        runs = [measure(model, frames)]
+    for _ in range(2):
+        if runs[0]["watch_s"] < SLOW and 2 * (time.perf_counter() - began) < seconds:
+            runs.append(measure(model, frames, decode=False))
+    row = dict(runs[0])
+    for key in ("watch_s", "prefill_s", "first_question_ms", "second_question_ms"):
+        row[key] = statistics.median(run[key] for run in runs)
+    return row | {"runs": len(runs)}
+
+
+Row = tuple[str, str, str]
+"""Group, name, and how it is held (a key of `HELD`, or nothing)."""
+
+
+def rows_of(names: list[str] | None) -> list[Row]:
+    """What is measured, in the order of `names`; the full cache first and last."""
+    every: list[Row] = [
+        (group, file.stem, "") for group in ("kv", "prune") for file in sorted((CONF / group).glob("*.yaml"))
     ]
     every = [row for row in every if row[1] not in ("full", "none", *LEFT_OUT)]
+    every += [("kv", "full", held) for held in HELD] + [("kv", "snapkv", [*HELD][-1])]
     if names:
-        every = [row for name in dict.fromkeys(names) for row in every if row[1] == name]
-    return [("kv", "full"), *every, ("kv", "full")]
+        every = [row for name in dict.fromkeys(names) for row in every if name in (row[1], row[2])]
+    return [("kv", "full", ""), *dict.fromkeys(every), ("kv", "full", "")]
 
 
 def main() -> None:
@@ -191,6 +225,9 @@ def main() -> None:
     parser.add_argument("--names", nargs="*", default=None)
     parser.add_argument("--commit", default=None, help="where the folder is no git repository")
     parser.add_argument("--profile", nargs="*", default=(), help="policies that are profiled at the end")
+    parser.add_argument(
+        "--profile-above", type=float, default=None, help="so are those that cost more, in %%"
+    )
     parser.add_argument("--seconds", type=float, default=1e9, help="begin no row after this many")
     arguments = parser.parse_args()
     began = time.perf_counter()
@@ -202,28 +239,23 @@ def main() -> None:
     dtype = torch.float32 if arguments.tiny else torch.bfloat16
     model = build_model(settings(arguments.tiny), device=device, dtype=dtype).eval()
     name = "CPU" if arguments.tiny else torch.cuda.get_device_name()
-    keep_all, keep_everything = model.policy, model.pruner
     measure(model, min(512, arguments.frames))  # kernels are compiled and libraries loaded
     for option_name in WARM:  # kernels that rank entries are compiled for several lengths
-        model.policy = build(option("kv", option_name, arguments.keep, arguments.tiny))
-        model.policy.equip(model.llm)
+        set_row(model, ("kv", option_name, ""), arguments)
         measure(model, arguments.frames)
     print(f"{name}, warm after {time.perf_counter() - began:.1f} s", flush=True)
     rows: list[dict[str, Any]] = []
-    for group, option_name in rows_of(arguments.names):
-        if time.perf_counter() - began > arguments.seconds:
-            print(f"no time for {group}={option_name}", flush=True)
+    profiled: list[Row] = [("kv", name, "") for name in arguments.profile]
+    for each in rows_of(arguments.names):
+        group, option_name, held = each
+        left = arguments.seconds - (time.perf_counter() - began)
+        if left < 0:
+            print(f"no time for {group}={option_name} {held}", flush=True)
             continue
-        row: dict[str, Any] = {group: option_name, "keep": arguments.keep}
-        model.policy, model.pruner = keep_all, keep_everything
+        row: dict[str, Any] = {group: option_name, "keep": arguments.keep} | ({"held": held} if held else {})
         try:
-            if group == "kv" and option_name != "full":
-                model.policy = build(option("kv", option_name, arguments.keep, arguments.tiny))
-                model.policy.equip(model.llm)
-            elif group == "prune":
-                model.pruner = build(option("prune", option_name, arguments.keep, arguments.tiny))
-            measure(model, min(512, arguments.frames))
-            row |= measure(model, arguments.frames)
+            set_row(model, each, arguments)
+            row |= measured(model, arguments.frames, left)
         except Exception as error:
             traceback.print_exc(limit=-3)
             row |= {"failed": f"{type(error).__name__}: {error}".splitlines()[0][:200]}
@@ -231,12 +263,28 @@ def main() -> None:
         rows.append(row)
         arguments.out.write_text(json.dumps(rows, indent=1) + "\n")
         print(json.dumps(row), flush=True)
-    for option_name in arguments.profile:
-        model.policy = build(option("kv", option_name, arguments.keep, arguments.tiny))
+        share = row.get("watch_s", 0) / row.get("frames", 1) / (rows[0]["watch_s"] / rows[0]["frames"])
+        if arguments.profile_above is not None and 100 * (share - 1) > arguments.profile_above:
+            profiled.append(each)
+    for each in dict.fromkeys(profiled):
+        if time.perf_counter() - began > arguments.seconds + 30:
+            print(f"no time for a profile of {each}", flush=True)
+            continue
+        set_row(model, each, arguments)
+        print(f"{each[0]}={each[1]} {each[2]}".rstrip())
+        profile(model, min(256, arguments.frames))
+
+
+def set_row(model: VideoLanguageModel, row: Row, arguments: argparse.Namespace) -> None:
+    """Exchanges the model's policy, or its pruner, for a row's."""
+    group, name, held = row
+    model.policy, model.pruner = build(KeepAllConfig()), build(KeepEverythingConfig())
+    if group == "kv":
+        made = option("kv", name, arguments.keep, arguments.tiny)
+        model.policy = build(replace(made, **HELD[held]) if held else made)
         model.policy.equip(model.llm)
-        model.pruner = keep_everything
-        print(f"kv={option_name}")
-        profile(model, min(512, arguments.frames))
+    else:
+        model.pruner = build(option("prune", name, arguments.keep, arguments.tiny))
 
 
 def profile(model: VideoLanguageModel, frames: int) -> None:

@@ -12,10 +12,9 @@ from vxl.kv.scored.columns import Columns
 from vxl.kv.scored.config import ScoredConfig
 from vxl.kv.scored.entries import Entries
 from vxl.kv.scored.ranking import best, newest
-from vxl.kv.scored.words import Speaking, Words
+from vxl.kv.scored.words import Speaking, Words, read_words
 from vxl.llm.cache import Cache
 from vxl.precision import at_least_single
-from vxl.sequence.layout import Layout
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,55 +67,43 @@ class AdaReTaKe(Speaking):
         self, cache: Cache, columns: Columns, rooms: list[Tensor], first_asked: int | None
     ) -> list[Tensor]:
         entries = [self.entries(cache, n, columns, room, first_asked) for n, room in enumerate(rooms)]
-        first_new = cache.fed - cache.layouts[-1].shape[1]
-        new = [h.open_BNS & (h.index_BNS >= first_new) for h in entries]
-        old = [h.open_BNS & ~mask for h, mask in zip(entries, new, strict=True)]
-        scores = self.scores(cache, columns, entries, new)
-        counts_LB = torch.stack([mask[:, 0].sum(dim=-1) for mask in new])
-        older_LB = torch.stack([mask[:, 0].sum(dim=-1) for mask in old])
-        free_LB = torch.stack([h.free_BN1[:, 0, 0] for h in entries]) - older_LB
-        rooms_LB = torch.zeros_like(counts_LB)
-        kept_LB = older_LB.clone()
+        # What came last stands at the end of every layer, the same tokens in each.
+        layers, tokens = len(entries), cache.layouts[-1].shape[1]
+        new_BT = entries[0].open_BNS[:, 0, -tokens:]
+        old = [h.open_BNS[..., :-tokens] for h in entries]
+        score_LBT = self.scores(cache, entries, new_BT)
+        # The rest is small, and asks for numbers that the host must know.
+        count_B = new_BT.sum(dim=1).tolist()
+        older_LB = torch.stack([mask[:, 0].sum(dim=-1) for mask in old]).cpu()
+        free_LB = torch.stack([h.free_BN1[:, 0, 0] for h in entries]).cpu() - older_LB
+        kept_LB, rooms_LB = older_LB.clone(), torch.zeros_like(older_LB)
         for row in range(cache.rows):
-            count, free = int(counts_LB[0, row]), int(free_LB[:, row].sum())
+            count, free = count_B[row], int(free_LB[:, row].sum())
             if free < 0:  # text that came since has taken their places
                 older_L = older_LB[:, row]
                 kept_LB[:, row] = whole_shares(older_L, max(0, int(older_L.sum()) + free), int(older_L.max()))
-            free = min(max(0, free), count * len(entries))
-            own_LC = torch.stack([s[row, 0][mask[row, 0]] for s, mask in zip(scores, new, strict=True)])
+            free = min(max(0, free), count * layers)
             if count:
-                share_L = layer_shares(own_LC, free / (count * len(entries)), self.time)
+                own_LC = score_LBT[:, row, new_BT[row]].cpu()
+                share_L = layer_shares(own_LC, free / (count * layers), self.time)
                 rooms_LB[:, row] = whole_shares(share_L, free, count)
+        kept_LB11, rooms_LB1 = (x.to(new_BT.device)[..., None] for x in (kept_LB[..., None], rooms_LB))
+        stays_LBT = best(score_LBT, new_BT.expand_as(score_LBT), rooms_LB1)
         return [
-            h.protected_BNS
-            | newest(old[n], kept_LB[n][:, None, None])
-            | best(scores[n], new[n], rooms_LB[n][:, None, None])
+            h.protected_BNS | torch.cat((newest(old[n], kept_LB11[n]), stays_LBT[n, :, None]), dim=-1)
             for n, h in enumerate(entries)
         ]
 
-    def scores(
-        self, cache: Cache, columns: Columns, entries: list[Entries], new: list[Tensor]
-    ) -> list[Tensor]:
-        """Each layer's scores, [B, 1, S]; of entries of the new piece alone."""
-        llm, rows = self.reader, cache.rows
-        tokens = self.tokens_of("adaretake", "question")
-        fork = cache.fork()
-        embeds_QD = llm.embed(torch.tensor(tokens, device=cache.next_B.device))
-        layout = Layout.text(rows, len(tokens), cache.next_B.device)
-        llm.extend(embeds_QD.expand(rows, -1, -1), fork, layout=layout, observe=len(tokens))
+    def scores(self, cache: Cache, entries: list[Entries], new_BT: Tensor) -> Tensor:
+        """Scores of the tokens that came last, [L, B, T], of which the `new` ones count."""
+        fork = read_words(cache, self.reader, self.tokens_of("adaretake", "question"))
         assert fork.observed is not None
-        scores = []
-        for h, mask_BNS in zip(entries, new, strict=True):
-            keys_BNSH = h.turned_BNSH
-            query = at_least_single(fork.observed.queries[h.layer]).unflatten(1, (keys_BNSH.shape[1], -1))
-            lowest = torch.finfo(query.dtype).min
-            score_BS = query.new_zeros(rows, keys_BNSH.shape[2])
-            for n in range(keys_BNSH.shape[1]):
-                logit_BRQS = query[:, n] @ keys_BNSH[:, n, None].mT * query.shape[-1] ** -0.5
-                weight = logit_BRQS.masked_fill(~mask_BNS[:, :1, None], lowest).softmax(dim=-1)
-                score_BS += (weight * mask_BNS[:, :1, None]).sum(dim=(1, 2))
-            scores.append(score_BS[:, None] / (query.shape[1] * query.shape[2]))
-        return scores
+        keys = torch.stack([h.turned_BNSH[:, :, -new_BT.shape[1] :] for h in entries])
+        query = at_least_single(torch.stack(list(fork.observed.queries))).unflatten(2, (keys.shape[2], -1))
+        logit_LBNRQT = (query * query.shape[-1] ** -0.5) @ keys[:, :, :, None].mT
+        there_BT = new_BT[:, None, None, None]
+        weight = logit_LBNRQT.masked_fill_(~there_BT, torch.finfo(query.dtype).min).softmax(dim=-1)
+        return (weight * there_BT).sum(dim=4).mean(dim=(2, 3))
 
 
 def layer_shares(score_LC: Tensor, keep: float, time: float) -> Tensor:

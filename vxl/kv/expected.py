@@ -66,6 +66,7 @@ class Expected(Scored):
     """
 
     observers = EVERY
+    together = True
 
     def __init__(self, config: ExpectedConfig) -> None:
         super().__init__(config)
@@ -97,30 +98,32 @@ class Expected(Scored):
     @override
     def score(self, entries: Entries) -> Tensor:
         cache, key_BNSH = entries.cache, entries.turned_BNSH
-        rows, heads, _, width = key_BNSH.shape
-        moments: Moments = cache.state[QUERIES][entries.layer]
-        count_B = moments.count_B.clamp(min=1)
-        mean_BMH = moments.sum_BMH / count_B[:, None, None]
-        cos_BH, sin_BH = mean_rotation(cache.rotary, cache.next_B, self.future)
-        ahead_BMH = turned(mean_BMH, cos_BH[:, None], sin_BH[:, None])
-        sharing = mean_BMH.shape[1] // heads
+        heads, width = key_BNSH.shape[1], key_BNSH.shape[3]
+        noted = [cache.state[QUERIES][layer] for layer in entries.layers]
+        moments = Moments(*(torch.cat(parts) for parts in zip(*noted, strict=True)))
+        count_B111 = moments.count_B.clamp(min=1)[:, None, None, None]
+        mean_BMH = moments.sum_BMH / count_B111[..., 0]
+        cos_B11H, sin_B11H = (
+            x[:, None, None] for x in mean_rotation(cache.rotary, cache.next_B, self.future)
+        )
+        ahead_BMH = turned(mean_BMH, cos_B11H[:, 0], sin_B11H[:, 0])
+        ahead_BNRH = ahead_BMH.unflatten(1, (heads, -1)).to(key_BNSH.dtype)
+        sharing = ahead_BNRH.shape[2]
+        if self.covariance:
+            spread_BMHH = moments.squares_BMHH / count_B111 - mean_BMH[..., None] * mean_BMH[:, :, None]
+            half = turned(spread_BMHH, cos_B11H, sin_B11H)  # C M^T, row by row
+            both_BNRHH = turned(half.mT, cos_B11H, sin_B11H).unflatten(1, (heads, -1)).to(key_BNSH.dtype)
         seen_BNS = entries.valid_BNS & (entries.of(entries.columns.rank_BF) >= self.settings.sinks)
-        weight_BNS = key_BNSH.new_zeros(rows, heads, key_BNSH.shape[2])
-        for m in range(mean_BMH.shape[1]):
-            n = m // sharing
-            key_BSH = key_BNSH[:, n]
-            x_BS = (key_BSH @ ahead_BMH[:, m, :, None].to(key_BSH.dtype))[..., 0] * width**-0.5
+        lowest = torch.finfo(key_BNSH.dtype).min
+        weight_BNS = key_BNSH.new_zeros(key_BNSH.shape[:3])
+        # One query head of each key-value head at a time: the products of all would be R times the keys.
+        for r in range(sharing):
+            x_BNS = (key_BNSH @ ahead_BNRH[:, :, r, :, None])[..., 0] * width**-0.5
             if self.covariance:
-                spread_BHH = moments.squares_BMHH[:, m] / count_B[:, None, None]
-                spread_BHH = spread_BHH - mean_BMH[:, m, :, None] * mean_BMH[:, m, None]
-                half = turned(spread_BHH, cos_BH[:, None], sin_BH[:, None])  # C M^T, row by row
-                both = turned(half.mT, cos_BH[:, None], sin_BH[:, None]).to(key_BSH.dtype)
-                x_BS = x_BS + ((key_BSH @ both) * key_BSH).sum(dim=-1) / width / 2
-            seen_BS = seen_BNS[:, min(n, seen_BNS.shape[1] - 1)]
-            lowest = torch.finfo(x_BS.dtype).min
-            weight_BNS[:, n] += x_BS.masked_fill(~seen_BS, lowest).softmax(dim=-1) * seen_BS
+                x_BNS += (key_BNSH @ both_BNRHH[:, :, r]).mul_(key_BNSH).sum(dim=-1) / width / 2
+            weight_BNS += x_BNS.masked_fill(~seen_BNS, lowest).softmax(dim=-1) * seen_BNS
         weight_BNS = weight_BNS / sharing + self.eps
-        return weight_BNS * entries.values_BNSH.norm(dim=-1) if self.vnorm else weight_BNS
+        return weight_BNS * entries.value_norms_BNS if self.vnorm else weight_BNS
 
     @override
     def sure(self, entries: Entries) -> Tensor:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
 from torch import Tensor
 from typing_extensions import override
 
@@ -10,8 +11,8 @@ from vxl.errors import ConfigError
 from vxl.kv.scored.attention import EVERY, attention
 from vxl.kv.scored.columns import Columns
 from vxl.kv.scored.config import ScoredConfig
-from vxl.kv.scored.entries import Entries
-from vxl.kv.scored.followed import forget_evicted, note, numbers_now
+from vxl.kv.scored.entries import Entries, stacks
+from vxl.kv.scored.followed import Followed, forget_evicted, note, numbers_now
 from vxl.kv.scored.policy import Scored
 from vxl.kv.scored.ranking import newest
 from vxl.llm.cache import Cache
@@ -49,6 +50,7 @@ class H2O(Scored):
     """
 
     observers = EVERY
+    together = True
 
     def __init__(self, config: H2OConfig) -> None:
         super().__init__(config)
@@ -59,24 +61,27 @@ class H2O(Scored):
     def take_in(self, cache: Cache, columns: Columns) -> None:
         """Adds the attention of the newest pass."""
         earlier = cache.state.get(SUMS)
-        sums = []
-        for layer in range(len(cache.layers)):
-            entries = self.entries(cache, layer, columns, columns.real_BF.sum(dim=1))
-            new_BNS = attention(entries).sum(dim=2)
-            old_BNS = numbers_now(cache, layer, earlier and earlier[layer], new_BNS.shape[1], new_BNS.dtype)
-            sums.append(note(cache, layer, old_BNS + new_BNS))
+        nothing = torch.empty(0)
+        sums: list[Followed] = []
+        for layers in stacks(cache):
+            # The weights of all tokens on all that is held are many: layer by layer.
+            own = [attention(Entries(cache, layer, columns, nothing, nothing)).sum(dim=2) for layer in layers]
+            new_BNS = torch.cat(own)
+            old_BNS = numbers_now(cache, layers, earlier, new_BNS.shape[1], new_BNS.dtype)
+            sums += note(cache, layers, old_BNS + new_BNS)
         cache.state[SUMS] = tuple(sums)
 
     @override
     def dropped(self, cache: Cache) -> None:
         """Lets go of the sums of what is gone."""
-        cache.state[SUMS] = tuple(forget_evicted(cache, n, sums) for n, sums in enumerate(cache.state[SUMS]))
+        cache.state[SUMS] = forget_evicted(cache, cache.state[SUMS])
 
     @override
     def score(self, entries: Entries) -> Tensor:
-        sums = entries.cache.state[SUMS][entries.layer]
-        heads, dtype = sums.number_BNS.shape[1], sums.number_BNS.dtype
-        sum_BNS = numbers_now(entries.cache, entries.layer, sums, heads, dtype)
+        sums = entries.cache.state[SUMS]
+        number_BNS = sums[entries.layer].number_BNS
+        heads, dtype = number_BNS.shape[1], number_BNS.dtype
+        sum_BNS = numbers_now(entries.cache, entries.layers, sums, heads, dtype)
         if not self.average:
             return sum_BNS
         rank_BF = entries.columns.rank_BF

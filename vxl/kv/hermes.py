@@ -10,8 +10,8 @@ from typing_extensions import override
 from vxl.errors import ConfigError
 from vxl.kv.scored.columns import Columns
 from vxl.kv.scored.config import ScoredConfig
-from vxl.kv.scored.picked import picked
-from vxl.kv.scored.words import Speaking, Words, attention_of_words
+from vxl.kv.scored.words import Speaking, Words, attention_of_words, read_words
+from vxl.llm.attention.chosen import places_where
 from vxl.llm.cache import Cache
 
 STEEP, FLAT = 20.0, 0.5
@@ -86,27 +86,26 @@ class Hermes(Speaking):
     def kept(
         self, cache: Cache, columns: Columns, rooms: list[Tensor], first_asked: int | None
     ) -> list[Tensor]:
-        local, whole, mixed = (
-            attention_of_words(cache, self.reader, self.tokens_of("hermes", *fields), columns)
-            for fields in (
-                ("local_question",),
-                ("global_question",),
-                ("local_question", "between", "global_question"),
-            )
-        )
         layers = len(rooms)
         below, above = borders(layers, self.short, self.long)
-        attentions = [local[n] if n < below else whole[n] if n >= above else mixed[n] for n in range(layers)]
+        local = self.tokens_of("hermes", "local_question")
+        both = [*local, *self.tokens_of("hermes", "between", "global_question")]
+        # No word sees a later one: of both questions the first words are the local question read alone.
+        mixed = read_words(cache, self.reader, both)
+        attentions = attention_of_words(cache, mixed, columns, range(below), len(local))
+        attentions += attention_of_words(cache, mixed, columns, range(below, above))
+        whole = read_words(cache, self.reader, self.tokens_of("hermes", "global_question"))
+        attentions += attention_of_words(cache, whole, columns, range(above, layers))
         entries = [self.entries(cache, n, columns, room, first_asked) for n, room in enumerate(rooms)]
         scores = [torch.zeros_like(attention_B1S) for attention_B1S in attentions]
+        found = [places_where(h.open_BNS[:, 0], h.open_BNS.shape[-1]) for h in entries]
+        counts = torch.stack([count_B for _, count_B in found]).tolist()
         for row in range(cache.rows):
-            open_S = [h.open_BNS[row, 0] for h in entries]
-            own = [
-                attention_B1S[row, 0][mask] for attention_B1S, mask in zip(attentions, open_S, strict=True)
-            ]
+            places = [order_BS[row, : counts[n][row]].long() for n, (order_BS, _) in enumerate(found)]
+            own = [attentions[n][row, 0][place_O] for n, place_O in enumerate(places)]
             for layer, score_O in enumerate(mixed_scores(own, below, above)):
-                scores[layer][row, 0, open_S[layer]] = score_O
-        return [h.protected_BNS | picked(h, scores[h.layer]) for h in entries]
+                scores[layer][row, 0].index_copy_(0, places[layer], score_O)
+        return self.kept_by(scores, cache, columns, rooms, first_asked)
 
 
 def borders(layers: int, short: float, long: float) -> tuple[int, int]:

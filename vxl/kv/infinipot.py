@@ -13,7 +13,7 @@ from vxl.errors import ConfigError
 from vxl.kv.scored.columns import Columns
 from vxl.kv.scored.config import ScoredConfig
 from vxl.kv.scored.entries import Entries, unit
-from vxl.kv.scored.followed import forget_evicted, note, numbers_now
+from vxl.kv.scored.followed import Followed, forget_evicted, note, numbers_now
 from vxl.kv.scored.policy import Scored
 from vxl.kv.scored.ranking import best
 from vxl.llm.cache import Cache
@@ -88,11 +88,11 @@ class InfiniPot(Scored):
         earlier = cache.state.get(LENGTHS)
         first = cache.fed - cache.layouts[-1].shape[1]
         grids = [square_groups(columns, row, first) for row in range(cache.rows)]
-        lengths = []
+        lengths: list[Followed] = []
         for layer in range(len(cache.layers)):
             entries = self.entries(cache, layer, columns, columns.real_BF.sum(dim=1))
             own_BNS = entries.value_norms_BNS
-            old_BNS = numbers_now(cache, layer, earlier and earlier[layer], own_BNS.shape[1], own_BNS.dtype)
+            old_BNS = numbers_now(cache, (layer,), earlier, own_BNS.shape[1], own_BNS.dtype)
             index_BNS = entries.index_BNS.expand_as(own_BNS)
             new_BNS = (entries.valid_BNS & (entries.index_BNS >= first)).expand_as(own_BNS)
             at_BNS = torch.where(new_BNS, index_BNS - first, cache.fed - first)
@@ -102,23 +102,21 @@ class InfiniPot(Scored):
             for row, grid_GK in enumerate(grids):
                 if grid_GK is not None:
                     piece_BNT[row, :, grid_GK] = pooled(piece_BNT[row, :, grid_GK], quarter)
-            lengths.append(note(cache, layer, torch.where(new_BNS, piece_BNT.gather(2, at_BNS), old_BNS)))
+            lengths += note(cache, (layer,), torch.where(new_BNS, piece_BNT.gather(2, at_BNS), old_BNS))
         cache.state[LENGTHS] = tuple(lengths)
 
     @override
     def dropped(self, cache: Cache) -> None:
         """Lets go of the lengths of what is gone."""
-        cache.state[LENGTHS] = tuple(
-            forget_evicted(cache, n, own) for n, own in enumerate(cache.state.get(LENGTHS, ()))
-        )
+        cache.state[LENGTHS] = forget_evicted(cache, cache.state.get(LENGTHS, ()))
 
     def lengths(self, entries: Entries) -> Tensor:
         """||v_e|| of each entry, or the mean over its neighbours, [B, N, S]."""
         own_BNS = entries.values_BNSH.norm(dim=-1)
         if not self.pooling:
             return own_BNS
-        lengths = entries.cache.state[LENGTHS][entries.layer]
-        return numbers_now(entries.cache, entries.layer, lengths, own_BNS.shape[1], own_BNS.dtype)
+        lengths = entries.cache.state[LENGTHS]
+        return numbers_now(entries.cache, entries.layers, lengths, own_BNS.shape[1], own_BNS.dtype)
 
     @override
     def choose(self, entries: Entries) -> Tensor:
@@ -147,13 +145,12 @@ class InfiniPot(Scored):
         key_BNSH = unit(entries.turned_BNSH, eps=1e-9)
         place_BNS = entries.place_BNS.clamp(min=0).expand(newest_BNS.shape)
         places = max(1, int(entries.columns.on_host.sizes_BG.max()))
-        at_BNS = torch.where(newest_BNS, place_BNS, places)
-        rows, heads, _, width = key_BNSH.shape
-        mean_BNJH = key_BNSH.new_zeros(rows, heads, places + 1, width)
-        mean_BNJH.scatter_add_(2, at_BNS[..., None].expand_as(key_BNSH), key_BNSH)
-        mean_BNJH[:, :, -1] = 0  # a place that the newest groups lack
-        mean_BNJH = mean_BNJH / groups_BN1[..., None]
-        own_BNSH = mean_BNJH.gather(2, place_BNS.clamp(max=places)[..., None].expand_as(key_BNSH))
+        # Sums by a product: entries added one by one to so few places would wait in line on a GPU, and come
+        # in another order each time.
+        every_J1 = torch.arange(places, device=place_BNS.device)[:, None]
+        at_BNJS = ((place_BNS[:, :, None] == every_J1) & newest_BNS[:, :, None]).to(key_BNSH.dtype)
+        mean_BNJH = (at_BNJS @ key_BNSH) / groups_BN1[..., None]
+        own_BNSH = mean_BNJH.gather(2, place_BNS.clamp(max=places - 1)[..., None].expand_as(key_BNSH))
         return (key_BNSH * own_BNSH).sum(dim=-1)
 
 

@@ -8,8 +8,7 @@ from typing_extensions import override
 from vxl.errors import ConfigError
 from vxl.kv.scored.columns import Columns
 from vxl.kv.scored.config import ScoredConfig
-from vxl.kv.scored.picked import picked
-from vxl.kv.scored.words import Speaking, Words, attention_of_words
+from vxl.kv.scored.words import Speaking, Words, attention_of_words, read_words
 from vxl.llm.cache import Cache
 
 
@@ -52,6 +51,6 @@ class Proxy(Speaking):
     def kept(
         self, cache: Cache, columns: Columns, rooms: list[Tensor], first_asked: int | None
     ) -> list[Tensor]:
-        scores = attention_of_words(cache, self.reader, self.tokens_of("proxy", "words"), columns)
-        entries = (self.entries(cache, n, columns, room, first_asked) for n, room in enumerate(rooms))
-        return [h.protected_BNS | picked(h, scores[h.layer]) for h in entries]
+        fork = read_words(cache, self.reader, self.tokens_of("proxy", "words"))
+        scores = attention_of_words(cache, fork, columns, range(len(rooms)))
+        return self.kept_by(scores, cache, columns, rooms, first_asked)

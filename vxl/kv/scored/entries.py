@@ -41,6 +41,11 @@ class Entries:
         """Whose entries they are."""
         return (self.layer, *self.others)
 
+    @property
+    def gaps(self) -> bool:
+        """Whether some may not exist."""
+        return any(b.valid_BNS is not None for layer in self.layers for b in self.cache.layers[layer])
+
     @cached_property
     def valid_BNS(self) -> Tensor:
         """Entries that exist."""
@@ -164,16 +169,24 @@ def valid_of(cache: Cache, layers: Sequence[int]) -> Tensor:
     )
 
 
-def stacks(cache: Cache) -> Iterator[list[int]]:
-    """Runs of layers that can be scored together: of one row, with as many entries in blocks alike."""
-    like = cache.layers[0][0].keys_BNSH
+def stacks(cache: Cache, layers: Sequence[int] | None = None) -> Iterator[list[int]]:
+    """Runs of layers that can be scored together: of one row, with as many entries in blocks alike.
+
+    Args:
+        cache: Whose layers.
+        layers: Some of them in order; None = all.
+    """
+    layers = range(len(cache.layers)) if layers is None else layers
+    if not layers:
+        return
+    like = cache.layers[layers[0]][0].keys_BNSH
 
     def shape(layer: int) -> list[object]:
         return [(len(b), b.positions_BNS.shape, b.valid_BNS is None) for b in cache.layers[layer]]
 
-    most = max(1, STACK // max(1, like[0, :, 0].numel() * cache.entries()))
+    most = max(1, STACK // max(1, like[0, :, 0].numel() * cache.entries(layers[0])))
     run: list[int] = []
-    for layer in range(len(cache.layers)):
+    for layer in layers:
         if run and (cache.rows > 1 or len(run) == most or shape(layer) != shape(run[0])):
             yield run
             run = []

@@ -1,10 +1,12 @@
 """Numbers that belong to entries and follow them through evictions, forks and saved contexts."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from vxl.kv.scored.entries import index_of, stacks, valid_of
 from vxl.llm.cache import Cache
 
 
@@ -16,26 +18,42 @@ class Followed(NamedTuple):
     number_BNS: Tensor
 
 
-def note(cache: Cache, layer: int, number_BNS: Tensor) -> Followed:
-    """The numbers of what a layer holds now."""
-    index_BNS = cache.index(layer).masked_fill(~cache.valid(layer), -1)
-    return Followed(index_BNS.expand_as(number_BNS).contiguous(), number_BNS)
+def note(cache: Cache, layers: Sequence[int], number_BNS: Tensor) -> list[Followed]:
+    """The numbers of what some layers hold now, as `stacks` has them: one behind the other on axis B."""
+    index_BNS = index_of(cache, layers).masked_fill(~valid_of(cache, layers), -1).expand_as(number_BNS)
+    parts = (x.contiguous().split(cache.rows) for x in (index_BNS, number_BNS))
+    return [Followed(*own) for own in zip(*parts, strict=True)]
 
 
-def numbers_now(cache: Cache, layer: int, known: Followed | None, heads: int, dtype: torch.dtype) -> Tensor:
-    """The numbers of what a layer holds now, [B, heads, S]: those noted before, 0 for newer entries."""
-    index_BNS = cache.index(layer).expand(-1, heads, -1)
+def numbers_now(
+    cache: Cache, layers: Sequence[int], known: Sequence[Followed] | None, heads: int, dtype: torch.dtype
+) -> Tensor:
+    """The numbers of what some layers hold now, [B, heads, S]: those noted before, 0 for newer entries.
+
+    Args:
+        cache: Whose layers.
+        layers: As `stacks` has them: one behind the other on axis B.
+        known: What was noted of every layer of the cache; None = nothing.
+        heads: N.
+        dtype: Of the numbers.
+    """
+    index_BNS = index_of(cache, layers).expand(-1, heads, -1)
     if known is None:
         return torch.zeros(index_BNS.shape, dtype=dtype, device=index_BNS.device)
-    rows = cache.rows
+    own = [known[layer] for layer in layers]
+    at_BNS, number_BNS = (
+        torch.cat([x.expand(cache.rows, heads, -1) for x in tensors]) for tensors in zip(*own, strict=True)
+    )
     # One column more, in front, takes the numbers of what does not exist.
-    every_BNF = torch.zeros(rows, heads, 1 + cache.fed, dtype=dtype, device=index_BNS.device)
-    at_BNS = 1 + known.index_BNS.expand(rows, heads, -1)
-    every_BNF.scatter_(2, at_BNS, known.number_BNS.expand(rows, heads, -1).to(dtype))
+    every_BNF = torch.zeros(len(at_BNS), heads, 1 + cache.fed, dtype=dtype, device=index_BNS.device)
+    every_BNF.scatter_(2, 1 + at_BNS, number_BNS.to(dtype))
     return every_BNF.gather(2, 1 + index_BNS)
 
 
-def forget_evicted(cache: Cache, layer: int, known: Followed) -> Followed:
-    """The numbers of what a layer holds now, of those that it held before."""
-    heads, dtype = known.number_BNS.shape[1], known.number_BNS.dtype
-    return note(cache, layer, numbers_now(cache, layer, known, heads, dtype))
+def forget_evicted(cache: Cache, known: Sequence[Followed]) -> tuple[Followed, ...]:
+    """The numbers of what each layer holds now, of those that it held before."""
+    left: list[Followed] = []
+    for layers in stacks(cache) if known else ():
+        heads, dtype = known[layers[0]].number_BNS.shape[1], known[layers[0]].number_BNS.dtype
+        left += note(cache, layers, numbers_now(cache, layers, known, heads, dtype))
+    return tuple(left)

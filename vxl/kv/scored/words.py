@@ -7,10 +7,11 @@ import torch
 from torch import Tensor
 
 from vxl.errors import ConfigError
-from vxl.kv.scored.attention import attention
+from vxl.kv.scored.attention import attention_of, observed_columns
 from vxl.kv.scored.columns import Columns
 from vxl.kv.scored.config import ScoredConfig
-from vxl.kv.scored.entries import Entries
+from vxl.kv.scored.entries import Entries, stacks
+from vxl.kv.scored.picked import picked
 from vxl.kv.scored.policy import Scored
 from vxl.llm.cache import Cache
 from vxl.llm.decoder import Decoder
@@ -43,6 +44,23 @@ class Speaking(Scored):
         assert self.llm is not None, "the policy was not equipped with a language model"
         return self.llm
 
+    def kept_by(
+        self,
+        scores: Sequence[Tensor],
+        cache: Cache,
+        columns: Columns,
+        rooms: list[Tensor],
+        first_asked: int | None,
+    ) -> list[Tensor]:
+        """Which entries of each layer stay, by scores of every layer, [B, 1, S] each; see `Scored.kept`."""
+        keep: list[Tensor] = []
+        for first, *others in stacks(cache):
+            room_B = torch.cat([rooms[n] for n in (first, *others)])
+            entries = self.entries(cache, first, columns, room_B, first_asked, tuple(others))
+            score_BNS = torch.cat([scores[n] for n in (first, *others)])
+            keep += (entries.protected_BNS | picked(entries, score_BNS)).split(cache.rows)
+        return keep
+
     def tokens_of(self, name: str, *fields: str) -> list[int]:
         """The tokens of the words of some fields, one behind the other.
 
@@ -68,19 +86,39 @@ class Speaking(Scored):
         return tokens
 
 
-def attention_of_words(cache: Cache, llm: Decoder, tokens: Sequence[int], columns: Columns) -> list[Tensor]:
-    """Mean attention of words behind what is held on every entry, each layer's [B, 1, S].
+def read_words(cache: Cache, llm: Decoder, tokens: Sequence[int]) -> Cache:
+    """A fork that has read words behind what is held, with the queries of all of them; it copies nothing of
+    the past, and the cache stays as it is."""
+    fork, device = cache.fork(), cache.next_B.device
+    embeds_QD = llm.embed(torch.tensor(tokens, device=device))
+    layout = Layout.text(cache.rows, len(tokens), device)
+    llm.extend(embeds_QD.expand(cache.rows, -1, -1), fork, layout=layout, observe=len(tokens))
+    return fork
 
-    Mean over query heads and tokens; the softmax is over everything, the words included. The cache stays as
-    it is: the words are read on a fork, which copies nothing of the past."""
-    rows, count = cache.rows, len(tokens)
-    fork = cache.fork()
-    embeds_QD = llm.embed(torch.tensor(tokens, device=cache.next_B.device))
-    layout = Layout.text(rows, count, cache.next_B.device)
-    llm.extend(embeds_QD.expand(rows, -1, -1), fork, layout=layout, observe=count)
-    scores = []
-    for layer in range(len(cache.layers)):
-        nothing = torch.empty(0)
-        sums = attention(Entries(fork, layer, columns, nothing, nothing))
-        scores.append(sums.mean(dim=(1, 2))[:, None, : cache.entries(layer)] / count)
+
+def attention_of_words(
+    cache: Cache, fork: Cache, columns: Columns, layers: Sequence[int], first: int | None = None
+) -> list[Tensor]:
+    """Mean attention of words behind what is held on every entry, [B, 1, S] of each of some layers.
+
+    Mean over query heads and tokens; the softmax of a token is over everything up to itself, the words
+    included.
+
+    Args:
+        cache: What is held.
+        fork: It, behind which the words have been read (`read_words`).
+        columns: What the cache was fed.
+        layers: Whose entries.
+        first: How many of the first words count; None = all.
+    """
+    column_BQ, real_BQ = observed_columns(fork)
+    count = column_BQ.shape[1] if first is None else first
+    nothing = torch.empty(0)
+    scores: list[Tensor] = []
+    for one, *others in stacks(fork, layers):
+        entries = Entries(fork, one, columns, nothing, nothing, tuple(others))
+        query_BMQH = entries.queries_BMQH[:, :, :count]
+        sums = attention_of(query_BMQH, column_BQ[:, :count], real_BQ[:, :count], entries)
+        mean_BS = sums[..., : cache.entries(one)].mean(dim=(1, 2)) / count
+        scores += mean_BS[:, None].split(cache.rows)
     return scores

@@ -185,17 +185,16 @@ class Cache:
         Args:
             positions: int64 [B or 1, N, S], for all layers, or one such tensor a layer.
         """
-        stay = IdentityMemo[bool]()
+        stay, parts = IdentityMemo[bool](), IdentityMemo[Tensor]()
         for layer, blocks in enumerate(self.layers):
             target_BNS = positions if isinstance(positions, Tensor) else positions[layer]
             moved_blocks: list[Block] = []
             start = 0
             for block in blocks:
-                part = target_BNS[..., start : start + len(block)]
-                same = stay.get(
-                    (target_BNS, start, block.positions_BNS),
-                    partial(holding.agree, part, block.positions_BNS),
-                )
+                # One tensor for all layers that agree: later acts tell by it that they do.
+                key, make = (target_BNS, start, len(block)), partial(target_BNS.narrow, -1, start, len(block))
+                part, old = parts.get(key, make), block.positions_BNS
+                same = stay.get((part, old), partial(holding.agree, part, old))
                 moved_blocks.append(block if same else block.at(part, self.rotary))
                 start += len(block)
             if moved_blocks and moved_blocks[-1] is not blocks[-1]:
