@@ -115,6 +115,13 @@ def test_the_same_questions_get_the_same_answers(made: Path) -> None:
     assert first.graded != evaluated(made, checkpoint="10")[0].graded
 
 
+def test_kept_frames_change_no_answer(made: Path) -> None:
+    first, _ = evaluated(made)
+    for _ in ("cold", "warm"):
+        assert evaluated(made, resume=False, cache="frames")[0].graded == first.graded
+        assert len(list((made.parent / "cache" / "frames").rglob("*.frames"))) == 2
+
+
 def test_a_video_is_watched_once_for_all_its_questions(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from vxl.generate.loaded import LoadedModel
 

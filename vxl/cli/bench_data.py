@@ -25,12 +25,13 @@ from vxl.terminal.say import say
 if TYPE_CHECKING:  # late: torch takes 2 s, and --help needs none of it
     from torch import Tensor
 
+    from vxl.cli.bench_video import KeptRow
     from vxl.data.batch.examples import Examples
     from vxl.data.sample import Visual
     from vxl.data.source.source import IndexedShards
     from vxl.train.config import TrainConfig
 
-SECTIONS = ("decoding", "stream", "overhead")
+SECTIONS = ("decoding", "stream", "overhead", "kept")
 ASK = "What is shown?"
 
 
@@ -90,6 +91,10 @@ def run_bench(parsed: argparse.Namespace) -> None:
     if not parsed.only or "overhead" in parsed.only:
         found["overhead"] = overhead(parsed.cache)
         say(rows_as_text(found["overhead"]))
+    if not parsed.only or "kept" in parsed.only:
+        with one_thread():
+            found["kept"] = video.kept(parsed.cache)
+        say(rows_as_text(found["kept"]))
     if parsed.as_json:
         numbers = {name: [asdict(row) for row in rows] for name, rows in found.items()}
         parsed.as_json.write_text(json.dumps(numbers, indent=1) + "\n")
@@ -264,7 +269,7 @@ def one_thread() -> Generator[None]:
         torch.set_num_threads(threads)
 
 
-def rows_as_text(rows: Sequence[StreamRow] | Sequence[OverheadRow]) -> str:
+def rows_as_text(rows: "Sequence[StreamRow] | Sequence[OverheadRow] | Sequence[KeptRow]") -> str:
     """Rows as text, widths aligned."""
     heads = list(asdict(rows[0]))
     cells = [heads, *([_cell(value) for value in asdict(row).values()] for row in rows)]

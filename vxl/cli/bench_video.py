@@ -8,6 +8,7 @@ import itertools
 import os
 import tempfile
 import time
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,10 +18,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vxl.config.compose import compose
 from vxl.option.files import CLIPS
 from vxl.terminal.say import say
+from vxl.train.step.data_module import DataModule
 from vxl.video.decode import decode
 from vxl.video.encode import write_video
+from vxl.video.frame_cache import frames_kept
 from vxl.video.probe import probe
 from vxl.video.transform import PixelSpec, resize_FCHW
 
@@ -38,6 +42,17 @@ class DecodingRow:
     vxl_frames_per_s: float
     pyav_frames_per_s: float
     ratio: float
+
+
+@dataclass(frozen=True)
+class KeptRow:
+    """What a row of `data=long` costs, 32 frames of 224 pixels, tokens and collation included."""
+
+    case: str
+    rows: int
+    rows_per_s: float
+    ms_a_row: float
+    mb_on_disk: float
 
 
 def bench(
@@ -100,6 +115,29 @@ def measure_decoding(
     vxl_s, pyav_s = (min(times) for times in taken)
     wanted = len(wanted_F)
     return DecodingRow(case, frames, wanted, wanted / vxl_s, wanted / pyav_s, pyav_s / vxl_s)
+
+
+def kept(cache: Path, *, rows: int = 100) -> list[KeptRow]:
+    """Without a cache of frames, while it is filled, and filled; after making sure that the batches agree."""
+    words = ["logger=csv", "data=long", "model=small", "llm=tiny", "data.workers=0", "data.batch=1"]
+    config = compose("train", [*words, "data.max_tokens=8192", "video.max_frames=32", f"paths.cache={cache}"])
+    module = DataModule(config, rank=0, ranks=1)
+    module.prepare_data()
+    found, first = [], []
+    with tempfile.TemporaryDirectory(dir=cache) as folder:
+        for case, what in (("without", "none"), ("cold", "frames"), ("warm", "frames")):
+            with frames_kept(what, folder, 20.0):
+                batches, taken, sums = iter(module.stream_loader()), 0.0, []
+                for _ in range(rows):
+                    begin = time.process_time()
+                    batch = next(batches)
+                    taken += time.process_time() - begin
+                    sums.append(zlib.crc32(batch.frames_FCHW.numpy()))
+            first = first or sums
+            assert sums == first, f"{case}: the frames differ"
+            held = sum(entry.stat().st_size for entry in Path(folder).rglob("*.frames"))
+            found.append(KeptRow(case, rows, rows / taken, 1000 * taken / rows, held / 1e6))
+    return found
 
 
 def read_straight(path: Path, wanted_F: np.ndarray, pixels: PixelSpec) -> Tensor:

@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from vxl.data.batch.prompt import turns_of
 from vxl.data.order.mixture import Mixture
@@ -30,6 +30,11 @@ class DataConfig(Option):
     """Samples that are sorted by length (or packed) together; more of them waste less padding."""
     workers: int = option(2, resumable=True)
     """Processes a rank that decode; 0 decodes in the training process. The numbers stay the same."""
+    cache: Literal["none", "frames"] = option("none", resumable=True)
+    """What is kept on disk, below paths.cache, and shared by all runs and evaluations that look at the same:
+    decoded, resized frames, or nothing. The numbers stay the same."""
+    cache_gib: float = option(20.0, resumable=True)
+    """Most gibibytes of it; what was not used for longest makes room."""
     patience: float = option(600.0, resumable=True)
     """Longest wait for a disk or server that does not answer, and for a data worker, in seconds; then the run
     ends, to be started again from its last checkpoint. 0: wait for ever."""
@@ -45,6 +50,8 @@ class DataConfig(Option):
                 raise ConfigError(f"{key}={getattr(self, key)} is too small.\n  allowed: 1 or more")
         if self.workers < 0:
             raise ConfigError(f"workers={self.workers} is too small.\n  allowed: 0 or more")
+        if not self.cache_gib > 0:
+            raise ConfigError(f"cache_gib={self.cache_gib} is too small.\n  allowed: more than 0")
         if self.patience < 0:
             raise ConfigError(f"patience={self.patience} is too small.\n  allowed: 0 (for ever) or more")
         if self.held_out is not None and self.held_out < 1:

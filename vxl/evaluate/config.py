@@ -39,6 +39,10 @@ class EvaluateConfig:
     """Longest answer, in tokens; null: the benchmark's own length."""
     limit: int | None = None
     """Ask only the first so many questions."""
+    cache: Literal["none", "frames"] | None = None
+    """What is kept on disk, below paths.cache: see data.cache; null: as in the run's training."""
+    cache_gib: float | None = None
+    """Most gibibytes of it; null: as in the run's training."""
     patience: float = 600.0
     """Longest wait for a disk or server that does not answer, in seconds; then the evaluation ends, to be
     started again with the answers that it has. 0: wait for ever."""

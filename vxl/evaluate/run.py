@@ -1,6 +1,7 @@
 """`python evaluate.py`: ask a benchmark's questions, read the answers, report."""
 
 import os
+from contextlib import AbstractContextManager
 
 from rich.console import Console
 
@@ -9,10 +10,11 @@ from vxl.evaluate.config import EvaluateConfig
 from vxl.evaluate.evaluation import Evaluation
 from vxl.evaluate.group import show_group
 from vxl.evaluate.report import Report
-from vxl.evaluate.subjects import subjects
+from vxl.evaluate.subjects import Subject, subjects
 from vxl.evaluate.work.workers import WORKER, start, wants_workers
 from vxl.patience import patience_of
 from vxl.terminal.screen import Screen
+from vxl.video.frame_cache import frames_kept
 
 
 def run_evaluation(config: EvaluateConfig, console: Console | None = None) -> list[Report]:
@@ -41,7 +43,8 @@ def _run(config: EvaluateConfig, console: Console) -> list[Report]:
         if subject.note is not None:
             console.print(subject.note, markup=False)
         try:
-            reports += Evaluation(config, subject, console).reports(failures)
+            with _frames_kept(config, subject):
+                reports += Evaluation(config, subject, console).reports(failures)
         except (ConfigError, CheckpointError) as error:
             if not several:
                 raise
@@ -54,3 +57,10 @@ def _run(config: EvaluateConfig, console: Console) -> list[Report]:
     if not reports and failures:
         raise ConfigError("\n\n".join(f"{name}: {reason}" for name, reason in failures))
     return reports
+
+
+def _frames_kept(config: EvaluateConfig, subject: Subject) -> AbstractContextManager[None]:
+    """As the command says, else as the run was trained."""
+    trained = subject.values.get("data") or {}
+    what = config.cache or trained.get("cache", "none")
+    return frames_kept(what, config.paths.cache, config.cache_gib or trained.get("cache_gib", 20.0))

@@ -6,6 +6,7 @@ import re
 import stat
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from hashlib import blake2b
 from typing import BinaryIO
 
@@ -27,6 +28,9 @@ PICTURES = av.stream.Disposition.attached_pic | av.stream.Disposition.timed_thum
 
 BUFFER = 1 << 17
 """Bytes that FFmpeg asks a file for at once."""
+
+PIECES, PIECE = 16, 1 << 16
+"""How many pieces of a file make its fingerprint, and of how many bytes."""
 
 ALONE = {"protocol_whitelist": "none", "max_pixels": str(MOST_PIXELS)}
 """A file is read by itself: a playlist or list of parts in it opens no other. And no frame is too large."""
@@ -164,14 +168,49 @@ def source_bytes(source: VideoSource) -> int | None:
     return os.path.getsize(path) if isinstance(path, str | os.PathLike) and os.path.isfile(path) else None
 
 
-def content_of(file: str | os.PathLike[str], size: int, pieces: int = 16, piece: int = 1 << 16) -> str:
+def content_of(file: str | os.PathLike[str], size: int) -> str:
     """A fingerprint of a file by pieces spread over all of it: a copy has the same, a replacement another."""
-    digest = blake2b(digest_size=8)
     with open_patiently(file) as data:
-        for number in range(pieces):
-            data.seek(max(size - piece, 0) * number // (pieces - 1))
-            digest.update(data.read(piece))
+        return _fingerprint(data, size)
+
+
+def _fingerprint(data: BinaryIO, size: int) -> str:
+    digest = blake2b(digest_size=8)
+    for number in range(PIECES):
+        data.seek(max(size - PIECE, 0) * number // (PIECES - 1))
+        digest.update(data.read(PIECE))
     return digest.hexdigest()
+
+
+def identity_of(source: VideoSource) -> str | None:
+    """What tells a video's content from any other; None where that can't be told without reading it whole.
+
+    Bytes, and files no longer than the pieces of a fingerprint, are told by all that they hold, longer ones
+    by their fingerprint and, where they have a name, by when they were last changed.
+    """
+    if isinstance(source, bytes | bytearray | memoryview):
+        size, content = len(source), _fingerprint(io.BytesIO(source), len(source))
+        whole = "" if size <= PIECES * PIECE else blake2b(source, digest_size=16).hexdigest()
+        return f"{size}-{content}{whole}"
+    if isinstance(source, str | os.PathLike):
+        status = status_of(source)
+        if status is None or not stat.S_ISREG(status.st_mode):
+            return None
+        changed = (status.st_mtime_ns, status.st_ctime_ns, status.st_dev, status.st_ino)
+        try:
+            content = _content_now(os.path.abspath(source), status.st_size, changed)
+        except OSError:  # opening it says so
+            return None
+        return content if status.st_size <= PIECES * PIECE else f"{content}-{status.st_mtime_ns}"
+    if not source.seekable():
+        return None
+    size = source.seek(0, os.SEEK_END)
+    return f"{size}-{_fingerprint(source, size)}"
+
+
+@lru_cache(maxsize=4096)
+def _content_now(path: str, size: int, changed: tuple[int, ...]) -> str:
+    return f"{size}-{content_of(path, size)}"
 
 
 def as_readable(source: VideoSource) -> BinaryIO:

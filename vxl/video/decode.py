@@ -1,7 +1,11 @@
 """Chosen frames of a video, exact by number: all at once, or as a stream with bounded memory."""
 
+import contextlib
+import importlib
 import os
+import platform
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from types import TracebackType
 from typing import Protocol
 
@@ -10,10 +14,11 @@ import torch
 from torch import Tensor
 
 from vxl.errors import ConfigError, DataError
-from vxl.video.container import VideoSource
+from vxl.video.container import VideoSource, identity_of, source_name
 from vxl.video.decoder_opencv import OpenCVReader
 from vxl.video.decoder_pyav import PyAVReader
 from vxl.video.decoder_torchcodec import TorchcodecReader
+from vxl.video.frame_cache import SHORT, Entry, FrameCache, frame_cache
 from vxl.video.probe import VideoInfo
 from vxl.video.transform import PixelSpec, resize_FCHW
 
@@ -54,7 +59,72 @@ def open_video(
         raise ConfigError(f"decoder={decoder} does not exist.\n  choose one of: {', '.join(readers)}")
     if not isinstance(source, str | os.PathLike | bytes) and not source.seekable():
         source = source.read()  # a pipe can be read once, a reader may have to start over
-    return readers[decoder](source, name=name, threads=threads)
+    reader, cache = readers[decoder](source, name=name, threads=threads), frame_cache()
+    return (
+        reader if cache is None else KeptReader(cache, source, decoder, name or source_name(source), reader)
+    )
+
+
+class KeptReader:
+    """A video whose frames may be known already: it is opened only where something of it is not.
+
+    Args:
+        cache: Where its frames are kept.
+        source: Path, bytes, or open binary file.
+        decoder: What decodes it.
+        name: What to call the video in messages.
+        reader: Reads it, and is not opened yet.
+    """
+
+    info: VideoInfo
+
+    def __init__(
+        self, cache: FrameCache, source: VideoSource, decoder: str, name: str, reader: Reader
+    ) -> None:
+        self.name = name
+        self._cache, self._source, self._decoder = cache, source, decoder
+        self._reader, self._is_open = reader, False
+        self._stack = contextlib.ExitStack()
+
+    def __enter__(self) -> "KeptReader":
+        self._identity = identity_of(self._source)
+        known = self._cache.infos.get(self._video) if self._identity else None
+        self.info = known or self._opened().info
+        if known is None and self._identity:
+            self._cache.remember(self._video, self.info)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        return self._stack.__exit__(kind, error, trace)
+
+    def frames(self, indices: Sequence[int] | np.ndarray) -> Iterator[Tensor]:
+        """Yields uint8 [1, C, H, W] for each of the strictly ascending indices."""
+        return self._opened().frames(indices)
+
+    def entry(self, wanted_U: np.ndarray, pixels: PixelSpec) -> Entry | None:
+        """Where frames of ascending numbers are kept; None where the video's content can't be told."""
+        if self._identity is None:
+            return None
+        short = self.info.frames <= SHORT
+        return Entry(self._cache, self._video, pixels, np.arange(self.info.frames) if short else wanted_U)
+
+    def unchanged(self) -> bool:
+        """Whether the video is still the one that was opened."""
+        return identity_of(self._source) == self._identity
+
+    @property
+    def _video(self) -> str:
+        """What the pixels of a frame follow from before it is resized."""
+        module = importlib.import_module({"pyav": "av", "opencv": "cv2"}.get(self._decoder, self._decoder))
+        return f"{self._identity} {self._decoder} {module.__version__} {platform.machine()}"
+
+    def _opened(self) -> Reader:
+        if not self._is_open:
+            self._stack.enter_context(self._reader)
+            self._is_open = True
+        return self._reader
 
 
 def decode(
@@ -92,10 +162,10 @@ def read(reader: Reader, indices: Sequence[int] | np.ndarray, pixels: PixelSpec 
         raise DataError("no frames are wanted.\n  expected: at least 1 index")
     unique_U, back_F = np.unique(np.asarray(indices, dtype=np.int64), return_inverse=True)
     _check(unique_U, reader)
-    out_UCHW: Tensor | None = None
-    for position, frame_1CHW in enumerate(reader.frames(unique_U)):
-        if pixels is not None:
-            frame_1CHW = resize_FCHW(frame_1CHW, pixels)
+    entry = _entry(reader, unique_U, pixels)
+    out_UCHW = None if entry is None else entry.find(unique_U)
+    sized = _sized(reader, unique_U, pixels, entry) if out_UCHW is None else ()
+    for position, frame_1CHW in enumerate(sized):
         if out_UCHW is None:
             out_UCHW = torch.empty(len(unique_U), *frame_1CHW.shape[1:], dtype=torch.uint8)
         elif out_UCHW.shape[1:] != frame_1CHW.shape[1:]:
@@ -134,8 +204,41 @@ def read_on(
     if (np.diff(wanted_F) <= 0).any():
         raise DataError("the frames of a stream have to be asked for in ascending order, each once")
     _check(wanted_F, reader)
-    for frame_1CHW in reader.frames(wanted_F):
-        yield (frame_1CHW if pixels is None else resize_FCHW(frame_1CHW, pixels))[0].contiguous()
+    entry = _entry(reader, wanted_F, pixels)
+    given = 0
+    if entry is not None:  # piece by piece, as nothing is given out before it is checked
+        while given < len(wanted_F) and (kept := entry.find(wanted_F[given : given + SHORT])) is not None:
+            yield from kept
+            given += len(kept)
+    if given < len(wanted_F):
+        for frame_1CHW in islice(_sized(reader, wanted_F, pixels, entry), given, None):
+            yield frame_1CHW[0].contiguous()
+
+
+def _entry(reader: Reader, wanted_U: np.ndarray, pixels: PixelSpec | None) -> Entry | None:
+    """Where frames of ascending numbers are kept; None where they are not."""
+    return None if pixels is None or not isinstance(reader, KeptReader) else reader.entry(wanted_U, pixels)
+
+
+def _sized(
+    reader: Reader, wanted_U: np.ndarray, pixels: PixelSpec | None, entry: Entry | None = None
+) -> Iterator[Tensor]:
+    """Yields frames of ascending numbers at their size, [1, C, H, W]; keeps them where there is an entry."""
+    if entry is None:
+        for frame_1CHW in reader.frames(wanted_U):
+            yield frame_1CHW if pixels is None else resize_FCHW(frame_1CHW, pixels)
+        return
+    assert isinstance(reader, KeptReader)
+    given = 0
+    decoded = entry.written(_sized(reader, entry.numbers_N, pixels), reader.unchanged)
+    try:
+        for number, frame_1CHW in zip(entry.numbers_N, decoded, strict=True):
+            if given < len(wanted_U) and number == wanted_U[given]:
+                given += 1
+                yield frame_1CHW
+    except DataError:  # of a frame that is not wanted, or of one that is: then it comes again
+        if given < len(wanted_U):
+            yield from _sized(reader, wanted_U[given:], pixels)
 
 
 def _check(ascending_F: np.ndarray, reader: Reader) -> None:

@@ -15,6 +15,7 @@ from vxl.data.json import JsonConfig
 from vxl.data.sample import BadSample, Question
 from vxl.errors import DataError, LostError
 from vxl.train.step.data_module import DataModule
+from vxl.video.frame_cache import frames_kept
 
 QUESTION = {"question": "What is it?", "options": ["red", "green", "blue", "grey"], "answer": "D"}
 
@@ -343,6 +344,18 @@ def test_a_run_that_goes_on_with_other_samples_says_so(module, folder, caplog):
         (folder / "train.json").write_text(whole)
     old = {key: value for key, value in first.state_dict().items() if key != "of"}
     module().load_state_dict(old)  # of a run from before data were known
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_kept_frames_change_no_batch(workers, module, tmp_path):
+    without = [content(step) for step in steps(module(workers=workers), 4)]
+    for _ in ("cold", "warm"):
+        with frames_kept("frames", tmp_path / "cache", 1.0):
+            found = [content(step) for step in steps(module(workers=workers), 4)]
+        assert all(
+            torch.equal(a, b) for x, y in zip(found, without, strict=True) for a, b in zip(x, y, strict=True)
+        )
+        assert len(list((tmp_path / "cache" / "frames").rglob("*.frames"))) == 3
 
 
 def test_a_worker_that_hangs_ends_the_run_within_its_patience(module, monkeypatch):

@@ -1,8 +1,9 @@
 """Long videos and their questions as samples: nothing is read before a sample's frames are."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from hashlib import blake2b
 
+from vxl.data.base import DataConfig
 from vxl.data.batch.answer import format_question
 from vxl.data.long.asked import AboutVideo, ask
 from vxl.data.long.config import Kind, LongConfig
@@ -27,6 +28,7 @@ class LongSource:
         self.config, self.split, self.scenes, self.videos = config, split, scenes, videos
         self.together = config.together and split == "train"
         """Whether a sample is a video's whole conversation, instead of one question about it."""
+        self._scripts: dict[int, Script] = {}
 
     def __len__(self) -> int:
         return self.videos * self.samples_a_video
@@ -38,13 +40,15 @@ class LongSource:
 
     def fingerprint(self) -> str:
         """A digest of what all samples follow from."""
-        named = (self.scenes.folder.parent.name, self.config, self.split, self.videos)
+        loading = {setting.name for setting in fields(DataConfig)}  # batch, workers: how they are read
+        config = {key: value for key, value in vars(self.config).items() if key not in loading}
+        named = (self.scenes.folder.parent.name, config, self.split, self.videos)
         return blake2b(repr(named).encode(), digest_size=8).hexdigest()
 
     def record(self, number: int) -> Sample:
         """The sample without its media."""
         video, part = divmod(number, self.samples_a_video)
-        script = write_script(self.config, self.split, video)
+        script = self.script(video)
         length = self.config.needle_seconds
         segments = tuple(
             Segment(event.start, event.start + length, f"{event.colour} {event.shape}, {event.place}")
@@ -69,7 +73,13 @@ class LongSource:
     def about(self, number: int) -> AboutVideo:
         """The question of a sample, and when the video shows what it needs."""
         video, part = divmod(number, len(self.config.kinds))
-        return self._asked(write_script(self.config, self.split, video), video, self.config.kinds[part])
+        return self._asked(self.script(video), video, self.config.kinds[part])
+
+    def script(self, video: int) -> Script:
+        """What happens in a video: asked for several times a sample."""
+        if video not in self._scripts:
+            self._scripts[video] = write_script(self.config, self.split, video)
+        return self._scripts[video]
 
     def _asked(self, script: Script, video: int, kind: Kind) -> AboutVideo:
         chance = generator(self.config.drawing_seed, "long", "ask", self.split, kind, video)
@@ -87,7 +97,7 @@ class LongSource:
     def load(self, number: int) -> SampleWithMedia:
         """The sample with its video, of which no frame is decoded yet."""
         video = number // self.samples_a_video
-        script = write_script(self.config, self.split, video)
+        script = self.script(video)
         return SampleWithMedia(self.record(number), (self.segments(script, video),))
 
     def segments(self, script: Script, video: int) -> Segments:
