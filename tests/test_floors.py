@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
 
 FLOORS = """
@@ -118,7 +120,7 @@ def test_files_are_short_and_rooms_can_be_looked_over() -> None:
 
 # Parts of torch that `import torch` leaves out, and that take as long as a package.
 PARTS_OF_TORCH = ("torch.nn.attention.", "torch.utils.flop", "torch._dynamo", "torch._inductor")
-PARTS_OF_TORCH += ("torch.distributed.fsdp",)
+PARTS_OF_TORCH += ("torch.distributed.fsdp", "torch.distributed.tensor")
 
 
 def statements(
@@ -205,3 +207,11 @@ def test_late_imports_say_what_they_save() -> None:
             if reason is None or not any(package.lower() in reason[1].lower() for package in names):
                 silent.append(f"{FILES[name].relative_to(ROOT)}:{first} {lines[first - 1].strip()}")
     assert not silent, "\n".join(["name a package that is saved, after `# late: `:", *silent])
+
+
+@pytest.mark.parametrize(
+    "module", ["vxl.config.schema", "vxl.config.check", "vxl.checkpoint.load", "vxl.evaluate.run"]
+)
+def test_a_wrong_word_is_answered_without_what_only_training_needs(module: str) -> None:
+    slow = ("lightning", "transformers", "torch.distributed.tensor", "torch._dynamo")
+    assert [package for package in packages(module) if package.startswith(slow)] == []

@@ -216,3 +216,17 @@ def test_a_key_shows_what_the_only_file_of_its_group_sets_and_who_sets_another()
     kind, (key,) = look_up("optim.lr", [CONF])
     assert (kind, key.default) == ("keys", "${stage.lr}")
     assert key.meaning.endswith("Set by size=tiny (0.0005).")
+
+
+def test_only_the_class_of_a_key_that_is_shown_is_read_for_its_meaning(monkeypatch) -> None:
+    read: list[str] = []
+
+    def noted(schema: type) -> dict[str, str]:
+        read.append(schema.__name__)
+        return {"keep": "How many."}
+
+    monkeypatch.setattr("vxl.config.catalog.meanings", noted)
+    _, keys = look_up("kv.keep", [CONF])
+    assert read == []
+    assert {key.meaning for key in keys} == {"How many."}
+    assert len(read) == len(keys)

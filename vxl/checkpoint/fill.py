@@ -6,8 +6,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
-from torch.distributed.tensor._utils import compute_local_shape_and_global_offset
 
 from vxl.checkpoint.published.family import FAMILIES
 from vxl.checkpoint.published.folder import lines
@@ -194,6 +192,10 @@ def take_own(target: Tensor, part: Callable[[tuple[slice, ...]], Tensor]) -> Non
         target: On any device; of any precision.
         part: Gives the part of the stored tensor that slices name.
     """
+    # late: torch.distributed.tensor brings sympy, and a mistake on the command line is answered without
+    from torch.distributed.tensor import DTensor
+    from torch.distributed.tensor._utils import compute_local_shape_and_global_offset
+
     if not isinstance(target, DTensor):
         target.copy_(part(tuple(slice(0, size) for size in target.shape)))
         return

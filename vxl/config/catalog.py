@@ -3,11 +3,13 @@
 import dataclasses
 import inspect
 import typing
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from vxl.config.schema import schemas
 from vxl.errors import ConfigError
 from vxl.option.files import CONF
 from vxl.option.option import Option
@@ -29,7 +31,13 @@ class Key:
     name: str
     type: str
     default: str
-    meaning: str
+    explained: Callable[[], str] = lambda: ""
+    """Gives its meaning: to read one parses a module, and most keys are only looked at for their names."""
+
+    @property
+    def meaning(self) -> str:
+        """What it means, as the docstring under its field says."""
+        return self.explained()
 
 
 @dataclass(frozen=True)
@@ -102,9 +110,8 @@ def keys_of(choice: OptionFile, root: type) -> list[Key]:
     known = {key.name: key for key in _keys_of_parts(choice, root)} if choice.is_global else {}
     set_here = {name.removeprefix(_OF_SWEEPS): value for name, value in flatten(values).items()}
     return [
-        Key(name, known[name].type if name in known else type(value).__name__, as_typed(value), meaning)
+        dataclasses.replace(known.get(name, Key(name, type(value).__name__, "")), default=as_typed(value))
         for name, value in set_here.items()
-        for meaning in [known[name].meaning if name in known else ""]
     ]
 
 
@@ -122,7 +129,7 @@ def _keys_of_parts(choice: OptionFile, root: type) -> Iterator[Key]:
 def schema_keys(schema: type, values: dict[str, Any] | None = None, prefix: str = "") -> list[Key]:
     """The keys of a dataclass, nested ones by their dotted names."""
     values = values or {}
-    hints, texts = typing.get_type_hints(schema), meanings(schema)
+    hints = typing.get_type_hints(schema)
     keys = []
     for field in dataclasses.fields(typing.cast(Any, schema)):
         if field.name == "_target_":
@@ -133,20 +140,23 @@ def schema_keys(schema: type, values: dict[str, Any] | None = None, prefix: str 
             given = default if isinstance(default, dict) else {}
             keys += schema_keys(inner, given, f"{prefix}{field.name}.")
         else:
-            text, kind = " ".join(texts.get(field.name, "").split()), describe_type(hints[field.name])
+            kind, otherwise = describe_type(hints[field.name]), ""
             if hints[field.name] is Any:  # a class of torch.optim: torch documents it
                 if field.name == "lr":  # optim.lr and stage.part_lr say it; this one is refused
                     continue
-                kind, text = _annotated(field, default), text or f"As in {values.get('_target_', 'torch')}."
-            keys.append(Key(prefix + field.name, kind, as_typed(default), text))
+                kind, otherwise = _annotated(field, default), f"As in {values.get('_target_', 'torch')}."
+            explained = partial(_meaning, schema, field.name, otherwise)
+            keys.append(Key(prefix + field.name, kind, as_typed(default), explained))
     return keys
+
+
+def _meaning(schema: type, field: str, otherwise: str) -> str:
+    return " ".join(meanings(schema).get(field, "").split()) or otherwise
 
 
 def run_schemas() -> list[type]:
     """The configs of `python train.py` and `python evaluate.py`."""
-    from vxl.config.schema import SCHEMAS  # late: torch takes 2 s, and --help needs none
-
-    return list(SCHEMAS.values())
+    return list(schemas().values())
 
 
 def look_up(word: str, folders: list[Path], roots: Sequence[type] = ()) -> tuple[str, Any]:
@@ -218,7 +228,7 @@ def _as_set(key: Key, options: dict[str, dict[str, OptionFile]]) -> Key:
     ]
     meaning = f"{key.meaning} Set by {', '.join(others)}." if others else key.meaning
     default = key.default if given is None else as_typed(given)
-    return dataclasses.replace(key, default=default, meaning=meaning)
+    return dataclasses.replace(key, default=default, explained=lambda: meaning)
 
 
 def _default(field: dataclasses.Field[Any]) -> Any:

@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from vxl.config.mistakes import translate
 from vxl.config.origins import with_recipes_model
+from vxl.config.schema import schemas
 from vxl.errors import ConfigError
 from vxl.option.files import CONF
 from vxl.option.plugins import load_plugins
@@ -44,10 +45,10 @@ def translated(name: str, overrides: list[str]) -> Generator[None]:
 
 def checked(composed: Any, name: str) -> Any:
     """An OmegaConf config as the dataclasses of schema `name`, after all the rules of vxl.config.check."""
+    config = typed(composed, name)
     from vxl.config.check import check_config  # late: torch takes 2 s, and a wrong key is found without
     from vxl.train.config import TrainConfig
 
-    config = typed(composed, name)
     if isinstance(config, TrainConfig):
         check_config(config)
     return config
@@ -59,17 +60,15 @@ def typed(composed: Any, name: str) -> Any:
     Raises:
         ConfigError: A key is unknown or missing, or a value has the wrong type.
     """
-    from omegaconf import OmegaConf  # late: torch takes 2 s, and a wrong key is found without
+    from omegaconf import OmegaConf  # late: omegaconf, and without a config nothing needs it
     from omegaconf.errors import OmegaConfBaseException
-
-    from vxl.config.schema import SCHEMAS
 
     try:
         values = cast(dict[str, Any], OmegaConf.to_container(composed, resolve=True))
     except OmegaConfBaseException as error:
         key, reason = getattr(error, "full_key", None), str(error).partition("\n")[0]
         raise ConfigError(f"{key or 'the config'} can't be resolved: {reason}.") from error
-    return rebuild(SCHEMAS[name], values)
+    return rebuild(schemas()[name], values)
 
 
 def compose_yaml(name: str, overrides: list[str]) -> Any:

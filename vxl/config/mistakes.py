@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any, cast
 
+from vxl.config.schema import schemas
 from vxl.errors import ConfigError
 from vxl.option.files import CONF
 from vxl.option.read_yaml import read_yaml
@@ -136,13 +137,11 @@ def _composing(
 
 def _of_schema(composed: Any, name: str) -> list[str]:
     """What the schema says of the words that compose: unknown keys behind a `+`, wrong types."""
-    from omegaconf import OmegaConf  # late: torch takes 2 s, and --help needs none of it
+    from omegaconf import OmegaConf  # late: omegaconf, and --help needs none of it
     from omegaconf.errors import OmegaConfBaseException
 
-    from vxl.config.schema import SCHEMAS
-
     try:
-        rebuild(SCHEMAS[name], cast(dict[str, Any], OmegaConf.to_container(composed, resolve=True)))
+        rebuild(schemas()[name], cast(dict[str, Any], OmegaConf.to_container(composed, resolve=True)))
     except OmegaConfBaseException:
         return []
     except ConfigError as error:
