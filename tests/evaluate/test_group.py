@@ -11,7 +11,7 @@ from vxl.evaluate.group import differences, failed, show_group
 from vxl.evaluate.metrics import micro
 from vxl.evaluate.report import Report
 from vxl.evaluate.scoring import Graded, accuracy
-from vxl.evaluate.work.changes import fitting, sweep
+from vxl.evaluate.work.changes import expand_changes, fitting, sweep
 from vxl.option.files import CONF
 from vxl.statistics import wilson
 
@@ -161,6 +161,21 @@ def test_what_is_typed_beside_the_sweep_is_for_policies_that_have_the_key() -> N
     ]
     assert fitting(("kv=snapkv", "kv.keep=0.5"), ["kv.of=visual"]) == ["kv.of=visual"]
     assert fitting(("prefill=full",), ["kv.of=visual"]) == ["kv.of=visual"]
+
+
+def test_beside_several_policies_a_key_goes_to_those_that_have_it() -> None:
+    assert expand_changes(["kv=full,snapkv", "kv.keep=0.5,0.25"]) == [
+        ("kv=full",),
+        ("kv=snapkv", "kv.keep=0.5"),
+        ("kv=snapkv", "kv.keep=0.25"),
+    ]
+    assert expand_changes(["kv.tokens=64", "kv=full,snapkv", "relevance=uniform,maxsim"]) == [
+        (*kv[:1], relevance, *kv[1:])
+        for kv in (("kv=full",), ("kv=snapkv", "kv.keep=null", "kv.tokens=64"))
+        for relevance in ("relevance=uniform", "relevance=maxsim")
+    ]
+    assert expand_changes(["kv=full", "kv.keep=0.5"]) == [("kv=full", "kv.keep=0.5")]  # to be refused
+    assert expand_changes(["kv=full,snapkv", "kv.kep=1"])[0] == ("kv=full", "kv.kep=1")  # of no policy
 
 
 def test_members_that_fail_for_one_reason_are_one_line() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from vxl.errors import ConfigError
-from vxl.option.files import CONF
+from vxl.option.files import CONF, option_files
 from vxl.option.read_yaml import read_yaml
 
 CHANGEABLE = ("video", "prune", "prefill", "kv", "relevance", "selector")
@@ -71,18 +71,23 @@ def refuse_trained(changes: Sequence[str], values: Mapping[str, Any]) -> None:
 def expand_changes(changes: Sequence[str]) -> list[tuple[str, ...]]:
     """One tuple of changes a member: `kv.keep=0.5,0.25` makes two, several lists are crossed.
 
-    A budget of another kind than the option's own replaces it: `kv.tokens=64` sets `kv.keep=null`.
+    Beside several options of a group a key goes to those that have it: `kv=full,snapkv kv.keep=0.5` are
+    `kv=full` and `kv=snapkv kv.keep=0.5`. A budget of another kind than the option's own replaces it:
+    `kv.tokens=64` sets `kv.keep=null`.
     """
-    choices = []
+    choices, crossed = [], set()
     for change in changes:
         key, _, value = change.lstrip("+").partition("=")
         parts = re.split(r",(?![^\[]*\])", value)
         choices.append([f"{key}={part}" for part in parts])
-    members = itertools.product(*choices)
-    return [
-        one_budget(tuple(sorted(member, key=lambda word: "." in word.partition("=")[0])))
-        for member in members
-    ]
+        if len(parts) > 1 and "." not in key:
+            crossed.add(key)
+    members: dict[tuple[str, ...], None] = {}  # an ordered set: kv=full is there once, however many budgets
+    for member in itertools.product(*choices):
+        several = [word for word in member if word.partition("=")[0] in crossed]
+        words = fitting(several, sorted(member, key=lambda word: "." in word.partition("=")[0]))
+        members[one_budget(tuple(words))] = None
+    return list(members)
 
 
 def one_budget(changes: tuple[str, ...]) -> tuple[str, ...]:
@@ -91,9 +96,8 @@ def one_budget(changes: tuple[str, ...]) -> tuple[str, ...]:
     budget_keys = [name for name in budgets if any(word.startswith(f"kv.{name}=") for word in changes)]
     if len(budget_keys) != 1 or any(f"kv.{budget_keys[0]}=null" == word for word in changes):
         return changes
-    option = next((word.partition("=")[2] for word in changes if word.startswith("kv=")), None)
-    file = CONF / "kv" / f"{option}.yaml"
-    if option is None or not file.is_file():
+    file = next((option_files("kv").get(word[3:]) for word in changes if word.startswith("kv=")), None)
+    if file is None:
         return changes
     has = read_yaml(file.read_text()) or {}
     nulls = [f"kv.{name}=null" for name in budgets if name != budget_keys[0] and has.get(name) is not None]
@@ -129,15 +133,18 @@ def sweep(name: str, values: Mapping[str, Any]) -> list[tuple[str, ...]]:
 
 
 def fitting(member: Sequence[str], words: Sequence[str]) -> list[str]:
-    """What was typed beside a named sweep, without keys of other policies alone: `kv.of=visual` is not for
-    `kv=full`."""
-    option = next((word.partition("=")[2] for word in member if word.startswith("kv=")), None)
-    file = CONF / "kv" / f"{option}.yaml"
-    if option is None or not file.is_file():
-        return list(words)
-    has = read_yaml(file.read_text()) or {}
-    every = {key for other in file.parent.glob("*.yaml") for key in read_yaml(other.read_text()) or {}}
-    lacking = {f"kv.{key}" for key in every - has.keys()}  # a key of no policy at all stays, to be refused
+    """The words for one member among several, without keys that only other options have.
+
+    Beside `kv=full`, `kv.of=visual` is left out.
+    """
+    lacking = set()
+    for word in member:
+        group, _, option = word.partition("=")
+        files = {} if "." in group else option_files(group)
+        if option in files:
+            keys = {name: set(read_yaml(file.read_text()) or {}) for name, file in files.items()}
+            # A key of no option at all stays, to be refused.
+            lacking |= {f"{group}.{key}" for key in set().union(*keys.values()) - keys[option]}
     return [word for word in words if word.partition("=")[0] not in lacking]
 
 
