@@ -1,5 +1,8 @@
 """The errors a user can meet. Each message says what was got, what was expected and what to type."""
 
+GOES_ON = "the same command goes on, from the last checkpoint if there is one"
+"""What to do about a training that was stopped; true as well of one that had saved nothing yet."""
+
 
 class VxlError(Exception):
     """Base of all errors that are the user's to mend; entry scripts print them without a traceback."""

@@ -45,5 +45,6 @@ def test_ctrl_c_outside_the_training_loop_is_a_line(name, monkeypatch, capsys) -
     monkeypatch.setattr("vxl.config.command._run_benchmarks", interrupted)
     assert run_command(name, lambda config, composed: None, ["seed=1"]) == 130
     shown = capsys.readouterr()
-    assert shown.err == "\nstopped; the same command goes on from the last checkpoint\n"
+    saved = ", from the last checkpoint if there is one" if name == "train" else ""
+    assert shown.err == f"\nstopped; the same command goes on{saved}\n"
     assert shown.out == ""

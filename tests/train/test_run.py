@@ -483,7 +483,7 @@ def test_a_full_disk_met_by_another_file(config, monkeypatch):
     assert str(error.value) == (
         f"{path_of(config)}/metrics.csv can't be written: the disk is full.\n"
         "  free space, or write elsewhere:  paths.runs=FOLDER\n"
-        "  the last checkpoint is whole; then the same command goes on from there."
+        "  what was saved is whole; then the same command goes on, from the last checkpoint if there is one."
     )
 
 

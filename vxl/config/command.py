@@ -23,7 +23,7 @@ from vxl.config.member import Outcome, SweepMember, report
 from vxl.config.origins import refuse_untyped_random, with_recipes_model
 from vxl.config.search import as_agents_run, run_search, sweeper_of
 from vxl.config.sweep import Sweep, is_here, plan_sweep
-from vxl.errors import ConfigError, VxlError
+from vxl.errors import GOES_ON, ConfigError, VxlError
 from vxl.option.extras import what_to_install
 from vxl.option.files import CONF
 from vxl.run.code import refuse_changed
@@ -78,7 +78,7 @@ def run_command(name: str, main: Main, arguments: Sequence[str]) -> int:
         return 2
     except KeyboardInterrupt:
         if os.environ.get("RANK", "0") == "0":
-            say("\nstopped; the same command goes on from the last checkpoint", error=True)
+            say(f"\nstopped; {GOES_ON if name == 'train' else 'the same command goes on'}", error=True)
         return 130
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from vxl.data.sample import BadSample
 from vxl.data.source.source import SampleSource
-from vxl.errors import DataError, one_line
+from vxl.errors import GOES_ON, DataError, one_line
 
 log = logging.getLogger(__name__)
 
@@ -43,10 +43,7 @@ class BadCounter:
         self.seen += seen
         for sample in bad:
             if sample.kind == "gone":
-                raise DataError(
-                    f"{one_line(sample.reason)}\n"
-                    "  put it back; then the same command goes on from the last checkpoint"
-                )
+                raise DataError(f"{one_line(sample.reason)}\n  put it back; then {GOES_ON}")
             self.bad += 1
             self.kinds[sample.kind] = self.kinds.get(sample.kind, 0) + 1
             if self.kinds[sample.kind] == 1:

@@ -6,7 +6,7 @@ from collections.abc import Generator
 from pathlib import Path
 
 from vxl.atomic import why_not
-from vxl.errors import CheckpointError, LostError
+from vxl.errors import GOES_ON, CheckpointError, LostError
 
 
 @contextlib.contextmanager
@@ -24,7 +24,7 @@ def name_a_lost_worker() -> Generator[None]:
         raise LostError(
             f"a data worker is gone: {text}\n"
             "  if it was killed, memory may have run out:  fewer data.workers, a smaller data.batch\n"
-            "  then the same command goes on from the last checkpoint"
+            f"  then {GOES_ON}"
         ) from error
 
 
@@ -38,5 +38,5 @@ def name_a_full_disk(path: Path) -> Generator[None]:
             raise
         raise CheckpointError(
             f"{error.filename or path} can't be written: {why_not(error)}\n"
-            f"  the last checkpoint is whole; then the same command goes on from there."
+            f"  what was saved is whole; then {GOES_ON}."
         ) from error

@@ -77,7 +77,7 @@ def test_a_process_that_does_not_answer_is_told_from_a_mistake():
     said = _silence(gloo)
     assert said is not None
     assert said.splitlines()[1] == f"  {str(gloo).splitlines()[0]}"
-    assert "the same command goes on from it" in said
+    assert "the same command goes on" in said
     assert _silence(torch.distributed.DistNetworkError("timed out")) is not None
     assert _silence(RuntimeError("shapes (2, 3) and (4, 5)")) is None
     assert (LostError.status, ConfigError.status) == (1, 2)

@@ -17,7 +17,7 @@ from typing import Any
 from torch.utils.data import DataLoader, IterableDataset
 
 from vxl.data.order.whereabouts import Whereabouts
-from vxl.errors import LostError, VxlError
+from vxl.errors import GOES_ON, LostError, VxlError
 from vxl.patience import set_patience
 from vxl.video.frame_cache import FrameCache, frame_cache, keep_frames
 
@@ -72,7 +72,7 @@ class Loader(DataLoader):
             f"a data worker has not finished its batch in {self.timeout:g} s: {where}\n"
             "  is its file read at all?  cat FILE > /dev/null   a disk or server may not answer\n"
             "  patience for slow ones:   data.patience=3600\n"
-            "  the same command goes on from the last checkpoint"
+            f"  {GOES_ON}"
         )
 
 

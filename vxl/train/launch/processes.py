@@ -21,7 +21,7 @@ from typing import Any, Literal
 import torch
 from torch import distributed as dist
 
-from vxl.errors import ConfigError, LostError, VxlError
+from vxl.errors import GOES_ON, ConfigError, LostError, VxlError
 from vxl.terminal.say import say
 from vxl.train.trainer import TrainerConfig
 
@@ -152,7 +152,7 @@ def _silence(error: Exception) -> str | None:
     return (
         "another process of the run does not answer any more; what it printed may say why.\n"
         f"  {str(error).strip().partition(chr(10))[0]}\n"
-        "  the last checkpoint is whole: the same command goes on from it"
+        f"  {GOES_ON}"
     )
 
 
@@ -285,7 +285,7 @@ class _Guard:
                 how = f"by {signal.Signals(-status).name}" if status < 0 else f"with status {status}"
                 return (
                     f"process {rank} of 0 to {len(self.started)} (pid {process.pid}) ended {how}.\n"
-                    "  the last checkpoint is whole: the same command goes on from it"
+                    f"  {GOES_ON}"
                 )
         return None
 

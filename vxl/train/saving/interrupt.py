@@ -13,6 +13,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 from typing_extensions import override
 
+from vxl.errors import GOES_ON
 from vxl.terminal.say import say
 from vxl.train.launch.handover import Stopped
 
@@ -86,10 +87,7 @@ class Interrupt(Callback):
     def _still_waiting(self, number: int, frame: FrameType | None) -> None:
         if os.getpid() != self._owner or self.requested is None or not self.waits_for_data():
             return
-        say(
-            f"no data for {GRACE:.0f} s: stopped as it is; the same command goes on from the last checkpoint",
-            error=True,
-        )
+        say(f"no data for {GRACE:.0f} s: stopped as it is; {GOES_ON}", error=True)
         self._kill_data_workers()
         raise Stopped(self.requested)
 
