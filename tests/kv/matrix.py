@@ -56,7 +56,10 @@ HELD: dict[str, dict[str, Any]] = {
     "int4+offload": {"bits": 4, "residual": 4, "offload": True},
 }
 WRAPPERS = ("plain", "layers", *HELD)
-NO_BUDGET = {"vst": "what stays follows from kv.ratio; tests/kv/test_vst.py"}
+NO_BUDGET = {
+    "vst": "what stays follows from kv.ratio; tests/kv/test_vst.py",
+    "x2l": "its summaries stay whatever the budget; tests/kv/test_x2l.py",
+}
 WHOLE = {"bilevel": 3, "rekv": VISUAL}
 """Policies of whole groups or chunks, and how many entries a budget may miss."""
 TOGETHER = ("adaretake", "kvzip")

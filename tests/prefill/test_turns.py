@@ -45,7 +45,7 @@ def fed(acting: Any, time_rows: Any) -> tuple[Tensor, Cache]:
 
 
 def test_which_policies_go_in_turns() -> None:
-    named = [name for name in POLICIES if name not in ("full", "vst", "bilevel", "streaming")]
+    named = [name for name in POLICIES if name not in ("full", "vst", "x2l", "bilevel", "streaming")]
     able = [name for name in named if made(name).acts_in_turns]
     assert sorted(able) == sorted(IN_TURNS)
     assert not made("uniform", unit="group").acts_in_turns  # how many stay depends on the groups

@@ -17,6 +17,7 @@ from vxl.kv.density import intervals
 from vxl.kv.policy import Policy, PolicyConfig
 from vxl.kv.segments import NOWHERE, Fits, Progress, WindowSegment, merged
 from vxl.llm.beacon import PROJECTIONS, Letter
+from vxl.llm.cache import Cache
 from vxl.llm.decoder import Decoder
 from vxl.seeds import generator
 from vxl.sequence.layout import Kind
@@ -95,6 +96,12 @@ class VST(Policy):
     def __init__(self, config: VSTConfig) -> None:
         super().__init__(config)
         self.settings = config
+        self.levels: tuple[tuple[int, ...], ...] = ((),)
+        """How often a video is watched, and the ratios that windows draw from each time; empty for the
+        settings'. The first cache is the context's."""
+
+    def join_levels(self, cache: Cache, others: list[Cache]) -> None:
+        """Called when watching ends, with the caches of the other levels, if there are any."""
 
     def equip(self, llm: Decoder) -> None:
         """Gives the language model its beacons."""

@@ -23,7 +23,7 @@ class Chunks:
     chunk_BS: Tensor
     """Chunk of each entry, int64; -1 at text."""
     visual_BS: Tensor
-    """Which entries are visual tokens."""
+    """Which entries are visual tokens, or summary tokens that stand in for them."""
     group_BS: Tensor
     """Group of each entry, counted through all visuals; -1 at text."""
     valid_BS: Tensor
@@ -67,7 +67,7 @@ def chunks_of(cache: Cache, groups: int) -> Chunks:
     ends_C[of_group_G[first_G | last_G]] = True
     group_BS = group_BT.gather(1, index_BS)
     chunk_BS = torch.where(group_BS < 0, -1, of_group_G[group_BS.clamp(min=0)] if count else -1)
-    visual_BS = (kind_BS == Kind.VISUAL) & valid_BS
+    visual_BS = ((kind_BS == Kind.VISUAL) | (kind_BS == Kind.BEACON)) & valid_BS
     return Chunks(chunk_BS, visual_BS, group_BS, valid_BS, of_group_G, ends_C, groups)
 
 

@@ -30,6 +30,8 @@ from vxl.sequence.piece import Piece
 
 STATE = "prefill.summarizing"
 """Where a cache notes how far its rows are."""
+LEVELS = "prefill.summarizing.levels"
+"""Where a cache has the caches of the policy's other levels, until watching ends."""
 BLOCKS = 8
 """Windows whose beacons lie in blocks of their own, before a layer's blocks are joined: every window reads
 all of them, and joining them copies the cache."""
@@ -119,14 +121,36 @@ class Summarizing(Prefill):
 
     def feed(self, llm: Decoder, policy: Policy, cache: Cache, piece: Piece) -> Tensor:
         """See `Prefill.feed`. A window that may go on waits for the next piece, so that no number depends on
-        where pieces end."""
-        return self.go_on(llm, cache, piece, ended=False)
+        where pieces end. Where the policy has several levels, each is a cache of its own until watching
+        ends."""
+        others = [level.fork() for level in self.others(llm, cache)]
+        cache.state[LEVELS] = others
+        outputs = [
+            self.go_on(llm, level, piece, ratios, ended=False)
+            for level, ratios in zip((cache, *others), self.vst.levels, strict=True)
+        ]
+        return outputs[0]
 
     def finish(self, llm: Decoder, policy: Policy, cache: Cache) -> None:
         """Runs the window that waits."""
-        self.go_on(llm, cache, None, ended=True)
+        others = [level.fork() for level in self.others(llm, cache)]
+        for level, ratios in zip((cache, *others), self.vst.levels, strict=True):
+            self.go_on(llm, level, None, ratios, ended=True)
+        cache.state.pop(LEVELS, None)
+        self.vst.join_levels(cache, others)
 
-    def go_on(self, llm: Decoder, cache: Cache, piece: Piece | None, *, ended: bool) -> Tensor:
+    def others(self, llm: Decoder, cache: Cache) -> list[Cache]:
+        """The caches of the levels beside the first."""
+        if LEVELS in cache.state:
+            return cache.state[LEVELS]
+        more = [llm.new_cache(rows=cache.rows) for _ in self.vst.levels[1:]]
+        for level in more:
+            level.state[SEED] = cache.state.get(SEED, 0)
+        return more
+
+    def go_on(
+        self, llm: Decoder, cache: Cache, piece: Piece | None, ratios: Sequence[int], *, ended: bool
+    ) -> Tensor:
         """Runs what waits and a piece, as far as windows are whole."""
         before: WindowState = cache.state.get(STATE, WindowState((Progress(),) * cache.rows))
         pieces = [part for part in (before.waiting, piece) if part is not None]
@@ -134,7 +158,7 @@ class Summarizing(Prefill):
             return torch.empty(cache.rows, 0, llm.width, device=cache.next_B.device)
         whole = concatenated(pieces)
         draws = [int(cache.state.get(SEED, 0))] * cache.rows
-        plans, counts, progress = self.plan(llm, cache, whole, before.progress, draws, (), ended=ended)
+        plans, counts, progress = self.plan(llm, cache, whole, before.progress, draws, ratios, ended=ended)
         outputs = [self.run(llm, cache, whole, round_, layout=True) for round_ in rounds_of(plans)]
         cache.state[STATE] = WindowState(tuple(progress), rest_of(whole, counts))
         self.vst.hold(cache)

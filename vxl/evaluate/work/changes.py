@@ -23,6 +23,8 @@ TRAINED = {
 GROUPS = (*CHANGEABLE, *TRAINED)
 POLICY_BUDGETS = (1 / 2, 1 / 4, 1 / 8, 1 / 16)
 """Shares of everything watched that `sweep=policies` compares."""
+SUMMARIZING = ("vst", "x2l")
+"""Policies whose summary tokens are trained."""
 BASELINES = ("recent", "uniform", "random")
 """Policies that look at nothing: what another is worth is what it adds to them."""
 
@@ -50,10 +52,10 @@ def refuse_trained(changes: Sequence[str], values: Mapping[str, Any]) -> None:
         reason = None
         if group in TRAINED and not (group == "llm" and rest in LLM_KEYS):
             reason = TRAINED[group]
-        elif group == "kv" and (_summarizes(values) or value == "vst"):
+        elif group == "kv" and (_summarizes(values) or value in SUMMARIZING):
             reason = (
-                "the summary tokens of kv=vst were trained with it: only a model that was trained so has "
-                "them, and it has nothing else to look at"
+                "summary tokens (kv=vst, kv=x2l) were trained with the model: only one that was trained so "
+                "has them, and it has nothing else to look at"
             )
         elif change.startswith("selector=") and not _same_class(values, value):
             reason = "the selector's weights were trained; its budgets may be changed: selector.keep, .tokens"
@@ -162,7 +164,7 @@ def shown(name: str) -> str:
 def _policies() -> list[tuple[str, ...]]:
     """Every policy that needs no training, at each budget where it has one; the baselines first."""
     members: list[tuple[str, ...]] = [("kv=full",)]
-    names = {file.stem for file in (CONF / "kv").glob("*.yaml")} - {"full", "vst", *BASELINES}
+    names = {file.stem for file in (CONF / "kv").glob("*.yaml")} - {"full", *SUMMARIZING, *BASELINES}
     for name in (*BASELINES, *sorted(names)):
         keys = read_yaml((CONF / "kv" / f"{name}.yaml").read_text()) or {}
         if "keep" in keys:
@@ -173,7 +175,7 @@ def _policies() -> list[tuple[str, ...]]:
 
 
 def _summarizes(values: Mapping[str, Any]) -> bool:
-    return str((values.get("kv") or {}).get("_target_", "")).endswith(".VST")
+    return str((values.get("kv") or {}).get("_target_", "")).endswith((".VST", ".X2L"))
 
 
 def _same_class(values: Mapping[str, Any], option: str) -> bool:
