@@ -5,7 +5,7 @@ import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from lightning.pytorch import LightningDataModule
@@ -53,9 +53,12 @@ STRATEGIES: dict[str, StrategyConfig] = {
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DataConfig(Option):
     _target_: str = "tests.Rows"
+    benchmark: ClassVar[str | None] = None
     batch: int = dataclasses.field(default=1, metadata={"resumable": True})
     workers: int = dataclasses.field(default=0, metadata={"resumable": True})
     max_tokens: int = 128
+    cache: str = "none"
+    cache_gib: float = 20.0
     patience: float = dataclasses.field(default=600.0, metadata={"resumable": True})
 
 
@@ -75,6 +78,7 @@ CHECKPOINT = RetentionConfig(every=0, keep_last=9, best=None)
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Paths:
     runs: str
+    cache: str = ".cache/vxl"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

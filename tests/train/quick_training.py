@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -171,8 +171,11 @@ class Data(LightningDataModule):
 @dataclass(frozen=True, kw_only=True)
 class DataConfig(Option):
     _target_: str = "vxl.fake.Data"
+    benchmark: ClassVar[str | None] = None
     batch: int = field(default=4, metadata={"resumable": True})
     workers: int = field(default=0, metadata={"resumable": True})
+    cache: str = "none"
+    cache_gib: float = 20.0
     patience: float = 600.0
     scale: float = 1.0
     max_tokens: int = LONGEST
@@ -181,6 +184,7 @@ class DataConfig(Option):
 @dataclass(frozen=True, kw_only=True)
 class Paths:
     runs: str = "runs"
+    cache: str = ".cache/vxl"
 
 
 @dataclass(frozen=True, kw_only=True)
