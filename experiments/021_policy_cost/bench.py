@@ -36,6 +36,7 @@ from vxl.option.build import build
 from vxl.option.files import CONF
 from vxl.option.schema import schema_of
 from vxl.prefill.chunked import ChunkedConfig
+from vxl.prefill.summarizing import around
 from vxl.prune.base import VideoTokens
 from vxl.prune.none import KeepEverythingConfig
 from vxl.relevance.uniform import UniformConfig
@@ -48,10 +49,14 @@ GROUPS = 64
 """Groups of a piece: 256 frames."""
 NEW = 33
 """Tokens of an answer whose decoding is timed."""
-LEFT_OUT = {"vst": "learned tokens, measured in experiments/004_vst"}
+BY_NAME = ("vst", "x2l")
+"""Policies with weights of their own: measured where they are named, on a model that has these."""
 WARM = ("knorm", "tova")
 """Policies that run once before any is measured."""
-SETTINGS: dict[str, dict[str, Any]] = {"streaming": {"keep": 0.25, "tokens": None}}
+SETTINGS: dict[str, dict[str, Any]] = {
+    "streaming": {"keep": 0.25, "tokens": None},
+    "x2l": {"groups": 10, "chunks": None},
+}
 """Keys beside `keep` that a policy needs here."""
 HELD: dict[str, dict[str, Any]] = {
     "bits=4": {"bits": 4},
@@ -64,8 +69,8 @@ SLOW = 6.0
 """Seconds of prefill above which a policy runs once, and above which a fourth of the frames is enough."""
 
 
-def settings(tiny: bool) -> Any:
-    """The parts; true sizes are those of Video-XL-2."""
+def settings(tiny: bool, kv: Any = None) -> Any:
+    """The parts, with a policy that has weights of its own or none; true sizes are those of Video-XL-2."""
     vision, compressor = SiglipConfig(), DTSConfig(grid=24)
     llm = DecoderConfig(vocab=152064, width=3584, mlp=18944, layers=28, heads=28, kv_heads=4, rope_theta=1e6)
     if tiny:
@@ -79,7 +84,7 @@ def settings(tiny: bool) -> Any:
         selector=NoSelectorConfig(),
         llm=llm,
         prefill=ChunkedConfig(groups=2 if tiny else GROUPS, time_rows="window"),
-        kv=KeepAllConfig(),
+        kv=kv or KeepAllConfig(),
         relevance=UniformConfig(),
         seed=0,
     )
@@ -206,7 +211,8 @@ def rows_of(names: list[str] | None) -> list[Row]:
     every: list[Row] = [
         (group, file.stem, "") for group in ("kv", "prune") for file in sorted((CONF / group).glob("*.yaml"))
     ]
-    every = [row for row in every if row[1] not in ("full", "none", *LEFT_OUT)]
+    left_out = {"full", "none", *BY_NAME}.difference(names or ())
+    every = [row for row in every if row[1] not in left_out]
     every += [("kv", "full", held) for held in HELD] + [("kv", "snapkv", [*HELD][-1])]
     if names:
         every = [row for name in dict.fromkeys(names) for row in every if name in (row[1], row[2])]
@@ -237,10 +243,14 @@ def main() -> None:
     )
     device = torch.device("cpu" if arguments.tiny else "cuda")
     dtype = torch.float32 if arguments.tiny else torch.bfloat16
-    model = build_model(settings(arguments.tiny), device=device, dtype=dtype).eval()
+    with_weights = [name for name in BY_NAME if name in (arguments.names or ())]
+    kv = option("kv", with_weights[0], arguments.keep, arguments.tiny) if with_weights else None
+    made = settings(arguments.tiny, kv)
+    model = build_model(made, device=device, dtype=dtype).eval()
     name = "CPU" if arguments.tiny else torch.cuda.get_device_name()
+    set_row(model, ("kv", "full", ""), arguments)
     measure(model, min(512, arguments.frames))  # kernels are compiled and libraries loaded
-    for option_name in WARM:  # kernels that rank entries are compiled for several lengths
+    for option_name in WARM if not with_weights else ():  # kernels are compiled for several lengths
         set_row(model, ("kv", option_name, ""), arguments)
         measure(model, arguments.frames)
     print(f"{name}, warm after {time.perf_counter() - began:.1f} s", flush=True)
@@ -282,9 +292,11 @@ def set_row(model: VideoLanguageModel, row: Row, arguments: argparse.Namespace) 
     if group == "kv":
         made = option("kv", name, arguments.keep, arguments.tiny)
         model.policy = build(replace(made, **HELD[held]) if held else made)
-        model.policy.equip(model.llm)
+        if name not in BY_NAME:  # whose weights are there already
+            model.policy.equip(model.llm)
     else:
         model.pruner = build(option("prune", name, arguments.keep, arguments.tiny))
+    model.prefill = around(build(settings(arguments.tiny).prefill), model.policy, 0)
 
 
 def profile(model: VideoLanguageModel, frames: int) -> None:
