@@ -20,7 +20,7 @@ from vxl.checkpoint.step_folder import choose_step
 ROOT = Path(__file__).parents[2]
 # What a clock or the machine measures; everything else in metrics.csv is a function of the config.
 MEASURED = {"tokens_per_s", "frames_per_s", "samples_per_s", "data_wait", "peak_memory_bytes"}
-MEASURED |= {"total/seconds"}
+MEASURED |= {"total/seconds", "total/device_hours"}
 
 
 @functools.cache

@@ -93,6 +93,13 @@ def test_everything_is_drawn_and_nothing_leaves(browser: Any, tmp_path: Path, me
             "parallel",
         ]
         assert all(traces for _, traces in plots), plots
+    # A window that changes its size, as a phone that is turned, leaves the pictures their height.
+    heights = "return [...document.querySelectorAll('.plot')].map(p => p.clientHeight)"
+    before = browser.execute_script(heights)
+    size = {"width": 700, "height": 500, "deviceScaleFactor": 1, "mobile": False}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    time.sleep(1)
+    assert browser.execute_script(heights) == before
 
 
 def test_choices_switch_search_filters_and_headings_sort(browser: Any, tmp_path: Path) -> None:

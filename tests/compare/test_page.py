@@ -80,8 +80,10 @@ def test_numbers_of_the_page_are_those_of_the_comparison(page: str, found: Compa
     for member in found.members:
         score = member.scores["clips"]
         assert f'data-sort="{score.mean!r}"' in page
-    forest = figures(page)["forest"]["clips"]["data"]
-    drawn = sorted(x for trace in forest for x in trace["x"])
+    bars, *points = figures(page)["forest"]["clips"]["data"]
+    drawn = sorted(x for trace in points for x in trace["x"])
+    known = {p.other.name: p.detectable for p in found.pairs if p.benchmark == "clips" and p.detectable}
+    assert bars["x"] == [200 * known[unescape(name)] for name in bars["y"]]
     pairs = [p.test.estimate.mean for p in found.pairs if p.benchmark == "clips" and p.test is not None]
     assert drawn == pytest.approx(sorted(100 * mean for mean in pairs))
 
@@ -100,7 +102,7 @@ def test_who_is_beaten_in_score_and_cost_is_faded(found: Comparison) -> None:
     assert drawn is not None
     points = {}
     for trace in drawn["data"]:
-        if "marker" in trace:
+        if "markers" in trace["mode"] and trace["x"] != [None]:
             for x, y in zip(trace["x"], trace["y"], strict=True):
                 points[x, y] = trace["opacity"] < 1
     for (x, y), faded in points.items():

@@ -181,13 +181,19 @@ def test_an_evaluation_is_a_wandb_run_of_its_own_where_the_run_is_there(
     assert made["settings"]["evaluated_run_id"] == "logged-1234"
     assert made["settings"]["choices"]["kv"] == "full"
     assert "logger" not in made["settings"]
-    numbers, _ = found["log"]
+    numbers, step = found["log"]
+    assert step == 5
     assert "evaluate/three/accuracy/when" in numbers
     assert numbers["evaluate/three/prefill_ms"] > 0
     assert found["facts"][0]["evaluate/three/protocol"] == report.protocol.short
     tables, pictures = found["show"]
     assert [row["key"] for row in tables["answers"]] == [item.key for item in report.graded]
     assert tables["answers"][0]["frames"].read_bytes()[:2] == b"\xff\xd8"
+    kinds = {row["value"]: row for row in tables["by_kind"] if row["by"] == "kind"}
+    assert {name: row["questions"] for name, row in kinds.items()} == {
+        name: own.total for name, own in report.kinds.items()
+    }
+    assert all(kinds[name]["score"] == own.share for name, own in report.kinds.items())
     assert pictures == {"picture": run / "evaluate" / "three.png"}
     assert found["finish"] == (0,)
 

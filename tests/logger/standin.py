@@ -8,8 +8,11 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+import yaml
+
 KEY = "0123456789" * 4
 """An API key of the length that W&B accepts."""
+PROJECT = {"id": "1", "name": "vxl", "entity": {"id": "1", "name": "me"}}
 
 
 @dataclass
@@ -24,6 +27,12 @@ class Received:
     files: dict[str, bytes] = field(default_factory=dict)
     """Uploaded files, by run and name."""
     views: list[dict[str, Any]] = field(default_factory=list)
+    sweeps: dict[str, str] = field(default_factory=dict)
+    """The YAML of each sweep, by its id."""
+    proposals: list[dict[str, Any]] = field(default_factory=list)
+    """Values of the runs that an agent is told to start, the next first; none left: it is told to end."""
+    beats: list[dict[str, bool]] = field(default_factory=list)
+    """Which runs an agent said were running, at each heartbeat."""
     asked: list[str] = field(default_factory=list)
     """Names of all GraphQL operations."""
 
@@ -59,12 +68,14 @@ def served() -> Generator[Received]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers.get("Content-Length") or 0)) or b"{}")
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             if self.path.endswith("/file_stream"):
-                received.streams.setdefault(self.path.split("/")[-2], []).append(body)
+                received.streams.setdefault(self.path.split("/")[-2], []).append(json.loads(body))
                 self.answer({"exitcode": None, "limits": {}})
-            else:
-                self.answer(_graphql(received, body))
+            elif self.path.endswith("/graphql"):
+                self.answer(_graphql(received, json.loads(body)))
+            else:  # W&B's telemetry about itself, in protobuf
+                self.answer({})
 
         def do_PUT(self) -> None:
             content = self.rfile.read(int(self.headers.get("Content-Length") or 0))
@@ -103,6 +114,33 @@ def _graphql(received: Received, body: dict[str, Any]) -> dict[str, Any]:
         known = name in received.runs
         received.runs[name] = {**received.runs.get(name, {}), **{k: v for k, v in variables.items() if v}}
         return {"data": {"upsertBucket": {"bucket": _bucket(received, name), "inserted": not known}}}
+    if "upsertSweep" in query:
+        received.sweeps["swp1"] = variables["config"]
+        return {"data": {"upsertSweep": {"sweep": {"name": "swp1", "project": PROJECT}}}}
+    if "sweep(sweepName" in query:
+        found = {
+            "id": "1",
+            "name": "swp1",
+            "config": received.sweeps[variables["sweep"]],
+            "runs": {"edges": []},
+        }
+        return {"data": {"project": {"sweep": found}}}
+    if "createAgent" in query:
+        return {"data": {"createAgent": {"agent": {"id": "agent1"}}}}
+    if "agentHeartbeat" in query:
+        return {
+            "data": {
+                "agentHeartbeat": {"agent": {"id": "agent1"}, "commands": _commands(received, variables)}
+            }
+        }
+    if "serverInfo" in query:  # asked for by what is logged with files, such as a table
+        return {"data": {"serverInfo": {"features": []}}}
+    if "createArtifact(" in query:  # as if it were there already, so that no files are asked for
+        found = {"id": "1", "state": "COMMITTED", "digest": variables.get("digest", "")}
+        found["artifactSequence"] = {"id": "1", "latestArtifact": {"id": "1", "versionIndex": 0}}
+        return {"data": {"createArtifact": {"artifact": found}}}
+    if "artifactType" in query:
+        return {"data": {"project": None}}
     if "upsertView" in query:
         received.views.append(variables)
         return {"data": {"upsertView": {"view": {"id": "view1", "name": variables.get("name", "nw-1-v")}}}}
@@ -122,10 +160,23 @@ def _graphql(received: Received, body: dict[str, Any]) -> dict[str, Any]:
     return {"data": {}}
 
 
+def _commands(received: Received, variables: dict[str, Any]) -> str:
+    """What an agent is told at a heartbeat: to start the next run if none is running, to go on, to end."""
+    received.beats.append(json.loads(variables["runState"]))
+    if received.beats[-1]:
+        return "[]"
+    if not received.proposals:
+        return json.dumps([{"type": "exit"}])
+    values = received.proposals.pop(0)
+    program = yaml.safe_load(received.sweeps["swp1"])["program"]
+    number = sum(not beat for beat in received.beats)
+    arguments = {name: {"value": value} for name, value in values.items()}
+    return json.dumps([{"type": "run", "run_id": f"run{number}", "program": program, "args": arguments}])
+
+
 def _bucket(received: Received, name: str) -> dict[str, Any]:
-    project = {"id": "1", "name": "vxl", "entity": {"id": "1", "name": "me"}}
     shown = received.runs[name].get("displayName") or name
-    bucket: dict[str, Any] = {"id": "1", "name": name, "displayName": shown, "project": project}
+    bucket: dict[str, Any] = {"id": "1", "name": name, "displayName": shown, "project": PROJECT}
     lines = len(received.history(name))
     return bucket | {"description": None, "config": None, "sweepName": None, "historyLineCount": lines}
 

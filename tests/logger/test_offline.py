@@ -1,4 +1,5 @@
 import json
+import socket
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,12 @@ def test_what_a_dashboard_gets_is_in_the_offline_file(
     (folder / "model.safetensors").write_bytes(b"weights")
     (tmp_path / "checkpoints" / "last").write_text("step-000002")
     Image.new("RGB", (8, 8)).save(tmp_path / "frames.jpg")
-    settings = {"model": "tiny", "compressor": {"ratio": 16}, "choices": {"kv": "full", "compressor": "dts"}}
+    settings = {
+        "model": "small",
+        "size": "tiny",
+        "compressor": {"ratio": 16},
+        "choices": {"kv": "full", "compressor": "dts"},
+    }
     sink = Wandb(
         WandbConfig(tags=["mine"], notes="why", artifacts="last"),
         directory=tmp_path,
@@ -46,13 +52,27 @@ def test_what_a_dashboard_gets_is_in_the_offline_file(
         "s/ratio=16 clips",
         "why",
     )
-    assert set(run.tags) == {"mine", "s", "tiny", "kv=full", "compressor=dts"}
+    host = f"host={socket.gethostname()}"
+    assert set(run.tags) == {"mine", "s", "small", "size=tiny", "kv=full", "compressor=dts", host}
     config = {item.key: json.loads(item.value_json) for item in run.config.update}
     assert config["compressor"] == {"ratio": 16}
     assert config["choices"]["kv"] == "full"
-    metrics = {record.metric.name or record.metric.glob_name: record.metric.summary for record in found}
-    assert metrics["val/loss"].min
-    assert metrics["val/accuracy"].max
+    metrics = {record.metric.name or record.metric.glob_name: record.metric for record in found}
+    assert metrics["val/loss"].summary.min
+    assert metrics["val/accuracy"].summary.max
+    axes = {name: metric.step_metric for name, metric in metrics.items() if name}
+    assert set(axes) == {"trainer/global_step", "val/loss", "val/accuracy", "loss", "*"}
+    assert axes.pop("trainer/global_step") == ""
+    assert set(axes.values()) == {"trainer/global_step"}
+    rows = [
+        {item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in record.history.item}
+        for record in found
+        if record.WhichOneof("record_type") == "history"
+    ]
+    assert [(row["trainer/global_step"], row["val/loss"]) for row in rows if "val/loss" in row] == [
+        (1, 2.0),
+        (2, 3.0),
+    ]
     summary = {}
     for record in found:
         for item in record.summary.update:

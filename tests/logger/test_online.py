@@ -63,6 +63,24 @@ def test_a_run_that_goes_on_is_one_run_with_all_its_steps(tmp_path: Path, server
     assert server.files[f"{name}/resolved.yaml"] == b"compressor: {ratio: 16}\n"
 
 
+def test_a_repeated_evaluation_replaces_the_numbers_in_the_run_of_the_first(
+    tmp_path: Path, server: Received
+) -> None:
+    for accuracy, step in ((0.25, 100), (0.5, 200), (0.75, 200)):
+        sink = Wandb(WandbConfig(), directory=tmp_path, name="s clips", job_type="evaluate")
+        sink.log({"evaluate/clips/accuracy": accuracy}, step)
+        sink.show({"answers": [{"key": "q", "score": accuracy}]}, {})
+        sink.finish(0)
+    (name,) = server.runs
+    assert server.summary(name)["evaluate/clips/accuracy"] == {"last": 0.75}
+    rows = [row for row in server.history(name).values() if "evaluate/clips/accuracy" in row]
+    assert [(row["trainer/global_step"], row["evaluate/clips/accuracy"]) for row in rows] == [
+        (100, 0.25),
+        (200, 0.5),
+        (200, 0.75),
+    ]
+
+
 def test_the_offline_starts_of_a_run_are_sent_as_one(
     tmp_path: Path, server: Received, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -72,8 +72,8 @@ class Run:
         self.settings, self.logged, self.exit_code, self.summary = settings, [], None, {}
         self.saved = []
 
-    def define_metric(self, name, summary):
-        self.settings.setdefault("defined", {})[name] = summary
+    def define_metric(self, name, summary, step_metric=None):
+        self.settings.setdefault("defined", {})[name] = (summary, step_metric)
 
     def log(self, numbers, step):
         self.logged.append((step, numbers))
@@ -114,7 +114,8 @@ def test_members_of_a_sweep_share_a_group_and_resumes_an_id(tmp_path, runs):
     assert settings[0]["config"]["optim"]["lr"] == 0.02
     assert settings[0]["tags"][:2] == ["t", "lr-1"]
     assert "logger" not in settings[0]["config"]
-    assert settings[0]["defined"]["val/loss"] == "min,last"
+    assert settings[0]["defined"]["val/loss"] == ("min,last", "trainer/global_step")
+    assert {numbers["trainer/global_step"] == step for step, numbers in runs[0].logged} == {True}
     assert runs[0].summary["status"] == "finished"
     assert runs[0].saved == ["resolved.yaml", "provenance.json", "train.log"]
     assert runs[0].summary["final/steps"] == 6

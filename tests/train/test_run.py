@@ -63,7 +63,7 @@ def digest(config, which="last"):
 def numbers(config):
     """metrics.csv without what a clock measures."""
     timed = {"mfu", "tokens_per_s", "frames_per_s", "samples_per_s", "data_wait", "peak_memory_bytes"}
-    timed |= {"total/seconds"}
+    timed |= {"total/seconds", "total/device_hours"}
     with (path_of(config) / "metrics.csv").open() as lines:
         return [{k: v for k, v in row.items() if k not in timed} for row in csv.DictReader(lines)]
 

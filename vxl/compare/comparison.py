@@ -41,6 +41,11 @@ class Comparison:
         """Benchmarks that any setting has a score of."""
         return [name for name in benchmarks_of(self.members) if any(name in m.scores for m in self.members)]
 
+    @property
+    def tests(self) -> int:
+        """Paired comparisons that are shown together, for which p is corrected."""
+        return sum(pair.test is not None for pair in self.pairs)
+
     def pair(self, benchmark: str, setting: Setting) -> Pair | None:
         """A setting against the base on a benchmark; None where there is no such comparison."""
         pairs = (p for p in self.pairs if p.benchmark == benchmark and p.other is setting)

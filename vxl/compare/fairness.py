@@ -5,7 +5,7 @@ from collections.abc import Callable
 from vxl.compare.comparison import Comparison
 from vxl.compare.member import Member
 from vxl.compare.pairs import Pair, detectable
-from vxl.compare.words import few
+from vxl.compare.words import coarse, few
 
 FEW = 100
 """Fewer questions than this, and the page says so."""
@@ -54,9 +54,11 @@ def _of_benchmark(comparison: Comparison, name: str) -> list[str]:
         lines.append(f"{name}: few questions ({questions[0]})")
     if len(questions) > 1:
         lines.append(f"{name}: {questions[0]} to {questions[-1]} questions, not the same for all")
-    least = detectable([pair for pair in comparison.pairs if pair.benchmark == name])
-    if least is not None and least > COARSE:
-        lines.append(f"{name}: a difference below about {100 * least:.0f} points would not have shown")
+    pairs = [pair for pair in comparison.pairs if pair.benchmark == name]
+    limits = detectable(pairs)
+    if limits is not None and limits[1] > COARSE:
+        by_setting = ", depending on the setting" if limits[0] < limits[1] else ""
+        lines.append(f"{name}: {coarse(pairs)} would not have shown{by_setting}")
     partial = [m.name for m, report, _ in reports if report.get("incomplete") or report.get("failed")]
     if partial:
         lines.append(f"{name}: missing or failed answers: {few(partial)}")

@@ -1,6 +1,5 @@
 """A setting against another on the same questions: by how much they differ, and may it be chance?"""
 
-import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -33,6 +32,11 @@ class Pair:
     """Why they are not paired."""
 
     @property
+    def identical(self) -> bool:
+        """Whether every single question has the same score on both sides, as a mean over the seeds."""
+        return self.test is not None and self.test.estimate.mean == 0 and self.test.estimate.se_iid == 0
+
+    @property
     def shown(self) -> bool:
         """Whether a difference is shown, at 5 % over all comparisons."""
         return self.test is not None and self.adjusted < 0.05
@@ -48,14 +52,15 @@ class Pair:
             "p_holm": self.adjusted,
             "detectable_with_seeds": self.detectable,
             "reason": self.reason,
+            "identical": self.identical,
             **({} if self.test is None else self.test.plain()),
         }
 
 
-def detectable(pairs: Sequence[Pair]) -> float | None:
-    """The smallest difference that such comparisons would show: their median; None where it is not known."""
-    least = [pair.detectable for pair in pairs if pair.detectable]
-    return statistics.median(least) if least else None
+def detectable(pairs: Sequence[Pair]) -> tuple[float, float] | None:
+    """(least, most) over comparisons of the smallest difference that each would show; None: not known."""
+    known = [pair.detectable for pair in pairs if pair.detectable]
+    return (min(known), max(known)) if known else None
 
 
 def against(base: Setting, others: Sequence[Setting], benchmarks: Sequence[str]) -> list[Pair]:

@@ -20,7 +20,7 @@ def show_comparison(comparison: Comparison, console: Console) -> None:
     for table in tables(comparison, comparison.title):
         table.show(console)
     for pair in comparison.pairs:
-        console.print(paired(pair), markup=False, highlight=False)
+        console.print(paired(pair, comparison.tests), markup=False, highlight=False)
     for sentence in sentences(comparison):
         console.print(str(sentence), markup=False, highlight=False, style="bold")
     for warning in warnings(comparison):
@@ -30,18 +30,26 @@ def show_comparison(comparison: Comparison, console: Console) -> None:
             console.print(f"{member.name} failed: {member.run.failure}", style="red", markup=False)
 
 
-def paired(pair: Pair) -> str:
-    """`clips: ratio=16 -1.2 points against ratio=4 (95 %: -3.0 to +0.6, p = 0.2)`."""
+def paired(pair: Pair, tests: int) -> str:
+    """`clips: ratio=16 -1.2 points against ratio=4 (95 %: -3.0 to +0.6; p = 0.1, of 3 together 0.2)`.
+
+    Args:
+        pair: The comparison.
+        tests: How many are shown together.
+    """
     name, base = pair.other.name, pair.base.name
     if pair.test is None:
         return f"{pair.benchmark}: {name} is not paired with {base}: {pair.reason}"
+    if pair.identical:
+        return f"{pair.benchmark}: {name} has the same score as {base} on every question"
     text = f"{pair.benchmark}: {name} {100 * pair.test.estimate.mean:+.1f} points against {base} ("
     if pair.interval is not None:
         seeds = max(len(pair.base.members), len(pair.other.members)) > 1
         text += f"95 %, by video{' and seed' if seeds else ''}: "
         text += f"{100 * pair.interval.low:+.1f} to {100 * pair.interval.high:+.1f}; "
     mcnemar = "" if pair.test.mcnemar is None else f"McNemar p = {pair.test.mcnemar:.2g}, "
-    return f"{text}{mcnemar}Holm-corrected p = {pair.adjusted:.2g})"
+    together = f", corrected for {tests} comparisons {pair.adjusted:.2g}" if tests > 1 else ""
+    return f"{text}{mcnemar}p = {pair.p_value:.2g}{together})"
 
 
 BESIDE = 3

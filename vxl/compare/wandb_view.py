@@ -193,7 +193,7 @@ def _answers(found: Comparison) -> "Section":
 
     tables = ["val/predictions"]
     if found.benchmarks:
-        tables.insert(0, "answers")
+        tables[:0] = ["by_kind", "answers"]
     if any("needle" in name for name in found.benchmarks):
         tables.append("needle_map")
     panels: list[Any] = [WeavePanelSummaryTable(table_name=name) for name in tables]

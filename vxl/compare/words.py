@@ -58,13 +58,18 @@ def _best(comparison: Comparison, name: str) -> Sentence | None:
     by = f"{100 * pair.test.estimate.mean:+.1f} points against {base.name}"
     if pair.interval is not None:
         by += f" (95 %: {100 * pair.interval.low:+.1f} to {100 * pair.interval.high:+.1f})"
-    p_value, cost = f"p = {pair.adjusted:.2g} after Holm", _price(comparison, name, first, base)
+    p_value, cost = _p_value(comparison, pair), _price(comparison, name, first, base)
     if pair.shown:
         return Sentence(headline, f"That is {by}, {p_value}{cost}.")
     # A winner that may be one by chance is none, and the largest letters must not say so.
     headline = f"{name}: nothing is shown to beat {base.name}; highest is {first.name}, {own.text()}."
     others = [s for s in comparison.settings if s is base or _not_worse(comparison.pair(name, s))]
-    details = f"That is {by}, which may be chance ({p_value}{_coarse([pair])}){cost}."
+    if pair.identical:
+        details = f"That is the same score as {base.name} on every question{cost}."
+        return Sentence(headline, details + _cheaper(comparison, name, others, than=base))
+    too_small = coarse([pair])
+    here = f"; {too_small} would not have shown in this comparison" if too_small else ""
+    details = f"That is {by}, which may be chance ({p_value}{here}){cost}."
     return Sentence(headline, details + _cheaper(comparison, name, others, than=base))
 
 
@@ -77,7 +82,7 @@ def _against_all(comparison: Comparison, name: str, base: Setting) -> str:
     if worse:
         text += f" Shown to be worse: {few(worse)}."
     if same:
-        text += f" Not shown to be worse: {few([pair.other.name for pair in same])}{_coarse(same)}."
+        text += f" Not shown to be worse: {few([pair.other.name for pair in same])}."
         text += _cheaper(comparison, name, [pair.other for pair in same], than=base)
     return text
 
@@ -117,10 +122,19 @@ def _amount(axis: Cost, value: float) -> str:
     return f"{value:.3g} {unit}".strip()
 
 
-def _coarse(pairs: Sequence[Pair]) -> str:
-    """`; below 5.6 points nothing would have shown`, where that is known."""
-    least = detectable(pairs)
-    return "" if least is None else f"; below {100 * least:.1f} points nothing would have shown"
+def coarse(pairs: Sequence[Pair]) -> str:
+    """`differences below 5.6 points`, or `below 5.6 to 8.1 points` of several; empty: it is not known."""
+    limits = detectable(pairs)
+    if limits is None:
+        return ""
+    texts = dict.fromkeys(f"{100 * limit:.1f}" for limit in limits)
+    return f"differences below {' to '.join(texts)} points"
+
+
+def _p_value(comparison: Comparison, pair: Pair) -> str:
+    """`p = 0.16, corrected for 22 comparisons`."""
+    tests = comparison.tests
+    return f"p = {pair.adjusted:.2g}" + (f", corrected for {tests} comparisons" if tests > 1 else "")
 
 
 def _not_worse(pair: Pair | None) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 
 from vxl.config.schema import schemas
 from vxl.errors import ConfigError
-from vxl.option.files import CONF
+from vxl.option.files import CONF, leading_comment
 from vxl.option.option import Option
 from vxl.option.read_yaml import read_yaml
 from vxl.option.rebuild import INTERNAL, describe_type, nearest
@@ -20,8 +20,6 @@ from vxl.option.words import as_typed, flatten
 
 _OF_SWEEPS = "hydra.sweeper.params."
 """Where a sweep's file says what varies; a user types the key alone."""
-
-_NOTES = ("Source:", "Licence:", "Score:")
 
 
 @dataclass(frozen=True)
@@ -89,7 +87,7 @@ def options_by_group(folders: list[Path] | None = None) -> dict[str, dict[str, O
     for folder in folders:
         for path in sorted(folder.glob("*/*.yaml")):
             group = path.parent.name
-            option = OptionFile(group, path.stem, path, *_comment(path))
+            option = OptionFile(group, path.stem, path, *leading_comment(path))
             by_group.setdefault(group, {})[path.stem] = option
     return {group: options for group, options in by_group.items() if options and group != "hydra"}
 
@@ -254,24 +252,6 @@ def _flow(folder: Path) -> list[str]:
     file = folder / "train.yaml"
     entries = (read_yaml(file.read_text()) or {}).get("defaults", []) if file.exists() else []
     return [next(iter(entry)).split()[-1] for entry in entries if isinstance(entry, dict)]
-
-
-def _comment(path: Path) -> tuple[str, str, tuple[str, ...]]:
-    """What a config file's leading comment says: (its meaning, the command that it shows, notes)."""
-    meaning, command, notes = [], "", []
-    for line in path.read_text().splitlines():
-        if not line.startswith("#"):
-            break
-        text = line.lstrip("# ").rstrip()
-        if text.startswith("@package"):
-            continue
-        if text.startswith("python ") or text.startswith("vxl "):
-            command = command or text
-        elif text.startswith(_NOTES):
-            notes.append(text)
-        elif text:
-            meaning.append(text)
-    return " ".join(meaning), command, tuple(notes)
 
 
 def _no(kind: str, name: str, word: str, known: list[str], prefix: str = "", suffix: str = "") -> str:

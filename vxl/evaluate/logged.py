@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from vxl.evaluate.metrics import grouped, label_names, micro
 from vxl.evaluate.report import Report
 from vxl.evaluate.subjects import Subject, changed_settings
 from vxl.evaluate.work.answers import read_answers
@@ -12,12 +13,10 @@ from vxl.option.build import build
 from vxl.option.rebuild import rebuild
 from vxl.train.report.logged import without_noise
 
-MOST = 500
-"""Rows of the table of answers."""
-
 
 def log_evaluation(report: Report, path: Path, subject: Subject) -> None:
-    """Numbers and costs in the summary, a table of answers with frames, the picture, a needle map as table.
+    """Numbers and costs in the summary, the picture, and tables: of all answers with frames, of scores by
+    kind, of needles by depth and length.
 
     Args:
         report: What was found.
@@ -37,7 +36,7 @@ def log_evaluation(report: Report, path: Path, subject: Subject) -> None:
     )
     code = 1
     try:
-        sink.log(report.logged(), 0)
+        sink.log(report.logged(), _step(report.checkpoint))
         sink.facts(_facts(report))
         picture = path.with_suffix(".png")
         sink.show(_tables(report, path), {"picture": picture} if picture.is_file() else {})
@@ -72,18 +71,35 @@ def _facts(report: Report) -> dict[str, Any]:
     return facts
 
 
+def _step(checkpoint: str) -> int:
+    """Optimizer steps that a checkpoint had taken; 0 of weights that are no run's."""
+    number = checkpoint.rpartition("-")[2]
+    return int(number) if number.isdigit() else 0
+
+
 def _tables(report: Report, path: Path) -> dict[str, list[dict[str, Any]]]:
+    """Tables by name, without those that would be empty."""
+    tables = {
+        "answers": _answers(report, path),
+        "by_kind": _by_kind(report),
+        "needle_map": _needle_map(report),
+    }
+    return {name: rows for name, rows in tables.items() if rows}
+
+
+def _answers(report: Report, path: Path) -> list[dict[str, Any]]:
+    """A row a question, with its labels and some of the frames that the model was shown."""
     folder = path.with_suffix("")
     raw = read_answers(folder, report.protocol.fingerprint)
-    answers, cells = [], {}
+    rows = []
     for item in report.graded:
-        if {"minutes", "depth"} <= item.labels.keys():
-            cells.setdefault((item.labels["minutes"][0], item.labels["depth"][0]), []).append(item.score)
         shown_file = folder / raw[item.key].shown if item.key in raw and raw[item.key].shown else None
-        answers.append(
+        own = {name: ", ".join(item.labels.get(name, ())) for name in _labels(report)}
+        rows.append(
             {
                 "key": item.key,
                 "kind": item.kind,
+                **own,
                 "frames": shown_file if shown_file is not None and shown_file.is_file() else None,
                 "question": item.question,
                 "options": " | ".join(item.options),
@@ -92,10 +108,34 @@ def _tables(report: Report, path: Path) -> dict[str, list[dict[str, Any]]]:
                 "score": item.score,
             }
         )
-    tables = {"answers": answers[:MOST]} if answers else {}
-    if cells:
-        tables["needle_map"] = [
-            {"minutes": float(minutes), "depth": float(depth), "found": sum(s) / len(s), "needles": len(s)}
-            for (minutes, depth), s in cells.items()
-        ]
-    return tables
+    return rows
+
+
+def _by_kind(report: Report) -> list[dict[str, Any]]:
+    """A row a kind, and one a value of every other label; intervals by video where there are enough."""
+    groups = {("kind", kind): [i for i in report.graded if i.kind == kind] for kind in report.kinds}
+    for name in _labels(report):
+        groups |= {(name, value): items for value, items in grouped(report.graded, name).items()}
+    rows = []
+    for (name, value), items in groups.items():
+        found = micro(items).estimate
+        low, high = found.interval or (None, None)
+        own = {"by": name, "value": value, "score": found.mean, "low": low, "high": high}
+        rows.append(own | {"questions": len(items)})
+    return rows
+
+
+def _labels(report: Report) -> list[str]:
+    return [name for name in label_names(report.graded) if not name.startswith("_")]
+
+
+def _needle_map(report: Report) -> list[dict[str, Any]]:
+    """A row a cell of depth and length; nothing of other benchmarks."""
+    cells: dict[tuple[str, str], list[float]] = {}
+    for item in report.graded:
+        if {"minutes", "depth"} <= item.labels.keys():
+            cells.setdefault((item.labels["minutes"][0], item.labels["depth"][0]), []).append(item.score)
+    return [
+        {"minutes": float(minutes), "depth": float(depth), "found": sum(s) / len(s), "needles": len(s)}
+        for (minutes, depth), s in cells.items()
+    ]

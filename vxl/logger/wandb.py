@@ -1,13 +1,14 @@
 """`logger=wandb`: Weights & Biases beside metrics.csv, offline without a login."""
 
+import functools
 import logging
 import netrc
 import os
 import re
 import secrets
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlparse
@@ -22,6 +23,8 @@ from vxl.option.option import option
 
 log = logging.getLogger(__name__)
 
+AXIS = "trainer/global_step"
+"""The x axis of all numbers, by the name that Lightning's loggers give it: optimizer steps taken."""
 SUMMARISED = {"val/loss": "min,last", "val/accuracy": "max,last", "loss": "min,last", "*": "last"}
 """What W&B's summary keeps of the numbers that are logged."""
 TAGGED = ("compressor", "kv", "stage")
@@ -45,7 +48,8 @@ class WandbConfig(LoggerConfig):
     mode: Literal["auto", "online", "offline"] = option("auto", resumable=True)
     """auto: online if logged in (wandb login, WANDB_API_KEY), else offline. WANDB_MODE overrides it."""
     tags: list[str] = field(default_factory=list, metadata={"resumable": True})
-    """Tags of the W&B run, beside the model, the sweep and what was chosen for compressor, kv and stage."""
+    """Tags of the W&B run, beside the model, its size, the sweep, the host, and what was chosen for
+    compressor, kv and stage."""
     notes: str | None = option(None, resumable=True)
     """What the W&B run says about itself."""
     artifacts: Literal["none", "last", "best"] = option("none", resumable=True)
@@ -85,6 +89,7 @@ class Wandb(Sink):
                 "  without it:  logger=csv\n  install it:  pip install wandb"
             ) from error
         self._config, self._directory, self._stopped = config, directory, False
+        self._evaluates = job_type == "evaluate"
         mode: Any = os.environ.get("WANDB_MODE") or config.mode
         if mode == "auto":
             mode = "online" if logged_in() else "offline"
@@ -116,14 +121,21 @@ class Wandb(Sink):
             wandb.teardown()
             mode = "offline"
             self._run = wandb.init(**settings_of_run, mode=mode, settings=quiet)
+        self._call(functools.partial(self._run.define_metric, AXIS, summary="last"))
         for name, kept in SUMMARISED.items():
-            self._call(partial(self._run.define_metric, name, summary=kept))
+            self._call(functools.partial(self._run.define_metric, name, summary=kept, step_metric=AXIS))
         if mode == "offline":
             log.info("W&B is offline; to send this run:  wandb sync %s/wandb/offline-run-*", directory)
 
     @override
     def log(self, numbers: dict[str, float], step: int) -> None:
-        self._call(lambda: self._run.log(numbers, step=step))
+        row = {**numbers, AXIS: step}
+        if (
+            self._evaluates
+        ):  # again, it goes on in the same run, and W&B takes no row of a step that it has had
+            self._call(lambda: self._run.log(row))
+        else:
+            self._call(lambda: self._run.log(row, step=step))
 
     @override
     def facts(self, facts: dict[str, Any]) -> None:
@@ -135,8 +147,12 @@ class Wandb(Sink):
         """Logs W&B's tables and images."""
         import wandb  # late: wandb, for runs that log there alone
 
+        @functools.cache  # questions share a video
+        def image(file: Path) -> wandb.Image:
+            return wandb.Image(str(file))
+
         def cell(value: Any) -> Any:
-            return wandb.Image(str(value)) if isinstance(value, Path) else value
+            return image(value) if isinstance(value, Path) else value
 
         found: dict[str, Any] = {name: wandb.Image(str(file)) for name, file in pictures.items()}
         for name, rows in tables.items():
@@ -188,14 +204,17 @@ class Wandb(Sink):
                 pictures.append(wandb.Image(strip(prediction.frames_FCHW).numpy(), caption=caption))
             own = {**prediction.numbers(), "step": step, "frames": picture}
             table.add_data(*(own[str(column)] for column in columns))
-        self._call(lambda: self._run.log({"val/predictions": table, "val/frames": pictures}, step=step))
+        row = {"val/predictions": table, "val/frames": pictures, AXIS: step}
+        self._call(lambda: self._run.log(row, step=step))
 
     @override
     def finish(self, exit_code: int) -> None:
         """Ends the W&B run (an unfinished one can be gone on with), with the files that say what it was."""
         for file in (self._directory / name for name in KEPT):
             if file.is_file():
-                self._call(partial(self._run.save, str(file), base_path=str(self._directory), policy="now"))
+                self._call(
+                    functools.partial(self._run.save, str(file), base_path=str(self._directory), policy="now")
+                )
         self._call(lambda: self._run.finish(exit_code=exit_code))
 
     def _call(self, call: Callable[[], object]) -> None:
@@ -215,12 +234,14 @@ class Wandb(Sink):
 
 
 def tags_of(given: list[str], group: str | None, settings: dict[str, Any]) -> list[str]:
-    """A run's tags: those that were typed, its sweep, its model, and what was chosen for some groups.
+    """A run's tags: those that were typed, its sweep, model, size and host, what was chosen for some groups.
 
     W&B allows 64 letters a tag.
     """
     chosen = settings.get("choices", {})
     own = [group, settings.get("model"), *(f"{name}={chosen[name]}" for name in TAGGED if name in chosen)]
+    own += [f"size={settings['size']}"] if settings.get("size") else []
+    own += [f"host={socket.gethostname()}"]
     return list(dict.fromkeys(str(tag)[:64] for tag in [*given, *own] if tag))
 
 

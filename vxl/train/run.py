@@ -257,14 +257,8 @@ def seed_everything(seed: int) -> None:
 
 
 def logged_settings(config: TrainConfig) -> dict[str, Any]:
-    """The config as the logger shows it, with one learning rate: `optim.lr`, which is the one in use.
-
-    The stage's is what it was published with, and the optimizer's own is a default that parts never take.
-    """
-    values = plain(config)
-    values["stage"].pop("lr")
-    values["optim"]["optimizer"].pop("lr", None)
-    return without_noise(values)
+    """The config as the logger shows it."""
+    return without_noise(plain(config))
 
 
 @contextlib.contextmanager

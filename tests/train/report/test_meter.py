@@ -84,10 +84,12 @@ def test_a_resumed_run_goes_on_with_the_steps_that_the_next_row_counts(tmp_path)
         first.measure(step(number), trainer)  # ty: ignore[invalid-argument-type]
     again = meter(tmp_path / "a", 3)
     again.load_state_dict(first.state_dict())
-    trainer.global_step = 6
+    trainer.global_step, trainer.world_size = 6, 2
     report = again.measure(step(6), trainer)  # ty: ignore[invalid-argument-type]
     assert (report.numbers["total/samples"], report.numbers["total/frames"]) == (12, 21)
     assert report.numbers["total/seconds"] == again.seconds > first.seconds
+    devices = 3600 * report.numbers["total/device_hours"]
+    assert devices == pytest.approx(first.seconds + 2 * (again.seconds - first.seconds))
     assert losses(tmp_path / "a")[-1] == (6, pytest.approx(weighed(4, 6)))
     assert (again.samples, again.frames) == (12, 21)
 

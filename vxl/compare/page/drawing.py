@@ -36,7 +36,7 @@ def colour(at: int, of: int) -> str:
     return COLOURS[at] if of <= len(COLOURS) else SEQUENCE[at * len(SEQUENCE) // of]
 
 
-def note(text: str, x: float, y: float, *, size: int = 11, **place: Any) -> Figure:
+def note(text: str, x: float, y: float | str, *, size: int = 11, **place: Any) -> Figure:
     """A text in a picture."""
     return {"text": text, "x": x, "y": y, "showarrow": False, "font": {"size": size}, **place}
 

@@ -20,6 +20,7 @@ function draw(box) {
   box.classList.toggle("empty", !figure);
   if (!figure) { if (box.data) Plotly.purge(box); box.textContent = "not known for this choice"; return; }
   if (!box.data) box.textContent = "";
+  box.style.height = `${figure.layout.height}px`; // a resize takes it from the box
   box.style.minWidth = `${figure.layout.meta?.least ?? 0}px`;
   return Plotly.react(box, figure.data, themed(figure.layout), {displayModeBar: false, responsive: true});
 }
@@ -28,7 +29,7 @@ const boxes = [...document.querySelectorAll(".plot")], drawAll = () => Promise.a
 document.querySelectorAll("select[data-panel]").forEach(one => one.addEventListener("change",
   () => boxes.filter(box => box.dataset.panel === one.dataset.panel).forEach(draw)));
 dark.addEventListener("change", drawAll);
-addEventListener("beforeprint", () => { document.documentElement.dataset.print = ""; drawAll(); });
+addEventListener("beforeprint", () => { document.querySelectorAll("details").forEach(one => { one.open = true; }); document.documentElement.dataset.print = ""; drawAll(); });
 addEventListener("afterprint", () => { delete document.documentElement.dataset.print; drawAll(); });
 document.getElementById("search").addEventListener("input", event => {
   const words = event.target.value.toLowerCase().split(/\s+/);

@@ -20,6 +20,7 @@ from vxl.compare.member import AXES, Column, Member
 from vxl.compare.page.curves import curves
 from vxl.compare.page.drawing import SHOWN, Figure
 from vxl.compare.page.forest import forest
+from vxl.compare.page.glossary import glossary
 from vxl.compare.page.heat import heat, labels_of, needle, ranked
 from vxl.compare.page.parallel import parallel
 from vxl.compare.page.pareto import costs_of, pareto
@@ -40,16 +41,20 @@ def render(comparison: Comparison, place: Path, command: str = "") -> str:
     """
     panels = _panels(comparison)
     questions = _questions(comparison)
+    columns, constants = _columns(comparison)
     drawn_costs = {key.partition("|")[2] for key in panels["pareto"]}
     values: dict[str, Any] = {
         "comparison": comparison,
         "command": command,
         "facts": _facts(comparison),
+        "glossary": glossary(comparison),
         "sentences": sentences(comparison),
         "warnings": warnings(comparison),
         "panels": panels,
         "keys": [last(key) for key in comparison.keys],
-        "rows": [_Row(member, comparison, place) for member in comparison.members],
+        "columns": columns,
+        "constants": constants,
+        "rows": [_Row(member, columns, place) for member in comparison.members],
         "settings": _settings(comparison),
         "seeds": any(len(setting.members) > 1 for setting in comparison.settings),
         "failures": [(m.name, m.run.failure) for m in comparison.members if m.run.failure is not None],
@@ -59,7 +64,6 @@ def render(comparison: Comparison, place: Path, command: str = "") -> str:
         "heat_names": [(key, key.replace("|", ": ")) for key in panels["heat"]],
         "needle_names": [(key, key) for key in panels["needle"]],
         "curve_names": [(name, name) for name in panels["curves"]],
-        "tests": sum(pair.test is not None for pair in comparison.pairs),
         "shown_note": f" The best {SHOWN} of {len(comparison.settings)} settings are drawn."
         if len(comparison.settings) > SHOWN
         else "",
@@ -123,13 +127,26 @@ def _wide(panels: dict[str, dict[str, Figure]]) -> dict[str, str]:
     return wide
 
 
+def _columns(comparison: Comparison) -> tuple[list[Column], list[str]]:
+    """The numbers that have a column, and the costs that are said once, as all members have the same."""
+    columns, constants = [], []
+    for column in comparison.columns:
+        values = {column.value(member) for member in comparison.members}
+        (value, *others) = values
+        if column.is_cost and len(comparison.members) > 1 and not others and value is not None:
+            constants.append(f"{column.name} {column.text(value)}")
+        else:
+            columns.append(column)
+    return columns, constants
+
+
 class _Row:
     """A member as a row of the table."""
 
-    def __init__(self, member: Member, comparison: Comparison, place: Path) -> None:
+    def __init__(self, member: Member, columns: Sequence[Column], place: Path) -> None:
         self.member = member
         self.link = quote(os.path.relpath(member.run.path, place.absolute().parent) + "/")
-        self.cells = [self._cell(column) for column in comparison.columns]
+        self.cells = [self._cell(column) for column in columns]
 
     def _cell(self, column: Column) -> tuple[str, str, str]:
         """(what it sorts by, the number, its interval)."""
@@ -170,12 +187,15 @@ def _settings(comparison: Comparison) -> list[list[tuple[float | str | None, str
                 (own.seeds.count, str(own.seeds.count)),
             ]
             if pair is None or pair.test is None:
-                row += [("", "-" if pair is None else f"not paired: {pair.reason}"), ("", "-")]
+                row += [("", "-" if pair is None else f"not paired: {pair.reason}"), ("", "-"), ("", "-")]
+            elif pair.identical:
+                row += [(0.0, "same on every question"), ("", "-"), ("", "-")]
             else:
                 by = f"{100 * pair.test.estimate.mean:+.1f}"
                 if pair.interval is not None:
                     by += f" [{100 * pair.interval.low:+.1f}, {100 * pair.interval.high:+.1f}]"
-                row += [(pair.test.estimate.mean, by), (pair.adjusted, f"{pair.adjusted:.2g}")]
+                row += [(pair.test.estimate.mean, by)]
+                row += [(p_value, f"{p_value:.2g}") for p_value in (pair.p_value, pair.adjusted)]
             rows.append(row)
     return rows
 
@@ -196,19 +216,26 @@ def _picture(file: Path | None) -> str:
 
 
 def _facts(comparison: Comparison) -> str:
-    runs = len({member.run.name for member in comparison.members})
-    parts = [f"{runs} run{'s' if runs != 1 else ''}"]
-    if len(comparison.members) != runs:
-        parts.append(f"{len(comparison.members)} evaluations")
-    if len(comparison.settings) != len(comparison.members):
-        parts.append(f"{len(comparison.settings)} settings")
-    if comparison.keys:
-        parts.append("varied: " + ", ".join(last(key) for key in comparison.keys[:8]))
+    """How many there are of what: a member, a setting and a run are three things."""
+    runs, members = len({m.run.name for m in comparison.members}), len(comparison.members)
+    parts = [_counted(runs, "run")]
+    if members != runs:
+        parts.append(
+            f"{_counted(members, 'member')} (a run as trained, or one evaluation of it with parts exchanged)"
+        )
+    else:
+        parts[0] += ", each a member"
+    if len(comparison.settings) != members:
+        parts.append(f"{_counted(len(comparison.settings), 'setting')} (members that differ by seed alone)")
     if comparison.benchmarks:
         parts.append("benchmarks: " + ", ".join(comparison.benchmarks))
     if comparison.base is not None and len(comparison.settings) > 1:
         parts.append(f"compared with {comparison.base.name}")
     return " · ".join(parts)
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}" + ("s" if number != 1 else "")
 
 
 def _inside_script(value: Any) -> Markup:

@@ -45,10 +45,11 @@ def pareto(comparison: Comparison, benchmark: str, cost: Cost) -> Figure | None:
                 "line": {"color": colour(at, len(lines)), "width": 1.5},
                 "opacity": 0.45,
                 "hoverinfo": "skip",
-                "name": plain(_shared(line)),
-                "showlegend": 1 < len(lines) <= 8 and len(points) > len(lines),
+                "showlegend": False,
             }
         )
+        if 1 < len(lines) <= 8 and len(points) > len(lines):
+            data.append(_legend(plain(_shared(line)), colour(at, len(lines))))
     places = {(x, reached.mean) for x, reached, _ in points}
     few = len(points) <= 14 and len(places) == len(points)  # equal ones would write over each other
     for faded in (True, False):
@@ -152,6 +153,21 @@ def joined(comparison: Comparison, settings: Sequence[Setting]) -> tuple[list[li
         for setting in line:
             colours[id(setting)] = colour(at, len(lines))
     return list(lines.values()), colours
+
+
+def _legend(name: str, own: str) -> dict[str, Any]:
+    """A line of the legend by itself: that of a pale line would be as pale."""
+    return {
+        "type": "scatter",
+        "mode": "lines+markers",
+        "x": [None],
+        "y": [None],
+        "line": {"color": own, "width": 2},
+        "marker": {"size": 9, "color": own},
+        "name": name,
+        "hoverinfo": "skip",
+        "showlegend": True,
+    }
 
 
 def _shared(line: Sequence[Setting]) -> str:

@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Any
 
+from vxl.option.chosen import chosen_option
 from vxl.run.result import Result
 
 NOISE = ("dry_run", "on_existing", "paths", "debug", "logger", "cluster", "sweep_name", "sweep_member")
@@ -12,16 +13,22 @@ NOISE = ("dry_run", "on_existing", "paths", "debug", "logger", "cluster", "sweep
 def without_noise(values: dict[str, Any]) -> dict[str, Any]:
     """A config for a dashboard: keys as one types them, and `choices.kv=snapkv` for each group.
 
+    There is one learning rate, `optim.lr`, which is in use: the stage's is what it was published with,
+    and the optimizer's own is a default that parts never take.
+
     Args:
         values: The resolved config, nested.
     """
     kept = {name: value for name, value in values.items() if name not in NOISE}
-    choices = {
-        name: str(value["_target_"]).split(".")[-2]
-        for name, value in kept.items()
-        if isinstance(value, dict) and "." in str(value.get("_target_", ""))
-    }
-    return _without_targets(kept) | {"choices": choices}
+    parts = {name: value for name, value in kept.items() if isinstance(value, dict)}
+    choices = {name: chosen_option(name, part) for name, part in parts.items() if "_target_" in part}
+    if stage := parts.get("stage"):
+        choices["stage"] = stage.get("name")
+        kept["stage"] = {name: value for name, value in stage.items() if name != "lr"}
+    if optim := parts.get("optim"):
+        own = {name: value for name, value in (optim.get("optimizer") or {}).items() if name != "lr"}
+        kept["optim"] = optim | {"optimizer": own}
+    return _without_targets(kept) | {"choices": {name: text for name, text in choices.items() if text}}
 
 
 def final_numbers(result: Result) -> dict[str, Any]:

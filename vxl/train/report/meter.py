@@ -89,6 +89,8 @@ class StepMeter(Callback):
         self.writes = True
         self.seconds = 0.0
         """Time spent training, over all starts of the run."""
+        self.device_seconds = 0.0
+        """The same, times the devices of each start."""
         self.samples = 0
         self.visual_tokens = 0
         self.frames = 0
@@ -130,6 +132,7 @@ class StepMeter(Callback):
         whole = now - self._mark
         self.recent.extend(seen.answers)
         self.seconds += whole
+        self.device_seconds += whole * trainer.world_size
         self.samples += seen.samples
         self.visual_tokens += seen.visual_tokens
         self.frames += seen.frames
@@ -156,6 +159,7 @@ class StepMeter(Callback):
             **{f"lr/{part}": rate for part, rate in seen.rates.items()},
             "peak_memory_bytes": float(peak_memory(self.device)),
             "total/seconds": self.seconds,
+            "total/device_hours": self.device_seconds / 3600,
             "total/samples": float(self.samples),
             "total/frames": float(self.frames),
             "total/visual_tokens": float(self.visual_tokens),
@@ -174,6 +178,7 @@ class StepMeter(Callback):
     def state_dict(self) -> dict[str, Any]:
         return {  # what adds up over the starts of a run, and the steps that the next row counts
             "seconds": self.seconds,
+            "device_seconds": self.device_seconds,
             "samples": self.samples,
             "visual_tokens": self.visual_tokens,
             "frames": self.frames,
@@ -185,6 +190,7 @@ class StepMeter(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.recent = deque(state_dict["recent"], maxlen=RECENT)
         self.seconds = state_dict["seconds"]
+        self.device_seconds = state_dict.get("device_seconds", self.seconds)  # earlier ones did not count it
         self.samples = state_dict["samples"]
         self.visual_tokens = state_dict["visual_tokens"]
         self.frames = state_dict["frames"]

@@ -36,6 +36,8 @@ class PartRates:
 class StageConfig:
     """What one stage trains."""
 
+    name: str = field(default="", metadata={"resumable": True})
+    """Its own name, for tables and dashboards."""
     train: list[Part] = field(default_factory=lambda: list(PARTS))
     """Parts that learn: vision, compressor, projector, selector, llm. The others are frozen."""
     lr: float = 1e-5
