@@ -28,17 +28,20 @@ SEEDS = (0, 1, 2)
 CHANCE = (6 * 0.25 + 1 / 3) / 7
 """Of the seven kinds of question, one of which has three options and the others four."""
 
-DATA = "data=long data.together=true data.minutes=[1.5,4] data.needle_seconds=8"
+DATA = (
+    "data=long data.together=true data.described=true data.minutes=[2.13,2.13] data.needle_seconds=8 "
+    "data.cache=frames data.max_tokens=4096 video.fps=0.25 video.max_fps=null video.max_frames=32 logger=csv"
+)
+"""Two minutes of which a frame every four seconds is seen: each shape in two of 32."""
 SMALL = (
-    "model=small vision.size=112 video.max_frames=32 data.videos=2000 data.held_out_videos=60 data.batch=8 "
-    "data.max_tokens=4096 data.workers=1 data.held_out=42 stage.train=[compressor,projector,llm] "
-    "stage.lr=1e-3 stage.part_lr.llm=2e-4 trainer.max_steps=600 trainer.val_every=600 checkpoint.every=600 "
-    "checkpoint.keep_last=1 logger=csv"
+    "model=small vision.size=112 llm.attention=varlen data.videos=2000 data.held_out_videos=60 data.batch=16 "
+    "data.workers=4 data.held_out=42 stage.train=[compressor,projector,llm] stage.lr=1e-3 "
+    "stage.part_lr.llm=5e-4 trainer.max_steps=500 trainer.val_every=500 checkpoint.every=500 "
+    "checkpoint.keep_last=1"
 )
 TINY = (
-    "model=tiny video.max_frames=8 data.videos=4 data.held_out_videos=2 data.batch=2 data.workers=0 "
-    "data.max_tokens=4096 data.held_out=4 trainer.max_steps=2 trainer.val_every=2 checkpoint.every=2 "
-    "logger=csv"
+    "model=tiny data.videos=4 data.held_out_videos=2 data.batch=2 data.workers=0 data.held_out=4 "
+    "trainer.max_steps=2 trainer.val_every=2 checkpoint.every=2"
 )
 
 

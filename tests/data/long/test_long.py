@@ -11,6 +11,7 @@ import pytest
 from vxl.data.batch.answer import format_question
 from vxl.data.clips.drawn import COLOURS
 from vxl.data.long import Long, LongConfig
+from vxl.data.long.asked import NOTHING
 from vxl.data.long.scenes import FPS, clips_of, draw_on, scenes_of
 from vxl.data.long.script import write_script
 from vxl.data.sample import PLACEHOLDER, Turn
@@ -66,6 +67,26 @@ def test_a_conversation_asks_the_same_questions_in_another_order(data: Long) -> 
     assert len(orders) > 1
     held_out = talking.validation()
     assert [held_out.record(n) for n in range(21)] == [data.validation().record(n) for n in range(21)]
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_a_description_tells_what_appears_when(data: Long, together: bool) -> None:
+    telling = Long(replace(data.config, together=together, described=True), cache=data.cache)
+    source = telling.training(0).sources["long"]
+    each = 2 if together else 8
+    assert len(source) == telling.count() == 6 * each
+    for video in range(6):
+        sample = source.record(each * video + each - 1)
+        assert (sample.source, sample.visuals) == ("described", source.record(each * video).visuals)
+        script = write_script(telling.config, "train", video)
+        shown = {event.start: f"A {event.colour} {event.shape}, {event.place}." for event in script.events}
+        told = texts_of_turns(sample.turns)
+        seconds = [float(text.split()[-1].removesuffix("s?")) for text, _ in told]
+        assert {second: answer for second, (_, answer) in zip(seconds, told, strict=True)} == (
+            shown | {second: NOTHING for second in seconds if second not in shown}
+        )
+        assert shown.keys() < set(seconds)
+    assert len(telling.validation()) == 21
 
 
 def texts_of_turns(turns: Sequence[Turn]) -> list[tuple[str, str]]:

@@ -95,6 +95,29 @@ def ask(script: Script, kind: Kind, split: Split, chance: np.random.Generator) -
     return AboutVideo(Question(text, answer.options, letter), answer.second)
 
 
+SHOWN_AT = ("What appears at {second:.1f}s?", "What is shown at {second:.1f}s?")
+NOTHING = "Nothing."
+
+
+def describe(script: Script, length: float, chance: np.random.Generator) -> list[tuple[str, str]]:
+    """(question, answer) of what appears at which second, in a random order; at as many empty ones, nothing.
+
+    Args:
+        script: What happens in the video.
+        length: For how many seconds each shape is shown.
+        chance: Chooses the order, the empty seconds and the wording.
+    """
+    shown = {event.start: f"A {event.colour} {event.shape}, {event.place}." for event in script.events}
+    stretches = [length * number for number in range(round(script.seconds / length))]
+    empty = [second for second in stretches if second not in shown]
+    chosen = chance.permutation(len(empty))[: len(shown)]
+    told = [*shown.items(), *((empty[number], NOTHING) for number in chosen)]
+    return [
+        (SHOWN_AT[chance.integers(len(SHOWN_AT))].format(second=second), answer)
+        for second, answer in (told[number] for number in chance.permutation(len(told)))
+    ]
+
+
 def _one_of(events: list[Event], chance: np.random.Generator) -> Event:
     return events[chance.integers(len(events))]
 

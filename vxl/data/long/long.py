@@ -12,7 +12,7 @@ from vxl.data.clips.clips import clips_folder
 from vxl.data.long.config import LongConfig
 from vxl.data.long.scenes import digest_of, read_scenes, write_scenes
 from vxl.data.long.script import Split
-from vxl.data.long.source import LongSource
+from vxl.data.long.source import LongSource, samples_a_video
 from vxl.data.order.mixture import Mixture
 
 log = logging.getLogger(__name__)
@@ -49,8 +49,8 @@ class Long(Data):
         return self.source("held_out")
 
     def count(self) -> int:
-        """Samples to train on: videos, times kinds of question unless those are asked together."""
-        return self.config.videos * (1 if self.config.together else len(self.config.kinds))
+        """Samples to train on."""
+        return self.config.videos * samples_a_video(self.config, "train")
 
     def texts(self) -> Iterator[str]:
         """Texts to train on."""

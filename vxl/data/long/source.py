@@ -1,17 +1,31 @@
 """Long videos and their questions as samples: nothing is read before a sample's frames are."""
 
+from collections.abc import Sequence
 from dataclasses import fields, replace
 from hashlib import blake2b
 
 from vxl.data.base import DataConfig
 from vxl.data.batch.answer import format_question
-from vxl.data.long.asked import AboutVideo, ask
+from vxl.data.long.asked import AboutVideo, ask, describe
 from vxl.data.long.config import Kind, LongConfig
 from vxl.data.long.scenes import FPS, HEIGHT, WIDTH, Scenes
 from vxl.data.long.script import Script, Split, write_script
 from vxl.data.sample import BadSample, Sample, SampleWithMedia, Segment, Turn, Visual, place_visuals
 from vxl.seeds import generator
 from vxl.video.virtual import Part, Segments
+
+
+def samples_a_video(config: LongConfig, split: Split) -> int:
+    """How many samples show the same video."""
+    if split == "held_out":
+        return len(config.kinds)
+    return (1 if config.together else len(config.kinds)) + config.described
+
+
+def _turns(pairs: Sequence[tuple[str, str]]) -> tuple[Turn, ...]:
+    """(question, answer) as a conversation about a video."""
+    turns = [turn for user, assistant in pairs for turn in (Turn("user", user), Turn("assistant", assistant))]
+    return place_visuals(turns, 1, "data=long")
 
 
 class LongSource:
@@ -27,16 +41,12 @@ class LongSource:
     def __init__(self, config: LongConfig, split: Split, scenes: Scenes, videos: int) -> None:
         self.config, self.split, self.scenes, self.videos = config, split, scenes, videos
         self.together = config.together and split == "train"
-        """Whether a sample is a video's whole conversation, instead of one question about it."""
+        """Whether the questions about a video are one conversation, instead of a sample each."""
+        self.samples_a_video = samples_a_video(config, split)
         self._scripts: dict[int, Script] = {}
 
     def __len__(self) -> int:
         return self.videos * self.samples_a_video
-
-    @property
-    def samples_a_video(self) -> int:
-        """How many samples show the same video."""
-        return 1 if self.together else len(self.config.kinds)
 
     def fingerprint(self) -> str:
         """A digest of what all samples follow from."""
@@ -64,6 +74,10 @@ class LongSource:
             height=HEIGHT,
         )
         about_video = Sample(key=shown.name, visuals=(shown,), segments=segments)
+        if self.split == "train" and self.config.described and part == self.samples_a_video - 1:
+            chance = generator(self.config.drawing_seed, "long", "describe", video)
+            turns = _turns(describe(script, length, chance))
+            return replace(about_video, key=f"{shown.name}#described", turns=turns, source="described")
         if self.together:
             return replace(about_video, turns=self._conversation(script, video), source="together")
         kind = self.config.kinds[part]
@@ -88,11 +102,9 @@ class LongSource:
     def _conversation(self, script: Script, video: int) -> tuple[Turn, ...]:
         """The questions that `about` tells of, one behind the other, each with the letter of its answer."""
         chance = generator(self.config.drawing_seed, "long", "together", video)
-        turns = []
-        for number in chance.permutation(len(self.config.kinds)):
-            question = self._asked(script, video, self.config.kinds[number]).question
-            turns += [Turn("user", format_question(question)), Turn("assistant", question.answer)]
-        return place_visuals(turns, 1, "data=long")
+        kinds = [self.config.kinds[number] for number in chance.permutation(len(self.config.kinds))]
+        questions = [self._asked(script, video, kind).question for kind in kinds]
+        return _turns([(format_question(question), question.answer) for question in questions])
 
     def load(self, number: int) -> SampleWithMedia:
         """The sample with its video, of which no frame is decoded yet."""

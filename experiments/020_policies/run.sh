@@ -1,0 +1,5 @@
+#!/usr/bin/env bash
+# Every policy and pruner under equal budgets. From the repository's root, with model=small fetched (make small).
+# Minutes on two GPUs with --gpus 2 --jobs 16; --seeds 1 repeats one seed; --tiny is the miniature on a CPU.
+set -euo pipefail
+python experiments/020_policies/study.py "$@"
