@@ -1,6 +1,8 @@
 """Attention of proxy questions and recency, mixed by layer: short memory below, long memory above."""
 
 from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -10,14 +12,18 @@ from typing_extensions import override
 from vxl.errors import ConfigError
 from vxl.kv.scored.columns import Columns
 from vxl.kv.scored.config import ScoredConfig
+from vxl.kv.scored.entries import Entries
 from vxl.kv.scored.words import Speaking, Words, attention_of_words, read_words
 from vxl.llm.attention.chosen import places_where
+from vxl.llm.block import Block, joined_block, places_of
 from vxl.llm.cache import Cache
 
 STEEP, FLAT = 20.0, 0.5
 """How fast weights fall with age: in the short layers, and above the highest of the layers between."""
 LEAST = 0.1
 """Weight of recency above the highest of the layers between."""
+SUMMARIES = "kv.hermes.summaries"
+"""Where a cache has what stands for what is dropped, while that happens (`Cache.scratch`)."""
 FROM_ABOVE = (0.1, 0.3, 0.4)
 """How much of the score of the layer above counts in short, middle and long layers."""
 
@@ -44,6 +50,9 @@ class HermesConfig(ScoredConfig):
     """What is asked about the whole story."""
     between: Words = "; "
     """What joins the two for the layers between."""
+    summary: bool = True
+    """Whether one place of each long layer holds the mean of what it drops, of keys (un-rotated) and of
+    values, at the position behind the newest entry that stays; it can be dropped later as any other."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -55,6 +64,11 @@ class HermesConfig(ScoredConfig):
         if not self.local_question or not self.global_question:
             raise ConfigError(
                 "kv=hermes needs a local_question and a global_question.\n  give a text, or tokens"
+            )
+        if self.summary and self.bits is not None:
+            raise ConfigError(
+                f"bits={self.bits} summary=true do not go together: a summary is written into a place among "
+                "entries that share codes.\n  type one of  kv.summary=false   kv.bits=null"
             )
         if self.at == "question":
             raise ConfigError(
@@ -72,15 +86,14 @@ class Hermes(Speaking):
     the published code's sdpa or flash attention the proxy questions never run through the layers: each
     layer's queries come from the embeddings, without a mask among them. Here they are the true ones. From the
     second question on the published proxies name the last question and answer; here they do not, so that an
-    answer does not depend on what was asked before. The mean of what is dropped, which the published code
-    leaves in the long layers as one entry, is left out, and so is moving positions only near the model's
-    limit (`compact` moves them at every act)."""
+    answer does not depend on what was asked before. Moving positions only near the model's limit, as
+    published, is left out (`compact` moves them at every act)."""
 
     per_head = False
 
     def __init__(self, config: HermesConfig) -> None:
         super().__init__(config)
-        self.short, self.long = config.short, config.long
+        self.short, self.long, self.summary = config.short, config.long, config.summary
 
     @override
     def kept(
@@ -105,7 +118,81 @@ class Hermes(Speaking):
             own = [attentions[n][row, 0][place_O] for n, place_O in enumerate(places)]
             for layer, score_O in enumerate(mixed_scores(own, below, above)):
                 scores[layer][row, 0].index_copy_(0, places[layer], score_O)
-        return self.kept_by(scores, cache, columns, rooms, first_asked)
+        if not self.summary:
+            return self.kept_by(scores, cache, columns, rooms, first_asked)
+        fewer = [room_B - int(n >= above) for n, room_B in enumerate(rooms)]
+        keep = self.kept_by(scores, cache, columns, fewer, first_asked)
+        summaries = [summary_of(entries[n], keep[n]) for n in range(above, layers)]
+        cache.scratch[SUMMARIES] = summaries
+        return [*keep[:above], *(summary.keep_B1S for summary in summaries)]
+
+    @override
+    def dropped(self, cache: Cache) -> None:
+        """Writes the summaries into their places."""
+        for summary in cache.scratch.pop(SUMMARIES, ()):
+            cache.rewrite(summary.layer, partial(written, summary, cache))
+
+
+class Summary(NamedTuple):
+    """One entry for all that a layer drops."""
+
+    layer: int
+    keep_B1S: Tensor
+    """What stays, the entry in whose place the summary comes included: the newest of those that go."""
+    there_B: Tensor
+    """Rows that have one: something goes, and there is a place."""
+    column_B: Tensor
+    """The column that this entry was fed as."""
+    position_B: Tensor
+    keys_BN1H: Tensor
+    """Un-rotated."""
+    values_BN1H: Tensor
+
+
+def summary_of(entries: Entries, keep_B1S: Tensor) -> Summary:
+    """The summary of what a layer drops, which keeps one entry less than it may."""
+    gone_B1S = entries.valid_BNS & ~keep_B1S
+    count_B = gone_B1S.sum(dim=(1, 2))
+    there_B = (count_B > 0) & (keep_B1S.sum(dim=(1, 2)) < entries.room_B)
+    number_S = torch.arange(gone_B1S.shape[-1], device=gone_B1S.device)
+    newest_B = (gone_B1S[:, 0] * number_S).amax(dim=1)
+    own_B1S = (number_S == newest_B[:, None])[:, None] & there_B[:, None, None]
+    stays_B1S = keep_B1S | own_B1S
+    column_B = entries.index_BNS[:, 0].gather(1, newest_B[:, None])[:, 0]
+    positions_B1S = entries.cache.positions(entries.layer)
+    lowest = torch.iinfo(positions_B1S.dtype).min
+    last_B = positions_B1S.masked_fill(~(keep_B1S & entries.open_BNS), lowest).amax(dim=(1, 2))
+    own_B = positions_B1S[:, 0].gather(1, newest_B[:, None])[:, 0]
+    position_B = torch.where(last_B > lowest, last_B + 1, own_B)
+    share_B11S = (gone_B1S / count_B.clamp(min=1)[:, None, None])[:, :, None]
+    means = [share_B11S.to(x.dtype) @ x for x in (entries.keys_BNSH, entries.values_BNSH)]
+    return Summary(entries.layer, stays_B1S, there_B, column_B, position_B, *means)
+
+
+def written(summary: Summary, cache: Cache, blocks: tuple[Block, ...]) -> Block:
+    """A layer's blocks as one, with the summary in its place."""
+    block = joined_block(blocks, places_of(blocks))
+    there_B111 = summary.there_B[:, None, None, None]
+    found_B1S = block.index_BNS[:, :1] == summary.column_B[:, None, None]
+    if block.valid_BNS is not None:
+        found_B1S = found_B1S & block.valid_BNS[:, :1]
+    place_B1 = found_B1S[:, 0].long().argmax(dim=1, keepdim=True)
+
+    def put(whole: Tensor, one: Tensor) -> Tensor:
+        whole = whole.expand(len(place_B1), *whole.shape[1:])
+        at = place_B1[..., *[None] * (whole.ndim - 2)].expand(*whole.shape[:2], 1, *whole.shape[3:])
+        there = there_B111 if whole.ndim == 4 else there_B111[..., 0]
+        return whole.scatter(2, at, torch.where(there, one.to(whole.dtype), whole.gather(2, at)))
+
+    position_B11 = summary.position_B[:, None, None]
+    keys_BNSH = put(block.keys_BNSH, summary.keys_BN1H)
+    rotated_BNSH = None
+    if block.rotated_BNSH is not None:
+        turned = cache.rotary.turn(summary.keys_BN1H.to(keys_BNSH.dtype), position_B11)
+        rotated_BNSH = put(block.rotated_BNSH, turned)
+    positions_BNS = put(block.positions_BNS, position_B11)
+    values_BNSH = put(block.values_BNSH, summary.values_BN1H)
+    return Block(keys_BNSH, values_BNSH, positions_BNS, block.index_BNS, block.valid_BNS, rotated_BNSH)
 
 
 def borders(layers: int, short: float, long: float) -> tuple[int, int]:

@@ -8,7 +8,7 @@ lose some.
 Letters: B rows · N key-value heads (1 where all heads agree) · S entries · H head width.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -225,7 +225,7 @@ class Cache:
             2, order_BM[:, None].expand(self.rows, -1, -1)
         )
         places = Places(positions_BM[:, None], index, None if valid_BM is None else valid_BM[:, None])
-        for layer, blocks in enumerate(self.layers):
+        for layer in range(len(self.layers)):
             make = partial(
                 merged_block,
                 members_BPR=members_BPR,
@@ -234,8 +234,12 @@ class Cache:
                 rotary=self.rotary,
                 memo=self.memo,
             )
-            self.layers[layer] = (holding.held_like(blocks, make),)
-        self._rooms.close()
+            self.rewrite(layer, make)
+
+    def rewrite(self, layer: int, make: Callable[[tuple[Block, ...]], Block]) -> None:
+        """Replaces a layer's blocks by one that is made of them."""
+        self.layers[layer] = (holding.held_like(self.layers[layer], make),)
+        self._rooms.close(layer)
 
     def join(self) -> None:
         """Copies the blocks of each layer into one, which decoding reads faster; no number changes.
@@ -275,11 +279,8 @@ class Cache:
         return copy
 
     def bytes(self, device: str | None = None) -> int:
-        """Memory that the cache keeps alive, room and positions included; what it shares counts in full.
-
-        Args:
-            device: Only what lies on devices of this type, such as "cuda"; None = all.
-        """
+        """Memory that the cache keeps alive, room and positions included; what it shares counts in full. Of
+        devices of one type ("cuda") alone, if one is named."""
         return held_bytes(self.layers, device)
 
     def used_bytes(self) -> int:
