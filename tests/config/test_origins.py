@@ -3,6 +3,7 @@
 import pytest
 
 from vxl.config.check import tokens_for
+from vxl.config.command import run_command
 from vxl.config.compose import compose
 from vxl.config.origins import refuse_untyped_random, with_recipes_model
 from vxl.config.sweep import plan_sweep
@@ -45,6 +46,16 @@ def test_another_language_model_has_other_weights() -> None:
 )
 def test_what_is_said_or_small_passes(words: list[str]) -> None:
     refuse_untyped_random(compose("train", words), words)
+
+
+@pytest.mark.parametrize("sweep", [[], ["+sweep=compression"]])
+def test_a_preview_says_what_the_command_itself_is_refused_for(sweep, capsys) -> None:
+    words = ["model=videoxl2", "dry_run=true", *sweep]
+    assert run_command("train", lambda config, composed: None, words) == 0
+    said = "without dry_run=true this is refused: model=videoxl2 has a language model of 7,615,616,512"
+    assert capsys.readouterr().out.count(said) == 1
+    assert run_command("train", lambda config, composed: None, [*words, "weights=random"]) == 0
+    assert "refused" not in capsys.readouterr().out
 
 
 def test_a_recipe_has_the_model_of_its_name() -> None:

@@ -71,6 +71,9 @@ class Run:
     def __init__(self, **settings):
         self.settings, self.logged, self.exit_code, self.summary = settings, [], None, {}
         self.saved = []
+        files = settings["dir"] / "files of wandb"
+        files.mkdir(exist_ok=True)
+        self.dir = str(files)
 
     def define_metric(self, name, summary, step_metric=None):
         self.settings.setdefault("defined", {})[name] = (summary, step_metric)
@@ -79,6 +82,7 @@ class Run:
         self.logged.append((step, numbers))
 
     def save(self, file, base_path, policy):
+        assert Path(base_path) == Path(self.dir)  # W&B links files from elsewhere, and warns
         self.saved.append(Path(file).relative_to(base_path).name)
 
     def finish(self, exit_code):
@@ -118,6 +122,9 @@ def test_members_of_a_sweep_share_a_group_and_resumes_an_id(tmp_path, runs):
     assert {numbers["trainer/global_step"] == step for step, numbers in runs[0].logged} == {True}
     assert runs[0].summary["status"] == "finished"
     assert runs[0].saved == ["resolved.yaml", "provenance.json", "train.log"]
+    kept = Path(runs[0].dir) / "provenance.json"
+    assert not kept.is_symlink()
+    assert kept.stat().st_mode & 0o077 == 0
     assert runs[0].summary["final/steps"] == 6
     losses = [numbers["loss"] for _, numbers in runs[0].logged if "loss" in numbers]
     assert runs[0].summary["final/loss_last"] == losses[-1]

@@ -20,7 +20,7 @@ from vxl.config.evaluation import prepare
 from vxl.config.help import help_text
 from vxl.config.hydra_words import HELP, ONLY_SHOW, refuse_hydra_settings, split_flags
 from vxl.config.member import Outcome, SweepMember, report
-from vxl.config.origins import refuse_untyped_random, with_recipes_model
+from vxl.config.origins import refuse_untyped_random, untyped_random, with_recipes_model
 from vxl.config.search import as_agents_run, run_search, sweeper_of
 from vxl.config.sweep import Sweep, is_here, plan_sweep
 from vxl.errors import GOES_ON, ConfigError, VxlError
@@ -156,7 +156,19 @@ def _preview_sweep(sweep: Sweep) -> int:
             members.append((member.name, _ready(words, composed)))
         except VxlError as error:
             members.append((member.name, error))
-    return preview_members(sweep.name, members)
+    status = preview_members(sweep.name, members)
+    for words, (_, config) in zip(sweep.members, members, strict=True):
+        if not isinstance(config, VxlError) and _say_refused(words, config):
+            break
+    return status
+
+
+def _say_refused(words: list[str], config: Any) -> bool:
+    """Says below a preview why the command would not run like this; whether it would not."""
+    reason = untyped_random(config, words)
+    if reason is not None:
+        say(f"without dry_run=true this is refused: {reason}")
+    return reason is not None
 
 
 def _time_left(outcomes: Sequence[Outcome], members: int) -> str:
@@ -191,6 +203,8 @@ def _run_one(name: str, main: Main, words: list[str], composed: Any) -> None:
         _refuse_other_code(config.plugins)
     if name != "train" or config.recipe is None:
         main(config, OmegaConf.to_yaml(composed, sort_keys=False))
+        if name == "train" and config.dry_run:
+            _say_refused(words, config)
         return
     stages = list(recipe.stage_configs(config, words, functools.partial(compose_yaml, name)))
     ready = [checked(stage, name) for stage in stages]  # a mistake in a late stage is met at once
@@ -202,6 +216,8 @@ def _run_one(name: str, main: Main, words: list[str], composed: Any) -> None:
         say(f"recipe: stage {number} of {len(ready)}, {stage.name}{left}")
         main(stage, OmegaConf.to_yaml(yaml, sort_keys=False))
         done += stage.trainer.max_steps
+    if config.dry_run:
+        _say_refused(words, config)
 
 
 def _ready(words: list[str], composed: Any) -> Any:

@@ -45,17 +45,24 @@ def refuse_untyped_random(config: "TrainConfig", words: Sequence[str]) -> None:
     Raises:
         ConfigError: The message names the weights that are meant for the model.
     """
+    reason = untyped_random(config, words)
+    if reason is not None and not config.dry_run:
+        raise ConfigError(reason)
+
+
+def untyped_random(config: "TrainConfig", words: Sequence[str]) -> str | None:
+    """Why a training is refused whose large language model is random without a word; None: it is not."""
     from vxl.llm.config import count_parameters  # late: torch takes 2 s, and --help needs none
 
-    if config.dry_run or {key_of_override(word) for word in words} & _SAYS_WEIGHTS:
-        return
+    if {key_of_override(word) for word in words} & _SAYS_WEIGHTS:
+        return None
     if config.llm.weights != "random" or config.stage.objective != "language":
-        return
+        return None
     parameters = count_parameters(config.llm)
     if parameters < LARGE:
-        return
+        return None
     named = _pretrained(config.model, words) or "NAME"
-    raise ConfigError(
+    return (
         f"model={config.model} has a language model of {parameters:,} parameters, and no weights are named.\n"
         f"  pretrained:      llm.weights={named}   (a hub name or a folder)\n"
         "  a whole model:   weights=FOLDER   or  init_from=RUN\n"

@@ -6,6 +6,7 @@ import netrc
 import os
 import re
 import secrets
+import shutil
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -210,12 +211,16 @@ class Wandb(Sink):
     @override
     def finish(self, exit_code: int) -> None:
         """Ends the W&B run (an unfinished one can be gone on with), with the files that say what it was."""
-        for file in (self._directory / name for name in KEPT):
-            if file.is_file():
-                self._call(
-                    functools.partial(self._run.save, str(file), base_path=str(self._directory), policy="now")
-                )
+        for name in KEPT:
+            if (self._directory / name).is_file():
+                self._call(functools.partial(self._keep, name))
         self._call(lambda: self._run.finish(exit_code=exit_code))
+
+    def _keep(self, name: str) -> None:
+        """Copies a file into W&B's own folder, to be sent from there: W&B would link it, and say so."""
+        copy = Path(self._run.dir) / name
+        shutil.copy(self._directory / name, copy)  # provenance.json stays its owner's alone
+        self._run.save(str(copy), base_path=self._run.dir, policy="now")
 
     def _call(self, call: Callable[[], object]) -> None:
         """Calls W&B, until it fails: its server may be out of reach, its own process killed for memory. The

@@ -6,9 +6,32 @@ import warnings
 from collections.abc import Generator
 from pathlib import Path
 
+from rich.cells import cell_len
 from rich.console import Console
-from rich.highlighter import NullHighlighter
-from rich.logging import RichHandler
+from typing_extensions import override
+
+from vxl.terminal.screen import prose
+
+
+class _ToScreen(logging.Handler):
+    """Prints messages; a command at the end of a line (`to send it:  COMMAND`) is never broken."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__()
+        self.console = console
+
+    @override
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            for line in self.format(record).splitlines():
+                said, gap, command = line.partition(":  ")
+                if gap and cell_len(line) > self.console.width:
+                    prose(self.console, f"{said}:")
+                    self.console.print(f"  {command}", markup=False, highlight=False, soft_wrap=True)
+                else:
+                    prose(self.console, line)
+        except Exception:
+            self.handleError(record)
 
 
 @contextlib.contextmanager
@@ -28,10 +51,7 @@ def logged_to(file: Path, console: Console, first: bool) -> Generator[None]:
     to_file = logging.FileHandler(file)
     to_file.handleError = lambda record: None  # a full disk stops the run where it matters, at the checkpoint
     to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    to_screen = RichHandler(
-        console=console, highlighter=NullHighlighter(), show_time=False, show_path=False, show_level=False
-    )
-    handlers: list[logging.Handler] = [to_file, to_screen]
+    handlers: list[logging.Handler] = [to_file, _ToScreen(console)]
     before = root.level
     root.setLevel(logging.INFO)
     for handler in handlers:
