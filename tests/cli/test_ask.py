@@ -2,6 +2,7 @@ import io
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from rich.console import Console
 
 from tests.run_directories import CLIP, finish, make_run
@@ -100,6 +101,32 @@ def test_a_kept_context_is_asked_again(root: Path, tmp_path: Path) -> None:
     assert "is of something else.\n  end: None there, 2.0 here\n" in str(caught.value)
     with pytest.raises(CheckpointError, match="was watched by another model"):
         asked(root, *words, "checkpoint=10")
+
+
+def test_a_folder_of_frames_is_a_video_where_its_rate_is_said(root: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    for n in range(12):
+        Image.new("RGB", (32, 24), (20 * n, 0, 255 - 20 * n)).save(folder / f"{n + 1}.png")
+    kept = ["run=made", "What changes?", "max_new_tokens=3", f"context={tmp_path / 'kept'}"]
+    words = ["video.fps=1", "video.max_frames=4", str(folder)]
+    (first,), said = asked(root, *kept, *words, "fps=2")
+    assert "4 frames, 4 visual tokens" in said
+    (again,), said = asked(root, *kept, *words, "fps=2")
+    assert again.tokens == first.tokens
+    assert "kept from before" in said
+    with pytest.raises(ConfigError, match=r"fps: 2.0 there, 3.0 here"):
+        asked(root, *kept, *words, "fps=3")
+    (folder / "12.png").write_bytes((folder / "1.png").read_bytes())
+    with pytest.raises(ConfigError, match=r"context=.* is of something else"):
+        asked(root, *kept, *words, "fps=2")
+    with pytest.raises(ConfigError, match=r"is a folder: of frames, how many a second"):
+        asked(root, "run=made", str(folder), "What changes?")
+    with pytest.raises(ConfigError, match=r"leave out  fps="):
+        asked(root, "run=made", str(CLIP), "What changes?", "fps=2")
+    for rate in ("0", "inf", "x"):
+        with pytest.raises(ConfigError, match=f"fps={rate} is"):
+            asked(root, "run=made", str(folder), "What changes?", f"fps={rate}")
 
 
 def test_a_model_of_choices_with_a_runs_weights(root: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -48,7 +48,7 @@ def test_what_is_said_or_small_passes(words: list[str]) -> None:
     refuse_untyped_random(compose("train", words), words)
 
 
-@pytest.mark.parametrize("sweep", [[], ["+sweep=compression"]])
+@pytest.mark.parametrize("sweep", [[], pytest.param(["+sweep=compression"], marks=pytest.mark.slow)])
 def test_a_preview_says_what_the_command_itself_is_refused_for(sweep, capsys) -> None:
     words = ["model=videoxl2", "dry_run=true", *sweep]
     assert run_command("train", lambda config, composed: None, words) == 0

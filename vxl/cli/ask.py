@@ -1,6 +1,8 @@
 """`vxl ask`: a question about a video, from the command line."""
 
+import math
 from dataclasses import asdict, replace
+from hashlib import blake2b
 from pathlib import Path
 from string import ascii_uppercase
 from typing import TYPE_CHECKING, Any
@@ -20,7 +22,7 @@ from vxl.terminal.say import say
 from vxl.terminal.screen import Screen
 from vxl.units import human_size
 from vxl.video.container import content_of
-from vxl.video.endings import media_kind
+from vxl.video.endings import frame_files, media_kind
 
 if TYPE_CHECKING:  # late: torch takes 2 s, and --help needs none of it
     from vxl.generate import Answer, Context
@@ -39,6 +41,7 @@ SETTINGS = (
     "context",
     "start",
     "end",
+    "fps",
     "paths.runs",
 )
 
@@ -62,6 +65,7 @@ def run_ask(words: Words, console: Console | None = None) -> list["Answer"]:
     kept = words.take("context")
     again = kept is not None and (Path(kept) / "context.json").is_file()
     video, questions = video_and_questions(words.rest, words.settings, root, optional=again)
+    fps = _rate(words.take("fps"))
     options = _options(words.take("options"))
     max_new_tokens = _number(words.take("max_new_tokens", "64"), "max_new_tokens", int)
     temperature = _number(words.take("temperature", "0"), "temperature", float)
@@ -73,13 +77,13 @@ def run_ask(words: Words, console: Console | None = None) -> list["Answer"]:
     loaded.use_threads_of_training()
     console.print(_who(loaded), markup=False, highlight=False, soft_wrap=True)
     if again:
-        context = _read(kept, loaded, video, start, end)
+        context = _read(kept, loaded, video, start, end, fps)
     else:
-        context = watch_with_progress(loaded, video, start, end, console)
+        context = watch_with_progress(loaded, video, start, end, console, fps)
         if kept is not None:
             from vxl.generate import save_context  # late: torch takes 2 s, and --help needs none of it
 
-            save_context(replace(context, about=_about(loaded, video, start, end)), kept)
+            save_context(replace(context, about=_about(loaded, video, start, end, fps)), kept)
             console.print(f"kept: {kept}", markup=False, highlight=False, soft_wrap=True)
     answers = []
     for question in questions:
@@ -93,12 +97,21 @@ def run_ask(words: Words, console: Console | None = None) -> list["Answer"]:
 
 
 def watch_with_progress(
-    loaded: "LoadedModel", video: str, start: float | None, end: float | None, console: Console
+    loaded: "LoadedModel",
+    video: str,
+    start: float | None,
+    end: float | None,
+    console: Console,
+    fps: float | None,
 ) -> "Context":
-    """Watches under a progress bar: decoding, vision, compression and prefill go hand in hand."""
-    from vxl.generate.loaded import Clip  # late: torch takes 2 s, and --help needs none of it
+    """Watches under a progress bar: decoding, vision, compression and prefill go hand in hand.
 
-    kind = "image" if media_kind(video) == "image" else "video"
+    With `fps` the video is a folder of frames.
+    """
+    from vxl.generate.loaded import Clip  # late: torch takes 2 s, and --help needs none of it
+    from vxl.video.virtual import FrameFolder
+
+    kind = "image" if fps is None and media_kind(video) == "image" else "video"
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         bar = progress.add_task("decoding", total=None)
@@ -106,26 +119,38 @@ def watch_with_progress(
         def on_piece(done: int, total: int) -> None:
             progress.update(bar, description="decoding and prefill, groups", completed=done, total=total)
 
-        return loaded.watch(Clip(video, kind, start, end), on_piece=on_piece)
+        media = video if fps is None else FrameFolder(Path(video), fps)
+        return loaded.watch(Clip(media, kind, start, end, name=video), on_piece=on_piece)
 
 
-def _about(loaded: "LoadedModel", video: str, start: float | None, end: float | None) -> dict[str, Any]:
+def _about(
+    loaded: "LoadedModel", video: str, start: float | None, end: float | None, fps: float | None
+) -> dict[str, Any]:
     """What a kept context is of."""
     sampling = {f"video.{key}": value for key, value in asdict(loaded.config.video).items()}
-    size = Path(video).stat().st_size
-    content = content_of(Path(video), size)
-    return {
+    files = [Path(video)] if fps is None else frame_files(Path(video))
+    sizes = [file.stat().st_size for file in files]
+    contents = [content_of(file, size) for file, size in zip(files, sizes, strict=True)]
+    about = {
         "video": Path(video).name,
-        "bytes": size,
-        "content": content,
+        "bytes": sum(sizes),
+        "content": contents[0]
+        if fps is None
+        else blake2b("".join(contents).encode(), digest_size=8).hexdigest(),
         "start": start,
         "end": end,
         **sampling,
     }
+    return about if fps is None else about | {"fps": fps}
 
 
 def _read(
-    kept: str, loaded: "LoadedModel", video: str | None, start: float | None, end: float | None
+    kept: str,
+    loaded: "LoadedModel",
+    video: str | None,
+    start: float | None,
+    end: float | None,
+    fps: float | None,
 ) -> "Context":
     """A context that was kept.
 
@@ -138,7 +163,7 @@ def _read(
     context = load_context(kept, loaded)
     if video is None:
         return context
-    wanted = _about(loaded, video, start, end)
+    wanted = _about(loaded, video, start, end, fps)
     other = [key for key in wanted if context.about.get(key) != wanted[key]]
     if other:
         lines = [f"  {key}: {context.about.get(key)} there, {wanted[key]} here" for key in other]
@@ -198,6 +223,14 @@ def _number(text: str | None, key: str, kind: type) -> Any:
     if not value >= 0 or (kind is int and value < 1):  # NaN is no number either
         raise ConfigError(f"{key}={text} is too small.\n  e.g.  {key}=32")
     return value
+
+
+def _rate(text: str | None) -> float | None:
+    """Frames a second of a folder of frames."""
+    fps = _number(text, "fps", float)
+    if fps is not None and not 0 < fps < math.inf:
+        raise ConfigError(f"fps={text} is no rate.\n  e.g.  fps=2")
+    return fps
 
 
 def _who(loaded: "LoadedModel") -> str:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from vxl.cli.words import is_file
+from vxl.cli.words import is_there
 from vxl.errors import ConfigError, DataError
 from vxl.option.rebuild import nearest
 from vxl.run.find import list_runs
@@ -36,7 +36,8 @@ def video_and_questions(
             word.encode()
         except UnicodeEncodeError as error:
             raise ConfigError(f"{word!r} is no text: it holds bytes that are not UTF-8.") from error
-    files = [word for word in rest if is_file(word)]
+    of_frames = "fps" in settings
+    files = [word for word in rest if is_there(word) and Path(word).is_dir() == of_frames]
     looks_like = [word for word in rest if " " not in word and media_kind(word) and not word.endswith("?")]
     videos = [word for word in dict.fromkeys(files + looks_like) if word in files or files]
     if len(videos) > 1:
@@ -48,6 +49,13 @@ def video_and_questions(
     questions = [word for word in rest if word != video]
     if video is None and optional and questions:
         return None, questions
+    found = video or next(filter(is_there, rest), None)
+    if found is not None and is_there(found) and Path(found).is_dir() != of_frames:
+        raise ConfigError(
+            f"{found} is a file, which says itself how many frames a second it has.\n  leave out  fps="
+            if of_frames
+            else f"{found} is a folder: of frames, how many a second are there?\n  type e.g.  fps=2"
+        )
     if video is None:
         raise ConfigError(
             f"vxl ask needs a video.\n  got: {' '.join(map(repr, rest)) or 'none'}\n  e.g.  {EXAMPLE}"

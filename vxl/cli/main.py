@@ -39,6 +39,7 @@ settings:
   model=NAME             a model of conf/model; with other choices as in training (kv=…, video.max_frames=…)
   options="a|b|c"        options with letters, to choose from
   start=S end=S          only this part of the video, in seconds
+  fps=2                  the video is a folder of frames, of which there are so many a second
   context=FOLDER         keep what was watched, or ask again about what was kept
   max_new_tokens=64      longest answer, in tokens
   temperature=0          0: the likeliest token each time

@@ -73,11 +73,6 @@ def is_there(word: str) -> bool:
         return False
 
 
-def is_file(word: str) -> bool:
-    """Whether a word names a file."""
-    return is_there(word) and Path(word).is_file()
-
-
 def _is_sentence(key: str, value: str) -> bool:
     """Whether `key=value` is meant as words: it has spaces, and the key is (nearly) none of a setting."""
     known = [*TEXT_SETTINGS, *_groups()]

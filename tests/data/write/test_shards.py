@@ -1,14 +1,19 @@
 """Writing shards."""
 
+import json
 import os
 import tarfile
 
 import pytest
+from PIL import Image
 
 from tests.data.media import image, talk, video, write, write_json
 from vxl.atomic import whole_file
+from vxl.data.write.lint import wrong_members
 from vxl.data.write.shards import ShardWriter, TarMember, members_of_folder, members_of_json, write_shards
 from vxl.errors import DataError
+from vxl.video.decode import open_video, read
+from vxl.video.probe import probe
 
 
 def names(path):
@@ -80,6 +85,40 @@ def test_from_a_folder(tmp_path):
     assert names(path) == ["my_clip.mp4", "my_clip.txt", "sub/pair.0.jpg", "sub/pair.1.jpg", "sub/pair.json"]
     with pytest.raises(DataError, match="is no folder"):
         list(members_of_folder(folder / "none"))
+
+
+def test_a_folder_of_frames_becomes_a_video_of_its_rate(tmp_path):
+    for n in range(6):
+        (tmp_path / "frames").mkdir(exist_ok=True)
+        Image.new("RGB", (33, 24), (40 * n, 100, 250 - 40 * n)).save(tmp_path / "frames" / f"{n + 9}.png")
+    item = {"id": "a", "video": "frames", "conversations": talk()["conversations"]}
+    mixed = tmp_path / "mixed"
+    mixed.mkdir()
+    Image.new("RGB", (33, 24)).save(mixed / "1.png")
+    Image.new("RGB", (24, 33)).save(mixed / "2.png")
+    items = [
+        item | {"fps": 2},
+        item | {"id": "no rate"},
+        item | {"id": "image", "fps": 2, "image": item["video"], "video": None},
+        item | {"id": "mixed", "fps": 2, "video": "mixed"},
+    ]
+    members = list(members_of_json(write_json(tmp_path / "list.json", items), tmp_path))
+    bad = wrong_members(members, "list.json")
+    assert '"fps": 2' in bad[1]
+    assert "is a folder" in bad[2]
+    assert f"{mixed} can't become a video: frame 1 is (33, 24, 3), the first (24, 33, 3)" in bad[3]
+    assert len(bad) == 3
+    (tar,) = write_shards(members[:1], tmp_path / "out")
+    assert names(tar) == ["a.mp4", "a.json"]
+    with tarfile.open(tar) as opened:
+        mp4, text = (opened.extractfile(name).read() for name in ("a.mp4", "a.json"))
+    assert "fps" not in json.loads(text)
+    info = probe(mp4)
+    assert (info.frames, info.fps, info.seconds) == (6, 2.0, 3.0)
+    with open_video(mp4) as reader:
+        shown_FCHW = read(reader, range(6), None)
+    for n, frame_CHW in enumerate(shown_FCHW.int()):
+        assert (frame_CHW.flatten(1).T - frame_CHW.new_tensor([40 * n, 100, 250 - 40 * n])).abs().max() <= 4
 
 
 def test_from_a_json_list(tmp_path):

@@ -124,14 +124,7 @@ class JsonSource(IndexedSource):
         """A header's fields; of a folder of frames with the rate that the item gives it."""
         if header["fps"]:
             return header
-        if "fps" not in item:
-            raise DataError(
-                "a folder of frames does not say when they were taken.\n"
-                '  write how many a second beside it:  "fps": 2'
-            )
-        fps = number_of(item["fps"], "fps", "the item")
-        if not 0.0 < fps < math.inf:
-            raise DataError(f"'fps' is {item['fps']!r}.\n  write how many frames there are a second, above 0")
+        fps = rate_of_frames(item)
         return {**header, "fps": fps, "seconds": round(header["frames"] / fps, 3)}
 
     def _open(self, index: Index, visual: dict[str, Any]) -> "Media | Virtual":
@@ -149,6 +142,23 @@ class JsonSource(IndexedSource):
 
             return FrameFolder(path, visual["fps"])
         return str(path)
+
+
+def rate_of_frames(item: dict[str, Any]) -> float:
+    """How many frames a second an item says that its folder of frames has.
+
+    Raises:
+        DataError: It says none, or what is no rate.
+    """
+    if "fps" not in item:
+        raise DataError(
+            "a folder of frames does not say when they were taken.\n"
+            '  write how many a second beside it:  "fps": 2'
+        )
+    fps = number_of(item["fps"], "fps", "the item")
+    if not 0.0 < fps < math.inf:
+        raise DataError(f"'fps' is {item['fps']!r}.\n  write how many frames there are a second, above 0")
+    return fps
 
 
 def read_items(file: Path) -> list[dict[str, Any]]:

@@ -11,17 +11,41 @@ from types import TracebackType
 from typing import Any, Self
 
 from vxl.atomic import remove_leftovers, whole_file
-from vxl.data.source.json_list import MEDIA_KEYS, key_of_item, media_of_item, read_items
+from vxl.data.source.json_list import MEDIA_KEYS, key_of_item, media_of_item, rate_of_frames, read_items
 from vxl.data.source.tar import BLOCK, LEFTOVERS
 from vxl.data.source.texts import in_order_of_text, refuse_half_letters
 from vxl.errors import DataError
-from vxl.video.endings import media_kind
+from vxl.video.encode import write_video
+from vxl.video.endings import frame_files, media_kind
+from vxl.video.image import read_rgb
 
 PATTERN = "shard-{:06d}.tar"
 MAX_BYTES = 1 << 30
 
-Content = bytes | Path | Mapping[str, Any] | str
-"""Of a member: bytes, a file to copy, an object to write as JSON, or text."""
+
+@dataclass(frozen=True)
+class FramesToEncode:
+    """A folder of frames, which becomes a video: a shard holds files."""
+
+    folder: Path
+    fps: float
+
+    def encoded(self) -> bytes:
+        """An mp4 of a quality that shows no loss.
+
+        Raises:
+            DataError: A frame can't be read, or has another size than the first.
+        """
+        mp4 = io.BytesIO()
+        try:
+            write_video(mp4, (read_rgb(str(file)) for file in frame_files(self.folder)), self.fps, crf=16)
+        except DataError as error:
+            raise DataError(f"{self.folder} can't become a video: {error}") from error
+        return mp4.getvalue()
+
+
+Content = bytes | Path | Mapping[str, Any] | str | FramesToEncode
+"""Of a member: bytes, a file to copy, an object to write as JSON, text, or frames to encode."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +111,10 @@ class ShardWriter:
         if key in self._keys:
             raise DataError(f"the key {key!r} comes twice.\n  give every sample a name of its own")
         self._keys.add(key)
+        files = {
+            suffix: encoded(content) if isinstance(content, FramesToEncode) else content
+            for suffix, content in files.items()
+        }
         sizes = {suffix: size_of(content) for suffix, content in files.items()}
         needed = sum(BLOCK + -(-size // BLOCK) * BLOCK for size in sizes.values())
         if self._tar is not None and self._tar.offset > 0 and self._tar.offset + needed > self.max_bytes:
@@ -215,17 +243,23 @@ def members_of_json(file: Path, videos: Path) -> Iterator[TarMember]:
             yield TarMember(key, {}, f"{file}, item '{key}': {error}")
             continue
         files: dict[str, Content] = {}
+        left_out = set(MEDIA_KEYS)
         for place, visual in enumerate(media):
+            path = videos / visual["path"]
             # In a tar the ending alone tells what a file is.
-            suffix = Path(visual["path"]).suffix[1:].lower()
-            if (videos / visual["path"]).is_dir():
-                why = "is a folder, and a shard holds files.\n  encode its frames, or train with data=json"
-                yield TarMember(key, {}, f"{file}, item '{key}': {videos / visual['path']} {why}")
-                break
+            suffix = path.suffix[1:].lower()
             ending = suffix if media_kind(f".{suffix}") == visual["kind"] else visual["kind"]
-            files[ending if len(media) == 1 else f"{place}.{ending}"] = videos / visual["path"]
+            content: Content = path
+            if visual["kind"] == "video" and path.is_dir():
+                try:
+                    content, ending = FramesToEncode(path, rate_of_frames(item)), "mp4"
+                except DataError as error:
+                    yield TarMember(key, {}, f"{file}, item '{key}': {error}")
+                    break
+                left_out.add("fps")  # the video says it
+            files[ending if len(media) == 1 else f"{place}.{ending}"] = content
         else:
-            text = {name: value for name, value in item.items() if name not in MEDIA_KEYS}
+            text = {name: value for name, value in item.items() if name not in left_out}
             yield TarMember(key, {**files, "json": text})
 
 
@@ -249,8 +283,10 @@ def open_content(content: Content) -> Any:
     return open(content, "rb") if isinstance(content, Path) else io.BytesIO(encoded(content))
 
 
-def encoded(content: bytes | Mapping[str, Any] | str) -> bytes:
+def encoded(content: bytes | Mapping[str, Any] | str | FramesToEncode) -> bytes:
     """Content in bytes; objects as JSON in their own order of keys."""
     if isinstance(content, bytes):
         return content
+    if isinstance(content, FramesToEncode):
+        return content.encoded()
     return (content if isinstance(content, str) else json.dumps(content, ensure_ascii=False)).encode()
