@@ -2,10 +2,12 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
@@ -95,6 +97,22 @@ class Listing:
         for number, name in enumerate(self.columns[1:], 1):
             table.add_row(name, *(row[number] for row in rows))
         return table
+
+
+def listing_of(title: str, rows: Sequence[Any]) -> Listing:
+    """Rows of one dataclass: a column for each of its fields, called as the field is."""
+    names = [each.name for each in fields(rows[0])]
+    columns = [name.replace("_", " ") for name in names]
+    table = Listing(title, columns, words=columns[:1])
+    for row in rows:
+        table.add(*(_cell(getattr(row, name)) for name in names))
+    return table
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.3f}" if value < 10 else f"{value:.0f}"
+    return escape(str(value))
 
 
 def facts(title: str, rows: Sequence[tuple[str, str]], across: int = 1) -> Table:

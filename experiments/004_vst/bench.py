@@ -18,7 +18,6 @@ import traceback
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -33,14 +32,14 @@ from vxl.kv.vst import VST, VSTConfig
 from vxl.llm.decoder import DecoderConfig
 from vxl.llm.lora import LoRAConfig
 from vxl.model import VideoLanguageModel, build_model
+from vxl.parts import ModelParts
 from vxl.prefill.full import FullConfig
 from vxl.prefill.summarizing import Summarizing
-from vxl.prune.none import KeepEverythingConfig
-from vxl.relevance.uniform import UniformConfig
+from vxl.relevance.uniform import UniformConfig as UniformScoresConfig
 from vxl.run.provenance import git
-from vxl.selector.none import KeepAllConfig
 from vxl.sequence.layout import Kind
 from vxl.train.step.stage import StageConfig, cast_frozen, freeze, train_mode
+from vxl.video.sample import UniformConfig
 from vxl.vision.clip import ClipConfig
 
 GIB = 1 << 30
@@ -79,7 +78,7 @@ class Machine:
         return result, torch.cuda.max_memory_allocated() / GIB
 
 
-def settings(tiny: bool, *, lora: int = 0) -> Any:
+def settings(tiny: bool, *, lora: int = 0) -> ModelParts:
     """The parts; true sizes are those of Video-XL."""
     if tiny:
         vision = ClipConfig(size=56, width=64, mlp=96, heads=4, layers=1)
@@ -87,17 +86,16 @@ def settings(tiny: bool, *, lora: int = 0) -> Any:
     else:
         vision = ClipConfig()
         sizes = {"vocab": 152064, "width": 3584, "mlp": 18944, "layers": 28, "heads": 28, "kv_heads": 4}
-    return SimpleNamespace(
+    return ModelParts(
         model="videoxl",
+        size="tiny" if tiny else "published",
+        video=UniformConfig(),
         vision=vision,
         compressor=PoolConfig(),
-        prune=KeepEverythingConfig(),
-        selector=KeepAllConfig(),
         llm=DecoderConfig(**sizes, checkpointing=lora > 0, lora=LoRAConfig(rank=lora)),
         prefill=FullConfig(groups=20 if tiny else PIECE),
         kv=VSTConfig(),
-        relevance=UniformConfig(),
-        seed=0,
+        relevance=UniformScoresConfig(),
     )
 
 

@@ -11,35 +11,32 @@ import argparse
 import json
 import platform
 import subprocess
+import sys
 import time
 import traceback
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from vxl.compressor.dts import DTSConfig
-from vxl.data.batch.encoded import BatchedVisual, Encoded
+from vxl.data.batch.encoded import Encoded
 from vxl.generate import ask, watch
 from vxl.kv.bilevel import Bilevel, BilevelConfig
 from vxl.kv.full import Full as KeepAll
 from vxl.kv.full import FullConfig as KeepAllConfig
-from vxl.llm.decoder import DecoderConfig
 from vxl.model import VideoLanguageModel, build_model
 from vxl.prefill.chunked import Chunked, ChunkedConfig
 from vxl.prefill.full import Full, FullConfig
-from vxl.prune.none import KeepEverythingConfig
-from vxl.relevance.uniform import UniformConfig
-from vxl.selector.none import KeepAllConfig as NoSelectorConfig
 from vxl.sequence.layout import Kind
 from vxl.video.load import stream_video
 from vxl.video.sample import Fps, FpsConfig
-from vxl.vision.siglip import SiglipConfig
+
+sys.path.append(str(Path(__file__).parents[1]))
+from videoxl2_shapes import head_of, parts_of
 
 GIB = 1 << 30
 FRAMES = (128, 256, 512, 1024, 2048, 4096, 10000)
@@ -48,32 +45,6 @@ PIECE = 256
 """Frames that are encoded and prefilled at once."""
 NEW = 65
 """Tokens of an answer whose decoding is timed."""
-
-
-def settings(tiny: bool) -> Any:
-    """The parts; true sizes are those of Video-XL-2."""
-    if tiny:
-        vision = SiglipConfig(size=56, width=64, mlp=96, heads=4, layers=1)
-        llm = DecoderConfig(vocab=1024, width=64, mlp=96, layers=2, heads=4, kv_heads=2)
-        compressor = DTSConfig()
-    else:
-        vision = SiglipConfig()
-        llm = DecoderConfig(
-            vocab=152064, width=3584, mlp=18944, layers=28, heads=28, kv_heads=4, rope_theta=1e6
-        )
-        compressor = DTSConfig(grid=24)
-    return SimpleNamespace(
-        model="videoxl2",
-        vision=vision,
-        compressor=compressor,
-        prune=KeepEverythingConfig(),
-        selector=NoSelectorConfig(),
-        llm=llm,
-        prefill=FullConfig(groups=PIECE // 4),
-        kv=KeepAllConfig(),
-        relevance=UniformConfig(),
-        seed=0,
-    )
 
 
 def set_prefill(model: VideoLanguageModel, mode: str) -> None:
@@ -89,21 +60,6 @@ def set_prefill(model: VideoLanguageModel, mode: str) -> None:
 def set_policy(model: VideoLanguageModel, kv: str) -> None:
     """Exchanges what a question reads: everything, or 40 % of it on two levels."""
     model.policy = Bilevel(BilevelConfig(keep=0.4)) if kv == "bilevel" else KeepAll(KeepAllConfig())
-
-
-def head_of(model: VideoLanguageModel, frames: int) -> Encoded:
-    """A prompt as Video-XL-2 writes it, up to the question: at one frame a second, with random tokens."""
-    random = np.random.default_rng(0)
-    vocab = model.llm.vocab
-    encoded = Encoded()
-    encoded.text(random.integers(vocab, size=14).tolist())
-    groups = -(-frames // 4)
-    for group in range(groups):
-        digits = len(str(4 * group))
-        encoded.visual(random.integers(vocab, size=6 + digits).tolist(), Kind.TIME, group, 4.0 * group)
-        encoded.visual([0] * model.compressor.tokens_per_group, Kind.VISUAL, group, 4.0 * group)
-    encoded.items.append(BatchedVisual("video", 4 * groups, groups))
-    return encoded
 
 
 def question_of(model: VideoLanguageModel, seed: int) -> list[int]:
@@ -286,7 +242,9 @@ def main() -> None:
     )
     machine = Machine(device)
     dtype = torch.float32 if arguments.tiny else torch.bfloat16
-    model = build_model(settings(arguments.tiny), device=device, dtype=dtype).eval()
+    model = build_model(
+        parts_of(FullConfig(groups=PIECE // 4), tiny=arguments.tiny), device=device, dtype=dtype
+    ).eval()
     size = model.vision.pixels.size
     piece_FCHW = torch.randint(0, 256, (PIECE, 3, size, size), dtype=torch.uint8, device=device)
     print(f"{machine.name}, built in {time.perf_counter() - began:.1f} s", flush=True)

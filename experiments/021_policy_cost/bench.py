@@ -13,12 +13,12 @@ import argparse
 import json
 import statistics
 import subprocess
+import sys
 import time
 import traceback
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -26,11 +26,8 @@ import torch
 import yaml
 from torch import Tensor
 
-from vxl.compressor.dts import DTSConfig
-from vxl.data.batch.encoded import BatchedVisual, Encoded
 from vxl.generate import Context, ask, watch
 from vxl.kv.full import FullConfig as KeepAllConfig
-from vxl.llm.decoder import DecoderConfig
 from vxl.model import VideoLanguageModel, build_model
 from vxl.option.build import build
 from vxl.option.files import CONF
@@ -39,10 +36,9 @@ from vxl.prefill.chunked import ChunkedConfig
 from vxl.prefill.summarizing import around
 from vxl.prune.base import VideoTokens
 from vxl.prune.none import KeepEverythingConfig
-from vxl.relevance.uniform import UniformConfig
-from vxl.selector.none import KeepAllConfig as NoSelectorConfig
-from vxl.sequence.layout import Kind
-from vxl.vision.siglip import SiglipConfig
+
+sys.path.append(str(Path(__file__).parents[1]))
+from videoxl2_shapes import head_of, parts_of
 
 GIB = 1 << 30
 GROUPS = 64
@@ -69,25 +65,9 @@ SLOW = 6.0
 """Seconds of prefill above which a policy runs once, and above which a fourth of the frames is enough."""
 
 
-def settings(tiny: bool, kv: Any = None) -> Any:
-    """The parts, with a policy that has weights of its own or none; true sizes are those of Video-XL-2."""
-    vision, compressor = SiglipConfig(), DTSConfig(grid=24)
-    llm = DecoderConfig(vocab=152064, width=3584, mlp=18944, layers=28, heads=28, kv_heads=4, rope_theta=1e6)
-    if tiny:
-        vision, compressor = SiglipConfig(size=56, width=64, mlp=96, heads=4, layers=1), DTSConfig()
-        llm = DecoderConfig(vocab=1024, width=64, mlp=96, layers=2, heads=4, kv_heads=2)
-    return SimpleNamespace(
-        model="videoxl2",
-        vision=vision,
-        compressor=compressor,
-        prune=KeepEverythingConfig(),
-        selector=NoSelectorConfig(),
-        llm=llm,
-        prefill=ChunkedConfig(groups=2 if tiny else GROUPS, time_rows="window"),
-        kv=kv or KeepAllConfig(),
-        relevance=UniformConfig(),
-        seed=0,
-    )
+def prefill_of(tiny: bool) -> ChunkedConfig:
+    """In chunks, as Video-XL-2 watches."""
+    return ChunkedConfig(groups=2 if tiny else GROUPS, time_rows="window")
 
 
 TEXTS = ("question", "words", "suffix", "first", "later", "local_question", "global_question", "between")
@@ -129,22 +109,6 @@ class Stub:
         visual_GKD = self.visual_GKD[of_piece]
         keys_GKE = visual_GKD[..., : visual_GKD.shape[-1] // 8]
         return VideoTokens(visual_GKD, self.attention_GK[of_piece], keys_GKE), frames_FCHW.new_zeros(0)
-
-
-def head_of(model: VideoLanguageModel, frames: int) -> Encoded:
-    """A prompt as Video-XL-2 writes it, up to the question: at one frame a second, with random tokens."""
-    random = np.random.default_rng(0)
-    encoded = Encoded()
-    encoded.text(random.integers(model.llm.vocab, size=14).tolist())
-    groups = frames // 4
-    for group in range(groups):
-        digits = len(str(4 * group))
-        encoded.visual(
-            random.integers(model.llm.vocab, size=6 + digits).tolist(), Kind.TIME, group, 4.0 * group
-        )
-        encoded.visual([0] * model.compressor.tokens_per_group, Kind.VISUAL, group, 4.0 * group)
-    encoded.items.append(BatchedVisual("video", 4 * groups, groups))
-    return encoded
 
 
 def shown(model: VideoLanguageModel, frames: int) -> Iterator[Tensor]:
@@ -245,8 +209,8 @@ def main() -> None:
     dtype = torch.float32 if arguments.tiny else torch.bfloat16
     with_weights = [name for name in BY_NAME if name in (arguments.names or ())]
     kv = option("kv", with_weights[0], arguments.keep, arguments.tiny) if with_weights else None
-    made = settings(arguments.tiny, kv)
-    model = build_model(made, device=device, dtype=dtype).eval()
+    parts = parts_of(prefill_of(arguments.tiny), kv=kv, tiny=arguments.tiny)
+    model = build_model(parts, device=device, dtype=dtype).eval()
     name = "CPU" if arguments.tiny else torch.cuda.get_device_name()
     set_row(model, ("kv", "full", ""), arguments)
     measure(model, min(512, arguments.frames))  # kernels are compiled and libraries loaded
@@ -296,7 +260,7 @@ def set_row(model: VideoLanguageModel, row: Row, arguments: argparse.Namespace) 
             model.policy.equip(model.llm)
     else:
         model.pruner = build(option("prune", name, arguments.keep, arguments.tiny))
-    model.prefill = around(build(settings(arguments.tiny).prefill), model.policy, 0)
+    model.prefill = around(build(prefill_of(arguments.tiny)), model.policy, 0)
 
 
 def profile(model: VideoLanguageModel, frames: int) -> None:

@@ -7,7 +7,8 @@ import sys
 import pytest
 
 from tests.data.media import video
-from vxl.cli.bench_data import in_turns, measure_stream, rows_as_text
+from vxl.cli.bench_data import in_turns, measure_stream
+from vxl.table import listing_of
 from vxl.video.sample import UniformConfig
 
 
@@ -18,9 +19,9 @@ def test_both_sides_give_the_same_frames(tmp_path):
     row = measure_stream("small", files, UniformConfig(max_frames=8), 56, tmp_path / "shards", 1)
     assert (row.samples, row.frames) == (2, 15)
     assert row.ratio == pytest.approx(row.frames_per_s / row.pyav_frames_per_s)
-    head, line = rows_as_text([row]).splitlines()[1:]
-    assert head.split()[:3] == ["case", "samples", "frames"]
-    assert line.split()[:3] == ["small", "2", "15"]
+    table = listing_of("stream", [row])
+    assert table.columns[:4] == ["case", "samples", "frames", "samples per s"]
+    assert table.rows[0][0][:3] == ("small", "2", "15")
 
 
 def test_sides_take_turns():

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vxl.cli.bench_video import decoding_table, five_minutes, measure_decoding
+from vxl.cli.bench_video import five_minutes, measure_decoding
 from vxl.video.container import open_container
 from vxl.video.probe import index_frames, probe
 from vxl.video.transform import PixelSpec
@@ -14,7 +14,6 @@ def test_a_case_compares_the_same_frames(clips: Path) -> None:
     assert (row.frames, row.wanted) == (127, 7)
     assert row.ratio > 0
     assert abs(row.ratio - row.vxl_frames_per_s / row.pyav_frames_per_s) < 1e-6
-    assert "bunny" in decoding_table([row])
 
 
 def test_the_long_file_loops_the_clips(clips: Path, tmp_path: Path) -> None:

@@ -11,7 +11,6 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -23,11 +22,12 @@ from tests.run_directories import CLIP, finish, make_run
 from vxl.errors import CheckpointError, ConfigError, DataError, JudgeError
 from vxl.evaluate.benchmarks.json import JsonListConfig
 from vxl.evaluate.benchmarks.vdc import VdcConfig
+from vxl.evaluate.config import EvaluateConfig
 from vxl.evaluate.run import run_evaluation as evaluate
 from vxl.evaluate.work import answering
 from vxl.evaluate.work.answers import answer_files
 from vxl.generate.loaded import LoadedModel
-from vxl.train.launch.cluster import HereConfig
+from vxl.run.config import DebugConfig, PathsConfig
 
 ROOT = Path(__file__).parents[2]
 
@@ -57,27 +57,18 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def config(place: Path, out: Path, **changes: Any) -> Any:
-    values = {
-        "run": "mine",
-        "weights": None,
-        "benchmark": JsonListConfig(json=str(place / "held_out.json"), videos=str(CLIP.parent)),
-        "paths": SimpleNamespace(runs=str(place / "runs"), cache=str(place / "cache")),
-        "checkpoint": "last",
-        "device": "cpu",
-        "precision": "auto",
-        "max_new_tokens": 4,
-        "limit": None,
-        "blind": False,
-        "resume": True,
-        "output": str(out),
-        "change": [],
-        "members": None,
-        "workers": None,
-        "cluster": HereConfig(),
-        "patience": 1.0,
-    }
-    return SimpleNamespace(**(values | changes))
+def config(place: Path, out: Path, **changes: Any) -> EvaluateConfig:
+    settings = EvaluateConfig(
+        run="mine",
+        benchmark=JsonListConfig(json=str(place / "held_out.json"), videos=str(CLIP.parent)),
+        paths=PathsConfig(runs=str(place / "runs"), cache=str(place / "cache")),
+        debug=DebugConfig(),
+        device="cpu",
+        max_new_tokens=4,
+        output=str(out),
+        patience=1.0,
+    )
+    return replace(settings, **changes)
 
 
 def evaluated(place: Path, out: Path, **changes: Any) -> tuple[list[Any], str]:

@@ -5,7 +5,7 @@ import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from lightning.pytorch import LightningDataModule
@@ -14,6 +14,7 @@ from tests.small_model import example, frames, video
 from tests.train.quick_training import Debug
 from vxl.compressor.base import CompressorConfig
 from vxl.compressor.dts import DTSConfig
+from vxl.data import base as data_options
 from vxl.data.batch.collate import Batch, collate
 from vxl.errors import CheckpointError
 from vxl.kv.full import FullConfig as KeepAllConfig
@@ -21,7 +22,7 @@ from vxl.kv.policy import PolicyConfig
 from vxl.llm.decoder import DecoderConfig
 from vxl.logger.base import LoggerConfig
 from vxl.logger.csv import CsvConfig
-from vxl.option.option import Option
+from vxl.option.option import option
 from vxl.prefill.base import PrefillConfig
 from vxl.prefill.full import FullConfig
 from vxl.prune.base import PruneConfig
@@ -51,15 +52,11 @@ STRATEGIES: dict[str, StrategyConfig] = {
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class DataConfig(Option):
+class DataConfig(data_options.DataConfig):
     _target_: str = "tests.Rows"
-    benchmark: ClassVar[str | None] = None
-    batch: int = dataclasses.field(default=1, metadata={"resumable": True})
-    workers: int = dataclasses.field(default=0, metadata={"resumable": True})
+    batch: int = option(1, resumable=True)
+    workers: int = option(0, resumable=True)
     max_tokens: int = 128
-    cache: str = "none"
-    cache_gib: float = 20.0
-    patience: float = dataclasses.field(default=600.0, metadata={"resumable": True})
 
 
 VISION = SiglipConfig(size=56, width=64, mlp=96, heads=4, layers=2, slice=8)

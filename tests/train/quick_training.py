@@ -3,19 +3,20 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from lightning.pytorch import LightningDataModule
 from torch import Tensor, nn
 
+from vxl.data import base as data_options
 from vxl.data.batch.collate import Batch
 from vxl.data.batch.encoded import BatchedVisual
 from vxl.kv.policy import Policy, PolicyConfig
 from vxl.logger.base import LoggerConfig
 from vxl.logger.csv import CsvConfig
-from vxl.option.option import Option
+from vxl.option.option import option
 from vxl.sequence.layout import Kind, Layout
 from vxl.train.parallel.strategy import SingleConfig, StrategyConfig
 from vxl.train.run import train_or_resume
@@ -169,14 +170,10 @@ class Data(LightningDataModule):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataConfig(Option):
+class DataConfig(data_options.DataConfig):
     _target_: str = "vxl.fake.Data"
-    benchmark: ClassVar[str | None] = None
-    batch: int = field(default=4, metadata={"resumable": True})
-    workers: int = field(default=0, metadata={"resumable": True})
-    cache: str = "none"
-    cache_gib: float = 20.0
-    patience: float = 600.0
+    batch: int = option(4, resumable=True)
+    workers: int = option(0, resumable=True)
     scale: float = 1.0
     max_tokens: int = LONGEST
 

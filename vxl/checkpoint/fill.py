@@ -101,8 +101,8 @@ def fill(
                 continue
             if name not in weights.tensors:  # an update of LoRA, which `refuse_unlike` has let pass
                 if place.is_meta:
-                    made = torch.empty_like(place, device=device, dtype=dtype)
-                    replace_tensor(model, name, nn.Parameter(made, requires_grad=place.requires_grad))
+                    tensor = torch.empty_like(place, device=device, dtype=dtype)
+                    replace_tensor(model, name, nn.Parameter(tensor, requires_grad=place.requires_grad))
                 continue
             if not place.is_meta:
                 take_own(place, weights.tensors[name].part)
@@ -110,10 +110,10 @@ def fill(
                 value = weights.tensors[name].read()
                 to = dtype if dtype is not None and value.is_floating_point() else value.dtype
                 # A copy: the file must not show through when training changes the weights.
-                made = value.to(device=device, dtype=to, copy=True)
+                tensor = value.to(device=device, dtype=to, copy=True)
                 if isinstance(place, nn.Parameter):
-                    made = nn.Parameter(made, requires_grad=place.requires_grad)
-                replace_tensor(model, name, made)
+                    tensor = nn.Parameter(tensor, requires_grad=place.requires_grad)
+                replace_tensor(model, name, tensor)
                 del value
     for path in {name.rpartition(".")[0] for name in anew}:
         layer = model.get_submodule(path)
@@ -129,21 +129,21 @@ def fill(
 
 def warn_of_other_settings(weights: Weights, model: VideoLanguageModel) -> None:
     """Warns where a model computes other numbers with these weights than they were trained for."""
-    for key, trained, now in other_settings(weights.values, model):
-        log.warning("%s: these weights were trained with %s=%s, not %s", weights.path, key, trained, now)
+    for key, before, now in other_settings(weights.values, model):
+        log.warning("%s: these weights were trained with %s=%s, not %s", weights.path, key, before, now)
 
 
 def other_settings(values: Mapping[str, Any], model: VideoLanguageModel) -> list[tuple[str, Any, Any]]:
     """(key, as the weights were trained, as the model has it) of the settings that shapes don't show."""
     differing = []
     for group in ("vision", "compressor", "selector"):
-        part, trained = getattr(model, group, None), values.get(group) or {}
+        part, before = getattr(model, group, None), values.get(group) or {}
         own = plain(getattr(part, "config", None)) or {}
         keys = ("_target_", "grid", "temporal", "pool", "heads", "score")
         differing += [
-            (f"{group}.{key}", trained[key], own[key])
-            for key in trained.keys() & own.keys()
-            if (key in keys or key.startswith("published_")) and trained[key] != own[key]
+            (f"{group}.{key}", before[key], own[key])
+            for key in before.keys() & own.keys()
+            if (key in keys or key.startswith("published_")) and before[key] != own[key]
         ]
     return sorted(differing)
 

@@ -89,8 +89,8 @@ def _without_run(
     """The model of a folder of weights, which knows its own parts."""
     weights = source.weights(overrides)
     config = model_parts(weights.values)
-    named = config.prompt.tokenizer or weights.tokenizer
-    tokenizer = None if named is None else load_tokenizer(named)
+    place = config.prompt.tokenizer or weights.tokenizer
+    tokenizer = None if place is None else load_tokenizer(place)
     model = skeleton(config, vocab_size=None if tokenizer is None else len(tokenizer))
     # On a GPU the file's precision; on a CPU float32, in which it computes.
     fill(model, weights, device, dtype or (torch.float32 if device.type == "cpu" else weights.dtype))
@@ -186,8 +186,8 @@ def pick_device(device: str) -> torch.device:
 
 def _precision(values: dict[str, Any], device: torch.device) -> torch.dtype | None:
     """The parameters' type: on a GPU that of the training's arithmetic, on a CPU torch's default."""
-    trained = str((values.get("trainer") or {}).get("precision", ""))
-    return torch.bfloat16 if device.type == "cuda" and trained.startswith("bf16") else None
+    precision = str((values.get("trainer") or {}).get("precision", ""))
+    return torch.bfloat16 if device.type == "cuda" and precision.startswith("bf16") else None
 
 
 def _tokenizer(values: dict[str, Any], config: ModelParts, run: Path | None) -> "PreTrainedTokenizerFast":

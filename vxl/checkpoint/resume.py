@@ -27,24 +27,24 @@ def newest_to_resume(checkpoints: Path) -> StepFolder | None:
         else:
             part.unlink()
     remove_leftovers(checkpoints.parent)
-    begun = [StepFolder(path) for path in checkpoints.glob("step-*") if _holds_tensors(path)]
-    begun.sort(key=lambda folder: folder.step)
-    while begun:
-        newest = begun.pop()
+    folders = [StepFolder(path) for path in checkpoints.glob("step-*") if _holds_tensors(path)]
+    folders.sort(key=lambda folder: folder.step)
+    while folders:
+        newest = folders.pop()
         try:
             newest.verify()
         except CheckpointError as error:
-            if not begun:
+            if not folders:
                 raise
             log.warning(
                 "%s\n  so the run goes on from the checkpoint of step %d; the damaged one is kept in %s",
                 str(error).partition("\n")[0],
-                begun[-1].step,
+                folders[-1].step,
                 newest.set_aside(),
             )
             continue
-        named = pointed_to(checkpoints, "last")
-        if named not in step_folders(checkpoints.parent) or named.step < newest.step:  # killed in between
+        last = pointed_to(checkpoints, "last")
+        if last not in step_folders(checkpoints.parent) or last.step < newest.step:  # killed in between
             point_to(checkpoints, "last", newest)
         return newest
     return None

@@ -76,12 +76,12 @@ def open_stage_file(path: Path, part: str | None = None) -> StageFile:
         raise CheckpointError(f"--part {part} never comes alone.\n  allowed: {', '.join(_EXPECTED)}")
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file.\n  expected: dts.pth, mm_projector.bin or the like")
-    held = open_file(path)
+    content = open_file(path)
     maps: Mapping[str, Callable[[str], str | None]] = {"compressor": _dts, "projector": _projector}
     for kind, ours in maps.items():
         if part not in (None, kind):
             continue
-        tensors = {name: tensor for theirs, tensor in held.items() if (name := ours(theirs)) is not None}
+        tensors = {name: tensor for theirs, tensor in content.items() if (name := ours(theirs)) is not None}
         if not tensors:
             continue
         absent = [name for name in _EXPECTED[kind] if name not in tensors]
@@ -90,11 +90,12 @@ def open_stage_file(path: Path, part: str | None = None) -> StageFile:
                 f"{path} lacks {len(absent)} of the {len(_EXPECTED[kind])} tensors of a {kind}:\n"
                 f"  {lines(absent)}\n  copy or download it again"
             )
-        unused = {theirs: tensor for theirs, tensor in held.items() if ours(theirs) is None}
+        unused = {theirs: tensor for theirs, tensor in content.items() if ours(theirs) is None}
         return StageFile(path, kind, tensors, unused)
-    heads = sorted({name.split(".")[0] for name in held})
+    heads = sorted({name.split(".")[0] for name in content})
     raise CheckpointError(
-        f"{path} holds {len(held)} tensors of no {part or 'part'}; they begin with {', '.join(heads[:6])}.\n"
+        f"{path} holds {len(content)} tensors of no {part or 'part'}; "
+        f"they begin with {', '.join(heads[:6])}.\n"
         "  expected: temporal_encoding and encoder.* (a DTS), or mm_projector.* (a projector)"
     )
 

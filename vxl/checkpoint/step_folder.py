@@ -248,9 +248,9 @@ def choose_step(run: Path, which: str | int = "last") -> StepFolder:
         if str(which) in (str(folder.step), folder.path.name):
             return folder
     if which in ("last", "best"):
-        named = pointed_to(run / "checkpoints", which)
-        if named in folders:
-            return named
+        folder_named = pointed_to(run / "checkpoints", which)
+        if folder_named in folders:
+            return folder_named
     if which == "last":  # the process died between the folder's rename and the pointer's
         return folders[-1]
     raise CheckpointError(
@@ -283,8 +283,8 @@ def pointed_to(checkpoints: Path, name: str) -> StepFolder | None:
 
 def _cannot_write(folder: StepFolder, error: OSError) -> str:
     previous = [other for other in step_folders(folder.run) if other != folder]
-    kept = f"the checkpoint of step {previous[-1].step} is whole" if previous else "there was none before"
+    fallback = f"the checkpoint of step {previous[-1].step} is whole" if previous else "there was none before"
     return (
         f"the checkpoint {folder.path} can't be written: {why_not(error)}\n"
-        f"  {kept}; then the same command goes on from there."
+        f"  {fallback}; then the same command goes on from there."
     )

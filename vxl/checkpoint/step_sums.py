@@ -35,8 +35,8 @@ def compare_sums(folder: Path) -> None:
             if status.st_size != sum_of_file["bytes"]:
                 raise damaged(folder / name, f"it has {status.st_size:,} bytes of {sum_of_file['bytes']:,}")
             if "sha256" in sum_of_file:
-                held = sha256(read_patiently(folder / name)).hexdigest()
-                if held != sum_of_file["sha256"]:
+                digest = sha256(read_patiently(folder / name)).hexdigest()
+                if digest != sum_of_file["sha256"]:
                     raise damaged(folder / name, "its SHA-256 is not the one that was written")
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise damaged(folder / SUMS, error) from error
@@ -48,11 +48,20 @@ def refuse_damaged_tensors(path: Path, places: Iterable[tuple[_StorageInfo, str]
     Raises:
         CheckpointError: One is not what was written, or the file is missing.
     """
+    for place, tensor in places:
+        refuse_damaged(io.BytesIO(read_place(path, place)), path, tensor)
+
+
+def read_place(path: Path, place: _StorageInfo) -> bytes:
+    """What stands at a place of a file.
+
+    Raises:
+        CheckpointError: The file is missing, or can't be read.
+    """
     try:
         with open_patiently(path) as file:
-            for place, tensor in places:
-                file.seek(place.offset)
-                refuse_damaged(io.BytesIO(file.read(place.length)), path, tensor)
+            file.seek(place.offset)
+            return file.read(place.length)
     except OSError as error:
         raise damaged(path, error) from error
 

@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, cast
+from typing import IO, Any, cast
 
 import torch
 from torch import Tensor
@@ -29,6 +29,7 @@ from vxl.checkpoint.step_sums import (
     SUMS,
     compare_sums,
     damaged,
+    read_place,
     refuse_damaged,
     refuse_damaged_tensors,
 )
@@ -80,6 +81,9 @@ class StepReader(dcp.FileSystemReader):
     def __init__(self, folder: Path, verified: bool = False) -> None:
         super().__init__(folder)
         self.folder, self.verified = folder, verified
+        self._names: dict[tuple[str, int], str] = {}
+        self._place: tuple[str, int] | None = None
+        self._bytes = io.BytesIO()
 
     def read_metadata(self, *args: Any, **kwargs: Any) -> Metadata:
         """The index.
@@ -94,18 +98,25 @@ class StepReader(dcp.FileSystemReader):
         return index
 
     def read_data(self, plan: LoadPlan, planner: LoadPlanner) -> Future[None]:
-        """Reads what a plan wants, after the checksums of all of it were compared, once.
+        """Reads what a plan wants; of every tensor the bytes that are read are those that are compared.
 
         Raises:
             CheckpointError: A tensor is not what was written.
         """
-        places_of: dict[str, dict[int, tuple[_StorageInfo, str]]] = {}
-        for item in plan.items if not self.verified else ():
+        for item in plan.items:
             place: _StorageInfo = self.storage_data[item.storage_index]
-            places_of.setdefault(place.relative_path, {})[place.offset] = (place, item.storage_index.fqn)
-        for name, places in places_of.items():
-            refuse_damaged_tensors(self.folder / name, places.values())
+            self._names[place.relative_path, place.offset] = item.storage_index.fqn
         return super().read_data(plan, planner)
+
+    def _slice_file(self, file: IO[bytes], sinfo: _StorageInfo) -> IO[bytes]:
+        """A stored tensor in memory, read once for all the items of a plan that follow each other in it."""
+        place = sinfo.relative_path, sinfo.offset
+        if self._place != place:
+            self._place, self._bytes = place, io.BytesIO(read_place(self.folder / place[0], sinfo))
+            if not self.verified:
+                refuse_damaged(self._bytes, self.folder / place[0], self._names[place])
+        self._bytes.seek(0)
+        return self._bytes
 
 
 def write_tensors(folder: Path, tensors: dict[str, Any], peers: Any) -> None:
@@ -240,8 +251,8 @@ def verify(folder: Path) -> None:
     places: dict[str, list[tuple[_StorageInfo, str]]] = {}
     for index, place in read_step_index(folder).storage_data.items():
         places.setdefault(place.relative_path, []).append((place, index.fqn))
-    for name, found in places.items():
-        refuse_damaged_tensors(folder / name, found)
+    for name, places_of_file in places.items():
+        refuse_damaged_tensors(folder / name, places_of_file)
     read_rest(folder)
 
 
@@ -263,4 +274,4 @@ def _os_error(error: BaseException) -> OSError | None:
         list(getattr(error, "failures", {}).values()) if isinstance(error, dcp.CheckpointException) else []
     )
     causes = [failure[0] for failure in inner] + [error.__cause__, error.__context__]
-    return next((found for cause in causes if cause is not None and (found := _os_error(cause))), None)
+    return next((inside for cause in causes if cause is not None and (inside := _os_error(cause))), None)

@@ -40,9 +40,9 @@ class Record:
             record = cls(**values)
             names = [*record.files, *record.metadata]
             outside = [name for name in names if Path(name).name != name or not name.endswith(WEIGHTS)]
-            lists = all(isinstance(name, str) for held in record.files.values() for name in held)
+            lists = all(isinstance(name, str) for each in record.files.values() for name in each)
             texts = all(
-                isinstance(text, str) for held in record.metadata.values() for text in (*held, *held.values())
+                isinstance(text, str) for each in record.metadata.values() for text in (*each, *each.values())
             )
             index = record.index is None or isinstance(record.index, dict)
         except (TypeError, AttributeError, ValueError) as error:

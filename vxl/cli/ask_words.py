@@ -27,9 +27,9 @@ def video_and_questions(
         close = [f"{near[0]}={settings[key]}" for key in settings if (near := nearest(key, ("run", "model")))]
         hint = f"\n  did you mean {' or '.join(close)}?" if close else ""
         runs = [run.name for run in list_runs(root) if run.status == "finished"][:3]
-        known = f"\n  finished runs: {', '.join(runs)}" if runs else ""
+        some = f"\n  finished runs: {', '.join(runs)}" if runs else ""
         raise ConfigError(
-            f"vxl ask needs a model: run=NAME, weights=FOLDER or model=NAME.{hint}{known}\n  e.g.  {EXAMPLE}"
+            f"vxl ask needs a model: run=NAME, weights=FOLDER or model=NAME.{hint}{some}\n  e.g.  {EXAMPLE}"
         )
     for word in rest:
         try:

@@ -20,12 +20,10 @@ from typing import TYPE_CHECKING, Any
 
 from vxl.config.compose import compose
 from vxl.option.build import build
-from vxl.terminal.say import say
 
 if TYPE_CHECKING:  # late: torch takes 2 s, and --help needs none of it
     from torch import Tensor
 
-    from vxl.cli.bench_video import KeptRow
     from vxl.data.batch.examples import Examples
     from vxl.data.sample import Visual
     from vxl.data.source.source import IndexedShards
@@ -79,24 +77,27 @@ def register_bench(commands: argparse._SubParsersAction) -> None:
 def run_bench(parsed: argparse.Namespace) -> None:
     """`vxl bench data`."""
     from vxl.cli import bench_video as video  # late: torch takes 2 s, and --help needs none of it
+    from vxl.table import listing_of
+    from vxl.terminal.screen import Screen
 
+    screen = Screen()
     parsed.cache.mkdir(parents=True, exist_ok=True)
-    found: dict[str, list[Any]] = {}
+    rows: dict[str, list[Any]] = {}
     if not parsed.only or "decoding" in parsed.only:
-        found["decoding"] = video.bench(parsed.cache, repeats=parsed.repeats)
-        say(video.decoding_table(found["decoding"]))
+        rows["decoding"] = video.bench(parsed.cache, repeats=parsed.repeats)
+        listing_of("decoding", rows["decoding"]).show(screen)
     if not parsed.only or "stream" in parsed.only:
-        found["stream"] = measure_streams(parsed.cache, repeats=parsed.repeats)
-        say(rows_as_text(found["stream"]))
+        rows["stream"] = measure_streams(parsed.cache, repeats=parsed.repeats)
+        listing_of("stream", rows["stream"]).show(screen)
     if not parsed.only or "overhead" in parsed.only:
-        found["overhead"] = overhead(parsed.cache)
-        say(rows_as_text(found["overhead"]))
+        rows["overhead"] = overhead(parsed.cache)
+        listing_of("overhead", rows["overhead"]).show(screen)
     if not parsed.only or "kept" in parsed.only:
         with one_thread():
-            found["kept"] = video.kept(parsed.cache)
-        say(rows_as_text(found["kept"]))
+            rows["kept"] = video.kept(parsed.cache)
+        listing_of("kept frames", rows["kept"]).show(screen)
     if parsed.as_json:
-        numbers = {name: [asdict(row) for row in rows] for name, rows in found.items()}
+        numbers = {name: [asdict(row) for row in section] for name, section in rows.items()}
         parsed.as_json.write_text(json.dumps(numbers, indent=1) + "\n")
 
 
@@ -141,8 +142,10 @@ def measure_stream(
     order = Order(Mixture({"files": source}, seed=0), examples.cost, seed=0, bucket=len(files))
 
     def ours() -> "list[Tensor]":
-        made = Stream(order, examples.make, examples.masked, batch=1, stop_row=len(files))
-        frames = {example.key: example.frames_FCHW for micro in made for row in micro.rows for example in row}
+        stream = Stream(order, examples.make, examples.masked, batch=1, stop_row=len(files))
+        frames = {
+            example.key: example.frames_FCHW for micro in stream for row in micro.rows for example in row
+        }
         return [frames[path.stem] for path in files]
 
     def wanted(visual: "Visual") -> Any:
@@ -185,10 +188,10 @@ def overhead(cache: Path, *, steps: int = 20) -> list[OverheadRow]:
                 optimizer.step()
                 optimizer.zero_grad()
 
-            made = list(itertools.islice(data.train_dataloader(), steps))
-            train(made[0])
+            batches_of_steps = list(itertools.islice(data.train_dataloader(), steps))
+            train(batches_of_steps[0])
             begin = time.process_time()
-            for batches in made:
+            for batches in batches_of_steps:
                 train(batches)
             step_s = (time.process_time() - begin) / steps
             # Nothing is remembered from the pass before: a new module plans and tokenises again.
@@ -213,8 +216,8 @@ def without_decoding(examples: "Examples") -> "Examples":
     side = examples.pixels.size
 
     def black(visual: "Visual", media: Any) -> "Tensor":
-        (shown,) = examples.shown(Sample("black", visuals=(visual,)))
-        count = 1 if visual.kind == "image" else len(shown.seconds)
+        (visual_shown,) = examples.shown(Sample("black", visuals=(visual,)))
+        count = 1 if visual.kind == "image" else len(visual_shown.seconds)
         count += -count % examples.prompt.plan.frames_per_group
         return torch.zeros(count, 3, side, side, dtype=torch.uint8)
 
@@ -247,13 +250,13 @@ def shards_of(files: Sequence[Path], folder: Path) -> "IndexedShards":
 
 def in_turns(sides: Sequence[Callable[[], Any]], repeats: int) -> list[float]:
     """Median seconds of a core that each side takes, measured in turns."""
-    taken: list[list[float]] = [[] for _ in sides]
+    seconds: list[list[float]] = [[] for _ in sides]
     for _ in range(repeats):
-        for side, times in zip(sides, taken, strict=True):
+        for side, times in zip(sides, seconds, strict=True):
             begin = time.process_time()
             side()
             times.append(time.process_time() - begin)
-    return [statistics.median(times) for times in taken]
+    return [statistics.median(times) for times in seconds]
 
 
 @contextmanager
@@ -267,27 +270,3 @@ def one_thread() -> Generator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
-
-
-def rows_as_text(rows: "Sequence[StreamRow] | Sequence[OverheadRow] | Sequence[KeptRow]") -> str:
-    """Rows as text, widths aligned."""
-    heads = list(asdict(rows[0]))
-    cells = [heads, *([_cell(value) for value in asdict(row).values()] for row in rows)]
-    widths = [max(len(line[n]) for line in cells) for n in range(len(heads))]
-    lines = [
-        "  ".join(
-            c.ljust(w) if n == 0 else c.rjust(w) for n, (c, w) in enumerate(zip(line, widths, strict=True))
-        )
-        for line in cells
-    ]
-    return "\n".join(["", *lines])
-
-
-def _cell(value: Any) -> str:
-    return (
-        f"{value:.3f}"
-        if isinstance(value, float) and value < 10
-        else f"{value:.0f}"
-        if isinstance(value, float)
-        else str(value)
-    )

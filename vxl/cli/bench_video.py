@@ -20,7 +20,8 @@ from torch import Tensor
 
 from vxl.config.compose import compose
 from vxl.option.files import CLIPS
-from vxl.terminal.say import say
+from vxl.table import listing_of
+from vxl.terminal.screen import Screen
 from vxl.train.step.data_module import DataModule
 from vxl.video.decode import decode
 from vxl.video.encode import write_video
@@ -104,17 +105,17 @@ def measure_decoding(
         ]
         ours, theirs = (side() for side in sides)
         assert torch.equal(ours, theirs), f"{case}: the frames differ"
-        taken: list[list[float]] = [[], []]
+        seconds: list[list[float]] = [[], []]
         for _ in range(repeats):
-            for side, times in zip(sides, taken, strict=True):
+            for side, times in zip(sides, seconds, strict=True):
                 begin = time.process_time()
                 side()
                 times.append(time.process_time() - begin)
     finally:
         torch.set_num_threads(threads)
-    vxl_s, pyav_s = (min(times) for times in taken)
-    wanted = len(wanted_F)
-    return DecodingRow(case, frames, wanted, wanted / vxl_s, wanted / pyav_s, pyav_s / vxl_s)
+    vxl_s, pyav_s = (min(times) for times in seconds)
+    count = len(wanted_F)
+    return DecodingRow(case, frames, count, count / vxl_s, count / pyav_s, pyav_s / vxl_s)
 
 
 def kept(cache: Path, *, rows: int = 100) -> list[KeptRow]:
@@ -123,39 +124,39 @@ def kept(cache: Path, *, rows: int = 100) -> list[KeptRow]:
     config = compose("train", [*words, "data.max_tokens=8192", "video.max_frames=32", f"paths.cache={cache}"])
     module = DataModule(config, rank=0, ranks=1)
     module.prepare_data()
-    found, first = [], []
+    cases, first = [], []
     with tempfile.TemporaryDirectory(dir=cache) as folder:
         for case, what in (("without", "none"), ("cold", "frames"), ("warm", "frames")):
             with frames_kept(what, folder, 20.0):
-                batches, taken, sums = iter(module.stream_loader()), 0.0, []
+                batches, seconds, sums = iter(module.stream_loader()), 0.0, []
                 for _ in range(rows):
                     begin = time.process_time()
                     batch = next(batches)
-                    taken += time.process_time() - begin
+                    seconds += time.process_time() - begin
                     sums.append(zlib.crc32(batch.frames_FCHW.numpy()))
             first = first or sums
             assert sums == first, f"{case}: the frames differ"
-            held = sum(entry.stat().st_size for entry in Path(folder).rglob("*.frames"))
-            found.append(KeptRow(case, rows, rows / taken, 1000 * taken / rows, held / 1e6))
-    return found
+            size = sum(entry.stat().st_size for entry in Path(folder).rglob("*.frames"))
+            cases.append(KeptRow(case, rows, rows / seconds, 1000 * seconds / rows, size / 1e6))
+    return cases
 
 
 def read_straight(path: Path, wanted_F: np.ndarray, pixels: PixelSpec) -> Tensor:
     """What one writes without vxl: decode from the start, convert and resize what is wanted, then stop."""
-    wanted = set(wanted_F.tolist())
-    chosen = []
+    numbers = set(wanted_F.tolist())
+    pictures = []
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
         stream.codec_context.thread_count = 1
         for index, frame in enumerate(container.decode(stream)):
-            if index in wanted:
+            if index in numbers:
                 frame_1CHW = torch.from_numpy(frame.to_ndarray(format="rgb24", threads=1)).permute(2, 0, 1)[
                     None
                 ]
-                chosen.append(resize_FCHW(frame_1CHW, pixels)[0])
-                if len(chosen) == len(wanted):
+                pictures.append(resize_FCHW(frame_1CHW, pixels)[0])
+                if len(pictures) == len(numbers):
                     break
-    return torch.stack(chosen)
+    return torch.stack(pictures)
 
 
 def five_minutes(path: Path, clips: Path = CLIPS, *, seconds: int = 300, fps: int = 24) -> Path:
@@ -175,24 +176,13 @@ def five_minutes(path: Path, clips: Path = CLIPS, *, seconds: int = 300, fps: in
     return path
 
 
-def decoding_table(rows: Sequence[DecodingRow]) -> str:
-    """The rows as text, widths aligned."""
-    lines = [f"{'case':44} {'frames':>7} {'wanted':>7} {'vxl /s':>9} {'PyAV /s':>9} {'ratio':>6}"]
-    lines += [
-        f"{row.case:44} {row.frames:7} {row.wanted:7} {row.vxl_frames_per_s:9.0f} "
-        f"{row.pyav_frames_per_s:9.0f} {row.ratio:6.2f}"
-        for row in rows
-    ]
-    return "\n".join(lines)
-
-
 def main() -> None:
-    """Prints the table."""
+    """Prints the rows."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cache", default=str(Path(tempfile.gettempdir()) / "vxl-bench"))
     parser.add_argument("--repeats", type=int, default=3)
     arguments = parser.parse_args()
-    say(decoding_table(bench(arguments.cache, repeats=arguments.repeats)))
+    listing_of("decoding", bench(arguments.cache, repeats=arguments.repeats)).show(Screen())
 
 
 if __name__ == "__main__":

@@ -31,9 +31,9 @@ def run_compare(words: Words) -> None:
     from vxl.compare.write import as_csv, as_json, write
 
     members = list({run.name: run for name in words.rest for run in find_members(name, root)}.values())
-    found = compare(members, title=" ".join(words.rest), base=base)
+    comparison = compare(members, title=" ".join(words.rest), base=base)
     console = Screen()
-    show_comparison(found, console)
+    show_comparison(comparison, console)
     for kind, target in targets.items():
         if target is None:
             continue
@@ -41,8 +41,8 @@ def run_compare(words: Words) -> None:
         if kind == "html":
             from vxl.compare.page.page import render  # late: jinja2, for html= alone
 
-            text = render(found, place, command)
+            text = render(comparison, place, command)
         else:
-            text = as_json(found) if kind == "json" else as_csv(found)
+            text = as_json(comparison) if kind == "json" else as_csv(comparison)
         write(place, text)
         console.print(f"written: {place}", markup=False, soft_wrap=True)

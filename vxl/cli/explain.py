@@ -55,13 +55,13 @@ def explain(
         console.print("\nmore:  vxl explain GROUP   vxl explain GROUP=NAME   vxl explain KEY")
         console.print("       vxl explain cost model=NAME stage=NAME devices=8")
     for word in words:
-        kind, found = look_up(word, folders, roots)
+        kind, matches = look_up(word, folders, roots)
         if kind == "option":
-            _option(found, (roots or run_schemas())[0], console)
+            _option(matches, (roots or run_schemas())[0], console)
         elif kind == "group":
-            _group(word, found, roots, console)
+            _group(word, matches, roots, console)
         else:
-            _keys(found, console)
+            _keys(matches, console)
 
 
 def _overview(folders: list[Path], console: Console) -> None:

@@ -47,7 +47,7 @@ def explain_cost(words: Sequence[str], plugins: Sequence[str], console: Console)
     config = compose("train", settings)
     cost = TrainingCost.of(config, assumed(config, card=card, **numbers))
     title = escape(" ".join(settings) or "model=tiny")
-    console.print(facts(title, [(what, escape(said)) for what, said in cost.rows()]))
+    console.print(facts(title, [(what, escape(text)) for what, text in cost.rows()]))
     console.print(
         "assumed: rows as full as they may be, unless tokens= and frames= say what a mean row has; mfu= is "
         f"the share of the peak that is reached, card= one of {', '.join(CARD_GIB)}",

@@ -104,14 +104,14 @@ def parser(command: str | None) -> argparse.ArgumentParser:
         command: The command that will run: only its own arguments are defined, as defining some needs imports
             that would make `vxl --help` slow.
     """
-    made = argparse.ArgumentParser(
+    parser = argparse.ArgumentParser(
         prog="vxl",
         description=DESCRIPTION,
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    made.add_argument("--version", action="version", version=f"vxl {_version()}")
-    commands = made.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    parser.add_argument("--version", action="version", version=f"vxl {_version()}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, meaning in SCRIPTS.items():
         commands.add_parser(name, help=meaning, add_help=False)
     _words(
@@ -195,7 +195,7 @@ def parser(command: str | None) -> argparse.ArgumentParser:
         "vxl explain cost model=videoxl2 stage=lora devices=8 data.batch=1",
     )
     _module(commands, "bench", "measure speed", command)
-    return made
+    return parser
 
 
 def _words(

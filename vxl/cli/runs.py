@@ -46,8 +46,8 @@ def show_runs(
     if "status" not in filters:
         runs = [run for run in runs if run.status != "new"]
     if not runs and filters:
-        said = " ".join(f"{key}={value}" for key, value in filters.items())
-        console.print(f"no runs in {root}/ with {said}", markup=False, soft_wrap=True)
+        settings = " ".join(f"{key}={value}" for key, value in filters.items())
+        console.print(f"no runs in {root}/ with {settings}", markup=False, soft_wrap=True)
         return
     if not runs:
         console.print(f"no runs in {root}/; start one:  python train.py", markup=False, soft_wrap=True)
@@ -55,15 +55,15 @@ def show_runs(
     metric = sort.removeprefix("-") if sort is not None and is_metric(sort) else None
     columns = ("run", "status", *([metric] if metric else []), "step", "size", "age")
     table = Listing(escape(f"runs in {root}/"), columns, words=("status",))
-    failed = []
+    failures = []
     for run in runs:
         status = run.status
         if status == "failed":
-            failed.append(run)
+            failures.append(run)
         colour = _COLOURS[status]
         step = f"{run.step}" + (f"/{run.steps}" if run.steps else "")
-        found = number(run, metric) if metric else None
-        sorted_by = [f"{found:.4g}" if found is not None else "-"] if metric else []
+        measure = number(run, metric) if metric else None
+        sorted_by = [f"{measure:.4g}" if measure is not None else "-"] if metric else []
         table.add(
             escape(run.name),
             f"[{colour}]{status}[/]",
@@ -73,7 +73,7 @@ def show_runs(
             human_age(run.age),
         )
     table.show(console)
-    for run in failed:
+    for run in failures:
         why = (run.failure or "").partition("\n")[0]
         prose(console, f"{run.name} failed: {why}", style="red")
 

@@ -141,11 +141,11 @@ def run_stats(parsed: argparse.Namespace) -> None:
     """`vxl shards stats`."""
     from vxl.data.write.lint import stats  # late: PyAV and Pillow, and --help needs none of them
 
-    found = stats(parsed.urls, parsed.cache, videos=parsed.videos)
+    numbers = stats(parsed.urls, parsed.cache, videos=parsed.videos)
     if parsed.as_json:
-        say(json.dumps(found))
+        say(json.dumps(numbers))
         return
-    for name, value in found.items():
+    for name, value in numbers.items():
         if isinstance(value, dict):
             value = "   ".join(f"{key} {item:,}" for key, item in value.items()) or "-"
         say(f"{name:10} {value:,}" if isinstance(value, int) else f"{name:10} {value}")

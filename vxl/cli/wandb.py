@@ -34,8 +34,8 @@ def run_wandb(words: Words) -> None:
     online = wandb_view.is_online()
     address = wandb_view.save(view) if online else None
     say = console.print
-    said = "created" if online else "offline: would create"
-    say(f"{said} the view {view.name!r} of group {place.group} in {place.entity or 'your account'}/", end="")
+    what = "created" if online else "offline: would create"
+    say(f"{what} the view {view.name!r} of group {place.group} in {place.entity or 'your account'}/", end="")
     say(place.project, markup=False)
     for section, panels in wandb_view.panels_of(view):
         say(f"\n{section}", markup=False)

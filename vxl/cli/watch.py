@@ -52,23 +52,23 @@ def watch(
                 if not any(run.status == "running" for run in runs):
                     return
                 wait(seconds)
-    said: dict[str, tuple[Status, int]] = {}
+    last_shown: dict[str, tuple[Status, int]] = {}
     while True:
         runs = members()
         for run in runs:
             now: tuple[Status, int] = (run.status, run.step)
-            if said.get(run.name) != now:
-                said[run.name] = now
+            if last_shown.get(run.name) != now:
+                last_shown[run.name] = now
                 console.print(_line(run), markup=False, soft_wrap=True)
-        if not any(status == "running" for status, _ in said.values()):
+        if not any(status == "running" for status, _ in last_shown.values()):
             return
         wait(seconds)
 
 
 def _table(runs: Sequence[Run], names: Sequence[str]) -> Listing:
     """The members, and how many are done."""
-    done = sum(run.status == "finished" for run in runs)
-    listing = Listing(escape(f"{' '.join(names)}: {done} of {len(runs)} finished"), _COLUMNS)
+    finished_runs = sum(run.status == "finished" for run in runs)
+    listing = Listing(escape(f"{' '.join(names)}: {finished_runs} of {len(runs)} finished"), _COLUMNS)
     for run in runs:
         name, status, *numbers = _cells(run)
         listing.add(escape(name), f"[{_COLOURS.get(status, 'default')}]{status}[/]", *numbers)
@@ -77,8 +77,8 @@ def _table(runs: Sequence[Run], names: Sequence[str]) -> Listing:
 
 def _line(run: Run) -> str:
     name, status, *numbers = _cells(run)
-    named = [f"{column} {text}" for column, text in zip(_COLUMNS[2:], numbers, strict=True) if text]
-    return "  ".join([name, status, *named])
+    pairs = [f"{column} {text}" for column, text in zip(_COLUMNS[2:], numbers, strict=True) if text]
+    return "  ".join([name, status, *pairs])
 
 
 def _cells(run: Run) -> list[str]:

@@ -33,17 +33,17 @@ class Words:
         """The folder of runs: `paths.runs=FOLDER`, conf/local/default.yaml, or `runs`."""
         return runs_folder(self.take("paths.runs"))
 
-    def refuse_rest(self, command: str, known: Sequence[str]) -> None:
+    def refuse_rest(self, command: str, settings: Sequence[str]) -> None:
         """Raises ConfigError for settings that the command does not have."""
         if not self.settings:
             return
 
         problems = []
         for key, value in self.settings.items():
-            close = nearest(key, known)
+            close = nearest(key, settings)
             hint = f"\n  did you mean {' or '.join(close)}?" if close else ""
             problems.append(
-                f"{key}={value} is not a setting of `vxl {command}`.{hint}\n  settings: {', '.join(known)}"
+                f"{key}={value} is not a setting of `vxl {command}`.{hint}\n  settings: {', '.join(settings)}"
             )
         raise ConfigError("\n\n".join(problems))
 
@@ -53,16 +53,16 @@ def sort_words(words: Sequence[str]) -> Words:
 
     A word that names a file is no setting, nor is a sentence with `=` in it (`x=3 is written: what is x?`).
     """
-    found = Words({}, [])
+    split = Words({}, [])
     for word in words:
         match = _KEY.fullmatch(word)
         if match is None or is_there(word) or _is_sentence(match[1], match[2]):
-            found.rest.append(word)
-        elif match[1] in found.settings:
-            raise ConfigError(f"{match[1]} is given twice: {found.settings[match[1]]} and {match[2]}.")
+            split.rest.append(word)
+        elif match[1] in split.settings:
+            raise ConfigError(f"{match[1]} is given twice: {split.settings[match[1]]} and {match[2]}.")
         else:
-            found.settings[match[1]] = match[2]
-    return found
+            split.settings[match[1]] = match[2]
+    return split
 
 
 def is_there(word: str) -> bool:
@@ -75,8 +75,8 @@ def is_there(word: str) -> bool:
 
 def _is_sentence(key: str, value: str) -> bool:
     """Whether `key=value` is meant as words: it has spaces, and the key is (nearly) none of a setting."""
-    known = [*TEXT_SETTINGS, *_groups()]
-    return " " in value.strip() and "." not in key and not get_close_matches(key, known, cutoff=0.8)
+    settings = [*TEXT_SETTINGS, *_groups()]
+    return " " in value.strip() and "." not in key and not get_close_matches(key, settings, cutoff=0.8)
 
 
 @cache

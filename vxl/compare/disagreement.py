@@ -95,17 +95,18 @@ class _Raw:
         self.benchmark = benchmark
         firsts = (next((m for m in s.members if benchmark in m.scores), None) for s in comparison.settings)
         self.members = [member for member in firsts if member is not None][:STRIPS]
-        self.read: dict[int, dict[str, RawAnswer]] = {}
+        self.read: dict[Path, dict[str, RawAnswer]] = {}
 
     def folder(self, member: Member) -> Path:
         return member.run.path / "evaluate" / member.change / self.benchmark
 
     def answer(self, member: Member, key: str) -> RawAnswer | None:
-        if id(member) not in self.read:
+        folder = self.folder(member)
+        if folder not in self.read:
             protocol = member.benchmarks[self.benchmark].get("protocol")
             fingerprint = digest(protocol["answering"]) if protocol else ""
-            self.read[id(member)] = read_answers(self.folder(member), fingerprint)
-        return self.read[id(member)].get(key)
+            self.read[folder] = read_answers(folder, fingerprint)
+        return self.read[folder].get(key)
 
 
 def _is_right(answer: tuple[Member, dict[str, Any]]) -> bool:

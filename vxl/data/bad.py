@@ -29,18 +29,18 @@ class BadCounter:
         self.bad = 0
         self.kinds: dict[str, int] = {}
 
-    def add(self, seen: int, bad: Iterable[BadSample] = ()) -> None:
+    def add(self, count: int, bad: Iterable[BadSample] = ()) -> None:
         """Counts what a batch held.
 
         Args:
-            seen: Samples of the batch, the bad ones included.
+            count: Samples of the batch, the bad ones included.
             bad: The bad ones.
 
         Raises:
             DataError: There are too many by now; names the shard and the key of the last one. Or a whole
                 shard is gone, before anything was learned without it.
         """
-        self.seen += seen
+        self.seen += count
         for sample in bad:
             if sample.kind == "gone":
                 raise DataError(f"{one_line(sample.reason)}\n  put it back; then {GOES_ON}")

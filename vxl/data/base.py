@@ -59,6 +59,16 @@ class DataConfig(Option):
         if not 0 <= self.max_bad_fraction <= 1:
             raise ConfigError(f"max_bad_fraction={self.max_bad_fraction} is no fraction.\n  allowed: 0 to 1")
 
+    @property
+    def holds_out(self) -> bool:
+        """Whether a validation has samples to ask: where no key names them, the option makes its own."""
+        return True
+
+    @property
+    def named(self) -> list[str]:
+        """The lists, shards or sources that it trains on, as they are named; empty where it makes its own."""
+        return []
+
 
 class Data(ABC):
     """A data option, built by `build(config.data, cache=Path(config.paths.cache))`.

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from typing_extensions import override
+
 from vxl.data.base import Data, DataConfig, texts_of
 from vxl.data.order.mixture import Mixture
 from vxl.data.source.json_list import JsonSource, read_items
@@ -22,6 +24,16 @@ class JsonConfig(DataConfig):
     """Folder that the items' paths of videos and images start in."""
     val: str | None = None
     """A held-out list over the same folder; null for no validation."""
+
+    @property
+    @override
+    def holds_out(self) -> bool:
+        return self.val is not None
+
+    @property
+    @override
+    def named(self) -> list[str]:
+        return [self.json]
 
 
 class Json(Data):

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from typing_extensions import override
+
 from vxl.data.base import Data, DataConfig, texts_of
 from vxl.data.order.mixture import Mixture
 from vxl.data.source.json_list import JsonSource
@@ -84,6 +86,16 @@ class MixtureConfig(DataConfig):
                 f"  type  data.sources.{without[0]}.weight=1  or take all weights out"
             )
 
+    @property
+    @override
+    def holds_out(self) -> bool:
+        return bool(self.val)
+
+    @property
+    @override
+    def named(self) -> list[str]:
+        return list(self.sources)
+
 
 class Mixed(Data):
     """Samples of several sources."""
@@ -126,8 +138,8 @@ class Mixed(Data):
                 log.warning(
                     "source %s has %d samples; about %d are published", name, len(whole), source.samples
                 )
-            taken = numbers_taken(source.take, len(whole), name)
-            sources[name] = whole if len(taken) == len(whole) else PartOfSource(whole, taken)
+            numbers = numbers_taken(source.take, len(whole), name)
+            sources[name] = whole if len(numbers) == len(whole) else PartOfSource(whole, numbers)
         return sources
 
     def _refuse_missing(self) -> None:

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from typing_extensions import override
+
 from vxl.data.base import Data, DataConfig, texts_of
 from vxl.data.order.mixture import Mixture
 from vxl.data.source.index import Index, index_places, read_tar_index
@@ -36,6 +38,16 @@ class ShardsConfig(DataConfig):
             )
         if any(is_pipe(url) for url in self.val):
             raise ConfigError("val holds a pipe, which has no fixed order.\n  name files or URLs")
+
+    @property
+    @override
+    def holds_out(self) -> bool:
+        return bool(self.val)
+
+    @property
+    @override
+    def named(self) -> list[str]:
+        return self.train
 
 
 class Shards(Data):
@@ -70,14 +82,14 @@ class Shards(Data):
         if not shards or any("://" in url for url in shards):
             return None
         indexes = [self._index_of(url) for url in shards]
-        known = [index for index in indexes if index is not None]
-        return sum(map(len, known)) if len(known) == len(shards) else None
+        there = [index for index in indexes if index is not None]
+        return sum(map(len, there)) if len(there) == len(shards) else None
 
     def _index_of(self, url: str) -> Index | None:
         """The index of a tar that is there and fits the tar; None where one would have to be written."""
         stamp = describe_file(url)
-        found = (read_tar_index(url, file, stamp) for file in index_places(url, self.cache))
-        return next((index for index in found if index is not None), None)
+        indexes = (read_tar_index(url, file, stamp) for file in index_places(url, self.cache))
+        return next((index for index in indexes if index is not None), None)
 
     def texts(self) -> Iterator[str]:
         """Texts to train on; of pipes none, since they can't be read for it."""

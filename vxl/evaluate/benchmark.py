@@ -110,6 +110,11 @@ class Benchmark:
         """What is watched once for several items: those that return the same."""
         return item.video
 
+    @property
+    def skips_missing(self) -> bool:
+        """Whether items whose video is not there are left out; otherwise they are an error."""
+        return False
+
     def missing(self, items: Sequence[BenchmarkItem]) -> list[BenchmarkItem]:
         """Items whose video is not there."""
         return []

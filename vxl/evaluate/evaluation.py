@@ -114,8 +114,7 @@ class Evaluation:
         """(items to ask, items whose video is not there), before any model is loaded."""
         items = self.benchmark.items()[: self.config.limit]
         missing = [] if self.config.blind else self.benchmark.missing(items)
-        skip = getattr(self.config.benchmark, "missing", "error") == "skip"
-        if missing and (not skip or len(missing) == len(items)):
+        if missing and (not self.benchmark.skips_missing or len(missing) == len(items)):
             raise DataError(missing_message(self.benchmark, missing, items))
         missing_keys = {item.key for item in missing}
         return [item for item in items if item.key not in missing_keys], missing
@@ -221,7 +220,7 @@ class Evaluation:
             most=self.longest,
             worker=f"{socket.gethostname()}-{os.getpid()}",
             blind=self.config.blind,
-            skip=getattr(self.config.benchmark, "missing", "error") == "skip",
+            skip=self.benchmark.skips_missing,
         )
         columns = (
             TextColumn("{task.description}"),

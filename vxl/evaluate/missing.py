@@ -25,7 +25,8 @@ def missing_message(
         lines.append(f"  missing: {some}")
     if known_lost:
         lines.append(f"  known to be lost for everybody: {', '.join(known_lost[:12])}")
-    lines.append(f"  looked in: {getattr(benchmark.config, 'videos', None)}")
+    if isinstance(benchmark, Official):
+        lines.append(f"  looked in: {benchmark.config.videos}")
     if len(missing) == len(items):
         lines += _wrong_level(benchmark, items[0])
     else:

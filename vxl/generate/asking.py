@@ -107,49 +107,49 @@ def ask_all(
         refuse_longer(used, context.most, context.frames)
         max_new_tokens = min(max_new_tokens, context.most - used + 1)  # the last one is not fed
     hidden_BD = feed_questions(context, cache, questions, texts)
-    said: list[list[int]] = [[] for _ in range(rows)]
+    tokens_of_row: list[list[int]] = [[] for _ in range(rows)]
     shows = [None if on_text is None else partial(on_text, row) for row in range(rows)]
-    written = [] if tokenizer is None else [StreamedText(tokenizer, stop_text, show, bare) for show in shows]
-    stopped = [False] * rows
+    streams = [] if tokenizer is None else [StreamedText(tokenizer, stop_text, show, bare) for show in shows]
+    has_stopped = [False] * rows
     first = last = began
     logits_BV = model.llm.logits(hidden_BD)
     with decoding(model, source, cache, max_new_tokens) as step:
         for count in range(1, max_new_tokens + 1):
             next_B = choose(logits_BV)
-            told = next_B.tolist()
+            next_tokens = next_B.tolist()
             last = now(model)
             first = last if count == 1 else first
-            for row, token in enumerate(told):
-                if stopped[row] or token in stop:
-                    stopped[row] = True
+            for row, token in enumerate(next_tokens):
+                if has_stopped[row] or token in stop:
+                    has_stopped[row] = True
                     continue
-                said[row].append(token)
+                tokens_of_row[row].append(token)
                 if on_token is not None:
                     on_token(row, token)
                 if tokenizer is not None:
-                    stopped[row] = written[row].add(token)
-            if all(stopped) or count == max_new_tokens:
+                    has_stopped[row] = streams[row].add(token)
+            if all(has_stopped) or count == max_new_tokens:
                 break
             logits_BV = step(next_B.to(model.device))
     decode_ms = last - first
-    held = [()] * rows if kept is None else kept_shares(cache, kept[0], context.frames, kept[1])
-    by_text = [text.ended for text in written] or [False] * rows
+    shares = [()] * rows if kept is None else kept_shares(cache, kept[0], context.frames, kept[1])
+    by_text = [text.ended for text in streams] or [False] * rows
     used_bytes = cache.used_bytes()
-    decoded = sum(map(len, said)) + sum(stopped) - sum(by_text) - rows
+    passes = sum(map(len, tokens_of_row)) + sum(has_stopped) - sum(by_text) - rows
     return [
         Answer(
-            text="" if tokenizer is None else written[row].finish(),
+            text="" if tokenizer is None else streams[row].finish(),
             tokens=tuple(tokens),
-            stopped=stopped[row],
+            stopped=has_stopped[row],
             prefill_ms=first - began,
             decode_ms=decode_ms,
-            decode_tokens_per_s=1000 * decoded / decode_ms if decode_ms else 0.0,
+            decode_tokens_per_s=1000 * passes / decode_ms if decode_ms else 0.0,
             cache_bytes=used_bytes,
             cache_room_bytes=cache.bytes() - used_bytes,
             peak_bytes=torch.cuda.max_memory_allocated(model.device) if model.device.type == "cuda" else None,
-            kept=held[row],
+            kept=shares[row],
         )
-        for row, tokens in enumerate(said)
+        for row, tokens in enumerate(tokens_of_row)
     ]
 
 
@@ -204,8 +204,8 @@ def question_piece(
     model = context.model
     lengths = torch.tensor([len(question) for question in questions])
     longest = int(lengths.max())
-    padded = [[*question, *([question[-1]] * (longest - len(question)))] for question in questions]
-    tokens_BT = torch.tensor(padded, device=model.device)
+    rows = [[*question, *([question[-1]] * (longest - len(question)))] for question in questions]
+    tokens_BT = torch.tensor(rows, device=model.device)
     valid_BT = (torch.arange(longest) < lengths[:, None]).to(model.device)
     layout = Layout.text(len(questions), longest, model.device)
     return QuestionPiece(

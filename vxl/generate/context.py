@@ -48,7 +48,7 @@ class Context:
     def cache_bytes(self) -> int:
         """Memory of the cache's entries, of the visual tokens where they wait for a question, and of what
         relevance kept of the frames."""
-        return self.cache.used_bytes() + sum(kept.bytes() for kept in (self.waiting, self.seen) if kept)
+        return self.cache.used_bytes() + sum(part.bytes() for part in (self.waiting, self.seen) if part)
 
     def to(self, device: torch.device | str) -> "Context":
         """The context with its cache on another device: `to("cpu")` frees a GPU for other videos as soon as

@@ -48,8 +48,8 @@ class Clip:
     @property
     def title(self) -> str:
         """What it is called: its name, or its file's name without the folder."""
-        named = self.name or (self.media if isinstance(self.media, str | Path) else "")
-        return Path(str(named)).name
+        title = self.name or (self.media if isinstance(self.media, str | Path) else "")
+        return Path(str(title)).name
 
 
 @dataclass(frozen=True, repr=False)
@@ -98,8 +98,8 @@ class LoadedModel:
         weights or by the run; None for any length (`llm.extrapolate=true`)."""
         if self.config.llm.extrapolate:
             return None
-        trained = 0 if self.checkpoint is None else (self.values.get("data") or {}).get("max_tokens", 0)
-        return max(self.model.llm.max_positions, trained)
+        longest = 0 if self.checkpoint is None else (self.values.get("data") or {}).get("max_tokens", 0)
+        return max(self.model.llm.max_positions, longest)
 
     def __repr__(self) -> str:
         """A line: a notebook's cell that ends in a model must not print its layers."""
@@ -136,15 +136,15 @@ class LoadedModel:
         Raises:
             DataError: Something can't be read, or all of it is longer than `most`.
         """
-        seen = [_look(look) for look in looks]
-        opened = [self._open(look) for look in seen]
-        written = (head or self.prompt.head)([shown for shown, _ in opened])
+        clips = [_look(look) for look in looks]
+        visuals = [self._open(look) for look in clips]
+        prompt = (head or self.prompt.head)([visual for visual, _ in visuals])
         frames = [
-            frames if through is None or shown.kind == "image" else through(len(shown.seconds), frames)
-            for shown, frames in opened
+            frames if through is None or visual.kind == "image" else through(len(visual.seconds), frames)
+            for visual, frames in visuals
         ]
-        names = [look.title for look in seen]
-        return watch(self.model, written, frames, names=names, on_piece=on_piece, most=self.most, into=into)
+        names = [look.title for look in clips]
+        return watch(self.model, prompt, frames, names=names, on_piece=on_piece, most=self.most, into=into)
 
     def ask(
         self,
@@ -177,8 +177,8 @@ class LoadedModel:
             options = options.split("|")
         if not 2 <= len(options) <= len(ascii_uppercase):
             raise ConfigError(f"options={list(options)} holds {len(options)}.\n  expected: 2 to 26 texts")
-        written = format_question(Question(question, tuple(options), "A"))
-        answer = self.ask_all(context, [written], **settings)[0]
+        text = format_question(Question(question, tuple(options), "A"))
+        answer = self.ask_all(context, [text], **settings)[0]
         letter = parse_letter(answer.text, options)
         return replace(answer, option=None if letter is None else options[ascii_uppercase.index(letter)])
 

@@ -108,14 +108,14 @@ def _write(context: Context, folder: Path) -> None:
     alone = {name: _plain(tensor) for name, tensor in tensors.items()}
     save_file(alone, folder / "places.safetensors", sums_of(alone) or None)
     for layer, blocks in enumerate(cache.layers):
-        held: dict[str, Tensor] = {}
+        layer_tensors: dict[str, Tensor] = {}
         inner = [block.inner if isinstance(block, HostBlock) else block for block in blocks]
-        facts["codes"].append(to_json([_codes(block) for block in inner], held))
+        facts["codes"].append(to_json([_codes(block) for block in inner], layer_tensors))
         for n, block in enumerate(inner):
             if not block.coding:
-                held |= {f"{n}.keys": block.keys_BNSH, f"{n}.values": block.values_BNSH}
-        held = {name: _plain(tensor) for name, tensor in held.items()}
-        save_file(held, folder / f"layer-{layer:03d}.safetensors", sums_of(held) or None)
+                layer_tensors |= {f"{n}.keys": block.keys_BNSH, f"{n}.values": block.values_BNSH}
+        layer_tensors = {name: _plain(tensor) for name, tensor in layer_tensors.items()}
+        save_file(layer_tensors, folder / f"layer-{layer:03d}.safetensors", sums_of(layer_tensors) or None)
     facts["sha256"] = _sum_of(facts)
     (folder / "context.json").write_text(json.dumps(facts))
 
@@ -180,17 +180,19 @@ def _read(facts: dict[str, Any], folder: Path, model: VideoLanguageModel) -> Con
         if len(values["places"]) != len(cache.layers):
             raise CheckpointError(f"{folder} has {len(values['places'])} layers of {len(cache.layers)}.")
         for layer, places in enumerate(values["places"]):
-            held = _on(device, load_checked(folder / f"layer-{layer:03d}.safetensors"))
+            layer_tensors = _on(device, load_checked(folder / f"layer-{layer:03d}.safetensors"))
             blocks = []
             facts_read = (
                 facts["codes"][layer] if "codes" in facts else [None] * len(places)
             )  # earlier releases
-            for number, (stands, codes) in enumerate(zip(places, from_json(facts_read, held), strict=True)):
+            for number, (stands, codes) in enumerate(
+                zip(places, from_json(facts_read, layer_tensors), strict=True)
+            ):
                 if codes is not None:
                     kind = getattr(torch, codes["dtype"])
                     blocks.append(CodedBlock(codes["keys"], codes["values"], Places(*stands), kind))
                     continue
-                keys, vals = held[f"{number}.keys"], held[f"{number}.values"]
+                keys, vals = layer_tensors[f"{number}.keys"], layer_tensors[f"{number}.values"]
                 rotated = cache.rotary.turn(keys, stands[0]) if cache.memo else None
                 blocks.append(Block(keys, vals, *stands, rotated))
             cache.layers[layer] = tuple(blocks)

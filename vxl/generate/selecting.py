@@ -37,9 +37,9 @@ def prefill(
     cache = model.llm.new_cache(rows=len(questions))
     cache.state[SEED] = draw
     cache.state[SHOWN] = items_of_groups(waiting.layout.group_BT, waiting.layout.item_BT)
-    chosen = [_chosen(model, waiting, question, draw) for question in questions]
+    selections = [_chosen(model, waiting, question, draw) for question in questions]
     for start, stop in waiting.cuts:
-        parts = [(embeds_TD[start:stop], kept_T[start:stop]) for embeds_TD, kept_T in chosen]
+        parts = [(embeds_TD[start:stop], kept_T[start:stop]) for embeds_TD, kept_T in selections]
         embeds_BTD = torch.stack([embeds_TD for embeds_TD, _ in parts])
         kept_BT = torch.stack([kept_T for _, kept_T in parts])
         if not kept_BT.any():

@@ -53,13 +53,13 @@ class StreamedText:
     def _certain(self) -> int:
         """Length of the part that nothing that may come changes."""
         whole = len(self.text.rstrip("\ufffd"))
-        held = [
+        overlaps = [
             size
             for stop in self.stop
             for size in range(1, len(stop))
             if self.text[:whole].endswith(stop[:size])
         ]
-        return whole - max(held, default=0)
+        return whole - max(overlaps, default=0)
 
     def _say(self, length: int) -> None:
         if self.show is not None and length > self._shown:

@@ -73,15 +73,15 @@ def watch(
     host = layout_of(head)
     layout = host.to(model.device)
     tokens_1T = torch.tensor([head.tokens], device=model.device)
-    encoded = [encode_stream(model, item, shown) for item, shown in zip(head.items, visuals, strict=True)]
+    streams = [encode_stream(model, *pair) for pair in zip(head.items, visuals, strict=True)]
     clock = Clock(model.device)
     waiting: list[Tensor] = []
-    seen: list[Tensor] = []
-    done, total = 0, sum(item.groups for item in head.items)
+    vectors: list[Tensor] = []
+    groups_done, total = 0, sum(item.groups for item in head.items)
     cuts = tuple((start, stop) for start, stop, _, _ in pieces(head, model.prefill.groups))
     tokens = visual_tokens = 0
     try:
-        for shown in shown_pieces(model, head, encoded, seen):
+        for shown in shown_pieces(model, head, streams, vectors):
             start, stop = shown.start, shown.stop
             part, host_part = layout.slice(start, stop), host.slice(start, stop)
             places = int(host_part.visual_BT.sum())
@@ -97,15 +97,15 @@ def watch(
                 with clock:
                     piece = Piece(embeds_1TD, part, host=host_part)
                     model.prefill.feed(model.llm, model.policy, cache, piece)
-            done += shown.groups
+            groups_done += shown.groups
             if on_piece is not None and shown.groups:
-                on_piece(done, total)
-        for stream in encoded:
+                on_piece(groups_done, total)
+        for stream in streams:
             next(stream, None)  # a stream that was taken whole ends; one with more frames says so
         model.prefill.finish(model.llm, model.policy, cache)
         model.policy.after_watch(cache)
     finally:
-        for stream in encoded:
+        for stream in streams:
             stream.close()
     cache.reserve = 0
     cache.join()
@@ -119,7 +119,7 @@ def watch(
         prefill_ms=clock.ms(),
         names=tuple(names),
         waiting=Waiting(torch.cat(waiting, dim=1), layout, cuts) if waiting else None,
-        seen=FrameVectors(model.relevance.sees, torch.cat(seen)) if seen else None,
+        seen=FrameVectors(model.relevance.sees, torch.cat(vectors)) if vectors else None,
         most=most,
     )
 
@@ -169,30 +169,30 @@ def pieces(head: Encoded, groups: int) -> Iterator[tuple[int, int, int | None, i
 def shown_pieces(
     model: VideoLanguageModel,
     head: Encoded,
-    encoded: Sequence[Iterator[tuple[VideoTokens, Tensor | None]]],
-    seen: list[Tensor],
+    streams: Sequence[Iterator[tuple[VideoTokens, Tensor | None]]],
+    vectors: list[Tensor],
 ) -> Iterator[PrunedPiece]:
     """The pieces of a head with their visual tokens, in order, and what stays of them.
 
     Args:
         model: Whose pruner decides.
         head: Tokens up to the question.
-        encoded: Of each item the stream of `encode_stream`.
-        seen: Gets what relevance keeps of the frames.
+        streams: Of each item the stream of `encode_stream`.
+        vectors: Gets what relevance keeps of the frames.
     """
 
     def tokens_of(item: int) -> VideoTokens:
-        tokens, seen_GFE = next(encoded[item])
+        tokens, seen_GFE = next(streams[item])
         if seen_GFE is not None:
-            seen.append(seen_GFE)
+            vectors.append(seen_GFE)
         return tokens
 
     for item, cuts in groupby(pieces(head, model.prefill.groups), key=lambda cut: cut[2]):
         if item is None:
             yield from (PrunedPiece(start, stop, 0, None) for start, stop, _, _ in cuts)
         elif model.pruner.drops and head.items[item].kind == "video":
-            given = ((start, stop, tokens_of(item)) for start, stop, _, _ in cuts)
-            yield from prune_pieces(model.pruner, head.items[item].groups, given)
+            triples = ((start, stop, tokens_of(item)) for start, stop, _, _ in cuts)
+            yield from prune_pieces(model.pruner, head.items[item].groups, triples)
         else:
             for start, stop, _, groups in cuts:
                 yield PrunedPiece(start, stop, groups, tokens_of(item).visual_GKD)
@@ -207,9 +207,9 @@ def encode_stream(
     Raises:
         DataError: There are too few frames.
     """
-    filled = whole_groups(item, frames, model.compressor.frames_per_group, model.prefill.groups)
+    whole_pieces = whole_groups(item, frames, model.compressor.frames_per_group, model.prefill.groups)
     in_memory = isinstance(frames, Tensor | list | tuple)
-    ready = filled if in_memory else prefetch(filled, model.device)
+    ready = whole_pieces if in_memory else prefetch(whole_pieces, model.device)
     try:
         for piece_FCHW in ready:
             tokens, patches_FPV = model.encode_for_pruner(piece_FCHW)
@@ -225,23 +225,23 @@ def whole_groups(item: BatchedVisual, frames: Iterable[Tensor], size: int, group
     """A visual's frames in pieces of `groups` groups of `size`; the last frame fills up the last group."""
     want = groups * size
     waiting: list[Tensor] = []
-    count = taken = 0
+    count = handed_on = 0
     for chunk in frames:
         chunk = chunk[None] if chunk.ndim == 3 else chunk
         if item.kind == "image":
             chunk = chunk.repeat_interleave(size, dim=0)
         waiting.append(chunk)
         count += len(chunk)
-        if taken + count > item.frames:
-            raise wrong_number(taken + count, item, size)
+        if handed_on + count > item.frames:
+            raise wrong_number(handed_on + count, item, size)
         while count >= want:
             ready = waiting[0] if len(waiting) == 1 else torch.cat(waiting)
-            taken += want
+            handed_on += want
             yield ready[:want]
             waiting, count = ([ready[want:]] if count > want else []), count - want
     fill = -count % size
-    if taken + count + fill != item.frames:
-        raise wrong_number(taken + count, item, size)
+    if handed_on + count + fill != item.frames:
+        raise wrong_number(handed_on + count, item, size)
     if count:
         rest = torch.cat(waiting)
         yield torch.cat([rest, rest[-1:].expand(fill, *rest.shape[1:])])

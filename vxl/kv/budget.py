@@ -3,7 +3,7 @@ entries (`kv.tokens`)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -14,6 +14,15 @@ from vxl.llm.cache import Cache
 from vxl.llm.cache.codes import groups_of
 from vxl.option.option import option
 from vxl.sequence.share import share
+
+
+@runtime_checkable
+class KeepsShare(Protocol):
+    """Settings with a share of the watched tokens that stays."""
+
+    @property
+    def keep(self) -> float | None:
+        """The share; None where another budget counts."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -43,7 +43,7 @@ def write_task(benchmark: Official, out: Path) -> str:
             or a video is not there.
     """
     name = f"vxl_{benchmark.name}"
-    if getattr(benchmark, "needs_times", False):
+    if benchmark.needs_times:
         raise ConfigError(
             f"benchmark={benchmark.name} words its prompts by the frames that a model looks at, which "
             f"lmms-eval does not tell.\n  python evaluate.py run=NAME benchmark={benchmark.name}"

@@ -10,6 +10,8 @@ from vxl.errors import VxlError
 from vxl.evaluate.work.variants import variant
 from vxl.generate.loaded import LoadedModel
 from vxl.generate.saved import weights_fingerprint
+from vxl.kv.budget import KeepsShare
+from vxl.kv.scored.config import ScoredConfig
 from vxl.serve.answering import Answerer
 from vxl.serve.asked.request import ChatRequest, Visual
 from vxl.serve.config import ServeConfig
@@ -111,13 +113,19 @@ class Server:
             return self.loaded
         if not self.keeps_share:
             raise RequestError("this model's policy has no share that it keeps; leave it out.", "vxl.keep")
-        of_visual = ["kv.of=visual"] if hasattr(self.loaded.config.kv, "of") else []
+        of_visual = ["kv.of=visual"] if isinstance(self.loaded.config.kv, ScoredConfig) else []
         return variant(self.loaded, [f"kv.keep={keep}", *of_visual])
 
     @property
     def keeps_share(self) -> bool:
         """Whether the model's policy keeps a share of what was watched (`kv.keep`)."""
-        return getattr(self.loaded.config.kv, "keep", None) is not None
+        return self.share is not None
+
+    @property
+    def share(self) -> float | None:
+        """The share of what was watched that the policy keeps (`kv.keep`); None where it has none."""
+        policy = self.loaded.config.kv
+        return policy.keep if isinstance(policy, KeepsShare) else None
 
     def _show(self) -> None:
         shown = self.metrics.gauge

@@ -84,7 +84,7 @@ class TrainingCost:
         sizes = training_sizes(config, model)
         rows, shape = config.data.batch, plan(config.compressor, config.vision.grid)
         visual = under.frames / shape.frames_per_group * shape.tokens_per_group
-        seen = TrainStep(
+        a_step = TrainStep(
             frames=round(rows * under.frames),
             visual_tokens=round(rows * visual),
             tokens=round(rows * under.tokens),
@@ -102,10 +102,10 @@ class TrainingCost:
                 model,
                 tokens=under.tokens,
                 frames=under.frames,
-                supervised=seen.supervised / rows,
+                supervised=a_step.supervised / rows,
             ),
             flops_of(model, PEAKS[under.card]),
-            seen,
+            a_step,
         )
 
     @property
@@ -171,8 +171,8 @@ class TrainingCost:
     @property
     def _remedy(self) -> str:
         """What makes the largest part smaller."""
-        held = self.peak.weights + self.peak.moments + self.peak.gradients
-        if self.peak.activations > held:
+        state = self.peak.weights + self.peak.moments + self.peak.gradients
+        if self.peak.activations > state:
             fewer = "data.batch=1, " if self.config.data.batch > 1 else "fewer data.max_tokens, "
             return f"; e.g.  {fewer}llm.checkpointing=true vision.checkpointing=true"
         if self.sizes.shares == 1 and self.ranks > 1:

@@ -46,14 +46,14 @@ class PeakMemory:
         return self.weights + self.moments + self.gradients + self.activations + self.gathered
 
     def __str__(self) -> str:
-        held = {
+        parts = {
             "weights": self.weights,
             "optimizer": self.moments,
             "gradients": self.gradients,
             "activations": self.activations,
             "gathered weights": self.gathered,
         }
-        return ", ".join(f"{bytes / GIB:.1f} {what}" for what, bytes in held.items() if bytes)
+        return ", ".join(f"{bytes / GIB:.1f} {what}" for what, bytes in parts.items() if bytes)
 
 
 def peak_memory(
@@ -84,22 +84,22 @@ def peak_memory(
     llm, tower = decoder_activations(config, tokens), tower_activations(config, frames)
     compressor = _compressor_bytes(config, model, frames)
 
-    def moment(begins: int, activations: float, gathered: float) -> PeakMemory:
+    def moment(begins: int, activations: float, whole_weights: float) -> PeakMemory:
         """When the backward pass of the n-th of BACKWARDS begins."""
         there = BACKWARDS if always else BACKWARDS[:begins]
         gradients = sum(learning.get(part, 0.0) for part in there)
-        return PeakMemory(weights, 2 * sum(learning.values()), gradients, activations, gathered)
+        return PeakMemory(weights, 2 * sum(learning.values()), gradients, activations, whole_weights)
 
-    gathered = _gathered(config, sizes)
+    whole_weights = _gathered(config, sizes)
     scores = 0.0
     if config.stage.objective == "language":
         # As products leave them, in float32, and as log-probabilities.
         places = min(config.data.batch * supervised, config.llm.loss_chunk)
         scores = places * config.llm.vocab * (product_bytes(config) + 4 + 4)
     moments = (
-        moment(0, scores + llm.at_most + compressor + tower.kept, gathered),
-        moment(BACKWARDS.index("compressor"), compressor + tower.kept, gathered),
-        moment(BACKWARDS.index("vision"), tower.at_most, gathered),
+        moment(0, scores + llm.at_most + compressor + tower.kept, whole_weights),
+        moment(BACKWARDS.index("compressor"), compressor + tower.kept, whole_weights),
+        moment(BACKWARDS.index("vision"), tower.at_most, whole_weights),
         moment(len(BACKWARDS), 0.0, 0.0),  # the update
     )
     return max(moments, key=lambda each: each.total)
@@ -135,18 +135,18 @@ def _compressor_bytes(config: TrainConfig, model: nn.Module, frames: float) -> f
     }
     for name, parameter in compressor.named_parameters():
         state[name].requires_grad_(parameter.requires_grad)
-    kept: dict[int, torch.UntypedStorage] = {}
+    storages: dict[int, torch.UntypedStorage] = {}
 
     def keep(tensor: torch.Tensor) -> torch.Tensor:
         storage = tensor.untyped_storage()
-        kept[storage._cdata] = storage
+        storages[storage._cdata] = storage
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         functional_call(compressor, state, (patches_FPV,))
     own = {tensor.untyped_storage()._cdata for tensor in state.values()}
-    held = sum(storage.nbytes() for number, storage in kept.items() if number not in own)
-    return config.data.batch * frames / size * held
+    bytes_of_group = sum(storage.nbytes() for number, storage in storages.items() if number not in own)
+    return config.data.batch * frames / size * bytes_of_group
 
 
 def _of(model: nn.Module, part: str) -> list[nn.Parameter]:

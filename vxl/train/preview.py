@@ -90,7 +90,7 @@ def preview(config: TrainConfig) -> dict[str, Any]:
     directory = Path(config.paths.runs) / name
     outlook = Outlook.of(config)
     rows = [*_rows(outlook), ("directory", str(directory))]
-    Screen().print(facts(escape(f"would run {name}"), [(what, escape(said)) for what, said in rows]))
+    Screen().print(facts(escape(f"would run {name}"), [(what, escape(text)) for what, text in rows]))
     write_resolved(directory, plain(config))
     return {
         "name": name,
@@ -113,7 +113,7 @@ def preview_members(sweep: str, members: Sequence[tuple[str, TrainConfig | VxlEr
         The exit status: 1 where a member could not run.
     """
     console = Screen()
-    shared: Outlook | None = None
+    last: Outlook | None = None
     numbers: dict[str, dict[str, str]] = {}
     lines: dict[str, dict[str, list[str]]] = {}
     wrong = []
@@ -122,13 +122,13 @@ def preview_members(sweep: str, members: Sequence[tuple[str, TrainConfig | VxlEr
             wrong.append((name, config))
             continue
         try:
-            shared = outlook = Outlook.of(config)
+            last = outlook = Outlook.of(config)
         except VxlError as error:  # its data is not there
             wrong.append((name, error))
             continue
-        for what, said in _rows(outlook):
+        for what, text in _rows(outlook):
             if what in SHARED:
-                lines.setdefault(what, {}).setdefault(said, []).append(name)
+                lines.setdefault(what, {}).setdefault(text, []).append(name)
         numbers[name] = {
             "tokens": f"{outlook.visual:,}",
             "of a row": f"{config.data.max_tokens:,}",
@@ -140,20 +140,20 @@ def preview_members(sweep: str, members: Sequence[tuple[str, TrainConfig | VxlEr
     common = _common(list(numbers.values())) if len(members) > 1 else {}
     columns = [what for what in next(iter(numbers.values()), {}) if what not in common]
     table = Listing(f"would run {sweep}", ("member", *columns, *([""] if wrong else [])), words=("fits", ""))
-    refused = dict(wrong)
+    errors = dict(wrong)
     for name, _ in members:
-        said = numbers.get(name, {})
-        left = ["refused" if name in refused else ""] if wrong else []
-        table.add(escape(name), *(said.get(what, "-") for what in columns), *left)
+        cells = numbers.get(name, {})
+        remark = ["refused" if name in errors else ""] if wrong else []
+        table.add(escape(name), *(cells.get(what, "-") for what in columns), *remark)
     table.show(console)
-    if shared is not None:
+    if last is not None:
         if common:
-            prose(console, "each: " + ", ".join(f"{what} {said}" for what, said in common.items()))
+            prose(console, "each: " + ", ".join(f"{what} {text}" for what, text in common.items()))
         for what, each in lines.items():
-            for said, names in each.items():
+            for text, names in each.items():
                 of = f" of {', '.join(names)}" if len(each) > 1 else ""
-                prose(console, f"{what}{of}: {said}")
-        there = "" if shared.free is None else f"; {shared.free / GIB:.1f} GiB are free on {shared.device}"
+                prose(console, f"{what}{of}: {text}")
+        there = "" if last.free is None else f"; {last.free / GIB:.1f} GiB are free on {last.device}"
         prose(console, f"memory and activations are a process's{there}")
     for name, error in wrong:
         Screen(stderr=True).print(
@@ -166,9 +166,9 @@ def _common(rows: Sequence[dict[str, str]]) -> dict[str, str]:
     """What is the same in all rows, but for what decides: whether they fit."""
     first = rows[0] if rows else {}
     return {
-        what: said
-        for what, said in first.items()
-        if what != "fits" and all(row[what] == said for row in rows)
+        what: text
+        for what, text in first.items()
+        if what != "fits" and all(row[what] == text for row in rows)
     }
 
 
@@ -228,11 +228,11 @@ def activations_line(outlook: Outlook) -> str:
 def samples_line(outlook: Outlook) -> str:
     """Samples in all, and how often each is seen."""
     config = outlook.config
-    seen = outlook.rows * config.trainer.max_steps
-    line = f"{seen:,} in all{', at least' * config.data.packing}"
+    samples = outlook.rows * config.trainer.max_steps
+    line = f"{samples:,} in all{', at least' * config.data.packing}"
     if outlook.samples is None:
         return line + " (epochs are known when the data is prepared)"
-    return f"{line}: {seen / max(1, outlook.samples):.3g} epochs of {outlook.samples:,}"
+    return f"{line}: {samples / max(1, outlook.samples):.3g} epochs of {outlook.samples:,}"
 
 
 def stage_line(config: TrainConfig, parts: Collection[str]) -> str:
@@ -250,6 +250,6 @@ def kept_line(config: TrainConfig, visual: int) -> str:
     selector = config.selector
     if not isinstance(selector, QueryConfig):
         return ""
-    kept = visual if selector.keep is None else round(selector.keep * visual)
-    kept = kept if selector.tokens is None else min(kept, selector.tokens)
-    return f", of which the selector keeps {'at most ' if selector.keep is None else 'about '}{kept}"
+    tokens = visual if selector.keep is None else round(selector.keep * visual)
+    tokens = tokens if selector.tokens is None else min(tokens, selector.tokens)
+    return f", of which the selector keeps {'at most ' if selector.keep is None else 'about '}{tokens}"

@@ -8,6 +8,7 @@ from vxl.compressor.base import plan
 from vxl.llm.config import DecoderConfig, with_own_sizes
 from vxl.llm.packed import PACKINGS
 from vxl.train.config import TrainConfig
+from vxl.train.parallel.strategy import FSDP2Config, HSDPConfig
 from vxl.train.step.learner import build_learner
 from vxl.train.step.stage import freeze, part_of, trains
 from vxl.vision.vit import ViTConfig
@@ -75,15 +76,14 @@ def training_sizes(config: TrainConfig, model: nn.Module | None = None) -> Train
             memory += count * PACKED_BYTES[frozen]
             checkpoint += count * 2.0
         else:
-            kept = count * (SAME_BYTES[precision] if frozen == "same" else 2.0)
-            memory, checkpoint = memory + kept, checkpoint + kept
+            size = count * (SAME_BYTES[precision] if frozen == "same" else 2.0)
+            memory, checkpoint = memory + size, checkpoint + size
     ranks = config.trainer.devices * config.trainer.num_nodes
-    strategy = config.strategy._target_.rpartition(".")[2].lower()
     shares = 1
-    if strategy.startswith("fsdp2"):
+    if isinstance(config.strategy, HSDPConfig):
+        shares = config.strategy.shard or config.trainer.devices
+    elif isinstance(config.strategy, FSDP2Config):
         shares = ranks
-    elif strategy == "hsdp":
-        shares = getattr(config.strategy, "shard", None) or config.trainer.devices
     return TrainingSizes(parameters, learning, round(memory), round(checkpoint), shares)
 
 
@@ -140,8 +140,8 @@ def tower_activations(config: TrainConfig, frames: float | None = None) -> Block
     groups = shape.groups(config.video.max_frames)
     if config.data.packing:
         groups = max(groups, config.data.max_tokens // shape.tokens_per_group)
-    shown = groups * shape.frames_per_group if frames is None else round(frames)
-    patches = config.data.batch * shown * vision.grid**2
+    frames_a_row = groups * shape.frames_per_group if frames is None else round(frames)
+    patches = config.data.batch * frames_a_row * vision.grid**2
     inputs = 6 * vision.width + 2 * vision.mlp
     again = vision.recomputed if vision.checkpointing else 0.0
     return _of_blocks(config, patches, vision.width, inputs, vision.layers, again)

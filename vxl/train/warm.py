@@ -80,15 +80,15 @@ def warm_start(source: str, model: nn.Module, runs: Path) -> WarmStart:
     if step is not None and source_found is not None and misfits:
         # Updates that have no place here are not lost: they are added to the weights beside them.
         theirs = files = source_found.weights().tensors
-    shared = [name for name in ours if name in theirs]
-    fit = [name for name in shared if ours[name].shape == theirs[name].shape]
+    common = [name for name in ours if name in theirs]
+    fit = [name for name in common if ours[name].shape == theirs[name].shape]
     report = WarmStart(
         source=place,
         loaded=fit,
         new=[name for name in ours if name not in theirs],
         ignored=[name for name in theirs if name not in ours],
         reshaped=[
-            (name, tuple(theirs[name].shape), tuple(ours[name].shape)) for name in shared if name not in fit
+            (name, tuple(theirs[name].shape), tuple(ours[name].shape)) for name in common if name not in fit
         ],
     )
     if is_stage_file(path) and len(fit) < len(theirs):

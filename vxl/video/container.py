@@ -196,9 +196,9 @@ def identity_of(source: VideoSource) -> str | None:
         status = status_of(source)
         if status is None or not stat.S_ISREG(status.st_mode):
             return None
-        changed = (status.st_mtime_ns, status.st_ctime_ns, status.st_dev, status.st_ino)
+        stamp = (status.st_mtime_ns, status.st_ctime_ns, status.st_dev, status.st_ino)
         try:
-            content = _content_now(os.path.abspath(source), status.st_size, changed)
+            content = _content_now(os.path.abspath(source), status.st_size, stamp)
         except OSError:  # opening it says so
             return None
         return content if status.st_size <= PIECES * PIECE else f"{content}-{status.st_mtime_ns}"
@@ -209,7 +209,7 @@ def identity_of(source: VideoSource) -> str | None:
 
 
 @lru_cache(maxsize=4096)
-def _content_now(path: str, size: int, changed: tuple[int, ...]) -> str:
+def _content_now(path: str, size: int, stamp: tuple[int, ...]) -> str:
     return f"{size}-{content_of(path, size)}"
 
 

@@ -152,14 +152,14 @@ class PyAVReader:
     def _jump(self, frame_numbers: list[int], index: FrameIndex) -> Iterator[av.video.frame.VideoFrame]:
         """Decodes from key frame to wanted frame, reading on where the next one is near."""
         self._fresh = False
-        decoded: Iterator[av.video.frame.VideoFrame] = iter(())
+        pictures: Iterator[av.video.frame.VideoFrame] = iter(())
         following: int | None = None  # the frame that has to come next; earlier ones may come before it
         for target in frame_numbers:
             start = int(index.starts_N[target])
             if following is None or start - following > JUMP:
-                decoded = self._decode_from(index, start)
+                pictures = self._decode_from(index, start)
                 following = start
-            for frame in decoded:
+            for frame in pictures:
                 position = index.position(frame.pts)
                 if position is None or position > following:
                     raise _LostError(f"frame {following} was to come, time stamp {frame.pts} came")

@@ -77,8 +77,8 @@ class TorchcodecReader:
             DataError: The file ends or is damaged where one of them should be.
         """
         frame_numbers = [int(index) for index in indices]
-        stored = next(self._reference.pictures(frame_numbers[:1]))
-        orientation, turns = orientation_of(stored), round(stored.rotation / 90) % 4
+        picture = next(self._reference.pictures(frame_numbers[:1]))
+        orientation, turns = orientation_of(picture), round(picture.rotation / 90) % 4
         for some in (frame_numbers[at : at + CALL] for at in range(0, len(frame_numbers), CALL)):
             for frame_1CHW in self._decoded(some).split(1):
                 yield _upright(frame_1CHW, orientation, turns) if orientation.mirrored else frame_1CHW

@@ -141,11 +141,11 @@ def index_frames(
         DataError: The header promises frames that the file does not hold.
     """
     codec = stream.codec_context.codec.canonical_name
-    found = _walk(container, stream, name, codec)
+    packets = _walk(container, stream, name, codec)
     again = container.name if source is None else source
-    index = _by_packets(found, container, stream, codec)
+    index = _by_packets(packets, container, stream, codec)
     if index is None or (index.stamped and _is_interlaced(stream) and not _agrees(index, again, name)):
-        index = _by_decoding(found, container, stream, again, name)
+        index = _by_decoding(packets, container, stream, again, name)
     _refuse_truncated(index, container, stream, name)
     return index
 
@@ -153,48 +153,48 @@ def index_frames(
 def _walk(
     container: av.container.InputContainer, stream: av.video.stream.VideoStream, name: str, codec: str
 ) -> _Packets:
-    found = _Packets()
+    packets = _Packets()
     failure: av.FFmpegError | None = None
     try:
         for packet in packets_of(container, stream):
             if packet.size == 0:  # the mark of the end, or AVI's "as before"
                 continue
-            found.all += 1
+            packets.all += 1
             if packet.is_discard or is_hidden(packet, codec):
                 continue  # outside the edit list, or a reference frame that is never shown
             if codec == "mpeg4" and packet.size <= SMALL:
-                found.small = True
+                packets.small = True
                 if packet.size <= NOT_CODED and packet.pts is not None:
-                    found.not_coded.add(packet.pts)
-            found.pts.append(packet.pts)
-            found.keys.append(packet.is_keyframe)
-            found.durations.append(packet.duration or 0)
+                    packets.not_coded.add(packet.pts)
+            packets.pts.append(packet.pts)
+            packets.keys.append(packet.is_keyframe)
+            packets.durations.append(packet.duration or 0)
     except av.FFmpegError as error:
         failure = error
     expected = len(stream.index_entries)
-    if failure is not None or ("mp4" in container.format.name and found.all < expected):
+    if failure is not None or ("mp4" in container.format.name and packets.all < expected):
         raise DataError(
             f"{name}: truncated: its header lists {expected or stream.frames} frames, the file ends after "
-            f"{found.all}.\n  got: {container.size:,} bytes\n  copy the file again, or leave it out"
+            f"{packets.all}.\n  got: {container.size:,} bytes\n  copy the file again, or leave it out"
         ) from failure
-    return found
+    return packets
 
 
 def _by_packets(
-    found: _Packets, container: av.container.InputContainer, stream: av.video.stream.VideoStream, codec: str
+    packets: _Packets, container: av.container.InputContainer, stream: av.video.stream.VideoStream, codec: str
 ) -> FrameIndex | None:
     """The index if each packet is a frame; None where a decoder must be asked."""
-    if codec not in ONE_FRAME_A_PACKET or found.small or True not in found.keys:
-        return None if found.pts else FrameIndex(0, NOTHING, NOTHING)
-    if not found.keys[0]:
+    if codec not in ONE_FRAME_A_PACKET or packets.small or True not in packets.keys:
+        return None if packets.pts else FrameIndex(0, NOTHING, NOTHING)
+    if not packets.keys[0]:
         return None
-    if "avi" in container.format.name and not all(found.keys):
+    if "avi" in container.format.name and not all(packets.keys):
         # AVI has no presentation times; those that FFmpeg makes up are in disorder where there are B-frames.
-        return FrameIndex(len(found.pts), NOTHING, NOTHING, 1)
-    first = found.pts[0]
-    if first is None or any(pts is None or pts < first for pts in found.pts):
+        return FrameIndex(len(packets.pts), NOTHING, NOTHING, 1)
+    first = packets.pts[0]
+    if first is None or any(pts is None or pts < first for pts in packets.pts):
         return None
-    return _ordered([pts for pts in found.pts if pts is not None], found.keys, found.durations)
+    return _ordered([pts for pts in packets.pts if pts is not None], packets.keys, packets.durations)
 
 
 def _ordered(pts: list[int], keys: list[bool], durations: list[int]) -> FrameIndex | None:
@@ -209,7 +209,7 @@ def _ordered(pts: list[int], keys: list[bool], durations: list[int]) -> FrameInd
 
 
 def _by_decoding(
-    found: _Packets,
+    packets: _Packets,
     container: av.container.InputContainer,
     stream: av.video.stream.VideoStream,
     source: VideoSource,
@@ -221,29 +221,30 @@ def _by_decoding(
     decoded: from the first key frame's time on, each packet is a frame.
     """
     codec = stream.codec_context.codec.canonical_name
-    if codec in ONE_FRAME_A_PACKET and not found.small and True in found.keys and not _is_interlaced(stream):
-        key = found.keys.index(True)
-        first = found.pts[key]
+    pts_of, keys, interlaced = packets.pts, packets.keys, _is_interlaced(stream)
+    if codec in ONE_FRAME_A_PACKET and not packets.small and True in keys and not interlaced:
+        key = keys.index(True)
+        first = pts_of[key]
         if first is not None:
-            kept = [n for n, pts in enumerate(found.pts) if pts is not None and pts >= first and n >= key]
-            late = [pts for n, pts in enumerate(found.pts) if n < key and pts is not None and pts >= first]
+            numbers = [n for n, pts in enumerate(pts_of) if pts is not None and pts >= first and n >= key]
+            late = [pts for n, pts in enumerate(pts_of) if n < key and pts is not None and pts >= first]
             index = _ordered(
-                [pts for n in kept if (pts := found.pts[n]) is not None],
-                [found.keys[n] for n in kept],
-                [found.durations[n] for n in kept],
+                [pts for n in numbers if (pts := pts_of[n]) is not None],
+                [keys[n] for n in numbers],
+                [packets.durations[n] for n in numbers],
             )
-            rest_has_times = all(pts is not None for pts in found.pts[_second_key(found.keys, key) :])
+            rest_has_times = all(pts is not None for pts in pts_of[_second_key(keys, key) :])
             if index is not None and not late and rest_has_times:
                 head = shown_stamps(source, name, until=first)
                 if head and head[-1] == first:
                     return _with_head(head[:-1], index)
-    stamps = shown_stamps(source, name, not_coded=found.not_coded)
+    stamps = shown_stamps(source, name, not_coded=packets.not_coded)
     if stamps is None:
         return FrameIndex(count_shown(source, name), NOTHING, NOTHING)
     pts_N = np.array(stamps, dtype=np.int64)
-    durations = dict(zip(found.pts, found.durations, strict=True))
+    durations = dict(zip(packets.pts, packets.durations, strict=True))
     last = durations.get(stamps[-1], 0) if stamps else 0
-    key_pts = {pts for pts, key in zip(found.pts, found.keys, strict=True) if key}
+    key_pts = {pts for pts, key in zip(packets.pts, packets.keys, strict=True) if key}
     key_N = np.array([pts in key_pts for pts in stamps], dtype=bool)
     starts_N = np.maximum.accumulate(np.where(key_N, np.arange(len(pts_N)), 0)) if len(pts_N) else NOTHING
     return FrameIndex(len(pts_N), pts_N, starts_N, last)
@@ -288,10 +289,10 @@ def _refuse_truncated(
         return
     gaps_N = np.diff(index.pts_N)
     longest = max(index.last, int(gaps_N.max()) if len(gaps_N) else 0)
-    held = float((int(index.pts_N[-1]) + longest) * (stream.time_base or 0))
-    if held < promised - 1.0:
+    seconds = float((int(index.pts_N[-1]) + longest) * (stream.time_base or 0))
+    if seconds < promised - 1.0:
         raise DataError(
             f"{name}: truncated: its header promises {promised:.1f} s of video, the frames end after "
-            f"{held:.1f} s ({index.frames} frames).\n  got: {container.size:,} bytes\n"
+            f"{seconds:.1f} s ({index.frames} frames).\n  got: {container.size:,} bytes\n"
             "  copy the file again, or leave it out"
         )

@@ -57,7 +57,7 @@ def pack_times(times_F: np.ndarray) -> str:
 
 
 @lru_cache(maxsize=256)
-def unpack_times(packed: str) -> np.ndarray:
+def unpack_times(text: str) -> np.ndarray:
     """times_F, seconds from the first frame, of `pack_times`; read-only.
 
     Raises:
@@ -65,7 +65,7 @@ def unpack_times(packed: str) -> np.ndarray:
     """
     try:
         unpacking = zlib.decompressobj()
-        data = unpacking.decompress(base64.b85decode(packed), 8 * MOST_FRAMES)
+        data = unpacking.decompress(base64.b85decode(text), 8 * MOST_FRAMES)
         if unpacking.unconsumed_tail:
             raise ValueError(f"frame times of more than {MOST_FRAMES:,} frames")
         steps_F = np.frombuffer(data, dtype="<i8")

@@ -88,14 +88,14 @@ def stream_video(
 
     def pieces() -> Iterator[Tensor]:
         try:
-            gathered: list[Tensor] = []
+            frames: list[Tensor] = []
             for frame_CHW in read_on(reader, selection.indices, pixels):
-                gathered.append(frame_CHW)
-                if len(gathered) == piece:
-                    yield torch.stack(gathered)
-                    gathered = []
-            if gathered:
-                yield torch.stack(gathered)
+                frames.append(frame_CHW)
+                if len(frames) == piece:
+                    yield torch.stack(frames)
+                    frames = []
+            if frames:
+                yield torch.stack(frames)
         finally:
             reader.__exit__(None, None, None)
 

@@ -106,8 +106,8 @@ class Sampler(ABC):
             chosen_F = self.choose(last - first, fps)
             return Selection(chosen_F + first, [round(shift + float(index) / fps, 1) for index in chosen_F])
         part_F = times_F[first:last] - times_F[first]
-        shown = max(min(stop, length) - float(times_F[first]), float(part_F[-1]) + 1 / VIRTUAL_FPS)
-        chosen_F = self.choose_by_time(part_F, shown)
+        span = max(min(stop, length) - float(times_F[first]), float(part_F[-1]) + 1 / VIRTUAL_FPS)
+        chosen_F = self.choose_by_time(part_F, span)
         return Selection(chosen_F + first, [round(shift + float(second), 1) for second in part_F[chosen_F]])
 
     def choose_by_time(self, times_F: np.ndarray, length: float) -> np.ndarray:

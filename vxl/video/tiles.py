@@ -65,8 +65,8 @@ def grid_of(width: int, height: int, size: int, tiles: TilesConfig) -> tuple[int
     def kept_and_wasted(grid: tuple[int, int]) -> tuple[int, int]:
         across, down = grid[0] * size, grid[1] * size
         scale = min(across / width, down / height)
-        kept = min(int(width * scale) * int(height * scale), width * height)
-        return kept, kept - across * down
+        pixels = min(int(width * scale) * int(height * scale), width * height)
+        return pixels, pixels - across * down
 
     return max(tiles.grids(), key=kept_and_wasted)
 

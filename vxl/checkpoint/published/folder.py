@@ -48,10 +48,10 @@ def read_published(path: Path) -> PublishedFolder:
     Raises:
         CheckpointError: A shard is missing, cut, or not what the index says; or it is an adapter alone.
     """
-    listed, metadata = _listed(path)
-    shards = _shards(path, listed)
+    shard_of, metadata = _listed(path)
+    shards = _shards(path, shard_of)
     tensors: dict[str, Stored] = {}
-    held: dict[str, list[str]] = {}
+    names_of_shard: dict[str, list[str]] = {}
     for shard in shards:
         tensors_of_shard = open_file(path / shard)
         again = tensors.keys() & tensors_of_shard.keys()
@@ -59,15 +59,17 @@ def read_published(path: Path) -> PublishedFolder:
             first = min(again)
             raise CheckpointError(f"{path / shard} holds {first}, and {_file(tensors[first])} does too.")
         tensors |= tensors_of_shard
-        held[shard] = list(tensors_of_shard)
+        names_of_shard[shard] = list(tensors_of_shard)
     refuse_adapter(path, tensors)
-    if listed is not None:
-        _compare(path, listed, tensors)
+    if shard_of is not None:
+        _compare(path, shard_of, tensors)
     if wrapper := _wrapper_of(tensors):
         log.info("%s: every name begins with %s, which is left out", path, wrapper)
         tensors = {name.removeprefix(wrapper): tensor for name, tensor in tensors.items()}
-        held = {shard: [name.removeprefix(wrapper) for name in names] for shard, names in held.items()}
-    return PublishedFolder(path, tensors, held, metadata, read_json_object(path / "config.json"))
+        names_of_shard = {
+            shard: [name.removeprefix(wrapper) for name in names] for shard, names in names_of_shard.items()
+        }
+    return PublishedFolder(path, tensors, names_of_shard, metadata, read_json_object(path / "config.json"))
 
 
 def _wrapper_of(names: Collection[str]) -> str:
@@ -128,12 +130,12 @@ def _listed(path: Path) -> tuple[dict[str, str] | None, dict[str, Any] | None]:
     return None, None
 
 
-def _shards(path: Path, listed: dict[str, str] | None) -> list[str]:
+def _shards(path: Path, shard_of: dict[str, str] | None) -> list[str]:
     """The names of the files that hold the weights, all of which are there."""
     if not path.is_dir():
         raise CheckpointError(f"{path} is no folder.\n  expected: a folder with config.json and weights")
-    if listed is not None:
-        shard_names = sorted(set(listed.values()))
+    if shard_of is not None:
+        shard_names = sorted(set(shard_of.values()))
         outside = [name for name in shard_names if Path(name).name != name or name in ("", ".", "..")]
         if outside:
             raise CheckpointError(f"{path}: the index names {outside[0]!r}, which is outside the folder.")
@@ -175,25 +177,25 @@ def _refuse_deepspeed(path: Path) -> None:
 def _all_there(path: Path, shard_names: list[str], who: str) -> list[str]:
     missing = [name for name in shard_names if not (path / name).exists()]
     if missing:
-        listed = ", ".join(missing[:6]) + (", …" if len(missing) > 6 else "")
+        names = ", ".join(missing[:6]) + (", …" if len(missing) > 6 else "")
         raise CheckpointError(
-            f"{path} lacks {len(missing)} of the {len(shard_names)} shards that {who}: {listed}\n"
+            f"{path} lacks {len(missing)} of the {len(shard_names)} shards that {who}: {names}\n"
             "  copy or download them too; a model is never loaded in part"
         )
     return shard_names
 
 
-def _compare(path: Path, listed: dict[str, str], tensors: dict[str, Stored]) -> None:
+def _compare(path: Path, shard_of: dict[str, str], tensors: dict[str, Stored]) -> None:
     """Raises where the index and the shards hold other tensors."""
     problems = [
         f"{name}: not in {shard}, as the index says"
-        for name, shard in listed.items()
+        for name, shard in shard_of.items()
         if name not in tensors or _file(tensors[name]) != shard
     ]
-    problems += [f"{name}: in {_file(tensors[name])}, not in the index" for name in tensors.keys() - listed]
+    problems += [f"{name}: in {_file(tensors[name])}, not in the index" for name in tensors.keys() - shard_of]
     if problems:
         raise CheckpointError(
-            f"{path}: the index lists {len(listed)} tensors, the shards hold {len(tensors)}, and "
+            f"{path}: the index lists {len(shard_of)} tensors, the shards hold {len(tensors)}, and "
             f"{len(problems)} differ.\n  {lines(problems)}\n  copy or download it again"
         )
 

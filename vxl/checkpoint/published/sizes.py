@@ -38,8 +38,8 @@ def published_settings(
     values: dict[str, Any] = {"model": family.name, "size": "published", "weights": "random", "seed": 0}
     for group, name in family.options.items():
         if group in groups:
-            loaded = read_yaml((CONF / group / f"{name}.yaml").read_text())
-            values[group] = {key: value for key, value in loaded.items() if key != "defaults"}
+            settings = read_yaml((CONF / group / f"{name}.yaml").read_text())
+            values[group] = {key: value for key, value in settings.items() if key != "defaults"}
     sizes = Sizes(folder, overrides)
     values["vision"] |= vision(sizes, values["vision"])
     if sizes.blocks("model.sae.encoder."):
@@ -170,7 +170,7 @@ def summaries(sizes: Sizes) -> dict[str, Any]:
     unless its caller names one: the demo names the largest. So do we; `kv.ratios` brings the draw back.
     """
     stated = sizes.config
-    listed = stated.get("beacon_ratio") or [8]
+    ratios = stated.get("beacon_ratio") or [8]
     letters = [
         letter
         for letter, names in PROJECTIONS.items()
@@ -179,7 +179,7 @@ def summaries(sizes: Sizes) -> dict[str, Any]:
     mix = str(stated.get("beacon_ratio_mix")).partition("-")[0]  # adapt-1024 and adapt-2048 are drawn alike
     draws = {word.partition("-")[0]: draw for draw, word in DRAWS.items()}
     return {
-        "ratio": max(int(ratio) for ratio in listed),
+        "ratio": max(int(ratio) for ratio in ratios),
         "draw": draws.get(mix, "window"),
         "window": int(stated.get("beacon_window") or 1440),
         "projections": letters,

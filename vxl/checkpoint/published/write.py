@@ -88,9 +88,9 @@ def family_of(weights: Weights) -> Family:
         family = VIDEO_XL_PRO_MARCH if has_dts else VIDEO_XL
     else:
         family = VIDEO_XL_PRO if has_selector else VIDEO_XL_2
-    needed = family.needed
-    has = {key: (values.get(key.split(".")[0]) or {}).get(key.split(".")[1]) for key in needed}
-    wrong = [f"{key}={has[key]}, there {value}" for key, value in needed.items() if has[key] != value]
+    required = family.needed
+    has = {key: (values.get(key.split(".")[0]) or {}).get(key.split(".")[1]) for key in required}
+    wrong = [f"{key}={has[key]}, there {value}" for key, value in required.items() if has[key] != value]
     if wrong:
         raise CheckpointError(
             f"{weights.path} has no published layout: the published code of {family.title} would not compute "
@@ -171,13 +171,13 @@ def beacon_config(kv: Mapping[str, Any]) -> dict[str, Any]:
 def shards_of(tensors: Mapping[str, Stored]) -> tuple[dict[str, list[str]], dict[str, Any] | None]:
     """Shards of at most 5 GB, as transformers cuts and names them; and the metadata of their index."""
     groups: list[list[str]] = [[]]
-    filled = 0
+    size = 0
     for name, tensor in tensors.items():
-        if groups[-1] and filled + tensor.bytes > SHARD_BYTES:
+        if groups[-1] and size + tensor.bytes > SHARD_BYTES:
             groups.append([])
-            filled = 0
+            size = 0
         groups[-1].append(name)
-        filled += tensor.bytes
+        size += tensor.bytes
     if len(groups) == 1:
         return {"model.safetensors": groups[0]}, None
     names = {f"model-{i:05d}-of-{len(groups):05d}.safetensors": group for i, group in enumerate(groups, 1)}

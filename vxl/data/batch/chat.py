@@ -36,13 +36,13 @@ class Chat(Prompt):
     """Writes conversations for a model that watches first."""
 
     def conversation(
-        self, turns: Sequence[Said], shown: Sequence[Shown], *, goes_on: bool = False
+        self, turns: Sequence[Said], visuals: Sequence[Shown], *, goes_on: bool = False
     ) -> tuple[Encoded, list[int]]:
         """A conversation up to the assistant's next words.
 
         Args:
             turns: They, the user's first; those of the assistant show nothing.
-            shown: The visuals of all turns, in order.
+            visuals: The visuals of all turns, in order.
             goes_on: Whether the last turn, the assistant's, is the beginning of its next words.
 
         Returns:
@@ -56,14 +56,14 @@ class Chat(Prompt):
         for number, turn in enumerate(turns):
             if turn.role == "user":
                 texts = [self._as_asked(text) for text in turn.texts]
-                self._user(encoded, texts, shown, sample, training=False)
+                self._user(encoded, texts, visuals, sample, training=False)
             elif goes_on and number == len(turns) - 1:
                 encoded.text([self.start, *self._ids("assistant\n"), *self._ids(turn.texts[0])])
             else:
                 self._assistant(encoded, turn.texts[0], is_letter=False)
         if not goes_on:
             encoded.text([self.start, *self._ids("assistant\n")])
-        self._check(encoded, shown, sample.key)
+        self._check(encoded, visuals, sample.key)
         encoded.labels = [IGNORE] * len(encoded)
         visual = [place for place, kind in enumerate(encoded.kind) if kind != Kind.TEXT]
         cut = visual[-1] + 1 if visual else len(self.head([]))
@@ -95,11 +95,11 @@ def said(role: Literal["user", "assistant"], parts: Sequence[str | None]) -> Sai
             texts.append([])
         else:
             texts[-1].append(part)
-    written = ["\n".join(own) for own in texts]
+    paragraphs = ["\n".join(own) for own in texts]
     return Said(
         role,
         tuple(
-            ("\n" if number and text else "") + text + ("\n" if number < len(written) - 1 and text else "")
-            for number, text in enumerate(written)
+            ("\n" if number and text else "") + text + ("\n" if number < len(paragraphs) - 1 and text else "")
+            for number, text in enumerate(paragraphs)
         ),
     )

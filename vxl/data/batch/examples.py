@@ -47,19 +47,19 @@ class Examples:
         """
         return self.prompt.fed(self.prompt.training(sample, self.shown(sample)))
 
-    def make(self, loaded: SampleWithMedia, seed: int) -> Example:
+    def make(self, with_media: SampleWithMedia, seed: int) -> Example:
         """Decodes and encodes a sample.
 
         Args:
-            loaded: The sample with its media.
+            with_media: The sample with its media.
             seed: For random choices; this class makes none.
 
         Raises:
             DataError: The sample can't be used, or its media can't be read.
         """
-        sample = loaded.sample
+        sample = with_media.sample
         encoded = self.prompt.training(sample, self.shown(sample))
-        frames = [self.decoded(v, media) for v, media in zip(sample.visuals, loaded.media, strict=True)]
+        frames = [self.decoded(v, media) for v, media in zip(sample.visuals, with_media.media, strict=True)]
         question = sample.question
         return Example(
             encoded=encoded,

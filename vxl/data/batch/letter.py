@@ -33,9 +33,9 @@ def parse_letter(text: str, options: Sequence[str], prefill: str = "") -> str | 
     alone = re.findall(rf"^[ \t]*[(\[]?([{letters}])[)\].]?[ \t]*$", answer, re.MULTILINE)
     if alone:
         return alone[-1]
-    named = _named(answer, options)
-    if named is not None:
-        return named
+    letter_of_option = _named(answer, options)
+    if letter_of_option is not None:
+        return letter_of_option
     small = re.fullmatch(rf"[(\[]?([{letters.lower()}])[)\].]?", answer)
     return small.group(1).upper() if small else None
 

@@ -88,12 +88,12 @@ class Prompt:
         self.pad, self.start, self.end, self.placeholder = special_ids(tokenizer)
         self._make_cache()
 
-    def training(self, sample: Sample, shown: Sequence[Shown]) -> Encoded:
+    def training(self, sample: Sample, visuals: Sequence[Shown]) -> Encoded:
         """A sample with its answers and labels.
 
         Args:
             sample: A conversation, or a question with options.
-            shown: Its visuals, in order.
+            visuals: Its visuals, in order.
 
         Raises:
             DataError: It is longer than `max_tokens`, or placeholders and visuals differ in number.
@@ -101,10 +101,10 @@ class Prompt:
         encoded = self._opened()
         for turn in turns_of(sample):
             if turn.role == "user":
-                self._user(encoded, turn.text.split(PLACEHOLDER), shown, sample, training=True)
+                self._user(encoded, turn.text.split(PLACEHOLDER), visuals, sample, training=True)
             else:
                 self._assistant(encoded, turn.text, is_letter=sample.question is not None)
-        self._check(encoded, shown, sample.key)
+        self._check(encoded, visuals, sample.key)
         if self.max_tokens is not None and self.fed(encoded) > self.max_tokens:
             raise DataError(self._too_long(encoded, sample))
         return encoded
@@ -114,7 +114,9 @@ class Prompt:
         known how many these are."""
         return fed_length(encoded, self.pruner, self.plan.tokens_per_group)
 
-    def inference(self, turns: Sequence[Turn], shown: Sequence[Shown], scale: float | None = None) -> Encoded:
+    def inference(
+        self, turns: Sequence[Turn], visuals: Sequence[Shown], scale: float | None = None
+    ) -> Encoded:
         """A conversation up to the assistant's next words. The last turn is the user's.
 
         Raises:
@@ -125,22 +127,22 @@ class Prompt:
         for turn in turns:
             if turn.role == "user":
                 pieces = self._as_asked(turn.text).split(PLACEHOLDER)
-                self._user(encoded, pieces, shown, sample, training=False)
+                self._user(encoded, pieces, visuals, sample, training=False)
             else:
                 self._assistant(encoded, turn.text, is_letter=False)
         encoded.text([self.start, *self._ids("assistant\n")], question=True)
         encoded.labels = [IGNORE] * len(encoded)
-        self._check(encoded, shown, sample.key)
+        self._check(encoded, visuals, sample.key)
         return encoded
 
-    def head(self, shown: Sequence[Shown]) -> Encoded:
+    def head(self, visuals: Sequence[Shown]) -> Encoded:
         """What comes before the question and can be run once for many: system turn, user's header, visuals.
 
         `head(shown)` and `tail(question)` together are `inference` of an `<image>` a visual and the question.
         """
         encoded = self._opened()
         encoded.text([self.start, *self._ids("user\n")])
-        for number, visual in enumerate(shown):
+        for number, visual in enumerate(visuals):
             if number:
                 encoded.text(self._ids("\n"))
             self._show(encoded, visual, scale=None)
@@ -173,7 +175,7 @@ class Prompt:
         encoded.text(self._ids("\n"), self.config.published_supervised_special, question)
 
     def _user(
-        self, encoded: Encoded, pieces: Sequence[str], shown: Sequence[Shown], sample: Sample, training: bool
+        self, encoded: Encoded, pieces: list[str], visuals: Sequence[Shown], sample: Sample, training: bool
     ) -> None:
         """A user's turn: texts, and a visual between each two of them."""
         special = self.config.published_supervised_special
@@ -181,9 +183,9 @@ class Prompt:
         encoded.text(self._ids("user\n"))
         for number, piece in enumerate(pieces):
             if number:
-                if len(encoded.items) >= len(shown):
-                    raise DataError(_mismatch(sample.key, len(pieces) - 1, len(shown)))
-                self._show(encoded, shown[len(encoded.items)], sample.scale)
+                if len(encoded.items) >= len(visuals):
+                    raise DataError(_mismatch(sample.key, len(pieces) - 1, len(visuals)))
+                self._show(encoded, visuals[len(encoded.items)], sample.scale)
             if training and self.config.published_two_newlines and 0 < number == len(pieces) - 1:
                 encoded.text(self._ids("\n"), question=True)
             is_last = number == len(pieces) - 1
@@ -215,9 +217,9 @@ class Prompt:
             encoded.visual(placeholders, Kind.VISUAL, first + number, time)
         encoded.items.append(BatchedVisual(visual.kind, len(seconds) * size, len(seconds)))
 
-    def _check(self, encoded: Encoded, shown: Sequence[Shown], key: str) -> None:
-        if len(encoded.items) != len(shown):
-            raise DataError(_mismatch(key, len(encoded.items), len(shown)))
+    def _check(self, encoded: Encoded, visuals: Sequence[Shown], key: str) -> None:
+        if len(encoded.items) != len(visuals):
+            raise DataError(_mismatch(key, len(encoded.items), len(visuals)))
         expected = sum(item.groups for item in encoded.items) * self.plan.tokens_per_group
         got = encoded.tokens.count(self.placeholder)
         if got != expected:
@@ -229,11 +231,11 @@ class Prompt:
     def _too_long(self, encoded: Encoded, sample: Sample) -> str:
         visual = sum(kind != Kind.TEXT for kind in encoded.kind)
         answer = sum(label != IGNORE for label in encoded.labels)
-        fed = self.fed(encoded)
-        asked = 1 << (fed - 1).bit_length()
+        length = self.fed(encoded)
+        enough = 1 << (length - 1).bit_length()
         return (
-            f"sample '{sample.key}' is {fed} tokens long ({visual} of visuals, {answer} to learn), "
-            f"but data.max_tokens={self.max_tokens}.\n  type  data.max_tokens={asked}  or shorten it"
+            f"sample '{sample.key}' is {length} tokens long ({visual} of visuals, {answer} to learn), "
+            f"but data.max_tokens={self.max_tokens}.\n  type  data.max_tokens={enough}  or shorten it"
         )
 
     def _make_cache(self) -> None:
@@ -263,8 +265,8 @@ def special_ids(tokenizer: "PreTrainedTokenizerFast") -> tuple[int, int, int, in
     Raises:
         ConfigError: The tokenizer lacks one.
     """
-    known = tokenizer.get_vocab()
-    missing = [name for name in (PAD, START, END) if name not in known]
+    vocabulary = tokenizer.get_vocab()
+    missing = [name for name in (PAD, START, END) if name not in vocabulary]
     if missing:
         raise ConfigError(
             f"the tokenizer {tokenizer.name_or_path!r} lacks {', '.join(missing)}.\n"
@@ -273,7 +275,7 @@ def special_ids(tokenizer: "PreTrainedTokenizerFast") -> tuple[int, int, int, in
             "  name another:  prompt.tokenizer=FOLDER   or a hub name, such as "
             "prompt.tokenizer=Qwen/Qwen2.5-7B-Instruct"
         )
-    return known[PAD], known[START], known[END], known.get(VISUAL, known[PAD])
+    return vocabulary[PAD], vocabulary[START], vocabulary[END], vocabulary.get(VISUAL, vocabulary[PAD])
 
 
 def turns_of(sample: Sample) -> tuple[Turn, ...]:

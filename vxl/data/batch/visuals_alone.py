@@ -22,7 +22,7 @@ class VisualsAlone(Prompt):
     def __init__(self, config: PromptConfig, *more: Any, **named: Any) -> None:
         super().__init__(replace(config, time_text=None), *more, **named)
 
-    def training(self, sample: Sample, shown: Sequence[Shown]) -> Encoded:
+    def training(self, sample: Sample, visuals: Sequence[Shown]) -> Encoded:
         """A sample's visuals behind one token of text, which has no label.
 
         Raises:
@@ -30,7 +30,7 @@ class VisualsAlone(Prompt):
         """
         encoded = Encoded()
         encoded.text([self.start])
-        for visual in shown:
+        for visual in visuals:
             self._show(encoded, visual, scale=None)
         places = zip(encoded.tokens, encoded.kind, strict=True)
         encoded.labels = [token if kind == Kind.VISUAL else IGNORE for token, kind in places]

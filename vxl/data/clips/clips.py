@@ -77,7 +77,7 @@ class Clips(Data):
         """Writes the shards where they are not there yet; waits for another process that writes them."""
         if (self.place / "train").is_dir():
             return
-        started = time.monotonic()
+        began = time.monotonic()
         self.cache.mkdir(parents=True, exist_ok=True)
         with locked(self.cache / ".clips.lock"):
             if (self.place / "train").is_dir():
@@ -88,7 +88,7 @@ class Clips(Data):
                     write_shards(members, folder / part, max_bytes=SHARD_BYTES)
             for part in ("train", "held_out"):
                 self._source(part)  # writes the indexes, under the lock
-        log.info("wrote them in %.1f s", time.monotonic() - started)
+        log.info("wrote them in %.1f s", time.monotonic() - began)
 
     def training(self, seed: int) -> Mixture:
         """The samples to train on."""
@@ -153,8 +153,8 @@ class Clips(Data):
         whole = {clip["video"]: read_small(self.folder / clip["video"]) for clip in clips}
         described = [caption for clip in clips for caption in captions(clip, whole[clip["video"]])]
         training, held_out = questions.split(questions.questions_about(clips, seed), seed)
-        shown = [*described, *asked_openly(training, whole), *asked_about(training, whole)]
-        return shown, list(asked_about(held_out, whole))
+        members = [*described, *asked_openly(training, whole), *asked_about(training, whole)]
+        return members, list(asked_about(held_out, whole))
 
 
 def clips_folder(folder: str | None) -> Path:
@@ -174,10 +174,10 @@ def captions(clip: dict[str, Any], frames_FHWC: np.ndarray) -> Iterator[TarMembe
 
 
 def asked_openly(
-    asked: Sequence[questions.AskedQuestion], whole: dict[str, np.ndarray]
+    about_clips: Sequence[questions.AskedQuestion], whole: dict[str, np.ndarray]
 ) -> Iterator[TarMember]:
     """The given questions once more without their options, so that the model also answers in words."""
-    written_questions = [one for one in asked if one.kind == "given"]
+    written_questions = [one for one in about_clips if one.kind == "given"]
     for number, one in enumerate(written_questions):
         right = one.question.options[ascii_uppercase.index(one.question.answer)]
         turns = [
@@ -190,11 +190,11 @@ def asked_openly(
 
 
 def asked_about(
-    asked: Sequence[questions.AskedQuestion], whole: dict[str, np.ndarray]
+    about_clips: Sequence[questions.AskedQuestion], whole: dict[str, np.ndarray]
 ) -> Iterator[TarMember]:
     """Questions about real clips: a member for each kind and for each part of a clip that is shown."""
     groups: dict[tuple[Any, ...], list[Question]] = {}
-    for one in asked:
+    for one in about_clips:
         groups.setdefault((one.video, one.kind, one.start, one.end), []).append(one.question)
     for (video, kind, start, end), group in groups.items():
         part = "" if start is None else f"-{10 * start:04.0f}"

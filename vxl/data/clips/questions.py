@@ -38,18 +38,18 @@ def questions_about(clips: Sequence[Mapping[str, Any]], seed: int) -> list[Asked
         seed: Of the choice and order of options.
     """
     texts = [segment["text"] for clip in clips for segment in clip["segments"]]
-    asked: list[AskedQuestion] = []
+    questions: list[AskedQuestion] = []
     for clip in clips:
         chance = generator(seed, "questions", clip["video"])
-        asked += [
+        questions += [
             AskedQuestion("given", clip["video"], Question(q["question"], tuple(q["options"]), q["answer"]))
             for q in clip["questions"]
         ]
-        asked += _what_happens(clip, texts, chance)
-        asked += _what_is_shown(clip, texts, chance)
-        asked += _what_comes_next(clip, texts, chance)
-        asked += _which_comes(clip, chance)
-    return asked
+        questions += _what_happens(clip, texts, chance)
+        questions += _what_is_shown(clip, texts, chance)
+        questions += _what_comes_next(clip, texts, chance)
+        questions += _which_comes(clip, chance)
+    return questions
 
 
 def split(questions: Iterable[AskedQuestion], seed: int) -> tuple[list[AskedQuestion], list[AskedQuestion]]:
@@ -59,9 +59,9 @@ def split(questions: Iterable[AskedQuestion], seed: int) -> tuple[list[AskedQues
     options stay as they are, allow.
     """
     parts: tuple[list[AskedQuestion], list[AskedQuestion]] = ([], [])
-    asked = list(questions)
-    for kind in dict.fromkeys(question.kind for question in asked):
-        of_kind = [question for question in asked if question.kind == kind]
+    every = list(questions)
+    for kind in dict.fromkeys(question.kind for question in every):
+        of_kind = [question for question in every if question.kind == kind]
         order = generator(seed, "split", kind).permutation(len(of_kind))
         for place, number in enumerate(order):
             parts[place % 3 == 2].append(of_kind[number])
@@ -72,16 +72,16 @@ def balance(questions: Sequence[AskedQuestion]) -> list[AskedQuestion]:
     """Moves right options so that every letter is right equally often; given questions stay as they are."""
     letters = ascii_uppercase[:OPTIONS]
     counts = dict.fromkeys(letters, 0)
-    for asked in questions:
-        if asked.kind == "given":
-            counts[asked.question.answer] += 1
+    for each in questions:
+        if each.kind == "given":
+            counts[each.question.answer] += 1
     balanced = []
-    for asked in questions:
-        if asked.kind != "given":
+    for each in questions:
+        if each.kind != "given":
             letter = min(letters, key=lambda name: counts[name])
             counts[letter] += 1
-            asked = replace(asked, question=_with_answer_at(asked.question, letter))
-        balanced.append(asked)
+            each = replace(each, question=_with_answer_at(each.question, letter))
+        balanced.append(each)
     return balanced
 
 
@@ -111,8 +111,10 @@ def _what_is_shown(
         middle = round((start + end) / 2, 1)
         for part in [(start, middle), (middle, end)] if end - start >= SHORTEST else [(start, end)]:
             others = [text for text in texts if text != segment["text"]]
-            asked = _asked("segment", clip, "What does this clip show?", segment["text"], others, chance)
-            questions.append(replace(asked, start=part[0], end=part[1]))
+            about_segment = _asked(
+                "segment", clip, "What does this clip show?", segment["text"], others, chance
+            )
+            questions.append(replace(about_segment, start=part[0], end=part[1]))
     return questions
 
 
@@ -162,9 +164,9 @@ def _asked(
     own = {segment["text"] for segment in clip["segments"]}
     near, far = [text for text in wrong if text in own], [text for text in wrong if text not in own]
     # Wrong options from the same clip first: those of another clip are told apart by a glance.
-    chosen = [near[n] for n in chance.permutation(len(near))[: OPTIONS - 1]]
-    chosen += [far[n] for n in chance.permutation(len(far))[: OPTIONS - 1 - len(chosen)]]
-    options = [right, *chosen]
+    wrong_options = [near[n] for n in chance.permutation(len(near))[: OPTIONS - 1]]
+    wrong_options += [far[n] for n in chance.permutation(len(far))[: OPTIONS - 1 - len(wrong_options)]]
+    options = [right, *wrong_options]
     return AskedQuestion(kind, clip["video"], Question(question, tuple(options), "A"))
 
 

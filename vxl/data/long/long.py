@@ -32,13 +32,13 @@ class Long(Data):
         """Writes the scenes where they are not there yet; waits for another process that writes them."""
         if self.place.is_dir():
             return
-        started = time.monotonic()
+        began = time.monotonic()
         self.cache.mkdir(parents=True, exist_ok=True)
         with locked(self.cache / ".long.lock"):
             if not self.place.is_dir():
                 log.info("writing the scenes of long videos to %s (once)", self.place)
                 write_scenes(self.place, self.folder, *self._scenes_settings)
-                log.info("wrote them in %.1f s", time.monotonic() - started)
+                log.info("wrote them in %.1f s", time.monotonic() - began)
 
     def training(self, seed: int) -> Mixture:
         """The samples to train on."""

@@ -59,8 +59,8 @@ def read_scenes(place: Path, split: Split) -> Scenes:
     """
     folder = place / split
     try:
-        listed = json.loads((folder / LIST).read_text())
-        return Scenes(folder, {str(name): float(seconds) for name, seconds in listed.items()})
+        lengths = json.loads((folder / LIST).read_text())
+        return Scenes(folder, {str(name): float(seconds) for name, seconds in lengths.items()})
     except (OSError, ValueError, AttributeError, TypeError) as error:
         raise DataError(
             f"{folder / LIST} can't be read: {error}.\n  it is written again if you remove  {place}"
@@ -110,16 +110,16 @@ def write_scenes(place: Path, folder: Path, seed: int, seconds: float, size: flo
         for split, clips in clips_of(folder, seed).items():
             (part / split).mkdir()
             lengths: dict[str, float] = {}
-            kept: list[np.ndarray] = []
+            scenes: list[np.ndarray] = []
             for clip in clips:
                 for number, frames_FHWC in enumerate(scenes_of(clip)):
                     name = f"{clip.stem}-{number:02d}.mp4"
                     (part / split / name).write_bytes(encode_clip(frames_FHWC, FPS))
                     lengths[name] = len(frames_FHWC) / FPS
-                    kept.append(frames_FHWC)
+                    scenes.append(frames_FHWC)
             if not lengths:
                 raise DataError(f"{clips[0]} is shorter than {SHORTEST:g} s.\n  give longer clips")
-            for name, frames_FHWC in _drawn_on(kept, seconds, size, seed, split):
+            for name, frames_FHWC in _drawn_on(scenes, seconds, size, seed, split):
                 (part / split / name).write_bytes(encode_clip(frames_FHWC, FPS))
             write_text(part / split / LIST, json.dumps(lengths, indent=1))
 
@@ -140,11 +140,11 @@ def _drawn_on(
     scenes: list[np.ndarray], seconds: float, size: float, seed: int, split: Split
 ) -> Iterator[tuple[str, np.ndarray]]:
     """(name, frames) of every shape in every colour, at every corner or in the middle."""
-    shown: list[tuple[str, RGB, str]] = [
+    kinds: list[tuple[str, RGB, str]] = [
         (colour, rgb, corner) for colour, rgb in COLOURS.items() for corner in CORNERS
     ]
-    shown += [("white", WHITE, MIDDLE), ("grey", GREY, MIDDLE)]
-    for colour, rgb, place in shown:
+    kinds += [("white", WHITE, MIDDLE), ("grey", GREY, MIDDLE)]
+    for colour, rgb, place in kinds:
         for shape in SHAPES:
             chance = generator(seed, "long", "scene", split, colour, shape, place)
             frames_FHWC = scenes[chance.integers(len(scenes))]

@@ -63,14 +63,14 @@ def write_script(config: LongConfig, split: Split, number: int) -> Script:
     seconds = length * round(math.exp(chance.uniform(low, high)) / length)
     colours = [list(COLOURS)[n] for n in chance.permutation(len(COLOURS))[: config.needles]]
     shapes = [SHAPES[n] for n in chance.permutation(len(SHAPES))[: config.needles]]
-    shown = [
+    looks = [
         (colour, shape, CORNERS[chance.integers(len(CORNERS))])
         for colour, shape in zip(colours, shapes, strict=True)
     ]
     for colour, times in (("white", 1 + int(chance.integers(MOST_TIMES))), ("grey", config.distractors)):
-        shown += [(colour, SHAPES[chance.integers(len(SHAPES))], MIDDLE) for _ in range(times)]
-    room = max(len(shown), int(seconds * config.latest / length))
-    stretches = sorted(chance.permutation(room)[: len(shown)].tolist())
-    order = chance.permutation(len(shown))
-    events = [Event(length * at, *shown[n]) for at, n in zip(stretches, order, strict=True)]
+        looks += [(colour, SHAPES[chance.integers(len(SHAPES))], MIDDLE) for _ in range(times)]
+    room = max(len(looks), int(seconds * config.latest / length))
+    stretches = sorted(chance.permutation(room)[: len(looks)].tolist())
+    order = chance.permutation(len(looks))
+    events = [Event(length * at, *looks[n]) for at, n in zip(stretches, order, strict=True)]
     return Script(max(seconds, length * room), tuple(events))

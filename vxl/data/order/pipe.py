@@ -104,27 +104,27 @@ class PipeStream(IterableDataset, Generic[E]):
         before = self.start_row // (self.batch * self.ranks)  # of this rank's micro-batches
         # A resumed loader begins with its worker 0; the next in turn was worker `before` mod workers.
         reader = (worker + before) % workers
-        done = len(range(reader, before, workers))
+        past = len(range(reader, before, workers))
         rows = self._rows(self.rank * workers + reader)
-        for _ in range(done * self.batch):
+        for _ in range(past * self.batch):
             next(rows)
         turns = schedule(
             self.start_row, self.batch, rank=self.rank, ranks=self.ranks, worker=worker, workers=workers
         )
         for first in turns:
-            made = [[self._example(*item) for item in next(rows)] for _ in range(self.batch)]
+            micro_batch = [[self._example(*item) for item in next(rows)] for _ in range(self.batch)]
             left_sample()
-            yield MicroBatch(first, made)
+            yield MicroBatch(first, micro_batch)
 
     def _rows(self, reader: int) -> Iterator[list[tuple[PipedSample, int]]]:
         """Endless rows of one reader; each sample with its seed."""
         samples = self._samples(reader)
         window = number = 0
         while True:
-            held = [next(samples) for _ in range(self.bucket)]
-            costs = [self._cost(item) for item in held]
+            items = [next(samples) for _ in range(self.bucket)]
+            costs = [self._cost(item) for item in items]
             for row in arrange(costs, self.max_tokens, self.batch, self.seed, "pipe", reader, window):
-                yield [(held[n], seed_of(self.seed, "pipe", reader, number + n)) for n in row]
+                yield [(items[n], seed_of(self.seed, "pipe", reader, number + n)) for n in row]
             window, number = window + 1, number + self.bucket
 
     def _cost(self, item: PipedSample) -> int:
@@ -171,13 +171,13 @@ def groups_patiently(url: str) -> Iterator[dict[str, Any]]:
         OSError: There is no such command, or what it writes is no tar.
         LostError: The command failed for `data.patience` seconds.
     """
-    given, groups = 0, iter(())
+    count, groups = 0, iter(())
     is_open = False
 
     def following() -> dict[str, Any] | None:
         nonlocal groups, is_open
         if not is_open:
-            groups, is_open = islice(_groups(url), given, None), True
+            groups, is_open = islice(_groups(url), count, None), True
         try:
             return next(groups, None)
         except Exception:
@@ -186,7 +186,7 @@ def groups_patiently(url: str) -> Iterator[dict[str, Any]]:
 
     while (group := patiently(following, url)) is not None:
         yield group
-        given += 1
+        count += 1
 
 
 def _groups(url: str) -> Iterator[dict[str, Any]]:

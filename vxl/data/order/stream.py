@@ -122,24 +122,24 @@ class Stream(IterableDataset, Generic[E]):
         at_sample(place.source, f"number {place.record}")  # to ask for its name may be what hangs
         at_sample(*source.where(place.record))
         try:
-            loaded = source.load(place.record)
+            with_media = source.load(place.record)
         except DataError as error:
             kind = "gone" if isinstance(error, GoneError) else "sample"
             return self.masked(BadSample(*source.where(place.record), reason=str(error), kind=kind))
         try:
-            return self.prepare(loaded, seed_of(self.order.seed, "sample", place.number))
+            return self.prepare(with_media, seed_of(self.order.seed, "sample", place.number))
         except DataError as error:
-            kind = "gone" if isinstance(error, GoneError) else failed_part(self.order.cost, loaded)
+            kind = "gone" if isinstance(error, GoneError) else failed_part(self.order.cost, with_media)
             return self.masked(BadSample(*source.where(place.record), reason=str(error), kind=kind))
 
     def __getitem__(self, index: Any) -> Any:
         raise TypeError("a Stream is iterated; for one row use stream.order.row(r) and stream.example(place)")
 
 
-def failed_part(cost: Callable[[Sample], int], loaded: SampleWithMedia) -> Literal["sample", "media"]:
+def failed_part(cost: Callable[[Sample], int], with_media: SampleWithMedia) -> Literal["sample", "media"]:
     """Why a sample could not be made into an example: its text alone (too long, say), or its media."""
     try:
-        cost(loaded.sample)
+        cost(with_media.sample)
     except DataError:
         return "sample"
     return "media"

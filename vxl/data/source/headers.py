@@ -87,8 +87,12 @@ class Probes:
         with contextlib.suppress(
             OSError, ValueError, RecursionError
         ):  # absent, or no cache of this version: asked anew
-            known = json.loads(read_patiently(self.file))
-            files = known.get("files") if isinstance(known, dict) and known.get("format") == FORMAT else None
+            content = json.loads(read_patiently(self.file))
+            files = (
+                content.get("files")
+                if isinstance(content, dict) and content.get("format") == FORMAT
+                else None
+            )
             if isinstance(files, dict):
                 self.known = {path: header for path, header in files.items() if _is_header(header)}
 
@@ -100,18 +104,18 @@ class Probes:
         """
         full = self.folder / path
         stamp = file_stamp(full)
-        known: dict[str, Any] | None = self.known.get(path)
-        if known is None or known["stamp"] != stamp:
+        header: dict[str, Any] | None = self.known.get(path)
+        if header is None or header["stamp"] != stamp:
             self.asked += 1
-            known = {"stamp": stamp, "info": {}, "bad": None}
+            header = {"stamp": stamp, "info": {}, "bad": None}
             try:
-                known["info"] = {**describe_media(str(full), kind, str(full)), "stamp": stamp}
+                header["info"] = {**describe_media(str(full), kind, str(full)), "stamp": stamp}
             except DataError as error:
-                known["bad"] = str(error)
-            self.known[path] = known
-        if known["bad"]:
-            raise DataError(known["bad"])
-        return known["info"]
+                header["bad"] = str(error)
+            self.known[path] = header
+        if header["bad"]:
+            raise DataError(header["bad"])
+        return header["info"]
 
     def save(self) -> None:
         """Writes what was asked into the cache.
@@ -124,13 +128,13 @@ class Probes:
             self.asked = 0
 
 
-def _is_header(known: Any) -> bool:
+def _is_header(header: Any) -> bool:
     """Whether this is what `Probes.ask` keeps of a file."""
     return (
-        isinstance(known, dict)
-        and {"stamp", "info", "bad"} <= known.keys()
-        and isinstance(known["info"], dict)
-        and (known["bad"] is None or isinstance(known["bad"], str))
+        isinstance(header, dict)
+        and {"stamp", "info", "bad"} <= header.keys()
+        and isinstance(header["info"], dict)
+        and (header["bad"] is None or isinstance(header["bad"], str))
     )
 
 

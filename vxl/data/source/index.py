@@ -116,9 +116,11 @@ def write_index(url: str, cache: Path, *, keep_good: bool = False) -> Index:
             f"    vxl shards index --keep-good {url}"
         )
     groups = [group for group in contents.groups if group.bad or _is_sample(group)]
-    if left := [group for group in contents.groups if group not in groups]:
-        names = f"{left[0].key}.{next(iter(left[0].members))}"
-        log.warning("%s: %d members belong to no sample and are passed over, e.g. %s", url, len(left), names)
+    if strays := [group for group in contents.groups if group not in groups]:
+        names = f"{strays[0].key}.{next(iter(strays[0].members))}"
+        log.warning(
+            "%s: %d members belong to no sample and are passed over, e.g. %s", url, len(strays), names
+        )
     entries = [describe_group(url, group) for group in groups]
     say_text_alone(entries, url)
     data = encode_index(entries, url, stamp, contents.cut_at)
@@ -144,8 +146,8 @@ def index_places(url: str, cache: Path) -> list[str]:
     """Where the index of a file may be: beside it, then in the cache."""
     full = url if is_url(url) else str(Path(local(url)).absolute())
     name = blake2b(full.encode(), digest_size=8).hexdigest()
-    cached = str(cache / "index" / f"{name}-{full.rsplit('/', 1)[-1][-80:]}.index")
-    return [cached] if is_url(url) else [f"{full}.index", cached]
+    in_cache = str(cache / "index" / f"{name}-{full.rsplit('/', 1)[-1][-80:]}.index")
+    return [in_cache] if is_url(url) else [f"{full}.index", in_cache]
 
 
 def read_tar_index(url: str, file: str, stamp: tuple[int, str]) -> Index | None:
@@ -153,14 +155,14 @@ def read_tar_index(url: str, file: str, stamp: tuple[int, str]) -> Index | None:
     try:
         with open_patiently(file) as lines:
             first = lines.readline()
-            held = lines.seek(0, os.SEEK_END)
+            size = lines.seek(0, os.SEEK_END)
         head = json.loads(first)
         if head["format"] != FORMAT or [head["bytes"], head["changed"]] != list(stamp):
             return None
         index = Index(url, file, head, len(first))
     except (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError):
         return None
-    return index if int(index.offsets[-1]) == held else None  # cut off or written on: it is made anew
+    return index if int(index.offsets[-1]) == size else None  # cut off or written on: it is made anew
 
 
 def encode_index(
@@ -175,10 +177,10 @@ def encode_index(
         if reason:
             bad.append(member)
         text = {name: value for name, value in entry["text"].items() if name in KEPT}
-        written = {**entry, "bad": reason, "text": {} if reason else text}
-        line = json.dumps(without_half_letters(written), ensure_ascii=False)
-        shown = [(visual["kind"], visual["name"], visual["frames"]) for visual in entry["visuals"]]
-        content.update(json.dumps([entry["key"], text, shown]).encode())
+        row = {**entry, "bad": reason, "text": {} if reason else text}
+        line = json.dumps(without_half_letters(row), ensure_ascii=False)
+        visuals = [(visual["kind"], visual["name"], visual["frames"]) for visual in entry["visuals"]]
+        content.update(json.dumps([entry["key"], text, visuals]).encode())
         lines.append(line.encode() + b"\n")
     head = {
         "format": FORMAT,

@@ -49,9 +49,9 @@ class JsonSource(IndexedSource):
     def __init__(self, file: Path, videos: Path, *, cache: Path, some: bool = True) -> None:
         self.videos = videos
         of = str(file)
-        size, changed = describe_file(of)
+        size, change_time = describe_file(of)
         folder = blake2b(str(videos.resolve()).encode(), digest_size=6).hexdigest()
-        stamp = (size, f"{changed} {folder}")
+        stamp = (size, f"{change_time} {folder}")
         place = index_places(of, cache)[-1]
         index = read_tar_index(of, place, stamp)
         # A file that was missing may be there by now, and one that was there may have been replaced.
@@ -82,11 +82,11 @@ class JsonSource(IndexedSource):
             entries = list(self._entries(items, str(file), probes))
         finally:
             probes.save()
-        named = [path for item in items for path in _named(item)]
-        if named and not any(is_there(self.videos / path) for path in named):
+        paths = [path for item in items for path in _named(item)]
+        if paths and not any(is_there(self.videos / path) for path in paths):
             raise DataError(
-                f"none of the {len(named)} files that {file} names exist in {self.videos}.\n"
-                f"  the first one looked for: {(self.videos / named[0]).absolute()}\n"
+                f"none of the {len(paths)} files that {file} names exist in {self.videos}.\n"
+                f"  the first one looked for: {(self.videos / paths[0]).absolute()}\n"
                 "  name the folder that the paths start in:  data.videos=FOLDER"
             )
         say_text_alone(entries, str(file))

@@ -25,12 +25,12 @@ def parse_take(take: str) -> tuple[str, float, bool]:
     """
     if take == "all":
         return "all", 100.0, True
-    found = _TAKE.fullmatch(take)
-    if not found or not float(found[2]):
+    match = _TAKE.fullmatch(take)
+    if not match or not float(match[2]):
         raise ConfigError(
             f"take={take} is not understood.\n  allowed: all, first:N, end:N, random:N; N may be 10%"
         )
-    return found[1], float(found[2]), bool(found[3])
+    return match[1], float(match[2]), bool(match[3])
 
 
 def numbers_taken(take: str, count: int, name: str) -> np.ndarray:

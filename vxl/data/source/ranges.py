@@ -54,10 +54,10 @@ def _describe(url: str) -> tuple[int, str]:
             f"{url}: the server does not tell its size, so parts of it can't be read.\n"
             f"  stream it instead:  'pipe:curl -sL {url}'"
         )
-    changed = next(
+    change_time = next(
         (info[k] for k in ("mtime", "LastModified", "last_modified", "ETag", "etag") if k in info), ""
     )
-    return int(info["size"]), str(changed)
+    return int(info["size"]), str(change_time)
 
 
 def read_range(url: str, offset: int, size: int) -> bytes:

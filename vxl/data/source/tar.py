@@ -55,10 +55,10 @@ def read_contents(url: str) -> Contents:
             if start:
                 cut_at = start  # what stands behind the end mark is no tar
                 break
-            packed = read_range(url, 0, min(size, 4))
+            first_bytes = read_range(url, 0, min(size, 4))
             hint = (
                 "\n  uncompress it (gunzip): members of a compressed tar can't be read by offset"
-                if (packed[:2] == b"\x1f\x8b" or packed == b"\x28\xb5\x2f\xfd")
+                if (first_bytes[:2] == b"\x1f\x8b" or first_bytes == b"\x28\xb5\x2f\xfd")
                 else ""
             )
             raise DataError(f"{url} is no tar that can be read: {error}{hint}") from error

@@ -36,7 +36,7 @@ def expand_urls(urls: str | Sequence[str]) -> list[str]:
 def _expand_one(pattern: str) -> list[str]:
     if is_pipe(pattern):
         return _braces(pattern)
-    found: list[str] = []
+    files: list[str] = []
     missing: list[str] = []
     for name in _braces(pattern):
         if is_url(name):
@@ -47,17 +47,17 @@ def _expand_one(pattern: str) -> list[str]:
             hits = _local_names(os.path.join(glob.escape(local(name)), "*.tar"))
         else:
             hits = [local(name)]
-        found += hits
+        files += hits
         if not hits:
             missing.append(name)
-    if not found:
+    if not files:
         raise DataError(f"the shards {pattern!r} match nothing.\n  {_looked_for(missing[0])}")
     if missing:
         raise DataError(
-            f"{len(missing)} of the {len(missing) + len(found)} shards that {pattern!r} names do not exist.\n"
+            f"{len(missing)} of the {len(missing) + len(files)} shards that {pattern!r} names do not exist.\n"
             f"  the first: {missing[0]}\n  write only those that do, e.g. with a wildcard (*)"
         )
-    return found
+    return files
 
 
 def _local_names(pattern: str) -> list[str]:
@@ -65,15 +65,15 @@ def _local_names(pattern: str) -> list[str]:
     above, name = os.path.split(pattern)
     if "**" in pattern or not name:
         return sorted(glob.glob(pattern, recursive=True))
-    found = []
+    paths = []
     for folder in _local_names(above) if glob.has_magic(above) else [above]:
         if not glob.has_magic(name):
-            found += [os.path.join(folder, name)] if is_there(os.path.join(folder, name)) else []
+            paths += [os.path.join(folder, name)] if is_there(os.path.join(folder, name)) else []
         elif is_folder(folder or "."):
             names = _names_in(folder or ".")
-            shown = [one for one in names if name.startswith(".") or not one.startswith(".")]
-            found += [os.path.join(folder, one) for one in fnmatch.filter(shown, name)]
-    return sorted(found)
+            visible = [one for one in names if name.startswith(".") or not one.startswith(".")]
+            paths += [os.path.join(folder, one) for one in fnmatch.filter(visible, name)]
+    return sorted(paths)
 
 
 def _names_in(folder: str) -> list[str]:

@@ -63,10 +63,10 @@ def undecodable(source: IndexedSource) -> Iterator[BadSample]:
             continue
         decoded_members.add(member)
         try:
-            loaded = source.load(number)
+            with_media = source.load(number)
         except DataError:
             continue  # known_bad has it
-        for visual, media in zip(loaded.sample.visuals, loaded.media, strict=True):
+        for visual, media in zip(with_media.sample.visuals, with_media.media, strict=True):
             if visual.kind == "video" and not isinstance(media, Virtual):
                 try:
                     decode(media, [visual.frames - 1], name=f"{shard}, member '{visual.name}'")
@@ -136,10 +136,10 @@ def summary(values: Sequence[float], *, summed: bool = True) -> dict[str, float]
     if not values:
         return {}
     array = np.array(values, float)
-    found = {"min": array.min(), "median": np.median(array), "max": array.max()}
+    statistics = {"min": array.min(), "median": np.median(array), "max": array.max()}
     if summed:
-        found["sum"] = array.sum()
-    return {name: round(float(value), 3) for name, value in found.items()}
+        statistics["sum"] = array.sum()
+    return {name: round(float(value), 3) for name, value in statistics.items()}
 
 
 def wrong_members(members: list[TarMember], origin: str) -> dict[int, str]:

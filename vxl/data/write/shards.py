@@ -116,8 +116,8 @@ class ShardWriter:
             for suffix, content in files.items()
         }
         sizes = {suffix: size_of(content) for suffix, content in files.items()}
-        needed = sum(BLOCK + -(-size // BLOCK) * BLOCK for size in sizes.values())
-        if self._tar is not None and self._tar.offset > 0 and self._tar.offset + needed > self.max_bytes:
+        length = sum(BLOCK + -(-size // BLOCK) * BLOCK for size in sizes.values())
+        if self._tar is not None and self._tar.offset > 0 and self._tar.offset + length > self.max_bytes:
             self._finish()
         tar = self._tar or self._begin()
         for suffix, content in files.items():
@@ -213,9 +213,9 @@ def members_of_folder(folder: Path) -> Iterator[TarMember]:
     if not groups:
         raise DataError(f"{folder} holds no videos, images, .json or .txt files.\n  name another folder")
     for name, files in groups.items():
-        shown = any(media_kind(f".{suffix}") for suffix in files)
+        has_media = any(media_kind(f".{suffix}") for suffix in files)
         bad = None
-        if not shown and name in others:
+        if not has_media and name in others:
             bad = (
                 f"{others[name]} can't be shown, and '{name}' shows nothing else.\n"
                 "  give it the ending of a video or an image, or take it out"
@@ -237,8 +237,8 @@ def members_of_json(file: Path, videos: Path) -> Iterator[TarMember]:
         key = clean(key_of_item(item, number))
         try:
             refuse_half_letters(item, f"{file}, item '{key}'")
-            named = [{"path": path, "kind": kind} for path, kind in media_of_item(item)]
-            media = in_order_of_text(named, item)
+            places = [{"path": path, "kind": kind} for path, kind in media_of_item(item)]
+            media = in_order_of_text(places, item)
         except DataError as error:
             yield TarMember(key, {}, f"{file}, item '{key}': {error}")
             continue

@@ -40,7 +40,7 @@ class CharadesStaConfig(OfficialConfig):
     _target_: str = "vxl.evaluate.benchmarks.charades_sta.CharadesSta"
 
 
-class CharadesSta(Official):
+class CharadesSta(Official[CharadesStaConfig]):
     """Charades-STA, test."""
 
     name = "charades_sta"

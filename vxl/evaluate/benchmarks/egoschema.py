@@ -30,11 +30,10 @@ class EgoSchemaConfig(OfficialConfig):
     """Answer all 5031 and write the file for the authors' server, which is never sent."""
 
 
-class EgoSchema(Official):
+class EgoSchema(Official[EgoSchemaConfig]):
     """EgoSchema, the public subset (or all, without a score)."""
 
     name = "egoschema"
-    config: EgoSchemaConfig
     home = "https://github.com/egoschema/EgoSchema"
     licence = "annotations MIT, clips under the Ego4D licence"
     presets = ("lmms",)

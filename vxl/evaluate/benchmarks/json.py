@@ -33,11 +33,10 @@ class JsonListConfig(OfficialConfig):
     """The file."""
 
 
-class JsonList(Official):
+class JsonList(Official[JsonListConfig]):
     """Questions of a JSON list."""
 
     name = "json"
-    config: JsonListConfig
     home = "a file of your own"
     licence = "yours"
     presets = ("lmms",)

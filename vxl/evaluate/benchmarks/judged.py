@@ -5,9 +5,10 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from vxl.errors import JudgeError
+from vxl.evaluate.benchmark import Benchmark
 from vxl.evaluate.benchmarks.official import Official, OfficialConfig
 from vxl.evaluate.item import BenchmarkItem
 from vxl.evaluate.scoring import Graded
@@ -29,11 +30,12 @@ class JudgedConfig(OfficialConfig):
     """Which of its models; null: the one that published scores are of."""
 
 
-class Judged(Official, abc.ABC):
+J = TypeVar("J", bound=JudgedConfig)
+
+
+class Judged(Official[J], abc.ABC):
     """A benchmark some of whose items wait for a judge (`BenchmarkItem.judged`)."""
 
-    config: Any
-    """A JudgedConfig."""
     published_judge: ClassVar[str]
     """Whose verdicts the published scores are."""
     needs_judge: ClassVar[str]
@@ -74,7 +76,9 @@ class Judgement:
     """Why what waits could not be judged."""
 
 
-def judge(benchmark: Any, items: Sequence[BenchmarkItem], graded: Sequence[Graded], file: Path) -> Judgement:
+def judge(
+    benchmark: Benchmark, items: Sequence[BenchmarkItem], graded: Sequence[Graded], file: Path
+) -> Judgement:
     """Lets the benchmark's judge see the answers that wait for it; replies are kept in a file.
 
     Args:

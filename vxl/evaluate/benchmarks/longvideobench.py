@@ -31,11 +31,10 @@ class LongVideoBenchConfig(OfficialConfig):
     """`test` has no public answers: it writes a file for the authors' server."""
 
 
-class LongVideoBench(Official):
+class LongVideoBench(Official[LongVideoBenchConfig]):
     """LongVideoBench; with `subtitles` its lines are listed before the question."""
 
     name = "longvideobench"
-    config: LongVideoBenchConfig
     home = "https://huggingface.co/datasets/longvideobench/LongVideoBench"
     licence = "CC-BY-NC-SA 4.0, gated"
     presets = ("lmms", "official", "videoxl2")

@@ -40,7 +40,7 @@ class LvBenchConfig(OfficialConfig):
     _target_: str = "vxl.evaluate.benchmarks.lvbench.LvBench"
 
 
-class LvBench(Official):
+class LvBench(Official[LvBenchConfig]):
     """LVBench."""
 
     name = "lvbench"

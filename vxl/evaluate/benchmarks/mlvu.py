@@ -69,11 +69,10 @@ class MlvuConfig(JudgedConfig):
     """Ask the two generation tasks too; their answers are written, and scored where there is a judge."""
 
 
-class Mlvu(Judged):
+class Mlvu(Judged[MlvuConfig]):
     """MLVU dev and test."""
 
     name = "mlvu"
-    config: MlvuConfig
     home = "https://huggingface.co/datasets/MLVU/MVLU"
     licence = "CC-BY-NC-SA 4.0, research only, gated"
     presets = ("lmms", "official", "videoxl", "videoxl2")

@@ -55,7 +55,7 @@ class MvBenchConfig(OfficialConfig):
     _target_: str = "vxl.evaluate.benchmarks.mvbench.MvBench"
 
 
-class MvBench(Official):
+class MvBench(Official[MvBenchConfig]):
     """MVBench."""
 
     name = "mvbench"

@@ -5,7 +5,9 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Generic, Literal, TypeVar
+
+from typing_extensions import override
 
 from vxl.data.batch.letter import parse_letter
 from vxl.errors import ConfigError, DataError, one_line
@@ -44,7 +46,10 @@ class OfficialConfig(BenchmarkConfig):
     so."""
 
 
-class Official(Benchmark, abc.ABC):
+C = TypeVar("C", bound=OfficialConfig)
+
+
+class Official(Benchmark, abc.ABC, Generic[C]):
     """A published benchmark.
 
     Args:
@@ -53,8 +58,7 @@ class Official(Benchmark, abc.ABC):
         cache: Folder of prepared data.
     """
 
-    config: Any
-    """An OfficialConfig; each benchmark says which."""
+    config: C
     home: ClassVar[str]
     """Where the data set comes from."""
     licence: ClassVar[str]
@@ -67,7 +71,7 @@ class Official(Benchmark, abc.ABC):
     counts: Counts | None = None
     """Of the complete annotations."""
 
-    def __init__(self, config: OfficialConfig, *, data: dict[str, Any], cache: Path) -> None:
+    def __init__(self, config: C, *, data: dict[str, Any], cache: Path) -> None:
         super().__init__(config, data=data, cache=cache)
 
     @abc.abstractmethod
@@ -112,6 +116,11 @@ class Official(Benchmark, abc.ABC):
                 "benchmark.videos=FOLDER"
             )
         return Path(self.config.annotations).expanduser()
+
+    @property
+    @override
+    def skips_missing(self) -> bool:
+        return self.config.missing == "skip"
 
     def file_of(self, item: BenchmarkItem) -> Path | None:
         """An item's video; None where it is not there.

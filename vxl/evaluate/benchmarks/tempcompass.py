@@ -38,11 +38,10 @@ class TempCompassConfig(JudgedConfig):
     """Ask for the 2004 captions too: they are written, and scored where there is a judge."""
 
 
-class TempCompass(Judged):
+class TempCompass(Judged[TempCompassConfig]):
     """TempCompass: choices by rules, captions by a judge."""
 
     name = "tempcompass"
-    config: TempCompassConfig
     home = "https://github.com/llyx97/TempCompass"
     licence = "CC-BY-NC 4.0"
     presets = ("lmms", "official")

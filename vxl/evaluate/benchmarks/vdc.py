@@ -30,11 +30,10 @@ class VdcConfig(JudgedConfig):
     """What captions are about."""
 
 
-class Vdc(Judged):
+class Vdc(Judged[VdcConfig]):
     """VDC: writes captions, and has them judged."""
 
     name = "vdc"
-    config: VdcConfig
     home = "https://huggingface.co/datasets/wchai/lmms_VDC_test"
     licence = "research"
     presets = ("lmms",)

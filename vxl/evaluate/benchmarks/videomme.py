@@ -45,7 +45,7 @@ class VideoMmeSubtitlesConfig(VideoMmeConfig):
     _target_: str = "vxl.evaluate.benchmarks.videomme.VideoMmeSubtitles"
 
 
-class VideoMme(Official):
+class VideoMme(Official[VideoMmeConfig]):
     """Video-MME without subtitles."""
 
     name = "videomme"

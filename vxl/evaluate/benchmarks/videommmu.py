@@ -29,7 +29,7 @@ class VideoMmmuConfig(OfficialConfig):
     _target_: str = "vxl.evaluate.benchmarks.videommmu.VideoMmmu"
 
 
-class VideoMmmu(Official):
+class VideoMmmu(Official[VideoMmmuConfig]):
     """Video-MMMU, three tracks."""
 
     name = "videommmu"

@@ -46,7 +46,7 @@ class VnBenchConfig(OfficialConfig):
     _target_: str = "vxl.evaluate.benchmarks.vnbench.VnBench"
 
 
-class VnBench(Official):
+class VnBench(Official[VnBenchConfig]):
     """VNBench, main, four tries."""
 
     name = "vnbench"

@@ -69,7 +69,7 @@ def watch_key(loaded: LoadedModel) -> str:
         "prune": plain(config.prune),
         "prefill": plain(config.prefill),
         "selector": plain(config.selector),
-        "sees": model.relevance.sees if hasattr(model.relevance, "sees") else None,
+        "sees": model.relevance.sees,
         "relevance": plain(config.relevance) if model.selector.drops else None,
         "kv": (held_as(config.kv), config.kv.offload) if model.policy.keeps_all_watched else plain(config.kv),
     }

@@ -85,7 +85,7 @@ class Page:
             {
                 "model": server.name,
                 "policy": type(policy).__module__.rpartition(".")[2],
-                "keep": getattr(policy, "keep", None),
+                "keep": server.share,
                 "keep_while_watching": not server.loaded.model.policy.keeps_all_watched,
                 "examples": [EXAMPLE + name for name in server.opener.videos.examples],
                 "max_mib": server.config.max_mib,

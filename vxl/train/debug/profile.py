@@ -141,18 +141,18 @@ class Profile(Callback):
         timed = max(1, min(self.steps, self._seen - self.warm))
         traced = max(1, min(self.steps, self._seen - self.warm - self.steps))
         record = Screen(file=io.StringIO(), record=True, width=100)
-        for shown in (console, record):
-            self._sections(timed).show(shown)
+        for screen in (console, record):
+            self._sections(timed).show(screen)
             if self.kernels:
-                self._kernels(traced).show(shown)
+                self._kernels(traced).show(screen)
         write_text(self.folder / "summary.txt", record.export_text())
 
     def _sections(self, steps: int) -> Listing:
         table = Listing(f"where a step went (mean of {steps})", ("part", "ms a step", "share"))
         whole = self.whole or sum(self.seconds.values()) or 1.0
         for section in SECTIONS:
-            spent = self.seconds[section]
-            table.add(section, f"{1000 * spent / steps:.1f}", f"{spent / whole:.1%}")
+            seconds = self.seconds[section]
+            table.add(section, f"{1000 * seconds / steps:.1f}", f"{seconds / whole:.1%}")
         table.end_section()
         table.add("all", f"{1000 * whole / steps:.1f}", "100.0%")
         return table
@@ -209,10 +209,10 @@ def _activities(device: torch.device) -> list[Any]:
 def _longest(profiler: Any, device: torch.device) -> list[tuple[str, int, float]]:
     """The kernels (on a CPU: operators) that took longest."""
     on_gpu = device.type == "cuda"
-    found = []
+    rows = []
     for event in profiler.key_averages():
-        spent = event.self_device_time_total if on_gpu else event.self_cpu_time_total
+        microseconds = event.self_device_time_total if on_gpu else event.self_cpu_time_total
         is_kernel = "CUDA" in str(event.device_type) if on_gpu else event.key not in SECTIONS
-        if is_kernel and spent and event.key not in SECTIONS:
-            found.append((event.key, event.count, spent / 1e6))
-    return sorted(found, key=lambda row: -row[2])
+        if is_kernel and microseconds and event.key not in SECTIONS:
+            rows.append((event.key, event.count, microseconds / 1e6))
+    return sorted(rows, key=lambda row: -row[2])

@@ -66,7 +66,7 @@ def replay(config: TrainConfig, console: Console) -> list[NonFinite | None]:
     from vxl.train.step.module import VideoLanguageModule
 
     run = find_run(run_name(config), Path(config.paths.runs)).path
-    kept = diverged.latest(run)
+    folder = diverged.latest(run)
     own = rebuild(TrainConfig, read_config(run / "resolved.yaml"))
     device = device_of(config.trainer)
     model = build_learner(own, pretrained=False)
@@ -76,19 +76,19 @@ def replay(config: TrainConfig, console: Console) -> list[NonFinite | None]:
     kinds = {"bf16-true": torch.bfloat16, "64-true": torch.float64}
     if own.trainer.precision in kinds:
         module.to(kinds[own.trainer.precision])
-    load_failed_weights(kept / diverged.CHECKPOINT, model)
+    load_failed_weights(folder / diverged.CHECKPOINT, model)
     module.to(device)
     mixed = own.trainer.precision == "bf16-mixed"
     columns = ("rank", "micro-batch", "loss", "first that is no number")
-    table = Listing(escape(f"replay of {kept}"), columns, words=columns[-1:])
+    table = Listing(escape(f"replay of {folder}"), columns, words=columns[-1:])
     results: list[NonFinite | None] = []
-    for rank, (seen, batches) in enumerate(diverged.read_batches(kept)):
+    for rank, (record, batches) in enumerate(diverged.read_batches(folder)):
         for i, batch in enumerate(batches):
-            torch.manual_seed(seed_of(own.seed, "step", seen["step"], i * seen["ranks"] + rank))
+            torch.manual_seed(seed_of(own.seed, "step", record["step"], i * record["ranks"] + rank))
             with torch.autocast(device.type, torch.bfloat16, enabled=mixed):
-                loss, found = examine(model, batch.to(device))
-            results.append(found)
-            table.add(str(rank), str(i), f"{loss:.4g}", escape(in_words(found)))
+                loss, finding = examine(model, batch.to(device))
+            results.append(finding)
+            table.add(str(rank), str(i), f"{loss:.4g}", escape(in_words(finding)))
     table.show(console)
     console.print(verdict(results), markup=False)
     return results
@@ -99,9 +99,9 @@ def load_failed_weights(checkpoint: Path, model: nn.Module) -> None:
     # late: Lightning takes seconds, and a finished run needs none of it
     from vxl.train.parallel.checkpoint_folders import weights
 
-    wanted = weights(model)
-    StepFolder(checkpoint).read_into({"model": wanted})
-    hold_again(model, wanted)
+    tensors = weights(model)
+    StepFolder(checkpoint).read_into({"model": tensors})
+    hold_again(model, tensors)
 
 
 def examine(model: nn.Module, batch: Batch) -> tuple[float, NonFinite | None]:
@@ -118,43 +118,43 @@ def examine(model: nn.Module, batch: Batch) -> tuple[float, NonFinite | None]:
     if broken:
         return math.nan, NonFinite("weights", broken[0], f"and {len(broken) - 1} more" if broken[1:] else "")
     fields = diverged.non_finite(batch)
-    found = [NonFinite("batch", fields[0])] if fields else []
+    findings = [NonFinite("batch", fields[0])] if fields else []
     model.zero_grad(set_to_none=True)
-    with noting_non_finite(model, found):
+    with noting_non_finite(model, findings):
         output = model(batch)
         loss = output.loss_sum
-        if not found and not _finite(loss):
-            found.append(
+        if not findings and not _finite(loss):
+            findings.append(
                 NonFinite("loss", "cross entropy", f"largest hidden state {_largest(output.hidden_SD)}")
             )
         if loss.requires_grad:
             loss.backward()
     for name, parameter in model.named_parameters():
-        if not found and parameter.grad is not None and not _finite(parameter.grad):
-            found.append(NonFinite("gradient", name))
+        if not findings and parameter.grad is not None and not _finite(parameter.grad):
+            findings.append(NonFinite("gradient", name))
     model.zero_grad(set_to_none=True)
-    return float(loss.detach()) / max(1, output.supervised), found[0] if found else None
+    return float(loss.detach()) / max(1, output.supervised), findings[0] if findings else None
 
 
 @contextlib.contextmanager
-def noting_non_finite(model: nn.Module, found: list[NonFinite]) -> Generator[None]:
+def noting_non_finite(model: nn.Module, findings: list[NonFinite]) -> Generator[None]:
     """Notes the first module whose output, or the first output whose gradient, is no number."""
     handles: list[Any] = []
 
     def before(name: str) -> Any:
-        def check(module: nn.Module, given: tuple[Any, ...]) -> None:
-            if not found and not all(_finite(t) for t in _tensors(given)):
+        def check(module: nn.Module, inputs: tuple[Any, ...]) -> None:
+            if not findings and not all(_finite(t) for t in _tensors(inputs)):
                 outer = name.rpartition(".")[0] or "the model itself"
-                found.append(NonFinite("forward", outer, f"before its {name.rpartition('.')[2]}"))
+                findings.append(NonFinite("forward", outer, f"before its {name.rpartition('.')[2]}"))
 
         return check
 
     def after(name: str) -> Any:
-        def check(module: nn.Module, given: tuple[Any, ...], made: Any) -> None:
-            for tensor in _tensors(made):
-                if not found and not _finite(tensor):
-                    inputs = ", ".join(_largest(t) for t in _tensors(given)) or "none"
-                    found.append(NonFinite("forward", name, f"largest input {inputs}"))
+        def check(module: nn.Module, inputs: tuple[Any, ...], outputs: Any) -> None:
+            for tensor in _tensors(outputs):
+                if not findings and not _finite(tensor):
+                    largest = ", ".join(_largest(t) for t in _tensors(inputs)) or "none"
+                    findings.append(NonFinite("forward", name, f"largest input {largest}"))
                 if tensor.requires_grad:
                     tensor.register_hook(behind(name))
 
@@ -162,8 +162,8 @@ def noting_non_finite(model: nn.Module, found: list[NonFinite]) -> Generator[Non
 
     def behind(name: str) -> Any:
         def check(gradient: Tensor) -> None:
-            if not found and not _finite(gradient):
-                found.append(NonFinite("backward", name, "in the gradient that reaches its output"))
+            if not findings and not _finite(gradient):
+                findings.append(NonFinite("backward", name, "in the gradient that reaches its output"))
 
         return check
 
@@ -180,17 +180,17 @@ def noting_non_finite(model: nn.Module, found: list[NonFinite]) -> Generator[Non
             handle.remove()
 
 
-def in_words(found: NonFinite | None) -> str:
+def in_words(finding: NonFinite | None) -> str:
     """One finding in words."""
-    if found is None:
+    if finding is None:
         return "-"
-    detail = f" ({found.detail})" if found.detail else ""
-    return f"{found.where}: {found.name}{detail}"
+    detail = f" ({finding.detail})" if finding.detail else ""
+    return f"{finding.where}: {finding.name}{detail}"
 
 
 def verdict(results: list[NonFinite | None]) -> str:
     """What to make of the findings."""
-    first = next((found for found in results if found is not None), None)
+    first = next((finding for finding in results if finding is not None), None)
     if first is None:
         return (
             "everything is a number here: other kernels, another machine, or the sum over micro-batches and "

@@ -183,11 +183,11 @@ class Local(Cluster):
             console.print(f"{task.name}: {how}", markup=False, soft_wrap=True)
 
         watcher = _Watcher({request.name: request.directory for request in submission.requests}, console)
-        stopped = run_tasks(tasks, len(slots), slots=slots, ended=ended, waiting_for=watcher.see)
+        signal_number = run_tasks(tasks, len(slots), slots=slots, on_end=ended, waiting_for=watcher.see)
         show_requests(submission.requests, console)
-        if stopped is not None:
+        if signal_number is not None:
             console.print("stopped; the same command goes on with what is not finished", markup=False)
-            return 128 + stopped
+            return 128 + signal_number
         if len(tasks) > 1:
             sweep = submission.folder.parent.name
             console.print(f"compare:  vxl compare {sweep}", markup=False, highlight=False, soft_wrap=True)
@@ -235,7 +235,7 @@ def show_requests(
 
 def _gpus() -> list[str]:
     """The GPUs that this process sees, by the names under which a process of its own would."""
-    seen = os.environ.get("CUDA_VISIBLE_DEVICES")
-    names = [name for name in seen.split(",") if name] if seen is not None else None
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    names = [name for name in visible.split(",") if name] if visible is not None else None
     count = torch.cuda.device_count()
     return names[:count] if names is not None else [str(i) for i in range(count)]

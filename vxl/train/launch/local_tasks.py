@@ -33,7 +33,7 @@ def run_tasks(
     tasks: Sequence[Task],
     at_once: int,
     slots: Sequence[dict[str, str]] | None = None,
-    ended: Callable[[Task], None] = lambda task: None,
+    on_end: Callable[[Task], None] = lambda task: None,
     waiting_for: Callable[[list[Task]], None] = lambda tasks: None,
 ) -> signal.Signals | None:
     """Runs tasks, some at once, until all have ended.
@@ -42,7 +42,7 @@ def run_tasks(
         tasks: In the order in which they start; their `status` is filled in.
         at_once: How many run at the same time.
         slots: Variables of each place where a task may run (its GPU), at least `at_once`.
-        ended: Called for each one that ended.
+        on_end: Called for each one that ended.
         waiting_for: Called several times a second with those that run.
 
     Returns:
@@ -52,10 +52,10 @@ def run_tasks(
     free = list(range(at_once))[::-1]
     running: dict[int, tuple[Task, subprocess.Popen[bytes]]] = {}
     waiting = list(tasks)
-    with _listening(lambda: [process for _, process in running.values()]) as heard:
+    with _listening(lambda: [process for _, process in running.values()]) as signals:
         try:
-            while running or (waiting and not heard):
-                while waiting and free and not heard:
+            while running or (waiting and not signals):
+                while waiting and free and not signals:
                     slot = free.pop()
                     task = waiting.pop(0)
                     running[slot] = (task, _start(task, slots[slot] if slots else {}))
@@ -67,26 +67,26 @@ def run_tasks(
                     task.status = process.returncode
                     del running[slot]
                     free.append(slot)
-                    ended(task)
+                    on_end(task)
         finally:
             for _, process in running.values():
                 process.kill()
-    return heard[0] if heard else None
+    return signals[0] if signals else None
 
 
 @contextlib.contextmanager
 def _listening(processes: Callable[[], list[subprocess.Popen[bytes]]]) -> Generator[list[signal.Signals]]:
     """Passes signals on to the processes and notes them; what to do then is for the processes to say."""
-    heard: list[signal.Signals] = []
+    signals: list[signal.Signals] = []
 
     def note(number: int, frame: object) -> None:
-        heard.append(signal.Signals(number))
+        signals.append(signal.Signals(number))
         for process in processes():
             process.send_signal(number)
 
     before = {number: signal.signal(number, note) for number in _PASSED_ON}
     try:
-        yield heard
+        yield signals
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -79,25 +79,25 @@ def join_processes(config: TrainerConfig, cuda: bool, swept: bool = False) -> Ge
         ConfigError: There are more or fewer than the config says, or they can't be started from here.
         LostError: One of them ended before its time.
     """
-    wanted = config.devices * config.num_nodes
+    ranks = config.devices * config.num_nodes
     processes = launched_processes(os.environ)
     if processes is None:
         _refuse_from_here(config, swept)
-        processes = Processes(ranks=wanted, job=_job(os.environ))
-        started = _start(wanted) if wanted > 1 else []
+        processes = Processes(ranks=ranks, job=_job(os.environ))
+        others = _start(ranks) if ranks > 1 else []
     else:
-        started = []
-        if (processes.ranks, processes.nodes) != (wanted, config.num_nodes):
+        others = []
+        if (processes.ranks, processes.nodes) != (ranks, config.num_nodes):
             raise ConfigError(_otherwise(processes, config))
     if processes.ranks == 1:
         yield processes
         return
     if config.threads is None and not os.environ.get("OMP_NUM_THREADS"):
         torch.set_num_threads(max(1, torch.get_num_threads() // config.devices))
-    made = not dist.is_initialized()
-    if made:
+    joins = not dist.is_initialized()
+    if joins:
         _join(processes, cuda)
-    guard = _Guard(started)
+    guard = _Guard(others)
     try:
         yield processes
         guard.wait()
@@ -111,7 +111,7 @@ def join_processes(config: TrainerConfig, cuda: bool, swept: bool = False) -> Ge
         raise
     finally:
         guard.close(patience=2)
-        if made:
+        if joins:
             dist.destroy_process_group()
 
 
@@ -194,7 +194,7 @@ def _start(ranks: int) -> list[subprocess.Popen[bytes]]:
     """Starts ranks 1, 2, … of this machine with this process's command line; sets the address for all."""
     store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     _STORES.append(store)  # it serves as long as it lives
-    shared = {
+    variables = {
         "WORLD_SIZE": str(ranks),
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(store.port),
@@ -202,7 +202,7 @@ def _start(ranks: int) -> list[subprocess.Popen[bytes]]:
     }
     command = [sys.executable, *sys.orig_argv[1:]]
     return [
-        subprocess.Popen(command, env={**os.environ, **shared, "RANK": str(n), "LOCAL_RANK": str(n)})
+        subprocess.Popen(command, env={**os.environ, **variables, "RANK": str(n), "LOCAL_RANK": str(n)})
         for n in range(1, ranks)
     ]
 
@@ -236,20 +236,20 @@ def _join(processes: Processes, cuda: bool) -> None:
 class _Guard:
     """Notices when another process of this machine dies, so that the others do not wait for it for ever."""
 
-    def __init__(self, started: list[subprocess.Popen[bytes]]) -> None:
-        self.started = started
+    def __init__(self, others: list[subprocess.Popen[bytes]]) -> None:
+        self.others = others
         self.parent = int(os.environ.get(_PARENT, "0"))
         self._done = threading.Event()
-        if started or self.parent:
+        if others or self.parent:
             threading.Thread(target=self._look, name="vxl-guard", daemon=True).start()
 
     def reason(self) -> str | None:
         """Which process is gone, if one is; waits a moment, since its end may be what was just felt."""
         until = time.monotonic() + 3
-        while time.monotonic() < until and (self.started or self.parent):
-            found = self._found()
-            if found is not None:
-                return found
+        while time.monotonic() < until and (self.others or self.parent):
+            reason = self._found()
+            if reason is not None:
+                return reason
             time.sleep(0.1)
         return None
 
@@ -259,16 +259,16 @@ class _Guard:
         Raises:
             LostError: One of them failed.
         """
-        for process in self.started:
+        for process in self.others:
             process.wait()
-        found = self._found()
-        if found is not None and not self.parent:
-            raise LostError(found)
+        reason = self._found()
+        if reason is not None and not self.parent:
+            raise LostError(reason)
 
     def close(self, patience: float) -> None:
         """Ends what still runs after some seconds."""
         self._done.set()
-        for process in self.started:
+        for process in self.others:
             if process.poll() is None:
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(patience)
@@ -279,22 +279,21 @@ class _Guard:
     def _found(self) -> str | None:
         if self.parent and os.getppid() != self.parent:
             return "the first process of the run is gone."
-        for rank, process in enumerate(self.started, 1):
+        for rank, process in enumerate(self.others, 1):
             status = process.poll()
             if status and status not in _INTERRUPTED:
                 how = f"by {signal.Signals(-status).name}" if status < 0 else f"with status {status}"
                 return (
-                    f"process {rank} of 0 to {len(self.started)} (pid {process.pid}) ended {how}.\n"
-                    f"  {GOES_ON}"
+                    f"process {rank} of 0 to {len(self.others)} (pid {process.pid}) ended {how}.\n  {GOES_ON}"
                 )
         return None
 
     def _look(self) -> None:
         while not self._done.wait(1.0):
-            found = self._found()
-            if found is None or self._done.wait(GRACE):
+            reason = self._found()
+            if reason is None or self._done.wait(GRACE):
                 continue
-            say(f"\nerror: {found}", error=True)
-            for process in self.started:
+            say(f"\nerror: {reason}", error=True)
+            for process in self.others:
                 process.kill()
             os._exit(1)

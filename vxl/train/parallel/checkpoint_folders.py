@@ -95,15 +95,15 @@ class CheckpointFolders(Strategy):
         rest = {
             key: value for key, value in checkpoint.items() if key not in ("state_dict", "optimizer_states")
         }
-        held: dict[str, Any] = {"model": weights(model), "optim": tensors}
+        state: dict[str, Any] = {"model": weights(model), "optim": tensors}
         rest |= {"optimizer": settings}
         self.writer.wait()
         if how.background:
-            held = BlockingAsyncStager().stage(held)
+            state = BlockingAsyncStager().stage(state)
         peers = self.peers
 
         def write() -> None:
-            StepFolder(Path(filepath)).write(held, rest, peers)
+            StepFolder(Path(filepath)).write(state, rest, peers)
             if how.when_complete is not None and self.is_global_zero:
                 how.when_complete(Path(filepath))
 
@@ -119,11 +119,11 @@ class CheckpointFolders(Strategy):
         model, optimizer = self._trained(), self.optimizers[0]
         step = StepFolder(path)
         rest = step.read_rest()
-        wanted = {"model": weights(model), "optim": empty_state(path, model)}
+        state = {"model": weights(model), "optim": empty_state(path, model)}
         # Whichever a run goes on from has been verified (vxl.checkpoint.resume).
-        step.read_into(wanted, no_dist=self.ranks == 1, verified=True)
-        hold_again(model, wanted["model"])
-        restore(model, optimizer, wanted["optim"], rest.pop("optimizer"))
+        step.read_into(state, no_dist=self.ranks == 1, verified=True)
+        hold_again(model, state["model"])
+        restore(model, optimizer, state["optim"], rest.pop("optimizer"))
         return rest
 
     def _trained(self) -> nn.Module:

@@ -19,16 +19,16 @@ def without_noise(values: dict[str, Any]) -> dict[str, Any]:
     Args:
         values: The resolved config, nested.
     """
-    kept = {name: value for name, value in values.items() if name not in NOISE}
-    parts = {name: value for name, value in kept.items() if isinstance(value, dict)}
+    settings = {name: value for name, value in values.items() if name not in NOISE}
+    parts = {name: value for name, value in settings.items() if isinstance(value, dict)}
     choices = {name: chosen_option(name, part) for name, part in parts.items() if "_target_" in part}
     if stage := parts.get("stage"):
         choices["stage"] = stage.get("name")
-        kept["stage"] = {name: value for name, value in stage.items() if name != "lr"}
+        settings["stage"] = {name: value for name, value in stage.items() if name != "lr"}
     if optim := parts.get("optim"):
         own = {name: value for name, value in (optim.get("optimizer") or {}).items() if name != "lr"}
-        kept["optim"] = optim | {"optimizer": own}
-    return _without_targets(kept) | {"choices": {name: text for name, text in choices.items() if text}}
+        settings["optim"] = optim | {"optimizer": own}
+    return _without_targets(settings) | {"choices": {name: text for name, text in choices.items() if text}}
 
 
 def final_numbers(result: Result) -> dict[str, Any]:

@@ -33,14 +33,14 @@ def announce(directory: RunDirectory, checkpoint: Path | None, console: Console)
         console.print(f"  {change.key}: {change.old} -> {change.new}", markup=False, soft_wrap=True)
 
 
-def start_line(processes: Processes, config: TrainConfig, parameters: int, trained: int) -> str:
+def start_line(processes: Processes, config: TrainConfig, parameters: int, learning: int) -> str:
     """One line of what runs where: who launched it, strategy, global batch size, what learns, tokens a step.
 
     Args:
         processes: The processes of the run.
         config: Its config.
         parameters: All parameters of the model.
-        trained: Those that learn.
+        learning: Those that learn.
     """
     strategy = config.strategy._target_.rpartition(".")[2].lower()
     batch = (config.data.batch, config.trainer.accumulate, processes.ranks)
@@ -49,7 +49,7 @@ def start_line(processes: Processes, config: TrainConfig, parameters: int, train
         str(processes),
         f"strategy {strategy}",
         f"global batch {rows} rows ({' x '.join(map(str, batch))})",
-        f"{trained:,} of {parameters:,} parameters trained",
+        f"{learning:,} of {parameters:,} parameters trained",
         f"at most {rows * config.data.max_tokens:,} tokens a step",
     ]
     return " · ".join(parts)
@@ -81,9 +81,7 @@ def next_command(config: TrainConfig) -> str:
     if config.stage.objective == "language":
         if config.data.benchmark is not None:
             return f"next:  python evaluate.py run={run_name(config)} benchmark={config.data.benchmark}"
-        held_out = (
-            "" if getattr(config.data, "val", None) else "held-out numbers while it trains:  data.val=…\n"
-        )
+        held_out = "" if config.data.holds_out else "held-out numbers while it trains:  data.val=…\n"
         return (
             f"{held_out}next:  python evaluate.py run={run_name(config)} benchmark=json "
             "benchmark.json=HELD_OUT.json benchmark.videos=FOLDER"

@@ -126,37 +126,37 @@ class StepMeter(Callback):
         # The data is there: what passed since the last step was waiting for it.
         self._began = time.perf_counter()
 
-    def measure(self, seen: TrainStep, trainer: Trainer) -> StepReport:
+    def measure(self, train_step: TrainStep, trainer: Trainer) -> StepReport:
         """Adds a step up, and logs the means if their turn has come."""
         now = time.perf_counter()
         whole = now - self._mark
-        self.recent.extend(seen.answers)
+        self.recent.extend(train_step.answers)
         self.seconds += whole
         self.device_seconds += whole * trainer.world_size
-        self.samples += seen.samples
-        self.visual_tokens += seen.visual_tokens
-        self.frames += seen.frames
+        self.samples += train_step.samples
+        self.visual_tokens += train_step.visual_tokens
+        self.frames += train_step.frames
         self.latest.append(
             MeasuredStep(
-                loss=seen.loss,
-                supervised=seen.supervised,
-                grad_norm=seen.grad_norm,
-                part_norms=seen.part_norms,
-                drawn={name: total / seen.micro_batches for name, total in seen.drawn.items()},
-                tokens=seen.tokens,
-                visual_tokens=seen.visual_tokens,
-                frames=seen.frames,
-                samples=seen.samples,
+                loss=train_step.loss,
+                supervised=train_step.supervised,
+                grad_norm=train_step.grad_norm,
+                part_norms=train_step.part_norms,
+                drawn={name: total / train_step.micro_batches for name, total in train_step.drawn.items()},
+                tokens=train_step.tokens,
+                visual_tokens=train_step.visual_tokens,
+                frames=train_step.frames,
+                samples=train_step.samples,
                 seconds=whole,
                 waited=self._began - self._mark,
-                flops=None if self.flops is None else self.flops.of(seen),
+                flops=None if self.flops is None else self.flops.of(train_step),
             )
         )
         step = trainer.global_step
         numbers = {
             **means(self.latest),
-            "lr": max(seen.rates.values()),
-            **{f"lr/{part}": rate for part, rate in seen.rates.items()},
+            "lr": max(train_step.rates.values()),
+            **{f"lr/{part}": rate for part, rate in train_step.rates.items()},
             "peak_memory_bytes": float(peak_memory(self.device)),
             "total/seconds": self.seconds,
             "total/device_hours": self.device_seconds / 3600,
@@ -167,9 +167,9 @@ class StepMeter(Callback):
         if self.recent:
             numbers["accuracy"] = sum(self.recent) / len(self.recent)
         if self.flops is not None:
-            flops = sum(measured.flops or 0.0 for measured in self.latest)
-            spent = sum(measured.seconds for measured in self.latest)
-            numbers["mfu"] = flops / spent / self.flops.peak / trainer.world_size
+            flops = sum(each.flops or 0.0 for each in self.latest)
+            seconds = sum(each.seconds for each in self.latest)
+            numbers["mfu"] = flops / seconds / self.flops.peak / trainer.world_size
         if step % self.every == 0 or step in (1, trainer.max_steps):
             self.record(step, numbers)
         return StepReport(step, numbers, self.device.type == "cuda")
@@ -183,7 +183,7 @@ class StepMeter(Callback):
             "visual_tokens": self.visual_tokens,
             "frames": self.frames,
             "recent": list(self.recent),
-            "latest": [asdict(measured) for measured in self.latest],
+            "latest": [asdict(each) for each in self.latest],
         }
 
     @override

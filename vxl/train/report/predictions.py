@@ -37,8 +37,8 @@ def predictions(batch: Batch, output: Any, tokenizer: Any, most: int) -> list[Pr
     supervised = (batch.labels_BT != IGNORE).nonzero().tolist()
     rows = []
     places = zip(batch.answer_at_Q.tolist(), output.logits_QV, strict=True)
-    asked = zip(places, batch.letters_Q, batch.answer_Q, batch.keys_Q, strict=True)
-    for (at, scores_V), letters, answer, key in list(asked)[:most]:
+    questions = zip(places, batch.letters_Q, batch.answer_Q, batch.keys_Q, strict=True)
+    for (at, scores_V), letters, answer, key in list(questions)[:most]:
         row, column = supervised[at]
         scores = scores_V[letters].float().softmax(-1)
         best = int(scores.argmax())

@@ -174,23 +174,23 @@ class _Encode(nn.Module):
         return self.tower.encode(pixels_FCHW)
 
 
-def _counted(module: nn.Module, given: Tensor) -> tuple[Tensor, tuple[float, float]]:
+def _counted(module: nn.Module, inputs: Tensor) -> tuple[Tensor, tuple[float, float]]:
     """What a module makes of a tensor on the meta device, and its operations with and without weights."""
     state = {**dict(module.named_parameters()), **dict(module.named_buffers())}
     outlines = {name: torch.empty_like(tensor, device="meta") for name, tensor in state.items()}
     counter = FlopCounterMode(display=False)
     with torch.no_grad(), counter:
-        made = functional_call(module, outlines, (given,))
+        outputs = functional_call(module, outlines, (inputs,))
     by_kind = counter.get_flop_counts()["Global"]
     between = sum(n for kind, n in by_kind.items() if "bmm" in str(kind) or "attention" in str(kind))
-    return made, (float(sum(by_kind.values()) - between), float(between))
+    return outputs, (float(sum(by_kind.values()) - between), float(between))
 
 
 def _seen_by_projector(model: Any, patches_FPV: Tensor) -> Tensor:
     """An outline of what the compressor gives its projector for these patches."""
     projector_inputs: list[Tensor] = []
     projector = model.compressor.projector
-    handle = projector.register_forward_pre_hook(lambda _, given: projector_inputs.append(given[0]))
+    handle = projector.register_forward_pre_hook(lambda _, inputs: projector_inputs.append(inputs[0]))
     try:
         _counted(model.compressor, patches_FPV)
     finally:

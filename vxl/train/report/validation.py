@@ -116,7 +116,7 @@ def validate(
     trainer: Trainer,
     module: VideoLanguageModule,
     loader: Iterable[Batch],
-    shown: list[Prediction] | None = None,
+    examples: list[Prediction] | None = None,
     show: int = 0,
     tokenizer: Any = None,
 ) -> HeldOutScores:
@@ -126,32 +126,32 @@ def validate(
         trainer: Knows the ranks and the precision.
         module: Has the model.
         loader: The held-out batches.
-        shown: Takes this rank's first `show` questions with the model's answers.
+        examples: Takes this rank's first `show` questions with the model's answers.
         show: How many.
         tokenizer: Writes the questions down.
     """
     model, device = module.model, module.device
     sums = torch.zeros(6, dtype=torch.float64)
-    measured = False
+    has_baseline = False
     model.eval()
     devices = [device] if device.type == "cuda" else []
     with torch.no_grad(), torch.random.fork_rng(devices), trainer.precision_plugin.val_step_context():
         for batch in loader:
-            moved = batch.to(device)
-            output = model(moved)
-            answers = right_answers(output, moved)
-            if shown is not None and len(shown) < show:
-                shown += predictions(batch, output, tokenizer, show - len(shown))
+            on_device = batch.to(device)
+            output = model(on_device)
+            answers = right_answers(output, on_device)
+            if examples is not None and len(examples) < show:
+                examples += predictions(batch, output, tokenizer, show - len(examples))
             guessed = sum(1 / len(letters) for letters in batch.letters_Q)
             baseline = output.baseline_sum
-            measured = measured or baseline is not None
-            seen = [float(output.loss_sum), batch.supervised, sum(answers), len(answers), guessed]
-            seen.append(0.0 if baseline is None else float(baseline))
-            sums += torch.tensor(seen, dtype=torch.float64)
+            has_baseline = has_baseline or baseline is not None
+            of_batch = [float(output.loss_sum), batch.supervised, sum(answers), len(answers), guessed]
+            of_batch.append(0.0 if baseline is None else float(baseline))
+            sums += torch.tensor(of_batch, dtype=torch.float64)
     train_mode(model, module.stage)
     if trainer.world_size > 1:
         sums = trainer.strategy.reduce(sums.to(device), reduce_op="sum").cpu()  # type: ignore[union-attr]
     loss, supervised, right, questions, guessed, nothing = sums.tolist()
     tokens = max(1.0, supervised)
-    baseline = nothing / tokens if measured else None
+    baseline = nothing / tokens if has_baseline else None
     return HeldOutScores(loss / tokens, int(right), int(questions), guessed / max(1.0, questions), baseline)

@@ -72,13 +72,13 @@ class Interrupt(Callback):
     def _note(self, number: int, frame: FrameType | None) -> None:
         if os.getpid() != self._owner:
             return  # a data worker in its first moments (then see vxl.data.order.worker)
-        heard = signal.Signals(number)
-        if self.requested is not None and heard == signal.SIGINT:
+        incoming = signal.Signals(number)
+        if self.requested is not None and incoming == signal.SIGINT:
             self._kill_data_workers()
             raise KeyboardInterrupt
-        if self.requested is None or _SIGNALS.index(heard) > _SIGNALS.index(self.requested):
-            self.requested = heard
-        say(f"\n{heard.name}: saving at the end of this step …", error=True)
+        if self.requested is None or _SIGNALS.index(incoming) > _SIGNALS.index(self.requested):
+            self.requested = incoming
+        say(f"\n{incoming.name}: saving at the end of this step …", error=True)
         if self.waits_for_data():
             self._later = threading.Timer(GRACE, _remind)
             self._later.daemon = True

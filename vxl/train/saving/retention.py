@@ -41,13 +41,13 @@ def steps_to_keep(steps: list[int], scores: dict[int, float], config: RetentionC
         config: The rule.
     """
     newest = sorted(steps)[-config.keep_last :]
-    return {*newest, *([found] if (found := best_step(steps, scores, config)) is not None else [])}
+    return {*newest, *([best] if (best := best_step(steps, scores, config)) is not None else [])}
 
 
 def best_step(steps: list[int], scores: dict[int, float], config: RetentionConfig) -> int | None:
     """The step with the best score (the earliest of equals), or None if none of them was measured."""
-    measured = sorted(step for step in steps if step in scores)
-    if config.best is None or not measured:
+    scored_steps = sorted(step for step in steps if step in scores)
+    if config.best is None or not scored_steps:
         return None
     choose = min if config.mode == "min" else max
-    return choose(measured, key=lambda step: scores[step])
+    return choose(scored_steps, key=lambda step: scores[step])

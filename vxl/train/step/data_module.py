@@ -111,9 +111,9 @@ class DataModule(L.LightningDataModule):
         """How a sample becomes an example."""
         config = self.config
         shape = plan(config.compressor, config.vision.grid)
-        given = (config.prompt, self.tokenizer, shape, config.data.max_tokens)
+        settings = (config.prompt, self.tokenizer, shape, config.data.max_tokens)
         language = config.stage.objective == "language"
-        prompt = Prompt(*given, build(config.prune)) if language else VisualsAlone(*given)
+        prompt = Prompt(*settings, build(config.prune)) if language else VisualsAlone(*settings)
         return Examples(prompt, build(config.video), config.vision.pixels)
 
     @override

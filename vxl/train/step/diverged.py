@@ -87,15 +87,15 @@ def read_batches(folder: Path) -> list[tuple[dict[str, Any], list[Batch]]]:
     for file in sorted(folder.glob("rank-*.json"), key=lambda path: int(path.stem[5:])):
         try:
             record = json.loads(file.read_text())
-            with safe_open(str(file.with_suffix(".safetensors")), "pt") as stored:
-                tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
-            made = [_batch(i, plain, tensors) for i, plain in enumerate(record.pop("batches"))]
+            with safe_open(str(file.with_suffix(".safetensors")), "pt") as reader:
+                tensors = {name: reader.get_tensor(name) for name in reader.keys()}  # noqa: SIM118
+            batches = [_batch(i, plain, tensors) for i, plain in enumerate(record.pop("batches"))]
         except (
             *(OSError, ValueError, RuntimeError, SafetensorError),
             *(KeyError, TypeError, AttributeError),
         ) as error:
             raise CheckpointError(f"{file.with_suffix('.*')} can't be read: {error}") from error
-        ranks.append((record, made))
+        ranks.append((record, batches))
     return ranks
 
 

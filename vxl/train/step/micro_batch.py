@@ -107,11 +107,11 @@ def longest_rows(config: TrainConfig, rows: int) -> Batch:
     shape = plan(config.compressor, config.vision.grid)
     groups = shape.groups(config.video.max_frames)
     pruner, size = build(config.prune), shape.tokens_per_group
-    fed = pruner.most_fed(groups, size)
-    if config.data.packing and fed:  # videos fill the row
-        groups = max(groups, groups * (config.data.max_tokens - 2) // fed)
-        fed = pruner.most_fed(groups, size)
-    text = max(2, config.data.max_tokens - fed)
+    tokens = pruner.most_fed(groups, size)
+    if config.data.packing and tokens:  # videos fill the row
+        groups = max(groups, groups * (config.data.max_tokens - 2) // tokens)
+        tokens = pruner.most_fed(groups, size)
+    text = max(2, config.data.max_tokens - tokens)
     encoded = Encoded()
     for group in range(groups):
         encoded.visual([0] * shape.tokens_per_group, Kind.VISUAL, group, float(group))
@@ -128,15 +128,15 @@ def fits_in_memory(
     model: nn.Module, batch: Batch, precision: str, device: torch.device, limit: int | None = None
 ) -> bool:
     """Whether a step with this micro-batch has enough memory; leaves weights and generators as they were."""
-    counted = _Limit(limit) if limit is not None else nullcontext()
+    memory_limit = _Limit(limit) if limit is not None else nullcontext()
     mixed = precision == "bf16-mixed"
-    held: list[Tensor] = []
+    moments: list[Tensor] = []
     try:
         with torch.random.fork_rng([device] if device.type == "cuda" else []):
             if limit is None:
                 learning = [p for p in model.parameters() if p.requires_grad]
-                held += [torch.empty_like(p) for _ in range(MOMENTS) for p in learning]
-            with torch.autocast(device.type, torch.bfloat16, enabled=mixed), counted:
+                moments += [torch.empty_like(p) for _ in range(MOMENTS) for p in learning]
+            with torch.autocast(device.type, torch.bfloat16, enabled=mixed), memory_limit:
                 loss = model(batch.to(device)).loss_sum
             loss.backward()
         return True
@@ -144,7 +144,7 @@ def fits_in_memory(
         return False
     finally:
         model.zero_grad(set_to_none=True)
-        held.clear()
+        moments.clear()
         gc.collect()
         if device.type == "cuda":
             torch.cuda.empty_cache()

@@ -138,14 +138,14 @@ class VideoLanguageModule(LightningModule):
         optimizer = cast(LightningOptimizer, self.optimizers())
         train_step.rates = set_rates(optimizer.optimizer, step, self.max_steps, self.optim)
         loss = torch.zeros((), device=self.device, dtype=torch.float64 if self.device.type == "cpu" else None)
-        drawn: dict[str, Any] = {}
+        settings: dict[str, Any] = {}
         if isinstance(self.model, VideoLanguageModel):
-            drawn["ratios"] = ratios_at(self.stage, step / self.max_steps)
+            settings["ratios"] = ratios_at(self.stage, step / self.max_steps)
         for i, batch in enumerate(batches):
             torch.manual_seed(seed_of(self.seed, "step", step, i * ranks + self.global_rank))
             on_device = batch.to(self.device)
             with self._summed_up(last=i + 1 == len(batches)):
-                output = self.model(on_device, **drawn)
+                output = self.model(on_device, **settings)
                 # Without several ranks there may be nothing to learn from: nothing is supervised.
                 if output.loss_sum.requires_grad or ranks > 1:
                     # Strategies with several ranks average gradients over them; the loss is a sum.

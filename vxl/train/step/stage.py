@@ -87,12 +87,12 @@ def part_of(parameter: str) -> Part:
     raise ValueError(f"parameter {parameter} belongs to none of {', '.join(PARTS)}")
 
 
-def ratios_at(stage: StageConfig, done: float) -> tuple[int, ...]:
+def ratios_at(stage: StageConfig, progress: float) -> tuple[int, ...]:
     """The ratios that training draws from when a share `done` of the steps is done."""
     ratios = tuple(sorted(stage.ratios))
-    if done >= stage.curriculum or len(ratios) <= 2:
+    if progress >= stage.curriculum or len(ratios) <= 2:
         return ratios
-    return ratios[: 2 + int((len(ratios) - 2) * done / stage.curriculum)]
+    return ratios[: 2 + int((len(ratios) - 2) * progress / stage.curriculum)]
 
 
 def trains(stage: StageConfig, part: str) -> bool:
@@ -105,9 +105,9 @@ def freeze(model: nn.Module, stage: StageConfig) -> None:
 
     A language model with LoRA learns by its updates alone, and by its beacons' weights if it has them.
     """
-    named = list(model.named_parameters())
-    adapted = any(is_update(name) for name, _ in named)
-    for name, parameter in named:
+    parameters = list(model.named_parameters())
+    adapted = any(is_update(name) for name, _ in parameters)
+    for name, parameter in parameters:
         part = part_of(name)
         base = adapted and part == "llm" and not is_update(name) and not is_of_beacon(name)
         parameter.requires_grad_(trains(stage, part) and not base)
