@@ -1,8 +1,5 @@
 """The page in a real browser: nothing on the console, nothing over the network, every panel drawn."""
 
-import json
-import os
-import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,53 +7,30 @@ from typing import Any
 
 import pytest
 
+from tests.browser import chromium, requests, show_at, until
 from tests.compare.sweeps import write_sweep
 from vxl.compare.comparison import compare
 from vxl.compare.page.page import render
 from vxl.run.find import find_members
 
-CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-FLAGS = """
---headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking
---disable-component-update --disable-sync
-"""
-if not (CHROMIUM and DRIVER) and not os.environ.get("VXL_REQUIRE_BROWSER"):
-    pytest.skip("needs chromium and chromium-driver (Debian's packages)", allow_module_level=True)
-webdriver: Any = pytest.importorskip("selenium.webdriver", reason="needs selenium")
 pytestmark = pytest.mark.slow
 PANELS = ["pareto", "forest", "heat", "needle", "curves", "parallel"]
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for flag in FLAGS.split():
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
-    yield driver
-    driver.quit()
+    with chromium() as driver:
+        yield driver
 
 
 def opened(browser: Any, page: Path, width: int = 1600) -> float:
     """Opens a page and waits until it says that all is drawn; returns the seconds that took."""
-    size = {"width": width, "height": 1000, "deviceScaleFactor": 1, "mobile": False}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    show_at(browser, width)
     browser.get_log("browser"), browser.get_log("performance")
     began = time.monotonic()
     browser.get(page.as_uri())
-    while not browser.execute_script("return document.body.dataset.drawn"):
-        assert time.monotonic() - began < 120, browser.get_log("browser")
-        time.sleep(0.05)
+    until(browser, "document.body.dataset.drawn")
     return time.monotonic() - began
-
-
-def requests(browser: Any) -> list[str]:
-    """Every address that the page asked for."""
-    events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
-    sent = [e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"]
-    return [url for url in sent if not url.startswith("data:")]
 
 
 @pytest.mark.parametrize("members", [3, 30, 300])

@@ -66,10 +66,11 @@ class Json(Data):
 
     @cached_property
     def _train(self) -> JsonSource:
-        return JsonSource(Path(self.config.json), Path(self.config.videos), cache=self.cache)
+        return self._opened(self.config.json)
 
     @cached_property
     def _val(self) -> JsonSource | None:
-        if self.config.val is None:
-            return None
-        return JsonSource(Path(self.config.val), Path(self.config.videos), cache=self.cache)
+        return None if self.config.val is None else self._opened(self.config.val)
+
+    def _opened(self, file: str) -> JsonSource:
+        return JsonSource(Path(file), Path(self.config.videos), cache=self.cache)

@@ -1,14 +1,12 @@
 """The page in a real browser: a video is chosen, watched and asked about, at two widths."""
 
-import json
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.compare.test_browser import CHROMIUM, DRIVER, FLAGS, webdriver
+from tests.browser import chromium, requests, show_at, until
 from vxl.evaluate.work.variants import variant
 from vxl.generate.loaded import LoadedModel
 
@@ -17,14 +15,8 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for flag in FLAGS.split():
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
-    yield driver
-    driver.quit()
+    with chromium() as driver:
+        yield driver
 
 
 @pytest.mark.parametrize("width", [380, 1280])
@@ -34,23 +26,16 @@ def test_a_video_is_watched_and_asked_about(
     model = variant(loaded, ["kv=snapkv", "kv.keep=0.5", "kv.of=visual"])
     server, address = listening(model, examples=clips)
 
-    def until(condition: str) -> None:
-        began = time.monotonic()
-        while not browser.execute_script(f"return {condition}"):
-            assert time.monotonic() - began < 120, (condition, browser.get_log("browser"))
-            time.sleep(0.05)
-
-    size = {"width": width, "height": 1000, "deviceScaleFactor": 1, "mobile": False}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    show_at(browser, width)
     browser.get(address + "/")
-    until("document.body.dataset.ready")
+    until(browser, "document.body.dataset.ready")
     browser.find_element("css selector", "[data-url='vxl:example/city.mp4']").click()
-    until("document.body.dataset.watched && document.body.dataset.pictured")
+    until(browser, "document.body.dataset.watched && document.body.dataset.pictured")
     assert browser.execute_script("return document.getElementById('decoded').value") > 0
     assert "MiB of cache" in browser.find_element("id", "status").text
     for question in ("What is <b>shown</b>?", "Where is it?"):
         browser.find_element("id", "question").send_keys(question + "\n")
-    until("document.querySelectorAll('#answers li:not([aria-busy]) .cost').length == 2")
+    until(browser, "document.querySelectorAll('#answers li:not([aria-busy]) .cost').length == 2")
     asked = [row.text for row in browser.find_elements("css selector", ".asked")]
     assert sorted(asked) == ["What is <b>shown</b>?", "Where is it?"]
     bars = "return [...document.querySelectorAll('#{} div')].map(bar => parseFloat(bar.style.height))"
@@ -72,16 +57,14 @@ def test_a_video_is_watched_and_asked_about(
         "k.dispatchEvent(new Event('input')); k.dispatchEvent(new Event('change'));"
     )
     browser.find_element("id", "question").send_keys("And now?\n")
-    until("document.querySelectorAll('#answers li:not([aria-busy]) .cost').length == 3")
+    until(browser, "document.querySelectorAll('#answers li:not([aria-busy]) .cost').length == 3")
     kept = browser.execute_script(bars.format("kept"))
     assert sum(kept) / len(kept) == pytest.approx(25, abs=8)
     assert server.metrics.text().count(b"vxl_watch_seconds_count 1.0") == watched == 1
 
     browser.find_element("id", "file").send_keys(str(clips / "bunny.mp4"))
-    until("(document.body.dataset.watched || '').startsWith('vxl:upload/')")
+    until(browser, "(document.body.dataset.watched || '').startsWith('vxl:upload/')")
     assert browser.find_elements("css selector", "#answers li") == []
     said = [entry for entry in browser.get_log("browser") if entry["level"] != "DEBUG"]
     assert said == []
-    events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
-    urls = [e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"]
-    assert all(url.startswith((address, "data:", "blob:")) for url in urls)
+    assert all(url.startswith((address, "blob:")) for url in requests(browser))
