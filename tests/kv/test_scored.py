@@ -1,17 +1,21 @@
 """The frame of policies that score entries: moments, budgets, positions, and what it refuses."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
 from tests.kv.test_policies import of_256, policy, watched
+from tests.llm import tiny
 from tests.small_model import model
 from vxl.compressor.dts import DTSConfig
 from vxl.errors import ConfigError
 from vxl.generate import ask, ask_all
 from vxl.kv.knorm import Knorm
 from vxl.kv.policy import Policy
+from vxl.kv.scored.attention import attention_of
+from vxl.kv.scored.closing import close_up
 from vxl.kv.scored.columns import columns_of
 from vxl.llm.cache import Cache
 from vxl.prune.uniform import UniformConfig
@@ -177,3 +181,41 @@ def test_a_questions_first_token_is_protected_with_the_others() -> None:
     protected_BF = scored.protected(columns, first_asked=250)
     assert protected_BF[0, 250:].all()
     assert not (protected_BF & (columns.kind_BF == Kind.VISUAL))[0, :250].any()
+
+
+def test_observers_that_are_padding_are_not_counted() -> None:
+    """Of three observers in a second row only the first two exist."""
+    generator = torch.Generator().manual_seed(0)
+    keys = torch.randn(2, 1, 6, 4, generator=generator)
+    query = torch.randn(2, 2, 3, 4, generator=generator)
+    entries: Any = SimpleNamespace(
+        turned_BNSH=keys,
+        cache=SimpleNamespace(observed=SimpleNamespace(tokens=3)),
+        valid_BNS=torch.ones(2, 1, 6, dtype=torch.bool),
+        index_BNS=torch.arange(6).expand(2, 1, 6),
+        gaps=False,
+    )
+    column_BQ = torch.arange(3, 6).expand(2, 3)
+    real_BQ = torch.tensor([[True, True, True], [True, True, False]])
+    ours = attention_of(query, column_BQ, real_BQ, entries)
+    seen = torch.arange(6) <= column_BQ[0, :, None]
+    score = (query @ keys.mT / 2).masked_fill(~seen, -torch.inf).softmax(dim=-1)
+    expected = (score * real_BQ[:, None, :, None]).sum(dim=2)
+    torch.testing.assert_close(ours[:, 0], expected)
+    assert ours[1].sum().item() == pytest.approx(2 * 2)  # heads x observers
+
+
+def test_positions_that_count_what_stayed_are_close_together_at_the_recent_end() -> None:
+    llm = tiny.decoder()
+    cache = llm.new_cache()
+    with torch.no_grad():
+        tiny.fed(llm, cache, tiny.tokens(1, 8))
+    keep_BNS = torch.ones(1, 2, 8, dtype=torch.bool)
+    keep_BNS[0, 0, 2:] = False  # the heads keep 2 and 5 entries
+    keep_BNS[0, 1, 5:] = False
+    cache.keep(keep_BNS)
+    close_up(cache)
+    for layer in range(len(cache.layers)):
+        valid, positions = cache.valid(layer), cache.positions(layer)
+        assert [positions[0, head][valid[0, head]].tolist() for head in (0, 1)] == [[3, 4], [0, 1, 2, 3, 4]]
+    assert cache.next_B.tolist() == [5]

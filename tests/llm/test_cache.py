@@ -6,6 +6,7 @@ from torch import Tensor
 
 from tests.llm.tiny import decoder, fed, plain, reference, tokens
 from vxl.llm.cache import Cache
+from vxl.llm.cache.eviction import block_by_block, evicted
 
 
 @pytest.fixture(scope="module")
@@ -240,3 +241,21 @@ def test_tokens_at_earlier_positions_do_not_turn_the_next_one_back(llm: Any) -> 
     llm(llm.embed(tokens(1, 2)), step)
     cache.append(step)
     assert cache.next_B.tolist() == [12]
+
+
+def test_the_next_position_counts_no_padding(llm: Any) -> None:
+    cache = llm.new_cache(rows=2)
+    real_BT = torch.tensor([[True, True, True], [True, False, False]])
+    step = llm.step(torch.arange(3).expand(2, 3), cache=cache, valid_BT=real_BT)
+    llm(llm.embed(tokens(2, 3)), step)
+    cache.append(step)
+    assert cache.next_B.tolist() == [3, 1]
+
+
+@pytest.mark.parametrize("drop", [evicted, block_by_block])
+def test_layers_at_the_same_positions_keep_their_own_entries(llm: Any, drop: Any) -> None:
+    layers = filled(llm, 6).layers
+    assert len({id(blocks[0].positions_BNS) for blocks in layers}) == 1
+    keep = [torch.arange(6)[None, None] % 3 == layer for layer in range(len(layers))]
+    left = {layer: blocks for layer, (*_, blocks) in enumerate(drop(layers, keep))}
+    assert [left[layer][0].index_BNS.flatten().tolist() for layer in left] == [[0, 3], [1, 4], [2, 5]]

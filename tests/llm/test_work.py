@@ -157,6 +157,16 @@ def test_entries_that_heads_do_not_share_count_where_a_token_sees_them() -> None
     assert work.operations == work.per_token + llm.layers * work.per_pair * ((1 + 2) / 2 + 1)
 
 
+def test_a_beacon_counts_queries_keys_and_values_of_its_own() -> None:
+    """Two layers that are 48 wide: 48 queries, 24 keys and 24 values, beside those of every token."""
+    plain, with_beacons = (
+        Work(model(compressor=DTSConfig(ratio=16), **kv).llm) for kv in ({}, {"kv": VSTConfig(ratio=2)})
+    )
+    assert with_beacons.per_beacon == 2 * 2 * 48 * (48 + 24 + 24)
+    assert plain.per_beacon == 0
+    assert with_beacons.per_token == plain.per_token
+
+
 def test_heads_may_be_wider_than_the_model() -> None:
     narrow, wide = (Work(Decoder(replace(PARTS.llm, head_width=width))) for width in (None, 32))
     assert wide.per_pair != narrow.per_pair

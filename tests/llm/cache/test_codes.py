@@ -67,6 +67,14 @@ def test_runs_that_nothing_is_left_of_go() -> None:
     assert bool(few.decode(torch.float32).isfinite().all())
 
 
+def test_what_does_not_exist_keeps_no_run() -> None:
+    codes = ChannelCodes.of(torch.randn(1, 2, 16, 8), 4)
+    order, valid = torch.tensor([[[1, 9], [15, 0]]]), torch.tensor([[[True, False], [True, False]]])
+    few = codes.taken(order, valid)
+    assert few.runs == 1
+    assert torch.equal(few.decode(torch.float32)[0, 1, 0], codes.decode(torch.float32)[0, 1, 15])
+
+
 @pytest.mark.parametrize("elsewhere", [1e6, -1e6])
 def test_entries_that_do_not_exist_have_no_part_in_a_run(elsewhere: float) -> None:
     x = torch.randn(1, 1, 8, 4)
