@@ -62,8 +62,8 @@ def run_ask(words: Words, console: Console | None = None) -> list["Answer"]:
     console = console or Screen(stderr=True)
     words.take("debug")
     root = words.runs()
-    kept = words.take("context")
-    again = kept is not None and (Path(kept) / "context.json").is_file()
+    folder = words.take("context")
+    again = folder is not None and (Path(folder) / "context.json").is_file()
     video, questions = video_and_questions(words.rest, words.settings, root, optional=again)
     fps = _rate(words.take("fps"))
     options = _options(words.take("options"))
@@ -77,14 +77,14 @@ def run_ask(words: Words, console: Console | None = None) -> list["Answer"]:
     loaded.use_threads_of_training()
     console.print(_who(loaded), markup=False, highlight=False, soft_wrap=True)
     if again:
-        context = _read(kept, loaded, video, start, end, fps)
+        context = _read(folder, loaded, video, start, end, fps)
     else:
         context = watch_with_progress(loaded, video, start, end, console, fps)
-        if kept is not None:
+        if folder is not None:
             from vxl.generate import save_context  # late: torch takes 2 s, and --help needs none of it
 
-            save_context(replace(context, about=_about(loaded, video, start, end, fps)), kept)
-            console.print(f"kept: {kept}", markup=False, highlight=False, soft_wrap=True)
+            save_context(replace(context, about=_about(loaded, video, start, end, fps)), folder)
+            console.print(f"kept: {folder}", markup=False, highlight=False, soft_wrap=True)
     answers = []
     for question in questions:
         if len(questions) > 1:
@@ -145,7 +145,7 @@ def _about(
 
 
 def _read(
-    kept: str,
+    folder: str,
     loaded: "LoadedModel",
     video: str | None,
     start: float | None,
@@ -160,16 +160,16 @@ def _read(
     """
     from vxl.checkpoint.load import load_context  # late: torch takes 2 s, and --help needs none of it
 
-    context = load_context(kept, loaded)
+    context = load_context(folder, loaded)
     if video is None:
         return context
-    wanted = _about(loaded, video, start, end, fps)
-    other = [key for key in wanted if context.about.get(key) != wanted[key]]
+    about = _about(loaded, video, start, end, fps)
+    other = [key for key in about if context.about.get(key) != about[key]]
     if other:
-        lines = [f"  {key}: {context.about.get(key)} there, {wanted[key]} here" for key in other]
+        lines = [f"  {key}: {context.about.get(key)} there, {about[key]} here" for key in other]
         raise ConfigError(
             "\n".join(
-                [f"context={kept} is of something else.", *lines, "  name another folder, or remove it"]
+                [f"context={folder} is of something else.", *lines, "  name another folder, or remove it"]
             )
         )
     return context
@@ -244,9 +244,9 @@ def _who(loaded: "LoadedModel") -> str:
 def _cost(context: "Context", answer: "Answer", again: bool) -> str:
     tokens = len(answer.tokens) + answer.stopped
     rate = f" · {1000 * (tokens - 1) / answer.decode_ms:.1f} tokens/s" if tokens > 1 else ""
-    seen = f"{context.frames} frames, {context.visual_tokens} visual tokens"
+    size = f"{context.frames} frames, {context.visual_tokens} visual tokens"
     return (
-        f"{seen} · {'kept from before' if again else f'watched in {context.watch_ms:.0f} ms'}\n"
+        f"{size} · {'kept from before' if again else f'watched in {context.watch_ms:.0f} ms'}\n"
         f"first token after {answer.prefill_ms:.0f} ms{rate} · cache {human_size(answer.cache_bytes)} "
         f"(and {human_size(answer.cache_room_bytes)} of room)"
     )

@@ -49,12 +49,12 @@ def video_and_questions(
     questions = [word for word in rest if word != video]
     if video is None and optional and questions:
         return None, questions
-    found = video or next(filter(is_there, rest), None)
-    if found is not None and is_there(found) and Path(found).is_dir() != of_frames:
+    file = video or next(filter(is_there, rest), None)
+    if file is not None and is_there(file) and Path(file).is_dir() != of_frames:
         raise ConfigError(
-            f"{found} is a file, which says itself how many frames a second it has.\n  leave out  fps="
+            f"{file} is a file, which says itself how many frames a second it has.\n  leave out  fps="
             if of_frames
-            else f"{found} is a folder: of frames, how many a second are there?\n  type e.g.  fps=2"
+            else f"{file} is a folder: of frames, how many a second are there?\n  type e.g.  fps=2"
         )
     if video is None:
         raise ConfigError(

@@ -84,7 +84,7 @@ def _line(run: Run) -> str:
 def _cells(run: Run) -> list[str]:
     numbers, step, steps, status = run.metrics, run.step, run.steps, run.status
     took = numbers.get("total/seconds")
-    left = took / step * (steps - step) if took and step and steps and status == "running" else None
+    seconds_to_go = took / step * (steps - step) if took and step and steps and status == "running" else None
 
     def text(name: str, write: Callable[[float], str]) -> str:
         return write(numbers[name]) if name in numbers else ""
@@ -93,7 +93,7 @@ def _cells(run: Run) -> list[str]:
         run.path.name,
         status,
         f"{step}/{steps}" if steps else str(step),
-        "" if left is None else human_age(left),
+        "" if seconds_to_go is None else human_age(seconds_to_go),
         text("loss", "{:.3f}".format),
         text("val/loss", "{:.3f}".format),
         text("val/accuracy", percent) or text("accuracy", percent),

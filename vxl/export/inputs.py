@@ -11,6 +11,7 @@ from torch import Tensor
 
 from vxl.data.batch.encoded import BatchedVisual, Encoded
 from vxl.sequence.layout import Kind
+from vxl.sequence.rows import IGNORE
 
 WHAT = ("kind", "group", "item", "seconds", "question", "image", "frame")
 """What `layout_BTY` says of a position: the fields of `Encoded`, the seconds as the bits of a float32 (so
@@ -94,7 +95,7 @@ def from_tensors(
         items.append(BatchedVisual("image" if is_image else "video", groups * frames_per_group, groups))
     encoded = Encoded(
         tokens=tokens,
-        labels=[-100] * len(tokens),
+        labels=[IGNORE] * len(tokens),
         kind=kind.tolist(),
         group=group.tolist(),
         item=item.tolist(),

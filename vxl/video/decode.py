@@ -88,9 +88,9 @@ class KeptReader:
 
     def __enter__(self) -> "KeptReader":
         self._identity = identity_of(self._source)
-        known = self._cache.infos.get(self._video) if self._identity else None
-        self.info = known or self._opened().info
-        if known is None and self._identity:
+        info_before = self._cache.infos.get(self._video) if self._identity else None
+        self.info = info_before or self._opened().info
+        if info_before is None and self._identity:
             self._cache.remember(self._video, self.info)
         return self
 
@@ -205,13 +205,13 @@ def read_on(
         raise DataError("the frames of a stream have to be asked for in ascending order, each once")
     _check(wanted_F, reader)
     entry = _entry(reader, wanted_F, pixels)
-    given = 0
+    count = 0
     if entry is not None:  # piece by piece, as nothing is given out before it is checked
-        while given < len(wanted_F) and (kept := entry.find(wanted_F[given : given + SHORT])) is not None:
-            yield from kept
-            given += len(kept)
-    if given < len(wanted_F):
-        for frame_1CHW in islice(_sized(reader, wanted_F, pixels, entry), given, None):
+        while count < len(wanted_F) and (piece := entry.find(wanted_F[count : count + SHORT])) is not None:
+            yield from piece
+            count += len(piece)
+    if count < len(wanted_F):
+        for frame_1CHW in islice(_sized(reader, wanted_F, pixels, entry), count, None):
             yield frame_1CHW[0].contiguous()
 
 
@@ -229,16 +229,16 @@ def _sized(
             yield frame_1CHW if pixels is None else resize_FCHW(frame_1CHW, pixels)
         return
     assert isinstance(reader, KeptReader)
-    given = 0
-    decoded = entry.written(_sized(reader, entry.numbers_N, pixels), reader.unchanged)
+    count = 0
+    frames = entry.written(_sized(reader, entry.numbers_N, pixels), reader.unchanged)
     try:
-        for number, frame_1CHW in zip(entry.numbers_N, decoded, strict=True):
-            if given < len(wanted_U) and number == wanted_U[given]:
-                given += 1
+        for number, frame_1CHW in zip(entry.numbers_N, frames, strict=True):
+            if count < len(wanted_U) and number == wanted_U[count]:
+                count += 1
                 yield frame_1CHW
     except DataError:  # of a frame that is not wanted, or of one that is: then it comes again
-        if given < len(wanted_U):
-            yield from _sized(reader, wanted_U[given:], pixels)
+        if count < len(wanted_U):
+            yield from _sized(reader, wanted_U[count:], pixels)
 
 
 def _check(ascending_F: np.ndarray, reader: Reader) -> None:

@@ -84,13 +84,13 @@ class FrameCache:
         with locked(self.folder / ".lock"):
             note = self.folder / ".bytes"  # so that not every writer has to look at all entries
             try:
-                written = note.read_bytes()
-                held = int(written) if len(written) == DIGITS else None
+                digits = note.read_bytes()
+                total = int(digits) if len(digits) == DIGITS else None
             except (FileNotFoundError, ValueError):
-                held = None
-            if held is None or held + size > self.limit:
-                held = self._make_room(size)
-            note.write_text(f"{held + size:0{DIGITS}d}")
+                total = None
+            if total is None or total + size > self.limit:
+                total = self._make_room(size)
+            note.write_text(f"{total + size:0{DIGITS}d}")
         return True
 
     def _make_room(self, size: int) -> int:
@@ -103,14 +103,14 @@ class FrameCache:
                     with contextlib.suppress(FileNotFoundError):
                         if entry.name.endswith(SUFFIX):
                             entries.append((entry.stat().st_mtime, entry.stat().st_size, entry.path))
-        held = sum(length for _, length, _ in entries)
-        if held + size > self.limit:
+        total = sum(length for _, length, _ in entries)
+        if total + size > self.limit:
             for _, length, path in sorted(entries):
-                if held + size <= SLACK * self.limit:
+                if total + size <= SLACK * self.limit:
                     break
                 Path(path).unlink(missing_ok=True)
-                held -= length
-        return held
+                total -= length
+        return total
 
 
 _cache: FrameCache | None = None

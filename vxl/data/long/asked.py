@@ -107,14 +107,14 @@ def describe(script: Script, length: float, chance: np.random.Generator) -> list
         length: For how many seconds each shape is shown.
         chance: Chooses the order, the empty seconds and the wording.
     """
-    shown = {event.start: f"A {event.colour} {event.shape}, {event.place}." for event in script.events}
+    answers = {event.start: f"A {event.colour} {event.shape}, {event.place}." for event in script.events}
     stretches = [length * number for number in range(round(script.seconds / length))]
-    empty = [second for second in stretches if second not in shown]
-    chosen = chance.permutation(len(empty))[: len(shown)]
-    told = [*shown.items(), *((empty[number], NOTHING) for number in chosen)]
+    empty = [second for second in stretches if second not in answers]
+    places = chance.permutation(len(empty))[: len(answers)]
+    times = [*answers.items(), *((empty[number], NOTHING) for number in places)]
     return [
         (SHOWN_AT[chance.integers(len(SHOWN_AT))].format(second=second), answer)
-        for second, answer in (told[number] for number in chance.permutation(len(told)))
+        for second, answer in (times[number] for number in chance.permutation(len(times)))
     ]
 
 

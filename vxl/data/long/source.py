@@ -52,8 +52,8 @@ class LongSource:
         """A digest of what all samples follow from."""
         loading = {setting.name for setting in fields(DataConfig)}  # batch, workers: how they are read
         config = {key: value for key, value in vars(self.config).items() if key not in loading}
-        named = (self.scenes.folder.parent.name, config, self.split, self.videos)
-        return blake2b(repr(named).encode(), digest_size=8).hexdigest()
+        settings = (self.scenes.folder.parent.name, config, self.split, self.videos)
+        return blake2b(repr(settings).encode(), digest_size=8).hexdigest()
 
     def record(self, number: int) -> Sample:
         """The sample without its media."""
@@ -64,7 +64,7 @@ class LongSource:
             Segment(event.start, event.start + length, f"{event.colour} {event.shape}, {event.place}")
             for event in script.events
         )
-        shown = Visual(
+        visual = Visual(
             "video",
             f"long-{self.split}-{video:05d}",
             frames=round(script.seconds * FPS),
@@ -73,16 +73,16 @@ class LongSource:
             width=WIDTH,
             height=HEIGHT,
         )
-        about_video = Sample(key=shown.name, visuals=(shown,), segments=segments)
+        about_video = Sample(key=visual.name, visuals=(visual,), segments=segments)
         if self.split == "train" and self.config.described and part == self.samples_a_video - 1:
             chance = generator(self.config.drawing_seed, "long", "describe", video)
             turns = _turns(describe(script, length, chance))
-            return replace(about_video, key=f"{shown.name}#described", turns=turns, source="described")
+            return replace(about_video, key=f"{visual.name}#described", turns=turns, source="described")
         if self.together:
             return replace(about_video, turns=self._conversation(script, video), source="together")
         kind = self.config.kinds[part]
         question = self._asked(script, video, kind).question
-        return replace(about_video, key=f"{shown.name}#{kind}", question=question, source=kind)
+        return replace(about_video, key=f"{visual.name}#{kind}", question=question, source=kind)
 
     def about(self, number: int) -> AboutVideo:
         """The question of a sample, and when the video shows what it needs."""

@@ -24,9 +24,9 @@ class _ToScreen(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         try:
             for line in self.format(record).splitlines():
-                said, gap, command = line.partition(":  ")
+                text, gap, command = line.partition(":  ")
                 if gap and cell_len(line) > self.console.width:
-                    prose(self.console, f"{said}:")
+                    prose(self.console, f"{text}:")
                     self.console.print(f"  {command}", markup=False, highlight=False, soft_wrap=True)
                 else:
                     prose(self.console, line)
