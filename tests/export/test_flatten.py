@@ -1,11 +1,13 @@
 import ast
 import re
 import sys
+from pathlib import Path
 
 import pytest
 
 from tests.small_model import settings
 from tests.test_floors import FILES
+from vxl.errors import CheckpointError
 from vxl.export.flatten import HANDLE, REQUIRED, flatten
 from vxl.export.write import ROOTS, code
 from vxl.kv.snapkv import SnapKVConfig
@@ -106,3 +108,27 @@ def test_every_file_compiles(everything: dict[str, str]) -> None:
     assert len([name for name in everything if name.startswith("kv_")]) > 20
     for name, source in everything.items():
         compile(source, name, "exec")
+
+
+def test_a_package_of_a_users_own_is_taken_along_under_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "ourlab"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "errors.py").write_text("class Ours(Exception):\n    pass\n")
+    (package / "part.py").write_text(
+        "import einops\nfrom vxl.errors import VxlError\nfrom .errors import Ours\nfrom . import errors\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    files = flatten({"vxl.atomic": "atomic"}, ["ourlab.part"])
+    assert files.keys() == {"atomic", "errors", "ourlab_errors", "ourlab_part"}
+    lines = files["ourlab_part"].splitlines()
+    assert "from .errors import VxlError" in lines
+    assert "from .ourlab_errors import Ours" in lines
+    assert f"from .ourlab_errors import {HANDLE} as errors" in lines
+    assert lines[0] == "try:"  # transformers must not look for einops
+
+    (package / "whole.py").write_text("import ourlab.errors\n")
+    with pytest.raises(CheckpointError, match=r"line 1: `import ourlab\.errors`.*\n  write  from PACKAGE"):
+        flatten({"vxl.atomic": "atomic"}, ["ourlab.whole"])

@@ -11,6 +11,23 @@ from vxl.run.find import list_runs
 from vxl.video.endings import media_kind
 
 EXAMPLE = 'vxl ask run=NAME VIDEO "What happens after the goal?"'
+ASK_SETTINGS = """\
+settings:
+  run=NAME               a run of python train.py, or its path
+  checkpoint=WHICH       which of its checkpoints: last, best, or a step
+  weights=FOLDER         a folder of weights, vxl's or a published one
+  model=NAME             a model of conf/model; with other choices as in training (kv=…, video.max_frames=…)
+  options="a|b|c"        options with letters, to choose from
+  start=S end=S          only this part of the video, in seconds
+  fps=2                  the video is a folder of frames, of which there are so many a second
+  context=FOLDER         keep what was watched, or ask again about what was kept
+  max_new_tokens=64      longest answer, in tokens
+  temperature=0          0: the likeliest token each time
+  stop="a|b"             texts that end an answer
+  device=auto            auto, cpu, cuda or cuda:N
+  paths.runs=FOLDER      the folder of runs
+
+"""
 
 
 def video_and_questions(

@@ -1,18 +1,21 @@
 """The `vxl` command: ask, serve, shards, import, export, fetch, compare, wandb, benchmark, runs, …"""
 
 import argparse
+import os
 import runpy
 import sys
 import traceback
 from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 
+from vxl.cli.ask_words import ASK_SETTINGS
 from vxl.cli.bench_data import register_bench
 from vxl.cli.fetch import run_fetch
 from vxl.cli.serve import SERVE_SETTINGS, run_serve
 from vxl.cli.shards import register_shards
 from vxl.cli.weights import register_export, register_import
 from vxl.cli.words import sort_words
+from vxl.config.completion import answer_tab, run_completion, typed_before
 from vxl.errors import VxlError
 from vxl.option.extras import what_to_install
 from vxl.option.files import ROOT
@@ -31,29 +34,13 @@ train and evaluate:
 Words of the form key=value are settings; they may stand anywhere. Exit status: 0 done, 2 your mistake.
 """
 
-ASK_SETTINGS = """\
-settings:
-  run=NAME               a run of python train.py, or its path
-  checkpoint=WHICH       which of its checkpoints: last, best, or a step
-  weights=FOLDER         a folder of weights, vxl's or a published one
-  model=NAME             a model of conf/model; with other choices as in training (kv=…, video.max_frames=…)
-  options="a|b|c"        options with letters, to choose from
-  start=S end=S          only this part of the video, in seconds
-  fps=2                  the video is a folder of frames, of which there are so many a second
-  context=FOLDER         keep what was watched, or ask again about what was kept
-  max_new_tokens=64      longest answer, in tokens
-  temperature=0          0: the likeliest token each time
-  stop="a|b"             texts that end an answer
-  device=auto            auto, cpu, cuda or cuda:N
-  paths.runs=FOLDER      the folder of runs
-
-"""
-
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs one command; a user's mistake is a message on one screen and exit status 2."""
     guard_terminal()
     argv = list(sys.argv[1:] if arguments is None else arguments)
+    if "_ARGCOMPLETE" in os.environ:  # a shell asks what may follow
+        answer_tab(parser(next(iter(typed_before()[1:]), None)))
     try:
         if argv and argv[0] in SCRIPTS:
             run_script(argv[0], argv[1:])
@@ -113,7 +100,7 @@ def parser(command: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"vxl {_version()}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, meaning in SCRIPTS.items():
-        commands.add_parser(name, help=meaning, add_help=False)
+        commands.add_parser(name, help=meaning, add_help=False).add_argument("words", nargs="*")
     _words(
         commands,
         "ask",
@@ -195,6 +182,15 @@ def parser(command: str | None) -> argparse.ArgumentParser:
         "vxl explain cost model=videoxl2 stage=lora devices=8 data.batch=1",
     )
     _module(commands, "bench", "measure speed", command)
+    _words(
+        commands,
+        "completion",
+        _completion,
+        "what a shell evaluates, so that Tab completes vxl",
+        'eval "$(vxl completion bash)"     in ~/.bashrc',
+        'eval "$(vxl completion zsh)"      in ~/.zshrc, after compinit',
+        "vxl completion fish > ~/.config/fish/completions/vxl.fish",
+    )
     return parser
 
 
@@ -276,6 +272,10 @@ def _runs(parsed: argparse.Namespace) -> None:
     from vxl.cli.runs import run_runs  # late: rich, and --help needs none of it
 
     run_runs(sort_words(parsed.words))
+
+
+def _completion(parsed: argparse.Namespace) -> None:
+    run_completion(parsed.words)
 
 
 def _explain(parsed: argparse.Namespace) -> None:

@@ -12,6 +12,8 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
+from vxl.errors import CheckpointError
+
 REQUIRED = {"torch", "transformers", "safetensors", "numpy", "PIL", "av", "typing_extensions"}
 """Packages without which the flat files can't be used; what else is imported is for single functions."""
 HANDLE = "this_module"
@@ -61,7 +63,7 @@ def flatten(
             if for_types:
                 edits.append(Edit(statement.lineno, statement.end_lineno or 0, ""))
                 continue
-            if (lines := _rewritten(statement, roots, packages)) is not None:
+            if (lines := _rewritten(statement, module, roots, packages)) is not None:
                 needed, as_whole, text = lines
                 waiting += needed
                 whole |= as_whole
@@ -74,39 +76,55 @@ def flatten(
 
 
 def flat_name(module: str, roots: Mapping[str, str] | None = None) -> str:
-    """What the file of a module is called: `vxl.llm.cache.size` is `llm_cache_size`."""
+    """What the file of a module is called: `vxl.llm.cache.size` is `llm_cache_size`.
+
+    Modules of other packages keep their package's name: `mylab.errors` is `mylab_errors`.
+    """
     if roots and module in roots:
         return roots[module]
-    return "_".join(module.split(".")[1:]) or module
+    return module.removeprefix("vxl.").replace(".", "_")
 
 
 def _rewritten(
-    statement: ast.stmt, roots: Mapping[str, str], packages: set[str]
+    statement: ast.stmt, module: str, roots: Mapping[str, str], packages: set[str]
 ) -> tuple[list[str], set[str], list[str]] | None:
     """(modules that it needs, those of them that are imported whole, its lines); None = it stays."""
     if isinstance(statement, ast.Import):
-        own = [alias.name for alias in statement.names if alias.name.split(".")[0] in packages]
-        assert not own, f"write  from PACKAGE import MODULE  in place of {ast.unparse(statement)}"
+        if any(alias.name.split(".")[0] in packages for alias in statement.names):
+            raise CheckpointError(
+                f"{module}, line {statement.lineno}: `{ast.unparse(statement)}` can't be exported.\n"
+                "  write  from PACKAGE import MODULE  in its place"
+            )
         outside = {alias.name.split(".")[0] for alias in statement.names}
         return None if _is_there(outside) else ([], set(), _guarded(statement))
     assert isinstance(statement, ast.ImportFrom)
-    assert statement.module, ast.unparse(statement)
-    if statement.module.split(".")[0] not in packages:
-        return None if _is_there({statement.module.split(".")[0]}) else ([], set(), _guarded(statement))
+    source = _imported_from(statement, module)
+    if source.split(".")[0] not in packages:
+        return None if _is_there({source.split(".")[0]}) else ([], set(), _guarded(statement))
     needed: list[str] = []
     whole: set[str] = set()
     names: dict[str, list[str]] = {}
     for alias in statement.names:
         called = alias.asname or alias.name
-        if _file(f"{statement.module}.{alias.name}") is not None:
-            module, name = f"{statement.module}.{alias.name}", HANDLE
-            whole.add(module)
+        if _file(f"{source}.{alias.name}") is not None:
+            needs, name = f"{source}.{alias.name}", HANDLE
+            whole.add(needs)
         else:
-            module, name = _defined_in(statement.module, alias.name)
-        needed.append(module)
+            needs, name = _defined_in(source, alias.name)
+        needed.append(needs)
         renamed = "" if called == name else f" as {called}"
-        names.setdefault(flat_name(module, roots), []).append(f"{name}{renamed}")
+        names.setdefault(flat_name(needs, roots), []).append(f"{name}{renamed}")
     return needed, whole, [f"from .{file} import {', '.join(listed)}" for file, listed in names.items()]
+
+
+def _imported_from(statement: ast.ImportFrom, module: str) -> str:
+    """The whole name of what a statement imports from: `from .x import y` is of the module's own package."""
+    if not statement.level:
+        return statement.module or ""
+    file = _file(module)
+    is_package = file is not None and file.name == "__init__.py"
+    above = module.split(".")[: len(module.split(".")) - statement.level + is_package]
+    return ".".join([*above, *([statement.module] if statement.module else [])])
 
 
 def _is_there(packages: set[str]) -> bool:
@@ -122,11 +140,12 @@ def _guarded(statement: ast.stmt) -> list[str]:
 def _defined_in(module: str, name: str) -> tuple[str, str]:
     """Where a name is defined that a module may only hand on: (module, name there)."""
     for statement in _parsed(module).body:
-        if isinstance(statement, ast.ImportFrom) and statement.module:
+        if isinstance(statement, ast.ImportFrom):
+            source = _imported_from(statement, module)
             for alias in statement.names:
-                own = statement.module.split(".")[0] == module.split(".")[0]
+                own = source.split(".")[0] == module.split(".")[0]
                 if own and (alias.asname or alias.name) == name:
-                    return _defined_in(statement.module, alias.name)
+                    return _defined_in(source, alias.name)
     return module, name
 
 

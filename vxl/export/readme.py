@@ -1,9 +1,12 @@
 """The README of an exported model: what it is, how it is used, and under which licence."""
 
+from collections.abc import Mapping
 from string import Template
+from typing import Any
 
 from vxl.checkpoint.published.family import FAMILIES
 from vxl.checkpoint.weights import Weights
+from vxl.option.rebuild import plain
 from vxl.parts import ModelParts
 
 TEXT = Template("""\
@@ -52,9 +55,17 @@ All settings: `parts` in config.json. The whole model is on one device; `device_
 
 ## Licence
 
-The code in this folder is vxl's: Apache-2.0 (LICENSE). The weights stand under the licence of what they were
-trained from and with$origin. Whoever passes this folder on has to say which that is.
+The code in this folder is vxl's: Apache-2.0 (LICENSE)$others. The weights stand under the licence of
+what they were trained from and with$origin. Whoever passes this folder on has to say which that is.
 """)
+
+
+def plugins_of(values: Any) -> list[str]:
+    """The packages beside vxl whose classes settings name."""
+    if not isinstance(values, Mapping):
+        return []
+    own = {str(values["_target_"]).partition(".")[0]} if "_target_" in values else set()
+    return sorted((own - {"vxl"}).union(*(plugins_of(value) for value in values.values())))
 
 
 def readme(parts: ModelParts, weights: Weights, name: str) -> str:
@@ -65,6 +76,7 @@ def readme(parts: ModelParts, weights: Weights, name: str) -> str:
         weights: Where its weights come from.
         name: What the folder is called.
     """
+    others = plugins_of(plain(parts))
     family = FAMILIES.get(weights.record.family) if weights.record else None
     return TEXT.substitute(
         name=name,
@@ -77,6 +89,7 @@ def readme(parts: ModelParts, weights: Weights, name: str) -> str:
         llm=parts.llm.model_type,
         layers=parts.llm.layers,
         width=parts.llm.width,
+        others="".join(f"; that of {other} (`{other}_*.py`) is not" for other in others),
         positions=f"{parts.llm.max_positions:,}",
         origin="" if family is None else f": they began as {family.title}, {family.repository}",
     )
