@@ -7,6 +7,7 @@ import pytest
 
 from tests.run_directories import make_run
 from vxl.export.write import export_transformers
+from vxl.generate.loaded import LoadedModel
 
 ROOT = Path(__file__).parents[1]
 
@@ -33,6 +34,8 @@ def test_runs(
         monkeypatch.setenv("HF_MODULES_CACHE", str(tmp_path / "modules"))
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     monkeypatch.chdir(tmp_path)
+    # An untrained model never ends its answer.
+    monkeypatch.setitem(LoadedModel.ask_all.__kwdefaults__, "max_new_tokens", 8)
     names: dict[str, object] = {}
     for block in blocks(page):
         exec(block, names if page == "export.md" else {})

@@ -58,16 +58,22 @@ FILES = files()
 TO_SPLIT: set[str] = set()
 
 
-def imports(file: Path) -> set[str]:
+@cache
+def parsed(name: str) -> ast.Module:
+    """A file's code; read by the tests, not when they are collected."""
+    return ast.parse(FILES[name].read_text())
+
+
+def imports(name: str) -> set[str]:
     """The modules of vxl that a file imports, anywhere in it."""
     found: set[str] = set()
-    for node in ast.walk(ast.parse(file.read_text())):
+    for node in ast.walk(parsed(name)):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             below = {f"{node.module}.{alias.name}" for alias in node.names}
-            found |= {name if name in FILES else node.module for name in below}
-    return {name for name in found if name in FILES}
+            found |= {target if target in FILES else node.module for target in below}
+    return {target for target in found if target in FILES and target != name}
 
 
 def room(name: str) -> str:
@@ -75,7 +81,10 @@ def room(name: str) -> str:
     return name.split(".")[1] if name.startswith("vxl.") else {"vxl": "__init__"}.get(name, name)
 
 
-GRAPH = {name: imports(file) - {name} for name, file in FILES.items()}
+@cache
+def graph() -> dict[str, set[str]]:
+    """What each module imports."""
+    return {name: imports(name) for name in FILES}
 
 
 def test_every_room_has_a_floor() -> None:
@@ -85,7 +94,7 @@ def test_every_room_has_a_floor() -> None:
 def test_imports_point_down() -> None:
     upwards = [
         f"{name} -> {target}"
-        for name, targets in GRAPH.items()
+        for name, targets in graph().items()
         for target in targets
         if room(name) != room(target) and FLOOR[room(target)] >= FLOOR[room(name)]
     ]
@@ -100,11 +109,11 @@ def test_no_files_import_each_other_in_a_circle() -> None:
             circles.append(" -> ".join([*path[path.index(name) :], name]))
         elif name not in done:
             path.append(name)
-            for target in sorted(GRAPH[name]):
+            for target in sorted(graph()[name]):
                 visit(target)
             done.add(path.pop())
 
-    for name in GRAPH:
+    for name in graph():
         visit(name)
     assert circles == []
 
@@ -159,7 +168,10 @@ def imported(statement: ast.Import | ast.ImportFrom) -> tuple[set[str], set[str]
     return own | parents, {n if n.startswith(PARTS_OF_TORCH) else n.split(".")[0] for n in others}
 
 
-IMPORTS = {name: list(statements(ast.parse(file.read_text()).body)) for name, file in FILES.items()}
+@cache
+def all_statements(name: str) -> list[tuple[ast.Import | ast.ImportFrom, int]]:
+    """The imports of a module of vxl; see `statements`."""
+    return list(statements(parsed(name).body))
 
 
 @cache
@@ -171,7 +183,7 @@ def packages(name: str) -> frozenset[str]:
         if module in seen:
             continue
         seen.add(module)
-        for statement, late in IMPORTS[module]:
+        for statement, late in all_statements(module):
             if not late:
                 own, others = imported(statement)
                 needed |= others
@@ -181,8 +193,8 @@ def packages(name: str) -> frozenset[str]:
 
 def test_imports_that_cost_nothing_stand_at_the_top() -> None:
     hidden = []
-    for name, file_imports in IMPORTS.items():
-        for statement, late in file_imports:
+    for name in FILES:
+        for statement, late in all_statements(name):
             if late and not saved(name, statement):
                 hidden.append(f"{FILES[name].relative_to(ROOT)}:{statement.lineno} {ast.unparse(statement)}")
     assert not hidden, "\n".join(["nothing is saved by importing these late:", *hidden])
@@ -196,7 +208,8 @@ def saved(name: str, statement: ast.Import | ast.ImportFrom) -> set[str]:
 
 def test_late_imports_say_what_they_save() -> None:
     silent = []
-    for name, file_imports in IMPORTS.items():
+    for name in FILES:
+        file_imports = all_statements(name)
         lines = FILES[name].read_text().splitlines()
         for first in sorted({first for _, first in file_imports if first}):
             among = [statement for statement, line in file_imports if line == first]

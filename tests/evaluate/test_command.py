@@ -52,7 +52,12 @@ def _argv(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def typed(place: Path, *words: str) -> int:
-    where = (f"paths.runs={place / 'runs'}", f"paths.cache={place / 'cache'}", "device=cpu")
+    where = (
+        f"paths.runs={place / 'runs'}",
+        f"paths.cache={place / 'cache'}",
+        "device=cpu",
+        "max_new_tokens=8",
+    )
     return run_command("evaluate", main, [*words, *where])
 
 

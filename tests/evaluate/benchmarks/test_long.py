@@ -3,6 +3,8 @@
 from dataclasses import asdict
 from pathlib import Path
 
+import pytest
+
 from vxl.data.long import LongConfig
 from vxl.evaluate.benchmarks.long import LongBenchmark, LongBenchmarkConfig
 from vxl.video.virtual import Segments
@@ -16,8 +18,14 @@ def benchmark(cache: Path, clips: Path, **settings) -> LongBenchmark:
     )
 
 
-def test_questions_carry_length_and_how_long_ago(tmp_path: Path, clips: Path) -> None:
-    made = benchmark(tmp_path, clips)
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """With the clips, once they are prepared."""
+    return tmp_path_factory.mktemp("cache")
+
+
+def test_questions_carry_length_and_how_long_ago(cache: Path, clips: Path) -> None:
+    made = benchmark(cache, clips)
     items = made.items()
     assert len(items) == 14
     assert {item.kind for item in items} == set(TRAINED.kinds)
@@ -29,14 +37,14 @@ def test_questions_carry_length_and_how_long_ago(tmp_path: Path, clips: Path) ->
     assert look.media.info.seconds == items[0].seconds
 
 
-def test_the_same_questions_made_harder(tmp_path: Path, clips: Path) -> None:
-    harder = benchmark(tmp_path, clips, minutes=[20.0, 30.0], latest=0.25, held_out_videos=1)
+def test_the_same_questions_made_harder(cache: Path, clips: Path) -> None:
+    harder = benchmark(cache, clips, minutes=[20.0, 30.0], latest=0.25, held_out_videos=1)
     items = harder.items()
     assert len(items) == 7
     assert all(1200 <= item.seconds <= 1800 for item in items)
     ago = {item.labels["ago"][0] for item in items}
     assert ago <= {"8 to 16 min before the end", "16 to 32 min before the end"}
-    assert harder.protocol() != benchmark(tmp_path, clips).protocol()
+    assert harder.protocol() != benchmark(cache, clips).protocol()
     assert harder.protocol()["needle_seconds"] == 2.0
 
 
