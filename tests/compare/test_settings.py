@@ -11,6 +11,8 @@ from tests.compare.sweeps import evaluate, write_run, write_sweep
 from vxl.compare.comparison import Comparison, compare
 from vxl.compare.disagreement import disagreements
 from vxl.compare.fairness import warnings
+from vxl.compare.page.glossary import glossary
+from vxl.compare.page.page import render
 from vxl.compare.setting import Setting
 from vxl.compare.terminal import show_comparison
 from vxl.compare.words import sentences
@@ -195,3 +197,46 @@ def test_a_winner_that_may_be_one_by_chance_is_not_called_best(tmp_path: Path) -
     assert not pair.shown
     assert sentence.headline.startswith("clips: nothing is shown to beat ratio=4; highest is ratio=16, ")
     assert "instead of" in sentence.details
+
+
+def test_costs_that_are_the_same_for_all_are_said_once(found: Comparison) -> None:
+    console = Console(width=200, record=True, file=io.StringIO())
+    show_comparison(found, console)
+    text = console.export_text()
+    assert "the same for all: clips decode tok/s 2000.0, " in text
+    assert "steps 20" in text
+    assert text.count("decode tok/s") == 2  # and the column of needle, which not all were asked
+    assert {"clips cache", "needle cache"} <= {column.name for column in found.varying}
+
+
+def test_the_same_score_on_every_question_is_said_as_that(tmp_path: Path) -> None:
+    for change in ("", "kv=snapkv"):
+        for seed in range(2):
+            run = tmp_path / "s" / f"ratio=4,seed={seed}"
+            if not change:
+                write_run(run, 4, seed, 0, "", 20)
+            evaluate(run, "clips", change, 0.7, 30, seed=seed, ratio=4)
+    for run in sorted((tmp_path / "s").iterdir()):  # the same answers under both
+        own = json.loads((run / "evaluate/clips.json").read_text())
+        file = run / "evaluate/kv=snapkv/clips.json"
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"answers": own["answers"]}))
+        metrics = {name: own[name] for name in ("metrics", "accuracy")}
+        file.write_text(json.dumps(json.loads(file.read_text()) | metrics))
+    same = compare(find_members("s", tmp_path))
+    (pair,) = same.pairs
+    assert pair.identical
+    console = Console(width=200, record=True, file=io.StringIO())
+    show_comparison(same, console)
+    text = console.export_text()
+    assert "clips: kv=snapkv has the same score as kv=full on every question" in text
+    assert "+0.0" not in text
+    page = render(same, tmp_path / "page.html")
+    assert "same on every question" in page
+    assert "+0.0" not in page[: page.index("<footer>")]
+
+
+def test_the_keys_that_differ_are_explained(found: Comparison) -> None:
+    said = dict(glossary(found))
+    assert said["kv=snapkv"].startswith("The entries stay that the question's last tokens attend to most")
+    assert said["kv.keep"].startswith("Budget as a fraction")
+    assert said["seed"].startswith("Seed of all randomness")

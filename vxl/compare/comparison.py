@@ -41,6 +41,22 @@ class Comparison:
         """Benchmarks that any setting has a score of."""
         return [name for name in benchmarks_of(self.members) if any(name in m.scores for m in self.members)]
 
+    @cached_property
+    def varying(self) -> list[Column]:
+        """The numbers that have a column: not the costs that are the same for all members."""
+        return [column for column in self.columns if self._constant(column) is None]
+
+    @cached_property
+    def constants(self) -> list[str]:
+        """`steps 150`: costs that are the same for all members, which are said once."""
+        known = [(column, self._constant(column)) for column in self.columns]
+        return [f"{column.name} {column.text(value)}" for column, value in known if value is not None]
+
+    def _constant(self, column: Column) -> float | None:
+        first, *others = [column.value(member) for member in self.members]
+        is_same = bool(others) and all(other == first for other in others)
+        return first if column.is_cost and is_same else None
+
     @property
     def tests(self) -> int:
         """Paired comparisons that are shown together, for which p is corrected."""

@@ -19,6 +19,9 @@ def show_comparison(comparison: Comparison, console: Console) -> None:
     """Prints the tables, what they come to in words, and every paired difference."""
     for table in tables(comparison, comparison.title):
         table.show(console)
+    if comparison.constants:
+        said = f"the same for all: {', '.join(comparison.constants)}"
+        console.print(said, markup=False, highlight=False)
     for pair in comparison.pairs:
         console.print(paired(pair, comparison.tests), markup=False, highlight=False)
     for sentence in sentences(comparison):
@@ -65,9 +68,9 @@ def tables(comparison: Comparison, title: str) -> list[Listing]:
     settings = len(comparison.settings)
     if _rows(comparison) != comparison.members:
         title += f": {len(comparison.members)} members in {settings} settings (html= and csv= have each)"
-    names = dict.fromkeys([RESULTS, *(column.table for column in comparison.columns)])
+    names = dict.fromkeys([RESULTS, *(column.table for column in comparison.varying)])
     listings = [
-        _table(comparison, [column for column in comparison.columns if column.table == name], title, name)
+        _table(comparison, [column for column in comparison.varying if column.table == name], title, name)
         for name in names
     ]
     return [*listings, _differences(comparison)] if len(_keys(comparison)) > BESIDE else listings

@@ -32,9 +32,9 @@ def curves(comparison: Comparison, most: int = 100) -> dict[str, Figure]:
         if data:
             figures[name] = figure(
                 data,
-                380,
+                360 + 14 * min(12, len(settings)),  # on a phone each has a line of the legend
                 showlegend=len(settings) <= 12,
-                legend={"orientation": "h", "y": -0.22},
+                legend={"orientation": "h", "y": 1, "yanchor": "bottom"},
                 xaxis=axis("step"),
                 yaxis=axis(name),
             )

@@ -41,7 +41,6 @@ def render(comparison: Comparison, place: Path, command: str = "") -> str:
     """
     panels = _panels(comparison)
     questions = _questions(comparison)
-    columns, constants = _columns(comparison)
     drawn_costs = {key.partition("|")[2] for key in panels["pareto"]}
     values: dict[str, Any] = {
         "comparison": comparison,
@@ -52,9 +51,7 @@ def render(comparison: Comparison, place: Path, command: str = "") -> str:
         "warnings": warnings(comparison),
         "panels": panels,
         "keys": [last(key) for key in comparison.keys],
-        "columns": columns,
-        "constants": constants,
-        "rows": [_Row(member, columns, place) for member in comparison.members],
+        "rows": [_Row(member, comparison.varying, place) for member in comparison.members],
         "settings": _settings(comparison),
         "seeds": any(len(setting.members) > 1 for setting in comparison.settings),
         "failures": [(m.name, m.run.failure) for m in comparison.members if m.run.failure is not None],
@@ -125,19 +122,6 @@ def _wide(panels: dict[str, dict[str, Figure]]) -> dict[str, str]:
         if len(halves) % 2:
             wide[halves[-1]] = "wide"
     return wide
-
-
-def _columns(comparison: Comparison) -> tuple[list[Column], list[str]]:
-    """The numbers that have a column, and the costs that are said once, as all members have the same."""
-    columns, constants = [], []
-    for column in comparison.columns:
-        values = {column.value(member) for member in comparison.members}
-        (value, *others) = values
-        if column.is_cost and len(comparison.members) > 1 and not others and value is not None:
-            constants.append(f"{column.name} {column.text(value)}")
-        else:
-            columns.append(column)
-    return columns, constants
 
 
 class _Row:

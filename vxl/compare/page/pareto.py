@@ -7,7 +7,7 @@ from vxl.compare.comparison import Comparison
 from vxl.compare.differences import last
 from vxl.compare.member import AXES, Cost
 from vxl.compare.page.drawing import GREY, Figure, axis, colour, figure, note, number, plain
-from vxl.compare.setting import Setting
+from vxl.compare.setting import Reached, Setting
 
 
 def costs_of(comparison: Comparison, benchmark: str) -> list[Cost]:
@@ -31,6 +31,7 @@ def pareto(comparison: Comparison, benchmark: str, cost: Cost) -> Figure | None:
         for x, r, s in points
         if any(a <= x and b.mean >= r.mean and (a < x or b.mean > r.mean) for a, b, _ in points)
     }
+    few = len(points) <= 14 and _are_apart([(x, r) for x, r, _ in points])
     data: list[dict[str, Any]] = []
     lines, colour_of = joined(comparison, [setting for _, _, setting in points])
     place = {id(s): (x, scale * r.mean) for x, r, s in points}
@@ -48,10 +49,8 @@ def pareto(comparison: Comparison, benchmark: str, cost: Cost) -> Figure | None:
                 "showlegend": False,
             }
         )
-        if 1 < len(lines) <= 8 and len(points) > len(lines):
+        if 1 < len(lines) <= 8 and (len(points) > len(lines) or not few):
             data.append(_legend(plain(_shared(line)), colour(at, len(lines))))
-    places = {(x, reached.mean) for x, reached, _ in points}
-    few = len(points) <= 14 and len(places) == len(points)  # equal ones would write over each other
     for faded in (True, False):
         drawn_points = [(x, r, s) for x, r, s in points if (id(s) in beaten) == faded]
         if not drawn_points:
@@ -153,6 +152,19 @@ def joined(comparison: Comparison, settings: Sequence[Setting]) -> tuple[list[li
         for setting in line:
             colours[id(setting)] = colour(at, len(lines))
     return list(lines.values()), colours
+
+
+def _are_apart(points: Sequence[tuple[float, Reached]]) -> bool:
+    """Whether names beside the points would not lie over each other, where the intervals are drawn, too."""
+    score = points[0][1].score
+    levels = [level for level in (score.chance, score.majority) if level is not None]
+    levels += [end for _, r in points for end in (r.interval or (r.mean, r.mean))]
+    wide, high = max(x for x, _ in points) - min(x for x, _ in points), max(levels) - min(levels)
+    return not any(
+        abs(x - other_x) <= 0.1 * wide and abs(r.mean - other.mean) <= 0.06 * high
+        for at, (x, r) in enumerate(points)
+        for other_x, other in points[:at]
+    )
 
 
 def _legend(name: str, own: str) -> dict[str, Any]:
