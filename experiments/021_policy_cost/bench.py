@@ -214,7 +214,8 @@ def main() -> None:
     name = "CPU" if arguments.tiny else torch.cuda.get_device_name()
     set_row(model, ("kv", "full", ""), arguments)
     measure(model, min(512, arguments.frames))  # kernels are compiled and libraries loaded
-    for option_name in WARM if not with_weights else ():  # kernels are compiled for several lengths
+    named = [name for name in WARM if name in (arguments.names or WARM)] or WARM[:1]
+    for option_name in named if not with_weights else ():  # kernels are compiled for several lengths
         set_row(model, ("kv", option_name, ""), arguments)
         measure(model, arguments.frames)
     print(f"{name}, warm after {time.perf_counter() - began:.1f} s", flush=True)

@@ -11,7 +11,9 @@ from vxl.data.batch.encoded import BatchedVisual
 from vxl.errors import DataError
 from vxl.generate import ask, watch
 from vxl.generate.watching import pieces
-from vxl.prefill.full import FullConfig
+from vxl.kv.full import FullConfig
+from vxl.llm.cache import Cache
+from vxl.prefill.full import FullConfig as FullPrefillConfig
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +25,7 @@ def m() -> Any:
 @pytest.mark.parametrize("groups", [1, 3, 16])
 def test_pieces_of_any_size_change_nothing(m: Any, by: int, groups: int) -> None:
     expected = ask(watched(m), [5, 6], max_new_tokens=20).tokens
-    other = model(prefill=FullConfig(groups=groups))
+    other = model(prefill=FullPrefillConfig(groups=groups))
     assert ask(watched(other, by=by), [5, 6], max_new_tokens=20).tokens == expected
 
 
@@ -114,3 +116,18 @@ def test_pieces_cover_the_head_and_end_at_groups() -> None:
     ]
     assert found[-1][1] == len(encoded)
     assert [part[2:] for part in found if part[3]] == [(0, 2), (0, 2), (0, 1), (1, 1), (2, 1)]
+
+
+@pytest.mark.parametrize(("held", "room"), [({}, True), ({"bits": 8}, False), ({"offload": True}, False)])
+def test_room_is_made_for_everything_where_it_stays_as_it_comes(held: dict[str, Any], room: bool) -> None:
+    caches: list[Cache] = []
+    reserved: list[int] = []
+    watch(
+        model(kv=FullConfig(**held), prefill=FullPrefillConfig(groups=2)),
+        head(video(5)),
+        [CLIP],
+        into=caches.append,
+        on_piece=lambda done, total: reserved.append(caches[0].reserve),
+    )
+    assert len(reserved) > 1
+    assert [size > 0 for size in reserved] == [room] * len(reserved)

@@ -114,6 +114,11 @@ class Policy:
     def after_chunk(self, cache: Cache, piece: Piece) -> None:
         """Called when a piece of the prefill is in the cache."""
 
+    @property
+    def holds_otherwise(self) -> bool:
+        """Whether what was watched is coded, or leaves the device, behind each piece."""
+        return self.config.bits is not None or self.config.offload
+
     def hold(self, cache: Cache) -> None:
         """Holds what was watched as the settings say: first what stays is known, then it is coded, then it
         leaves the device. Called after `after_chunk`."""

@@ -84,8 +84,9 @@ class Prefill(ABC):
         """
 
     def begin(self, policy: Policy, cache: Cache, tokens: int) -> None:
-        """Called before the first piece of `tokens` tokens in all: makes room where all of them will stay."""
-        if not policy.acts_in_prefill:
+        """Called before the first piece of `tokens` tokens in all: makes room where all of them will stay as
+        they come. What is coded or leaves the device behind each piece needs none."""
+        if not policy.acts_in_prefill and not policy.holds_otherwise:
             cache.reserve = tokens
 
     @abstractmethod
