@@ -10,9 +10,9 @@ from torch import Tensor
 
 from tests.video.numbered import KINDS, numbers_of
 from vxl.errors import ConfigError, DataError
-from vxl.video import decoder_pyav
 from vxl.video.decode import decode, decode_stream, open_video
-from vxl.video.decoder_pyav import PyAVReader
+from vxl.video.decoder import pyav as decoder_pyav
+from vxl.video.decoder.pyav import PyAVReader
 from vxl.video.probe import probe
 from vxl.video.transform import PixelSpec
 

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from tests.video.numbered import numbers_of, remux, squares_of
 from vxl.errors import DataError
-from vxl.video import decoder_pyav
 from vxl.video.decode import decode
+from vxl.video.decoder import pyav as decoder_pyav
 from vxl.video.load import load_video
 from vxl.video.probe import probe
 from vxl.video.sample import Uniform, UniformConfig

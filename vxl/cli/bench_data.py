@@ -29,7 +29,7 @@ if TYPE_CHECKING:  # late: torch takes 2 s, and --help needs none of it
     from vxl.data.source.source import IndexedShards
     from vxl.train.config import TrainConfig
 
-SECTIONS = ("decoding", "stream", "overhead", "kept")
+SECTIONS = ("decoding", "stream", "overhead", "kept", "threads")
 ASK = "What is shown?"
 
 
@@ -96,6 +96,9 @@ def run_bench(parsed: argparse.Namespace) -> None:
         with one_thread():
             rows["kept"] = video.kept(parsed.cache)
         listing_of("kept frames", rows["kept"]).show(screen)
+    if not parsed.only or "threads" in parsed.only:
+        rows["threads"] = video.threads(parsed.cache, repeats=parsed.repeats)
+        listing_of("decoding by threads", rows["threads"]).show(screen)
     if parsed.as_json:
         numbers = {name: [asdict(row) for row in section] for name, section in rows.items()}
         parsed.as_json.write_text(json.dumps(numbers, indent=1) + "\n")

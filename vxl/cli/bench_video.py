@@ -5,6 +5,7 @@ Both sides run on one thread and give the same numbers: RGB, then Pillow's bicub
 
 import argparse
 import itertools
+import math
 import os
 import tempfile
 import time
@@ -23,7 +24,8 @@ from vxl.option.files import CLIPS
 from vxl.table import listing_of
 from vxl.terminal.screen import Screen
 from vxl.train.step.data_module import DataModule
-from vxl.video.decode import decode
+from vxl.video.decode import decode, decode_stream
+from vxl.video.decoder.parallel import Threads, cores_here, decoded_with
 from vxl.video.encode import write_video
 from vxl.video.frame_cache import frames_kept
 from vxl.video.probe import probe
@@ -43,6 +45,25 @@ class DecodingRow:
     vxl_frames_per_s: float
     pyav_frames_per_s: float
     ratio: float
+
+
+@dataclass(frozen=True)
+class ThreadsRow:
+    """Seconds (the clock's, at best) to decode and resize frames of a file."""
+
+    case: str
+    wanted: int
+    cores: int
+    one_s: float
+    codec_s: float
+    auto_s: float
+
+
+SIDES: tuple[tuple[str, int, Threads], ...] = (
+    ("one_s", 1, "codec"),
+    ("codec_s", 0, "codec"),
+    ("auto_s", 0, "auto"),
+)
 
 
 @dataclass(frozen=True)
@@ -139,6 +160,28 @@ def kept(cache: Path, *, rows: int = 100) -> list[KeptRow]:
             size = sum(entry.stat().st_size for entry in Path(folder).rglob("*.frames"))
             cases.append(KeptRow(case, rows, rows / seconds, 1000 * seconds / rows, size / 1e6))
     return cases
+
+
+def threads(cache: Path, *, size: int = 384, repeats: int = 3, clips: Path = CLIPS) -> list[ThreadsRow]:
+    """A file of five minutes by one thread, by the codec's own and by parts, after making sure they agree."""
+    path = five_minutes(cache / "five_minutes_gop24.mp4", clips)
+    pixels, frames = PixelSpec(size, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)), probe(path).frames
+    found = []
+    for case, wanted_F in {
+        "every frame": np.arange(frames),
+        "one a second": np.arange(0, frames, 24),
+        "32 frames": np.linspace(0, frames - 1, 32).astype(np.int64),
+    }.items():
+        sums, taken = set(), {}
+        for _, (side, count, by_parts) in itertools.product(range(repeats), SIDES):
+            with decoded_with(by_parts):
+                begin = time.perf_counter()
+                stream = decode_stream(path, wanted_F, pixels=pixels, threads=count)
+                sums.add(sum(zlib.crc32(frame_CHW.numpy()) for frame_CHW in stream))
+                taken[side] = min(taken.get(side, math.inf), time.perf_counter() - begin)
+        assert len(sums) == 1, f"{case}: the frames differ"
+        found.append(ThreadsRow(f"{case}, {size} px", len(wanted_F), cores_here(), **taken))
+    return found
 
 
 def read_straight(path: Path, wanted_F: np.ndarray, pixels: PixelSpec) -> Tensor:

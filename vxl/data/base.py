@@ -30,6 +30,9 @@ class DataConfig(Option):
     """Samples that are sorted by length (or packed) together; more of them waste less padding."""
     workers: int = option(2, resumable=True)
     """Processes a rank that decode; 0 decodes in the training process. The numbers stay the same."""
+    threads: Literal["codec", "auto"] = option("codec", resumable=True)
+    """What decodes a file: `codec`, one thread in training and the codec's own elsewhere; `auto`, as many as
+    the process has cores for each worker, each a part between key frames. The frames are the same."""
     cache: Literal["none", "frames"] = option("none", resumable=True)
     """What is kept on disk, below paths.cache, and shared by all runs and evaluations that look at the same:
     decoded, resized frames, or nothing. The numbers stay the same."""

@@ -39,6 +39,8 @@ class EvaluateConfig:
     """Longest answer, in tokens; null: the benchmark's own length."""
     limit: int | None = None
     """Ask only the first so many questions."""
+    threads: Literal["codec", "auto"] = "codec"
+    """What decodes a file: see data.threads."""
     cache: Literal["none", "frames"] | None = None
     """What is kept on disk, below paths.cache: see data.cache; null: as in the run's training."""
     cache_gib: float | None = None

@@ -14,6 +14,7 @@ from vxl.evaluate.subjects import Subject, subjects
 from vxl.evaluate.work.workers import WORKER, start, wants_workers
 from vxl.patience import patience_of
 from vxl.terminal.screen import Screen
+from vxl.video.decoder.parallel import decoded_with
 from vxl.video.frame_cache import frames_kept
 
 
@@ -28,7 +29,7 @@ def run_evaluation(config: EvaluateConfig, console: Console | None = None) -> li
         CheckpointError: It has no such checkpoint, or results can't be written.
         DataError: Videos are missing or can't be read.
     """
-    with patience_of(config.patience, "patience"):
+    with patience_of(config.patience, "patience"), decoded_with(config.threads):
         return _run(config, console or Screen())
 
 

@@ -51,6 +51,7 @@ from vxl.train.start import Start, build_start
 from vxl.train.step.compiled import compile_blocks
 from vxl.train.step.micro_batch import with_micro_batch
 from vxl.train.trainer import accelerator_of, device_of
+from vxl.video.decoder.parallel import decoded_with
 from vxl.video.frame_cache import frames_kept
 
 if TYPE_CHECKING:  # late: Lightning takes seconds, and a finished run needs none of it
@@ -108,6 +109,7 @@ def train_or_resume(
     swept = config.sweep_name is not None and not is_submitted()
     with (
         patience_of(config.data.patience, "data.patience"),
+        decoded_with(config.data.threads),
         frames_kept(config.data.cache, config.paths.cache, config.data.cache_gib),
         threads_of(config.trainer.threads),
         join_processes(config.trainer, cuda, swept) as processes,

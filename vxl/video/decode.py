@@ -5,6 +5,7 @@ import importlib
 import os
 import platform
 from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import islice
 from types import TracebackType
 from typing import Protocol
@@ -15,9 +16,10 @@ from torch import Tensor
 
 from vxl.errors import ConfigError, DataError
 from vxl.video.container import VideoSource, identity_of, source_name
-from vxl.video.decoder_opencv import OpenCVReader
-from vxl.video.decoder_pyav import PyAVReader
-from vxl.video.decoder_torchcodec import TorchcodecReader
+from vxl.video.decoder.opencv import OpenCVReader
+from vxl.video.decoder.parallel import ParallelReader, cores_here, decoding_threads
+from vxl.video.decoder.pyav import PyAVReader
+from vxl.video.decoder.torchcodec import TorchcodecReader
 from vxl.video.frame_cache import SHORT, Entry, FrameCache, frame_cache
 from vxl.video.probe import VideoInfo
 from vxl.video.transform import PixelSpec, resize_FCHW
@@ -28,6 +30,8 @@ class Reader(Protocol):
 
     name: str
     info: VideoInfo
+    damaged: bool
+    """Whether damage was met: what is shown behind it depends on the frames that are decoded before."""
 
     def __enter__(self) -> "Reader": ...
 
@@ -59,7 +63,12 @@ def open_video(
         raise ConfigError(f"decoder={decoder} does not exist.\n  choose one of: {', '.join(readers)}")
     if not isinstance(source, str | os.PathLike | bytes) and not source.seekable():
         source = source.read()  # a pipe can be read once, a reader may have to start over
-    reader, cache = readers[decoder](source, name=name, threads=threads), frame_cache()
+    reader: Reader
+    if decoder == "pyav" and decoding_threads() == "auto" and isinstance(source, str | os.PathLike | bytes):
+        reader = ParallelReader(source, name=name, workers=cores_here())
+    else:
+        reader = readers[decoder](source, name=name, threads=threads)
+    cache = frame_cache()
     return (
         reader if cache is None else KeptReader(cache, source, decoder, name or source_name(source), reader)
     )
@@ -77,6 +86,7 @@ class KeptReader:
     """
 
     info: VideoInfo
+    damaged = False
 
     def __init__(
         self, cache: FrameCache, source: VideoSource, decoder: str, name: str, reader: Reader
@@ -89,7 +99,7 @@ class KeptReader:
     def __enter__(self) -> "KeptReader":
         self._identity = identity_of(self._source)
         info_before = self._cache.infos.get(self._video) if self._identity else None
-        self.info = info_before or self._opened().info
+        self.info = info_before or self.opened().info
         if info_before is None and self._identity:
             self._cache.remember(self._video, self.info)
         return self
@@ -101,7 +111,7 @@ class KeptReader:
 
     def frames(self, indices: Sequence[int] | np.ndarray) -> Iterator[Tensor]:
         """Yields uint8 [1, C, H, W] for each of the strictly ascending indices."""
-        return self._opened().frames(indices)
+        return self.opened().frames(indices)
 
     def entry(self, wanted_U: np.ndarray, pixels: PixelSpec) -> Entry | None:
         """Where frames of ascending numbers are kept; None where the video's content can't be told."""
@@ -109,6 +119,10 @@ class KeptReader:
             return None
         short = self.info.frames <= SHORT
         return Entry(self._cache, self._video, pixels, np.arange(self.info.frames) if short else wanted_U)
+
+    def whole(self) -> bool:
+        """Whether it is unchanged, and nothing that was decoded of it is damaged."""
+        return self.unchanged() and not self.opened().damaged
 
     def unchanged(self) -> bool:
         """Whether the video is still the one that was opened."""
@@ -120,7 +134,8 @@ class KeptReader:
         module = importlib.import_module({"pyav": "av", "opencv": "cv2"}.get(self._decoder, self._decoder))
         return f"{self._identity} {self._decoder} {module.__version__} {platform.machine()}"
 
-    def _opened(self) -> Reader:
+    def opened(self) -> Reader:
+        """The video itself."""
         if not self._is_open:
             self._stack.enter_context(self._reader)
             self._is_open = True
@@ -225,20 +240,27 @@ def _sized(
 ) -> Iterator[Tensor]:
     """Yields frames of ascending numbers at their size, [1, C, H, W]; keeps them where there is an entry."""
     if entry is None:
-        for frame_1CHW in reader.frames(wanted_U):
-            yield frame_1CHW if pixels is None else resize_FCHW(frame_1CHW, pixels)
+        yield from _decoded(reader.opened() if isinstance(reader, KeptReader) else reader, wanted_U, pixels)
         return
     assert isinstance(reader, KeptReader)
-    count = 0
-    frames = entry.written(_sized(reader, entry.numbers_N, pixels), reader.unchanged)
-    try:
-        for number, frame_1CHW in zip(entry.numbers_N, frames, strict=True):
-            if count < len(wanted_U) and number == wanted_U[count]:
-                count += 1
-                yield frame_1CHW
-    except DataError:  # of a frame that is not wanted, or of one that is: then it comes again
-        if count < len(wanted_U):
-            yield from _sized(reader, wanted_U[count:], pixels)
+    if reader.info.frames > SHORT:
+        yield from entry.written(_sized(reader, wanted_U, pixels), reader.unchanged)
+        return
+    try:  # a short video whole; it is not damaged, or what is wanted of it is decoded by itself
+        frames = list(entry.written(_sized(reader, entry.numbers_N, pixels), reader.whole))
+        wanted = [frames[number] for number in wanted_U] if reader.whole() else None
+    except DataError:
+        wanted = None
+    yield from wanted or _sized(reader, wanted_U, pixels)
+
+
+def _decoded(reader: Reader, wanted_U: np.ndarray, pixels: PixelSpec | None) -> Iterator[Tensor]:
+    if pixels is None:
+        return reader.frames(wanted_U)
+    resize = partial(resize_FCHW, spec=pixels)
+    if isinstance(reader, ParallelReader):
+        return reader.mapped(wanted_U, resize)
+    return map(resize, reader.frames(wanted_U))
 
 
 def _check(ascending_F: np.ndarray, reader: Reader) -> None:

@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader, IterableDataset
 from vxl.data.order.whereabouts import Whereabouts
 from vxl.errors import GOES_ON, LostError, VxlError
 from vxl.patience import set_patience
+from vxl.video.decoder.parallel import Threads, decode_with, decoding_threads
 from vxl.video.frame_cache import FrameCache, frame_cache, keep_frames
 
 # A worker's own patience ends first: then its error says which file was waited for.
@@ -37,7 +38,13 @@ class Loader(DataLoader):
     def __init__(self, dataset: IterableDataset, *, patience: float, **settings: Any) -> None:
         workers = settings["num_workers"]
         self._whereabouts = Whereabouts(workers)
-        begin = partial(begin_worker, patience=patience, frames=frame_cache(), whereabouts=self._whereabouts)
+        begin = partial(
+            begin_worker,
+            patience=patience,
+            frames=frame_cache(),
+            threads=decoding_threads(),
+            whereabouts=self._whereabouts,
+        )
         timeout = AFTER_WORKER * patience if workers else 0
         super().__init__(dataset, timeout=timeout, worker_init_fn=begin, **settings)
 
@@ -96,11 +103,14 @@ class ErrorsAsItems(IterableDataset):
         return len(self.data)  # ty: ignore[invalid-argument-type] (raises TypeError where it has none)
 
 
-def begin_worker(worker: int, patience: float, frames: FrameCache | None, whereabouts: Whereabouts) -> None:
-    """For a DataLoader's `worker_init_fn`: signals are left to the trainer, its patience and where it keeps
-    frames are taken over."""
+def begin_worker(
+    worker: int, patience: float, frames: FrameCache | None, threads: Threads, whereabouts: Whereabouts
+) -> None:
+    """For a DataLoader's `worker_init_fn`: signals are left to the trainer; its patience, where it keeps
+    frames and how it decodes are taken over."""
     set_patience(patience)
     keep_frames(frames)
+    decode_with(threads)
     whereabouts.begin(worker)
     leave_signals_to_trainer(worker)
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from vxl.errors import ConfigError, DataError
 from vxl.video.container import VideoSource, as_readable, path_for_decoders
-from vxl.video.decoder_pyav import PyAVReader
+from vxl.video.decoder.pyav import PyAVReader
 from vxl.video.orientation import Orientation, orientation_of
 from vxl.video.probe import VideoInfo
 
@@ -21,13 +21,14 @@ SAME_TIME = 1e-4
 
 
 class TorchcodecReader:
-    """One video, opened; see `vxl.video.decoder_pyav.PyAVReader`.
+    """One video, opened; see `vxl.video.decoder.pyav.PyAVReader`.
 
     Frames are numbered by PyAV's index and asked for by their time stamps, since torchcodec counts packets.
     """
 
     name: str
     info: VideoInfo
+    damaged = False
 
     def __init__(self, source: VideoSource, *, name: str | None = None, threads: int = 1) -> None:
         """Args: see `vxl.video.decode.open_video`."""

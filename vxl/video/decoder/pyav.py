@@ -2,7 +2,7 @@
 
 import contextlib
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from types import TracebackType
 
 import av
@@ -40,6 +40,7 @@ class PyAVReader:
 
     name: str
     info: VideoInfo
+    damaged = False
 
     def __init__(self, source: VideoSource, *, name: str | None = None, threads: int = 1) -> None:
         """Args: see `vxl.video.decode.open_video`."""
@@ -98,6 +99,7 @@ class PyAVReader:
                         yield frame
                         given_out += 1
                 except (_LostError, av.FFmpegError) as reason:
+                    self.damaged = True
                     log.debug("%s: reading straight on, seeking failed: %s", self.name, reason)
         while given_out < len(frame_numbers):
             try:
@@ -112,6 +114,15 @@ class PyAVReader:
                         f"({reason}).\n"
                         "  the file is damaged: copy it again, or leave it out"
                     ) from reason
+
+    @contextlib.contextmanager
+    def beside(self) -> Generator["PyAVReader"]:
+        """Another reader of the file, which has been numbered: it need not be again."""
+        other = PyAVReader(self._source, name=self._given_name, threads=self._threads)
+        other._open()
+        other._index, other._walked, other.info = self._index, self._walked, self.info
+        with other._stack:
+            yield other
 
     @property
     def stream(self) -> av.video.stream.VideoStream:
@@ -160,6 +171,7 @@ class PyAVReader:
                 pictures = self._decode_from(index, start)
                 following = start
             for frame in pictures:
+                self.damaged |= frame.is_corrupt
                 position = index.position(frame.pts)
                 if position is None or position > following:
                     raise _LostError(f"frame {following} was to come, time stamp {frame.pts} came")
@@ -200,6 +212,7 @@ class PyAVReader:
         failure: av.FFmpegError | None = None
         try:
             for frame in self._shown():
+                self.damaged |= frame.is_corrupt
                 position: int | None = count
                 if index.stamped:
                     position = index.position(frame.pts)
@@ -231,6 +244,7 @@ class PyAVReader:
             try:
                 frames = packet.decode()
             except av.InvalidDataError:
+                self.damaged = True
                 if not self._index.stamped:
                     raise
                 continue  # the frames behind the damage still say which they are

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from vxl.errors import ConfigError, DataError
 from vxl.video.container import VideoSource, as_readable, path_for_decoders
-from vxl.video.decoder_pyav import PyAVReader, RgbConverter
+from vxl.video.decoder.pyav import PyAVReader, RgbConverter
 from vxl.video.orientation import orientation_of
 from vxl.video.probe import VideoInfo
 
@@ -25,7 +25,7 @@ SAME_TIME = 1.0
 
 
 class OpenCVReader:
-    """One video, opened; see `vxl.video.decoder_pyav.PyAVReader`.
+    """One video, opened; see `vxl.video.decoder.pyav.PyAVReader`.
 
     Frames are numbered by PyAV's index and found by their time stamps. OpenCV reports success for pictures
     that it could not convert (5.0.0 for interlaced video), so the first one, and every one of an interlaced
@@ -34,6 +34,7 @@ class OpenCVReader:
 
     name: str
     info: VideoInfo
+    damaged = False
 
     def __init__(self, source: VideoSource, *, name: str | None = None, threads: int = 1) -> None:
         """Args: see `vxl.video.decode.open_video`. OpenCV chooses its threads by itself if `threads` is 0."""

@@ -1,0 +1,1 @@
+"""What decodes: exact frames of one opened video, by number; a file for each decoder."""
