@@ -1,12 +1,11 @@
 """Recipes: what each stage is composed of, and a whole one in miniature."""
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.acceptance.forked import typed
 from vxl.config.compose import checked, compose, compose_yaml
 from vxl.config.origins import with_recipes_model
 from vxl.config.recipe import folders, stage_configs
@@ -91,14 +90,12 @@ def test_every_recipe_composes(recipe, size):
 
 def trained(folder, recipe, *more):
     """(exit status, output) of a whole recipe in miniature, a step a stage."""
-    command = [
-        sys.executable, "train.py", f"recipe={recipe}", "size=tiny", f"paths.runs={folder}", "name=long",
+    words = [
+        f"recipe={recipe}", "size=tiny", f"paths.runs={folder}", "name=long",
         "logger=csv", "trainer.max_steps=1", "trainer.val_every=0", "data.workers=0", "data.held_out=4",
         *more,
     ]  # fmt: skip
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "150"}
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=550, env=environment)
-    return done.returncode, done.stdout + done.stderr
+    return typed("train.py", *words, cwd=ROOT, environment={**os.environ, "COLUMNS": "150"})
 
 
 @pytest.mark.slow
