@@ -6,6 +6,7 @@ import re
 import shlex
 import subprocess
 import sys
+import sysconfig
 import tomllib
 import zipfile
 from pathlib import Path
@@ -64,21 +65,82 @@ def test_the_image_copies_what_there_is_and_installs_what_is_declared() -> None:
     assert json.loads(dict(found)["ENTRYPOINT"]) == ["vxl"]
 
 
-@pytest.mark.slow
-def test_the_wheel_trains_and_evaluates_outside_of_a_checkout(tmp_path: Path) -> None:
-    source = tmp_path / "source"
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A source distribution of what git knows, and the wheel that is built from it: {kind: file}."""
+    source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("built")
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=REPOSITORY, capture_output=True, text=True, check=True,
     ).stdout  # fmt: skip
     for name in filter(None, listed.split("\0")):
-        if not name.startswith(("tests/", "experiments/")) and (REPOSITORY / name).is_file():
+        if (REPOSITORY / name).is_file():
             (source / name).parent.mkdir(parents=True, exist_ok=True)
             (source / name).write_bytes((REPOSITORY / name).read_bytes())
+    build = f"from setuptools.build_meta import build_sdist; build_sdist({str(out)!r})"
+    subprocess.run([sys.executable, "-c", build], cwd=source, check=True, timeout=300, capture_output=True)
+    (sdist,) = out.glob("vxl-*.tar.gz")
     pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
-    subprocess.run([*pip, "--wheel-dir", str(tmp_path), str(source)], check=True, timeout=300)
-    (wheel,) = tmp_path.glob("vxl-*.whl")
-    zipfile.ZipFile(wheel).extractall(tmp_path / "installed")
+    subprocess.run([*pip, "--wheel-dir", str(out), str(sdist)], check=True, timeout=300)
+    (wheel,) = out.glob("vxl-*.whl")
+    return {"sdist": sdist, "wheel": wheel}
+
+
+# What training, serving and clusters need, beside what `pip install vxl` brings (torch brings jinja2).
+ONLY_EXTRAS = (
+    "lightning", "webdataset", "wandb", "torchmetrics", "matplotlib", "scipy", "starlette", "uvicorn",
+    "prometheus_client", "submitit", "pandas", "lmms_eval",
+)  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["wheel", "sdist"])
+def test_it_installs_and_asks_with_its_own_dependencies(
+    built: dict[str, Path], kind: str, tmp_path: Path
+) -> None:
+    bare = [sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "venv")]
+    subprocess.run(bare, check=True, timeout=120)
+    python = tmp_path / "venv" / "bin" / "python"
+    (site,) = (tmp_path / "venv" / "lib").glob("python*/site-packages")
+    (site / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")  # they are installed already
+    pip = [
+        str(python),
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--no-deps",
+        "--no-build-isolation",
+        "--ignore-installed",
+    ]
+    clean = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    subprocess.run([*pip, str(built[kind])], check=True, timeout=300, env=clean, cwd=tmp_path)
+    assert (site / "vxl" / "share" / "conf" / "train.yaml").is_file()
+    # None in sys.modules: importing it fails as if it were not installed.
+    (site / "sitecustomize.py").write_text(
+        f"import sys\nsys.modules.update(dict.fromkeys({ONLY_EXTRAS!r}))\n"
+    )
+
+    def vxl(*words: str, status: int = 0) -> str:
+        done = subprocess.run(
+            [str(tmp_path / "venv" / "bin" / "vxl"), *words],
+            cwd=tmp_path, env=clean, capture_output=True, text=True, timeout=300,
+        )  # fmt: skip
+        assert done.returncode == status, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    assert f"vxl {PROJECT['version']}" in vxl("--version")
+    assert "serve" in vxl("--help")
+    assert "compressor=dts" in vxl("explain", "compressor")
+    video = str(site / "vxl" / "share" / "examples" / "clips" / "city.mp4")
+    assert "8 visual tokens" in vxl("ask", "model=tiny", "weights=random", video, "What is shown?")
+    assert "pip install 'vxl[train]'" in vxl("train", "model=tiny", status=2)
+    assert "pip install 'vxl[serve]'" in vxl("serve", "model=tiny", "weights=random", status=2)
+
+
+@pytest.mark.slow
+def test_the_wheel_trains_and_evaluates_outside_of_a_checkout(built: dict[str, Path], tmp_path: Path) -> None:
+    zipfile.ZipFile(built["wheel"]).extractall(tmp_path / "installed")
     assert (tmp_path / "installed" / "vxl" / "share" / "conf" / "train.yaml").is_file()
     assert not (tmp_path / "installed" / "tests").exists()
     (tmp_path / "work").mkdir()
