@@ -1,5 +1,7 @@
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -126,3 +128,21 @@ def test_steps_are_numbers_and_no_text(tmp_path: Path) -> None:
     for step in (1_000_000, 999_999):
         _write(tmp_path, step, nn.Linear(1, 1))
     assert [folder.step for folder in step_folders(tmp_path)] == [999_999, 1_000_000]
+
+
+def test_a_checkpoint_has_its_name_before_any_rank_goes_on(tmp_path: Path, monkeypatch) -> None:
+    step = StepFolder(tmp_path / "checkpoints" / "step-000007")
+    named = []
+
+    def once(function: Callable[[], Any], peers: object) -> Any:
+        result = function()
+        named.append(step.path.exists())  # here the first rank tells the others
+        return result
+
+    def write_tensors(folder: Path, tensors: Any, peers: object) -> None:
+        dcp.save(tensors, checkpoint_id=folder, no_dist=True)
+
+    monkeypatch.setattr("vxl.distributed.once", once)
+    monkeypatch.setattr("vxl.checkpoint.step_tensors.write_tensors", write_tensors)
+    step.write({"model": {"weight": torch.zeros(2)}}, {"step": 7}, peers=object())
+    assert named == [False, True]

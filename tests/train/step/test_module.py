@@ -226,3 +226,12 @@ def test_randomness_is_by_seed_step_and_micro_batch() -> None:
     again.model.forward, again.seed = noted, 1
     again.training_step(batches(2), 0)
     assert len(set(drawn.values())) == 6
+
+
+def test_what_is_frozen_is_in_evaluation_mode() -> None:
+    """Its dropout and statistics stay as they were trained."""
+    model = fake.Model(dropout=0.5)
+    VideoLanguageModule(model, StageConfig(train=["llm"]), RATE, STEPS, 0)
+    modes = {name: part.training for name, part in model.named_children() if name in PARTS}
+    assert modes == {name: name == "llm" for name in modes}
+    assert len(modes) > 1
