@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tests.data.media import image, talk, video, write_json
+from tests.data.media import image, talk, video
 from vxl.data.sample import PLACEHOLDER, Question, Visual, parse
 from vxl.data.source.index import open_index, write_index
 from vxl.data.source.json_list import JsonSource, media_of_item, read_items
@@ -543,10 +543,6 @@ def test_what_a_folder_can_not_be_is_said(frames: Path) -> None:
     image_of_it, empty = source(frames, items).known_bad()
     assert '"video": "frames"' in image_of_it.reason
     assert "holds no frames" in empty.reason
-    (member,) = members_of_json(
-        write_json(frames / "l.json", [{"video": "frames", "fps": 4, **talk()}]), frames
-    )
-    assert "a shard holds files" in member.bad
 
 
 @pytest.mark.parametrize(

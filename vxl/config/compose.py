@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import pickle
+import re
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any, cast
@@ -92,10 +93,14 @@ def _composed(name: str, overrides: tuple[str, ...]) -> bytes:
 
 
 def quoted(word: str) -> str:
-    """A run's name or sbatch's own options, so that Hydra takes them whole.
+    """Names, sbatch's own options and letters beyond ASCII, so that Hydra takes them whole.
 
-    They hold `=` and `,`, and may look like numbers: 2024_05_01 and 1.10 are names. A comma alone is a
-    sweep.
+    Names and options hold `=` and `,`, and may look like numbers: 2024_05_01 and 1.10 are names. A comma
+    alone is a sweep. Hydra reads no letter beyond ASCII outside of quotes.
+
+    Example:
+        >>> quoted("data.train=[日本/*.tar,b.tar]")
+        "data.train=['日本/*.tar',b.tar]"
     """
     key, _, value = word.partition("=")
     names = ("run", "name", "init_from", "weights")
@@ -103,7 +108,17 @@ def quoted(word: str) -> str:
         return word
     is_name = key in names and value != "null" and value[0] not in "[{$" and "," not in value
     whole = is_name or ("=" in value and key in (*names, "cluster.sbatch"))
-    return f"{key}='{value}'" if whole else word
+    if whole:
+        return f"{key}='{value}'"
+    if value.isascii() or set(value) & set("'\"$\\()"):
+        return word
+    ends = r",\[\]{}" + (":" if "{" in value else "")
+    parts = re.sub(rf"[^\s{ends}](?:[^{ends}]*[^\s{ends}])?", _in_quotes, value)
+    return f"{key}={parts}"
+
+
+def _in_quotes(part: re.Match[str]) -> str:
+    return part[0] if part[0].isascii() else f"'{part[0]}'"
 
 
 def with_plugins(overrides: list[str]) -> list[str]:

@@ -133,3 +133,19 @@ def test_from_a_json_list(tmp_path):
         0
     ]
     assert names(path) == ["x_1.mp4", "x_1.json", "2.0.jpg", "2.1.jpg", "2.json", "item-2.json"]
+
+
+@pytest.mark.parametrize("path", ["../private.jpg", "sub/../../private.jpg", "absolute"])
+def test_a_list_packs_nothing_from_outside_the_folder_of_media(tmp_path, path):
+    (tmp_path / "media").mkdir()
+    for place in (tmp_path / "private.jpg", tmp_path / "media" / "own.jpg"):
+        place.write_bytes(image())
+    path = str(tmp_path / "private.jpg") if path == "absolute" else path
+    own = str(tmp_path / "media" / "own.jpg")  # absolute, and inside
+    items = [{"id": name, "image": place, **talk()} for name, place in (("theirs", path), ("own", own))]
+    file = write_json(tmp_path / "list.json", items)
+    members = list(members_of_json(file, tmp_path / "media"))
+    bad = wrong_members(members, "list.json")
+    assert list(bad) == [0]
+    assert f"{path!r} lies outside {tmp_path / 'media'}, and is not packed" in bad[0]
+    assert members[0].files == {}

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import os
 import tarfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -246,6 +247,9 @@ def members_of_json(file: Path, videos: Path) -> Iterator[TarMember]:
         left_out = set(MEDIA_KEYS)
         for place, visual in enumerate(media):
             path = videos / visual["path"]
+            if not Path(os.path.abspath(path)).is_relative_to(os.path.abspath(videos)):
+                yield TarMember(key, {}, f"{file}, item '{key}': {_leads_out(visual['path'], videos)}")
+                break
             # In a tar the ending alone tells what a file is.
             suffix = path.suffix[1:].lower()
             ending = suffix if media_kind(f".{suffix}") == visual["kind"] else visual["kind"]
@@ -261,6 +265,14 @@ def members_of_json(file: Path, videos: Path) -> Iterator[TarMember]:
         else:
             text = {name: value for name, value in item.items() if name not in left_out}
             yield TarMember(key, {**files, "json": text})
+
+
+def _leads_out(path: str, videos: Path) -> str:
+    """A list may come from a stranger, and what is packed is handed on."""
+    return (
+        f"{path!r} lies outside {videos}, and is not packed.\n"
+        "  if it is meant, name a folder that holds all media:  --videos FOLDER"
+    )
 
 
 def clean(key: str) -> str:
