@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 from vxl.evaluate.scoring import Graded, accuracy, by
 
@@ -50,3 +51,10 @@ def test_no_questions_give_no_number() -> None:
 def test_what_cannot_be_parsed_stays_in_the_denominator() -> None:
     found = accuracy([graded("x", "A", "A"), graded("x", "A", None), graded("x", "B", None)])
     assert found.share == 1 / 3
+
+
+def test_any_accepted_answer_is_right() -> None:
+    several = replace(graded("x", "A", "C"), accepted=("B", "C"))
+    assert several.right
+    assert not replace(several, parsed="D").right
+    assert not replace(several, parsed=None).right

@@ -181,3 +181,11 @@ def test_two_at_once(config):
         lock.write_text(json.dumps({**json.loads(lock.read_text()), "pid": 1, "started": None}))
         with pytest.raises(ConfigError, match="is in use by process 1 on"):
             opened(config)
+
+
+def test_a_name_is_no_longer_than_a_folders_may_be() -> None:
+    config = Config(name="é" * 100)
+    assert run_name(config) == "é" * 100
+    with pytest.raises(ConfigError, match=r"name=é+\.\.\. is 202 bytes long\.\n  allowed: 200"):
+        run_name(dataclasses.replace(config, name="é" * 101))
+    assert run_name(dataclasses.replace(config, name="/".join(["a" * 200] * 2)))
