@@ -13,7 +13,8 @@ from vxl.data.source.json_list import JsonSource
 from vxl.data.source.ranges import describe_file
 from vxl.data.source.source import IndexedSource
 from vxl.data.source.urls import expand_urls
-from vxl.data.write.shards import Content, TarMember, encoded
+from vxl.data.write.content import Content, encoded
+from vxl.data.write.shards import TarMember
 from vxl.errors import DataError, one_line
 from vxl.video.endings import media_kind
 

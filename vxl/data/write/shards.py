@@ -1,52 +1,24 @@
 """Writing shards: tars of a limited size, whole or not there, the same bytes for the same samples."""
 
 import contextlib
-import io
-import json
 import os
 import tarfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from vxl.atomic import remove_leftovers, whole_file
 from vxl.data.source.json_list import MEDIA_KEYS, key_of_item, media_of_item, rate_of_frames, read_items
 from vxl.data.source.tar import BLOCK, LEFTOVERS
 from vxl.data.source.texts import in_order_of_text, refuse_half_letters
+from vxl.data.write.content import Content, FramesToEncode, encoded, open_content, size_of
 from vxl.errors import DataError
-from vxl.video.encode import write_video
-from vxl.video.endings import frame_files, media_kind
-from vxl.video.image import read_rgb
+from vxl.video.endings import media_kind
 
 PATTERN = "shard-{:06d}.tar"
 MAX_BYTES = 1 << 30
-
-
-@dataclass(frozen=True)
-class FramesToEncode:
-    """A folder of frames, which becomes a video: a shard holds files."""
-
-    folder: Path
-    fps: float
-
-    def encoded(self) -> bytes:
-        """An mp4 of a quality that shows no loss.
-
-        Raises:
-            DataError: A frame can't be read, or has another size than the first.
-        """
-        mp4 = io.BytesIO()
-        try:
-            write_video(mp4, (read_rgb(str(file)) for file in frame_files(self.folder)), self.fps, crf=16)
-        except DataError as error:
-            raise DataError(f"{self.folder} can't become a video: {error}") from error
-        return mp4.getvalue()
-
-
-Content = bytes | Path | Mapping[str, Any] | str | FramesToEncode
-"""Of a member: bytes, a file to copy, an object to write as JSON, text, or frames to encode."""
 
 
 @dataclass(frozen=True)
@@ -278,27 +250,3 @@ def _leads_out(path: str, videos: Path) -> str:
 def clean(key: str) -> str:
     """A key without dots, which would end it."""
     return key.replace(".", "_").lstrip("/")
-
-
-def size_of(content: Content) -> int:
-    """Bytes of a member's file."""
-    if not isinstance(content, Path):
-        return len(encoded(content))
-    try:
-        return content.stat().st_size
-    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
-        raise DataError(f"{content} can't be read: {getattr(error, 'strerror', None) or error}") from error
-
-
-def open_content(content: Content) -> Any:
-    """A binary file with a member's content."""
-    return open(content, "rb") if isinstance(content, Path) else io.BytesIO(encoded(content))
-
-
-def encoded(content: bytes | Mapping[str, Any] | str | FramesToEncode) -> bytes:
-    """Content in bytes; objects as JSON in their own order of keys."""
-    if isinstance(content, bytes):
-        return content
-    if isinstance(content, FramesToEncode):
-        return content.encoded()
-    return (content if isinstance(content, str) else json.dumps(content, ensure_ascii=False)).encode()
