@@ -9,8 +9,9 @@ import pytest
 
 from tests.acceptance.scripts import ROOT, with_clips
 from tests.checkpoint.published.folders import publish, weights
-from tests.run_directories import make_run
+from tests.run_directories import TEXTS, make_run
 from tests.tutorials import follow, typed, write_files
+from vxl.data.batch.tokenizer import save_tokenizer, train_tokenizer
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 PAGES = ROOT / "docs" / "tutorials"
@@ -87,6 +88,9 @@ def test_own_policy(place: Path) -> None:
 
 def test_published(place: Path) -> None:
     publish(place / "Video-XL-2", weights())
+    save_tokenizer(train_tokenizer(TEXTS, 300), place / "tokenizer")
+    for file in (place / "tokenizer").iterdir():
+        file.rename(place / "Video-XL-2" / file.name)
     said = follow(typed(PAGES / "published.md"), place)
     assert "GPU-hours" in next(text for command, text in said.items() if "cost" in command)
     for file in (place / "Video-XL-2").glob("*.safetensors"):
