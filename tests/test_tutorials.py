@@ -100,5 +100,5 @@ def test_published(place: Path) -> None:
 
 def test_reading(place: Path) -> None:
     follow(typed(PAGES / "reading.md"), place)
-    assert len(list((place / "runs" / "ratios").glob("compressor.ratio=*"))) == 9
+    assert len(list((place / "runs" / "ratios").glob("ratio=*"))) == 9
     assert all((place / name).is_file() for name in ("page.html", "numbers.json", "members.csv"))

@@ -21,6 +21,6 @@ def test_slurm_sweep(slurm: Slurm, tmp_path: Path) -> None:
     assert "#SBATCH" in said[submitted[0][0]]
     slurm.wait(600)
     members = {run.name: (run / "RESULT.json").is_file() for run in (place / "runs" / "ratios").glob("*=*")}
-    assert members == {f"compressor.ratio={ratio}": True for ratio in (1, 4, 16, 64)}
+    assert members == {f"ratio={ratio}": True for ratio in (1, 4, 16, 64)}
     follow(lines[lines.index(submitted[-1]) + 1 :], place, slurm.environment)
     assert (place / "ratios.html").is_file()
