@@ -70,22 +70,25 @@ def test_a_conversation_asks_the_same_questions_in_another_order(data: Long) -> 
 
 
 @pytest.mark.parametrize("together", [False, True])
-def test_a_description_tells_what_appears_when(data: Long, together: bool) -> None:
+def test_a_description_tells_what_appears_in_each_clip(data: Long, together: bool) -> None:
     telling = Long(replace(data.config, together=together, described=True), cache=data.cache)
     source = telling.training(0).sources["long"]
     each = 2 if together else 8
     assert len(source) == telling.count() == 6 * each
     for video in range(6):
-        sample = source.record(each * video + each - 1)
-        assert (sample.source, sample.visuals) == ("described", source.record(each * video).visuals)
+        loaded = source.load(each * video + each - 1)
+        sample, (whole,) = loaded.sample, source.load(each * video).media
+        assert sample.source == "described"
+        assert loaded.media == (whole,) * len(sample.visuals)
         script = write_script(telling.config, "train", video)
         shown = {event.start: f"A {event.colour} {event.shape}, {event.place}." for event in script.events}
-        told = texts_of_turns(sample.turns)
-        seconds = [float(text.split()[-1].removesuffix("s?")) for text, _ in told]
-        assert {second: answer for second, (_, answer) in zip(seconds, told, strict=True)} == (
-            shown | {second: NOTHING for second in seconds if second not in shown}
-        )
-        assert shown.keys() < set(seconds)
+        told = {
+            clip.start: answer
+            for clip, (_, answer) in zip(sample.visuals, texts_of_turns(sample.turns), strict=True)
+        }
+        assert told == shown | {second: NOTHING for second in told if second not in shown}
+        assert shown.keys() < told.keys()
+        assert all(clip.end - clip.start == telling.config.needle_seconds for clip in sample.visuals)
     assert len(telling.validation()) == 21
 
 

@@ -95,26 +95,26 @@ def ask(script: Script, kind: Kind, split: Split, chance: np.random.Generator) -
     return AboutVideo(Question(text, answer.options, letter), answer.second)
 
 
-SHOWN_AT = ("What appears at {second:.1f}s?", "What is shown at {second:.1f}s?")
+SHOWN_HERE = ("What appears here?", "What is shown in this clip?", "Describe the shape.")
 NOTHING = "Nothing."
 
 
-def describe(script: Script, length: float, chance: np.random.Generator) -> list[tuple[str, str]]:
-    """(question, answer) of what appears at which second, in a random order; at as many empty ones, nothing.
+def describe(script: Script, length: float, chance: np.random.Generator) -> list[tuple[float, str, str]]:
+    """(second, question, answer) of the stretches where something appears, and of half as many empty ones.
 
     Args:
         script: What happens in the video.
-        length: For how many seconds each shape is shown.
-        chance: Chooses the order, the empty seconds and the wording.
+        length: For how many seconds each shape is shown, which is a stretch.
+        chance: Chooses the order, the empty stretches and the wording.
     """
-    answers = {event.start: f"A {event.colour} {event.shape}, {event.place}." for event in script.events}
-    stretches = [length * number for number in range(round(script.seconds / length))]
-    empty = [second for second in stretches if second not in answers]
-    places = chance.permutation(len(empty))[: len(answers)]
-    times = [*answers.items(), *((empty[number], NOTHING) for number in places)]
+    shown = {event.start: f"A {event.colour} {event.shape}, {event.place}." for event in script.events}
+    stretches = [length * number for number in range(int(script.seconds / length))]
+    empty = [second for second in stretches if second not in shown]
+    chosen = chance.permutation(len(empty))[: len(shown) // 2]
+    told = [*shown.items(), *((empty[number], NOTHING) for number in chosen)]
     return [
-        (SHOWN_AT[chance.integers(len(SHOWN_AT))].format(second=second), answer)
-        for second, answer in (times[number] for number in chance.permutation(len(times)))
+        (second, SHOWN_HERE[chance.integers(len(SHOWN_HERE))], answer)
+        for second, answer in (told[number] for number in chance.permutation(len(told)))
     ]
 
 

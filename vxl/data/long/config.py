@@ -32,7 +32,8 @@ class LongConfig(DataConfig):
     """Train on one conversation a video, which asks every kind in a random order, instead of one question a
     sample. Held-out questions are asked one by one in either case."""
     described: bool = False
-    """Train on one more conversation a video, which tells what appears at which second."""
+    """Train on one more conversation a video, which shows clips of it and tells what appears in each: so a
+    projector learns what it can't learn from letters alone."""
     needles: int = 4
     """Coloured shapes that appear, each once, all of other colours and shapes: 2 to 4."""
     distractors: int = 2

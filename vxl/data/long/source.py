@@ -1,6 +1,5 @@
 """Long videos and their questions as samples: nothing is read before a sample's frames are."""
 
-from collections.abc import Sequence
 from dataclasses import fields, replace
 from hashlib import blake2b
 
@@ -10,7 +9,16 @@ from vxl.data.long.asked import AboutVideo, ask, describe
 from vxl.data.long.config import Kind, LongConfig
 from vxl.data.long.scenes import FPS, HEIGHT, WIDTH, Scenes
 from vxl.data.long.script import Script, Split, write_script
-from vxl.data.sample import BadSample, Sample, SampleWithMedia, Segment, Turn, Visual, place_visuals
+from vxl.data.sample import (
+    PLACEHOLDER,
+    BadSample,
+    Sample,
+    SampleWithMedia,
+    Segment,
+    Turn,
+    Visual,
+    place_visuals,
+)
 from vxl.seeds import generator
 from vxl.video.virtual import Part, Segments
 
@@ -20,12 +28,6 @@ def samples_a_video(config: LongConfig, split: Split) -> int:
     if split == "held_out":
         return len(config.kinds)
     return (1 if config.together else len(config.kinds)) + config.described
-
-
-def _turns(pairs: Sequence[tuple[str, str]]) -> tuple[Turn, ...]:
-    """(question, answer) as a conversation about a video."""
-    turns = [turn for user, assistant in pairs for turn in (Turn("user", user), Turn("assistant", assistant))]
-    return place_visuals(turns, 1, "data=long")
 
 
 class LongSource:
@@ -75,9 +77,7 @@ class LongSource:
         )
         about_video = Sample(key=visual.name, visuals=(visual,), segments=segments)
         if self.split == "train" and self.config.described and part == self.samples_a_video - 1:
-            chance = generator(self.config.drawing_seed, "long", "describe", video)
-            turns = _turns(describe(script, length, chance))
-            return replace(about_video, key=f"{visual.name}#described", turns=turns, source="described")
+            return self._description(about_video, script, video)
         if self.together:
             return replace(about_video, turns=self._conversation(script, video), source="together")
         kind = self.config.kinds[part]
@@ -104,13 +104,28 @@ class LongSource:
         chance = generator(self.config.drawing_seed, "long", "together", video)
         kinds = [self.config.kinds[number] for number in chance.permutation(len(self.config.kinds))]
         questions = [self._asked(script, video, kind).question for kind in kinds]
-        return _turns([(format_question(question), question.answer) for question in questions])
+        turns = []
+        for question in questions:
+            turns += [Turn("user", format_question(question)), Turn("assistant", question.answer)]
+        return place_visuals(turns, 1, "data=long")
+
+    def _description(self, about_video: Sample, script: Script, video: int) -> Sample:
+        """The video in clips, each with what appears in it."""
+        chance = generator(self.config.drawing_seed, "long", "describe", video)
+        length, (shown,) = self.config.needle_seconds, about_video.visuals
+        turns, clips = [], []
+        for second, question, answer in describe(script, length, chance):
+            turns += [Turn("user", f"{PLACEHOLDER}\n{question}"), Turn("assistant", answer)]
+            clips.append(replace(shown, start=second, end=second + length))
+        key = f"{shown.name}#described"
+        return replace(about_video, key=key, turns=tuple(turns), visuals=tuple(clips), source="described")
 
     def load(self, number: int) -> SampleWithMedia:
         """The sample with its video, of which no frame is decoded yet."""
         video = number // self.samples_a_video
         script = self.script(video)
-        return SampleWithMedia(self.record(number), (self.segments(script, video),))
+        sample = self.record(number)
+        return SampleWithMedia(sample, (self.segments(script, video),) * len(sample.visuals))
 
     def segments(self, script: Script, video: int) -> Segments:
         """The video: scenes in a random order, with the shapes where the script has them."""
