@@ -17,9 +17,11 @@ from typing import Any
 import numpy as np
 import torch
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path.append(str(Path(__file__).parent))
+sys.path.append(str(Path(__file__).parents[1]))
 
-from bench import GIB, head_of, settings
+from bench import GIB, prefill_of
+from videoxl2_shapes import head_of, parts_of
 
 from vxl.generate import ask, watch
 from vxl.kv.full import FullConfig
@@ -47,7 +49,8 @@ def main() -> None:
     if not arguments.tiny:
         whole = torch.cuda.get_device_properties(0).total_memory
         torch.cuda.set_per_process_memory_fraction(arguments.gib * GIB / whole)
-    model = build_model(settings(arguments.tiny), device=device, dtype=dtype).eval()
+    parts = parts_of(prefill_of(arguments.tiny), tiny=arguments.tiny)
+    model = build_model(parts, device=device, dtype=dtype).eval()
     rows: list[dict[str, Any]] = []
     for held in ({"bits": 4, "offload": True}, {}):
         row: dict[str, Any] = {"frames": arguments.frames, "gib_allowed": arguments.gib, **held}

@@ -24,6 +24,17 @@ def test_the_benchmark_runs_in_miniature_in_the_order_of_the_names(tmp_path, mon
     assert all(row["prefill_s"] > 0 for row in rows)
 
 
+@pytest.mark.slow
+def test_the_hour_runs_in_miniature(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "hour.json"
+    monkeypatch.setattr(sys, "argv", ["hour.py", "--tiny", "--frames", "64", "--out", str(out)])
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    runpy.run_path(str(FOLDER / "hour.py"), run_name="hour")["main"]()
+    coded, plain = json.loads(out.read_text())
+    assert coded["tokens"] == plain["tokens"]
+    assert len(coded["question_s"]) == len(plain["question_s"]) == 10
+
+
 def test_the_table_is_the_recorded_rows():
     figure = runpy.run_path(str(FOLDER / "figure.py"), run_name="figure")
     lines = (FOLDER / "README.md").read_text().splitlines()
