@@ -23,7 +23,7 @@ license_link: LICENSE
 
 A video-language model, `model=$model`, written by `vxl export … layout=transformers`. Its code lies beside
 the weights and is loaded with `trust_remote_code=True`; vxl need not be installed. It needs
-`transformers>=5.17`, `torch`, `av` and `pillow`; `accelerate` for `device_map`.
+`transformers>=5.17`, `torch`, `av>=17` and `pillow`; `accelerate` for `device_map`.
 
 ```python
 from transformers import AutoModelForCausalLM, AutoProcessor

@@ -1,4 +1,4 @@
-"""What a run says about itself while it trains: means over some steps, to metrics.csv and the logger.
+"""What a run says about itself while it trains: means over some steps, MFU among them.
 
 One rule for metrics.csv, the logger, the progress bar and the closing table: a number is the mean of the
 last `trainer.log_every` optimizer steps (of fewer, at the beginning). So between two rows of metrics.csv
