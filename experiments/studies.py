@@ -34,8 +34,9 @@ DATA = (
 )
 """Two minutes of which a frame every four seconds is seen: each shape in two of 32."""
 SMALL = (
-    "model=small vision.size=112 llm.attention=varlen trainer.precision=bf16-mixed data.videos=2000 data.held_out_videos=60 data.batch=16 "
-    "data.workers=4 data.held_out=42 stage.train=[compressor,projector,llm] stage.lr=1e-3 "
+    "model=small vision.size=112 llm.attention=varlen trainer.precision=bf16-mixed "
+    "data.videos=2000 data.held_out_videos=60 data.batch=16 data.workers=4 data.held_out=42 "
+    "stage.train=[compressor,projector,llm] stage.lr=1e-3 "
     "stage.part_lr.llm=5e-4 trainer.max_steps=500 trainer.val_every=500 checkpoint.every=500 "
     "checkpoint.keep_last=1"
 )
