@@ -199,7 +199,7 @@ def overhead(cache: Path, *, steps: int = 20) -> list[OverheadRow]:
             step_s = (time.process_time() - begin) / steps
             # Nothing is remembered from the pass before: a new module plans and tokenises again.
             undecoded = DataModule(config, rank=0, ranks=1)
-            undecoded.__dict__["examples"] = without_decoding(undecoded.examples)
+            undecoded.examples = without_decoding(undecoded.examples)
             begin = time.process_time()
             for _ in itertools.islice(undecoded.train_dataloader(), steps):
                 pass
