@@ -2,6 +2,7 @@ import dataclasses
 import errno
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import yaml
 
 from tests.run.test_changes import changed
 from tests.train.quick_training import Config, DataConfig, Paths
-from vxl.errors import ConfigError
+from vxl.errors import CheckpointError, ConfigError
 from vxl.option.rebuild import plain
 from vxl.run.changes import config_fingerprint
 from vxl.run.directory import RunDirectory, write_resolved
@@ -173,6 +174,21 @@ def test_a_read_only_place(config, monkeypatch):
         f"the run directory {config.paths.runs}/first can't be written: the file system is read-only.\n"
         "  write elsewhere:  paths.runs=FOLDER"
     )
+
+
+@pytest.mark.parametrize("how", ["removed", "moved", "removed and begun by another"])
+def test_a_run_whose_directory_went_away_is_not_called_finished(config, tmp_path, how):
+    directory = RunDirectory.open(config, "")
+    directory.refuse_removed()
+    directory.path.rename(tmp_path / "elsewhere")
+    if how != "moved":
+        shutil.rmtree(tmp_path / "elsewhere")
+    directory.checkpoints.mkdir(parents=True)  # the next checkpoint makes the folder anew
+    if "another" in how:
+        (directory.path / ".lock").write_text(json.dumps({"host": "another", "pid": 1}))
+    with pytest.raises(CheckpointError, match="removed or moved while its run was at work"):
+        directory.refuse_removed()
+    directory.close()
 
 
 def test_two_at_once(config):

@@ -22,7 +22,7 @@ from typing import Any, Literal
 import yaml
 
 from vxl.atomic import remove_leftovers, why_not, write_text
-from vxl.errors import ConfigError
+from vxl.errors import CheckpointError, ConfigError
 from vxl.option.read_yaml import read_yaml
 from vxl.option.rebuild import plain
 from vxl.run import provenance
@@ -181,6 +181,15 @@ class RunDirectory:
     def log(self) -> Path:
         """What was said while it ran."""
         return self.path / "train.log"
+
+    def refuse_removed(self) -> None:
+        """Raises CheckpointError where the directory was removed or moved while it was written to."""
+        if not self.lock.stands:
+            raise CheckpointError(
+                f"{self.path} was removed or moved while its run was at work: its config, and its numbers "
+                f"up to then, are gone.\n  what was written since, checkpoints too, is still there\n"
+                f"  train anew:  rm -r {self.path}   and the same command again"
+            )
 
     def close(self) -> None:
         """Gives the lock back."""

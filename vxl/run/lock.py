@@ -56,6 +56,15 @@ class Lock:
             os.fsync(file)
         self.held = True
 
+    @property
+    def stands(self) -> bool:
+        """Whether the lock that was taken is still at its path: not where the folder was removed or moved."""
+        try:
+            with self.path.open("rb") as file:
+                return _is_me(_read_owner(file.fileno()))
+        except OSError:
+            return False
+
     def release(self) -> None:
         """Gives the lock back; another owner's is left alone."""
         if not self.held:

@@ -206,6 +206,7 @@ def fit(
             reached = {} if sought is None else {"objective": sought}
             sink.facts({**final_numbers(summed()), **reached, "status": "finished"})
             sink.checkpoint(directory.checkpoints, trainer.global_step)
+    once(directory.refuse_removed)
     if profile is not None:
         show_profile(profile, console)
         sys.exit(0)
