@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from tests.acceptance.scripts import ROOT, with_clips
-from tests.compare.test_browser import CHROMIUM, DRIVER, FLAGS, requests, webdriver
+from tests.browser import chromium, requests, show_at
 from vxl.option.files import option_files
 
 if not os.environ.get("VXL_REQUIRE_DOCS"):
@@ -91,15 +91,8 @@ def address(site: Path) -> Iterator[str]:
 
 @pytest.mark.parametrize("width", [380, 1600])
 def test_pages_fit_and_ask_nobody_else(address: str, width: int) -> None:
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for flag in FLAGS.split():
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
-    try:
-        size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
-        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    with chromium() as browser:
+        show_at(browser, width, 900)
         for page in (
             "index.html",
             "docs/tutorials/own_policy.html",
@@ -115,8 +108,6 @@ def test_pages_fit_and_ask_nobody_else(address: str, width: int) -> None:
             assert browser.execute_script(broken) == [], page
         assert browser.get_log("browser") == []
         assert {url for url in requests(browser) if not url.startswith((address, "chrome:"))} == set()
-    finally:
-        browser.quit()
 
 
 def test_the_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,6 +32,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     make_run(folder / "runs", "first", steps=(10,))
     (folder / "examples").symlink_to(ROOT / "examples")
     (folder / "key.txt").write_text("secret\n")
+    (folder / "videomme" / "data").mkdir(
+        parents=True
+    )  # where docs/lmms_eval.md has the videos of a benchmark
     return folder
 
 
