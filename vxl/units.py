@@ -1,5 +1,6 @@
 """Numbers and texts for people: sizes, shares, ages, and words that a terminal may show."""
 
+import math
 import unicodedata
 
 
@@ -10,6 +11,12 @@ def human_size(size: float) -> str:
             return f"{size:.0f} {unit}" if unit == "B" or size >= 100 else f"{size:.1f} {unit}"
         size /= 1000
     return f"{size:.1f} TB"
+
+
+def significant(value: float) -> str:
+    """Three digits that count, zeros too, and never an exponent: `0.230`, `12.0`, `1234`."""
+    digits = 0 if value == 0 else math.floor(math.log10(abs(value)))
+    return f"{value:.{max(0, 2 - digits)}f}"
 
 
 def percent(share: float) -> str:

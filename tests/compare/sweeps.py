@@ -84,12 +84,16 @@ def evaluate(
     ratio: int,
     needles: bool = False,
     preset: str = "vxl",
+    kv: dict[str, Any] | None = None,
 ) -> None:
     """An evaluation whose answers are right with a probability, drawn anew for each question."""
     random = np.random.default_rng(1000 * seed + len(benchmark) + len(change))
     hard = np.random.default_rng(7).random(questions)  # the same questions are hard for all
     work = run / "evaluate" / change / benchmark
-    protocol = Protocol({"checkpoint": str(run), "preset": preset, "parts": change}, {"parser": "correct"})
+    protocol = Protocol(
+        {"checkpoint": str(run), "preset": preset, "parts": {"kv": kv} if kv else change},
+        {"parser": "correct"},
+    )
     file = AnswerFile(work, protocol.fingerprint, "w")
     graded, raw = [], []
     for number in range(questions):

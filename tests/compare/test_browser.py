@@ -98,7 +98,7 @@ def test_choices_switch_search_filters_and_headings_sort(browser: Any, tmp_path:
     assert titles() == ["cache, MiB", "clips: accuracy, %"]
     pick("pareto", 1, "train s")
     pick("pareto", 0, "needle")
-    assert titles() == ["training, hours", "needle: accuracy, %"]
+    assert titles() == ["training, s", "needle: accuracy, %"]
 
     rows = "return [...document.querySelectorAll('#members tbody tr')]"
     shown = f"{rows}.filter(row => !row.hidden).map(row => row.cells[0].innerText)"
@@ -106,9 +106,17 @@ def test_choices_switch_search_filters_and_headings_sort(browser: Any, tmp_path:
     search = browser.find_element("id", "search")
     search.send_keys("ratio=2 snapkv")
     assert browser.execute_script(shown) == [f"ratio=2,seed={n} kv=snapkv keep=0.5" for n in range(3)]
+    hits = browser.find_element("id", "hits")
+    assert hits.text == "3 of 12 members"
+    search.clear()
+    search.send_keys("nowhere")
+    assert browser.execute_script(shown) == []
+    assert hits.text.startswith("no of 12 members")
     search.clear()
     search.send_keys(" ")
     assert len(browser.execute_script(shown)) == 12
+    assert hits.text == "12 members"
+    first = browser.execute_script(shown)
     heading = browser.find_element("xpath", "//section[@id='members']//th[.='clips']")
     column = browser.execute_script("return arguments[0].cellIndex", heading)
     scores = f"{rows}.map(row => +row.cells[{column}].dataset.sort)"
@@ -120,6 +128,9 @@ def test_choices_switch_search_filters_and_headings_sort(browser: Any, tmp_path:
     ends = time.monotonic() + 10
     while browser.execute_script(scores) != falling:  # where the machine is busy, a moment later
         assert time.monotonic() < ends, browser.execute_script(scores)
+    assert browser.execute_script(shown) != first
+    browser.find_element("css selector", "#members button").click()
+    assert browser.execute_script(shown) == first
     browser.execute_cdp_cmd(
         "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": "dark"}]}
     )

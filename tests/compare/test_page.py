@@ -12,8 +12,8 @@ from tests.compare.sweeps import write_sweep
 from vxl.compare.comparison import Comparison, compare
 from vxl.compare.member import AXES
 from vxl.compare.page.curves import curves
-from vxl.compare.page.page import render
-from vxl.compare.page.pareto import pareto
+from vxl.compare.page.page import in_order, render
+from vxl.compare.page.pareto import ends_of, joined, pareto
 from vxl.run.find import find_members
 
 HOSTILE = '</script><img src=x onerror="document.title=1">&'
@@ -90,7 +90,7 @@ def test_numbers_of_the_page_are_those_of_the_comparison(page: str, found: Compa
 
 def test_links_lead_to_the_run_directories(page: str, found: Comparison) -> None:
     place = found.members[0].run.path.parent.parent
-    links = re.findall(r'<td><a href="([^"]+)"', page)
+    links = re.findall(r'<td data-sort="[^"]*"><a href="([^"]+)"', page)
     assert len(links) == len(found.members)
     assert {(place / unescape(link).replace("%3D", "=").replace("%2C", ",")).is_dir() for link in links} == {
         True
@@ -111,9 +111,16 @@ def test_who_is_beaten_in_score_and_cost_is_faded(found: Comparison) -> None:
     assert levels == [25.0, 100.0]  # chance of four options, and all right letters are B
 
 
-def test_lines_say_what_their_settings_share(tmp_path: Path) -> None:
+def test_lines_say_what_their_settings_share_and_their_ends_in_what_they_differ(tmp_path: Path) -> None:
     write_sweep(tmp_path, "s", 6, questions=30)
-    drawn = pareto(compare(find_members("s", tmp_path)), "clips", AXES[0])
+    own = compare(find_members("s", tmp_path))
+    knob, lines, _ = joined(own, own.settings)
+    assert knob == "compressor.ratio"
+    apart = {id(s): (float(at), float(at)) for at, s in enumerate(one for line in lines for one in line)}
+    assert [note["text"] for note in ends_of(lines, knob, apart, log=False)] == ["ratio=1", "ratio=2"] * 2
+    near = {key: (min(at, 1.0), min(at, 1.0)) for key, (at, _) in apart.items()}
+    assert [note["text"] for note in ends_of(lines, knob, near, log=False)] == ["ratio=1", "ratio=2"]
+    drawn = pareto(own, "clips", AXES[0])
     assert drawn is not None
     legend = [trace["name"] for trace in drawn["data"] if trace["showlegend"]]
     assert legend == ["kv=full", "kv=snapkv keep=0.5"]
@@ -127,6 +134,28 @@ def test_a_run_that_stopped_early_does_not_cut_the_curves_of_its_setting(tmp_pat
     assert line["x"] == list(range(1, 21))
     assert "2 seeds" in line["name"]
     assert len(band["x"]) == 40
+
+
+def test_a_name_is_sorted_by_its_numbers() -> None:
+    names = ["ratio=64 keep=0.5", "ratio=4 keep=0.5", "ratio=16 keep=0.25", "ratio=4 keep=0.25"]
+    assert sorted(names, key=in_order) == [names[3], names[1], names[2], names[0]]
+
+
+def test_levels_that_are_near_stand_on_either_side(page: str) -> None:
+    notes = {n["text"]: n["yanchor"] for n in figures(page)["pareto"]["clips|cache"]["layout"]["annotations"]}
+    assert notes["chance"] == "top"
+    assert notes["most frequent letter"] == "bottom"
+
+
+def test_maps_say_of_how_many_questions_they_are(page: str) -> None:
+    drawn = figures(page)
+    assert drawn["heat"]["clips|kind"]["data"][0]["x"] == ["colour (15)", "order (15)", "count (15)"]
+    map_of_needles = next(iter(drawn["needle"].values()))
+    assert map_of_needles["layout"]["xaxis"]["title"]["text"].endswith(" answers a cell")
+
+
+def test_frames_of_a_strip_are_parted(page: str) -> None:
+    assert 'class="frames" style="--frames: 4"' in page
 
 
 def test_the_style_of_a_thing_is_said_once() -> None:

@@ -133,7 +133,7 @@ def test_the_sentence_names_the_best_by_how_much_and_the_cost(root: Path) -> Non
     clips = str(said[0])
     assert clips.startswith("clips: ratio=1 kv=full answers best, ")
     assert "points against ratio=2 kv=snapkv keep=0.5 (95 %: " in clips
-    assert "cache 1 MiB instead of 0.5 MiB" in clips
+    assert "cache 1.00 MiB instead of 0.500 MiB" in clips
 
 
 def test_what_is_unfair_is_said(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from rich.console import Console
 from vxl.cli.runs import show_runs
 from vxl.errors import ConfigError
 from vxl.run.find import Run, find_members, find_run, list_runs
-from vxl.units import human_age, human_size
+from vxl.units import human_age, human_size, significant
 
 
 def make(root: Path, name: str, *, age: float = 0.0, **files: object) -> Path:
@@ -177,3 +177,15 @@ def test_human_size(size: float, text: str) -> None:
 )
 def test_human_age(seconds: float, text: str) -> None:
     assert human_age(seconds) == text
+
+
+def test_three_digits_count_and_none_is_an_exponent() -> None:
+    assert [significant(value) for value in (0.22789, 0.23, 12.0, 348.2, 123456.0, 0.0, -0.0123)] == [
+        "0.228",
+        "0.230",
+        "12.0",
+        "348",
+        "123456",
+        "0.00",
+        "-0.0123",
+    ]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from vxl.compare.differences import Configs
-from vxl.compare.member import Column, Member, benchmarks_of, columns_of
+from vxl.compare.member import Column, Member, benchmarks_of, columns_of, parts_of
 from vxl.compare.pairs import Pair, against
 from vxl.compare.score import score_of
 from vxl.compare.setting import Setting, settings_of
@@ -108,7 +108,9 @@ def compare(runs: Sequence[Run], *, title: str = "", base: str | None = None) ->
     """
     configs = Configs([run.config for run in runs])
     evaluations = [(run, change, reports) for run in runs for change, reports in _evaluations(run)]
-    rows = configs.rows([(runs.index(run), run.path.name, change) for run, change, _ in evaluations])
+    rows = configs.rows(
+        [(runs.index(run), run.path.name, change, parts_of(reports)) for run, change, reports in evaluations]
+    )
     members = [
         Member(
             run=run,

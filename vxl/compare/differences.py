@@ -1,8 +1,9 @@
 """In which config keys members differ, as one would type them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from vxl.evaluate.work.changes import BUDGETS
 from vxl.option.words import as_typed, flatten
 
 # Keys that differ between the members of a sweep without being what it compares.
@@ -46,26 +47,28 @@ class Configs:
             for config in configs
         ]
 
-    def rows(self, evaluations: Sequence[tuple[int, str, str]]) -> list[dict[str, str]]:
+    def rows(self, evaluations: Sequence[tuple[int, str, str, dict[str, Any]]]) -> list[dict[str, str]]:
         """The differing keys of each evaluation with their values.
 
+        A key that only some options have, with one value in all of these, is none, unless it is a budget.
+
         Args:
-            evaluations: (number of its run, name of the run's folder, what the evaluation changed).
+            evaluations: (number of its run, name of the run's folder, what the evaluation changed, the parts
+                that it ran with, empty where that is not known).
         """
-        changes = [dict(word.split("=", 1) for word in _words(change)) for _, _, change in evaluations]
+        changes = [changed(change) for _, _, change, _ in evaluations]
         keys = [*map(_short, differing([config for config in self.flat if config]))]
         keys += [key for change in changes for key in change if key not in keys]
         values_of_rows = [
-            {key: change.get(key) or self._value(key, number, member) for key in dict.fromkeys(keys)}
-            for (number, member, _), change in zip(evaluations, changes, strict=True)
+            {
+                key: change.get(key) or _of_parts(key, change, parts) or self._value(key, number, member)
+                for key in dict.fromkeys(keys)
+            }
+            for (number, member, _, parts), change in zip(evaluations, changes, strict=True)
         ]
         exchanged = {key for change in changes for key in change}
         return [
-            {
-                k: v
-                for k, v in row.items()
-                if k not in exchanged or len({other[k] for other in values_of_rows}) > 1
-            }
+            {k: v for k, v in row.items() if k not in exchanged or _differs(k, values_of_rows)}
             for row in values_of_rows
         ]
 
@@ -85,6 +88,29 @@ class Configs:
         modules = {target.rpartition(".")[0] for target in targets}
         parts = as_typed(config[key]).rpartition(".")
         return parts[0].rpartition(".")[2] if len(modules) == len(targets) else parts[2]
+
+
+def changed(change: str) -> dict[str, str]:
+    """What an evaluation changed, by key."""
+    return dict(word.split("=", 1) for word in _words(change))
+
+
+def _of_parts(key: str, change: Mapping[str, str], parts: Mapping[str, Any]) -> str | None:
+    """The value of a key of an option that an evaluation chose; None: the evaluation did not choose it."""
+    group, _, name = key.partition(".")
+    if not name or group not in change or group not in parts:
+        return None
+    value = (parts[group] or {}).get(name)
+    return "-" if value is None else as_typed(value)
+
+
+def _differs(key: str, rows: Sequence[dict[str, str]]) -> bool:
+    """Whether a key that evaluations changed tells them apart."""
+    values = {row[key] for row in rows}
+    group, _, name = key.partition(".")
+    if name and name not in BUDGETS and group in rows[0]:
+        values.discard("-")  # of options that have no such key: these, the option tells apart
+    return len(values) > 1
 
 
 def differing(configs: Sequence[dict[str, Any]]) -> list[str]:

@@ -1,6 +1,6 @@
 """One member of a comparison: a run, or one evaluation of it under changed parts, and the numbers it left."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -8,7 +8,7 @@ from typing import Any
 from vxl.compare.score import Score
 from vxl.evaluate.work.changes import shown
 from vxl.run.find import Run
-from vxl.units import human_size, percent
+from vxl.units import percent, significant
 
 MIB = 2**20
 """Bytes of a mebibyte."""
@@ -62,6 +62,11 @@ class Member:
         """`ratio=4,seed=0`, and what was changed at evaluation."""
         return f"{self.run.path.name} {shown(self.change)}".strip()
 
+    @cached_property
+    def parts(self) -> dict[str, Any]:
+        """The model's parts as they were evaluated; as trained where no report says it."""
+        return parts_of(self.benchmarks) or self.run.config
+
     @property
     def state(self) -> str:
         """The status, with the step where the run is not done."""
@@ -78,6 +83,15 @@ class Member:
             "result": self.result,
             "benchmarks": {name: _numbers(report) for name, report in self.benchmarks.items()},
         }
+
+
+def parts_of(reports: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+    """The parts that an evaluation ran with, as its reports' protocol has them; empty where none has."""
+    for report in reports.values():
+        parts = ((report.get("protocol") or {}).get("answering") or {}).get("parts")
+        if isinstance(parts, dict):
+            return parts
+    return {}
 
 
 def columns_of(members: Sequence[Member]) -> list[Column]:
@@ -124,6 +138,15 @@ class Cost:
     scale: float = 1.0
     """What an axis shows of a value."""
 
+    @property
+    def what(self) -> str:
+        """The label without its unit."""
+        return (self.label or self.name).partition(", ")[0]
+
+    def amount(self, value: float) -> str:
+        """A value on the axis' scale with its unit, as everywhere: `0.228 MiB`."""
+        return f"{significant(value)} {self.label.partition(', ')[2]}".strip()
+
     def of(self, benchmark: str) -> Callable[[Member], float | None]:
         """What a member costs while it answers a benchmark."""
         if self.key == "tokens a frame":
@@ -135,15 +158,19 @@ class Cost:
         return lambda member: _number(member.benchmarks.get(benchmark, {}).get("cost", {}), self.key)
 
 
+def _mebibytes(size: float) -> str:
+    return f"{significant(size / MIB)} MiB"
+
+
 COSTS = (
     Cost("prefill ms", "prefill, ms", "prefill_ms", "{:.1f}".format),
     Cost("first token ms", "time to first token, ms", "first_token_ms", "{:.1f}".format),
     Cost("decode tok/s", "", "decode_tokens_per_s", "{:.1f}".format),
-    Cost("cache", "cache, MiB", "cache_bytes", human_size, scale=1 / MIB),
-    Cost("peak", "peak memory, MiB", "peak_memory_bytes", human_size, scale=1 / MIB),
+    Cost("cache", "cache, MiB", "cache_bytes", _mebibytes, scale=1 / MIB),
+    Cost("peak", "peak memory, MiB", "peak_memory_bytes", _mebibytes, scale=1 / MIB),
     Cost("tokens a frame", "visual tokens a frame", "tokens a frame", "{:.3g}".format, asked=False),
     Cost("steps", "", "steps", "{:.0f}".format, asked=False),
-    Cost("train s", "training, hours", "seconds", "{:.0f}".format, asked=False, scale=1 / 3600),
+    Cost("train s", "training, s", "seconds", "{:.0f}".format, asked=False),
 )
 AXES = tuple(
     next(cost for cost in COSTS if cost.name == name)

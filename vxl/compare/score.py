@@ -39,6 +39,11 @@ class Score:
         return score_text(value, self.scale)
 
     @property
+    def is_at_chance(self) -> bool:
+        """Whether its interval holds what guessing reaches."""
+        return is_within(self.chance, self.interval)
+
+    @property
     def comparable(self) -> dict[str, Any] | None:
         """What two scores must share to be compared, model and policies left out; None: not recorded."""
         if self.protocol is None:
@@ -46,6 +51,11 @@ class Score:
         own = ("checkpoint", "parts")
         answering = {name: value for name, value in self.protocol["answering"].items() if name not in own}
         return answering | self.protocol["scoring"]
+
+
+def is_within(chance: float | None, interval: Interval | None) -> bool:
+    """Whether an interval holds chance, both known."""
+    return chance is not None and interval is not None and interval.low <= chance <= interval.high
 
 
 def score_text(value: float, scale: float) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from vxl.compare.differences import last
 from vxl.compare.member import Cost, Member
-from vxl.compare.score import Score, score_text
+from vxl.compare.score import Score, is_within, score_text
 from vxl.errors import DataError
 from vxl.statistics import Interval, OverSeeds, Spread, over_seeds, spread
 
@@ -35,6 +35,18 @@ class Reached:
         if self.interval is None:
             return text
         return f"{text} [{scale * self.interval.low:.1f}, {scale * self.interval.high:.1f}]"
+
+    @property
+    def is_at_chance(self) -> bool:
+        """Whether its interval holds what guessing reaches."""
+        return is_within(self.score.chance, self.interval)
+
+    def beside_chance(self) -> str:
+        """` (chance 25.0 %)`, and whether that lies in the interval; empty where it is not known."""
+        if self.score.chance is None:
+            return ""
+        chance = self.score.text(self.score.chance)
+        return f" (at chance: {chance})" if self.is_at_chance else f" (chance {chance})"
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,7 +10,7 @@ from vxl.compare.differences import last
 from vxl.compare.fairness import warnings
 from vxl.compare.member import RESULTS, Column, Member
 from vxl.compare.pairs import Pair
-from vxl.compare.words import sentences
+from vxl.compare.words import sentences, why_identical
 from vxl.statistics import Spread
 from vxl.table import Listing
 
@@ -44,7 +44,9 @@ def paired(pair: Pair, tests: int) -> str:
     if pair.test is None:
         return f"{pair.benchmark}: {name} is not paired with {base}: {pair.reason}"
     if pair.identical:
-        return f"{pair.benchmark}: {name} has the same score as {base} on every question"
+        why = why_identical(pair)
+        why = f" ({why})" if why else ""
+        return f"{pair.benchmark}: {name} has the same score as {base} on every question{why}"
     text = f"{pair.benchmark}: {name} {100 * pair.test.estimate.mean:+.1f} points against {base} ("
     if pair.interval is not None:
         seeds = max(len(pair.base.members), len(pair.other.members)) > 1

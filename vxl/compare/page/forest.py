@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from vxl.compare.comparison import Comparison
-from vxl.compare.page.drawing import COLOURS, GREY, SHOWN, Figure, axis, figure, note, plain
+from vxl.compare.page.drawing import COLOURS, GREY, SHOWN, Figure, axis, figure, plain
 from vxl.compare.pairs import Pair
+from vxl.compare.words import why_identical
 
 
 def forest(comparison: Comparison, benchmark: str) -> Figure | None:
@@ -20,7 +21,9 @@ def forest(comparison: Comparison, benchmark: str) -> Figure | None:
         _too_small(pairs),
         _points([p for p in apart if not p.shown], comparison.tests, "may be chance", GREY),
         _points([p for p in apart if p.shown], comparison.tests, "shown at 5 %", COLOURS[1]),
-        _points([p for p in pairs if p.identical], comparison.tests, "no question differs", COLOURS[0]),
+        _points(
+            [p for p in pairs if p.identical], comparison.tests, "same score on every question", COLOURS[0]
+        ),
     ]
     names = [plain(pair.other.name) for pair in pairs]
     return figure(
@@ -30,11 +33,6 @@ def forest(comparison: Comparison, benchmark: str) -> Figure | None:
         legend={"orientation": "h", "y": 1, "yanchor": "bottom", "traceorder": "normal"},
         xaxis=axis("points"),
         yaxis={"automargin": True, "categoryorder": "array", "categoryarray": names, "type": "category"},
-        annotations=[
-            note("same score on every question", 0, plain(p.other.name), xanchor="left", xshift=8)
-            for p in pairs
-            if p.identical
-        ],
         shapes=[
             {
                 "type": "line",
@@ -96,7 +94,8 @@ def _points(pairs: Sequence[Pair], tests: int, name: str, own: str) -> dict[str,
 
 def _hover(pair: Pair, tests: int) -> str:
     if pair.identical:
-        return "same score on every question"
+        why = why_identical(pair)
+        return "same score on every question" + (f":<br>{why}" if why else "")
     together = f", corrected for {tests} comparisons {pair.adjusted:.2g}" if tests > 1 else ""
     return f"{100 * _difference(pair):+.1f} points, p = {pair.p_value:.2g}{together}"
 

@@ -32,8 +32,30 @@ dark.addEventListener("change", drawAll);
 addEventListener("beforeprint", () => { document.querySelectorAll("details").forEach(one => { one.open = true; }); document.documentElement.dataset.print = ""; drawAll(); });
 addEventListener("afterprint", () => { delete document.documentElement.dataset.print; drawAll(); });
 document.getElementById("search").addEventListener("input", event => {
-  const words = event.target.value.toLowerCase().split(/\s+/);
-  for (const row of document.querySelectorAll("#members tbody tr"))
-    row.hidden = !words.every(word => row.textContent.toLowerCase().includes(word));
+  const words = event.target.value.toLowerCase().split(/\s+/), rows = [...document.querySelectorAll("#members tbody tr")];
+  for (const row of rows) row.hidden = !words.every(word => row.textContent.toLowerCase().includes(word));
+  const hits = rows.filter(row => !row.hidden).length;
+  document.getElementById("hits").textContent = hits === rows.length ? `${hits} members`
+    : `${hits || "no"} of ${rows.length} members${hits ? "" : ": each word must stand in a member's row"}`;
 });
+// A table's rows as they came, to go back to after sorting.
+for (const button of document.querySelectorAll("button[data-table]")) {
+  const table = document.querySelector(`#${button.dataset.table} table`), rows = [...table.tBodies[0].rows];
+  button.addEventListener("click", () => {
+    table.querySelectorAll("th[aria-sort]").forEach(one => one.removeAttribute("aria-sort"));
+    table.tBodies[0].append(...rows);
+  });
+}
+// Says where a box goes on beyond its right edge.
+const scrolls = [...document.querySelectorAll(".scroll")];
+function hint(box) {
+  const beyond = box.scrollWidth - box.clientWidth;
+  box.toggleAttribute("data-wide", beyond > 1);
+  box.toggleAttribute("data-more", beyond - box.scrollLeft > 1);
+}
+const watched = new ResizeObserver(() => requestAnimationFrame(() => scrolls.forEach(hint)));
+for (const box of scrolls) {
+  box.addEventListener("scroll", () => hint(box));
+  for (const one of [box, ...box.children]) watched.observe(one);
+}
 drawAll().then(() => { document.body.dataset.drawn = boxes.length; });

@@ -1,5 +1,6 @@
 """Scores by kind, length or depth as heat maps."""
 
+from collections.abc import Collection
 from typing import Any
 
 from vxl.compare.comparison import Comparison
@@ -20,8 +21,10 @@ def heat(comparison: Comparison, benchmark: str, label: str) -> Figure | None:
         [f"{100 * table[v][0]:.0f} % of {table[v][1]}" if v in table else "" for v in values]
         for _, table in reversed(tables)
     ]
+    counts = [{table[v][1] for _, table in tables if v in table} for v in values]
+    names = [f"{plain(v)} ({span(counts[at])})" for at, v in enumerate(values)]
     return figure(
-        [_map(z, [plain(v) for v in values], [plain(s.name) for s, _ in reversed(tables)], texts)],
+        [_map(z, names, [plain(s.name) for s, _ in reversed(tables)], texts)],
         96 + 26 * len(rows),
         margin={"l": 56, "r": 8, "t": 56, "b": 8},
         xaxis={
@@ -33,6 +36,12 @@ def heat(comparison: Comparison, benchmark: str, label: str) -> Figure | None:
         yaxis={"type": "category", "automargin": True},
         meta={"least": 180 + 46 * len(values)},
     )
+
+
+def span(counts: Collection[int]) -> str:
+    """`13`, or `3 to 9`."""
+    least, most = min(counts), max(counts)
+    return f"{least}" if least == most else f"{least} to {most}"
 
 
 def needle(setting: Setting, benchmark: str) -> Figure | None:
@@ -59,9 +68,16 @@ def needle(setting: Setting, benchmark: str) -> Figure | None:
     ]
     return figure(
         [_map(z, [f"{length} min" for length in lengths], [f"{depth} %" for depth in depths], texts)],
-        130 + 26 * len(depths),
-        margin={"l": 64, "r": 8, "t": 8, "b": 36},
-        xaxis={"type": "category", "automargin": True},
+        150 + 26 * len(depths),
+        margin={"l": 64, "r": 8, "t": 8, "b": 56},
+        xaxis={
+            "type": "category",
+            "title": {
+                "text": f"{span({len(cell) for cell in cells.values()})} answers a cell",
+                "standoff": 8,
+            },
+            "automargin": True,
+        },
         yaxis={
             "type": "category",
             "autorange": "reversed",

@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
+from PIL import Image
 
 from vxl.compare.comparison import Comparison
 from vxl.compare.differences import last
@@ -27,6 +28,10 @@ from vxl.compare.page.pareto import costs_of, pareto
 from vxl.compare.words import sentences
 
 HERE = Path(__file__).parent
+HALF = 700
+"""Pixels of a section beside another."""
+TALL = 40
+"""Rows above which a table scrolls in a box of its own."""
 NEEDLES = 24
 """Settings at most whose needle map is drawn."""
 
@@ -46,6 +51,7 @@ def render(comparison: Comparison, place: Path, command: str = "") -> str:
         "comparison": comparison,
         "command": command,
         "facts": _facts(comparison),
+        "tall": TALL,
         "glossary": glossary(comparison),
         "sentences": sentences(comparison),
         "warnings": warnings(comparison),
@@ -117,6 +123,9 @@ def _wide(panels: dict[str, dict[str, Figure]]) -> dict[str, str]:
     many = panels["parallel"] and len(panels["parallel"]["all"]["layout"]["xaxis"]["tickvals"]) > 7
     if many:
         wide["parallel"] = "wide"
+    # A map of many columns, which would scroll in half of the page.
+    if any(one["layout"].get("meta", {}).get("least", 0) > HALF for one in panels["heat"].values()):
+        wide["heat"] = "wide"
     for together in (("pareto", "forest"), ("heat", "needle", "curves", "parallel")):
         halves = [name for name in together if panels[name] and not wide[name]]
         if len(halves) % 2:
@@ -129,6 +138,7 @@ class _Row:
 
     def __init__(self, member: Member, columns: Sequence[Column], place: Path) -> None:
         self.member = member
+        self.sort = in_order(member.name)
         self.link = quote(os.path.relpath(member.run.path, place.absolute().parent) + "/")
         self.cells = [self._cell(column) for column in columns]
 
@@ -163,7 +173,7 @@ def _settings(comparison: Comparison) -> list[list[tuple[float | str | None, str
             ]
             deviation = own.seeds.deviation
             row: list[tuple[float | str | None, str]] = [
-                (None, setting.name),
+                (in_order(setting.name), setting.name),
                 (None, name),
                 (own.mean, own.score.text(own.mean)),
                 *(("" if end is None else end.low, text) for end, text in zip(ends, texts, strict=True)),
@@ -184,19 +194,32 @@ def _settings(comparison: Comparison) -> list[list[tuple[float | str | None, str
     return rows
 
 
+def in_order(name: str) -> str:
+    """A name with its numbers as wide as each other, so that 4 comes before 16."""
+    return re.sub(r"\d+(\.\d+)?", lambda digits: f"{float(digits[0]):025.9f}", name)
+
+
 def _questions(comparison: Comparison) -> list[dict[str, Any]]:
     """Questions on which members part, with their frames inside the page."""
     most = max(4, min(MOST, 4 * MOST // max(1, len(comparison.benchmarks))))
     several: Sequence[Disagreement] = [
         one for name in comparison.benchmarks for one in disagreements(comparison, name, most)
     ]
-    return [{"q": one, "picture": _picture(one.frames)} for one in several]
+    return [{"q": one, "picture": _picture(one.frames), "count": _count(one.frames)} for one in several]
 
 
 def _picture(file: Path | None) -> str:
     if file is None:
         return ""
     return "data:image/jpeg;base64," + base64.b64encode(file.read_bytes()).decode("ascii")
+
+
+def _count(file: Path | None) -> int:
+    """Frames of a strip, which are as wide as they are high."""
+    if file is None:
+        return 0
+    with Image.open(file) as picture:
+        return max(1, round(picture.width / picture.height))
 
 
 def _facts(comparison: Comparison) -> str:

@@ -30,7 +30,7 @@ def parallel(comparison: Comparison) -> Figure | None:
         axes.append((column.name, shares, [(0.0, column.text(low)), (1.0, column.text(high))]))
     if len(axes) < 2 or len(comparison.members) < 2:
         return None
-    _, colours = joined(comparison, comparison.settings)
+    _, _, colours = joined(comparison, comparison.settings)
     of_member = {id(m): colours[id(s)] for s in comparison.settings for m in s.members}
     data = [
         {

@@ -1,6 +1,7 @@
 """Scores against a cost: who is beaten by another in both, and what a knob does."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vxl.compare.comparison import Comparison
@@ -33,7 +34,7 @@ def pareto(comparison: Comparison, benchmark: str, cost: Cost) -> Figure | None:
     }
     few = len(points) <= 14 and _are_apart([(x, r) for x, r, _ in points])
     data: list[dict[str, Any]] = []
-    lines, colour_of = joined(comparison, [setting for _, _, setting in points])
+    knob, lines, colour_of = joined(comparison, [setting for _, _, setting in points])
     place = {id(s): (x, scale * r.mean) for x, r, s in points}
     for at, line in enumerate(lines):
         ends = [place[id(setting)] for setting in line]
@@ -80,7 +81,8 @@ def pareto(comparison: Comparison, benchmark: str, cost: Cost) -> Figure | None:
                 "textfont": {"size": 11},
                 "cliponaxis": False,
                 "hovertext": [
-                    f"{plain(s.name)}<br>{r.text()}<br>{cost.label}: {x:.3g}" for x, r, s in drawn_points
+                    f"{plain(s.name)}<br>{r.text()}<br>{cost.what}: {cost.amount(x)}"
+                    for x, r, s in drawn_points
                 ],
                 "hoverinfo": "text",
                 "marker": {
@@ -99,8 +101,10 @@ def pareto(comparison: Comparison, benchmark: str, cost: Cost) -> Figure | None:
     levels = {"chance": score.chance, "most frequent letter": score.majority}
     if score.chance is not None and score.chance == score.majority:
         levels = {"chance, and the most frequent letter": score.chance}
+    known_levels = [level for level in levels.values() if level is not None]
     for name, level in levels.items():
         if level is not None:
+            below = level == min(known_levels) and len(known_levels) > 1  # so that two that are near part
             shapes.append(
                 {
                     "type": "line",
@@ -112,10 +116,12 @@ def pareto(comparison: Comparison, benchmark: str, cost: Cost) -> Figure | None:
                     "line": {"color": GREY, "width": 1, "dash": "dot"},
                 }
             )
-            notes.append(note(name, 1, scale * level, xref="paper", xanchor="right", yanchor="bottom"))
+            side = "top" if below else "bottom"
+            notes.append(note(name, 1, scale * level, xref="paper", xanchor="right", yanchor=side))
     values = [x for x, _, _ in points]
     wide = min(values) > 0 and max(values) / min(values) > 20
     close = min(values) > 0 and max(values) / min(values) < 2  # from 0 on they would all stand in a corner
+    notes += ends_of(lines, knob, place, wide) if knob is not None and not few else []
     return figure(
         data,
         440,
@@ -130,8 +136,32 @@ def pareto(comparison: Comparison, benchmark: str, cost: Cost) -> Figure | None:
     )
 
 
-def joined(comparison: Comparison, settings: Sequence[Setting]) -> tuple[list[list[Setting]], dict[int, str]]:
-    """(lines, colour by setting): settings that differ in the knob alone stand on one line.
+def ends_of(
+    lines: Sequence[Sequence[Setting]], knob: str, place: Mapping[int, tuple[float, float]], log: bool
+) -> list[Figure]:
+    """`ratio=4` at the two ends of each line; of names that would lie over each other the first."""
+    left, right = min(x for x, _ in place.values()), max(x for x, _ in place.values())
+    high = max(y for _, y in place.values()) - min(y for _, y in place.values())
+    named: list[tuple[float, float]] = []
+    notes = []
+    for line in lines:
+        ends = sorted((line[0], line[-1]), key=lambda setting: place[id(setting)][1])
+        for setting, side in zip(ends if len(line) > 1 else [], ("top", "bottom"), strict=False):
+            x, y = place[id(setting)]
+            share = (x - left) / (right - left) if right > left else 0.0
+            if any(abs(share - a) <= 0.2 and abs(y - b) <= 0.15 * high for a, b in named):
+                continue
+            named.append((share, y))
+            text = f"{last(knob)}={plain(setting.differences[knob])}"
+            anchor = {"xanchor": "right", "xshift": -5} if share > 0.8 else {"xanchor": "left", "xshift": 5}
+            notes.append(note(text, math.log10(x) if log else x, y, yanchor=side, **anchor))
+    return notes
+
+
+def joined(
+    comparison: Comparison, settings: Sequence[Setting]
+) -> tuple[str | None, list[list[Setting]], dict[int, str]]:
+    """(knob, lines, colour by setting): settings that differ in the knob alone stand on one line.
 
     The knob is the key with the most different numbers.
     """
@@ -151,7 +181,7 @@ def joined(comparison: Comparison, settings: Sequence[Setting]) -> tuple[list[li
             line.sort(key=lambda setting: number(setting.differences[knob]) or 0.0)
         for setting in line:
             colours[id(setting)] = colour(at, len(lines))
-    return list(lines.values()), colours
+    return knob, list(lines.values()), colours
 
 
 def _are_apart(points: Sequence[tuple[float, Reached]]) -> bool:

@@ -25,6 +25,8 @@ POLICY_BUDGETS = (1 / 2, 1 / 4, 1 / 8, 1 / 16)
 """Shares of everything watched that `sweep=policies` compares."""
 SUMMARIZING = ("vst", "x2l")
 """Policies whose summary tokens are trained."""
+BUDGETS = ("keep", "tokens", "mib", "layers", "groups", "chunks")
+"""Keys of which a policy has one: how much of what was watched stays."""
 BASELINES = ("recent", "uniform", "random")
 """Policies that look at nothing: what another is worth is what it adds to them."""
 
@@ -94,15 +96,14 @@ def expand_changes(changes: Sequence[str]) -> list[tuple[str, ...]]:
 
 def one_budget(changes: tuple[str, ...]) -> tuple[str, ...]:
     """Adds `kv.keep=null` where another budget is given, and the like: a policy has one."""
-    budgets = ("keep", "tokens", "mib", "layers", "groups", "chunks")
-    budget_keys = [name for name in budgets if any(word.startswith(f"kv.{name}=") for word in changes)]
+    budget_keys = [name for name in BUDGETS if any(word.startswith(f"kv.{name}=") for word in changes)]
     if len(budget_keys) != 1 or any(f"kv.{budget_keys[0]}=null" == word for word in changes):
         return changes
     file = next((option_files("kv").get(word[3:]) for word in changes if word.startswith("kv=")), None)
     if file is None:
         return changes
     has = read_yaml(file.read_text()) or {}
-    nulls = [f"kv.{name}=null" for name in budgets if name != budget_keys[0] and has.get(name) is not None]
+    nulls = [f"kv.{name}=null" for name in BUDGETS if name != budget_keys[0] and has.get(name) is not None]
     return (
         *(word for word in changes if "." not in word.partition("=")[0]),
         *nulls,
