@@ -65,7 +65,7 @@ def _best(comparison: Comparison, name: str) -> Sentence | None:
         by += f" (95 %: {100 * pair.interval.low:+.1f} to {100 * pair.interval.high:+.1f})"
     p_value, cost = _p_value(comparison, pair), _price(comparison, name, first, base)
     if pair.shown:
-        return Sentence(headline, f"That is {by}, {p_value}{cost}.")
+        return Sentence(headline, f"That is {by}, {p_value}{cost}.{_alone(comparison, name)}")
     # A winner that may be one by chance is none, and the largest letters must not say so.
     headline = f"{name}: nothing is shown to beat {base.name}; highest is {first.name}, {reached}."
     others = [s for s in comparison.settings if _not_worse(comparison.pair(name, s))]

@@ -153,7 +153,9 @@ def ends_of(
                 continue
             named.append((share, y))
             text = f"{last(knob)}={plain(setting.differences[knob])}"
-            anchor = {"xanchor": "right", "xshift": -5} if share > 0.8 else {"xanchor": "left", "xshift": 5}
+            anchor: dict[str, Any] = (
+                {"xanchor": "right", "xshift": -5} if share > 0.8 else {"xanchor": "left", "xshift": 5}
+            )
             notes.append(note(text, math.log10(x) if log else x, y, yanchor=side, **anchor))
     return notes
 
