@@ -134,8 +134,8 @@ def test_choices_switch_search_filters_and_headings_sort(browser: Any, tmp_path:
     browser.execute_cdp_cmd(
         "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": "dark"}]}
     )
-    ink = "return document.querySelector('#pareto .plot').layout.font.color"
-    assert browser.execute_script(ink) == "#e6e9ee"
+    ink = "document.querySelector('#pareto .plot').layout.font.color"
+    until(browser, f"{ink} === '#e6e9ee'")
     pdf = browser.execute_cdp_cmd("Page.printToPDF", {})
     assert len(pdf["data"]) > 20_000
     assert browser.get_log("browser") == []

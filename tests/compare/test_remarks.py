@@ -1,16 +1,19 @@
 """What is said of a comparison that would be believed too easily."""
 
+import io
 import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from tests.compare.sweeps import evaluate, write_run
 from vxl.compare.comparison import Comparison, compare
 from vxl.compare.fairness import warnings
 from vxl.compare.page.glossary import glossary
+from vxl.compare.terminal import show_comparison
 from vxl.compare.words import sentences, why_identical
 from vxl.run.find import find_members
 
@@ -49,6 +52,14 @@ def test_budgets_are_named_though_they_are_equal(found: Comparison) -> None:
     said = dict(glossary(found))
     assert said["kv.keep=0.5"].startswith("(with recent, snapkv) Budget as a fraction of the watched tokens")
     assert said["kv.of=visual"].startswith("(with recent, snapkv) What `keep` is a fraction of")
+
+
+def test_the_terminal_names_budgets_and_deviations_have_the_digits_of_their_mean(found: Comparison) -> None:
+    console = Console(width=200, record=True, file=io.StringIO())
+    show_comparison(found, console)
+    text = console.export_text()
+    assert "with recent, snapkv: kv.keep=0.5, kv.of=visual" in text
+    assert "110.0 ± 141.4" in text
 
 
 def test_no_cheaper_setting_is_named_where_the_base_may_guess(found: Comparison) -> None:

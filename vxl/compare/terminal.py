@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from rich.console import Console
 from rich.markup import escape
 
+from vxl.compare.alike import alike
 from vxl.compare.comparison import Comparison
 from vxl.compare.differences import last
 from vxl.compare.fairness import warnings
@@ -22,6 +23,11 @@ def show_comparison(comparison: Comparison, console: Console) -> None:
     if comparison.constants:
         said = f"the same for all: {', '.join(comparison.constants)}"
         console.print(said, markup=False, highlight=False)
+    words_of_options: dict[str, list[str]] = {}
+    for one in alike(comparison.members, comparison.keys):
+        words_of_options.setdefault(", ".join(one.options) or "all", []).append(str(one))
+    for options, words in words_of_options.items():
+        console.print(f"with {options}: {', '.join(words)}", markup=False, highlight=False)
     for pair in comparison.pairs:
         console.print(paired(pair, comparison.tests), markup=False, highlight=False)
     for sentence in sentences(comparison):
@@ -142,6 +148,8 @@ def _plus_minus(spread: Spread | None, runs: int, text: Callable[[float], str]) 
     of = "" if spread.count == runs else f" (of {spread.count})"
     number, _, unit = text(spread.mean).partition(" ")
     deviation, _, other = text(spread.deviation or 0.0).partition(" ")
+    if unit == other:  # as many digits behind the point as the mean has
+        deviation = f"{float(deviation):.{len(number.partition('.')[2])}f}"
     if not spread.deviation or (unit == other and not float(deviation)):
         return text(spread.mean) + of
     if unit != other:
