@@ -4,6 +4,7 @@ import errno
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -100,11 +101,25 @@ def test_what_becomes_of_a_folder_that_is_there(tmp_path: Path) -> None:
     with whole_folder(out, existing="keep") as part:
         (part / "f").write_text("second")
     assert (out / "f").read_text() == "first"
-    with pytest.raises(OSError, match="not empty"), whole_folder(out) as part:
+    with pytest.raises(OSError, match="File exists"), whole_folder(out) as part:
         (part / "f").write_text("third")
     with pytest.raises(CheckpointError, match="exists; nothing was written"), new_folder(out):
         raise AssertionError("not reached")
     assert names(tmp_path) == ["out"]
+
+
+def test_of_two_writers_the_second_is_told_that_the_folder_is_there(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+
+    def write(name: str, meanwhile: Callable[[], None] = lambda: None) -> None:
+        with new_folder(out) as part:
+            (part / name).touch()
+            meanwhile()
+
+    with pytest.raises(CheckpointError, match="exists; nothing was written"):
+        write("mine", lambda: write("theirs"))
+    assert names(tmp_path) == ["out"]
+    assert names(out) == ["theirs"]
 
 
 def test_leftovers_of_live_writers_stay(tmp_path: Path) -> None:

@@ -83,8 +83,10 @@ def whole_folder(path: Path, existing: Literal["refuse", "keep", "replace"] = "r
         try:
             part.rename(path)  # an empty folder is replaced
         except OSError as error:
-            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST) or existing == "refuse":
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise
+            if existing == "refuse":  # a name for both: Linux says that the folder is not empty
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from error
             if existing == "replace":
                 _take_the_place(part, path)
         sync(path.parent)

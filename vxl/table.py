@@ -72,7 +72,7 @@ class Listing:
         return blocks_of_lines
 
     def _table(self, between: str = " ") -> Table:
-        table = Table(title=self.title or None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+        table = Table(title=_whole(self.title), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
         for number, name in enumerate(self.columns):
             cells = [row[number] for row, _ in self.rows]
             heading = between.join(name.split(" "))
@@ -88,8 +88,12 @@ class Listing:
 
     def _turned(self, first: int, end: int) -> Table:
         """Some of the rows, as columns."""
-        title = self.title if not first else None
-        table = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+        table = Table(
+            title=_whole("" if first else self.title),
+            title_justify="left",
+            box=box.SIMPLE_HEAD,
+            pad_edge=False,
+        )
         table.add_column(self.columns[0], no_wrap=True)
         rows = [row for row, _ in self.rows[first:end]]
         for row in rows:
@@ -118,7 +122,7 @@ def _cell(value: object) -> str:
 def facts(title: str, rows: Sequence[tuple[str, str]], across: int = 1) -> Table:
     """What is said of one thing: names and values, `across` of them a line; values wrap between words."""
     table = Table(
-        title=title or None, title_justify="left", box=box.SIMPLE, show_header=False, pad_edge=False
+        title=_whole(title), title_justify="left", box=box.SIMPLE, show_header=False, pad_edge=False
     )
     for _ in range(across):
         table.add_column(no_wrap=True)
@@ -127,6 +131,11 @@ def facts(title: str, rows: Sequence[tuple[str, str]], across: int = 1) -> Table
     for line in range(lines):
         table.add_row(*(cell for row in rows[line::lines] for cell in row))
     return table
+
+
+def _whole(title: str) -> Text | None:
+    """A title that a narrow table does not wrap: what is to be copied from it stays in one piece."""
+    return Text.from_markup(title, style="table.title", overflow="ignore") if title else None
 
 
 def _least(table: Table, console: Console) -> int:

@@ -17,7 +17,7 @@ from tests.compare.test_compare import dts, member
 from tests.data.media import talk
 from vxl.cli.main import main
 from vxl.config.command import run_command
-from vxl.terminal.say import PrintableRecord, guard_terminal, say
+from vxl.terminal.say import PrintableRecord, fitted, guard_terminal, say
 from vxl.terminal.screen import Screen, prose
 from vxl.units import printable
 
@@ -205,3 +205,18 @@ def test_a_screen_colours_no_numbers_of_its_own() -> None:
     screen = Screen(file=io.StringIO(), force_terminal=True)
     screen.print("data=clips, 384 of 'them'", markup=False)
     assert screen.file.getvalue() == "data=clips, 384 of 'them'\n"
+
+
+def test_a_message_breaks_between_words_and_never_in_a_command() -> None:
+    command = "python train.py seed=1 trainer.devices=2 cluster=slurm"
+    text = (
+        "config error: kv.kep is not a key, and this says why at length.\n"
+        "  valid keys: bits, residual, offload, keep\n"
+        f"  a job a member:  {command}   (docs/slurm.md)"
+    )
+    assert fitted(text, 200) == text
+    lines = fitted(text, 30).split("\n")
+    assert " ".join(" ".join(lines).split()) == " ".join(text.split())
+    assert f"    {command}" in lines
+    assert all(len(line) <= 30 for line in lines if command not in line)
+    assert "  valid keys: bits, residual," in lines

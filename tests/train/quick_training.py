@@ -207,6 +207,7 @@ class Config:
     debug: Debug = Debug()
     name: str | None = None
     init_from: str | None = None
+    plugins: list[str] = field(default_factory=list)
     on_existing: str = "resume"
     sweep_name: str | None = None
     sweep_member: str | None = None

@@ -31,10 +31,11 @@ def test_it_names_rates_samples_and_parts(tmp_path, capsys) -> None:
     said = " ".join(capsys.readouterr().out.replace("│", " ").split())
     assert "learning rate 0.02 (cosine)" in said
     assert "160 in all" in said
+    assert "tiny, 32-true, strategy single, 1 device" in said
     rates = replace(config.stage, train=["projector", "llm"], part_lr=PartRates(projector=0.5))
     assert (
         stage_line(replace(config, stage=rates), {"projector", "llm"})
-        == "learning rates projector 0.5, llm 0.02 (cosine)"
+        == "videoxl2_instruct: learning rates projector 0.5, llm 0.02 (cosine)"
     )
 
 
@@ -67,7 +68,7 @@ def test_a_sweep_is_a_row_a_member(tmp_path, capsys, monkeypatch) -> None:
         "lr=0.1",
         "lr=0.2",
     ]
-    assert "stage of lr=0.2: vision, compressor, projector, llm learn, learning rate 0.2" in said.out
+    assert "stage of lr=0.2: videoxl2_instruct: vision, compressor, projector, llm learn," in said.out
     assert said.out.count("data: data=clips") == 1
     assert "member lr=-1 is refused: no rate" in said.err
     assert list(tmp_path.iterdir()) == []

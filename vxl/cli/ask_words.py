@@ -16,11 +16,12 @@ settings:
   run=NAME               a run of python train.py, or its path
   checkpoint=WHICH       which of its checkpoints: last, best, or a step
   weights=FOLDER         a folder of weights, vxl's or a published one
-  model=NAME             a model of conf/model; with other choices as in training (kv=…, video.max_frames=…)
+  model=NAME             a model of conf/model
+  kv=… video.fps=…       parts and keys, as in training
   options="a|b|c"        options with letters, to choose from
   start=S end=S          only this part of the video, in seconds
-  fps=2                  the video is a folder of frames, of which there are so many a second
-  context=FOLDER         keep what was watched, or ask again about what was kept
+  fps=2                  the video is a folder of frames, so many a second
+  context=FOLDER         keep what was watched, or ask about what was kept
   max_new_tokens=64      longest answer, in tokens
   temperature=0          0: the likeliest token each time
   stop="a|b"             texts that end an answer

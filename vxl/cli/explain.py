@@ -109,6 +109,8 @@ def _keys(keys: list[Key], console: Console) -> None:
     """Each key with its default and type, and what it means below: prose needs the width."""
     for key in keys:
         head = f"[bold cyan]{escape(key.name)}[/] = {escape(key.default)}"
-        console.print(f"{head}  [dim]{escape(key.type)}[/]", highlight=False, soft_wrap=True)
+        console.print(
+            f"{head}  [dim]{escape(key.type)}[/]", highlight=False, soft_wrap=not console.is_terminal
+        )
         if key.meaning:
             console.print(Padding(escape(key.meaning), (0, 0, 0, 4)), highlight=False)

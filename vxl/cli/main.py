@@ -8,6 +8,8 @@ import traceback
 from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 
+from typing_extensions import override
+
 from vxl.cli.ask_words import ASK_SETTINGS
 from vxl.cli.bench_data import register_bench
 from vxl.cli.fetch import run_fetch
@@ -19,7 +21,7 @@ from vxl.config.completion import answer_tab, run_completion, typed_before
 from vxl.errors import VxlError
 from vxl.option.extras import what_to_install
 from vxl.option.files import ROOT
-from vxl.terminal.say import guard_terminal, say
+from vxl.terminal.say import complain, fitted, guard_terminal, say
 
 SCRIPTS = {
     "train": "train a model, or a sweep: python train.py, from anywhere",
@@ -33,6 +35,14 @@ train and evaluate:
 
 Words of the form key=value are settings; they may stand anywhere. Exit status: 0 done, 2 your mistake.
 """
+
+
+class _Help(argparse.RawDescriptionHelpFormatter):
+    """Descriptions as they are written, in the width of the terminal."""
+
+    @override
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return fitted(super()._fill_text(text, width, indent), width)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -59,13 +69,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if any(word == "debug=traceback" for word in argv):
             say(traceback.format_exc(), error=True)
         kind = type(error).__name__.removesuffix("Error").lower()
-        say(f"{kind} error: {error}", error=True)
+        complain(f"{kind} error: {error}")
         sys.exit(error.status)
     except ModuleNotFoundError as error:
         missing = what_to_install(error)
         if missing is None:
             raise
-        say(f"config error: {missing}", error=True)
+        complain(f"config error: {missing}")
         sys.exit(2)
     except KeyboardInterrupt:
         say("\nstopped", error=True)
@@ -95,7 +105,7 @@ def parser(command: str | None) -> argparse.ArgumentParser:
         prog="vxl",
         description=DESCRIPTION,
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_Help,
     )
     parser.add_argument("--version", action="version", version=f"vxl {_version()}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -107,7 +117,7 @@ def parser(command: str | None) -> argparse.ArgumentParser:
         _ask,
         "ask a question about a video",
         'vxl ask run=NAME VIDEO "question"',
-        'vxl ask run=NAME VIDEO "question" options="a|b|c|d" max_new_tokens=32 video.max_frames=64',
+        'vxl ask run=NAME VIDEO "question" options="a|b|c|d" video.max_frames=64',
         'vxl ask model=videoxl2 weights=FOLDER VIDEO "question"',
         'vxl ask model=tiny weights=random VIDEO "question"',
         settings=ASK_SETTINGS,
@@ -207,7 +217,7 @@ def _words(
         help=text,
         description=text[0].upper() + text[1:] + ".",
         epilog=settings + "for example:\n" + "\n".join(f"  {example}" for example in examples),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_Help,
     )
     sub.add_argument(
         "words", nargs="*", metavar="WORD", help="key=value settings and other words, in any order"

@@ -27,7 +27,7 @@ from vxl.errors import GOES_ON, ConfigError, VxlError
 from vxl.option.extras import what_to_install
 from vxl.option.files import CONF
 from vxl.run.code import refuse_changed
-from vxl.terminal.say import guard_terminal, say
+from vxl.terminal.say import complain, guard_terminal, say
 from vxl.units import human_age
 
 Main = Callable[[Any, str], None]
@@ -68,13 +68,13 @@ def run_command(name: str, main: Main, arguments: Sequence[str]) -> int:
         if "debug=traceback" in arguments:
             say("".join(traceback.format_exception(error)), error=True)
         kind = {"ConfigError": "config ", "DataError": "data ", "CheckpointError": "checkpoint "}
-        say(f"\n{kind.get(type(error).__name__, '')}error: {error}", error=True)
+        complain(f"\n{kind.get(type(error).__name__, '')}error: {error}")
         return error.status
     except ModuleNotFoundError as error:
         missing = what_to_install(error)
         if missing is None:
             raise
-        say(f"\nconfig error: {missing}", error=True)
+        complain(f"\nconfig error: {missing}")
         return 2
     except KeyboardInterrupt:
         if os.environ.get("RANK", "0") == "0":
@@ -140,7 +140,7 @@ def _run_sweep(sweep: Sweep, main: Main) -> int:
     for number, words in enumerate(sweep.members, 1):
         say(f"\nmember {number} of {len(sweep.members)}{_time_left(outcomes, len(sweep.members))}")
         outcomes.append(_run_member(main, words))
-    return report(outcomes)
+    return report(outcomes, list(first.get("plugins") or []))
 
 
 def _preview_sweep(sweep: Sweep) -> int:

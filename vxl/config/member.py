@@ -8,7 +8,8 @@ from typing import Any
 
 from vxl.run.failure import reason, write_failure
 from vxl.run.name import member_folder
-from vxl.terminal.say import say
+from vxl.run.typing_next import next_words
+from vxl.terminal.say import complain
 from vxl.units import percent
 
 
@@ -37,7 +38,7 @@ class SweepMember:
         text = reason(error)
         if not any((self.directory / name).exists() for name in (".lock", "provenance.json")):
             write_failure(self.directory, error)
-        say(f"\nmember {self.name} failed: {text}\n", error=True)
+        complain(f"\nmember {self.name} failed: {text}\n")
         return Outcome(self, text)
 
 
@@ -50,8 +51,13 @@ class Outcome:
     seconds: float = 0.0
 
 
-def report(outcomes: Sequence[Outcome]) -> int:
-    """Prints the table of all members; exit status 1 if any failed."""
+def report(outcomes: Sequence[Outcome], plugins: Sequence[str] = ()) -> int:
+    """Prints the table of all members and what to type next; exit status 1 if any failed.
+
+    Args:
+        outcomes: Of each member.
+        plugins: Packages of the user's own that the members need.
+    """
     from vxl.table import Listing  # late: rich, and --help needs none of it
     from vxl.terminal.screen import Screen
 
@@ -81,9 +87,13 @@ def report(outcomes: Sequence[Outcome]) -> int:
     if failed:
         console.print(f"{failed} of {len(outcomes)} members failed; the same command runs only those again.")
     else:
-        lines = [f"compare:       vxl compare {sweep}", f"evaluate all:  python evaluate.py run={sweep}"]
+        runs = str(outcomes[0].member.directory.parents[1])
+        lines = [
+            f"compare:       {next_words('compare', sweep, runs=runs)}",
+            f"evaluate all:  {next_words('evaluate', f'run={sweep}', runs=runs, plugins=plugins)}",
+        ]
         if any((outcome.member.directory / "wandb_id.txt").exists() for outcome in outcomes):
-            lines.append(f"W&B view:      vxl wandb {sweep}")
+            lines.append(f"W&B view:      {next_words('wandb', sweep, runs=runs)}")
         for line in lines:
             console.print(line, markup=False, highlight=False, soft_wrap=True)
     return 1 if failed else 0

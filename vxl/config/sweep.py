@@ -18,7 +18,7 @@ from vxl.errors import ConfigError
 from vxl.option.build import build
 from vxl.option.read_yaml import read_yaml
 from vxl.run.changes import identity
-from vxl.terminal.say import say
+from vxl.terminal.say import complain
 
 if TYPE_CHECKING:  # late: Hydra, for composing alone
     from hydra.core.override_parser.types import Override
@@ -62,9 +62,8 @@ def plan_sweep(words: list[str], multirun: bool, folders: Sequence[Path]) -> Swe
     fixed = {o.key_or_group: str(o.input_line) for o in overrides if o.key_or_group not in swept}
     params = _params(options, folders)
     for key in params.keys() & fixed.keys():
-        say(
-            f"{fixed[key]} on the command line replaces the sweep's {key}={params[key]}: it varies no more.",
-            error=True,
+        complain(
+            f"{fixed[key]} on the command line replaces the sweep's {key}={params[key]}: it varies no more."
         )
     typed_keys = {o.key_or_group for o in overrides}
     file_words = [f"{key}={value}" for key, value in params.items() if key not in typed_keys]
@@ -203,10 +202,9 @@ def _with_room(member: list[str], words: Sequence[str], names: list[str]) -> lis
     if visual < config.data.max_tokens:
         return [*member, *names]
     word = f"data.max_tokens={tokens_for(visual)}"
-    say(
+    complain(
         f"{' '.join(member)}: {word}, since a video is {visual:,} visual tokens and the stage's rows have "
-        f"{config.data.max_tokens:,}",
-        error=True,
+        f"{config.data.max_tokens:,}"
     )
     return [*member, word, *names]
 

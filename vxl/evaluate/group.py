@@ -99,7 +99,7 @@ def show_group(
     path = folder / f"group-{reports[0].benchmark}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, json.dumps(plain(reports, pairs, failures), indent=1, ensure_ascii=False) + "\n")
-    each = f"; each member's: {folder}/MEMBER/{reports[0].benchmark}.json and .png"
+    each = f"\neach member's: {folder}/MEMBER/{reports[0].benchmark}.json and .png"
     written = f"{path}{each if any(report.member for report in reports) else ''}"
     console.print(f"written: {written}", markup=False, soft_wrap=True)
 

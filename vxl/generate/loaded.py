@@ -163,13 +163,16 @@ class LoadedModel:
             settings: Those of `ask_all`.
 
         Raises:
-            ConfigError: `about` is none of these, or there are fewer than two options or more than letters.
+            ConfigError: `about` is none of these, the question is no text, or there are fewer than two
+                options or more than letters.
         """
         if not isinstance(about, Context | Clip | str | Path):
             raise ConfigError(
                 f"ask(about={about!r}) names nothing to ask about.\n"
                 "  expected: a path, vxl.Clip(PATH, start=…, end=…), or what watch(PATH) returned"
             )
+        if not isinstance(question, str) or not question.strip():
+            raise ConfigError(f"ask(…, question={question!r}) asks nothing.\n  expected: a text")
         context = about if isinstance(about, Context) else self.watch(about)
         if not options:
             return self.ask_all(context, [question], **settings)[0]

@@ -1,5 +1,6 @@
 """The settings of a language model, and the transformers config that they mean."""
 
+import textwrap
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -113,7 +114,8 @@ def hugging_face_config(config: DecoderConfig) -> Any:
 
 def unreadable_weights(weights: str, error: Exception) -> CheckpointError:
     """The error for a checkpoint of `llm.weights` that can't be read."""
-    reason = " ".join(str(error).split())[:200]
+    reason = " ".join(str(error).split()).partition(" Check your internet connection")[0]
+    reason = textwrap.shorten(reason, 240, placeholder=" …")
     return CheckpointError(
         f"llm.weights={weights} can't be read: {reason}\n"
         "  allowed: a hub name (with network, or downloaded before), the path of a folder, or random\n"

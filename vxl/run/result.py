@@ -73,7 +73,7 @@ class Result:
             ) from error
 
     def show(self, console: Console, then: str) -> None:
-        """Prints the closing table and what to type next."""
+        """Prints the closing table and what to type next, if anything."""
         table: list[tuple[str, str]] = []
         over = f" (mean of the last {self.loss_steps} steps)" if (self.loss_steps or 1) > 1 else ""
         table.append(("training loss", f"{_number(self.loss_first)} -> {_number(self.loss_last)}{over}"))
@@ -92,7 +92,8 @@ class Result:
         table.append(("seconds", f"{self.seconds:.0f}"))
         table.append(("run directory", self.directory))
         console.print(facts(escape(f"run {self.name}"), [(name, escape(value)) for name, value in table]))
-        console.print(then, markup=False, highlight=False, soft_wrap=True)
+        if then:
+            console.print(then, markup=False, highlight=False, soft_wrap=True)
 
     def _heldout(self) -> str:
         if self.heldout_accuracy is None or self.heldout_interval is None:

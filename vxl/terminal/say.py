@@ -6,7 +6,10 @@ everything that is logged, and every traceback, through `guard_terminal`. A test
 """
 
 import logging
+import re
+import shutil
 import sys
+import textwrap
 import traceback
 from types import TracebackType
 
@@ -26,12 +29,56 @@ def say(text: object, *, end: str = "\n", error: bool = False) -> None:
     stream.flush()
 
 
+_COMMANDS = ("vxl", "python", "pip", "torchrun", "srun")
+"""What a line begins with that is a command as a whole."""
+
+
 class PrintableRecord(logging.LogRecord):
     """A message that a terminal may show, whoever handles it."""
 
     def getMessage(self) -> str:
         """The message with its arguments filled in."""
         return printable(super().getMessage())
+
+
+def complain(text: str) -> None:
+    """Prints a message on standard error, fitted into the width of a terminal."""
+    say(fitted(text, shutil.get_terminal_size().columns) if sys.stderr.isatty() else text, error=True)
+
+
+def fitted(text: str, width: int) -> str:
+    """A message whose lines end between words, and never in a command, which is meant to be copied.
+
+    An indented line that begins with a program is one, and what stands beside two spaces or more is whole:
+    `  label:  command   (remark)` may end before the remark.
+
+    Example:
+        >>> print(fitted("  there are: one, two, three\\n  again:  python train.py seed=1", 22))
+          there are: one, two,
+            three
+          again:
+            python train.py seed=1
+    """
+    return "\n".join(part for line in text.split("\n") for part in _parts(line, width))
+
+
+def _parts(line: str, width: int) -> list[str]:
+    indent = len(line) - len(line.lstrip())
+    further = " " * (indent + 2 * bool(indent))
+    gaps = re.split(r"( {2,})", line.strip())
+    if len(line) <= width or (indent and line.split()[0] in _COMMANDS):
+        return [line]
+    if len(gaps) == 1:
+        return textwrap.wrap(
+            line, width, subsequent_indent=further, break_long_words=False, break_on_hyphens=False
+        )
+    lines = [" " * indent + gaps[0]]
+    for gap, chunk in zip(gaps[1::2], gaps[2::2], strict=True):
+        if len(lines[-1] + gap + chunk) <= width:
+            lines[-1] += gap + chunk
+        else:
+            lines.append(further + chunk)
+    return lines
 
 
 def guard_terminal() -> None:

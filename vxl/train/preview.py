@@ -17,13 +17,14 @@ from vxl.run.directory import write_resolved
 from vxl.run.name import run_name
 from vxl.selector.query import QueryConfig
 from vxl.table import Listing, facts
+from vxl.terminal.say import complain
 from vxl.terminal.screen import Screen, prose
 from vxl.train.config import TrainConfig
 from vxl.train.report.opening import data_line, weights_line
 from vxl.train.sizes import TrainingSizes, activation_bytes, training_sizes
 from vxl.train.trainer import device_of
 
-SHARED = ("samples", "stage", "weights", "data")
+SHARED = ("model", "samples", "stage", "weights", "data")
 """What members of a sweep mostly share, and so is said once; and where it differs, of which members."""
 
 
@@ -156,9 +157,7 @@ def preview_members(sweep: str, members: Sequence[tuple[str, TrainConfig | VxlEr
         there = "" if last.free is None else f"; {last.free / GIB:.1f} GiB are free on {last.device}"
         prose(console, f"memory and activations are a process's{there}")
     for name, error in wrong:
-        Screen(stderr=True).print(
-            f"\nmember {name} is refused: {error}", markup=False, highlight=False, soft_wrap=True
-        )
+        complain(f"\nmember {name} is refused: {error}")
     return 1 if wrong else 0
 
 
@@ -186,6 +185,7 @@ def _rows(outlook: Outlook) -> list[tuple[str, str]]:
     )
     there = "" if outlook.free is None else f", {outlook.free / GIB:.1f} GiB free on {outlook.device}"
     return [
+        ("model", how_line(config)),
         *rows,
         ("trained", f"{sizes.trained:,} of {sizes.total:,}"),
         (
@@ -239,10 +239,22 @@ def stage_line(config: TrainConfig, parts: Collection[str]) -> str:
     """Which parts learn, of those that have parameters, and at which peak learning rates."""
     learn = [part for part in config.stage.train if part in parts]
     rates = {part: getattr(config.stage.part_lr, part) or config.optim.lr for part in learn}
+    name = f"{config.stage.name}: " if config.stage.name else ""
     if len(set(rates.values())) == 1:
-        return f"{', '.join(rates)} learn, learning rate {config.optim.lr:g} ({config.optim.schedule})"
+        learns = "learns" if len(rates) == 1 else "learn"
+        one = f"learning rate {next(iter(rates.values())):g}"
+        return f"{name}{', '.join(rates)} {learns}, {one} ({config.optim.schedule})"
     each = ", ".join(f"{part} {rate:g}" for part, rate in rates.items())
-    return f"learning rates {each} ({config.optim.schedule})"
+    return f"{name}learning rates {each} ({config.optim.schedule})"
+
+
+def how_line(config: TrainConfig) -> str:
+    """The model, and how it would be trained: precision, strategy, devices."""
+    size = "" if config.size in (None, "published") else f" size={config.size}"
+    strategy = config.strategy._target_.rpartition(".")[2].lower()
+    devices = config.trainer.devices * config.trainer.num_nodes
+    each = "1 device" if devices == 1 else f"{devices} devices"
+    return f"{config.model}{size}, {config.trainer.precision}, strategy {strategy}, {each}"
 
 
 def kept_line(config: TrainConfig, visual: int) -> str:

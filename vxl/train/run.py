@@ -152,7 +152,7 @@ def fit(
     from vxl.train.report.throughput import flops_of, peak_of
     from vxl.train.report.validation import Validation
     from vxl.train.saving.checkpoints import Checkpoints
-    from vxl.train.saving.interrupt import Interrupt
+    from vxl.train.saving.interrupt import Interrupt, interrupted_as_such
     from vxl.train.step.module import VideoLanguageModule
     from vxl.train.step_end import StepEnd
 
@@ -186,7 +186,8 @@ def fit(
             profile = Profile(place, config.debug.profile)
             callbacks = [profile.first, *callbacks, profile]
         trainer = build_trainer(config.trainer, launch, processes, callbacks, directory.path)
-        trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+        with interrupted_as_such():
+            trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
 
         def summed() -> Result:
             return from_metrics(

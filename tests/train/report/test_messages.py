@@ -32,6 +32,12 @@ def test_what_was_trained_on_ones_own_data_is_not_sent_to_the_toy_clips(words: l
     assert next_command(compose("train", ["model=tiny", "name=a", *words])) == said
 
 
+def test_the_next_command_finds_the_run_again_and_a_member_has_none() -> None:
+    config = compose("train", ["model=tiny", "name=a", "paths.runs='/my data'"])
+    assert next_command(config) == ("next:  python evaluate.py run=a benchmark=clips 'paths.runs=/my data'")
+    assert next_command(dataclasses.replace(config, sweep_name="s", sweep_member="seed=1")) == ""
+
+
 def test_a_reconstruction_goes_on_with_the_projector() -> None:
     said = next_command(compose("train", ["model=tiny", "name=a", "stage=dts_reconstruct", *JSON]))
     assert said.endswith("next:  python train.py model=tiny init_from=a stage=align")

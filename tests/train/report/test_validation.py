@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from tests.train import quick_training as fake
+from vxl.logger.prediction import Prediction
 from vxl.train.report.validation import HeldOutScores, Validation, validate
 from vxl.train.step.module import VideoLanguageModule
 from vxl.train.step.optimizer import OptimConfig
@@ -85,3 +86,13 @@ def test_metrics_have_an_interval_only_where_there_were_questions() -> None:
     asked = HeldOutScores(0.5, 3, 4, 0.25).metrics()
     assert asked["val/accuracy"] == 0.75
     assert asked["val/accuracy_low"] < 0.75 < asked["val/accuracy_high"]
+
+
+def test_the_questions_that_are_shown_are_spread_over_all_batches() -> None:
+    shown: list[Prediction] = []
+    batches = [fake.batch(0, 4 * number, 4) for number in range(4)]
+    validate(Trainer(), module(["llm"]), batches, shown, 6)  # ty: ignore[invalid-argument-type]
+    all_keys = [batch.keys_Q for batch in batches]
+    of_batch = [sum(shown_one.key in keys for shown_one in shown) for keys in all_keys]
+    assert of_batch == [2, 1, 2, 1]
+    assert len({shown_one.key for shown_one in shown}) == 6

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import signal
+import sys
 import time
 from typing import Any, cast
 
@@ -9,7 +10,7 @@ import pytest
 
 from vxl.train.launch.handover import Stopped
 from vxl.train.saving import interrupt as module
-from vxl.train.saving.interrupt import Interrupt
+from vxl.train.saving.interrupt import Interrupt, interrupted_as_such
 
 LIGHTNING = cast(Any, None)
 
@@ -90,3 +91,20 @@ def test_a_reminder_stops_only_a_run_that_was_asked_to_and_waits_for_data(listen
     assert asked.requested == signal.SIGTERM
     listening(waits=True)
     signal.raise_signal(signal.SIGURG)
+
+
+def test_a_ctrl_c_that_lightning_turns_into_a_status_stays_one() -> None:
+    before = signal.getsignal(signal.SIGINT)
+
+    def fit() -> None:
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            sys.exit(1)
+
+    with pytest.raises(KeyboardInterrupt), interrupted_as_such():
+        fit()
+    assert signal.getsignal(signal.SIGINT) is before
+    with pytest.raises(SystemExit), interrupted_as_such():
+        sys.exit(3)

@@ -16,6 +16,7 @@ from typing_extensions import override
 from vxl.errors import ConfigError
 from vxl.option.option import Option, option
 from vxl.run.find import Run
+from vxl.run.typing_next import next_words
 from vxl.table import Listing
 from vxl.train.launch.local_tasks import Task, run_tasks
 from vxl.train.trainer import TrainerConfig
@@ -190,7 +191,8 @@ class Local(Cluster):
             return 128 + signal_number
         if len(tasks) > 1:
             sweep = submission.folder.parent.name
-            console.print(f"compare:  vxl compare {sweep}", markup=False, highlight=False, soft_wrap=True)
+            compare = next_words("compare", sweep, runs=str(submission.folder.parents[1]))
+            console.print(f"compare:  {compare}", markup=False, highlight=False, soft_wrap=True)
         return 1 if any(task.status for task in tasks) else 0
 
 

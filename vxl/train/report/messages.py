@@ -9,6 +9,7 @@ from vxl.checkpoint.step_folder import StepFolder
 from vxl.run.directory import RunDirectory
 from vxl.run.name import run_name
 from vxl.run.result import Result
+from vxl.run.typing_next import next_words
 from vxl.terminal.screen import prose
 from vxl.train.config import TrainConfig
 from vxl.train.launch.processes import Processes
@@ -77,19 +78,21 @@ def say_finished(directory: RunDirectory, config: TrainConfig, console: Console)
 
 
 def next_command(config: TrainConfig) -> str:
-    """What to type when a run is finished."""
+    """What to type when a run is finished; of a member of a sweep or recipe nothing: the whole says it."""
+    if config.sweep_name is not None:
+        return ""
+    name, baseline = run_name(config), ""
     if config.stage.objective == "language":
-        if config.data.benchmark is not None:
-            return f"next:  python evaluate.py run={run_name(config)} benchmark={config.data.benchmark}"
-        held_out = "" if config.data.holds_out else "held-out numbers while it trains:  data.val=…\n"
-        return (
-            f"{held_out}next:  python evaluate.py run={run_name(config)} benchmark=json "
-            "benchmark.json=HELD_OUT.json benchmark.videos=FOLDER"
-        )
-    return (
-        "baseline: a group's mean patch in every place\n"
-        f"next:  python train.py model={config.model} init_from={run_name(config)} stage=align"
-    )
+        script, words = "evaluate", [f"run={name}", f"benchmark={config.data.benchmark}"]
+        if config.data.benchmark is None:
+            words[1:] = ["benchmark=json", "benchmark.json=HELD_OUT.json", "benchmark.videos=FOLDER"]
+    else:
+        script, words = "train", [f"model={config.model}", f"init_from={name}", "stage=align"]
+        baseline = "baseline: a group's mean patch in every place\n"
+    unheld = config.stage.objective == "language" and not (config.data.benchmark or config.data.holds_out)
+    held_out = "held-out numbers while it trains:  data.val=…\n" if unheld else ""
+    typed = next_words(script, *words, runs=config.paths.runs, plugins=config.plugins)
+    return f"{baseline}{held_out}next:  {typed}"
 
 
 def show_stopped(step: int, config: TrainConfig, console: Console) -> None:

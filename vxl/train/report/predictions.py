@@ -18,6 +18,7 @@ from torch import Tensor
 
 from vxl.atomic import write_text
 from vxl.data.batch.collate import Batch
+from vxl.data.order.fixed import spread_places
 from vxl.logger.prediction import Prediction, strip
 from vxl.sequence.rows import IGNORE
 
@@ -26,7 +27,7 @@ SHOWN = 4
 
 
 def predictions(batch: Batch, output: Any, tokenizer: Any, most: int) -> list[Prediction]:
-    """The first `most` questions of a batch with the model's answers.
+    """Some questions of a batch with the model's answers, spread over it.
 
     Args:
         batch: A micro-batch.
@@ -37,8 +38,9 @@ def predictions(batch: Batch, output: Any, tokenizer: Any, most: int) -> list[Pr
     supervised = (batch.labels_BT != IGNORE).nonzero().tolist()
     rows = []
     places = zip(batch.answer_at_Q.tolist(), output.logits_QV, strict=True)
-    questions = zip(places, batch.letters_Q, batch.answer_Q, batch.keys_Q, strict=True)
-    for (at, scores_V), letters, answer, key in list(questions)[:most]:
+    questions = list(zip(places, batch.letters_Q, batch.answer_Q, batch.keys_Q, strict=True))
+    for place in spread_places(len(questions), min(most, len(questions))):
+        (at, scores_V), letters, answer, key = questions[place]
         row, column = supervised[at]
         scores = scores_V[letters].float().softmax(-1)
         best = int(scores.argmax())

@@ -1,7 +1,7 @@
 """Validation: loss and accuracy over held-out questions, before, while and after a run trains."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -22,13 +22,21 @@ from vxl.units import percent
 log = logging.getLogger(__name__)
 
 
+class Batches(Protocol):
+    """Batches whose number is known, such as a DataLoader's."""
+
+    def __iter__(self) -> Iterator[Batch]: ...
+
+    def __len__(self) -> int: ...
+
+
 class HeldOutData(Protocol):
     """What validation asks of Lightning's data module."""
 
     tokenizer: Any
     """Writes questions down; None leaves them empty."""
 
-    def val_dataloader(self) -> Iterable[Batch] | None:
+    def val_dataloader(self) -> Batches | None:
         """The held-out batches in a fixed order; None without any."""
         ...
 
@@ -82,7 +90,7 @@ class Validation:
         self.every = every
         self.folder = folder
         self.show = show
-        self._loader: Iterable[Batch] | None = None
+        self._loader: Batches | None = None
 
     def is_due(self, step: int, steps: int) -> bool:
         """Whether to validate after a step, of so many."""
@@ -115,7 +123,7 @@ class Validation:
 def validate(
     trainer: Trainer,
     module: VideoLanguageModule,
-    loader: Iterable[Batch],
+    loader: Batches,
     examples: list[Prediction] | None = None,
     show: int = 0,
     tokenizer: Any = None,
@@ -126,7 +134,7 @@ def validate(
         trainer: Knows the ranks and the precision.
         module: Has the model.
         loader: The held-out batches.
-        examples: Takes this rank's first `show` questions with the model's answers.
+        examples: Takes `show` of this rank's questions with the model's answers, spread over all batches.
         show: How many.
         tokenizer: Writes the questions down.
     """
@@ -136,12 +144,14 @@ def validate(
     model.eval()
     devices = [device] if device.type == "cuda" else []
     with torch.no_grad(), torch.random.fork_rng(devices), trainer.precision_plugin.val_step_context():
-        for batch in loader:
+        for number, batch in enumerate(loader, 1):
             on_device = batch.to(device)
             output = model(on_device)
             answers = right_answers(output, on_device)
-            if examples is not None and len(examples) < show:
-                examples += predictions(batch, output, tokenizer, show - len(examples))
+            # The longest come first: the first batches alone would show the questions of few videos.
+            due = 0 if examples is None else -(-show * number // len(loader)) - len(examples)
+            if examples is not None and due > 0:
+                examples += predictions(batch, output, tokenizer, due)
             guessed = sum(1 / len(letters) for letters in batch.letters_Q)
             baseline = output.baseline_sum
             has_baseline = has_baseline or baseline is not None

@@ -1,10 +1,11 @@
 """Signals: the step is finished, a checkpoint saved, and then the run stops, or goes back into the queue."""
 
+import contextlib
 import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from types import FrameType
 from typing import Any
 
@@ -104,6 +105,22 @@ class Interrupt(Callback):
         for number, handler in self._before.items():
             signal.signal(number, handler)
         self._before = {}
+
+
+@contextlib.contextmanager
+def interrupted_as_such() -> Generator[None]:
+    """Inside, a Ctrl-C that Lightning gets (the loop has ended, or a second one came) stays a Ctrl-C.
+
+    Lightning would end the process by SystemExit(1) without a word, and ignore every later Ctrl-C.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit as ended:
+        if isinstance(ended, Stopped) or not isinstance(ended.__context__, KeyboardInterrupt):
+            raise
+        signal.signal(signal.SIGINT, before)
+        raise ended.__context__ from None
 
 
 def _remind() -> None:
