@@ -57,6 +57,7 @@ from vxl.video.frame_cache import frames_kept
 if TYPE_CHECKING:  # late: Lightning takes seconds, and a finished run needs none of it
     from lightning.pytorch import Callback
 
+    from vxl.train.saving.interrupt import Interrupt
     from vxl.train.step.data_module import DataModule
 
 
@@ -131,7 +132,13 @@ def train_or_resume(
                 once(lambda: opening(config, device, console))
                 data = data_of(config, directory)
                 start = start_of(config, len(data.tokenizer), checkpoint, processes, launch.sharded)
-                return fit(config, directory, processes, launch, data, start, checkpoint, console)
+                from vxl.train.saving.interrupt import Interrupt  # late: Lightning takes seconds
+
+                interrupt = Interrupt(waits_for_data=lambda: data.waits)
+                with interrupt.until_the_end():
+                    return fit(
+                        config, directory, processes, launch, data, start, checkpoint, interrupt, console
+                    )
 
 
 def fit(
@@ -142,6 +149,7 @@ def fit(
     data: "DataModule",
     start: Start,
     checkpoint: Path | None,
+    interrupt: "Interrupt",
     console: Console,
 ) -> Result:
     """Trains a model on a data module in an opened run directory, up to RESULT.json."""
@@ -152,7 +160,7 @@ def fit(
     from vxl.train.report.throughput import flops_of, peak_of
     from vxl.train.report.validation import Validation
     from vxl.train.saving.checkpoints import Checkpoints
-    from vxl.train.saving.interrupt import Interrupt, interrupted_as_such
+    from vxl.train.saving.interrupt import interrupted_as_such
     from vxl.train.step.module import VideoLanguageModule
     from vxl.train.step_end import StepEnd
 
@@ -175,7 +183,6 @@ def fit(
         validation = Validation(
             sink, config.trainer.val_every, directory.path / "predictions", config.trainer.show
         )
-        interrupt = Interrupt(waits_for_data=lambda: data.waits)
         checkpoints = Checkpoints(directory.checkpoints, config.checkpoint, [directory.metrics])
         progress = ProgressBar(config.trainer.print_every, console)
         step_end = StepEnd(meter, validation, interrupt, checkpoints, progress)

@@ -37,7 +37,7 @@ def listening(monkeypatch):
     }
     yield make
     for one in reversed(made):
-        one.on_train_end(LIGHTNING, LIGHTNING)
+        one.on_exception(LIGHTNING, LIGHTNING, SystemExit())
     assert {number: signal.getsignal(number) for number in before} == before
 
 
@@ -108,3 +108,19 @@ def test_a_ctrl_c_that_lightning_turns_into_a_status_stays_one() -> None:
     assert signal.getsignal(signal.SIGINT) is before
     with pytest.raises(SystemExit), interrupted_as_such():
         sys.exit(3)
+
+
+def test_a_ctrl_c_behind_the_last_step_waits_for_the_results_and_is_obeyed_then(listening, capsys) -> None:
+    written = []
+
+    def run() -> None:
+        interrupt = listening()
+        with interrupt.until_the_end():
+            interrupt.on_train_end(LIGHTNING, LIGHTNING)
+            signal.raise_signal(signal.SIGINT)
+            written.append("RESULT.json")
+
+    with pytest.raises(KeyboardInterrupt):
+        run()
+    assert written == ["RESULT.json"]
+    assert "SIGINT: writing the results first" in capsys.readouterr().err

@@ -42,6 +42,7 @@ class Interrupt(Callback):
         """The signal that this process got."""
         self.stopped: signal.Signals | None = None
         """What all ranks agreed to stop for."""
+        self._ended = False
         self._owner = os.getpid()
         self._later: threading.Timer | None = None
         self._before: dict[signal.Signals, Any] = {}
@@ -54,11 +55,26 @@ class Interrupt(Callback):
 
     @override
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._restore()
+        self._ended = True
+        self._restore(but=signal.SIGINT)
 
     @override
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         self._restore()
+
+    @contextlib.contextmanager
+    def until_the_end(self) -> Generator[None]:
+        """Inside, a run trains and writes its results, which a first Ctrl-C does not tear; it is obeyed then.
+
+        Raises:
+            KeyboardInterrupt: One came, and the run has come to its end before it.
+        """
+        try:
+            yield
+        finally:
+            self._restore()
+        if self.requested == signal.SIGINT:  # the rest of a sweep or recipe is to stop
+            raise KeyboardInterrupt
 
     def agreed(self, trainer: Trainer) -> bool:
         """Whether to stop after this step: a rank that got a signal stops all of them."""
@@ -79,7 +95,8 @@ class Interrupt(Callback):
             raise KeyboardInterrupt
         if self.requested is None or _SIGNALS.index(incoming) > _SIGNALS.index(self.requested):
             self.requested = incoming
-        say(f"\n{incoming.name}: saving at the end of this step …", error=True)
+        now = "writing the results first" if self._ended else "saving at the end of this step"
+        say(f"\n{incoming.name}: {now} …", error=True)
         if self.waits_for_data():
             self._later = threading.Timer(GRACE, _remind)
             self._later.daemon = True
@@ -99,12 +116,11 @@ class Interrupt(Callback):
             if child.daemon:
                 child.kill()
 
-    def _restore(self) -> None:
+    def _restore(self, but: signal.Signals | None = None) -> None:
         if self._later is not None:
             self._later.cancel()
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-        self._before = {}
+        for number in [number for number in self._before if number != but]:
+            signal.signal(number, self._before.pop(number))
 
 
 @contextlib.contextmanager
