@@ -74,7 +74,7 @@ class Interrupt(Callback):
         finally:
             self._restore()
         if self.requested == signal.SIGINT:  # the rest of a sweep or recipe is to stop
-            raise KeyboardInterrupt
+            raise KeyboardInterrupt(self.requested.name)
 
     def agreed(self, trainer: Trainer) -> bool:
         """Whether to stop after this step: a rank that got a signal stops all of them."""
