@@ -15,6 +15,7 @@ def test_outside_a_checkout_it_is_the_command_that_is_there(
     (tmp_path / "evaluate.py").touch()
     assert next_words("evaluate", "run=a", runs="runs") == "python evaluate.py run=a"
     assert next_words("compare", "a", runs="runs") == "vxl compare a"
+    assert next_words("compare", "a", runs=str(tmp_path / "runs")) == "vxl compare a"
 
 
 def test_it_names_what_the_run_is_found_by() -> None:

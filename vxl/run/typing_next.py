@@ -22,7 +22,8 @@ def next_words(script: str, *words: str, runs: str, plugins: Sequence[str] = ())
     """
     lies_here = script in ("train", "evaluate") and Path(f"{script}.py").is_file()
     call = f"python {script}.py" if lies_here else f"vxl {script}"
-    more = [] if runs == PathsConfig().runs else [f"paths.runs={runs}"]
+    usual = Path(PathsConfig().runs).resolve() == Path(runs).resolve()
+    more = [] if usual else [f"paths.runs={runs}"]
     more += [f"plugins=[{','.join(plugins)}]"] if plugins else []
     return " ".join([call, *map(_quoted, [*words, *more])])
 
