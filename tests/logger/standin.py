@@ -186,11 +186,12 @@ def _resumed(received: Received, name: str) -> dict[str, Any]:
     rows = received.history(name)
     latest = json.dumps({"_step": max(rows, default=-1), "_runtime": 1})
     return _bucket(received, name) | {
+        "config": received.runs[name].get("config") or "{}",
         "historyTail": json.dumps([latest]) if rows else "[]",
         "summaryMetrics": json.dumps(received.summary(name)),
         "eventsTail": "[]",
         "eventsLineCount": 0,
         "logLineCount": 0,
         "tags": [],
-        "wandbConfig": "{}",
+        "wandbConfig": json.dumps({"t": 1}),  # telemetry: without it a run counts as not begun
     }

@@ -128,7 +128,7 @@ def test_packages_that_are_not_there_are_named(
 @contextlib.contextmanager
 def serving(place: Path, *more: str) -> Generator[tuple[subprocess.Popen[str], str]]:
     """The first command of the documentation as a process, and where it listens."""
-    command = next(line for line in TYPED if line.startswith("vxl serve first"))
+    command = next(line for line in TYPED if line.startswith("vxl serve first") and line in PAGE.splitlines())
     words = [sys.executable, "-m", "vxl.cli", *shlex.split(command)[1:], "port=0", *more]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     process = subprocess.Popen(words, cwd=place, env=environment, stdout=subprocess.PIPE, text=True)
