@@ -17,7 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import matplotlib
 import numpy as np
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
 
 from vxl.compare.score import score_of
 from vxl.statistics import Interval, ItemScore, difference, over_seeds, spread
@@ -379,3 +383,35 @@ def bars(axis: Any, rows: Sequence[dict[str, Any]], x: Sequence[float], label: s
     lengths = [[value - 100 * low for value, (low, _) in zip(y, ends, strict=True)]]
     lengths += [[100 * high - value for value, (_, high) in zip(y, ends, strict=True)]]
     axis.errorbar(x, y, yerr=lengths, color=colour, marker="o", capsize=3, label=label, linewidth=1.5)
+
+
+def chance_line(axis: Any) -> None:
+    """Where answers by chance lie."""
+    axis.axhline(100 * CHANCE, color="black", linestyle=":", linewidth=1)
+
+
+def draw_side_by_side(rows: Sequence[dict[str, Any]], labels: Sequence[str], path: Path) -> None:
+    """A figure of settings beside one another, each with its label in the legend."""
+    figure, axis = plt.subplots(figsize=(7, 3.6), layout="constrained")
+    for place, (row, label) in enumerate(zip(rows, labels, strict=True)):
+        bars(axis, [row], [place], label, f"C{place}")
+    chance_line(axis)
+    axis.set_xticks([])
+    axis.set_ylabel("right answers, %")
+    axis.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
+    save_figure(figure, path)
+
+
+def axis_of_shares(axis: Any, shares: Sequence[float], label: str) -> None:
+    """An axis of what is kept, by powers of two: 1/2, 1/4, ..., with chance across."""
+    chance_line(axis)
+    axis.set_xscale("log", base=2)
+    axis.set_xticks(shares, ["1" if share == 1 else f"1/{round(1 / share)}" for share in shares])
+    axis.set_xlabel(label)
+    axis.grid(alpha=0.3)
+
+
+def save_figure(figure: Any, path: Path) -> None:
+    """Writes a figure and lets it go."""
+    figure.savefig(path, dpi=150)
+    plt.close(figure)

@@ -4,15 +4,24 @@ import sys
 from pathlib import Path
 from typing import Any
 
+sys.path.append(str(Path(__file__).parents[1]))
+
+import matplotlib.pyplot as plt
+from studies import (
+    CHANCE,
+    Found,
+    Member,
+    against,
+    bars,
+    chance_line,
+    kept,
+    points,
+    run_study,
+    save_figure,
+    seeds,
+)
+
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parent))
-
-import matplotlib  # noqa: E402
-from studies import CHANCE, Found, Member, against, bars, kept, points, run_study, seeds  # noqa: E402
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt  # noqa: E402
-
 TOKENS = 2048
 """Visual tokens of 32 frames of 8 x 8 patches without compression."""
 METHODS = {
@@ -86,7 +95,7 @@ def draw(found: dict[str, Any], path: Path) -> None:
             continue
         label = {"frames": "fewer frames", "full": "uncompressed"}.get(method, method)
         bars(axis, rows, [row["tokens"] for row in rows], label, colour)
-    axis.axhline(100 * CHANCE, color="black", linestyle=":", linewidth=1)
+    chance_line(axis)
     axis.text(
         min(r["tokens"] for r in found["rows"] if r["tokens"]),
         100 * CHANCE,
@@ -99,8 +108,7 @@ def draw(found: dict[str, Any], path: Path) -> None:
     axis.set_ylabel("right answers, %")
     axis.legend(fontsize=8)
     axis.grid(alpha=0.3)
-    figure.savefig(path, dpi=150)
-    plt.close(figure)
+    save_figure(figure, path)
 
 
 if __name__ == "__main__":

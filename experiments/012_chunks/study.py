@@ -4,15 +4,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+sys.path.append(str(Path(__file__).parents[1]))
+
+from studies import Found, against, draw_side_by_side, points, run_study, seeds
+
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parent))
-
-import matplotlib  # noqa: E402
-from studies import CHANCE, Found, against, bars, points, run_study, seeds  # noqa: E402
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt  # noqa: E402
-
 POOL = "compressor=pool compressor.ratio=4"
 CHUNKS = "prefill=chunked prefill.groups_per_chunk=4 prefill.previous_chunks=1"
 EITHER = f"{CHUNKS} prefill.time_rows=all,window"
@@ -57,15 +53,8 @@ def lines(found: dict[str, Any]) -> list[str]:
 
 def draw(found: dict[str, Any], path: Path) -> None:
     """Accuracies, side by side."""
-    figure, axis = plt.subplots(figsize=(7, 3.6), layout="constrained")
-    for place, row in enumerate(found["rows"]):
-        bars(axis, [row], [place], f"trained {row['trained']}; asked {row['asked']}", f"C{place}")
-    axis.axhline(100 * CHANCE, color="black", linestyle=":", linewidth=1)
-    axis.set_xticks([])
-    axis.set_ylabel("right answers, %")
-    axis.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
-    figure.savefig(path, dpi=150)
-    plt.close(figure)
+    labels = [f"trained {row['trained']}; asked {row['asked']}" for row in found["rows"]]
+    draw_side_by_side(found["rows"], labels, path)
 
 
 if __name__ == "__main__":

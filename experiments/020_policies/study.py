@@ -5,15 +5,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+sys.path.append(str(Path(__file__).parents[1]))
+
+import matplotlib.pyplot as plt
+from studies import Found, Member, against, axis_of_shares, points, run_study, save_figure
+
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parent))
-
-import matplotlib  # noqa: E402
-from studies import CHANCE, Found, Member, against, points, run_study  # noqa: E402
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt  # noqa: E402
-
 KEEP = (1 / 2, 1 / 4, 1 / 8, 1 / 16, 1 / 32)
 BUDGETS = ",".join(f"{keep:g}" for keep in KEEP)
 POLICIES = (
@@ -106,15 +103,10 @@ def draw(found: dict[str, Any], path: Path) -> None:
                 label=method,
             )
         axis.axhline(100 * whole["accuracy"], color="black", linewidth=1)
-        axis.axhline(100 * CHANCE, color="black", linestyle=":", linewidth=1)
-        axis.set_xscale("log", base=2)
-        axis.set_xticks(KEEP, [f"1/{round(1 / keep)}" for keep in KEEP])
-        axis.set_xlabel(f"share of visual tokens kept by {group}=…")
+        axis_of_shares(axis, KEEP, f"share of visual tokens kept by {group}=…")
         axis.legend(fontsize=7, ncols=2)
-        axis.grid(alpha=0.3)
     axes[0].set_ylabel("right answers, % (solid line: all kept; dotted: chance)")
-    figure.savefig(path, dpi=150)
-    plt.close(figure)
+    save_figure(figure, path)
 
 
 if __name__ == "__main__":

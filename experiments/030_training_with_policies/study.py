@@ -4,15 +4,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+sys.path.append(str(Path(__file__).parents[1]))
+
+import matplotlib.pyplot as plt
+from studies import Found, against, axis_of_shares, bars, points, run_study, save_figure, seeds
+
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parent))
-
-import matplotlib  # noqa: E402
-from studies import CHANCE, Found, against, bars, points, run_study, seeds  # noqa: E402
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt  # noqa: E402
-
 KEEP = (1 / 4, 1 / 8, 1 / 16)
 BUDGETS = ",".join(f"{keep:g}" for keep in KEEP)
 PRUNERS = ("uniform", "evs")
@@ -74,15 +71,10 @@ def draw(found: dict[str, Any], path: Path) -> None:
             rows.sort(key=lambda row: row["keep"])
             label = "trained on everything" if trained == "full" else f"trained under {pruner} at 1/4"
             bars(axis, rows, [row["keep"] for row in rows], label, f"C{place}")
-        axis.axhline(100 * CHANCE, color="black", linestyle=":", linewidth=1)
-        axis.set_xscale("log", base=2)
-        axis.set_xticks([1, *KEEP], ["1", *(f"1/{round(1 / keep)}" for keep in KEEP)])
-        axis.set_xlabel(f"share of visual tokens kept by prune={pruner}")
+        axis_of_shares(axis, [1, *KEEP], f"share of visual tokens kept by prune={pruner}")
         axis.legend(fontsize=8)
-        axis.grid(alpha=0.3)
     axes[0].set_ylabel("right answers, %")
-    figure.savefig(path, dpi=150)
-    plt.close(figure)
+    save_figure(figure, path)
 
 
 if __name__ == "__main__":
