@@ -229,7 +229,7 @@ def _ready(words: list[str], composed: Any) -> Any:
 
 def _hand_over(members: list[list[str]]) -> int:
     """Gives the runs of this command to the cluster that their config names."""
-    from omegaconf import OmegaConf  # late: torch takes 2 s, and --help needs none of it
+    from omegaconf import OmegaConf  # late: OmegaConf, for composing alone
 
     from vxl.train.launch.dispatch import dispatch
 

@@ -131,12 +131,9 @@ class Wandb(Sink):
     @override
     def log(self, numbers: dict[str, float], step: int) -> None:
         row = {**numbers, AXIS: step}
-        if (
-            self._evaluates
-        ):  # again, it goes on in the same run, and W&B takes no row of a step that it has had
-            self._call(lambda: self._run.log(row))
-        else:
-            self._call(lambda: self._run.log(row, step=step))
+        # An evaluation again goes on in the same run, and W&B takes no row of a step that it has had.
+        place = None if self._evaluates else step
+        self._call(lambda: self._run.log(row, step=place))
 
     @override
     def facts(self, facts: dict[str, Any]) -> None:

@@ -30,7 +30,8 @@ def next_words(script: str, *words: str, runs: str, plugins: Sequence[str] = ())
 
 def _quoted(word: str) -> str:
     """A word as a shell takes it; brackets and the ellipsis of an example may stand as they are."""
-    return word if shlex.quote(word.translate(_PLAIN)) == word.translate(_PLAIN) else shlex.quote(word)
+    plain = word.translate(_PLAIN)
+    return word if shlex.quote(plain) == plain else shlex.quote(word)
 
 
 _PLAIN = str.maketrans({"[": "a", "]": "a", "…": "a"})

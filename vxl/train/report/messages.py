@@ -83,13 +83,14 @@ def next_command(config: TrainConfig) -> str:
         return ""
     name, baseline = run_name(config), ""
     if config.stage.objective == "language":
-        script, words = "evaluate", [f"run={name}", f"benchmark={config.data.benchmark}"]
-        if config.data.benchmark is None:
-            words[1:] = ["benchmark=json", "benchmark.json=HELD_OUT.json", "benchmark.videos=FOLDER"]
+        asked = ["benchmark=json", "benchmark.json=HELD_OUT.json", "benchmark.videos=FOLDER"]
+        if config.data.benchmark is not None:
+            asked = [f"benchmark={config.data.benchmark}"]
+        script, words = "evaluate", [f"run={name}", *asked]
     else:
         script, words = "train", [f"model={config.model}", f"init_from={name}", "stage=align"]
         baseline = "baseline: a group's mean patch in every place\n"
-    unheld = config.stage.objective == "language" and not (config.data.benchmark or config.data.holds_out)
+    unheld = config.stage.objective == "language" and not config.data.holds_out
     held_out = "held-out numbers while it trains:  data.val=…\n" if unheld else ""
     typed = next_words(script, *words, runs=config.paths.runs, plugins=config.plugins)
     return f"{baseline}{held_out}next:  {typed}"
