@@ -46,7 +46,7 @@ def test_the_next_stage_starts_from_what_was_reconstructed_with(tmp_path: Path, 
     process = start("train.py", *words, "trainer.log_every=5", cwd=tmp_path)
     said, _ = process.communicate(timeout=300)
     assert process.returncode == 0, said
-    assert "next:  python train.py model=videoxl_pro init_from=dts stage=align" in said
+    assert "next:  vxl train model=videoxl_pro init_from=dts stage=align" in said
     dts = tmp_path / "runs" / "dts"
     assert not tensors(dts, "model.llm.")
     assert not tensors(dts, "model.compressor.projector.")

@@ -51,7 +51,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     text = started("train.py", "name=first", SHORT, cwd=path)
     for line in ("training loss", "training accuracy", "held-out accuracy", "visual tokens a frame"):
         assert line in text
-    assert "next:  python evaluate.py run=first benchmark=clips" in text
+    assert "next:  vxl evaluate run=first benchmark=clips" in text
     return path
 
 

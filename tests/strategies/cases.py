@@ -11,7 +11,6 @@ import torch
 from lightning.pytorch import LightningDataModule
 
 from tests.small_model import example, frames, video
-from tests.train.quick_training import Debug
 from vxl.compressor.base import CompressorConfig
 from vxl.compressor.dts import DTSConfig
 from vxl.data import base as data_options
@@ -25,19 +24,20 @@ from vxl.logger.csv import CsvConfig
 from vxl.option.option import option
 from vxl.prefill.base import PrefillConfig
 from vxl.prefill.full import FullConfig
-from vxl.prune.base import PruneConfig
-from vxl.prune.none import KeepEverythingConfig
 from vxl.relevance.all import AllConfig
 from vxl.relevance.base import RelevanceConfig
+from vxl.run.config import DebugConfig, PathsConfig
 from vxl.run.metrics import MetricsFile
 from vxl.selector.base import SelectorConfig
 from vxl.selector.none import KeepAllConfig as NoSelectorConfig
+from vxl.train.config import TrainConfig
 from vxl.train.parallel.strategy import DDPConfig, FSDP2Config, HSDPConfig, SingleConfig, StrategyConfig
 from vxl.train.run import train_or_resume
 from vxl.train.saving.retention import RetentionConfig
 from vxl.train.step.optimizer import OptimConfig
 from vxl.train.step.stage import StageConfig
 from vxl.train.trainer import TrainerConfig
+from vxl.video.sample import VideoConfig
 from vxl.vision.base import VisionConfig
 from vxl.vision.siglip import SiglipConfig
 
@@ -61,33 +61,25 @@ class DataConfig(data_options.DataConfig):
 
 VISION = SiglipConfig(size=56, width=64, mlp=96, heads=4, layers=2, slice=8)
 COMPRESSOR = DTSConfig()
-PRUNE = KeepEverythingConfig()
 SELECTOR = NoSelectorConfig()
 LLM = DecoderConfig(vocab=97, width=48, mlp=64, layers=3)
 PREFILL = FullConfig(groups=2)
 KV = KeepAllConfig()
 RELEVANCE = AllConfig()
-DEBUG = Debug()
+DEBUG = DebugConfig()
 DATA = DataConfig()
 CHECKPOINT = RetentionConfig(every=0, keep_last=9, best=None)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Paths:
-    runs: str
-    cache: str = ".cache/vxl"
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Config:
-    """The keys of a TrainConfig that training reads, for a whole model in miniature."""
+class Config(TrainConfig):
+    """A TrainConfig of a whole model in miniature."""
 
     model: str = "small"
-    seed: int = 0
-    weights: str = "random"
+    size: str = "tiny"
+    video: VideoConfig = dataclasses.field(default_factory=VideoConfig)
     vision: VisionConfig = VISION
     compressor: CompressorConfig = COMPRESSOR
-    prune: PruneConfig = PRUNE
     selector: SelectorConfig = SELECTOR
     llm: DecoderConfig = LLM
     prefill: PrefillConfig = PREFILL
@@ -98,17 +90,9 @@ class Config:
     optim: OptimConfig = dataclasses.field(
         default_factory=lambda: OptimConfig(lr=2e-3, schedule="constant", warmup=0.0)
     )
-    trainer: TrainerConfig
-    strategy: StrategyConfig
     checkpoint: RetentionConfig = CHECKPOINT
     logger: LoggerConfig = dataclasses.field(default_factory=CsvConfig)
-    debug: Debug = DEBUG
-    paths: Paths
-    name: str | None = None
-    init_from: str | None = None
-    on_existing: str = "resume"
-    sweep_name: str | None = None
-    sweep_member: str | None = None
+    debug: DebugConfig = DEBUG
 
 
 def config(
@@ -125,7 +109,7 @@ def config(
         "log_every": 1,
     } | changes.pop("trainer", {})
     return Config(
-        paths=Paths(runs=str(folder)),
+        paths=PathsConfig(runs=str(folder)),
         name=name,
         strategy=STRATEGIES[strategy],
         trainer=TrainerConfig(**trainer),
