@@ -59,6 +59,7 @@ class DataConfig(data_options.DataConfig):
     max_tokens: int = 128
 
 
+VIDEO = VideoConfig(_target_="vxl.video.sample.Uniform")
 VISION = SiglipConfig(size=56, width=64, mlp=96, heads=4, layers=2, slice=8)
 COMPRESSOR = DTSConfig()
 SELECTOR = NoSelectorConfig()
@@ -77,7 +78,7 @@ class Config(TrainConfig):
 
     model: str = "small"
     size: str = "tiny"
-    video: VideoConfig = dataclasses.field(default_factory=VideoConfig)
+    video: VideoConfig = VIDEO
     vision: VisionConfig = VISION
     compressor: CompressorConfig = COMPRESSOR
     selector: SelectorConfig = SELECTOR
