@@ -21,6 +21,7 @@ from vxl.config.completion import answer_tab, run_completion, typed_before
 from vxl.errors import VxlError
 from vxl.option.extras import what_to_install
 from vxl.option.files import ROOT
+from vxl.terminal.interrupts import keep_interrupts
 from vxl.terminal.say import complain, fitted, guard_terminal, say
 
 SCRIPTS = {
@@ -48,6 +49,7 @@ class _Help(argparse.RawDescriptionHelpFormatter):
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs one command; a user's mistake is a message on one screen and exit status 2."""
     guard_terminal()
+    keep_interrupts()
     argv = list(sys.argv[1:] if arguments is None else arguments)
     if "_ARGCOMPLETE" in os.environ:  # a shell asks what may follow
         answer_tab(parser(next(iter(typed_before()[1:]), None)))

@@ -27,6 +27,7 @@ from vxl.errors import GOES_ON, ConfigError, VxlError
 from vxl.option.extras import what_to_install
 from vxl.option.files import CONF
 from vxl.run.code import refuse_changed
+from vxl.terminal.interrupts import keep_interrupts
 from vxl.terminal.say import complain, guard_terminal, say
 from vxl.units import human_age
 
@@ -58,6 +59,7 @@ def command_line(name: str) -> Callable[[Main], Callable[[], None]]:
 def run_command(name: str, main: Main, arguments: Sequence[str]) -> int:
     """Carries out a command line; returns its exit status."""
     guard_terminal()
+    keep_interrupts()
     # The profiler's own lines on standard error; read when torch is imported, which is later.
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")
     try:

@@ -1,0 +1,51 @@
+"""A Ctrl-C that Python drops is raised again: the command that it was typed at does stop.
+
+Python runs a signal's handler wherever the main thread is. What the handler raises in a finalizer, or in what
+is called around the fork of a data worker, is written down as ignored and goes no further.
+"""
+
+import contextlib
+import logging
+import signal
+import sys
+import threading
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sys import UnraisableHookArgs
+
+# Seconds until it is raised again: time for the finalizer, or the fork, to come to its end.
+SOON = 0.05
+
+
+def keep_interrupts() -> None:
+    """Makes this process, and those that it forks, raise a Ctrl-C again that was dropped."""
+    if getattr(sys.unraisablehook, "keeps_interrupts", False):
+        return
+    others = sys.unraisablehook
+
+    def hook(dropped: "UnraisableHookArgs") -> None:
+        if not issubclass(dropped.exc_type, KeyboardInterrupt):
+            others(dropped)
+            return
+        _finish(dropped.object)
+        again = threading.Timer(SOON, _interrupt_main)
+        again.daemon = True
+        with contextlib.suppress(RuntimeError):  # Python ends: it starts no thread any more
+            again.start()
+
+    hook.keeps_interrupts = True  # ty: ignore[unresolved-attribute]
+    sys.unraisablehook = hook
+
+
+def _finish(torn: Any) -> None:
+    """Calls again what logging does behind a fork: torn, it keeps a lock that other threads wait for."""
+    if torn is not None and torn is getattr(logging, "_releaseLock", None):  # of Python 3.12 and before
+        with contextlib.suppress(RuntimeError):  # it had let go
+            torn()
+
+
+def _interrupt_main() -> None:
+    main = threading.main_thread().ident
+    if main is not None:
+        signal.pthread_kill(main, signal.SIGINT)
