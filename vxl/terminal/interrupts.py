@@ -34,7 +34,7 @@ def keep_interrupts() -> None:
         with contextlib.suppress(RuntimeError):  # Python ends: it starts no thread any more
             again.start()
 
-    hook.keeps_interrupts = True  # ty: ignore[unresolved-attribute]
+    hook.keeps_interrupts = True  # ty: ignore[missing-attribute]
     sys.unraisablehook = hook
 
 
