@@ -104,10 +104,7 @@ def parser(command: str | None) -> argparse.ArgumentParser:
             that would make `vxl --help` slow.
     """
     parser = argparse.ArgumentParser(
-        prog="vxl",
-        description=DESCRIPTION,
-        epilog=EPILOG,
-        formatter_class=_Help,
+        prog="vxl", description=DESCRIPTION, epilog=EPILOG, formatter_class=_Help
     )
     parser.add_argument("--version", action="version", version=f"vxl {_version()}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")

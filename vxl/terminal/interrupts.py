@@ -9,10 +9,7 @@ import logging
 import signal
 import sys
 import threading
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from sys import UnraisableHookArgs
+from typing import Any
 
 # Seconds until it is raised again: time for the finalizer, or the fork, to come to its end.
 SOON = 0.05
@@ -24,7 +21,7 @@ def keep_interrupts() -> None:
         return
     others = sys.unraisablehook
 
-    def hook(dropped: "UnraisableHookArgs") -> None:
+    def hook(dropped: "sys.UnraisableHookArgs") -> None:
         if not issubclass(dropped.exc_type, KeyboardInterrupt):
             others(dropped)
             return
