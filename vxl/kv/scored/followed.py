@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from vxl.kv.scored.entries import index_of, stacks, valid_of
@@ -41,13 +42,22 @@ def numbers_now(
     if known is None:
         return torch.zeros(index_BNS.shape, dtype=dtype, device=index_BNS.device)
     own = [known[layer] for layer in layers]
+    # Layers that hold as many entries now may have held different numbers of them when these were noted.
+    most = max(layer.index_BNS.shape[-1] for layer in own)
     at_BNS, number_BNS = (
-        torch.cat([x.expand(cache.rows, heads, -1) for x in tensors]) for tensors in zip(*own, strict=True)
+        torch.cat([as_wide(x, most, nothing).expand(cache.rows, heads, -1) for x in tensors])
+        for tensors, nothing in zip(zip(*own, strict=True), (-1, 0), strict=True)
     )
     # One column more, in front, takes the numbers of what does not exist.
     every_BNF = torch.zeros(len(at_BNS), heads, 1 + cache.fed, dtype=dtype, device=index_BNS.device)
     every_BNF.scatter_(2, 1 + at_BNS, number_BNS.to(dtype))
     return every_BNF.gather(2, 1 + index_BNS)
+
+
+def as_wide(x_BNS: Tensor, entries: int, nothing: int) -> Tensor:
+    """A tensor over entries with so many of them: `nothing` stands behind what there is."""
+    missing = entries - x_BNS.shape[-1]
+    return F.pad(x_BNS, (0, missing), value=nothing) if missing else x_BNS
 
 
 def forget_evicted(cache: Cache, known: Sequence[Followed]) -> tuple[Followed, ...]:
