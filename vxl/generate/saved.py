@@ -161,7 +161,7 @@ def _check(facts: dict[str, Any], folder: Path, model: VideoLanguageModel) -> No
     if kv != then and not (facts["only_at_questions"] and model.policy.keeps_all_watched):
         raise CheckpointError(
             f"{folder} was watched with {_shown(then)}, and this model has {_shown(kv)}.\n"
-            "  a policy that drops entries while it watches must be the same"
+            "  a policy that acts while it watches must be the same"
         )
 
 

@@ -62,7 +62,8 @@ def watch(
     if len(visuals) != len(head.items):
         raise DataError(f"the prompt shows {len(head.items)} visuals, but {len(visuals)} were given.")
     frames = sum(item.frames for item in head.items)
-    if model.policy.keeps_all_watched and not model.selector.drops and not model.pruner.drops:
+    whole = model.policy.keeps_all_watched or model.policy.local is not None
+    if whole and not (model.policy.stays_near or model.selector.drops or model.pruner.drops):
         refuse_longer(len(head), most, frames)  # before anything is decoded
     cache = model.llm.new_cache()
     cache.state[SEED] = seed

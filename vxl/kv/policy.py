@@ -67,6 +67,12 @@ class Policy:
         self.observe_answer = 0
         """Of how many tokens of each step of an answer: 1, or none."""
 
+    @property
+    def local(self) -> int | None:
+        """Tokens that each token sees while a video is watched, its own included, beside the first text,
+        which stands at this distance once it has left the window; None = everything."""
+        return None
+
     def equip(self, llm: Decoder) -> None:
         """Called when the language model is made, before its weights are: may give it parameters."""
 
@@ -100,7 +106,7 @@ class Policy:
     @property
     def keeps_all_watched(self) -> bool:
         """Whether what was watched is in the cache as if there were no policy, until a question comes."""
-        return not self.acts_in_prefill and not self.summarizes
+        return not self.acts_in_prefill and not self.summarizes and self.local is None
 
     @property
     def stays_near(self) -> bool:

@@ -16,6 +16,7 @@ from vxl.llm.attention.step import Step
 from vxl.llm.block import Block, choose
 from vxl.llm.cache import Cache
 from vxl.llm.cache.past import Past
+from vxl.option.option import option
 from vxl.precision import at_least_single
 from vxl.relevance.base import QuestionPiece
 from vxl.sequence.layout import Kind
@@ -40,6 +41,9 @@ class ReKVConfig(ScoredConfig):
     """Whether text and retrieved groups stand at consecutive positions, as published."""
     decode_every: None = None
     """What was retrieved for a question stays for its answer."""
+    local: int | None = option(None, later=True)
+    """While watching, tokens that each token sees, its own included (published: 15000); the first text, once
+    it is further back, stands at this distance. null: everything that `prefill` lets it see."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -47,6 +51,11 @@ class ReKVConfig(ScoredConfig):
             raise ConfigError(
                 f"groups={self.groups} run={self.run} retrieve nothing.\n"
                 "  allowed: runs of 1 or more groups, room for one run\n  e.g.  groups=64 run=1"
+            )
+        if self.local is not None and self.local < 1:
+            raise ConfigError(
+                f"local={self.local} lets a token see nothing.\n"
+                "  allowed: 1 or more tokens, or null\n  e.g.  local=15000"
             )
 
 
@@ -58,15 +67,34 @@ class ReKV(Scored):
     the layers, and each one reads the text and the groups that it retrieves for the queries that have just
     reached it; these keys and values are dropped, and the question runs once more behind what was retrieved.
     So a question costs two passes, and reads every key once. The paper says cosine; the code takes the plain
-    product, and so does this. Time text comes with its group, and stays without it where `protect=text`. The
-    published prefill, a window of 15,000 tokens behind the first text at a constant distance, is not part of
-    this: `prefill=chunked` with previous chunks is near it."""
+    product, and so does this. Time text comes with its group, and stays without it where `protect=text`;
+    published is `none`.
+
+    The published encoding of the video is `local=15000` with `prefill=full`: a token sees so many tokens up
+    to itself at their distances, and the first text (`n_init`), once it has left this window, at a distance
+    of 15,000, each of its tokens at the same one; nothing else, time text neither. Everything stays in the
+    cache (`offload=true`: on the host, as published). The authors' code adds the first text for a whole piece
+    of input as soon as the piece reaches beyond the window, so that those of its tokens that still have the
+    text in their window see it twice; here each sees it once."""
 
     per_head = False
 
     def __init__(self, config: ReKVConfig) -> None:
         super().__init__(config)
+        self.config: ReKVConfig = config
         self.groups, self.run = config.groups, config.run
+
+    @property
+    def local(self) -> int | None:
+        """Tokens that a token sees while watching, beside the first text."""
+        return self.config.local
+
+    @property
+    def stays_near(self) -> bool:
+        """Whether neither watching nor the question sees far: what is retrieved is closed up, and time text,
+        which grows with the video, does not stay."""
+        grows = self.settings.protect == "text" or self.settings.keep is not None
+        return self.local is not None and self.settings.compact and not grows and not self.settings.layers
 
     @override
     def protected(self, columns: Columns, first_asked: int | None = None) -> Tensor:

@@ -13,7 +13,7 @@ from vxl.llm import fused
 from vxl.llm.attention.backends import check_backend
 from vxl.llm.attention.function import NAME, register_attention
 from vxl.llm.attention.step import Slots, Step, documents
-from vxl.llm.attention.windows import Windows
+from vxl.llm.attention.windows import Sliding, Windows
 from vxl.llm.beacon import Letter, give_beacons, is_of_beacon, with_beacons
 from vxl.llm.cache import Cache
 from vxl.llm.cache.host import past_of
@@ -168,6 +168,7 @@ class Decoder(nn.Module):
         tokens: int | None = None,
         valid_BT: Tensor | None = None,
         windows: Windows | None = None,
+        sliding: Sliding | None = None,
         beacons: Tensor | None = None,
         observe: int = 0,
     ) -> Step:
@@ -180,6 +181,7 @@ class Decoder(nn.Module):
             tokens: With a cache and without positions: how many tokens come.
             valid_BT: With a cache: real tokens, padding on the right.
             windows: What tokens see of what came before them; None = all of it.
+            sliding: With a cache: the window that tokens see beside the first text; None = none.
             beacons: Which tokens are beacons, see `Step`.
             observe: Of how many tokens at each row's end the queries are left in the step.
         """
@@ -200,6 +202,7 @@ class Decoder(nn.Module):
             past=None if cache is None else past_of(cache.layers),
             valid_BT=valid_BT,
             windows=windows,
+            sliding=sliding,
             memo=cache is None or cache.memo,
             beacons=beacons,
             new=None if cache is None else Slots(self.layers),
@@ -232,6 +235,7 @@ class Decoder(nn.Module):
         valid_BT: Tensor | None = None,
         layout: Layout | None = None,
         windows: Windows | None = None,
+        sliding: Sliding | None = None,
         beacons: Tensor | None = None,
         observe: int = 0,
     ) -> Tensor:
@@ -244,7 +248,13 @@ class Decoder(nn.Module):
         """
         tokens = embeds_BTD.shape[1]
         step = self.step(
-            cache=cache, tokens=tokens, valid_BT=valid_BT, windows=windows, beacons=beacons, observe=observe
+            cache=cache,
+            tokens=tokens,
+            valid_BT=valid_BT,
+            windows=windows,
+            sliding=sliding,
+            beacons=beacons,
+            observe=observe,
         )
         hidden_BTD = self(embeds_BTD, step)
         cache.append(step, layout)

@@ -98,6 +98,8 @@ def pairs_seen(step: Step, real_BT: np.ndarray, layers: int) -> list[float | Ten
 
 def _of_row(step: Step, past: Sequence[Block], row: int, real_T: np.ndarray) -> float | Tensor:
     tokens = int(real_T.sum())
+    if step.sliding is not None:
+        return float(step.sliding.pairs(row, int(sum(_entries(block, row) for block in past)), tokens))
     if step.windows is None:
         lengths = [tokens] if step.spans is None else [s.stop - s.start for s in step.spans if s.row == row]
         own = sum(length * (length + 1) // 2 for length in lengths)

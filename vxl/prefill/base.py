@@ -52,6 +52,9 @@ class Hidden(NamedTuple):
 class Prefill(ABC):
     """Runs sequences through a language model."""
 
+    lets_policies_look = False
+    """Whether a policy may say what tokens see (`Policy.local`): it says so itself otherwise."""
+
     def __init__(self, config: PrefillConfig) -> None:
         self.config = config
 

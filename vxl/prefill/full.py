@@ -10,6 +10,7 @@ from vxl.kv.policy import Policy
 from vxl.llm.cache import Cache
 from vxl.llm.decoder import Decoder
 from vxl.prefill.base import Hidden, Prefill, PrefillConfig
+from vxl.prefill.window import sliding_window
 from vxl.sequence.layout import Layout
 from vxl.sequence.piece import Piece
 
@@ -22,7 +23,10 @@ class FullConfig(PrefillConfig):
 
 
 class Full(Prefill):
-    """Plain causal attention over everything that came before."""
+    """Plain causal attention over everything that came before; at inference over the policy's window, where
+    it has one."""
+
+    lets_policies_look = True
 
     def __init__(self, config: FullConfig) -> None:
         super().__init__(config)
@@ -43,11 +47,13 @@ class Full(Prefill):
     @override
     def feed(self, llm: Decoder, policy: Policy, cache: Cache, piece: Piece) -> Tensor:
         piece = policy.before_chunk(cache, piece)
+        sliding = None if policy.local is None else sliding_window(policy.local, cache, piece)
         hidden_BTD = llm.extend(
             piece.embeds_BTD,
             cache,
             valid_BT=piece.valid_BT,
             layout=piece.layout,
+            sliding=sliding,
             observe=policy.observe_chunks,
         )
         policy.after_chunk(cache, piece)

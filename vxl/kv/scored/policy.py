@@ -77,7 +77,7 @@ class Scored(Policy):
     @property
     def keeps_all_watched(self) -> bool:
         """Whether the context holds everything until a question comes."""
-        return self.settings.at == "question"
+        return self.settings.at == "question" and self.local is None
 
     @property
     def acts_in_decoding(self) -> bool:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from vxl.llm.attention.windows import Windows
+from vxl.llm.attention.windows import Sliding, Windows
 from vxl.llm.block import Block
 from vxl.llm.rope import Rotary
 
@@ -50,6 +50,8 @@ class Step:
     """Real tokens of a cached step; None = all."""
     windows: Windows | None = None
     """What tokens see of what came before them, where that is not everything; `spans` are in it, too."""
+    sliding: Sliding | None = None
+    """The window that tokens see, where no token sees what is further back but the first text."""
     memo: bool = True
     """Whether the cache that made the step remembers rotated keys."""
     beacons: Tensor | None = None

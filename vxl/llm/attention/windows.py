@@ -63,6 +63,26 @@ class Windows:
         return self.rows[row if len(self.rows) > 1 else 0]
 
 
+@dataclass(frozen=True, eq=False)
+class Sliding:
+    """What the tokens of a step see. For a cache that holds everything it was fed, where it came to stand."""
+
+    window: int
+    """Tokens that each one sees, its own included; the first text stands at this distance behind them."""
+    first_B: tuple[int, ...]
+    """Tokens of each row's first text, or one number for all rows."""
+
+    def of(self, row: int) -> int:
+        """Tokens of a row's first text."""
+        return self.first_B[row if len(self.first_B) > 1 else 0]
+
+    def pairs(self, row: int, before: int, tokens: int) -> int:
+        """Pairs of a row's new token and a key that it sees, with so many tokens before them."""
+        seen_T = torch.arange(before + 1, before + tokens + 1)
+        far_T = (seen_T - self.window).clamp(min=0, max=self.of(row))
+        return int((seen_T.clamp(max=self.window) + far_T).sum())
+
+
 def pairs_within(window: Window, first: int, real_T: np.ndarray) -> int:
     """Pairs of a step's token and a key of the same step that it sees; of padding none.
 
