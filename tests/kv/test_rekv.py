@@ -1,12 +1,18 @@
 """Retrieval of whole groups: scores of the authors' code, and layers that retrieve for their own queries."""
 
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
 
 from tests.golden.policies.measure import FILES, found
 from tests.kv.test_policies import of_256, policy
-from tests.small_model import model
+from tests.small_model import frames, head, model, video
 from vxl.compressor.dts import DTSConfig
+from vxl.errors import CheckpointError, DataError
+from vxl.generate import ask, ask_all, read_context, save_context, watch
 from vxl.kv.rekv import ReKV, means_of, of_runs, similarity
 from vxl.kv.scored.columns import columns_of
 from vxl.llm.cache import Cache
@@ -30,10 +36,12 @@ def test_scores_and_groups_are_the_authors(number: int) -> None:
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("compact", [True, False])
-def test_every_layer_retrieves_for_the_queries_that_reach_it(compact: bool) -> None:
+@pytest.mark.parametrize(
+    "settings", [{"compact": True}, {"compact": False}, {"local": 40}], ids=["closed", "apart", "window"]
+)
+def test_every_layer_retrieves_for_the_queries_that_reach_it(settings: dict[str, Any]) -> None:
     """Reading the bare question on what was retrieved gives the queries that it was retrieved for."""
-    m = model(kv=policy("rekv", groups=3, compact=compact), compressor=DTSConfig(ratio=4)).double()
+    m = model(kv=policy("rekv", groups=3, **settings), compressor=DTSConfig(ratio=4)).double()
     context = of_256(m)
     ids = torch.tensor([[5, 6, 7, 8]])
     question = QuestionPiece(
@@ -60,3 +68,53 @@ def test_every_layer_retrieves_for_the_queries_that_reach_it(compact: bool) -> N
 def retrieved(made: ReKV, cache: Cache, layer: int, mean: torch.Tensor) -> list[int]:
     held = made.entries(cache, layer, columns_of(cache), torch.tensor([cache.fed]))
     return made.chosen(held, mean)[0, 0].nonzero()[:, 0].tolist()
+
+
+WINDOW = {"groups": 3, "local": 40}
+
+
+def test_a_window_is_watched_once_and_asked_as_often_as_you_like() -> None:
+    m = model(kv=policy("rekv", **WINDOW), compressor=DTSConfig(ratio=4))
+    context = of_256(m)
+    assert context.cache.entries() == 256  # nothing is lost
+    questions = [[5, 6, 7], [8], list(range(30, 40))]
+    alone = [ask(context, question, max_new_tokens=6).tokens for question in questions]
+    assert [answer.tokens for answer in ask_all(context, questions, max_new_tokens=6)] == alone
+    whole = of_256(model(kv=policy("rekv", groups=3), compressor=DTSConfig(ratio=4)))
+    assert not torch.equal(whole.cache.layers[1][0].keys_BNSH, context.cache.layers[1][0].keys_BNSH)
+    full = of_256(model(compressor=DTSConfig(ratio=4)))
+    assert torch.equal(whole.cache.layers[1][0].keys_BNSH, full.cache.layers[1][0].keys_BNSH)
+
+
+def test_what_was_watched_in_a_window_is_for_the_same_window(tmp_path: Path) -> None:
+    m = model(kv=policy("rekv", **WINDOW), compressor=DTSConfig(ratio=4))
+    context = of_256(m)
+    save_context(context, tmp_path / "kept")
+    again = read_context(tmp_path / "kept", m)
+    assert ask(again, [5, 6], max_new_tokens=6).tokens == ask(context, [5, 6], max_new_tokens=6).tokens
+    for other in (policy("rekv", groups=3), policy("rekv", groups=3, local=41), policy("knorm", keep=0.5)):
+        with pytest.raises(CheckpointError, match="acts while it watches must be the same"):
+            read_context(tmp_path / "kept", model(kv=other, compressor=DTSConfig(ratio=4)))
+
+
+@pytest.mark.parametrize(
+    ("settings", "near"),
+    [({"protect": "none"}, True), ({}, False), ({"protect": "none", "compact": False}, False)],
+)
+def test_no_distance_grows_where_time_text_goes(settings: dict[str, Any], near: bool) -> None:
+    """Then a video may be longer than the model was trained for; what is refused is so before it is seen."""
+    m = model(kv=policy("rekv", **WINDOW, **settings), compressor=DTSConfig(ratio=4))
+    shown: list[torch.Tensor] = []
+
+    def clip() -> Iterator[torch.Tensor]:
+        shown.append(frames(56))
+        yield shown[0]
+
+    if near:
+        context = watch(m, head(video(14), tokens=16), [clip()], most=100)
+        assert len(ask(context, [5, 6], max_new_tokens=6).tokens) == 6
+        return
+
+    with pytest.raises(DataError, match="256 tokens to read"):
+        watch(m, head(video(14), tokens=16), [clip()], most=100)
+    assert not shown

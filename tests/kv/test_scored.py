@@ -17,6 +17,7 @@ from vxl.kv.policy import Policy
 from vxl.kv.scored.attention import attention_of
 from vxl.kv.scored.closing import close_up
 from vxl.kv.scored.columns import columns_of
+from vxl.kv.scored.followed import Followed, numbers_now
 from vxl.llm.cache import Cache
 from vxl.prune.uniform import UniformConfig
 from vxl.sequence.layout import Kind
@@ -219,3 +220,18 @@ def test_positions_that_count_what_stayed_are_close_together_at_the_recent_end()
         valid, positions = cache.valid(layer), cache.positions(layer)
         assert [positions[0, head][valid[0, head]].tolist() for head in (0, 1)] == [[3, 4], [0, 1, 2, 3, 4]]
     assert cache.next_B.tolist() == [5]
+
+
+@torch.no_grad()
+def test_numbers_follow_layers_that_held_other_numbers_of_entries() -> None:
+    """Two layers hold as many entries now; one of them had lost more when its numbers were noted."""
+    llm = tiny.decoder(layers=2)
+    cache = llm.new_cache()
+    llm.extend(torch.randn(1, 5, llm.width), cache)
+    known = [
+        Followed(torch.tensor([[[0, 2, 3]]]), torch.tensor([[[1.0, 2.0, 3.0]]])),
+        Followed(torch.tensor([[[0, 1, 2, -1]]]), torch.tensor([[[4.0, 5.0, 6.0, 7.0]]])),
+    ]
+    now = numbers_now(cache, (0, 1), known, 2, torch.float64)
+    expected = torch.tensor([[1.0, 0, 2, 3, 0], [4, 5, 6, 0, 0]], dtype=torch.float64)
+    assert torch.equal(now, expected[:, None].expand(-1, 2, -1))

@@ -19,7 +19,7 @@ from vxl.generate import ask, watch
 from vxl.kv.snapkv import SnapKVConfig
 from vxl.kv.tova import TOVAConfig
 from vxl.kv.vst import VSTConfig
-from vxl.llm.attention.windows import Sight, Window, Windows
+from vxl.llm.attention.windows import Sight, Sliding, Window, Windows
 from vxl.llm.decoder import Decoder
 from vxl.llm.work import Work
 from vxl.prefill.chunked import ChunkedConfig
@@ -103,6 +103,17 @@ def windows(first: int, tokens: int) -> Windows:
     """Each token sees three columns, its own included, and of the others every fourth."""
     sights = tuple(Sight(np.array([n]), max(0, first + n - 2)) for n in range(tokens))
     return Windows((Window(sights, np.arange(0, first + tokens, 4)),), first)
+
+
+@torch.no_grad()
+def test_a_sliding_window_counts_what_is_in_it_and_the_first_text() -> None:
+    llm = decoder()
+    cache = llm.new_cache()
+    with Work(llm) as work:
+        for tokens in (6, 11):
+            llm.extend(torch.randn(1, tokens, llm.width), cache, sliding=Sliding(4, (3,)))
+    pairs = sum(t - s < 4 or s < 3 for t in range(17) for s in range(t + 1))
+    assert work.operations == 17 * work.per_token + llm.layers * work.per_pair * pairs
 
 
 @torch.no_grad()

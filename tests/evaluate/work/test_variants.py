@@ -25,6 +25,14 @@ def test_a_pruner_may_be_changed_and_is_part_of_what_is_watched() -> None:
     assert own.model.pruner is not pruned.model.pruner  # the model that was given stays as it is
 
 
+def test_a_window_is_part_of_what_is_watched_and_goes_with_full_prefill() -> None:
+    own = loaded()
+    retrieved, windowed = (variant(own, ["kv=rekv", f"kv.local={n}"]) for n in ("null", 8))
+    assert watch_key(own) == watch_key(retrieved) != watch_key(windowed)
+    with pytest.raises(ConfigError, match=r"prefill=chunked and kv=rekv kv\.local=8 both say"):
+        variant(own, ["kv=rekv", "kv.local=8", "prefill=chunked"])
+
+
 def test_a_pruner_beside_a_selector_is_refused() -> None:
     with pytest.raises(ConfigError, match="prune=evs selector=none"):
         variant(loaded(), ["selector=query", "prune=evs"])
