@@ -6,110 +6,166 @@ from typing import Any
 
 sys.path.append(str(Path(__file__).parents[1]))
 
-import matplotlib.pyplot as plt
 from studies import (
-    CHANCE,
+    BASELINES,
+    Answer,
+    Base,
     Found,
     Member,
+    Setting,
+    Study,
     against,
     bars,
-    chance_line,
+    baseline_lines,
+    interval_text,
     kept,
+    main,
+    mark_baselines,
+    named,
+    not_learned,
+    plt,
     points,
-    run_study,
     save_figure,
     seeds,
 )
 
-HERE = Path(__file__).parent
-TOKENS = 2048
-"""Visual tokens of 32 frames of 8 x 8 patches without compression."""
 METHODS = {
-    "pool": ("compressor=pool compressor.ratio={ratio}", (4, 16), (64,), 1.0),
-    "dts": ("compressor=dts compressor.ratio={ratio}", (4, 16), (2, 8, 64), 1.0),
-    "vst": ("compressor=none kv=vst kv.ratio={ratio}", (4, 16), (2, 8), 6.0),
+    "pool": ("compressor=pool compressor.ratio={ratio}", (64,), 1.0),
+    "dts": ("compressor=dts compressor.ratio={ratio}", (2, 8, 64), 1.0),
+    "vst": ("compressor=none kv=vst kv.ratio={ratio}", (2, 8), 6.0),
 }
-"""Words, ratios with three seeds, ratios with one, how long a run takes."""
-MEMBERS = [
-    *seeds("full", "compressor=none", cost=5, asked=("", "blind=true")),
-    *seeds("frames_8", "compressor=none video.max_frames=8"),
-    *seeds("frames_2", "compressor=none video.max_frames=2"),
-    Member("frames_1", "compressor=none video.max_frames=1"),
-    Member("frames_16", "compressor=none video.max_frames=16", cost=2),
-]
-for method, (words, three, one, cost) in METHODS.items():
-    for ratio in three:
-        MEMBERS += seeds(f"{method}_{ratio}", words.format(ratio=ratio), cost=cost)
-    MEMBERS += [Member(f"{method}_{ratio}", words.format(ratio=ratio), cost=cost) for ratio in one]
+"""Words, ratios with one seed beside those of `RATIOS`, how long a run takes."""
+RATIOS = (4, 16)
+"""With all seeds."""
+SAID = {"full": "uncompressed", "pool": "pooling", "dts": "DTS", "vst": "VST", "fewer": "fewer frames"}
 
 
-def tokens(name: str) -> int:
-    """Visual tokens that a question is answered from."""
+def members(base: Base) -> list[Member]:
+    """The uncompressed model, every method at every ratio, and as many tokens from fewer frames."""
+    found = [*seeds("full", "compressor=none", cost=5), *BASELINES]
+    for ratio in RATIOS:
+        if ratio < base.frames:  # else it is a single frame, which is a baseline, or none
+            found += seeds(f"fewer_{ratio}", f"compressor=none video.max_frames={base.frames // ratio}")
+        for method, (words, _, cost) in METHODS.items():
+            found += seeds(f"{method}_{ratio}", words.format(ratio=ratio), cost=cost)
+    if base.whole:
+        found += [Member("fewer_2", f"compressor=none video.max_frames={base.frames // 2}", cost=2)]
+        for method, (words, ratios, cost) in METHODS.items():
+            found += [Member(f"{method}_{ratio}", words.format(ratio=ratio), cost=cost) for ratio in ratios]
+    return found
+
+
+def ratio_of(name: str) -> int:
+    """How many times fewer tokens than the uncompressed model's a setting answers from."""
     method, _, number = name.partition("_")
-    if method == "full":
-        return TOKENS
-    return TOKENS // 32 * int(number) if method == "frames" else TOKENS // int(number)
+    return 1 if method == "full" else int(number)
 
 
-def result(found: Found, runs: Path) -> dict[str, Any]:
-    """All rows, most tokens first; each against the uncompressed model."""
-    base = found["full", ""]
-    rows = []
+def budget(setting: Setting, base: Base) -> float:
+    """Visual tokens that a setting answers from.
+
+    Raises:
+        SystemExit: They are not those that it is compared at; then nothing is compared.
+    """
+    ratio = ratio_of(setting.name)
+    meant = base.tokens / ratio
+    # What the evaluation counts goes into the language model, where VST keeps a token of every `ratio`.
+    measured = setting.tokens / ratio if setting.name.startswith("vst") else setting.tokens
+    if measured != meant:
+        raise SystemExit(
+            f"{setting.name} answered from {measured:g} visual tokens, and is compared at {meant:g}: "
+            "the budgets are not equal"
+        )
+    return measured
+
+
+def rows(found: Found, base: Base) -> list[dict[str, Any]]:
+    """Every setting against the uncompressed one, most tokens first."""
+    whole = found["full", ""]
+    made = []
     for (name, variant), setting in found.items():
-        row = setting.plain() | {"tokens": 0 if variant else tokens(name)}
-        row |= {"kinds": {kind: setting.of(kind).plain() for kind in setting.kinds}}
-        rows.append(row | against(base, setting) | kept(base, setting))
-    return {"rows": sorted(rows, key=lambda row: (-row["tokens"], row["name"]))}
+        if name.partition("_")[0] in SAID and not variant:
+            row = setting.plain() | {"tokens": budget(setting, base)}
+            row |= {"kinds": {kind: setting.of(kind).plain() for kind in setting.kinds}}
+            made.append(row | against(whole, setting) | kept(whole, setting))
+    return sorted(made, key=lambda row: (-row["tokens"], row["name"]))
 
 
-def lines(found: dict[str, Any]) -> list[str]:
+def answer(numbers: dict[str, Any]) -> Answer:
+    """What is kept at the smallest of the budgets that all seeds have."""
+    whole = named(numbers["rows"], "full")
+    assert whole is not None
+    if said := not_learned(whole, "the uncompressed model"):
+        return Answer(said, interval_text(whole["interval"]))
+    parts, ends = [], []
+    for ratio in RATIOS:
+        here = [row for row in numbers["rows"] if row["name"].endswith(f"_{ratio}")]
+        shares = [f"{SAID[row['name'].partition('_')[0]]} {100 * row['kept']:.0f} %" for row in here]
+        if shares:
+            parts.append(f"at 1/{ratio} of the visual tokens {', '.join(shares)}")
+        for row in here:
+            ends.append(
+                f"1/{ratio} {SAID[row['name'].partition('_')[0]]} {interval_text(row['kept_interval'])}"
+            )
+    above = f"{100 * (whole['accuracy'] - whole['chance']):.1f}"
+    return Answer(f"of the {above} points above chance are kept {'; '.join(parts)}", "; ".join(ends))
+
+
+def lines(numbers: dict[str, Any]) -> list[str]:
     """The README's table."""
     text = [
-        "| setting | visual tokens | seeds | accuracy, % | against uncompressed | kept above chance, % |",
+        "| setting | visual tokens | seeds | accuracy, % | against `full`, points | kept above chance, % |",
         "|---|---|---|---|---|---|",
     ]
-    for row in found["rows"]:
-        name = "blind" if row["variant"] else row["name"]
+    for row in numbers["rows"]:
+        same = row["name"] == "full"
         text.append(
-            f"| `{name}` | {row['tokens']} | {len(row['seeds'])} | "
+            f"| `{row['name']}` | {row['tokens']:g} | {len(row['seeds'])} | "
             f"{points(row['accuracy'], row['interval'])} | "
-            f"{points(row['difference'], row['difference_interval'], signed=True)} | "
-            f"{points(row['kept'], row['kept_interval'])} |"
+            f"{'' if same else points(row['difference'], row['difference_interval'], signed=True)} | "
+            f"{'' if same else points(row['kept'], row['kept_interval'])} |"
         )
-    return text
+    return text + baseline_lines(numbers, columns=6, place=3)
 
 
-def draw(found: dict[str, Any], path: Path) -> None:
-    """Accuracy by visual tokens."""
-    figure, axis = plt.subplots(figsize=(7, 4.2), layout="constrained")
-    styles = {
+def draw(numbers: dict[str, Any], path: Path) -> None:
+    """Accuracy by visual tokens; methods of equal tokens stand a little apart."""
+    figure, axis = plt.subplots(figsize=(7.6, 4.2), layout="constrained")
+    colours = {
         "pool": "tab:orange",
         "dts": "tab:blue",
         "vst": "tab:green",
-        "frames": "tab:grey",
+        "fewer": "tab:grey",
         "full": "black",
     }
-    for method, colour in styles.items():
-        rows = [r for r in found["rows"] if r["name"].partition("_")[0] == method and not r["variant"]]
-        if not rows:
-            continue
-        label = {"frames": "fewer frames", "full": "uncompressed"}.get(method, method)
-        bars(axis, rows, [row["tokens"] for row in rows], label, colour)
-    chance_line(axis)
-    axis.text(
-        min(r["tokens"] for r in found["rows"] if r["tokens"]),
-        100 * CHANCE,
-        " chance",
-        va="bottom",
-        fontsize=8,
-    )
+    for place, (method, colour) in enumerate(colours.items()):
+        own = [row for row in numbers["rows"] if row["name"].partition("_")[0] == method]
+        if own:
+            apart = 1.0 if method == "full" else 2 ** (0.06 * (place - 1.5))
+            bars(axis, own, [apart * row["tokens"] for row in own], SAID[method], colour)
+    mark_baselines(axis, numbers)
     axis.set_xscale("log", base=2)
+    ticks = sorted({row["tokens"] for row in numbers["rows"]})
+    axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axis.minorticks_off()
     axis.set_xlabel("visual tokens that a question is answered from")
-    axis.set_ylabel("right answers, %")
-    axis.legend(fontsize=8)
+    axis.set_ylabel("right answers, %, with 95 % intervals")
+    axis.set_title(numbers["size"].replace("`", ""), fontsize=9)
+    axis.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
     axis.grid(alpha=0.3)
     save_figure(figure, path)
 
 
+STUDY = Study(
+    here=Path(__file__).parent,
+    question=__doc__ or "",
+    members=members,
+    needs="full",
+    rows=rows,
+    answer=answer,
+    lines=lines,
+    draw=draw,
+)
+
 if __name__ == "__main__":
-    run_study(HERE, __doc__ or "", MEMBERS, result, lines, draw)
+    raise SystemExit(main(STUDY))

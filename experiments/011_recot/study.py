@@ -7,22 +7,27 @@ from typing import Any
 
 sys.path.append(str(Path(__file__).parents[1]))
 
-from studies import Found, against, draw_side_by_side, points, run_study, seeds
+from studies import (
+    BASELINES,
+    Answer,
+    Base,
+    Found,
+    Member,
+    Study,
+    against,
+    baseline_lines,
+    draw_side_by_side,
+    interval_text,
+    main,
+    named,
+    not_learned,
+    points,
+    seeds,
+)
 
-HERE = Path(__file__).parent
 DTS = "compressor=dts compressor.ratio=16"
 RECONSTRUCT = f"stage=dts_reconstruct stage.train=[compressor] stage.part_lr.llm=null stage.lr=5e-4 {DTS}"
 PROBE = f"{DTS} stage.train=[projector,llm]"
-MEMBERS = [
-    *seeds("recot_masked", f"{RECONSTRUCT} stage.reconstruct.mask=0.5", asked=()),
-    *seeds("recot_plain", f"{RECONSTRUCT} stage.reconstruct.mask=0", asked=()),
-    *seeds("dts_16", DTS),
-    *seeds("dts_16_masked", DTS, after="recot_masked"),
-    *seeds("dts_16_plain", DTS, after="recot_plain"),
-    *seeds("probe", PROBE),
-    *seeds("probe_masked", PROBE, after="recot_masked"),
-    *seeds("probe_plain", PROBE, after="recot_plain"),
-]
 WORDS = {
     "dts_16": "no pre-training, all learns",
     "dts_16_plain": "reconstruction, no mask, all learns",
@@ -33,28 +38,60 @@ WORDS = {
 }
 
 
-def result(found: Found, runs: Path) -> dict[str, Any]:
-    """Each setting against the one trained alike without pre-training; errors of reconstruction."""
-    rows = []
+def members(base: Base) -> list[Member]:
+    """Two pre-trainings; after each, and without: all learns, or all but the compressor."""
+    return [
+        *seeds("recot_masked", f"{RECONSTRUCT} stage.reconstruct.mask=0.5", asked=()),
+        *seeds("recot_plain", f"{RECONSTRUCT} stage.reconstruct.mask=0", asked=()),
+        *seeds("dts_16", DTS),
+        *seeds("dts_16_masked", DTS, after="recot_masked"),
+        *seeds("dts_16_plain", DTS, after="recot_plain"),
+        *seeds("probe", PROBE),
+        *seeds("probe_masked", PROBE, after="recot_masked"),
+        *seeds("probe_plain", PROBE, after="recot_plain"),
+        *BASELINES,
+    ]
+
+
+def rows(found: Found, base: Base) -> list[dict[str, Any]]:
+    """Each setting against the one trained alike without pre-training."""
+    made = []
     for name, words in WORDS.items():
-        if (name, "") in found:
-            base = found["probe" if name.startswith("probe") else "dts_16", ""]
+        plain = found.get(("probe" if name.startswith("probe") else "dts_16", ""))
+        if (name, "") in found and plain is not None:
             setting = found[name, ""]
-            rows.append(setting.plain() | {"words": words, "against": base.name} | against(base, setting))
-    errors = {
+            made.append(setting.plain() | {"words": words, "against": plain.name} | against(plain, setting))
+    return made
+
+
+def errors(runs: Path) -> dict[str, Any]:
+    """The held-out error of every pre-training."""
+    found = {
         path.parent.name: json.loads(path.read_text())["heldout_loss"]
         for path in sorted(runs.glob("recot_*/RESULT.json"))
     }
-    return {"rows": rows, "errors": errors}
+    return {"errors": found}
 
 
-def lines(found: dict[str, Any]) -> list[str]:
+def answer(numbers: dict[str, Any]) -> Answer:
+    """What pre-training with and without the mask changes."""
+    plain = named(numbers["rows"], "dts_16")
+    assert plain is not None
+    if said := not_learned(plain, "the model without pre-training"):
+        return Answer(said, interval_text(plain["interval"]))
+    rows = [row for row in numbers["rows"] if row["name"] != row["against"]]
+    parts = [f"{row['words']} {100 * row['difference']:+.1f} points" for row in rows]
+    ends = [f"{row['words']} {interval_text(row['difference_interval'], signed=True)}" for row in rows]
+    return Answer(f"against the same without pre-training: {'; '.join(parts)}", "; ".join(ends))
+
+
+def lines(numbers: dict[str, Any]) -> list[str]:
     """The README's table."""
     text = [
         "| setting | seeds | accuracy, % | against no pre-training, points | p |",
         "|---|---|---|---|---|",
     ]
-    for row in found["rows"]:
+    for row in numbers["rows"]:
         same = row["name"] == row["against"]
         difference = "" if same else points(row["difference"], row["difference_interval"], signed=True)
         p_value = "" if same else f"{row['p']:.2g}"
@@ -62,14 +99,25 @@ def lines(found: dict[str, Any]) -> list[str]:
             f"| {row['words']} | {len(row['seeds'])} | {points(row['accuracy'], row['interval'])} | "
             f"{difference} | {p_value} |"
         )
-    return text
+    return text + baseline_lines(numbers, columns=5, place=2)
 
 
-def draw(found: dict[str, Any], path: Path) -> None:
+def draw(numbers: dict[str, Any], path: Path) -> None:
     """Accuracies, side by side."""
-    labels = [row["words"] for row in found["rows"]]
-    draw_side_by_side(found["rows"], labels, path)
+    draw_side_by_side(numbers, [row["words"] for row in numbers["rows"]], path)
 
+
+STUDY = Study(
+    here=Path(__file__).parent,
+    question=__doc__ or "",
+    members=members,
+    needs="dts_16",
+    rows=rows,
+    answer=answer,
+    lines=lines,
+    draw=draw,
+    extra=errors,
+)
 
 if __name__ == "__main__":
-    run_study(HERE, __doc__ or "", MEMBERS, result, lines, draw)
+    raise SystemExit(main(STUDY))

@@ -6,17 +6,27 @@ from typing import Any
 
 sys.path.append(str(Path(__file__).parents[1]))
 
-from studies import Found, against, draw_side_by_side, points, run_study, seeds
+from studies import (
+    BASELINES,
+    Answer,
+    Base,
+    Found,
+    Member,
+    Study,
+    against,
+    baseline_lines,
+    draw_side_by_side,
+    interval_text,
+    main,
+    named,
+    not_learned,
+    points,
+    seeds,
+)
 
-HERE = Path(__file__).parent
 POOL = "compressor=pool compressor.ratio=4"
 CHUNKS = "prefill=chunked prefill.groups_per_chunk=4 prefill.previous_chunks=1"
 EITHER = f"{CHUNKS} prefill.time_rows=all,window"
-MEMBERS = [
-    *seeds("pool_4", POOL, asked=("", EITHER)),
-    *seeds("chunks_all", f"{POOL} {CHUNKS} prefill.time_rows=all", asked=("", "prefill=full"), cost=3),
-    *seeds("chunks_window", f"{POOL} {CHUNKS} prefill.time_rows=window", asked=("", "prefill=full"), cost=3),
-]
 TRAINED = {
     "pool_4": "dense",
     "chunks_all": "chunks, time rows see all",
@@ -24,38 +34,80 @@ TRAINED = {
 }
 
 
-def result(found: Found, runs: Path) -> dict[str, Any]:
+def members(base: Base) -> list[Member]:
+    """Trained dense and in chunks of either kind, each asked dense and in chunks."""
+    return [
+        *seeds("pool_4", POOL, asked=("", EITHER)),
+        *seeds("chunks_all", f"{POOL} {CHUNKS} prefill.time_rows=all", asked=("", "prefill=full"), cost=3),
+        *seeds(
+            "chunks_window", f"{POOL} {CHUNKS} prefill.time_rows=window", asked=("", "prefill=full"), cost=3
+        ),
+        *BASELINES,
+    ]
+
+
+def rows(found: Found, base: Base) -> list[dict[str, Any]]:
     """All of it against dense training and dense inference."""
-    base = found["pool_4", ""]
-    rows = []
+    dense = found["pool_4", ""]
+    made = []
     for (name, variant), setting in found.items():
-        asked = TRAINED[name] if not variant else "dense"
-        if "prefill=chunked" in variant:
-            asked = TRAINED["chunks_window" if "window" in variant else "chunks_all"]
-        rows.append(setting.plain() | {"trained": TRAINED[name], "asked": asked} | against(base, setting))
-    return {"rows": rows}
+        if name in TRAINED:
+            asked = TRAINED[name] if not variant else "dense"
+            if "prefill=chunked" in variant:
+                asked = TRAINED["chunks_window" if "window" in variant else "chunks_all"]
+            made.append(
+                setting.plain() | {"trained": TRAINED[name], "asked": asked} | against(dense, setting)
+            )
+    return made
 
 
-def lines(found: dict[str, Any]) -> list[str]:
+def answer(numbers: dict[str, Any]) -> Answer:
+    """What the mask costs at inference alone, and in training too."""
+    dense = named(numbers["rows"], "pool_4")
+    assert dense is not None
+    if said := not_learned(dense, "the dense model"):
+        return Answer(said, interval_text(dense["interval"]))
+    rows = [row for row in numbers["rows"] if row is not dense]
+    labels = [f"trained {row['trained']}, asked {row['asked']}" for row in rows]
+    parts = [f"{name} {100 * row['difference']:+.1f} points" for name, row in zip(labels, rows, strict=True)]
+    ends = [
+        f"{name} {interval_text(row['difference_interval'], signed=True)}"
+        for name, row in zip(labels, rows, strict=True)
+    ]
+    return Answer(f"against dense in both: {'; '.join(parts)}", "; ".join(ends))
+
+
+def lines(numbers: dict[str, Any]) -> list[str]:
     """The README's table."""
     text = [
         "| trained | asked | seeds | accuracy, % | against dense in both, points | p |",
         "|---|---|---|---|---|---|",
     ]
-    for row in found["rows"]:
+    for row in numbers["rows"]:
         text.append(
             f"| {row['trained']} | {row['asked']} | {len(row['seeds'])} | "
             f"{points(row['accuracy'], row['interval'])} | "
             f"{points(row['difference'], row['difference_interval'], signed=True)} | {row['p']:.2g} |"
         )
-    return text
+    return text + baseline_lines(numbers, columns=6, place=3)
 
 
-def draw(found: dict[str, Any], path: Path) -> None:
+def draw(numbers: dict[str, Any], path: Path) -> None:
     """Accuracies, side by side."""
-    labels = [f"trained {row['trained']}; asked {row['asked']}" for row in found["rows"]]
-    draw_side_by_side(found["rows"], labels, path)
+    labels = [f"trained {row['trained']}; asked {row['asked']}" for row in numbers["rows"]]
+    draw_side_by_side(numbers, labels, path)
 
+
+STUDY = Study(
+    here=Path(__file__).parent,
+    question=__doc__ or "",
+    members=members,
+    needs="pool_4",
+    rows=rows,
+    answer=answer,
+    lines=lines,
+    draw=draw,
+)
 
 if __name__ == "__main__":
-    run_study(HERE, __doc__ or "", MEMBERS, result, lines, draw)
+    raise SystemExit(main(STUDY))

@@ -1,16 +1,32 @@
 """What may be forgotten? Every policy and pruner on one trained model, at 1/2 to 1/32 of the tokens."""
 
-import json
 import sys
 from pathlib import Path
 from typing import Any
 
 sys.path.append(str(Path(__file__).parents[1]))
 
-import matplotlib.pyplot as plt
-from studies import Found, Member, against, axis_of_shares, points, run_study, save_figure
+from studies import (
+    BASELINES,
+    Answer,
+    Base,
+    Found,
+    Member,
+    Setting,
+    Study,
+    against,
+    axis_of_shares,
+    baseline_lines,
+    interval_text,
+    main,
+    mark_baselines,
+    named,
+    not_learned,
+    plt,
+    points,
+    save_figure,
+)
 
-HERE = Path(__file__).parent
 KEEP = (1 / 2, 1 / 4, 1 / 8, 1 / 16, 1 / 32)
 BUDGETS = ",".join(f"{keep:g}" for keep in KEEP)
 POLICIES = (
@@ -21,76 +37,97 @@ PRUNERS = (
     *("recent", "uniform", "evs", "vidcom2", "dtd", "tome"),
     *("fastvid", "flashvid", "dycoke", "visionzip"),
 )
-BASELINES = ("recent", "uniform", "random")
+BLIND_POLICIES = ("recent", "uniform", "random")
 """Policies that look at nothing."""
-FAR = 1.5
-"""Minutes before the end from which a needle is far."""
 ASKED = (
     "",
     *(f"kv={name} kv.keep={BUDGETS} kv.of=visual" for name in POLICIES),
     *(f"prune={name} prune.keep={BUDGETS}" for name in PRUNERS),
 )
-MEMBERS = [Member("full", "compressor=none", 0, asked=ASKED, cost=5)]
 
 
-def result(found: Found, runs: Path) -> dict[str, Any]:
+def members(base: Base) -> list[Member]:
+    """One trained model, asked under everything."""
+    return [Member("full", "compressor=none", 0, asked=ASKED, cost=5), *BASELINES]
+
+
+def rows(found: Found, base: Base) -> list[dict[str, Any]]:
     """Every variant against the whole cache, and against `recent` at the same budget."""
-    base = found["full", ""]
-    rows = []
-    for (_, variant), setting in found.items():
+    whole = found["full", ""]
+    made = []
+    for (name, variant), setting in found.items():
+        if name != "full" or variant == "blind":
+            continue
         words = dict(word.split("=", 1) for word in variant.split(",")) if variant else {"kv": "full"}
         group = "prune" if "prune" in words else "kv"
-        keep = float(words.get(f"{group}.keep", 1))
-        row = (
-            setting.plain() | {"group": group, "method": words[group], "keep": keep} | against(base, setting)
-        )
-        recent = f"kv=recent,kv.keep={words.get('kv.keep')},kv.of=visual" if group == "kv" else ""
-        recent = f"prune=recent,prune.keep={words.get('prune.keep')}" if group == "prune" else recent
-        if ("full", recent) in found and variant:
+        row = {"group": group, "method": words[group], "keep": float(words.get(f"{group}.keep", 1))}
+        row |= setting.plain() | against(whole, setting) | {"ago": by_distance(setting)}
+        recent = variant.replace(f"{group}={words[group]},", f"{group}=recent,", 1)
+        if variant and ("full", recent) in found:
             row["against_recent"] = against(found["full", recent], setting)
-        rows.append(row | {"ago": by_distance(runs / "full_0" / "evaluate" / variant / "long.json")})
-    return {"rows": sorted(rows, key=lambda row: (row["group"], row["method"], -row["keep"]))}
+        made.append(row)
+    return sorted(made, key=lambda row: (row["group"], row["method"], -row["keep"]))
 
 
-def by_distance(path: Path) -> dict[str, list[int]]:
+def by_distance(setting: Setting) -> dict[str, list[float]]:
     """(right, asked) of each stretch of time before the end."""
-    counts: dict[str, list[int]] = {}
-    for answer in json.loads(path.read_text())["answers"]:
-        count = counts.setdefault(answer["labels"]["ago"][0], [0, 0])
-        count[0] += answer["right"]
+    counts: dict[str, list[float]] = {}
+    for item in setting.items:
+        count = counts.setdefault(setting.labels.get(item.key, {}).get("ago", ["not known"])[0], [0.0, 0])
+        count[0] += item.score
         count[1] += 1
     return counts
 
 
-def lines(found: dict[str, Any]) -> list[str]:
+def answer(numbers: dict[str, Any]) -> Answer:
+    """Which method loses least at the smallest budget that leaves nobody at chance."""
+    whole = named(numbers["rows"], "full")
+    assert whole is not None
+    if said := not_learned(whole, "the whole cache"):
+        return Answer(said, interval_text(whole["interval"]))
+    parts, ends = [], []
+    for group, what in (("kv", "policies"), ("prune", "pruners")):
+        rows = [row for row in numbers["rows"] if row["group"] == group and row["keep"] == KEEP[-1]]
+        if rows:
+            best = max(rows, key=lambda row: row["accuracy"])
+            parts.append(
+                f"of {len(rows)} {what} {best['method']} loses least at 1/{round(1 / KEEP[-1])} "
+                f"({100 * best['difference']:+.1f} points)"
+            )
+            ends.append(f"{best['method']} {interval_text(best['difference_interval'], signed=True)}")
+    text = "; ".join(parts) or "no budget was asked under"
+    return Answer(text, "; ".join(ends) or interval_text(whole["interval"]))
+
+
+def lines(numbers: dict[str, Any]) -> list[str]:
     """The README's table: a line a method, a column a budget."""
     heads = " | ".join(f"1/{round(1 / keep)}" for keep in KEEP)
     text = [f"| method | {heads} |", "|---" * (1 + len(KEEP)) + "|"]
-    whole = next(row for row in found["rows"] if row["keep"] == 1)
+    whole = next(row for row in numbers["rows"] if row["keep"] == 1)
     text.append(f"| `kv=full` (all kept) | {points(whole['accuracy'], whole['interval'])}" + " |" * len(KEEP))
-    methods = dict.fromkeys((row["group"], row["method"]) for row in found["rows"] if row["keep"] < 1)
+    methods = dict.fromkeys((row["group"], row["method"]) for row in numbers["rows"] if row["keep"] < 1)
     for group, method in methods:
         cells = []
         for keep in KEEP:
             row = next(
                 (
                     r
-                    for r in found["rows"]
+                    for r in numbers["rows"]
                     if (r["group"], r["method"]) == (group, method) and r["keep"] == float(f"{keep:g}")
                 ),
                 None,
             )
             cells.append("" if row is None else points(row["accuracy"], row["interval"]))
         text.append(f"| `{group}={method}` | {' | '.join(cells)} |")
-    return text
+    return text + baseline_lines(numbers, columns=1 + len(KEEP), place=1)
 
 
-def draw(found: dict[str, Any], path: Path) -> None:
+def draw(numbers: dict[str, Any], path: Path) -> None:
     """Accuracy by share kept; policies on the left, pruners on the right, baselines dashed."""
     figure, axes = plt.subplots(1, 2, figsize=(11, 4.6), layout="constrained", sharey=True)
-    whole = next(row for row in found["rows"] if row["keep"] == 1)
+    whole = next(row for row in numbers["rows"] if row["keep"] == 1)
     for axis, group in zip(axes, ("kv", "prune"), strict=True):
-        rows = [row for row in found["rows"] if row["group"] == group and row["keep"] < 1]
+        rows = [row for row in numbers["rows"] if row["group"] == group and row["keep"] < 1]
         for number, method in enumerate(dict.fromkeys(row["method"] for row in rows)):
             own = [row for row in rows if row["method"] == method]
             axis.plot(
@@ -98,16 +135,28 @@ def draw(found: dict[str, Any], path: Path) -> None:
                 [100 * row["accuracy"] for row in own],
                 color=f"C{number % 10}",
                 marker="os^vDP"[number // 10],
-                linestyle="--" if method in BASELINES else "-",
-                linewidth=2 if method in BASELINES else 1,
+                linestyle="--" if method in BLIND_POLICIES else "-",
+                linewidth=2 if method in BLIND_POLICIES else 1,
                 label=method,
             )
         axis.axhline(100 * whole["accuracy"], color="black", linewidth=1)
+        mark_baselines(axis, numbers)
         axis_of_shares(axis, KEEP, f"share of visual tokens kept by {group}=…")
         axis.legend(fontsize=7, ncols=2)
     axes[0].set_ylabel("right answers, % (solid line: all kept; dotted: chance)")
     save_figure(figure, path)
 
 
+STUDY = Study(
+    here=Path(__file__).parent,
+    question=__doc__ or "",
+    members=members,
+    needs="full",
+    rows=rows,
+    answer=answer,
+    lines=lines,
+    draw=draw,
+)
+
 if __name__ == "__main__":
-    run_study(HERE, __doc__ or "", MEMBERS, result, lines, draw)
+    raise SystemExit(main(STUDY))

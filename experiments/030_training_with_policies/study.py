@@ -6,49 +6,84 @@ from typing import Any
 
 sys.path.append(str(Path(__file__).parents[1]))
 
-import matplotlib.pyplot as plt
-from studies import Found, against, axis_of_shares, bars, points, run_study, save_figure, seeds
+from studies import (
+    BASELINES,
+    Answer,
+    Base,
+    Found,
+    Member,
+    Study,
+    against,
+    axis_of_shares,
+    bars,
+    baseline_lines,
+    interval_text,
+    main,
+    mark_baselines,
+    named,
+    not_learned,
+    plt,
+    points,
+    save_figure,
+    seeds,
+)
 
-HERE = Path(__file__).parent
 KEEP = (1 / 4, 1 / 8, 1 / 16)
 BUDGETS = ",".join(f"{keep:g}" for keep in KEEP)
 PRUNERS = ("uniform", "evs")
 PLAIN = "compressor=none"
-MEMBERS = [
-    *seeds("full", PLAIN, asked=("", *(f"prune={name} prune.keep={BUDGETS}" for name in PRUNERS)), cost=5),
-    *(
-        member
-        for name in PRUNERS
-        for member in seeds(
-            f"trained_{name}",
-            f"{PLAIN} prune={name} prune.keep=0.25",
-            asked=("prune=none", f"prune={name} prune.keep={BUDGETS}"),
-            cost=2,
-        )
-    ),
-]
 
 
-def result(found: Found, runs: Path) -> dict[str, Any]:
+def members(base: Base) -> list[Member]:
+    """Trained on everything, and under each pruner; each asked at every budget."""
+    budgets = [f"prune={name} prune.keep={BUDGETS}" for name in PRUNERS]
+    found = seeds("full", PLAIN, asked=("", *budgets), cost=5)
+    for name, asked in zip(PRUNERS, budgets, strict=True):
+        words = f"{PLAIN} prune={name} prune.keep=0.25"
+        found += seeds(f"trained_{name}", words, asked=("prune=none", asked), cost=2)
+    return [*found, *BASELINES]
+
+
+def rows(found: Found, base: Base) -> list[dict[str, Any]]:
     """Each budget: trained under pruning against trained on everything, asked alike."""
-    rows = []
+    made = []
     for (name, variant), setting in found.items():
-        words = dict(word.split("=", 1) for word in variant.split(",")) if variant else {}
+        words = dict(word.split("=", 1) for word in variant.split(",")) if "=" in variant else {}
         pruner = words.get("prune", "none")
-        keep = float(words.get("prune.keep", 1))
-        plain = found["full", "" if pruner == "none" else variant]
-        row = setting.plain() | {"trained": name, "asked": pruner, "keep": keep}
-        rows.append(row | against(plain, setting))
-    return {"rows": sorted(rows, key=lambda row: (row["asked"], -row["keep"], row["trained"]))}
+        plain = found.get(("full", "" if pruner == "none" else variant))
+        if plain is not None and (name.startswith("trained_") or (name == "full" and variant != "blind")):
+            row = {"trained": name, "asked": pruner, "keep": float(words.get("prune.keep", 1))}
+            made.append(setting.plain() | row | against(plain, setting))
+    return sorted(made, key=lambda row: (row["asked"], -row["keep"], row["trained"]))
 
 
-def lines(found: dict[str, Any]) -> list[str]:
+def answer(numbers: dict[str, Any]) -> Answer:
+    """What each training changes at the budget that it was trained under and at the smallest."""
+    whole = named(numbers["rows"], "full")
+    assert whole is not None
+    if said := not_learned(whole, "the model trained on everything"):
+        return Answer(said, interval_text(whole["interval"]))
+    rows = [
+        row
+        for row in numbers["rows"]
+        if row["trained"] == f"trained_{row['asked']}" and row["keep"] in (KEEP[0], KEEP[-1])
+    ]
+    names = [f"{row['asked']} at 1/{round(1 / row['keep'])}" for row in rows]
+    parts = [f"{name} {100 * row['difference']:+.1f} points" for name, row in zip(names, rows, strict=True)]
+    ends = [
+        f"{name} {interval_text(row['difference_interval'], signed=True)}"
+        for name, row in zip(names, rows, strict=True)
+    ]
+    return Answer(f"training under pruning changes {'; '.join(parts)}", "; ".join(ends))
+
+
+def lines(numbers: dict[str, Any]) -> list[str]:
     """The README's table."""
     text = [
         "| asked under | kept | trained under | seeds | accuracy, % | against trained on everything | p |",
         "|---|---|---|---|---|---|---|",
     ]
-    for row in found["rows"]:
+    for row in numbers["rows"]:
         trained = {"full": "nothing"}.get(
             row["trained"], row["trained"].replace("trained_", "prune=") + " at 1/4"
         )
@@ -59,23 +94,35 @@ def lines(found: dict[str, Any]) -> list[str]:
             f"{points(row['accuracy'], row['interval'])} | {difference} | "
             f"{'' if alike else format(row['p'], '.2g')} |"
         )
-    return text
+    return text + baseline_lines(numbers, columns=7, place=4)
 
 
-def draw(found: dict[str, Any], path: Path) -> None:
+def draw(numbers: dict[str, Any], path: Path) -> None:
     """Accuracy by what is kept, a panel a pruner."""
     figure, axes = plt.subplots(1, len(PRUNERS), figsize=(9, 3.8), layout="constrained", sharey=True)
     for axis, pruner in zip(axes, PRUNERS, strict=True):
         for place, trained in enumerate(("full", f"trained_{pruner}")):
-            rows = [r for r in found["rows"] if r["trained"] == trained and r["asked"] in (pruner, "none")]
+            rows = [r for r in numbers["rows"] if r["trained"] == trained and r["asked"] in (pruner, "none")]
             rows.sort(key=lambda row: row["keep"])
             label = "trained on everything" if trained == "full" else f"trained under {pruner} at 1/4"
             bars(axis, rows, [row["keep"] for row in rows], label, f"C{place}")
+        mark_baselines(axis, numbers)
         axis_of_shares(axis, [1, *KEEP], f"share of visual tokens kept by prune={pruner}")
         axis.legend(fontsize=8)
     axes[0].set_ylabel("right answers, %")
     save_figure(figure, path)
 
 
+STUDY = Study(
+    here=Path(__file__).parent,
+    question=__doc__ or "",
+    members=members,
+    needs="full",
+    rows=rows,
+    answer=answer,
+    lines=lines,
+    draw=draw,
+)
+
 if __name__ == "__main__":
-    run_study(HERE, __doc__ or "", MEMBERS, result, lines, draw)
+    raise SystemExit(main(STUDY))

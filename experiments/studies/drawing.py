@@ -1,0 +1,58 @@
+"""What figures of the studies share."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+
+from studies.baselines import SINGLE
+from studies.member import BLIND
+
+
+def bars(axis: Any, rows: Sequence[dict[str, Any]], x: Sequence[float], label: str, colour: str) -> None:
+    """Accuracies with their intervals, in per cent."""
+    y = [100 * row["accuracy"] for row in rows]
+    ends = [row["interval"] or (row["accuracy"], row["accuracy"]) for row in rows]
+    lengths = [[value - 100 * low for value, (low, _) in zip(y, ends, strict=True)]]
+    lengths += [[100 * high - value for value, (_, high) in zip(y, ends, strict=True)]]
+    axis.errorbar(x, y, yerr=lengths, color=colour, marker="o", capsize=3, label=label, linewidth=1.5)
+
+
+def mark_baselines(axis: Any, numbers: dict[str, Any]) -> None:
+    """Lines where chance, a blind model and a single frame lie, named in the legend."""
+    if numbers["chance"] is not None:
+        axis.axhline(100 * numbers["chance"], color="black", linestyle=":", linewidth=1, label="chance")
+    words = {BLIND: ("blind", "tab:brown"), SINGLE: ("a single frame", "tab:purple")}
+    for name, row in numbers["baselines"].items():
+        text, colour = words[name]
+        axis.axhline(100 * row["accuracy"], color=colour, linestyle="--", linewidth=1, label=text)
+
+
+def draw_side_by_side(numbers: dict[str, Any], labels: Sequence[str], path: Path) -> None:
+    """A figure of settings beside one another, each with its label in the legend."""
+    figure, axis = plt.subplots(figsize=(8, 3.6), layout="constrained")
+    for place, (row, label) in enumerate(zip(numbers["rows"], labels, strict=True)):
+        bars(axis, [row], [place], label, f"C{place}")
+    mark_baselines(axis, numbers)
+    axis.set_xticks([])
+    axis.set_ylabel("right answers, %")
+    axis.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
+    save_figure(figure, path)
+
+
+def axis_of_shares(axis: Any, shares: Sequence[float], label: str) -> None:
+    """An axis of what is kept, by powers of two: 1/2, 1/4, ..."""
+    axis.set_xscale("log", base=2)
+    axis.set_xticks(shares, ["1" if share == 1 else f"1/{round(1 / share)}" for share in shares])
+    axis.set_xlabel(label)
+    axis.grid(alpha=0.3)
+
+
+def save_figure(figure: Any, path: Path) -> None:
+    """Writes a figure and lets it go."""
+    figure.savefig(path, dpi=150)
+    plt.close(figure)
