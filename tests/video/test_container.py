@@ -43,6 +43,37 @@ def test_the_default_video_is_read(suffix: str, tmp_path: Path) -> None:
     assert numbers_of(decode(path, [0, 7, 29])) == [0, 7, 29]
 
 
+@pytest.mark.parametrize("suffix", ["ts", "avi", "mkv"])
+def test_the_largest_video_is_read_where_none_is_the_default(suffix: str, tmp_path: Path) -> None:
+    """As the `ffmpeg` command does; FFmpeg's library takes the first, or the one of more bits."""
+    path = two_videos(tmp_path / f"two.{suffix}", default=None)
+    assert (probe(path).width, probe(path).height) == (96, 64)
+    assert numbers_of(decode(path, [0, 7, 29])) == [0, 7, 29]
+
+
+def test_the_default_video_is_read_though_it_is_the_smaller(tmp_path: Path) -> None:
+    path = two_videos(tmp_path / "two.mkv", default=0)
+    assert (probe(path).width, probe(path).height) == (32, 16)
+
+
+def test_encrypted_pictures_are_called_so(numbered: Numbered, tmp_path: Path) -> None:
+    path = tmp_path / "sold.mp4"
+    secret = {"encryption_scheme": "cenc-aes-ctr", "encryption_key": "7" * 32, "encryption_kid": "a" * 32}
+    with (
+        av.open(str(numbered("b_frames.mp4"))) as source,
+        av.open(str(path), "w", options=secret) as container,
+    ):
+        stream = container.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.size:
+                packet.stream = stream
+                container.mux(packet)
+    for read in (probe, lambda file: decode(file, [60])):
+        for file in (path, path.read_bytes()):
+            with pytest.raises(DataError, match="its pictures are encrypted"):
+                read(file)
+
+
 def with_cover(path: Path, *, video: bool, codec: str, numbered: Numbered) -> Path:
     """Sound with a cover, and a video behind it where wanted."""
     form = "mp3" if path.suffix == ".mp3" else "mp4"

@@ -13,7 +13,8 @@ from vxl.checkpoint.layouts import CONFIG, is_published, is_vxl
 from vxl.checkpoint.resolved import read_config
 from vxl.checkpoint.step_folder import StepFolder, choose_step
 from vxl.errors import CheckpointError, ConfigError
-from vxl.run.find import find_run
+from vxl.run.find import find_run, missing
+from vxl.terminal.typed import can_be_path
 
 if TYPE_CHECKING:  # late: torch takes 2 s, and to find a source needs none of it
     from torch import nn
@@ -120,6 +121,8 @@ def find_source(name: str | Path, runs: Path, checkpoint: str | int = "last") ->
         CheckpointError: The run has no such checkpoint.
     """
     path = Path(name).expanduser()
+    if not can_be_path(path):
+        raise ConfigError(missing(str(name), runs))
     if path.is_file() and path.suffix in (".yaml", ".yml"):
         whole = path.name == CONFIG and is_vxl(path.parent)
         return Source("vxl", path.parent) if whole else Source("config", path)

@@ -8,6 +8,7 @@ from vxl.cli.words import is_there
 from vxl.errors import ConfigError, DataError
 from vxl.option.rebuild import nearest
 from vxl.run.find import list_runs
+from vxl.terminal.typed import refuse_no_text
 from vxl.video.endings import media_kind
 
 EXAMPLE = 'vxl ask run=NAME VIDEO "What happens after the goal?"'
@@ -49,11 +50,7 @@ def video_and_questions(
         raise ConfigError(
             f"vxl ask needs a model: run=NAME, weights=FOLDER or model=NAME.{hint}{some}\n  e.g.  {EXAMPLE}"
         )
-    for word in rest:
-        try:
-            word.encode()
-        except UnicodeEncodeError as error:
-            raise ConfigError(f"{word!r} is no text: it holds bytes that are not UTF-8.") from error
+    refuse_no_text(rest)
     of_frames = "fps" in settings
     files = [word for word in rest if is_there(word) and Path(word).is_dir() == of_frames]
     looks_like = [word for word in rest if " " not in word and media_kind(word) and not word.endswith("?")]

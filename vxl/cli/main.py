@@ -23,6 +23,7 @@ from vxl.option.extras import what_to_install
 from vxl.option.files import ROOT
 from vxl.terminal.interrupts import keep_interrupts
 from vxl.terminal.say import complain, fitted, guard_terminal, say
+from vxl.terminal.typed import name_too_long, refuse_no_text
 
 SCRIPTS = {
     "train": "train a model, or a sweep: python train.py, from anywhere",
@@ -54,6 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if "_ARGCOMPLETE" in os.environ:  # a shell asks what may follow
         answer_tab(parser(next(iter(typed_before()[1:]), None)))
     try:
+        refuse_no_text(argv)
         if argv and argv[0] in SCRIPTS:
             run_script(argv[0], argv[1:])
             return
@@ -73,18 +75,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
         kind = type(error).__name__.removesuffix("Error").lower()
         complain(f"{kind} error: {error}")
         sys.exit(error.status)
-    except ModuleNotFoundError as error:
-        missing = what_to_install(error)
-        if missing is None:
-            raise
-        complain(f"config error: {missing}")
-        sys.exit(2)
     except KeyboardInterrupt:
         say("\nstopped", error=True)
         sys.exit(130)
     except BrokenPipeError:  # `vxl runs | head`
         sys.stderr.close()
         sys.exit(141)
+    except (ModuleNotFoundError, OSError) as error:
+        message = name_too_long(error) if isinstance(error, OSError) else what_to_install(error)
+        if message is None:
+            raise
+        complain(f"config error: {message}")
+        sys.exit(2)
 
 
 def run_script(name: str, words: Sequence[str]) -> None:
@@ -194,7 +196,7 @@ def parser(command: str | None) -> argparse.ArgumentParser:
     _words(
         commands,
         "completion",
-        _completion,
+        lambda parsed: run_completion(parsed.words),
         "what a shell evaluates, so that Tab completes vxl",
         'eval "$(vxl completion bash)"     in ~/.bashrc',
         'eval "$(vxl completion zsh)"      in ~/.zshrc, after compinit',
@@ -281,10 +283,6 @@ def _runs(parsed: argparse.Namespace) -> None:
     from vxl.cli.runs import run_runs  # late: rich, and --help needs none of it
 
     run_runs(sort_words(parsed.words))
-
-
-def _completion(parsed: argparse.Namespace) -> None:
-    run_completion(parsed.words)
 
 
 def _explain(parsed: argparse.Namespace) -> None:

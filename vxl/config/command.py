@@ -29,6 +29,7 @@ from vxl.option.files import CONF
 from vxl.run.code import refuse_changed
 from vxl.terminal.interrupts import keep_interrupts
 from vxl.terminal.say import complain, guard_terminal, say
+from vxl.terminal.typed import name_too_long, refuse_no_text
 from vxl.units import human_age
 
 Main = Callable[[Any, str], None]
@@ -63,6 +64,7 @@ def run_command(name: str, main: Main, arguments: Sequence[str]) -> int:
     # The profiler's own lines on standard error; read when torch is imported, which is later.
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")
     try:
+        refuse_no_text(arguments)
         if name == "evaluate":
             return _run_benchmarks(main, arguments)
         return _run(name, main, [quoted(word) for word in arguments])
@@ -72,11 +74,11 @@ def run_command(name: str, main: Main, arguments: Sequence[str]) -> int:
         kind = {"ConfigError": "config ", "DataError": "data ", "CheckpointError": "checkpoint "}
         complain(f"\n{kind.get(type(error).__name__, '')}error: {error}")
         return error.status
-    except ModuleNotFoundError as error:
-        missing = what_to_install(error)
-        if missing is None:
+    except (ModuleNotFoundError, OSError) as error:
+        message = name_too_long(error) if isinstance(error, OSError) else what_to_install(error)
+        if message is None:
             raise
-        complain(f"\nconfig error: {missing}")
+        complain(f"\nconfig error: {message}")
         return 2
     except KeyboardInterrupt:
         if os.environ.get("RANK", "0") == "0":

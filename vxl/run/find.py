@@ -19,6 +19,7 @@ from vxl.option.moved import renewed
 from vxl.option.read_yaml import read_yaml
 from vxl.option.rebuild import nearest
 from vxl.run.lock import is_held
+from vxl.terminal.typed import can_be_path
 
 Status = Literal["new", "running", "finished", "failed", "stopped", "killed"]
 """`stopped` ended by itself before its last step (Ctrl-C, a time limit); `killed` could not."""
@@ -153,7 +154,7 @@ def find_run(name: str, root: Path) -> Run:
     Raises:
         ConfigError: There is no such run; the message lists the nearest names.
     """
-    for path in (root / name, Path(name)):
+    for path in (root / name, Path(name)) if can_be_path(name) else ():
         if path.is_dir() and _MARKS & set(os.listdir(path)):
             return _named(path, root)
     raise ConfigError(missing(name, root))
@@ -165,6 +166,8 @@ def find_members(name: str, root: Path) -> list[Run]:
     Raises:
         ConfigError: There is neither; the message lists the nearest names.
     """
+    if not can_be_path(name):
+        raise ConfigError(missing(name, root))
     folder = root / name if (root / name).is_dir() else Path(name)
     members = list_runs(folder) if folder.is_dir() else []
     if not members:

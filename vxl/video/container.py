@@ -26,6 +26,9 @@ VideoSource = str | os.PathLike[str] | bytes | BinaryIO
 PICTURES = av.stream.Disposition.attached_pic | av.stream.Disposition.timed_thumbnails
 """Marks of streams that hold a cover or thumbnails instead of a video."""
 
+DEFAULT = 5_000_000
+"""Pixels that the mark of a default stream is worth to the `ffmpeg` command."""
+
 BUFFER = 1 << 17
 """Bytes that FFmpeg asks a file for at once."""
 
@@ -34,6 +37,10 @@ PIECES, PIECE = 16, 1 << 16
 
 ALONE = {"protocol_whitelist": "none", "max_pixels": str(MOST_PIXELS)}
 """A file is read by itself: a playlist or list of parts in it opens no other. And no frame is too large."""
+
+
+class EncryptedError(Exception):
+    """Packets are encrypted; `open_container` says of which video."""
 
 
 @contextmanager
@@ -74,6 +81,11 @@ def open_container(
         yield container, stream, name
     except FileNotFoundError as error:
         raise DataError(f"{name}: no such file.\n  check the path, or the folder of the videos") from error
+    except EncryptedError as error:
+        raise DataError(
+            f"{name}: its pictures are encrypted, and only who sold it has the key.\n"
+            "  expected: a video without DRM; leave it out"
+        ) from error
     except (av.FFmpegError, OSError) as error:
         raise DataError(unreadable(source, name, error)) from error
     finally:
@@ -82,7 +94,7 @@ def open_container(
 
 
 def video_stream(container: av.container.InputContainer, name: str) -> av.video.stream.VideoStream:
-    """The stream that players show: the default one, or FFmpeg's choice; never a cover.
+    """The stream that the `ffmpeg` command takes: a default one, else the largest picture; never a cover.
 
     Raises:
         DataError: The file holds no video.
@@ -95,8 +107,14 @@ def video_stream(container: av.container.InputContainer, name: str) -> av.video.
         }
         kinds = ", ".join(sorted(kinds_found)) or "nothing"
         raise DataError(f"{name}: no video in this file.\n  got: {kinds}\n  expected: a video stream")
-    best = container.streams.best("video")
-    return next((stream for stream in videos if best is not None and stream.index == best.index), videos[0])
+    return max(videos, key=_weight)  # the first of equal ones
+
+
+def _weight(stream: av.video.stream.VideoStream) -> int:
+    """What `ffmpeg` weighs streams by: pixels, and being marked as default."""
+    context = stream.codec_context
+    pixels = 0 if context is None else context.width * context.height
+    return pixels + DEFAULT * bool(stream.disposition & av.stream.Disposition.default)
 
 
 def packets_of(
@@ -104,7 +122,13 @@ def packets_of(
 ) -> Iterator[av.packet.Packet]:
     """A video stream's packets, from where the container stands."""
     try:
-        yield from container.demux(stream)
+        packets = container.demux(stream)
+        for packet in packets:
+            if packet.has_sidedata("encryption_info"):
+                raise EncryptedError
+            yield packet
+            break  # the first tells
+        yield from packets
     except IndexError as error:  # PyAV, where a packet names a stream that the header does not
         raise av.InvalidDataError(0, "damaged packets") from error
 

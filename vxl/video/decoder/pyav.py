@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import sys
 from collections.abc import Generator, Iterator, Sequence
 from types import TracebackType
 
@@ -59,8 +60,8 @@ class PyAVReader:
                 self._index = index
             self.info = describe_video(self._container, self._stream, self._index, self.name)
         except BaseException:
-            self._stack.close()
-            raise
+            if not self._stack.__exit__(*sys.exc_info()):  # which may put FFmpeg's error into our words
+                raise
         return self
 
     def __exit__(
