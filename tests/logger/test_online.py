@@ -7,11 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.logger import standin
 from tests.logger.standin import Received
+from vxl.logger.prediction import Prediction
 from vxl.logger.wandb import Wandb, WandbConfig
 
+FRAMES_FCHW = torch.zeros(2, 3, 8, 8, dtype=torch.uint8)
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("wandb_itself"), pytest.mark.timeout(180)]
 
 
@@ -37,6 +40,7 @@ def start(folder: Path, steps: range, exit_code: int = 0) -> str:
     )
     for step in steps:
         sink.log({"loss": 10.0 - step, "val/accuracy": 0.1 * step}, step)
+        sink.table([Prediction("q", "What?", "A", "B", 0.5, FRAMES_FCHW)], step)
     if not exit_code:
         sink.facts({"final/seconds": 4.5, "status": "finished"})
     sink.finish(exit_code)
@@ -58,7 +62,12 @@ def test_a_run_that_goes_on_is_one_run_with_all_its_steps(tmp_path: Path, server
     assert {step: row["loss"] for step, row in server.history(name).items()} == {
         step: 10.0 - step for step in range(1, 6)
     }
-    assert server.summary(name)["status"] == "finished"
+    summary = server.summary(name)
+    assert summary["status"] == "finished"
+    assert summary["val/accuracy"] == {"max": 0.5, "last": 0.5}
+    assert summary["trainer/global_step"] == 5
+    assert (summary["val/predictions"]["_type"], summary["val/predictions"]["nrows"]) == ("table-file", 1)
+    assert summary["val/frames"]["_type"] == "images/separated"
     assert server.exit_code(name) == 0
     assert server.files[f"{name}/resolved.yaml"] == b"compressor: {ratio: 16}\n"
 
@@ -72,7 +81,9 @@ def test_a_repeated_evaluation_replaces_the_numbers_in_the_run_of_the_first(
         sink.show({"answers": [{"key": "q", "score": accuracy}]}, {})
         sink.finish(0)
     (name,) = server.runs
-    assert server.summary(name)["evaluate/clips/accuracy"] == {"last": 0.75}
+    summary = server.summary(name)
+    assert summary["evaluate/clips/accuracy"] == 0.75  # by its own name, as a saved view asks for it
+    assert summary["answers"]["_type"] == "table-file"  # so that W&B shows it as a table
     rows = [row for row in server.history(name).values() if "evaluate/clips/accuracy" in row]
     assert [(row["trainer/global_step"], row["evaluate/clips/accuracy"]) for row in rows] == [
         (100, 0.25),

@@ -75,7 +75,7 @@ class Run:
         files.mkdir(exist_ok=True)
         self.dir = str(files)
 
-    def define_metric(self, name, summary, step_metric=None):
+    def define_metric(self, name, summary=None, step_metric=None):
         self.settings.setdefault("defined", {})[name] = (summary, step_metric)
 
     def log(self, numbers, step):
@@ -242,3 +242,9 @@ def test_a_server_that_goes_away_while_a_run_trains_does_not_keep_it_from_ending
     assert time.monotonic() - began < 30
     assert f"no answer any more); to send the rest:  wandb sync {tmp_path}/wandb/*run-*" in caplog.text
     assert list(tmp_path.glob("wandb/run-*/*.wandb"))
+
+
+@pytest.mark.parametrize(("size", "tags"), [("tiny", {"size=tiny"}), ("published", set())])
+def test_a_size_is_a_tag_where_it_is_not_the_models_own(size, tags):
+    found = logger.tags_of([], None, {"model": "videoxl2", "size": size})
+    assert {tag for tag in found if tag.startswith("size=")} == tags

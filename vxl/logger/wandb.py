@@ -26,8 +26,9 @@ log = logging.getLogger(__name__)
 
 AXIS = "trainer/global_step"
 """The x axis of all numbers, by the name that Lightning's loggers give it: optimizer steps taken."""
-SUMMARISED = {"val/loss": "min,last", "val/accuracy": "max,last", "loss": "min,last", "*": "last"}
-"""What W&B's summary keeps of the numbers that are logged."""
+SUMMARISED = {"val/loss": "min,last", "val/accuracy": "max,last", "loss": "min,last", "*": None}
+"""What W&B's summary keeps of the numbers that are logged; None: the last one, under the number's own name.
+With a word it would be `NAME.last`, and so would every field of a table, which W&B then no longer knows as one."""
 TAGGED = ("compressor", "kv", "stage")
 """Groups whose choice is a tag."""
 KEPT = ("resolved.yaml", "provenance.json", "train.log")
@@ -49,8 +50,8 @@ class WandbConfig(LoggerConfig):
     mode: Literal["auto", "online", "offline"] = option("auto", resumable=True)
     """auto: online if logged in (wandb login, WANDB_API_KEY), else offline. WANDB_MODE overrides it."""
     tags: list[str] = field(default_factory=list, metadata={"resumable": True})
-    """Tags of the W&B run, beside the model, its size, the sweep, the host, and what was chosen for
-    compressor, kv and stage."""
+    """Tags of the W&B run, beside the model, a size that is not its own, the sweep, the host, and what was
+    chosen for compressor, kv and stage."""
     notes: str | None = option(None, resumable=True)
     """What the W&B run says about itself."""
     artifacts: Literal["none", "last", "best"] = option("none", resumable=True)
@@ -122,7 +123,7 @@ class Wandb(Sink):
             wandb.teardown()
             mode = "offline"
             self._run = wandb.init(**settings_of_run, mode=mode, settings=quiet)
-        self._call(functools.partial(self._run.define_metric, AXIS, summary="last"))
+        self._call(functools.partial(self._run.define_metric, AXIS))
         for name, kept in SUMMARISED.items():
             self._call(functools.partial(self._run.define_metric, name, summary=kept, step_metric=AXIS))
         if mode == "offline":
@@ -236,13 +237,14 @@ class Wandb(Sink):
 
 
 def tags_of(given: list[str], group: str | None, settings: dict[str, Any]) -> list[str]:
-    """A run's tags: those that were typed, its sweep, model, size and host, what was chosen for some groups.
+    """A run's tags: those that were typed, its sweep, model and host, what was chosen for some groups, and
+    its size where that is not the model's own (`model=tiny` is small without `size=tiny`).
 
     W&B allows 64 letters a tag.
     """
     chosen = settings.get("choices", {})
     own = [group, settings.get("model"), *(f"{name}={chosen[name]}" for name in TAGGED if name in chosen)]
-    own += [f"size={settings['size']}"] if settings.get("size") else []
+    own += [f"size={settings['size']}"] if settings.get("size") not in (None, "published") else []
     own += [f"host={socket.gethostname()}"]
     return list(dict.fromkeys(str(tag)[:64] for tag in [*given, *own] if tag))
 
