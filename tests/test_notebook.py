@@ -42,3 +42,9 @@ def test_words_are_those_of_the_command_line() -> None:
     with pytest.raises(ConfigError, match="weights=random"):
         vxl.train_run("model=videoxl2")
     assert {"train_run", "evaluate_run", "list_runs", "compare_runs"} <= set(dir(vxl))
+
+
+def test_a_list_where_texts_are_expected_is_refused_with_what_to_type() -> None:
+    for call in (vxl.train_run, vxl.evaluate_run, vxl.compare_runs):
+        with pytest.raises(ConfigError, match=rf"vxl\.{call.__name__}\(\*WORDS\)"):
+            call(["name=first", "seed=1"])  # type: ignore[arg-type]

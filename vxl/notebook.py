@@ -13,6 +13,7 @@ from vxl.compare.comparison import compare
 from vxl.config.compose import compose
 from vxl.config.evaluation import prepare
 from vxl.config.origins import refuse_untyped_random
+from vxl.errors import ConfigError
 from vxl.evaluate.run import run_evaluation
 from vxl.option.rebuild import plain
 from vxl.run.find import find_members, runs_folder
@@ -43,6 +44,7 @@ def compare_runs(*names: str, folder: str | Path | None = None) -> list[dict[str
     Raises:
         ConfigError: There is no such run.
     """
+    _refuse_lists("compare_runs", names)
     found = {run.name: run for name in names for run in find_members(name, _folder(folder))}
     compared = compare(list(found.values()), title=" ".join(names))
     return [
@@ -62,6 +64,7 @@ def evaluate_run(run: str, *words: str) -> list[dict[str, Any]]:
     Raises:
         ConfigError: What the command line would refuse.
     """
+    _refuse_lists("evaluate_run", (run, *words))
     reports = []
     for each in prepare([f"run={run}", *words]):
         reports += run_evaluation(compose("evaluate", each))
@@ -79,10 +82,21 @@ def train_run(*words: str) -> dict[str, Any]:
     """
     from vxl.train.run import train_or_resume  # late: torch.distributed.fsdp takes a second
 
+    _refuse_lists("train_run", words)
     config = compose("train", list(words))
     refuse_untyped_random(config, words)
     text = yaml.safe_dump(plain(config), sort_keys=False, allow_unicode=True)
     return dataclasses.asdict(train_or_resume(config, text))
+
+
+def _refuse_lists(name: str, words: tuple[Any, ...]) -> None:
+    """Raises where a word is no text, such as a list of them."""
+    for word in words:
+        if not isinstance(word, str):
+            raise ConfigError(
+                f"{name} takes texts, one after the other; got {word!r}.\n"
+                f"  of a list of them:  vxl.{name}(*WORDS)"
+            )
 
 
 def _folder(given: str | Path | None) -> Path:

@@ -214,6 +214,15 @@ def test_changed_leaves_the_original_alone() -> None:
     assert values == {"video": {"max_frames": 1}}
 
 
+def test_texts_and_lists_of_texts_are_told_apart(run: Path) -> None:
+    loaded = vxl.load(run, overrides="kv=streaming")
+    assert type(loaded.config.kv).__name__ == "StreamingConfig"
+    with pytest.raises(ConfigError, match="names nothing"):
+        vxl.load(3)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="a list of texts"):
+        loaded.ask_all(loaded.watch(), "What?")
+
+
 def test_files_that_are_no_config(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="does not exist: the run failed before it began"):
         read_config(tmp_path / "resolved.yaml")

@@ -82,3 +82,11 @@ def test_what_is_known_to_be_mostly_unusable_is_refused_at_the_start() -> None:
             refuse_mostly_bad(Listed(bad, of), most)  # type: ignore[arg-type]
     for bad, of, most in ((0, 120, 0.0), (1, 50, 0.01), (2, 200, 0.01), (99, 120, 0.83)):
         refuse_mostly_bad(Listed(bad, of), most)  # type: ignore[arg-type]
+
+
+def test_the_command_that_shows_all_names_the_folder_of_the_media() -> None:
+    with pytest.raises(DataError, match=r"vxl shards lint mine\.json --videos 'my films'\n"):
+        refuse_mostly_bad(Listed(9, 10), 0.01, {"mine.json": "my films"})  # type: ignore[arg-type]
+    counter = BadCounter(0.0, {"s.tar": "media"})
+    with pytest.raises(DataError, match=r"vxl shards lint s\.tar --videos media\n"):
+        counter.add(1, [bad()])

@@ -55,6 +55,12 @@ def load(
         ConfigError: There is no such run, or an override does not fit.
         CheckpointError: The run has no such checkpoint, or its weights don't fit the model.
     """
+    if not isinstance(path, str | Path):
+        raise ConfigError(
+            f"load({path!r}) names nothing.\n  expected: a run, a folder of weights, or a resolved.yaml"
+        )
+    if isinstance(overrides, str):  # a single one; a text is a sequence of letters, too
+        overrides = [overrides]
     return load_source(find_source(path, Path(runs), checkpoint), device, overrides, Path(runs), dtype)
 
 

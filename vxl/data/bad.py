@@ -2,7 +2,8 @@
 
 import logging
 import math
-from collections.abc import Iterable
+import shlex
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from vxl.data.sample import BadSample
@@ -21,10 +22,11 @@ class BadCounter:
 
     Args:
         max_fraction: Bad samples / all samples that are tolerated (`data.max_bad_fraction`).
+        folders: Where the media of JSON lists are, by list (`Data.media_folders`).
     """
 
-    def __init__(self, max_fraction: float) -> None:
-        self.max_fraction = max_fraction
+    def __init__(self, max_fraction: float, folders: Mapping[str, str] | None = None) -> None:
+        self.max_fraction, self._folders = max_fraction, folders or {}
         self.seen = 0
         self.bad = 0
         self.kinds: dict[str, int] = {}
@@ -53,7 +55,7 @@ class BadCounter:
                     f"{self.bad} of {self.seen} samples could not be used; "
                     f"data.max_bad_fraction={self.max_fraction} is exceeded.\n"
                     f"  the last one: {describe_bad(sample)}\n"
-                    f"  see all of them:  vxl shards lint {sample.shard}\n"
+                    f"  see all of them:  {_lint(sample.shard, self._folders)}\n"
                     "  or allow more:    data.max_bad_fraction=0.1"
                 )
 
@@ -66,8 +68,15 @@ class BadCounter:
         self.seen, self.bad, self.kinds = state["seen"], state["bad"], dict(state["kinds"])
 
 
-def refuse_mostly_bad(source: SampleSource, max_fraction: float) -> None:
+def refuse_mostly_bad(
+    source: SampleSource, max_fraction: float, folders: Mapping[str, str] | None = None
+) -> None:
     """Refuses a source of which indexing found more unusable than training would let pass in one epoch.
+
+    Args:
+        source: What is trained on.
+        max_fraction: Of bad samples that are tolerated.
+        folders: Where the media of JSON lists are, by list (`Data.media_folders`).
 
     Raises:
         DataError: It is so; names the first and the remedies.
@@ -78,9 +87,16 @@ def refuse_mostly_bad(source: SampleSource, max_fraction: float) -> None:
             f"{len(bad)} of the {len(source)} samples of {bad[0].shard} can't be used; "
             f"data.max_bad_fraction={max_fraction} is exceeded.\n"
             f"  the first one: {describe_bad(bad[0])}\n"
-            f"  see all of them:  vxl shards lint {bad[0].shard}\n"
+            f"  see all of them:  {_lint(bad[0].shard, folders or {})}\n"
             f"  or allow more:    data.max_bad_fraction={math.ceil(100 * len(bad) / len(source)) / 100:g}"
         )
+
+
+def _lint(shard: str, folders: Mapping[str, str]) -> str:
+    """The command that shows all that is wrong with a shard or a list."""
+    return shlex.join(
+        ["vxl", "shards", "lint", shard, *(["--videos", folders[shard]] if shard in folders else [])]
+    )
 
 
 def describe_bad(sample: BadSample) -> str:

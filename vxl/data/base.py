@@ -107,6 +107,10 @@ class Data(ABC):
         """
         return None
 
+    def media_folders(self) -> dict[str, str]:
+        """The JSON lists, each with the folder that its paths start in: who lints one has to name it."""
+        return {}
+
     @abstractmethod
     def texts(self) -> Iterator[str]:
         """Texts of the samples to train on, for training a tokenizer: captions, questions, answers."""

@@ -60,6 +60,11 @@ class Json(Data):
         """Items of the list."""
         return len(read_items(Path(self.config.json)))
 
+    @override
+    def media_folders(self) -> dict[str, str]:
+        lists = [self.config.json, *([self.config.val] if self.config.val else [])]
+        return {str(Path(file)): self.config.videos for file in lists}
+
     def texts(self) -> Iterator[str]:
         """Texts to train on."""
         return texts_of(self._train)

@@ -119,6 +119,15 @@ class Mixed(Data):
         """The held-out samples."""
         return IndexedShards(self.config.val, cache=self.cache) if self.config.val else None
 
+    @override
+    def media_folders(self) -> dict[str, str]:
+        root = Path(self.config.root)
+        return {
+            str(root / source.json): str(root / source.videos)
+            for source in self.config.sources.values()
+            if source.json is not None and source.videos is not None
+        }
+
     def texts(self) -> Iterator[str]:
         """Texts to train on, of all sources."""
         for source in self._train.values():

@@ -208,8 +208,14 @@ class LoadedModel:
             on_text: Called with row and the next piece of its text, as soon as it is certain.
 
         Raises:
+            ConfigError: The questions are a single text, whose letters would be asked.
             DataError: A question is longer than what was watched leaves of `most`.
         """
+        if isinstance(questions, str):
+            raise ConfigError(
+                f"ask_all(…, questions={questions!r}) asks one question.\n"
+                "  expected: a list of texts; one alone:  ask(ABOUT, QUESTION)"
+            )
         prompt = self.prompt
         return ask_all(
             context,

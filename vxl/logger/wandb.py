@@ -28,7 +28,7 @@ AXIS = "trainer/global_step"
 """The x axis of all numbers, by the name that Lightning's loggers give it: optimizer steps taken."""
 SUMMARISED = {"val/loss": "min,last", "val/accuracy": "max,last", "loss": "min,last", "*": None}
 """What W&B's summary keeps of the numbers that are logged; None: the last one, under the number's own name.
-With a word it would be `NAME.last`, and so would every field of a table, which W&B then no longer knows as one."""
+With a word it would be `NAME.last`, as would every field of a table, which W&B then does not know as one."""
 TAGGED = ("compressor", "kv", "stage")
 """Groups whose choice is a tag."""
 KEPT = ("resolved.yaml", "provenance.json", "train.log")

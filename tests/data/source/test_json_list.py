@@ -94,6 +94,7 @@ CASES = {
         [{"video": "v.mp4", **talk()}],
         "none of the 1 files",
         "data.videos=FOLDER",
+        "--videos FOLDER",
         "media/v.mp4",
     ),
     "an object": ({"items": []}, "is an object, not a list of objects"),

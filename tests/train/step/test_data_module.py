@@ -273,7 +273,9 @@ def test_a_sample_longer_than_the_row_is_a_bad_one(module):
 
 
 def test_too_many_bad_samples_stop_the_run(module):
-    with pytest.raises(DataError, match=r"data\.max_bad_fraction=0\.01 is exceeded"):
+    with pytest.raises(
+        DataError, match=r"max_bad_fraction=0\.01 is exceeded[\s\S]*lint .*train\.json --videos "
+    ):
         steps(module(max_tokens=60), 6)
 
 

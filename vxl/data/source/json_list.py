@@ -88,6 +88,7 @@ class JsonSource(IndexedSource):
                 f"none of the {len(paths)} files that {file} names exist in {self.videos}.\n"
                 f"  the first one looked for: {(self.videos / paths[0]).absolute()}\n"
                 "  name the folder that the paths start in:  data.videos=FOLDER"
+                "  (in training; of vxl shards:  --videos FOLDER)"
             )
         say_text_alone(entries, str(file))
         write_cache(Path(place), encode_index(entries, str(file), stamp, None))

@@ -73,7 +73,7 @@ class DataModule(L.LightningDataModule):
         self.rows = 0
         self.waits = False
         self._anchor = (0, 0)
-        self._bad = BadCounter(config.data.max_bad_fraction)
+        self._bad = BadCounter(config.data.max_bad_fraction, self.data.media_folders())
         self._rank, self._ranks = rank, ranks
 
     def rebatched(self, config: TrainConfig) -> "DataModule":
@@ -93,7 +93,7 @@ class DataModule(L.LightningDataModule):
         if self.data.pipes():
             return
         for source in self.data.training(self.config.seed).sources.values():
-            refuse_mostly_bad(source, self.config.data.max_bad_fraction)
+            refuse_mostly_bad(source, self.config.data.max_bad_fraction, self.data.media_folders())
 
     @cached_property
     def tokenizer(self) -> "PreTrainedTokenizerFast":
