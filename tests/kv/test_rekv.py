@@ -13,6 +13,7 @@ from tests.small_model import frames, head, model, video
 from vxl.compressor.dts import DTSConfig
 from vxl.errors import CheckpointError, DataError
 from vxl.generate import ask, ask_all, read_context, save_context, watch
+from vxl.generate.asking import question_piece
 from vxl.kv.rekv import ReKV, means_of, of_runs, similarity
 from vxl.kv.scored.columns import columns_of
 from vxl.llm.cache import Cache
@@ -118,3 +119,35 @@ def test_no_distance_grows_where_time_text_goes(settings: dict[str, Any], near: 
     with pytest.raises(DataError, match="256 tokens to read"):
         watch(m, head(video(14), tokens=16), [clip()], most=100)
     assert not shown
+
+
+def letters(text: str) -> list[int]:
+    return Letters().encode(text, add_special_tokens=False)
+
+
+class Letters:
+    """A tokenizer: a letter is a token."""
+
+    def encode(self, text: str, *, add_special_tokens: bool) -> list[int]:
+        assert not add_special_tokens
+        return [ord(letter) % 90 for letter in text]
+
+
+def test_a_question_retrieves_by_its_own_words_and_not_by_the_template() -> None:
+    m = model(kv=policy("rekv", groups=2), compressor=DTSConfig(ratio=4))
+    context, texts = of_256(m), ["who?", "a longer question", ""]
+    template = [[3, *letters(text), 60, 61, 62, 63] for text in texts]
+
+    def retrieved_for(prompts: list[list[int]], texts: list[str] | None) -> list[list[list[int]]]:
+        cache = context.cache.fork(len(prompts))
+        m.policy.before_question(cache, question_piece(context, prompts, texts))
+        rows = [cache.index(n).expand(len(prompts), 1, -1)[:, 0].tolist() for n in range(len(cache.layers))]
+        return [[layer[row] for layer in rows] for row in range(len(prompts))]
+
+    unread = retrieved_for(template, texts)  # no tokenizer is known: everything that was given
+    m.policy.prepare(Letters())
+    assert unread == retrieved_for(template, None)
+    alone = [letters(text) or prompt for text, prompt in zip(texts, template, strict=True)]
+    assert retrieved_for(template, texts) == retrieved_for(alone, None) != unread
+    for row, (prompt, text) in enumerate(zip(template, texts, strict=True)):
+        assert retrieved_for([prompt], [text])[0] == retrieved_for(template, texts)[row]

@@ -20,6 +20,7 @@ from vxl.generate.text import StreamedText
 from vxl.llm.cache import Cache
 from vxl.relevance.base import QuestionPiece
 from vxl.sequence.layout import Layout
+from vxl.sequence.rows import padded
 
 
 @dataclass(frozen=True)
@@ -202,16 +203,11 @@ def question_piece(
 ) -> QuestionPiece:
     """Questions of different lengths as one piece, padded on the right."""
     model = context.model
-    lengths = torch.tensor([len(question) for question in questions])
-    longest = int(lengths.max())
-    rows = [[*question, *([question[-1]] * (longest - len(question)))] for question in questions]
-    tokens_BT = torch.tensor(rows, device=model.device)
-    valid_BT = (torch.arange(longest) < lengths[:, None]).to(model.device)
-    layout = Layout.text(len(questions), longest, model.device)
+    tokens_BT, valid_BT = padded(questions, model.device)
     return QuestionPiece(
         model.llm.embed(tokens_BT),
-        layout,
-        None if bool((lengths == longest).all()) else valid_BT,
+        Layout.text(*tokens_BT.shape, model.device),
+        valid_BT,
         llm=model.llm,
         relevance=model.relevance,
         tokens=tuple(map(tuple, questions)),

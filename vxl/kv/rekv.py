@@ -1,7 +1,7 @@
 """A question reads the groups that it is most like, in every layer its own."""
 
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -20,6 +20,7 @@ from vxl.option.option import option
 from vxl.precision import at_least_single
 from vxl.relevance.base import QuestionPiece
 from vxl.sequence.layout import Kind
+from vxl.sequence.rows import padded
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,9 +64,10 @@ class ReKV(Scored):
     """Score of a group: c_g . q, the mean of its un-rotated keys times the mean of the question's un-rotated
     queries, summed over all heads; the best groups are read by all heads of the layer.
 
-    ReKV (arXiv 2503.00540, section 3; Becomebright/ReKV, model/attention/). The bare question runs through
-    the layers, and each one reads the text and the groups that it retrieves for the queries that have just
-    reached it; these keys and values are dropped, and the question runs once more behind what was retrieved.
+    ReKV (arXiv 2503.00540, section 3; Becomebright/ReKV, model/attention/). The bare question (its text alone
+    where that is known, without the template: `ask(texts=...)`, as all of vxl's commands do) runs through the
+    layers, and each one reads the text and the groups that it retrieves for the queries that have just
+    reached it; these keys and values are dropped, and all of the prompt runs behind what was retrieved.
     So a question costs two passes, and reads every key once. The paper says cosine; the code takes the plain
     product, and so does this. Time text comes with its group, and stays without it where `protect=text`;
     published is `none`.
@@ -83,6 +85,11 @@ class ReKV(Scored):
         super().__init__(config)
         self.config: ReKVConfig = config
         self.groups, self.run = config.groups, config.run
+        self.tokenizer: Any = None
+
+    def prepare(self, tokenizer: Any) -> None:
+        """Keeps the tokenizer at hand, which reads bare questions."""
+        self.tokenizer = tokenizer
 
     @property
     def local(self) -> int | None:
@@ -118,18 +125,27 @@ class ReKV(Scored):
             cache.join()
         entries = [self.entries(cache, n, columns, room) for n, room in enumerate(rooms)]
         past = Retrieved(self, entries)
-        step = question.llm.step(
-            cache=cache,
-            tokens=question.embeds_BTD.shape[1],
-            valid_BT=question.valid_BT,
-            observe=question.embeds_BTD.shape[1],
-        )
+        embeds_BQD, valid_BQ = self.bare(question)
+        asked = embeds_BQD.shape[1]
+        step = question.llm.step(cache=cache, tokens=asked, valid_BT=valid_BQ, observe=asked)
         # The past is what each layer finds when its queries are there, whatever type it has.
         past.step = replace(step, past=past)
-        question.llm(question.embeds_BTD, past.step)
+        question.llm(embeds_BQD, past.step)
         cache.keep(past.kept)
         if self.settings.compact:
             self.close(cache, columns)
+
+    def bare(self, question: QuestionPiece) -> tuple[Tensor, Tensor | None]:
+        """Embeddings of the questions as they were asked, without the template around them, padded on the
+        right, and which tokens are real (None = all); all that was given where no text is known."""
+        if question.texts is None or self.tokenizer is None:
+            return question.embeds_BTD, question.valid_BT
+        rows = [
+            self.tokenizer.encode(text, add_special_tokens=False) or tokens
+            for text, tokens in zip(question.texts, question.tokens, strict=True)
+        ]
+        tokens_BQ, valid_BQ = padded(rows, question.embeds_BTD.device)
+        return question.llm.embed(tokens_BQ), valid_BQ
 
     def after_question(self, cache: Cache, question: QuestionPiece) -> None:
         """Nothing: what was retrieved stays."""

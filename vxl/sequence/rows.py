@@ -1,5 +1,6 @@
 """Rows of a batch from which tokens are left out: embeddings, labels, positions and layout together."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import torch
@@ -21,6 +22,17 @@ class Rows:
     labels_BT: Tensor
     positions_BT: Tensor
     layout: Layout
+
+
+def padded(rows: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor | None]:
+    """Tokens of several lengths, [B, T], each row filled up with its last one; and which are real, bool
+    [B, T], None = all."""
+    longest = max(map(len, rows))
+    tokens_BT = torch.tensor([[*row, *([row[-1]] * (longest - len(row)))] for row in rows], device=device)
+    lengths_B = torch.tensor([len(row) for row in rows])
+    if bool((lengths_B == longest).all()):
+        return tokens_BT, None
+    return tokens_BT, (torch.arange(longest) < lengths_B[:, None]).to(device)
 
 
 def gather(rows: Rows, kept_BT: Tensor) -> Rows:
