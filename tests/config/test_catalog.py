@@ -13,6 +13,7 @@ from vxl.option.build import ALLOWED
 from vxl.option.files import CONF
 from vxl.option.option import Option
 from vxl.option.words import as_typed, flatten
+from vxl.terminal.screen import Screen
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -230,3 +231,17 @@ def test_only_the_class_of_a_key_that_is_shown_is_read_for_its_meaning(monkeypat
     assert read == []
     assert {key.meaning for key in keys} == {"How many."}
     assert len(read) == len(keys)
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 160])
+def test_a_key_that_is_the_same_in_many_options_is_explained_once(width: int) -> None:
+    console = Screen(file=io.StringIO(), width=width, force_terminal=True, color_system=None)
+    explain(["kv.keep"], console=console)
+    explain(["stage=lora"], console=console)
+    lines = console.file.getvalue().splitlines()
+    assert max(map(len, lines)) <= width
+    assert sum(line.startswith("kv=") for line in lines) == 4
+    assert "The same in bilevel, criticalkv, " in " ".join(line.strip() for line in lines)
+    (types,) = [line for line in lines if "list of vision |" in line]
+    assert types.startswith("    " if width < 100 else "stage.train = ")
+    assert types.rstrip().endswith("llm")

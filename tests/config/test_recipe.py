@@ -120,6 +120,7 @@ def test_a_recipe_runs_its_stages_and_goes_on_at_the_unfinished_one(tmp_path):
     assert status == 0, said
     results = sorted(path.parent.name for path in (tmp_path / "long").glob("*/RESULT.json"))
     assert results == ["align", "dts_reconstruct", "videoxl2_caption", "videoxl2_instruct"]
+    assert said.count("next:") == 1  # that of the last stage: behind the others the command goes on
     assert f"warm start from {tmp_path}/long/dts_reconstruct/checkpoints/step-000001" in said.replace(
         "\n", ""
     )

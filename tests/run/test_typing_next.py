@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from vxl.run.typing_next import next_words
+from vxl.run.typing_next import followed, more_follows, next_words
 
 
 def test_outside_a_checkout_it_is_the_command_that_is_there(
@@ -22,3 +22,13 @@ def test_it_names_what_the_run_is_found_by() -> None:
     assert next_words("wandb", "a", runs="/r", plugins=["mylab", "b"]) == (
         "vxl wandb a paths.runs=/r plugins=[mylab,b]"
     )
+
+
+def test_a_run_that_another_follows_says_so_until_it_is_done() -> None:
+    assert not more_follows()
+    with followed():
+        assert more_follows()
+        with followed(by_more=False):
+            assert not more_follows()
+        assert more_follows()
+    assert not more_follows()

@@ -17,7 +17,7 @@ from tests.compare.test_compare import dts, member
 from tests.data.media import talk
 from vxl.cli.main import main
 from vxl.config.command import run_command
-from vxl.terminal.say import PrintableRecord, fitted, guard_terminal, say
+from vxl.terminal.say import PrintableRecord, fitted, guard_terminal, say, tell, typed_here
 from vxl.terminal.screen import Screen, prose
 from vxl.units import printable
 
@@ -220,3 +220,39 @@ def test_a_message_breaks_between_words_and_never_in_a_command() -> None:
     assert f"    {command}" in lines
     assert all(len(line) <= 30 for line in lines if command not in line)
     assert "  valid keys: bits, residual," in lines
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 160])
+def test_a_number_stays_with_its_unit_and_a_sentence_before_a_command_wraps(width: int) -> None:
+    line = (
+        "launched by python: 1 node x 1 task · strategy single · global batch 16 rows (16 x 1 x 1) · "
+        "1,388,800 of 1,388,800 parameters trained · 21.9 GiB free on cpu · at most 32,768 tokens a step"
+    )
+    for text in (line, f"{line}:  vxl runs"):
+        shown = fitted(text, width).split("\n")
+        assert max(map(len, shown)) <= width
+        assert " ".join(part.strip() for part in shown).split() == text.split()
+        assert not [part for part in shown if part[-1].isdigit() or part.endswith(" x")]
+
+
+def test_what_is_to_be_typed_works_where_it_is_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = "no runs:  python train.py name=a; then python evaluate.py run=a (mypython train.py)"
+    (tmp_path / "train.py").touch()
+    monkeypatch.chdir(tmp_path)
+    assert typed_here(text) == text.replace("python evaluate.py", "vxl evaluate")
+    (tmp_path / "train.py").unlink()
+    tell(text, error=True)
+    assert capsys.readouterr().err.startswith("no runs:  vxl train name=a; then vxl evaluate run=a (mypython")
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 160])
+def test_the_first_screens_fit_into_any_terminal(
+    width: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    for words in ((), ("ask", "--help")):
+        with contextlib.suppress(SystemExit):
+            main(words)
+    assert max(map(len, capsys.readouterr().out.splitlines())) <= max(width, 78)

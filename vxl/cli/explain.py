@@ -6,12 +6,14 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 from rich.padding import Padding
+from rich.text import Text
 
 from vxl.config.catalog import Key, OptionFile, keys_of, look_up, options_by_group, run_schemas, schema_keys
 from vxl.option.files import CONF
 from vxl.option.plugins import load_plugins
 from vxl.option.rebuild import INTERNAL
 from vxl.table import Listing
+from vxl.terminal.say import typed_here
 from vxl.terminal.screen import Screen
 
 
@@ -90,11 +92,11 @@ def _group(group: str, options: dict[str, OptionFile], roots: Sequence[type], co
 
 
 def _option(choice: OptionFile, root: type, console: Console) -> None:
-    console.print(f"[bold]{choice.group}={choice.name}[/]  {escape(choice.meaning)}", highlight=False)
+    _head(f"[bold]{choice.group}={choice.name}[/]", choice.meaning, 2, console)
     for note in choice.notes:
-        console.print(Padding(escape(note), (0, 0, 0, 2)), highlight=False)
+        _indented(note, 2, console)
     if choice.command:
-        console.print(f"  {choice.command}", markup=False, highlight=False)
+        console.print(f"  {typed_here(choice.command)}", markup=False, highlight=False, soft_wrap=True)
     target = choice.values.get("_target_")
     if target:
         console.print(f"  code: {target}", highlight=False)
@@ -106,11 +108,32 @@ def _option(choice: OptionFile, root: type, console: Console) -> None:
 
 
 def _keys(keys: list[Key], console: Console) -> None:
-    """Each key with its default and type, and what it means below: prose needs the width."""
+    """Each key with its default and type, and what it means below: prose needs the width.
+
+    A key that is the same in several options stands there once, with their names.
+    """
+    alike: dict[tuple[str, ...], list[Key]] = {}
     for key in keys:
+        alike.setdefault((key.name.rpartition(" ")[2], key.type, key.default, key.meaning), []).append(key)
+    for key, *others in alike.values():
         head = f"[bold cyan]{escape(key.name)}[/] = {escape(key.default)}"
-        console.print(
-            f"{head}  [dim]{escape(key.type)}[/]", highlight=False, soft_wrap=not console.is_terminal
-        )
+        _head(head, key.type, 4, console, style="dim")
+        if others:
+            names = (other.name.partition(" ")[0].partition("=")[2] for other in others)
+            _indented(f"The same in {', '.join(names)}.", 4, console)
         if key.meaning:
-            console.print(Padding(escape(key.meaning), (0, 0, 0, 4)), highlight=False)
+            _indented(key.meaning, 4, console)
+
+
+def _head(head: str, beside: str, by: int, console: Console, style: str = "") -> None:
+    """A name with what is said beside it; below it, indented, where a terminal is too narrow for both."""
+    line = Text.assemble(Text.from_markup(head), "  ", Text(beside, style=style))
+    if console.is_terminal and line.cell_len > console.width:
+        console.print(head, highlight=False, soft_wrap=True)
+        console.print(Padding(Text(beside, style=style), (0, 0, 0, by), expand=False), highlight=False)
+    else:
+        console.print(line, soft_wrap=True)
+
+
+def _indented(text: str, by: int, console: Console) -> None:
+    console.print(Padding(escape(text), (0, 0, 0, by), expand=False), highlight=False)

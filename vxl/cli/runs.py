@@ -12,6 +12,7 @@ from vxl.errors import ConfigError
 from vxl.run.choose import chosen, is_metric, number, ordered
 from vxl.run.find import list_runs, missing
 from vxl.table import Listing
+from vxl.terminal.say import typed_here
 from vxl.terminal.screen import Screen, prose
 from vxl.units import human_age, human_size
 
@@ -50,7 +51,7 @@ def show_runs(
         console.print(f"no runs in {root}/ with {settings}", markup=False, soft_wrap=True)
         return
     if not runs:
-        console.print(f"no runs in {root}/; start one:  python train.py", markup=False, soft_wrap=True)
+        prose(console, typed_here(f"no runs in {root}/; start one:  python train.py"))
         return
     metric = sort.removeprefix("-") if sort is not None and is_metric(sort) else None
     columns = ("run", "status", *([metric] if metric else []), "step", "size", "age")

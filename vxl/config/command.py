@@ -27,8 +27,9 @@ from vxl.errors import GOES_ON, ConfigError, VxlError
 from vxl.option.extras import what_to_install
 from vxl.option.files import CONF
 from vxl.run.code import refuse_changed
+from vxl.run.typing_next import followed
 from vxl.terminal.interrupts import keep_interrupts
-from vxl.terminal.say import complain, guard_terminal, say
+from vxl.terminal.say import complain, guard_terminal, say, tell
 from vxl.terminal.typed import name_too_long, refuse_no_text
 from vxl.units import human_age
 
@@ -171,7 +172,7 @@ def _say_refused(words: list[str], config: Any) -> bool:
     """Says below a preview why the command would not run like this; whether it would not."""
     reason = untyped_random(config, words)
     if reason is not None:
-        say(f"without dry_run=true this is refused: {reason}")
+        tell(f"without dry_run=true this is refused: {reason}")
     return reason is not None
 
 
@@ -218,7 +219,8 @@ def _run_one(name: str, main: Main, words: list[str], composed: Any) -> None:
         trained = done and took > number and not config.dry_run
         left = f", about {human_age(took / done * (steps - done))} to go" if trained else ""
         say(f"recipe: stage {number} of {len(ready)}, {stage.name}{left}")
-        main(stage, OmegaConf.to_yaml(yaml, sort_keys=False))
+        with followed(by_more=number < len(ready)):
+            main(stage, OmegaConf.to_yaml(yaml, sort_keys=False))
         done += stage.trainer.max_steps
     if config.dry_run:
         _say_refused(words, config)

@@ -9,13 +9,14 @@ from collections.abc import Sequence
 
 from vxl.config.catalog import options_by_group
 from vxl.config.compose import compose_yaml, config_folders
+from vxl.terminal.say import fitted, typed_here
 
 COMMANDS = """\
-python train.py    GROUP=NAME key=value   one run; the same command again resumes it
-                   +sweep=NAME  key=a,b   one run a member, then: vxl compare SWEEP
-                   dry_run=true           what would run, without running it
-python evaluate.py run=NAME benchmark=clips
-vxl explain [GROUP=NAME]                  every option and key with its type and meaning
+{train}GROUP=NAME key=value   one run; the same again resumes it
+{beside}+sweep=NAME  key=a,b   a run a member; then vxl compare SWEEP
+{beside}dry_run=true           what would run, without running it
+{evaluate}run=NAME benchmark=clips
+{explain}[GROUP=NAME]           every option and key, explained
 """
 
 
@@ -40,5 +41,15 @@ def help_text(name: str, words: Sequence[str]) -> str:
         for group, options in options_by_group(config_folders(list(words))).items()
     ]
     shown = [word for word in words if not word.lstrip("+").startswith("sweep=")]
+    calls = {
+        "train": typed_here("python train.py"),
+        "evaluate": typed_here("python evaluate.py"),
+        "explain": "vxl explain",
+        "beside": "",
+    }
+    widest = max(map(len, calls.values())) + 1
+    commands = COMMANDS.format(**{name: call.ljust(widest) for name, call in calls.items()})
     keys = OmegaConf.to_yaml(compose_yaml(name, shown))
-    return "\n".join([COMMANDS, "Options of each group:\n", *groups, "\nKeys and their values:\n", keys])
+    return "\n".join(
+        [fitted(commands, width), "Options of each group:\n", *groups, "\nKeys and their values:\n", keys]
+    )

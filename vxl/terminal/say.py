@@ -11,6 +11,7 @@ import shutil
 import sys
 import textwrap
 import traceback
+from pathlib import Path
 from types import TracebackType
 
 from vxl.units import printable
@@ -42,15 +43,37 @@ class PrintableRecord(logging.LogRecord):
 
 
 def complain(text: str) -> None:
-    """Prints a message on standard error, fitted into the width of a terminal."""
-    say(fitted(text, shutil.get_terminal_size().columns) if sys.stderr.isatty() else text, error=True)
+    """Prints a message on standard error, as `tell` does on standard output."""
+    tell(text, error=True)
+
+
+def tell(text: str, *, error: bool = False) -> None:
+    """Prints a message with commands as they work here, fitted into the width of a terminal.
+
+    Args:
+        text: The message.
+        error: Whether it goes to standard error.
+    """
+    text, stream = typed_here(text), sys.stderr if error else sys.stdout
+    say(fitted(text, shutil.get_terminal_size().columns) if stream.isatty() else text, error=error)
+
+
+def typed_here(text: str) -> str:
+    """A text whose `python train.py` and `python evaluate.py` work where the user is.
+
+    In a checkout they do; elsewhere the same is `vxl train` and `vxl evaluate`.
+    """
+    return _SCRIPT.sub(lambda call: call[0] if Path(f"{call[1]}.py").is_file() else f"vxl {call[1]}", text)
+
+
+_SCRIPT = re.compile(r"\bpython (train|evaluate)\.py\b")
 
 
 def fitted(text: str, width: int) -> str:
     """A message whose lines end between words, and never in a command, which is meant to be copied.
 
     An indented line that begins with a program is one, and what stands beside two spaces or more is whole:
-    `  label:  command   (remark)` may end before the remark.
+    `  label:  command   (remark)` may end before the remark. A number and its unit stay together.
 
     Example:
         >>> print(fitted("  there are: one, two, three\\n  again:  python train.py seed=1", 22))
@@ -68,17 +91,25 @@ def _parts(line: str, width: int) -> list[str]:
     gaps = re.split(r"( {2,})", line.strip())
     if len(line) <= width or (indent and line.split()[0] in _COMMANDS):
         return [line]
-    if len(gaps) == 1:
-        return textwrap.wrap(
-            line, width, subsequent_indent=further, break_long_words=False, break_on_hyphens=False
-        )
-    lines = [" " * indent + gaps[0]]
+    lines = textwrap.wrap(
+        _UNIT.sub(_TOGETHER, " " * indent + gaps[0]),
+        width,
+        subsequent_indent=further,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    lines = [part.replace(_TOGETHER, " ") for part in lines]
     for gap, chunk in zip(gaps[1::2], gaps[2::2], strict=True):
         if len(lines[-1] + gap + chunk) <= width:
             lines[-1] += gap + chunk
         else:
             lines.append(further + chunk)
     return lines
+
+
+_UNIT = re.compile(r"(?<=\d) (?=[A-Za-z%])|(?<=\d x) (?=\d)")
+"""The space in `21.9 GiB` and those in `16 x 1 x 1`."""
+_TOGETHER = "\N{NO-BREAK SPACE}"
 
 
 def guard_terminal() -> None:

@@ -7,6 +7,7 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 from typing_extensions import override
 
+from vxl.terminal.say import fitted
 from vxl.units import printable
 
 
@@ -27,4 +28,5 @@ def prose(console: Console, text: str, style: str | None = None) -> None:
 
     What is meant to be copied (commands, paths) is printed whole with `soft_wrap`.
     """
-    console.print(text, style=style, markup=False, highlight=False, soft_wrap=not console.is_terminal)
+    lines = fitted(text, console.width) if console.is_terminal else text
+    console.print(lines, style=style, markup=False, highlight=False, soft_wrap=True)

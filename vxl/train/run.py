@@ -84,7 +84,7 @@ def train_or_resume(
     *,
     data_of: "Callable[[TrainConfig, RunDirectory], DataModule]" = prepare_data,
     start_of: Callable[[TrainConfig, int, Path | None, Processes, bool], Start] = build_start,
-    opening: Callable[[TrainConfig, torch.device, Console], None] = open_training,
+    opening: Callable[[TrainConfig, torch.device, Console, bool], None] = open_training,
 ) -> Result:
     """Trains what a config says, or goes on with it, or says that it is done.
 
@@ -129,7 +129,7 @@ def train_or_resume(
                 checkpoint = None if newest is None else newest.path
                 announce(directory, checkpoint, console)
                 device = device_of(config.trainer, processes.local)
-                once(lambda: opening(config, device, console))
+                once(lambda: opening(config, device, console, checkpoint is not None))
                 data = data_of(config, directory)
                 start = start_of(config, len(data.tokenizer), checkpoint, processes, launch.sharded)
                 from vxl.train.saving.interrupt import Interrupt  # late: Lightning takes seconds

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from vxl.config.compose import compose
 from vxl.run.result import Result
+from vxl.run.typing_next import followed
 from vxl.train.report.messages import next_command, say_finished
 
 OWN = "next:  python evaluate.py run=a benchmark=json benchmark.json=HELD_OUT.json benchmark.videos=FOLDER"
@@ -43,8 +44,18 @@ def test_a_reconstruction_goes_on_with_the_projector() -> None:
     assert said.endswith("next:  python train.py model=tiny init_from=a stage=align")
 
 
-@pytest.mark.parametrize(("sweep", "lines"), [("s", 1), (None, 12)])
-def test_a_finished_member_of_a_sweep_is_a_line(sweep: str | None, lines: int, tmp_path: Path) -> None:
+def test_a_stage_that_others_follow_says_nothing_to_type_and_what_explains_its_numbers() -> None:
+    words = ["model=tiny", "name=a/b"]
+    with followed():
+        assert next_command(compose("train", words)) == ""
+        assert next_command(compose("train", [*words, "stage=dts_reconstruct"])).startswith("baseline: ")
+        assert "next:" not in next_command(compose("train", [*words, "stage=dts_reconstruct"]))
+
+
+@pytest.mark.parametrize(("sweep", "by_more", "lines"), [("s", False, 1), (None, True, 1), (None, False, 12)])
+def test_a_finished_member_of_a_sweep_or_stage_of_a_recipe_is_a_line(
+    sweep: str | None, by_more: bool, lines: int, tmp_path: Path
+) -> None:
     numbers = {"loss_first": 8.0, "loss_last": 1.0, "seconds": 1.0, "parameters": 9, "trained_parameters": 9}
     known = {"name": "a", "directory": "runs/a", "steps": 3, "samples": 6, **numbers}
     result = Result(**{field.name: known.get(field.name) for field in dataclasses.fields(Result)})
@@ -52,7 +63,8 @@ def test_a_finished_member_of_a_sweep_is_a_line(sweep: str | None, lines: int, t
     result.write(directory.result)
     console = Console(file=io.StringIO(), width=100)
     words = [] if sweep is None else [f"sweep_name={sweep}"]
-    assert say_finished(directory, compose("train", ["model=tiny", "name=a", *words]), console) == result
+    with followed(by_more):
+        assert say_finished(directory, compose("train", ["model=tiny", "name=a", *words]), console) == result
     said = console.file.getvalue().splitlines()
     assert f"{tmp_path} is finished (3 steps); nothing to do." in said
-    assert len(said) == 1 if sweep else len(said) >= lines
+    assert len(said) == 1 if lines == 1 else len(said) >= lines

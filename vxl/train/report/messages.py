@@ -9,7 +9,7 @@ from vxl.checkpoint.step_folder import StepFolder
 from vxl.run.directory import RunDirectory
 from vxl.run.name import run_name
 from vxl.run.result import Result
-from vxl.run.typing_next import next_words
+from vxl.run.typing_next import more_follows, next_words
 from vxl.terminal.screen import prose
 from vxl.train.config import TrainConfig
 from vxl.train.launch.processes import Processes
@@ -59,10 +59,10 @@ def start_line(processes: Processes, config: TrainConfig, parameters: int, learn
 def say_finished(directory: RunDirectory, config: TrainConfig, console: Console) -> Result:
     """Shows the result of a run that is finished, and how to train longer or anew.
 
-    Of a member of a sweep a line: the sweep ends with a table of all.
+    Of a member of a sweep a line: the sweep ends with a table of all; and of a stage that others follow.
     """
     result = Result.read(directory.result)
-    if config.sweep_name is not None:
+    if config.sweep_name is not None or more_follows():
         prose(console, f"{directory.path} is finished ({result.steps} steps); nothing to do.")
         return result
     result.show(console, next_command(config))
@@ -78,7 +78,10 @@ def say_finished(directory: RunDirectory, config: TrainConfig, console: Console)
 
 
 def next_command(config: TrainConfig) -> str:
-    """What to type when a run is finished; of a member of a sweep or recipe nothing: the whole says it."""
+    """What to type when a run is finished, and what explains its numbers.
+
+    Of a member of a sweep nothing, the whole says it; of a stage that others follow nothing to type.
+    """
     if config.sweep_name is not None:
         return ""
     name, baseline = run_name(config), ""
@@ -91,6 +94,8 @@ def next_command(config: TrainConfig) -> str:
         script, words = "train", [f"model={config.model}", f"init_from={name}", "stage=align"]
         baseline = "baseline: a group's mean patch in every place\n"
     unheld = config.stage.objective == "language" and not config.data.holds_out
+    if more_follows():
+        return baseline.rstrip()
     held_out = "held-out numbers while it trains:  data.val=…\n" if unheld else ""
     typed = next_words(script, *words, runs=config.paths.runs, plugins=config.plugins)
     return f"{baseline}{held_out}next:  {typed}"

@@ -13,13 +13,14 @@ from vxl.train.sizes import training_sizes
 from vxl.train.step.stage import PARTS
 
 
-def open_training(config: TrainConfig, device: torch.device, console: Console) -> None:
+def open_training(config: TrainConfig, device: torch.device, console: Console, resumed: bool) -> None:
     """Prints it, and refuses what does not fit into memory before anything is built.
 
     Args:
         config: A checked config.
         device: Of the first process.
         console: Where to print.
+        resumed: Whether a checkpoint fills the model, whatever weights the run began with.
 
     Raises:
         ConfigError: Weights, gradients and optimizer alone are more than the memory that is free.
@@ -29,7 +30,8 @@ def open_training(config: TrainConfig, device: torch.device, console: Console) -
     least = sizes.bytes_a_process * (config.trainer.devices if on_cpu else 1)
     free = free_memory(device)
     there = "" if free is None else f", {free / GIB:.1f} GiB free on {device}"
-    prose(console, f"weights: {weights_line(config, sizes.parameters)}")
+    if not resumed:
+        prose(console, f"weights: {weights_line(config, sizes.parameters)}")
     prose(console, f"data: {data_line(config)}")
     prose(
         console,

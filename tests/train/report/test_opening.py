@@ -1,0 +1,29 @@
+"""What a training says before it begins, in terminals of every width."""
+
+import io
+import re
+
+import pytest
+import torch
+
+from vxl.config.compose import compose
+from vxl.terminal.screen import Screen
+from vxl.train.report.opening import open_training
+
+
+def opened(width: int, resumed: bool) -> list[str]:
+    console = Screen(file=io.StringIO(), width=width, force_terminal=True, color_system=None)
+    open_training(compose("train", ["model=tiny"]), torch.device("cpu"), console, resumed)
+    return console.file.getvalue().splitlines()
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 160])
+def test_lines_end_between_words_and_never_between_a_number_and_its_unit(width: int) -> None:
+    lines = opened(width, resumed=False)
+    assert max(map(len, lines)) <= width
+    assert not [line for line in lines if line.endswith(" ") or re.match(r"(GiB|rows|tokens)", line)]
+    assert "weights: random: vision, compressor, projector" in " ".join(lines)
+
+
+def test_a_run_that_goes_on_is_not_called_random() -> None:
+    assert not any(line.startswith("weights:") for line in opened(100, resumed=True))
