@@ -144,6 +144,7 @@ def test_runs_folder_of_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyP
         (["explain", "kv"], 0, ("torch", "hydra", "lightning")),
         (["explain", "kvv"], 2, ("lightning", "transformers")),
         (["ask"], 2, ("torch", "hydra", "lightning")),
+        (["compare", "none"], 2, ("torch", "hydra", "lightning")),
         (["ask", "modl=x", "a.mp4", "what?"], 2, ("torch", "hydra", "lightning")),
     ],
 )

@@ -34,7 +34,6 @@ EPILOG = """\
 train and evaluate:
   vxl train model=tiny
   vxl evaluate run=NAME benchmark=clips
-In a checkout train.py and evaluate.py are the same.
 
 Words of the form key=value are settings; they may stand anywhere. Exit status: 0 done, 2 your mistake.
 """

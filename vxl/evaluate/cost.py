@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from vxl.evaluate.work.answers import RawAnswer
+
+if TYPE_CHECKING:  # late: torch takes 2 s, and vxl compare reads costs without it
+    import torch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,13 +90,15 @@ class PeakMemory:
     of the process's whole life.
     """
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, device: "torch.device") -> None:
         self.device = device
         self.of = "cuda" if device.type == "cuda" else "process"
         self.bytes = 0
 
     def __enter__(self) -> "PeakMemory":
         if self.of == "cuda":
+            import torch  # late: torch takes 2 s, and vxl compare reads costs without it
+
             torch.cuda.reset_peak_memory_stats(self.device)
         else:
             _reset_high_water()
@@ -104,7 +107,12 @@ class PeakMemory:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.bytes = torch.cuda.max_memory_allocated(self.device) if self.of == "cuda" else _high_water()
+        if self.of == "cuda":
+            import torch  # late: torch takes 2 s, and vxl compare reads costs without it
+
+            self.bytes = torch.cuda.max_memory_allocated(self.device)
+        else:
+            self.bytes = _high_water()
 
 
 def _reset_high_water() -> None:
