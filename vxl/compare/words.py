@@ -9,7 +9,6 @@ from vxl.compare.member import AXES, Cost
 from vxl.compare.pairs import Pair, detectable
 from vxl.compare.setting import Setting
 from vxl.errors import VxlError
-from vxl.kv.policy import Policy
 from vxl.option.build import locate
 
 
@@ -196,6 +195,8 @@ def _drops_after_question(part: Any) -> bool:
     """Whether a policy acts at the question, when its tokens have been through the model."""
     if not isinstance(part, dict) or part.get("at") != "question":
         return False
+    from vxl.kv.policy import Policy  # late: torch takes 2 s, and a table without such a policy needs none
+
     try:
         policy = locate(str(part["_target_"]))
     except (VxlError, ImportError, AttributeError, KeyError):
