@@ -1,19 +1,25 @@
 """Tables on a screen: one style for all, and at every width whole names and numbers."""
 
 import math
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
 from rich import box
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.markup import escape
 from rich.measure import Measurement
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
 LETTERS = 12
 """Of a column of words at least so many stand in a line."""
+BESIDE = 3
+"""Where fewer rows would stand beside each other as columns, each stands below its name."""
+_BELOW = box.Box("    \n    \n ── \n    \n ╌╌ \n    \n    \n    \n")
+"""SIMPLE_HEAD with a line between rows, in whose place the next row's name stands."""
 
 
 @dataclass
@@ -21,8 +27,9 @@ class Listing:
     """Rows with columns, the first of which names what a row is about.
 
     Where the columns do not fit beside each other their headings are broken between words, then rows become
-    columns, in as many blocks as they need: names and numbers are never cut or wrapped. Cells are rich's
-    markup.
+    columns, in as many blocks as they need; where names are so long that few would stand beside each other,
+    each has a line of its own, with its cells below. Names and numbers are never cut or wrapped. Cells are
+    rich's markup.
     """
 
     title: str
@@ -46,15 +53,18 @@ class Listing:
 
     def show(self, console: Console) -> None:
         """Prints it in the width that there is."""
-        for table in self.drawn(console):
-            console.print(table)
+        for part in self.drawn(console):
+            console.print(part, soft_wrap=isinstance(part, _BelowNames))
 
-    def drawn(self, console: Console) -> list[Table]:
+    def drawn(self, console: Console) -> "list[RenderableType]":
         """It as tables that fit into the width that there is."""
-        for table in (self._table(), self._table("\n")):
+        for table in (self._table(), self._table(narrow=True)):
             if _least(table, console) <= console.width:
                 return [table]
+        below_names = self._below_names(console)
         for blocks in range(1, len(self.rows)):
+            if below_names and blocks > 1 and len(self.rows) / blocks < BESIDE:
+                return below_names
             rows = math.ceil(len(self.rows) / blocks)
             turned = [self._turned(first, first + rows) for first in range(0, len(self.rows), rows)]
             if all(_least(table, console) <= console.width for table in turned):
@@ -63,19 +73,33 @@ class Listing:
             beside = facts(self.title, list(zip(self.columns, self.rows[0][0], strict=True)), across=2)
             if _least(beside, console) <= console.width:
                 return [beside]
+        if below_names:
+            return below_names
         name, *others = self.columns
-        blocks_of_lines = []
+        blocks_of_lines: list[RenderableType] = []
         for number, (cells, _) in enumerate(self.rows):
             title = self.title if not number else ""
             rest = [(other, cell) for other, cell in zip(others, cells[1:], strict=False) if cell]
             blocks_of_lines.append(facts(title, [(name, cells[0]), *rest]))
         return blocks_of_lines
 
-    def _table(self, between: str = " ") -> Table:
+    def _below_names(self, console: Console) -> "list[RenderableType]":
+        """Each row below its name, or nothing: too little is there to be below, or it does not fit either."""
+        rows = [(cells[1:], style) for cells, style in self.rows]
+        table = Listing("", self.columns[1:], self.words, self.left, rows)._table(narrow=True)
+        if len(rows) < 2 or len(self.columns) < 3 or _least(table, console) > console.width:
+            return []
+        table.box, table.show_lines = _BELOW, True
+        title = [Text.from_markup(self.title, style="table.title")] if self.title else []
+        names = [Text.from_markup(cells[0], style=style or "bold") for cells, style in self.rows]
+        return [*title, _BelowNames(table, Text(self.columns[0], style="bold"), names)]
+
+    def _table(self, narrow: bool = False) -> Table:
         table = Table(title=_whole(self.title), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
         for number, name in enumerate(self.columns):
             cells = [row[number] for row, _ in self.rows]
-            heading = between.join(name.split(" "))
+            widest = max(Text.from_markup(part).cell_len for part in [*name.split(), *cells])
+            heading = textwrap.fill(name, widest, break_on_hyphens=False) if narrow else name
             if name in self.words:
                 least = min(LETTERS, max(Text.from_markup(cell).cell_len for cell in [name, *cells]))
                 table.add_column(heading, overflow="fold", min_width=least)
@@ -101,6 +125,27 @@ class Listing:
         for number, name in enumerate(self.columns[1:], 1):
             table.add_row(name, *(row[number] for row in rows))
         return table
+
+
+class _BelowNames:
+    """A table with a line between rows, in whose place each row's name stands, whole however long."""
+
+    def __init__(self, table: Table, heading: Text, names: Sequence[Text]) -> None:
+        self.table = table
+        self.heading = heading
+        self.names = names
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Segment]:
+        names = iter(self.names)
+        yield from console.render(self.heading, options)
+        for line in console.render_lines(self.table, console.options, pad=False)[1:]:
+            drawn = "".join(segment.text for segment in line).strip()
+            is_between = bool(drawn) and not drawn.strip("╌ ")
+            if not is_between:
+                yield from line
+                yield Segment.line()
+            if is_between or (drawn and not drawn.strip("─ ")):
+                yield from console.render(next(names), options)
 
 
 def listing_of(title: str, rows: Sequence[Any]) -> Listing:

@@ -26,7 +26,7 @@ def run_compare(words: Words) -> None:
         raise ConfigError(
             "vxl compare needs a sweep or runs.\n  e.g.  vxl compare SWEEP   (vxl runs lists them)"
         )
-    from vxl.compare.comparison import compare  # late: torch takes 2 s, and --help needs none
+    from vxl.compare.comparison import compare  # late: numpy takes a while, and --help needs none
     from vxl.compare.terminal import show_comparison
     from vxl.compare.write import as_csv, as_json, write
 

@@ -14,6 +14,7 @@ from vxl.compare.pairs import Pair
 from vxl.compare.words import sentences, why_identical
 from vxl.statistics import Spread
 from vxl.table import Listing
+from vxl.terminal.screen import prose
 
 
 def show_comparison(comparison: Comparison, console: Console) -> None:
@@ -22,21 +23,21 @@ def show_comparison(comparison: Comparison, console: Console) -> None:
         table.show(console)
     if comparison.constants:
         said = f"the same for all: {', '.join(comparison.constants)}"
-        console.print(said, markup=False, highlight=False)
+        prose(console, said)
     words_of_options: dict[str, list[str]] = {}
     for one in alike(comparison.members, comparison.keys):
         words_of_options.setdefault(", ".join(one.options) or "all", []).append(str(one))
     for options, words in words_of_options.items():
-        console.print(f"with {options}: {', '.join(words)}", markup=False, highlight=False)
+        prose(console, f"with {options}: {', '.join(words)}")
     for pair in comparison.pairs:
-        console.print(paired(pair, comparison.tests), markup=False, highlight=False)
+        prose(console, paired(pair, comparison.tests))
     for sentence in sentences(comparison):
-        console.print(str(sentence), markup=False, highlight=False, style="bold")
+        prose(console, str(sentence), style="bold")
     for warning in warnings(comparison):
-        console.print(f"caution: {warning}", markup=False, highlight=False, style="yellow")
+        prose(console, f"caution: {warning}", style="yellow")
     for member in comparison.members:
         if member.run.failure is not None:
-            console.print(f"{member.name} failed: {member.run.failure}", style="red", markup=False)
+            prose(console, f"{member.name} failed: {member.run.failure}", style="red")
 
 
 def paired(pair: Pair, tests: int) -> str:

@@ -3,6 +3,7 @@
 import functools
 import re
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any, cast
 
 from vxl.config.schema import schemas
@@ -111,13 +112,20 @@ def _choices(
         except (HydraException, OmegaConfBaseException) as error:
             if key == "experiment":
                 problems.append(
-                    f"{word}: there is no file conf/experiment/{value}.yaml.\n"
+                    f"{word}: there is no file {_shown(CONF)}/experiment/{value}.yaml.\n"
+                    f"  in a package of yours:  plugins=[mylab] {word}   "
+                    f"(mylab/conf/experiment/{value}.yaml)\n"
                     "  it may choose options and set keys; it begins with  # @package _global_"
                 )
                 continue
             keys = _known(compose([]))
             problems.append(_plain(error) if key in keys else _unknown(word, key, keys))
     return list(sound.values()), wrong
+
+
+def _shown(folder: Path) -> str:
+    """A folder as one types it here."""
+    return str(folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder)
 
 
 def _composing(
