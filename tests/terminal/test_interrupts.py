@@ -11,7 +11,9 @@ from types import FrameType
 
 import pytest
 
-from vxl.terminal.interrupts import keep_interrupts
+from vxl.config.command import run_command
+from vxl.errors import ConfigError, LostError
+from vxl.terminal.interrupts import hidden_interrupts, keep_interrupts
 from vxl.train.saving.interrupt import Interrupt
 
 BEFORE: list[Callable[[], None]] = []
@@ -94,3 +96,44 @@ def test_what_else_is_dropped_is_told_as_before(monkeypatch: pytest.MonkeyPatch)
 
     Broken()
     assert told == [ValueError]
+
+
+class Torn:
+    """What is half done when it is put right, as a config that OmegaConf composes."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, *arguments: object) -> None:
+        raise AttributeError("'NoneType' object has no attribute '_invalidate_flags_cache'")
+
+
+def torn(then: type[Exception] | None) -> None:
+    try:
+        with Torn():
+            signal.raise_signal(signal.SIGINT)
+    except AttributeError as error:
+        if then is None:
+            raise
+        raise then("it can't be composed") from error
+
+
+@pytest.mark.parametrize("then", [None, ConfigError])
+def test_an_error_that_hides_a_ctrl_c_is_one(then: type[Exception] | None) -> None:
+    with pytest.raises(KeyboardInterrupt), hidden_interrupts():
+        torn(then)
+
+
+def test_other_errors_and_what_is_lost_behind_a_ctrl_c_stay_as_they_are() -> None:
+    with pytest.raises(LostError), hidden_interrupts():
+        torn(LostError)
+    with pytest.raises(AttributeError), hidden_interrupts(), Torn():
+        pass
+
+
+def test_a_command_whose_composing_is_torn_has_stopped(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("vxl.config.command.plan_sweep", lambda *arguments: torn(None))
+    assert run_command("train", lambda config, composed: None, ["seed=1"]) == 130
+    assert capsys.readouterr().err.startswith("\nstopped; the same command goes on")

@@ -21,7 +21,7 @@ from vxl.config.completion import answer_tab, run_completion, typed_before
 from vxl.errors import VxlError
 from vxl.option.extras import what_to_install
 from vxl.option.files import ROOT
-from vxl.terminal.interrupts import keep_interrupts
+from vxl.terminal.interrupts import hidden_interrupts, keep_interrupts
 from vxl.terminal.say import complain, fitted, guard_terminal, say, typed_here
 from vxl.terminal.typed import name_too_long, refuse_no_text
 
@@ -68,7 +68,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             commands.error(f"unrecognized arguments: {' '.join(more)}")
         if more:  # words behind an option: argparse gives a command's words to it in one piece
             parsed.words = [*parsed.words, *more]
-        parsed.run(parsed)
+        with hidden_interrupts():
+            parsed.run(parsed)
     except VxlError as error:
         if any(word == "debug=traceback" for word in argv):
             say(traceback.format_exc(), error=True)

@@ -28,7 +28,7 @@ from vxl.option.extras import what_to_install
 from vxl.option.files import CONF
 from vxl.run.code import refuse_changed
 from vxl.run.typing_next import followed
-from vxl.terminal.interrupts import keep_interrupts
+from vxl.terminal.interrupts import hidden_interrupts, keep_interrupts
 from vxl.terminal.say import complain, guard_terminal, say, tell
 from vxl.terminal.typed import name_too_long, refuse_no_text
 from vxl.units import human_age
@@ -66,9 +66,10 @@ def run_command(name: str, main: Main, arguments: Sequence[str]) -> int:
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")
     try:
         refuse_no_text(arguments)
-        if name == "evaluate":
-            return _run_benchmarks(main, arguments)
-        return _run(name, main, [quoted(word) for word in arguments])
+        with hidden_interrupts():
+            if name == "evaluate":
+                return _run_benchmarks(main, arguments)
+            return _run(name, main, [quoted(word) for word in arguments])
     except VxlError as error:
         if "debug=traceback" in arguments:
             say("".join(traceback.format_exception(error)), error=True)

@@ -30,6 +30,7 @@ from vxl.evaluate.work.changes import label
 from vxl.evaluate.work.variants import variant
 from vxl.evaluate.work.workers import WORKER
 from vxl.option.build import build
+from vxl.terminal.screen import prose
 
 
 @dataclass
@@ -242,7 +243,7 @@ class Evaluation:
                 progress.update(bar, completed=so_far.videos, right=state)
                 if not console.is_terminal and (count % every == 0 or so_far.videos == total):
                     line = f"video {so_far.videos} of {total} · {len(scores)} answers · {state}"
-                    console.print(line, markup=False, highlight=False)
+                    prose(console, line)
 
     def _report(
         self, one: "Pending", items: Sequence[BenchmarkItem], missing: Sequence[BenchmarkItem]

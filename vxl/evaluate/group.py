@@ -16,6 +16,7 @@ from vxl.evaluate.report import Report
 from vxl.evaluate.work.changes import shown
 from vxl.statistics import Difference, adjusted_by_holm, paired_difference
 from vxl.table import Listing
+from vxl.terminal.screen import prose
 from vxl.units import human_size
 
 RECENT = "recent"
@@ -89,11 +90,11 @@ def show_group(
         table(reports, pairs, console.width).show(console)
     for report in reports:
         if report.incomplete is not None:
-            console.print(f"* {report.title}: {report.incomplete} answered", markup=False, highlight=False)
+            prose(console, f"* {report.title}: {report.incomplete} answered")
     for remark in [*remarks(pairs), *_protocols(reports)]:
-        console.print(remark, markup=False, highlight=False)
+        prose(console, remark)
     for text in failed(failures):
-        console.print(text, style="red", markup=False)
+        prose(console, text, style="red")
     if not reports:
         return
     path = folder / f"group-{reports[0].benchmark}.json"

@@ -11,6 +11,7 @@ from vxl.evaluate.metrics import Metric, grouped, label_names, letters_line, mic
 from vxl.evaluate.report import Report
 from vxl.evaluate.scoring import Accuracy, Graded
 from vxl.table import Listing
+from vxl.terminal.screen import prose
 from vxl.units import human_size, percent
 
 _LONG = 12
@@ -33,12 +34,12 @@ def show_report(report: Report, console: Console) -> None:
         _metrics(report.metrics).show(console)
     else:
         for line in metric_lines(report.metrics):
-            console.print(line, markup=False, highlight=False)
+            prose(console, line)
     for table in _labels(report):
         table.show(console)
     cost_table(report.cost).show(console)
     for line in _remarks(report):
-        console.print(line, markup=False, highlight=False)
+        prose(console, line)
 
 
 def metric_lines(metrics: Sequence[Metric]) -> list[str]:

@@ -1,7 +1,8 @@
-"""A Ctrl-C that Python drops is raised again: the command that it was typed at does stop.
+"""A Ctrl-C that Python drops, or a package hides, is raised again: the command that it came to does stop.
 
 Python runs a signal's handler wherever the main thread is. What the handler raises in a finalizer, or in what
-is called around the fork of a data worker, is written down as ignored and goes no further.
+is called around the fork of a data worker, is written down as ignored and goes no further. Packages that
+clean up what is half done (OmegaConf) raise an error of their own in its place.
 """
 
 import contextlib
@@ -9,7 +10,10 @@ import logging
 import signal
 import sys
 import threading
+from collections.abc import Generator
 from typing import Any
+
+from vxl.errors import ConfigError, VxlError
 
 # Seconds until it is raised again: time for the finalizer, or the fork, to come to its end.
 SOON = 0.05
@@ -33,6 +37,30 @@ def keep_interrupts() -> None:
 
     hook.keeps_interrupts = True  # ty: ignore[missing-attribute]
     sys.unraisablehook = hook
+
+
+@contextlib.contextmanager
+def hidden_interrupts() -> Generator[None]:
+    """Inside, an error that came of a Ctrl-C is one, but for those of ours that are no mistake in a config."""
+    try:
+        yield
+    except Exception as error:
+        ours = isinstance(error, VxlError) and not isinstance(error, ConfigError)
+        if ours or not _came_of_an_interrupt(error):
+            raise
+        raise KeyboardInterrupt from error
+
+
+def _came_of_an_interrupt(error: BaseException) -> bool:
+    """Whether it was raised while a Ctrl-C was on its way."""
+    seen: list[BaseException] = []
+    before: BaseException | None = error
+    while before is not None and before not in seen:
+        if isinstance(before, KeyboardInterrupt):
+            return True
+        seen.append(before)
+        before = before.__cause__ or before.__context__
+    return False
 
 
 def _finish(torn: Any) -> None:

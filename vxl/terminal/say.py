@@ -107,8 +107,8 @@ def _parts(line: str, width: int) -> list[str]:
     return lines
 
 
-_UNIT = re.compile(r"(?<=\d) (?=[A-Za-z%])|(?<=\d x) (?=\d)")
-"""The space in `21.9 GiB` and those in `16 x 1 x 1`."""
+_UNIT = re.compile(r"(?<=\d) (?=[A-Za-z%])|(?<=\d x) (?=\d)|(?<=\w) (?=[=<] \S)|(?<=\w [=<]) (?=\S)")
+"""The space in `21.9 GiB` and those in `16 x 1 x 1` and `p = 1`."""
 _TOGETHER = "\N{NO-BREAK SPACE}"
 
 
