@@ -56,7 +56,7 @@ class Listing:
         for part in self.drawn(console):
             console.print(part, soft_wrap=isinstance(part, _BelowNames))
 
-    def drawn(self, console: Console) -> "list[RenderableType]":
+    def drawn(self, console: Console) -> Sequence[RenderableType]:
         """It as tables that fit into the width that there is."""
         for table in (self._table(), self._table(narrow=True)):
             if _least(table, console) <= console.width:
@@ -83,7 +83,7 @@ class Listing:
             blocks_of_lines.append(facts(title, [(name, cells[0]), *rest]))
         return blocks_of_lines
 
-    def _below_names(self, console: Console) -> "list[RenderableType]":
+    def _below_names(self, console: Console) -> Sequence[RenderableType]:
         """Each row below its name, or nothing: too little is there to be below, or it does not fit either."""
         rows = [(cells[1:], style) for cells, style in self.rows]
         table = Listing("", self.columns[1:], self.words, self.left, rows)._table(narrow=True)

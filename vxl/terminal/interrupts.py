@@ -41,7 +41,7 @@ def keep_interrupts() -> None:
 
 @contextlib.contextmanager
 def hidden_interrupts() -> Generator[None]:
-    """Inside, an error that came of a Ctrl-C is one, but for those of ours that are no mistake in a config."""
+    """Inside, an error that came of a Ctrl-C is one, but for those of ours that blame no config."""
     try:
         yield
     except Exception as error:
