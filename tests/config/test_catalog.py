@@ -213,7 +213,7 @@ def test_a_foreign_class_is_typed_by_its_signature_and_its_own_rate_is_not_offer
     assert "optimizer.lr" not in keys  # refused: every part has its own rate
 
 
-def test_a_key_shows_what_the_only_file_of_its_group_sets_and_who_sets_another() -> None:
+def test_a_key_shows_what_all_files_of_its_group_set_and_who_sets_another() -> None:
     kind, (key,) = look_up("optim.lr", [CONF])
     assert (kind, key.default) == ("keys", "${stage.lr}")
     assert key.meaning.endswith("Set by size=tiny (0.0005).")

@@ -34,6 +34,7 @@ from vxl.train.config import TrainConfig
 from vxl.train.parallel.strategy import DDPConfig, FSDP2Config, HSDPConfig, SingleConfig, StrategyConfig
 from vxl.train.run import train_or_resume
 from vxl.train.saving.retention import RetentionConfig
+from vxl.train.step.muon import Muon, MuonConfig
 from vxl.train.step.optimizer import OptimConfig
 from vxl.train.step.stage import StageConfig
 from vxl.train.trainer import TrainerConfig
@@ -69,6 +70,7 @@ KV = KeepAllConfig()
 RELEVANCE = AllConfig()
 DEBUG = DebugConfig()
 DATA = DataConfig()
+MUON = OptimConfig(optimizer=MuonConfig(weight_decay=0.1), lr=2e-3, schedule="constant", warmup=0.0, clip=0.5)
 CHECKPOINT = RetentionConfig(every=0, keep_last=9, best=None)
 
 
@@ -126,6 +128,31 @@ def batch(row: int, mixed: bool) -> Batch:
     if not groups:
         made = dataclasses.replace(made, frames_FCHW=frames(0))
     return collate([[made]], pad=0, first_row=row)
+
+
+def uneven_by_muon(ranks: int) -> torch.Tensor:
+    """Three steps of Muon on a matrix of 7 x 5, whole or with its rows spread over processes."""
+    from torch import distributed as dist
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.tensor import DTensor, Shard, distribute_tensor
+
+    def spread(seed: int) -> torch.Tensor:
+        whole = torch.randn(7, 5, generator=torch.Generator().manual_seed(seed))
+        return distribute_tensor(whole, mesh, [Shard(0)]) if mesh is not None else whole
+
+    if ranks > 1:
+        dist.init_process_group("gloo")
+    mesh = init_device_mesh("cpu", (ranks,)) if ranks > 1 else None
+    weight = torch.nn.Parameter(spread(9))
+    optimizer = Muon(MuonConfig(weight_decay=0.1), [{"params": [weight], "lr": 0.1, "rule": "muon"}])
+    for step in range(3):
+        weight.grad = spread(step)
+        optimizer.step()
+    found = weight.detach()
+    if isinstance(found, DTensor):
+        found = found.full_tensor()
+        dist.destroy_process_group()
+    return found
 
 
 class Rows(LightningDataModule):

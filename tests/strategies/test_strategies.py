@@ -76,6 +76,27 @@ def test_a_run_goes_on_under_another_strategy(pool, alone, tmp_path, saves, rank
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("saves", "ranks", "resumes", "others"), [("fsdp2", 2, "ddp", 2), ("offload", 2, "hsdp", 4)]
+)
+def test_muon_is_one_process_and_goes_on(pool, tmp_path, saves, ranks, resumes, others):
+    """Matrices are orthogonalised whole: sharded ones, too, and those that are kept on the CPU."""
+    run = {"name": "whole", "optim": cases.MUON, "trainer": {"max_steps": 8}}
+    whole = pool.run(1, cases.train, str(tmp_path), run)[0]
+    found = resumed(pool, whole, tmp_path, saves, ranks, resumes, others, optim=cases.MUON)
+    assert max(found.values()) < CLOSE, found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ranks", [2, 4])
+def test_muon_cuts_a_matrix_where_it_was_cut(pool, ranks):
+    """Seven rows: the last process has fewer, and of four it has one."""
+    (whole,) = pool.run(1, cases.uneven_by_muon, 1)
+    for found in pool.run(ranks, cases.uneven_by_muon, ranks):
+        assert torch.equal(found, whole)
+
+
+@pytest.mark.slow
 def test_a_run_goes_on_from_what_was_written_in_the_background(pool, alone, tmp_path):
     """A checkpoint a step, each written while the next step runs."""
     found = resumed(pool, alone["8"], tmp_path, "fsdp2", 2, "ddp", 2, checkpoint=BEHIND)

@@ -106,6 +106,18 @@ def test_hours_are_steps_and_cards() -> None:
     assert one.fits
 
 
+def test_what_muon_saves_and_what_it_computes() -> None:
+    """By hand, of two LoRA factors of one layer: (4 m m n + 2 m m m) an iteration, m the shorter side."""
+    words = ["model=tiny", "stage=lora", "stage.train=[llm]", "llm.lora.rank=4", "llm.lora.layers=[q_proj]"]
+    words += ["llm.layers=1", "logger=csv"]
+    adamw, muon = cost(words), cost([*words, "optim=muon"])
+    each = 4 * 4 * 4 * 128 + 2 * 4 * 4 * 4
+    assert muon.step_flops == adamw.step_flops | {"optimizer": 5 * 2 * each}
+    assert adamw.peak.moments == 2 * 4 * (2 * 4 * 128)
+    assert muon.peak.moments == 4 * (2 * 4 * 128)
+    assert muon.peak.weights == adamw.peak.weights
+
+
 def test_what_does_not_fit_says_what_to_type() -> None:
     rows = dict(cost(["model=videoxl2", "stage=videoxl2_instruct", "vision.weights=random"]).rows())
     assert rows["fits"].startswith("no, a card has 79 GiB; e.g.  data.batch=1, llm.checkpointing=true")

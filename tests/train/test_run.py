@@ -29,6 +29,7 @@ from vxl.train.run import logged_settings, threads_of
 from vxl.train.saving import checkpoints
 from vxl.train.saving.checkpoints import Checkpoints
 from vxl.train.step.module import DivergedError, VideoLanguageModule
+from vxl.train.step.muon import MuonConfig
 
 
 @pytest.fixture
@@ -127,6 +128,28 @@ def test_three_steps_a_kill_and_the_rest_are_six_steps(config, monkeypatch, work
     assert dataclasses.replace(result, name="", directory="", seconds=0) == dataclasses.replace(
         fake.train(other), name="", directory="", seconds=0
     )
+
+
+def test_muon_resumes_with_the_same_bits(config, monkeypatch):
+    config = changed(config, optim={"optimizer": MuonConfig(weight_decay=0.1)})
+    other = dataclasses.replace(config, name="second")
+    fake.train(other)
+    killed(config, monkeypatch, 4)
+    assert choose_step(path_of(config), "last").step == 3
+    fake.train(config)
+    assert digest(config) == digest(other)
+    assert numbers(config) == numbers(other)
+    kept = [name.rpartition(".")[2] for name in tensors(config) if name.startswith("optim.")]
+    assert (kept.count("momentum_buffer"), kept.count("exp_avg")) == (
+        3,
+        6,
+    )  # what never had a gradient has none
+
+
+def test_a_run_does_not_go_on_with_another_optimizer(config):
+    fake.train(changed(config, trainer={"max_steps": 3}))
+    with pytest.raises(ConfigError, match=r"optim\.optimizer\._target_"):
+        fake.train(changed(config, optim={"optimizer": MuonConfig()}))
 
 
 @pytest.mark.parametrize("frozen", ["int8", "nf4"])

@@ -30,6 +30,21 @@ def test_true_sizes() -> None:
     )
 
 
+def test_muon_keeps_one_moment_of_a_hidden_matrix() -> None:
+    """12 bytes of it in the place of 16, and 8 in the place of 12 in a checkpoint."""
+    block = 2 * 3584 * 3584 + 2 * 3584 * 512 + 3 * 3584 * 18944
+    tower_block = 4 * 1152 * 1152 + 2 * 1152 * 4304
+    hidden = 28 * block + 26 * tower_block + 3584 * 1152 + 3584 * 3584  # the last two: the projector
+    adamw, muon = (
+        training_sizes(compose("train", ["model=videoxl2", "stage=videoxl2_instruct", f"optim={name}"]))
+        for name in ("adamw", "muon")
+    )
+    assert adamw.moment_bytes == 8 * 8_123_869_216
+    assert adamw.moment_bytes - muon.moment_bytes == 4 * hidden
+    assert adamw.total_bytes - muon.total_bytes == adamw.moment_bytes - muon.moment_bytes
+    assert adamw.checkpoint_bytes - muon.checkpoint_bytes == adamw.moment_bytes - muon.moment_bytes
+
+
 def test_frozen_weights_count_as_they_are_kept() -> None:
     same, bf16, int8, nf4 = (
         gib("stage=lora", f"trainer.frozen={how}") for how in ("same", "bf16", "int8", "nf4")

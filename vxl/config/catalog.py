@@ -214,10 +214,10 @@ def _annotated(field: dataclasses.Field[Any], default: Any) -> str:
 
 
 def _as_set(key: Key, options: dict[str, dict[str, OptionFile]]) -> Key:
-    """A key of the run with the value that its group's only file gives it, and which options set another."""
+    """A key of the run with the value that all files of its group give it, and which options set another."""
     group, _, tail = key.name.partition(".")
-    files = list(options.get(group, {}).values())
-    given = flatten(files[0].values).get(tail) if len(files) == 1 else None
+    each_given = [flatten(choice.values).get(tail) for choice in options.get(group, {}).values()]
+    given = each_given[0] if each_given and all(value == each_given[0] for value in each_given) else None
     others = [
         f"{choice.group}={choice.name} ({as_typed(flatten(choice.values)[key.name])})"
         for each in options.values()

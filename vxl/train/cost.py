@@ -10,6 +10,7 @@ from vxl.train.peak import PeakMemory, peak_memory
 from vxl.train.report.throughput import PEAKS, Flops, flops_of
 from vxl.train.sizes import TrainingSizes, outlined_learner, training_sizes
 from vxl.train.step.module import TrainStep
+from vxl.train.step.optimizer import update_flops
 
 CARD_GIB = {"H100": 79.2, "H200": 139.8, "B200": 178.0, "A100": 79.2, "L40S": 44.4, "4090": 23.5}
 """Memory that PyTorch finds on a card, in GiB."""
@@ -76,6 +77,8 @@ class TrainingCost:
     flops: Flops
     seen: TrainStep = field(repr=False)
     """What a micro-batch of a process is made of."""
+    update: float = 0.0
+    """Operations of the optimizer, beyond a few a weight."""
 
     @classmethod
     def of(cls, config: TrainConfig, under: Assumptions) -> "TrainingCost":
@@ -106,6 +109,7 @@ class TrainingCost:
             ),
             flops_of(model, PEAKS[under.card]),
             a_step,
+            update_flops(model, config.optim),
         )
 
     @property
@@ -117,7 +121,8 @@ class TrainingCost:
     def step_flops(self) -> dict[str, float]:
         """Operations of a step by part, of one process."""
         each = self.flops.by_part(self.seen)
-        return {part: work * self.config.trainer.accumulate for part, work in each.items()}
+        accumulated = {part: work * self.config.trainer.accumulate for part, work in each.items()}
+        return accumulated | ({"optimizer": self.update} if self.update else {})
 
     @property
     def step_seconds(self) -> float:

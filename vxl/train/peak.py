@@ -77,7 +77,8 @@ def peak_memory(
     """
     same, shares = SAME_BYTES[config.trainer.precision], sizes.shares
     learning = {part: same * count / shares for part, count in sizes.learning.items()}
-    weights = sizes.total_bytes / shares - 3 * sum(learning.values())
+    kept = sizes.moment_bytes / shares
+    weights = sizes.total_bytes / shares - kept - sum(learning.values())
     strategy = config.strategy._target_.rpartition(".")[2].lower()
     # DDP's buckets are the gradients, from the first step to the last; so are sums over micro-batches.
     always = strategy == "ddp" or config.trainer.accumulate > 1
@@ -88,7 +89,7 @@ def peak_memory(
         """When the backward pass of the n-th of BACKWARDS begins."""
         there = BACKWARDS if always else BACKWARDS[:begins]
         gradients = sum(learning.get(part, 0.0) for part in there)
-        return PeakMemory(weights, 2 * sum(learning.values()), gradients, activations, whole_weights)
+        return PeakMemory(weights, kept, gradients, activations, whole_weights)
 
     whole_weights = _gathered(config, sizes)
     scores = 0.0

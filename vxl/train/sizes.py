@@ -10,11 +10,11 @@ from vxl.llm.packed import PACKINGS
 from vxl.train.config import TrainConfig
 from vxl.train.parallel.strategy import FSDP2Config, HSDPConfig
 from vxl.train.step.learner import build_learner
+from vxl.train.step.optimizer import moments_of
 from vxl.train.step.stage import freeze, part_of, trains
 from vxl.vision.vit import ViTConfig
 
-# Bytes of a trained parameter with its gradient and AdamW's two moments, each in the parameter's precision.
-TRAINED_BYTES = {"32-true": 16, "bf16-mixed": 16, "bf16-true": 8, "64-true": 32}
+# Of a number in the precision of weights that learn: a weight, its gradient, a moment of the optimizer.
 SAME_BYTES = {"32-true": 4.0, "bf16-mixed": 4.0, "bf16-true": 2.0, "64-true": 8.0}
 # nf4 keeps a scale of 32 bits for 64 weights, itself held in 8 bits: 0.127 bits a weight (QLoRA, section 3).
 PACKED_BYTES = {"int8": 1.0, "nf4": 0.5 + 0.127 / 8}
@@ -32,6 +32,8 @@ class TrainingSizes:
     """Of one copy of the model with its gradients and moments."""
     checkpoint_bytes: int
     """Of a checkpoint: all weights (packed ones as bf16), and the optimizer's moments; no gradients."""
+    moment_bytes: int
+    """Of the optimizer's moments, in one copy of the model."""
     shares: int = 1
     """Processes that the copy is spread over: 1 without FSDP."""
 
@@ -64,14 +66,16 @@ def training_sizes(config: TrainConfig, model: nn.Module | None = None) -> Train
     frozen, precision = config.trainer.frozen, config.trainer.precision
     parameters: dict[str, int] = {}
     learning: dict[str, int] = {}
-    memory = checkpoint = 0.0
+    moments = moments_of(model, config.optim)
+    memory = checkpoint = kept = 0.0
     for name, parameter in model.named_parameters():
         part, count = part_of(name), parameter.numel()
         parameters[part] = parameters.get(part, 0) + count
         learning[part] = learning.get(part, 0) + count * parameter.requires_grad
         if parameter.requires_grad:
-            memory += count * TRAINED_BYTES[precision]
-            checkpoint += count * 3 * SAME_BYTES[precision]
+            kept += count * moments[name] * SAME_BYTES[precision]
+            memory += count * 2 * SAME_BYTES[precision]  # with its gradient
+            checkpoint += count * SAME_BYTES[precision]
         elif frozen in PACKINGS and _is_packed(name, config.llm):
             memory += count * PACKED_BYTES[frozen]
             checkpoint += count * 2.0
@@ -84,7 +88,9 @@ def training_sizes(config: TrainConfig, model: nn.Module | None = None) -> Train
         shares = config.strategy.shard or config.trainer.devices
     elif isinstance(config.strategy, FSDP2Config):
         shares = ranks
-    return TrainingSizes(parameters, learning, round(memory), round(checkpoint), shares)
+    return TrainingSizes(
+        parameters, learning, round(memory + kept), round(checkpoint + kept), round(kept), shares
+    )
 
 
 def activation_bytes(config: TrainConfig) -> int:

@@ -6,7 +6,8 @@ import torch
 from tests.train.quick_training import Model
 from vxl.errors import ConfigError
 from vxl.option.schema import schema_of
-from vxl.train.step.optimizer import OptimConfig, build_optimizer, lr_factor, set_rates
+from vxl.train.step.muon import MuonConfig
+from vxl.train.step.optimizer import OptimConfig, build_optimizer, lr_factor, moments_of, set_rates
 from vxl.train.step.stage import PartRates, StageConfig, freeze
 
 
@@ -56,6 +57,51 @@ def test_settings_reach_the_optimizer():
     model = Model()
     optimizer = build_optimizer(model, StageConfig(), OptimConfig(optimizer=settings))
     assert {group["momentum"] for group in optimizer.param_groups} == {0.5}
+
+
+def chosen(name, **settings):
+    return schema_of(f"torch.optim.{name}")(_target_=f"torch.optim.{name}", **settings)
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        chosen("AdamW"),
+        chosen("Adam", amsgrad=True),
+        chosen("SGD"),
+        chosen("SGD", momentum=0.9),
+        chosen("RMSprop"),
+        chosen("RMSprop", momentum=0.9, centered=True),
+        chosen("Adagrad"),
+        chosen("ASGD"),
+        chosen("Adadelta"),
+        chosen("NAdam"),
+        chosen("RAdam"),
+        chosen("Adamax"),
+        chosen("Rprop"),
+        MuonConfig(),
+    ],
+)
+def test_what_an_optimizer_keeps_is_what_is_counted(optimizer):
+    """Tensors of a parameter's shape after a step."""
+    model, config = Model(), OptimConfig(optimizer=optimizer)
+    model.vision.requires_grad_(False)
+    built = build_optimizer(model, StageConfig(), config)
+    for parameter in model.parameters():
+        parameter.grad = torch.ones_like(parameter) if parameter.requires_grad else None
+    built.step()
+    kept = {
+        name: sum(torch.is_tensor(value) and value.shape == p.shape for value in built.state[p].values())
+        for name, p in model.named_parameters()
+        if p.requires_grad
+    }
+    assert moments_of(model, config) == kept
+
+
+def test_a_setting_that_the_optimizer_refuses():
+    config = OptimConfig(optimizer=chosen("AdamW", betas=[0.9, 2.0]))
+    with pytest.raises(ConfigError, match=r"torch\.optim\.AdamW says: Invalid beta"):
+        build_optimizer(Model(), StageConfig(), config)
 
 
 def test_a_rate_that_would_have_no_effect_is_refused():

@@ -6,7 +6,7 @@ bisection over the divisors of the rows that a rank has for a step. No weight is
 
 import gc
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any
@@ -22,11 +22,9 @@ from vxl.errors import ConfigError
 from vxl.option.build import build
 from vxl.sequence.layout import Kind
 from vxl.train.config import TrainConfig
+from vxl.train.step.optimizer import moments_of
 
 log = logging.getLogger(__name__)
-
-# Moments that the optimizer keeps of each trained weight (AdamW: two).
-MOMENTS = 2
 
 
 def with_micro_batch(
@@ -55,11 +53,12 @@ def with_micro_batch(
         )
     model.to(device)
     rows = config.data.batch * config.trainer.accumulate
+    moments = moments_of(model, config.optim)
     fits_by_size: dict[int, bool] = {}
 
     def fits(size: int) -> bool:
         fits_by_size[size] = fits_in_memory(
-            model, longest_rows(config, size), config.trainer.precision, device, limit
+            model, longest_rows(config, size), config.trainer.precision, device, limit, moments
         )
         return fits_by_size[size]
 
@@ -125,17 +124,31 @@ def longest_rows(config: TrainConfig, rows: int) -> Batch:
 
 
 def fits_in_memory(
-    model: nn.Module, batch: Batch, precision: str, device: torch.device, limit: int | None = None
+    model: nn.Module,
+    batch: Batch,
+    precision: str,
+    device: torch.device,
+    limit: int | None = None,
+    moments_by_name: Mapping[str, int] | None = None,
 ) -> bool:
-    """Whether a step with this micro-batch has enough memory; leaves weights and generators as they were."""
+    """Whether a step with this micro-batch has enough memory; leaves weights and generators as they were.
+
+    Args:
+        model: Its stage's parts frozen.
+        batch: The micro-batch.
+        precision: `trainer.precision`.
+        device: Where the model is.
+        limit: Bytes that activations may take; None: what the GPU has, beside the moments.
+        moments_by_name: Numbers that the optimizer keeps of each weight, by parameter.
+    """
     memory_limit = _Limit(limit) if limit is not None else nullcontext()
     mixed = precision == "bf16-mixed"
     moments: list[Tensor] = []
     try:
         with torch.random.fork_rng([device] if device.type == "cuda" else []):
             if limit is None:
-                learning = [p for p in model.parameters() if p.requires_grad]
-                moments += [torch.empty_like(p) for _ in range(MOMENTS) for p in learning]
+                for name, count in (moments_by_name or {}).items():
+                    moments += [torch.empty_like(model.get_parameter(name)) for _ in range(count)]
             with torch.autocast(device.type, torch.bfloat16, enabled=mixed), memory_limit:
                 loss = model(batch.to(device)).loss_sum
             loss.backward()

@@ -176,15 +176,16 @@ class VideoLanguageModule(LightningModule):
         Returns:
             The norm it had, of all parts and of each.
         """
-        gradients = [
-            [p.grad for p in part["params"] if p.grad is not None] for part in optimizer.param_groups
-        ]
+        gradients_by_part: dict[str, list[torch.Tensor]] = {}
+        for group in optimizer.param_groups:
+            own = gradients_by_part.setdefault(group["part"], [])
+            own += [p.grad for p in group["params"] if p.grad is not None]
+        gradients = list(gradients_by_part.values())
         norms_M = norms_of(gradients, self.device)
         total, *by_part = torch.cat([torch.linalg.vector_norm(norms_M)[None], norms_M]).tolist()
         if self.optim.clip and total > self.optim.clip:
             scale([gradient for part in gradients for gradient in part], self.optim.clip / total)
-        parts = [group["part"] for group in optimizer.param_groups]
-        return total, dict(zip(parts, by_part, strict=True))
+        return total, dict(zip(gradients_by_part, by_part, strict=True))
 
     def _refuse_non_finite(self, train_step: TrainStep, step: int, batches: Sequence[Batch]) -> None:
         wrong = [name for name in ("loss", "grad_norm") if not _is_finite(getattr(train_step, name))]

@@ -1,4 +1,4 @@
-"""The optimizer: parameter groups by part, and the learning-rate schedule."""
+"""The optimizer: parameter groups by part, the learning-rate schedule, and what it keeps of a weight."""
 
 import dataclasses
 import math
@@ -12,7 +12,13 @@ from vxl.errors import ConfigError
 from vxl.option.build import build
 from vxl.option.option import Option
 from vxl.option.schema import schema_of
+from vxl.train.step.muon import MuonConfig, iteration_flops, rules_of_muon
 from vxl.train.step.stage import PARTS, StageConfig, part_of
+
+MOMENTS = {"SGD": 0, "Adafactor": 0, "Adagrad": 1, "ASGD": 1, "RMSprop": 1, "Muon": 1}
+"""Numbers that optimizers of torch keep of a weight, where these are not two, as AdamW's are."""
+MOMENTS_MORE = {"SGD": ("momentum",), "RMSprop": ("momentum", "centered")}
+"""Their settings that add one each, besides amsgrad."""
 
 
 def _adamw() -> Option:
@@ -74,22 +80,60 @@ def lr_factor(step: int, max_steps: int, config: OptimConfig) -> float:
 def build_optimizer(model: nn.Module, stage: StageConfig, config: OptimConfig) -> Optimizer:
     """The optimizer over the parameters that learn, one group a part, each with its peak rate as `peak`.
 
+    One with several rules (`optim=muon`) has a group a part and `rule`.
+
     Raises:
-        ConfigError: None of the stage's parts has a parameter in this model.
+        ConfigError: None of the stage's parts has a parameter in this model, or a setting is refused.
     """
-    groups = []
-    for part in PARTS:
-        own = [p for name, p in model.named_parameters() if p.requires_grad and part_of(name) == part]
-        if own:
-            own_rate = getattr(stage.part_lr, part)
-            rate = config.lr if own_rate is None else own_rate
-            groups.append({"params": own, "lr": rate, "peak": rate, "part": part})
+    rules = rules_of(model, config)
+    parameters: dict[tuple[str, str | None], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            parameters.setdefault((part_of(name), rules.get(name)), []).append(parameter)
+    groups: list[dict[str, Any]] = []
+    for (part, rule), own in sorted(parameters.items(), key=lambda group: PARTS.index(group[0][0])):
+        own_rate = getattr(stage.part_lr, part)
+        rate = config.lr if own_rate is None else own_rate
+        groups.append({"params": own, "lr": rate, "peak": rate, "part": part})
+        if rule is not None:
+            groups[-1]["rule"] = rule
     if not groups:
         raise ConfigError(
             f"stage.train=[{','.join(stage.train)}] leaves nothing to train: this model has no "
             "parameters there."
         )
-    return build(config.optimizer, params=groups)
+    try:
+        return build(config.optimizer, params=groups)
+    except ValueError as error:
+        raise ConfigError(
+            f"optim.optimizer: {config.optimizer._target_} says: {error}\n  vxl explain optim lists the keys"
+        ) from error
+
+
+def rules_of(model: nn.Module, config: OptimConfig) -> dict[str, str]:
+    """Which rule moves which parameter, by name; nothing of an optimizer with one rule for all."""
+    return dict(rules_of_muon(model)) if isinstance(config.optimizer, MuonConfig) else {}
+
+
+def moments_of(model: nn.Module, config: OptimConfig) -> dict[str, int]:
+    """Numbers that the optimizer keeps of each weight of a parameter that learns, by the parameter's name."""
+    rules = rules_of(model, config)
+    if rules:
+        all_moments = {name: 1 if rule == "muon" else 2 for name, rule in rules.items()}
+    else:
+        kind, settings = config.optimizer._target_.rpartition(".")[2], config.optimizer
+        more = sum(bool(getattr(settings, key, 0)) for key in ("amsgrad", *MOMENTS_MORE.get(kind, ())))
+        all_moments = {name: MOMENTS.get(kind, 2) + more for name, _ in model.named_parameters()}
+    return {name: all_moments[name] for name, p in model.named_parameters() if p.requires_grad}
+
+
+def update_flops(model: nn.Module, config: OptimConfig) -> float:
+    """Operations of an update beyond a few a weight, in each process: of Muon's iterations."""
+    if not isinstance(config.optimizer, MuonConfig):
+        return 0.0
+    rules = rules_of(model, config)
+    learning = [p.shape for name, p in model.named_parameters() if p.requires_grad and rules[name] == "muon"]
+    return config.optimizer.iterations * sum(iteration_flops(rows, columns) for rows, columns in learning)
 
 
 def set_rates(optimizer: Optimizer, step: int, max_steps: int, config: OptimConfig) -> dict[str, float]:
