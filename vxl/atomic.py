@@ -72,12 +72,7 @@ def whole_folder(path: Path, existing: Literal["refuse", "keep", "replace"] = "r
         OSError: It can't be written; a folder that was there stays.
     """
     mend(path)
-    remove_leftovers(path.parent, path.name)
-    part = _part_of(path)
-    part.mkdir(parents=True)
-    descriptor = os.open(part, os.O_RDONLY)
-    try:
-        _hold(descriptor)
+    with part_folder(path) as part:
         yield part
         sync_tree(part)
         try:
@@ -90,6 +85,21 @@ def whole_folder(path: Path, existing: Literal["refuse", "keep", "replace"] = "r
             if existing == "replace":
                 _take_the_place(part, path)
         sync(path.parent)
+
+
+@contextlib.contextmanager
+def part_folder(path: Path) -> Generator[Path]:
+    """Gives an empty folder beside `path`, for what is to be put in its place; it goes at the end.
+
+    What kills left of earlier ones is removed.
+    """
+    remove_leftovers(path.parent, path.name)
+    part = _part_of(path)
+    part.mkdir(parents=True)
+    descriptor = os.open(part, os.O_RDONLY)
+    try:
+        _hold(descriptor)
+        yield part
     finally:
         os.close(descriptor)
         shutil.rmtree(part, ignore_errors=True)

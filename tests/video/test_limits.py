@@ -7,6 +7,7 @@ import tracemalloc
 import zlib
 from collections.abc import Callable
 
+import av
 import numpy as np
 import pytest
 
@@ -30,6 +31,32 @@ def declaring(frames: int) -> bytes:
     at = data.index(b"stsz") + 8
     data[at : at + 8] = struct.pack(">II", 1, frames)
     return bytes(data)
+
+
+def in_pieces(frames: int, behind: int = 0) -> bytes:
+    """A video of eight frames in pieces, the last of which declares more frames, none with a size of its own.
+
+    Args:
+        frames: What it declares.
+        behind: How many boxes of nothing stand before the piece.
+    """
+    written = io.BytesIO()
+    options = {"movflags": "frag_keyframe+empty_moov+default_base_moof"}
+    with (
+        av.open(io.BytesIO(video())) as read,
+        av.open(written, "w", format="mp4", options=options) as out,
+    ):
+        stream = out.add_stream_from_template(read.streams.video[0])
+        for packet in read.demux(read.streams.video[0]):
+            if packet.dts is not None:
+                packet.stream = stream
+                out.mux(packet)
+    data = bytearray(written.getvalue())
+    if frames:
+        at = data.rindex(b"trun") + 4
+        data[at : at + 8] = struct.pack(">II", 1, frames)
+    piece = data.index(b"moof") - 4
+    return bytes(data[:piece] + struct.pack(">I4s", 8, b"free") * behind + data[piece:])
 
 
 def png(width: int, height: int) -> bytes:
@@ -64,11 +91,32 @@ def test_a_table_of_more_frames_than_bytes(read: str, frames: int) -> None:
     assert most < 4_000_000
 
 
-def test_true_videos_pass_and_stay_at_their_start() -> None:
-    file = io.BytesIO(video())
+@pytest.mark.parametrize("read", READS)
+@pytest.mark.parametrize("behind", [0, 1000])
+def test_a_piece_of_more_frames_than_bytes(read: str, behind: int) -> None:
+    with pytest.raises(DataError, match=r"x\.mp4: its header declares 20,000,000 frames"):
+        READS[read](in_pieces(20_000_000, behind))
+
+
+def test_pieces_are_counted_together() -> None:
+    data = in_pieces(len(in_pieces(0)) * 9 // 10)
+    refuse_table(io.BytesIO(data), "x.mp4")
+    with pytest.raises(DataError, match="its header declares"):
+        refuse_table(io.BytesIO(data + data[data.index(b"moof") - 4 :] * 9), "x.mp4")
+
+
+def test_a_header_of_endless_parts_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vxl.video.limits._BOXES", 500)
+    with pytest.raises(DataError, match="more than 500 parts"):
+        probe(in_pieces(0, behind=1000), name="x.mp4")
+
+
+@pytest.mark.parametrize("made", [video, lambda: in_pieces(0)], ids=["whole", "in pieces"])
+def test_true_videos_pass_and_stay_at_their_start(made: Callable[[], bytes]) -> None:
+    file = io.BytesIO(made())
     refuse_table(file, "x.mp4")
     assert file.tell() == 0
-    assert probe(video()).frames == 8
+    assert probe(made()).frames == 8
 
 
 @pytest.mark.parametrize("damage", range(40))

@@ -5,6 +5,7 @@ them. No true file is near these limits; a file that is beyond one is refused by
 """
 
 import struct
+from collections.abc import Iterator
 from typing import BinaryIO
 
 from vxl.errors import DataError
@@ -18,9 +19,11 @@ MOST_SECONDS = 1_000_000.0
 MOST_PIXELS = 100_000_000
 """Of one image, or of a frame: 300 MB as RGB, and more than any camera takes."""
 
-# Boxes of an mp4 on the way to the table of its frames, and how many are looked at of one level.
-_WAY, _LOOK = {b"moov", b"trak", b"mdia", b"minf", b"stbl"}, 256
-_FIRST = {b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot"}
+# Boxes of an mp4 on the way to the tables of its frames: one for all of it, or one a piece.
+_WAY = {b"moov", b"trak", b"mdia", b"minf", b"stbl", b"moof", b"traf"}
+_FIRST = {b"ftyp", b"styp", b"moov", b"moof", b"mdat", b"free", b"skip", b"wide", b"pnot"}
+_BOXES = 10_000_000
+"""That are looked at in one file."""
 
 
 def refuse_declared(name: str, frames: int, seconds: float = 0.0, pixels: int = 0) -> None:
@@ -38,14 +41,21 @@ def refuse_declared(name: str, frames: int, seconds: float = 0.0, pixels: int = 
 
 
 def refuse_table(file: BinaryIO, name: str) -> None:
-    """Raises DataError where the table of an mp4 declares more frames than the file has bytes, or too many.
+    """Raises DataError where the tables of an mp4 declare more frames than the file has bytes, or too many.
 
-    FFmpeg makes the table as it opens the file, so this is looked up before. The file is left at its start.
+    FFmpeg makes room for them as it opens or reads the file, so this is looked up before. The file is left at
+    its start.
     """
     size = file.seek(0, 2)
     file.seek(0)
-    begin = file.read(8)
-    frames = _frames(file, 0, size) if begin[4:] in _FIRST else 0
+    frames = 0
+    if file.read(8)[4:] in _FIRST:
+        whole = pieces = 0
+        for number, (kind, count) in enumerate(_tables(file, 0, size)):
+            whole, pieces = (whole, pieces + count) if kind == b"trun" else (max(whole, count), pieces)
+            if number == _BOXES:
+                raise DataError(f"{name}: its header has more than {_BOXES:,} parts; leave it out")
+        frames = max(whole, pieces)
     file.seek(0)
     if frames > size:
         raise DataError(
@@ -55,29 +65,24 @@ def refuse_table(file: BinaryIO, name: str) -> None:
     refuse_declared(name, frames)
 
 
-def _frames(file: BinaryIO, start: int, end: int) -> int:
-    """The most frames that a table between two places declares."""
-    most = 0
-    for _ in range(_LOOK):
+def _tables(file: BinaryIO, start: int, end: int) -> Iterator[tuple[bytes, int]]:
+    """Of every box between two places its kind, and how many frames it declares."""
+    while start < end:
         file.seek(start)
         head = file.read(16)
         if len(head) < 8:
-            break
+            return
         length, kind = struct.unpack(">I4s", head[:8])
         body = start + 8
         if length == 1 and len(head) == 16:
             (length,) = struct.unpack(">Q", head[8:])
             body = start + 16
         stop = end if length == 0 else start + length
-        if stop <= start or (length and length < 8):
-            break
+        if stop < body:
+            return
         if kind in _WAY:
-            most = max(most, _frames(file, body, min(stop, end)))
-        elif kind in (b"stsz", b"stz2"):
-            file.seek(body)
-            table = file.read(12)
-            most = max(most, int.from_bytes(table[8:12], "big"))
+            yield from _tables(file, body, min(stop, end))
+        file.seek(body)
+        counted = file.read(12) if kind in (b"stsz", b"stz2", b"trun") else b""
+        yield kind, int.from_bytes(counted[4:8] if kind == b"trun" else counted[8:], "big")
         start = stop
-        if start >= end:
-            break
-    return most

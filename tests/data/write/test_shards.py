@@ -3,12 +3,14 @@
 import json
 import os
 import tarfile
+from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from tests.data.media import image, talk, video, write, write_json
 from vxl.atomic import whole_file
+from vxl.data.source.urls import expand_urls
 from vxl.data.write.lint import wrong_members
 from vxl.data.write.shards import ShardWriter, TarMember, members_of_folder, members_of_json, write_shards
 from vxl.errors import DataError
@@ -60,6 +62,68 @@ def test_refuses_to_write_over_shards_and_replaces_them_when_told(tmp_path):
         write_shards(members, tmp_path)
     write_shards(members, tmp_path, overwrite=True)
     assert sorted(os.listdir(tmp_path)) == ["shard-000000.tar"]
+
+
+MEMBERS = [TarMember(f"k{n}", {"txt": bytes(1000)}) for n in range(4)]
+
+
+def killed_at(monkeypatch, move):
+    """A writer ends at its Nth move, as by a kill: nothing is tidied up."""
+    moves, replace = [], Path.replace
+
+    def counted(path, target):
+        if str(target).endswith(".tar"):
+            moves.append(target)
+            if len(moves) == move:
+                os._exit(9)
+        return replace(path, target)
+
+    monkeypatch.setattr(Path, "replace", counted)
+
+
+def in_a_process(call):
+    child = os.fork()
+    if child == 0:
+        call()
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def test_a_writer_that_is_killed_leaves_the_set_that_was_there(tmp_path):
+    write_shards(MEMBERS, tmp_path, max_bytes=1)
+    before = {path.name: path.read_bytes() for path in tmp_path.glob("*.tar")}
+
+    def killed():
+        def members():
+            yield from MEMBERS[:2]
+            os._exit(9)
+
+        write_shards(members(), tmp_path, max_bytes=1, overwrite=True)
+
+    assert in_a_process(killed) == 9
+    assert {path.name: path.read_bytes() for path in tmp_path.glob("*.tar")} == before
+    assert len(expand_urls(str(tmp_path))) == 4
+    write_shards(MEMBERS[:1], tmp_path, overwrite=True)
+    assert os.listdir(tmp_path) == ["shard-000000.tar"]
+
+
+@pytest.mark.parametrize("old", [0, 1, 4])
+@pytest.mark.parametrize("move", [1, 2, 3])
+def test_a_set_that_is_half_in_its_place_is_not_read_and_is_written_again(tmp_path, monkeypatch, old, move):
+    if old:
+        write_shards(MEMBERS[:old], tmp_path, max_bytes=1)
+    with monkeypatch.context() as patch:
+        killed_at(patch, move)
+        assert (
+            in_a_process(lambda: write_shards(MEMBERS[:3], tmp_path, max_bytes=1, overwrite=bool(old))) == 9
+        )
+    if (tmp_path / "shard-000000.tar").exists():
+        for urls in (str(tmp_path), f"{tmp_path}/*.tar", f"{tmp_path}/shard-000000.tar"):
+            with pytest.raises(DataError, match="are no whole set"):
+                expand_urls(urls)
+    write_shards(MEMBERS[:3], tmp_path, max_bytes=1)
+    assert len(expand_urls(str(tmp_path))) == 3
+    assert sorted(os.listdir(tmp_path)) == [f"shard-00000{n}.tar" for n in range(3)]
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,9 @@ from vxl.data.source.ranges import file_system_of, is_url, local
 from vxl.errors import DataError
 from vxl.patience import is_folder, is_there, patiently
 
+UNFINISHED = ".shards.unfinished"
+"""A file beside shards while a set of them takes the place of another."""
+
 
 def is_pipe(url: str) -> bool:
     """Whether a shard can only be read from its beginning to its end."""
@@ -57,7 +60,19 @@ def _expand_one(pattern: str) -> list[str]:
             f"{len(missing)} of the {len(missing) + len(files)} shards that {pattern!r} names do not exist.\n"
             f"  the first: {missing[0]}\n  write only those that do, e.g. with a wildcard (*)"
         )
+    _refuse_unfinished(files)
     return files
+
+
+def _refuse_unfinished(files: list[str]) -> None:
+    for folder in dict.fromkeys(os.path.dirname(file) for file in files if not is_url(file)):
+        mark = os.path.join(folder, UNFINISHED)
+        if is_there(mark):
+            raise DataError(
+                f"the shards in {folder or '.'} are no whole set: who wrote them was stopped on the way.\n"
+                "  write them again:  vxl shards write, as before\n"
+                f"  or, if you know them to be whole:  rm {mark}"
+            )
 
 
 def _local_names(pattern: str) -> list[str]:

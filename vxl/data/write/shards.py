@@ -1,4 +1,4 @@
-"""Writing shards: tars of a limited size, whole or not there, the same bytes for the same samples."""
+"""Writing shards: tars of a limited size, all of a set or none, the same bytes for the same samples."""
 
 import contextlib
 import os
@@ -9,10 +9,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from vxl.atomic import remove_leftovers, whole_file
+from vxl.atomic import part_folder, remove_leftovers, sync, sync_tree, write_text
 from vxl.data.source.json_list import MEDIA_KEYS, key_of_item, media_of_item, rate_of_frames, read_items
 from vxl.data.source.tar import BLOCK, LEFTOVERS
 from vxl.data.source.texts import in_order_of_text, refuse_half_letters
+from vxl.data.source.urls import UNFINISHED
 from vxl.data.write.content import Content, FramesToEncode, encoded, open_content, size_of
 from vxl.errors import DataError
 from vxl.video.endings import media_kind
@@ -35,8 +36,8 @@ class TarMember:
 class ShardWriter:
     """Writes members into tars.
 
-    A tar has a temporary name until it is complete. Times and owners are 0, so equal members give equal
-    bytes.
+    The tars lie in a temporary folder until all of them are complete; those that they replace stay until
+    then. Times and owners are 0, so equal members give equal bytes.
 
     Args:
         folder: Made if it is not there.
@@ -56,7 +57,8 @@ class ShardWriter:
         if pattern.format(0) == pattern.format(1):
             raise DataError(f"the pattern {pattern!r} has no place for a number.\n  write e.g.  {PATTERN}")
         self.before = existing(folder, pattern)
-        if self.before and not overwrite:
+        whole = not (self._path_of(0).parent / UNFINISHED).exists()
+        if self.before and whole and not overwrite:
             raise DataError(
                 f"{folder} holds shards already, {self.before[0].name} first.\n"
                 "  name another folder, or replace them:  --overwrite"
@@ -64,8 +66,9 @@ class ShardWriter:
         self.written: list[Path] = []
         self._keys: set[str] = set()
         self._tar: tarfile.TarFile | None = None
-        self._open = contextlib.ExitStack()
-        """The tar that is being written, and what gives it its name at the end."""
+        self._part: Path | None = None
+        self._set = contextlib.ExitStack()
+        """The temporary folder, which goes at the end."""
 
     def write(self, key: str, files: Mapping[str, Content]) -> None:
         """Adds a member.
@@ -102,10 +105,8 @@ class ShardWriter:
     def close(self) -> list[Path]:
         """Completes the last tar and returns all of them."""
         self._finish()
-        for path in self.before:
-            if path not in self.written:
-                path.unlink()
-                path.with_name(path.name + ".index").unlink(missing_ok=True)
+        with self._set:
+            self._take_the_place()
         return self.written
 
     def __enter__(self) -> Self:
@@ -117,24 +118,44 @@ class ShardWriter:
         if kind is None:
             self.close()
         else:
-            self._open.__exit__(kind, error, trace)  # the tar that was not completed goes
+            self._set.__exit__(kind, error, trace)
 
-    def _path(self) -> Path:
-        return self.folder / self.pattern.format(len(self.written))
+    def _path_of(self, number: int) -> Path:
+        return self.folder / self.pattern.format(number)
 
     def _begin(self) -> tarfile.TarFile:
-        path = self._path()
-        remove_leftovers(path.parent, path.name)
-        part = self._open.enter_context(whole_file(path))
-        self._tar = self._open.enter_context(tarfile.open(part, "w", format=tarfile.GNU_FORMAT))  # noqa: SIM115
+        if self._part is None:
+            remove_leftovers(self.folder)
+            self._part = self._set.enter_context(part_folder(self.folder / "shards"))
+        path = self._part / self._path_of(len(self.written)).relative_to(self.folder)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._tar = tarfile.open(path, "w", format=tarfile.GNU_FORMAT)  # noqa: SIM115 -- closed by _finish
         return self._tar
 
     def _finish(self) -> None:
         if self._tar is None:
             return
-        self._open.close()
+        self._tar.close()
         self._tar = None
-        self.written.append(self._path())
+        self.written.append(self._path_of(len(self.written)))
+
+    def _take_the_place(self) -> None:
+        """Moves the new tars to their names and removes surplus ones; a mark stands there meanwhile."""
+        if self._part is not None:
+            sync_tree(self._part)
+        folders = {path.parent for path in (*self.written, *self.before)}
+        for folder in folders:
+            write_text(folder / UNFINISHED, f"{self.pattern}\n")
+        for path in self.written:
+            assert self._part is not None
+            (self._part / path.relative_to(self.folder)).replace(path)
+        for path in self.before[len(self.written) :][::-1]:  # from the end, so that none behind a gap is lost
+            path.unlink()
+            path.with_name(path.name + ".index").unlink(missing_ok=True)
+        for folder in folders:
+            sync(folder)
+            (folder / UNFINISHED).unlink()
+            sync(folder)
 
 
 def write_shards(
