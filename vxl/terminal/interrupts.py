@@ -29,7 +29,8 @@ def keep_interrupts() -> None:
         if not issubclass(dropped.exc_type, KeyboardInterrupt):
             others(dropped)
             return
-        _finish(dropped.object)
+        with contextlib.suppress(KeyboardInterrupt):  # the next one may be here already
+            _finish(dropped.object)
         again = threading.Timer(SOON, _interrupt_main)
         again.daemon = True
         with contextlib.suppress(RuntimeError):  # Python ends: it starts no thread any more

@@ -1,5 +1,6 @@
 """Signals to a whole group of processes leave data workers at work."""
 
+import multiprocessing.util
 import os
 import signal
 import subprocess
@@ -8,7 +9,7 @@ import sys
 import pytest
 import torch
 
-from vxl.data.order.worker import leave_signals_to_trainer
+from vxl.data.order.worker import ErrorsAsItems, Loader, leave_signals_to_trainer
 
 
 class Numbers(torch.utils.data.IterableDataset):
@@ -59,3 +60,52 @@ sys.held = loader
 raise SystemExit(3)
 """
     assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 3
+
+
+AROUND_FORKS = {"before": 0, "behind": 0, "in the child": 0}
+"""How often a Ctrl-C comes at each place of the next forks."""
+
+
+def _ctrl_c(place: str) -> None:
+    if AROUND_FORKS[place]:
+        AROUND_FORKS[place] -= 1
+        signal.raise_signal(signal.SIGINT)
+
+
+os.register_at_fork(before=lambda: _ctrl_c("before"), after_in_parent=lambda: _ctrl_c("behind"))
+multiprocessing.util.register_after_fork(_ctrl_c, lambda _: _ctrl_c("in the child"))
+
+
+class Counted(torch.utils.data.IterableDataset):
+    def __iter__(self):
+        yield from range(4)
+
+
+def counted() -> list[int]:
+    return list(Loader(ErrorsAsItems(Counted()), patience=60.0, batch_size=None, num_workers=2))
+
+
+@pytest.mark.parametrize("place", ["before", "behind"])
+def test_each_ctrl_c_that_comes_while_workers_are_forked_is_heard(monkeypatch, place):
+    heard = []
+
+    def note(number, frame):
+        heard.append(number)
+        if len(heard) == 2:  # as in training: the first is noted, the second stops at once
+            raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, note)
+    monkeypatch.setitem(AROUND_FORKS, place, 2)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            counted()
+        assert len(heard) == 2
+        assert signal.getsignal(signal.SIGINT) is note
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert not multiprocessing.active_children()
+
+
+def test_a_worker_in_its_first_moments_leaves_a_ctrl_c_to_its_trainer(monkeypatch):
+    monkeypatch.setitem(AROUND_FORKS, "in the child", 1)
+    assert sorted(counted()) == [0, 0, 1, 1, 2, 2, 3, 3]

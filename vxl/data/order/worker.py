@@ -5,10 +5,11 @@ of processes. A worker that died of one would make its trainer fail within a ste
 """
 
 import atexit
+import contextlib
 import multiprocessing
 import signal
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from functools import cache, partial
 from multiprocessing.process import BaseProcess
 from types import FrameType
@@ -22,6 +23,8 @@ from vxl.patience import set_patience
 from vxl.video.decoder.parallel import Threads, decode_with, decoding_threads
 from vxl.video.frame_cache import FrameCache, frame_cache, keep_frames
 
+# Those that a group of processes gets, and the one by which a trainer reminds itself.
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGURG)
 # A worker's own patience ends first: then its error says which file was waited for.
 AFTER_WORKER = 1.25
 
@@ -49,10 +52,12 @@ class Loader(DataLoader):
         super().__init__(dataset, timeout=timeout, worker_init_fn=begin, **settings)
 
     def __iter__(self) -> Iterator[Any]:  # ty: ignore[incompatible-method-override]
-        items = super().__iter__()
+        items: Iterator[Any] = iter(())
         try:
+            with signals_kept_back():
+                items = super().__iter__()
             yield from self._of_workers(items)
-        except VxlError:
+        except (VxlError, KeyboardInterrupt):
             _end(getattr(items, "_workers", ()))  # of an iterator in this process: none
             raise
 
@@ -113,6 +118,29 @@ def begin_worker(
     decode_with(threads)
     whereabouts.begin(worker)
     leave_signals_to_trainer(worker)
+
+
+@contextlib.contextmanager
+def signals_kept_back() -> Generator[None]:
+    """Inside, where workers are forked, signals wait; each comes again at the end.
+
+    What a handler raises around a fork is dropped by Python (a second Ctrl-C was ignored), or leaves a loader
+    half made. A worker in its first moments leaves its signals to the trainer.
+    """
+    came: list[int] = []
+    before: dict[int, Any] = {}
+    if threading.current_thread() is threading.main_thread():  # only there may they be set
+        handlers = {number: signal.getsignal(number) for number in _SIGNALS}
+        before = {number: how for number, how in handlers.items() if how not in (None, signal.SIG_IGN)}
+    for number in before:
+        signal.signal(number, lambda number, frame: came.append(number))
+    try:
+        yield
+    finally:
+        for number, how in before.items():
+            signal.signal(number, how)
+        for number in came:
+            signal.raise_signal(number)
 
 
 def leave_signals_to_trainer(worker: int) -> None:
