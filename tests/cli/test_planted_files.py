@@ -268,7 +268,8 @@ def make_the_run(root: Path) -> None:
     (run / "train.log").write_text("said\n")
     Code(None, None, {"vxl/x.py": "0"}).write(run / "code.json")
     write_batches(run / "diverged/step-000007", 0, [batch(0, 0, 2)], {"loss": 1.0})
-    sweeps.evaluate(run, "clips", "", 0.6, 4, seed=0, ratio=4)
+    for change, share in (("", 0.9), ("kv=snapkv", 0.1)):  # two that answer unlike: a page shows where
+        sweeps.evaluate(run, "clips", change, share, 4, seed=0, ratio=4)
     finish(run, seconds=1.0, samples=10)
 
 

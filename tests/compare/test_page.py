@@ -1,3 +1,4 @@
+import base64
 import json
 import re
 from html import unescape
@@ -10,6 +11,7 @@ import pytest
 import vxl.compare.page.page as page_module
 from tests.compare.sweeps import write_sweep
 from vxl.compare.comparison import Comparison, compare
+from vxl.compare.disagreement import disagreements
 from vxl.compare.member import AXES
 from vxl.compare.page.curves import curves
 from vxl.compare.page.page import in_order, render
@@ -156,6 +158,25 @@ def test_maps_say_of_how_many_questions_they_are(page: str) -> None:
 
 def test_frames_of_a_strip_are_parted(page: str) -> None:
     assert 'class="frames" style="--frames: 4"' in page
+
+
+@pytest.mark.parametrize("shown", ["../" * 40 + "{}/id_rsa", "{}/id_rsa", "link.jpg", "x.jpg", "list"])
+def test_a_page_shows_no_file_but_the_pictures_of_an_evaluation(tmp_path: Path, shown: str) -> None:
+    """Answers of a stranger may name any file of the machine; the page is handed on."""
+    write_sweep(tmp_path / "runs", "s", 2, questions=20)
+    (tmp_path / "id_rsa").write_text("a secret of mine")
+    for file in (tmp_path / "runs").rglob("answers.*.jsonl"):
+        name = shown.format(tmp_path)
+        (file.parent / "link.jpg").symlink_to(tmp_path / "id_rsa")
+        (file.parent / "x.jpg").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n")
+        lines = [json.loads(line) for line in file.read_text().splitlines()]
+        named = [line | {"shown": ["x"] if shown == "list" else name} for line in lines[1:]]
+        file.write_text("".join(json.dumps(line) + "\n" for line in [lines[0], *named]))
+    found = compare(find_members("s", tmp_path / "runs"), title="s")
+    page = render(found, tmp_path / "page.html")
+    assert disagreements(found, found.benchmarks[0], 4)
+    assert "data:image/jpeg" not in page
+    assert base64.b64encode(b"a secret of mine").decode()[:12] not in page
 
 
 def test_the_style_of_a_thing_is_said_once() -> None:

@@ -1,7 +1,9 @@
 """Images of any depth, and what stands beside their pixels."""
 
+import ast
 import io
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -72,3 +74,14 @@ def _chunks(data: bytes) -> list[bytes]:
 def test_damaged_notes_on_orientation_do_not_cost_the_picture() -> None:
     data = saved(Image.new("RGB", (8, 6)), "webp", exif=b"Exif\0\0II*\0\xff\xff\xff\xff")
     assert load_image(data, None).shape == (3, 6, 8)
+
+
+def test_whoever_opens_an_image_says_which_formats_are_meant() -> None:
+    """Pillow starts Ghostscript for a file that is PostScript, whatever its name."""
+    opens = []
+    for file in (Path(__file__).parents[2] / "vxl").rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in ("Image.open", "PIL.Image.open"):
+                opens.append((file.name, "formats" in {keyword.arg for keyword in node.keywords}))
+    assert opens
+    assert not [name for name, says in opens if not says]

@@ -127,8 +127,10 @@ def _disagreement(
         answer = raw.answer(member, key)
         if answer is None:
             continue
-        file = raw.folder(member) / answer.shown
-        frames = file if frames is None and answer.shown and file.is_file() else frames
+        folder = raw.folder(member)
+        file = (folder / answer.shown).resolve()
+        inside = file.is_relative_to(folder.resolve())  # a stranger's answers may name any file
+        frames = file if frames is None and inside and file.is_file() else frames
         if any(share < 1 for share in answer.kept):
             strips.append(Kept(member.name, tuple(answer.kept)))
     letters = [chr(ord("A") + at) for at in range(len(item.get("options") or []))]

@@ -11,7 +11,6 @@ from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
-from PIL import Image
 
 from vxl.compare.comparison import Comparison
 from vxl.compare.differences import last
@@ -26,6 +25,8 @@ from vxl.compare.page.heat import heat, labels_of, needle, ranked
 from vxl.compare.page.parallel import parallel
 from vxl.compare.page.pareto import costs_of, pareto
 from vxl.compare.words import sentences
+from vxl.errors import DataError
+from vxl.video.image import read_rgb
 
 HERE = Path(__file__).parent
 HALF = 700
@@ -205,21 +206,19 @@ def _questions(comparison: Comparison) -> list[dict[str, Any]]:
     several: Sequence[Disagreement] = [
         one for name in comparison.benchmarks for one in disagreements(comparison, name, most)
     ]
-    return [{"q": one, "picture": _picture(one.frames), "count": _count(one.frames)} for one in several]
+    return [{"q": one, **_strip(one.frames)} for one in several]
 
 
-def _picture(file: Path | None) -> str:
-    if file is None:
-        return ""
-    return "data:image/jpeg;base64," + base64.b64encode(file.read_bytes()).decode("ascii")
-
-
-def _count(file: Path | None) -> int:
-    """Frames of a strip, which are as wide as they are high."""
-    if file is None:
-        return 0
-    with Image.open(file) as picture:
-        return max(1, round(picture.width / picture.height))
+def _strip(file: Path | None) -> dict[str, Any]:
+    """A picture of frames side by side, and how many it shows: they are as wide as they are high."""
+    try:
+        height, width, _ = (0, 0, 0) if file is None else read_rgb(file).shape
+    except DataError:  # whatever stands there is no picture
+        height = width = 0
+    if file is None or not height:
+        return {"picture": "", "count": 0}
+    data = base64.b64encode(file.read_bytes()).decode("ascii")
+    return {"picture": f"data:image/jpeg;base64,{data}", "count": max(1, round(width / height))}
 
 
 def _facts(comparison: Comparison) -> str:

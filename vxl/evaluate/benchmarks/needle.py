@@ -11,7 +11,6 @@ from string import ascii_uppercase
 from typing import Any, Literal
 
 import numpy as np
-from PIL import Image
 
 from vxl.atomic import whole_file
 from vxl.data.clips.drawn import COLOURS, KINDS, NUMBERS, draw_clips
@@ -25,6 +24,7 @@ from vxl.generate.loaded import Clip
 from vxl.patience import is_file
 from vxl.seeds import generator
 from vxl.statistics import wilson
+from vxl.video.image import read_rgb
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -207,8 +207,8 @@ class NeedleGrid(Benchmark):
         at = depth / 100
         if self.config.files is not None:
             rows, _ = self._listed()
-            with Image.open(Path(self.config.files) / rows[number % len(rows)][0]) as image:
-                return [Needle(np.asarray(image.convert("RGB"))[None], at)]
+            file = Path(self.config.files) / rows[number % len(rows)][0]
+            return [Needle(read_rgb(file)[None], at)]
         if self.config.variant == "count":
             colour, many = self._counted(minutes, depth, number)
             frames_FHWC = _shape(colour, self.config.seed, number)

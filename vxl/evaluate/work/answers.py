@@ -31,6 +31,13 @@ class RawAnswer:
     """Over the video, in equal parts, the share of its visual tokens that the cache held for the answer."""
 
 
+# What stands in a line, which anybody may have written.
+_KINDS = {
+    **dict.fromkeys(("key", "text", "worker", "shown"), str),
+    **{"tokens": int, "cost": dict, "kept": list, "failed": str | None},
+}
+
+
 class AnswerFile:
     """The file of one worker: a header line with the fingerprint, then one line an answer.
 
@@ -148,7 +155,7 @@ def answer_files(folder: Path) -> list[Path]:
 
 
 def _read(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """(header, lines) of a file; lines that are no JSON object with a key are left out."""
+    """(header, lines) of a file; lines that are no answer are left out."""
     header: dict[str, Any] = {}
     lines: list[dict[str, Any]] = []
     raw = path.read_bytes().split(b"\n")
@@ -164,6 +171,14 @@ def _read(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
             continue
         if number == 0:
             header = value
-        elif "key" in value and "text" in value:
+        elif _is_answer(value):
             lines.append(value)
     return header, lines
+
+
+def _is_answer(line: dict[str, Any]) -> bool:
+    kinds = all(isinstance(line[name], kind) for name, kind in _KINDS.items() if name in line)
+    if not kinds or "key" not in line or "text" not in line:
+        return False
+    numbers = [*line.get("cost", {}).values(), *line.get("kept", [])]
+    return all(isinstance(number, int | float) for number in numbers)
