@@ -40,6 +40,7 @@ from vxl.checkpoint.resume import newest_to_resume
 from vxl.checkpoint.source import find_source, find_weights
 from vxl.checkpoint.step_folder import StepFolder
 from vxl.cli.main import main
+from vxl.cli.watch import watch
 from vxl.config.compose import compose
 from vxl.errors import VxlError
 from vxl.evaluate.benchmarks.egoschema import EgoSchema, EgoSchemaConfig
@@ -47,16 +48,23 @@ from vxl.evaluate.benchmarks.json import JsonList, JsonListConfig
 from vxl.evaluate.rescore.score import check, score, show_scores
 from vxl.evaluate.subjects import load_subject, subjects
 from vxl.evaluate.work.answers import answer_files, read_answers, set_aside
+from vxl.evaluate.work.judge import Judge, last_dict
 from vxl.generate import save_context
 from vxl.generate.loaded import LoadedModel
+from vxl.lmms import answers as lmms
 from vxl.relevance.file import read_selections
 from vxl.run.code import Code
 from vxl.run.metrics import MetricsFile
 from vxl.run.provenance import read_sessions
 from vxl.run.result import Result
+from vxl.serve.contexts import Contexts
 from vxl.terminal.screen import Screen
 from vxl.train.step.diverged import read_batches, write_batches
 from vxl.train.warm import warm_start
+from vxl.video.frame_cache import frames_kept
+from vxl.video.load import load_video
+from vxl.video.sample import Uniform, UniformConfig
+from vxl.video.transform import PixelSpec
 from vxl.vision.weights import _shards
 
 SCREEN = 20
@@ -250,6 +258,7 @@ def field(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import_weights(root / "weights/published", root / "weights/vxl")
     make_the_data(root / "data")
     make_the_questions(root / "questions")
+    make_what_is_kept(root / "kept")
     return root.rename(root.with_name("kept"))
 
 
@@ -305,6 +314,15 @@ def make_the_questions(folder: Path) -> None:
     )
 
 
+def make_what_is_kept(folder: Path) -> None:
+    folder.mkdir()
+    frames(folder)
+    row = {"key": "a", "text": "A", "input_tokens": 1, "output_tokens": 1}
+    (folder / "model-0.jsonl").write_text(json.dumps(row) + "\n")
+    reply = "{'pred': 'yes', 'score': 3}"
+    (folder / "judge.jsonl").write_text(json.dumps({"prompt": "p", "model": "m", "reply": reply}) + "\n")
+
+
 def cache_of(folder: Path) -> list[str]:
     return ["--cache", str(folder / "cache")]
 
@@ -342,6 +360,23 @@ def resume(runs: Path) -> None:
 
 def context(folder: Path) -> None:
     load_context(folder / "kept", MODEL[0])
+
+
+def served(folder: Path) -> None:
+    """What `vxl serve` does with what it kept; it forgets what is damaged."""
+    contexts = Contexts(folder, 0, 1 << 40)
+    contexts.find("kept", MODEL[0])
+    contexts.close()
+
+
+def frames(folder: Path) -> None:
+    with frames_kept("frames", folder, 1.0):
+        load_video(CLIP, Uniform(UniformConfig(max_frames=4)), PixelSpec(16, (0.5,) * 3, (0.5,) * 3))
+
+
+def judged(folder: Path) -> None:
+    for reply in Judge("http://127.0.0.1:9/v1", "m", folder / "judge.jsonl").kept.values():
+        last_dict(reply)
 
 
 def towers(folder: Path) -> None:
@@ -393,10 +428,13 @@ QUICK: Commands = {
         lambda runs: Result.read(runs / "sent/RESULT.json"),
         lambda runs: Code.read(runs / "sent/code.json"),
         lambda runs: read_batches(runs / "sent/diverged/step-000007"),
+        lambda runs: main(["runs", "sent", f"paths.runs={runs}"]),
+        lambda runs: watch(runs, ["sent"], None, Screen(file=io.StringIO())),
         resume,
         go_on_evaluating,
     ],
-    "context": [context],
+    "context": [context, served],
+    "kept": [frames, judged, lambda folder: lmms.AnswerFile(folder, "model", 0)],
     "weights": [
         lambda folder: import_weights(folder / "published", folder / "out"),
         lambda folder: import_weights(folder / "pickles", folder / "out2"),
@@ -417,6 +455,7 @@ SLOW: Commands = {
         lambda runs: main(["compare", "sent", f"paths.runs={runs}"]),
         lambda runs: main(["export", str(runs / "sent"), str(runs / "out"), "--layout", "vxl"]),
         lambda runs: main(["compare", "sent", f"paths.runs={runs}", f"html={runs / 'page.html'}"]),
+        lambda runs: main(["wandb", "sent", f"paths.runs={runs}", f"json={runs / 'view.json'}"]),
         lambda runs: warm_start(str(runs / "sent"), nn.Linear(2, 2), runs),
         lambda runs: find_weights(str(runs / "sent"), runs).fill(nn.Linear(2, 2)),
     ],
@@ -542,7 +581,7 @@ def place(
 
 @pytest.mark.parametrize(
     ("part", "forms"),
-    [("runs", EXECUTING), ("data", EXECUTING), ("context", FORMS), ("questions", FORMS)],
+    [("runs", EXECUTING), ("data", EXECUTING), ("context", FORMS), ("questions", FORMS), ("kept", FORMS)],
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_no_file_executes(place: Place, part: str, forms: Forms) -> None:

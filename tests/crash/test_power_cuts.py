@@ -112,7 +112,7 @@ def test_power_cuts(tmp_path: Path) -> None:
     log: list[dict[str, Any]] = []
     number = 0
     while len(log) < CUTS:
-        for cut in cuts_of_one_training(tmp_path, number, min(CUTS // ROUNDS, CUTS - len(log)), rng):
+        for cut in cuts_of_one_training(tmp_path, number, min(max(1, CUTS // ROUNDS), CUTS - len(log)), rng):
             config, there = resumed(cut, tmp_path, background=number % 2 == 1)
             there |= {"same_weights": digest(config) == right, "same_metrics": numbers(config) == rows}
             log.append(there)

@@ -113,6 +113,23 @@ def test_of_many_that_find_a_stale_lock_one_gets_it(path):
     assert sorted(process.returncode for process in processes) == [0, 3, 3, 3]
 
 
+@pytest.mark.parametrize("pid", [1, 2**22 + 1])
+def test_who_lives_in_another_container_keeps_it(path, pid):
+    """Its process id names nobody here, or somebody else."""
+    code = (
+        "import sys; from pathlib import Path; from vxl.run.lock import Lock\n"
+        "Lock(Path(sys.argv[1])).acquire(); print(1, flush=True); input()"
+    )
+    command = [sys.executable, "-c", code, str(path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "1\n"
+        owned(path, pid=pid, started=7)
+        with pytest.raises(ConfigError, match="in another container or on another node"):
+            Lock(path).acquire()
+        process.kill()
+    Lock(path).acquire()
+
+
 def test_two_do_not_read_and_write_it_at_once(path):
     """A stale lock that two find at once would be taken by both."""
     with ThreadPoolExecutor(1) as pool:

@@ -44,12 +44,12 @@ def run_wandb(words: Words) -> None:
     if address is not None:
         say(f"\nsee: {address}", markup=False, soft_wrap=True)
     if target is not None or not online:
-        file = Path(target or root / place.group / "wandb_view.json").expanduser()
+        file = Path(target or members[0].path.parent / "wandb_view.json").expanduser()
         write(file, wandb_view.as_json(view))
         say(f"\nwritten: {file}", markup=False, soft_wrap=True)
     folders = unsent(members)
     if folders:
-        at = shlex.quote(str(root / place.group))
+        at = shlex.quote(str(members[0].path.parent))
         say(f"not sent yet: {len(folders)} starts of runs and evaluations; those of one run are joined:")
         say(f"  find {at} -name 'offline-run-*' -print0 | xargs -0 wandb sync", markup=False, soft_wrap=True)
     if not online:

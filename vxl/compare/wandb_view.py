@@ -42,7 +42,10 @@ def place_of(runs: Sequence[Run]) -> Place:
         settings = run.config.get("logger") or {}
         if (run.path / "wandb_id.txt").is_file() and "project" in settings:
             group = run.config.get("sweep_name") or run.name.rpartition("/")[0]
-            found.setdefault(Place(group, settings["project"], settings.get("entity")), run.name)
+            words = [
+                str(word) if word else None for word in (group, settings["project"], settings.get("entity"))
+            ]
+            found.setdefault(Place(words[0] or "", words[1] or "", words[2]), run.name)
     if not found:
         raise ConfigError(
             f"none of the runs is in W&B ({runs[0].name}, …).\n"

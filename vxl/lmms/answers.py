@@ -35,11 +35,13 @@ class AnswerFile:
         self.path = folder / f"{model[:16]}-{rank}.jsonl"
         self.known: dict[str, Kept] = {}
         for file in sorted(folder.glob(f"{model[:16]}-*.jsonl")):
-            for line in file.read_text(encoding="utf-8").splitlines():
+            for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
                 try:
                     row = json.loads(line)
-                    self.known[row["key"]] = Kept(row["text"], row["input_tokens"], row["output_tokens"])
-                except (ValueError, KeyError, TypeError):
+                    self.known[row["key"]] = Kept(
+                        str(row["text"]), int(row["input_tokens"]), int(row["output_tokens"])
+                    )
+                except (ValueError, KeyError, TypeError, RecursionError):
                     continue  # the line that a kill cut
 
     def write(self, key: str, kept: Kept, about: Mapping[str, Any]) -> None:

@@ -142,6 +142,6 @@ def _read(data: bytes) -> dict[str, str]:
         try:
             value = json.loads(line)
             replies[str(value["prompt"])] = str(value["reply"])
-        except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             continue
     return replies
