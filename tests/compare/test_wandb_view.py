@@ -63,6 +63,20 @@ def test_offline_it_says_what_it_would_create_and_writes_it(
     assert json.dumps(view["spec"]).count('"s"') >= 1  # the filter on the group
 
 
+@pytest.mark.parametrize("group", ["../elsewhere", "/tmp/elsewhere", ["s"], {"s": 1}, "a' or 'b"])
+def test_a_config_of_a_stranger_does_not_say_where_the_view_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, group: Any
+) -> None:
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    (tmp_path / "elsewhere").mkdir()
+    folder = logged_sweep(tmp_path / "runs")
+    for run in folder.iterdir():
+        config = yaml.safe_load((run / "resolved.yaml").read_text())
+        (run / "resolved.yaml").write_text(yaml.safe_dump(config | {"sweep_name": group}))
+    main(["wandb", "s", f"paths.runs={tmp_path / 'runs'}"])
+    assert [file.parent for file in tmp_path.rglob("wandb_view.json")] == [folder]
+
+
 def test_runs_that_are_not_in_wandb_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_sweep(tmp_path, "s", 2)
     with pytest.raises(SystemExit):

@@ -41,11 +41,12 @@ def place_of(runs: Sequence[Run]) -> Place:
     for run in runs:
         settings = run.config.get("logger") or {}
         if (run.path / "wandb_id.txt").is_file() and "project" in settings:
-            group = run.config.get("sweep_name") or run.name.rpartition("/")[0]
-            words = [
-                str(word) if word else None for word in (group, settings["project"], settings.get("entity"))
-            ]
-            found.setdefault(Place(words[0] or "", words[1] or "", words[2]), run.name)
+            named, project, entity = (
+                value if isinstance(value, str) and not set(value) & set("'\"\\") else ""  # anybody's config
+                for value in (run.config.get("sweep_name"), settings["project"], settings.get("entity"))
+            )
+            group = named or run.name.rpartition("/")[0]
+            found.setdefault(Place(group, project, entity or None), run.name)
     if not found:
         raise ConfigError(
             f"none of the runs is in W&B ({runs[0].name}, …).\n"
