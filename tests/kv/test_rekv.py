@@ -151,3 +151,8 @@ def test_a_question_retrieves_by_its_own_words_and_not_by_the_template() -> None
     assert retrieved_for(template, texts) == retrieved_for(alone, None) != unread
     for row, (prompt, text) in enumerate(zip(template, texts, strict=True)):
         assert retrieved_for([prompt], [text])[0] == retrieved_for(template, texts)[row]
+
+
+@pytest.mark.parametrize(("bits", "run"), [(8, None), (4, 32)])
+def test_groups_that_are_retrieved_together_are_no_runs_of_codes(bits: int, run: int | None) -> None:
+    assert policy("rekv", groups=4, run=2, bits=bits).run_of_codes == run

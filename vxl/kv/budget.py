@@ -115,12 +115,12 @@ def cost_of(cache: Cache, config: PolicyConfig, *, per_head: bool) -> Cost:
         plain = (3 if cache.memo and not config.offload else 2) * heads * width * size + own * places
         if config.bits is None:
             entry += plain
-        elif config.run is None:
+        elif config.run_of_codes is None:
             entry += 2 * heads * (width + 4) + own * places
         else:
             values = width // 2 + 2 * groups_of(width) * size
-            scales = -(-2 * heads * width * size // config.run)
+            scales = -(-2 * heads * width * size // config.run_of_codes)
             entry += heads * (width // 2 + values) + scales + own * (places + 4)
-            beside += 2 * config.run * plain
+            beside += 2 * config.run_of_codes * plain
             beside += sum(max(0, b.shared_bytes - scales * len(b)) for b in blocks)
     return Cost(entry, beside)

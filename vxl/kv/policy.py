@@ -41,14 +41,14 @@ class PolicyConfig(Option):
             )
 
     @property
-    def run(self) -> int | None:
+    def run_of_codes(self) -> int | None:
         """Entries of a run of codes; None for codes that need none."""
         return self.residual if self.bits == 4 else None
 
 
 def held_as(config: PolicyConfig) -> tuple[int | None, ...]:
     """What of a policy's settings changes the numbers of a context that is watched whole."""
-    return () if config.bits is None else (config.bits, config.run)
+    return () if config.bits is None else (config.bits, config.run_of_codes)
 
 
 class Policy:
@@ -129,7 +129,7 @@ class Policy:
         """Holds what was watched as the settings say: first what stays is known, then it is coded, then it
         leaves the device. Called after `after_chunk`."""
         if self.config.bits is not None:
-            cache.code(self.config.run)
+            cache.code(self.config.run_of_codes)
         if self.config.offload:
             cache.offload()
 
