@@ -27,6 +27,7 @@ from vxl.compressor.dts import DTSConfig
 from vxl.config.compose import compose
 from vxl.data.write.shards import TarMember, write_shards
 from vxl.errors import VxlError
+from vxl.option.files import CONF
 
 ROOT = Path(__file__).parents[2]
 CITY = ROOT / "examples/clips/city.mp4"
@@ -292,9 +293,9 @@ CASES = {
     "a sweep with several devices and no launcher": Case(
         "+sweep=compression trainer.devices=2",
         "config error: a sweep with trainer.devices=2 needs a launcher of 2 processes a member.\n"
-        "  one device a member:        python train.py +sweep=compression trainer.devices=1\n"
-        "  a SLURM job a member:       python train.py +sweep=compression trainer.devices=2 cluster=slurm\n"
-        "  processes of this machine:  python train.py +sweep=compression trainer.devices=2 cluster=local",
+        "  one device a member:        vxl train +sweep=compression trainer.devices=1\n"
+        "  a SLURM job a member:       vxl train +sweep=compression trainer.devices=2 cluster=slurm\n"
+        "  processes of this machine:  vxl train +sweep=compression trainer.devices=2 cluster=local",
     ),
     "a failing sweep member": Case(
         "name=mixed compressor.ratio=6,16 dry_run=true",
@@ -399,4 +400,4 @@ def test_a_mistyped_key_is_answered_without_torch(tmp_path: Path) -> None:
 def test_an_experiment_without_a_file_says_where_it_belongs(screen: Screen) -> None:
     status, _, error = screen.type("experiment=mine")
     assert status == 2
-    assert error.startswith("config error: experiment=mine: there is no file conf/experiment/mine.yaml.\n")
+    assert error.startswith(f"config error: experiment=mine: there is no file {CONF}/experiment/mine.yaml.\n")
