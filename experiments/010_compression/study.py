@@ -108,7 +108,14 @@ def answer(numbers: dict[str, Any]) -> Answer:
                 f"1/{ratio} {SAID[row['name'].partition('_')[0]]} {interval_text(row['kept_interval'])}"
             )
     above = f"{100 * (whole['accuracy'] - whole['chance']):.1f}"
-    return Answer(f"of the {above} points above chance are kept {'; '.join(parts)}", "; ".join(ends))
+    text = f"of the {above} points above chance are kept {'; '.join(parts)}"
+    ends.append(f"uncompressed {interval_text(whole['interval'])}")
+    beside = [f"uncompressed {100 * whole['accuracy']:.1f} %"]
+    for name, row in numbers["baselines"].items():
+        said = name.replace("_", " ")
+        beside.append(f"{said} {100 * row['accuracy']:.1f} %")
+        ends.append(f"{said} {interval_text(row['interval'])}")
+    return Answer(f"{text} (right: {', '.join(beside)})", "; ".join(ends))
 
 
 def lines(numbers: dict[str, Any]) -> list[str]:

@@ -177,11 +177,14 @@ def provenance(members: Sequence[Member], base: Base, runs: Path) -> dict[str, A
         path = runs / member.run / "provenance.json"
         if path.exists():
             found += json.loads(path.read_text())["sessions"]
+    # A later session of a run says in words that its packages are those of the first.
+    packages = [one["packages"] for one in found if isinstance(one["packages"], dict)]
     return {
         "base": base.words,
+        "processors": sorted({one["hardware"]["processor"] for one in found}),
         "gpus": sorted({gpu for one in found for gpu in one["hardware"]["gpus"]}),
-        "torch": sorted({one["packages"]["torch"] for one in found}),
-        "transformers": sorted({one["packages"]["transformers"] for one in found}),
+        "torch": sorted({one["torch"] for one in packages}),
+        "transformers": sorted({one["transformers"] for one in packages}),
         "commits": sorted({(one["git"] or {}).get("commit") or "unknown" for one in found}),
     }
 

@@ -21,13 +21,19 @@ def experiment(folder: Path, header: str, results: object = None) -> Path:
     return folder
 
 
-def test_the_committed_index_is_what_is_made() -> None:
-    assert (EXPERIMENTS / "README.md").read_text() == index.index(index.rows()), "python experiments/index.py"
+@pytest.fixture(scope="module")
+def rows() -> list[index.Row]:
+    """Those of all experiments."""
+    return index.rows()
 
 
-def test_the_readmes_results_are_what_is_made() -> None:
+def test_the_committed_index_is_what_is_made(rows: list[index.Row]) -> None:
+    assert (EXPERIMENTS / "README.md").read_text() == index.index(rows), "python experiments/index.py"
+
+
+def test_the_readmes_results_are_what_is_made(rows: list[index.Row]) -> None:
     text = README.read_text()
-    assert text == index.with_headlines(text, index.rows()), "python experiments/index.py"
+    assert text == index.with_headlines(text, rows), "python experiments/index.py"
     assert text.count("](experiments/") > 4
 
 
@@ -36,22 +42,37 @@ def test_every_folder_of_an_experiment_has_a_header() -> None:
     assert folders == {path.parent for path in EXPERIMENTS.glob("*/experiment.toml")}
 
 
-def test_what_was_not_run_says_so() -> None:
-    for row in index.rows():
+def test_what_was_not_run_says_so(rows: list[index.Row]) -> None:
+    for row in rows:
         if (EXPERIMENTS / row.name / "study.py").exists() and not (
             EXPERIMENTS / row.name / "results.json"
         ).exists():
             assert index.NOT_RUN in row.answer
 
 
-def test_a_number_of_the_readme_that_is_in_no_json_fails() -> None:
+def test_a_number_of_the_readme_that_is_in_no_json_fails(rows: list[index.Row]) -> None:
     text = README.read_text()
     results = text[text.index(index.BEGIN) :]
     number = re.search(r"\d+\.\d", results)
     assert number is not None
     at = text.index(index.BEGIN) + number.start()
-    changed = text[:at] + "9" + text[at + 1 :]
-    assert changed != index.with_headlines(changed, index.rows())
+    changed = text[:at] + "9" + text[at:]
+    assert changed != index.with_headlines(changed, rows)
+
+
+def test_the_readmes_table_of_watching_is_measured() -> None:
+    measured = json.loads((EXPERIMENTS / "005_watch_once" / "results.json").read_text())
+    shown = re.findall(r"^\| ([\d,]+) \| `prefill=(.*?)` \| (.*?) \|$", README.read_text(), re.M)
+    assert len(shown) == 4
+    for frames, prefill, cells in shown:
+        mode = {"mode": "dense"} if prefill == "full" else {"mode": "chunked", "time_rows": "window"}
+        wanted = {"frames": int(frames.replace(",", "")), "kv": "full"} | mode
+        (row,) = [row for row in measured if wanted.items() <= row.items()]
+        second, decoding = 1000 * row["second_question_s"], row["decode_tok_s"]
+        expected = (
+            f"{row['ttft_s']:.1f} s | {row['peak_gib']:.1f} GiB | {second:.0f} ms | {decoding:.0f} tokens/s"
+        )
+        assert cells == expected
 
 
 def test_numbers_come_from_json(tmp_path: Path) -> None:

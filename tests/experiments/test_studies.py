@@ -103,8 +103,8 @@ def test_a_task_is_done_when_all_that_it_leaves_is_there(tmp_path: Path) -> None
 
 
 @pytest.mark.slow
-def test_a_miniature_goes_on_after_a_kill_and_can_be_repeated(tmp_path: Path) -> None:
-    """010 from training to figure: killed once it has trained, then ended, then read once more."""
+def test_a_miniature_goes_on_after_a_kill(tmp_path: Path) -> None:
+    """010 from training to figure: ended once it has trained, then carried through by the same command."""
     command = [sys.executable, "experiments/010_compression/study.py", "--tiny", "--seeds", "0"]
     command += ["--only", "full", "pool_4", "--jobs", "2", "--runs", str(tmp_path)]
     first = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)

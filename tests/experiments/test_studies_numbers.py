@@ -13,7 +13,7 @@ from studies.asked import settings
 from studies.base import CPU, SMALL
 from studies.baselines import baseline_rows, not_learned
 from studies.member import Member
-from studies.study import compare, main, recorded_numbers, with_results
+from studies.study import compare, main, provenance, recorded_numbers, with_results
 
 from tests.experiments.studies_read import NAMES, setting, study
 
@@ -61,6 +61,20 @@ def test_what_is_kept_is_a_share_of_what_lies_above_chance() -> None:
     scale = t.ppf(0.975, 11) ** 2 / (12 * 11)
     roots = np.roots([0.25 - 2.25 * scale, -0.25 + 3 * scale, 0.0625 - 3 * scale])
     assert found["kept_interval"] == pytest.approx(sorted(roots), abs=1e-6)
+
+
+def test_seeds_that_lie_apart_widen_what_may_be_kept() -> None:
+    """At an end r, `other - r * base` is as far from 0 as the errors of questions and seeds allow."""
+    base, other = [NINE, [1.0, *NINE[1:9], 1.0, 0.0, 0.0]], [SIX, [0.0, *SIX[1:]]]
+    found = kept(setting("full", base), setting("pool", other))
+    assert found["kept"] == pytest.approx((5.5 / 12 - 0.25) / (9.5 / 12 - 0.25))
+    for r in found["kept_interval"]:
+        parted = np.mean(other, 0) - 0.25 - r * (np.mean(base, 0) - 0.25)
+        of_questions = np.var(parted) / 11
+        of_base, of_other = np.var(r * np.mean(base, 1), ddof=1) / 2, np.var(np.mean(other, 1), ddof=1) / 2
+        errors = of_questions + of_base + of_other
+        freedom = errors**2 / (of_questions**2 / 11 + of_base**2 + of_other**2)
+        assert abs(parted.mean()) == pytest.approx(t.ppf(0.975, freedom) * math.sqrt(errors), abs=1e-6)
 
 
 def test_all_is_kept_by_who_answers_alike() -> None:
@@ -147,6 +161,22 @@ def test_a_study_reads_what_its_members_were_asked_and_nothing_else(tmp_path: Pa
     assert found["full", ""].accuracies == [0.5, 1.0]
     assert found["full", ""].numbers == (0, 1)
     assert found["full", "blind"].accuracies == [0.0, 0.0]
+
+
+def test_where_numbers_come_from_after_a_run_went_on(tmp_path: Path) -> None:
+    """Sessions as vxl.run.provenance writes them: equal packages are not written twice."""
+    first = {
+        "hardware": {"gpus": [], "processor": "one"},
+        "git": {"commit": "abc"},
+        "packages": {"torch": "2.13.0", "transformers": "5.23"},
+    }
+    second = first | {"git": None, "packages": "as in the first session"}
+    (tmp_path / "full_0").mkdir()
+    (tmp_path / "full_0" / "provenance.json").write_text(json.dumps({"sessions": [first, second]}))
+    found = provenance([Member("full"), Member("full", seed=1)], CPU, tmp_path)
+    assert found["torch"] == ["2.13.0"]
+    assert found["commits"] == ["abc", "unknown"]
+    assert found["processors"] == ["one"]
 
 
 def test_a_repetition_is_inside_or_outside(capsys: pytest.CaptureFixture[str]) -> None:
