@@ -16,8 +16,8 @@ NOT_RUN = "not known yet: not run"
 TYPED_NUMBER = re.compile(r"(?<![\w./{-])\d")
 """A digit that begins a number, and is no part of a name such as H100 or Video-XL-2."""
 BEGIN, END = "<!-- results of experiments -->", "<!-- end of results -->"
-SIZES = {"results.json": "`model=small`", "cpu.json": "`model=tiny` on a CPU"}
-"""The files of a study, and what they are of."""
+RESULTS, TRUE_SIZE = ("results.json", "cpu.json"), "`model=small`"
+"""The files of a study, and what the first is of."""
 
 
 class HeaderError(Exception):
@@ -135,15 +135,14 @@ def row_of(folder: Path) -> Row:
 
 def _answer_of_study(folder: Path) -> tuple[str, str]:
     answers, intervals = [], []
-    for name, size in SIZES.items():
-        if (folder / name).exists():
-            answer = json.loads((folder / name).read_text())["answer"]
-            answers.append(f"{size}: {answer['text']}")
-            intervals.append(f"{size}: {answer['interval']}")
+    for path in [folder / name for name in RESULTS if (folder / name).exists()]:
+        found = json.loads(path.read_text())
+        answers.append(f"{found['size']}: {found['answer']['text']}")
+        intervals.append(f"{found['size']}: {found['answer']['interval']}")
     if not answers:
         return NOT_RUN, ""
     if not (folder / "results.json").exists():
-        answers.insert(0, f"{SIZES['results.json']}: {NOT_RUN}")
+        answers.insert(0, f"{TRUE_SIZE}: {NOT_RUN}")
     return ". ".join(answers), ". ".join(intervals)
 
 

@@ -1,5 +1,6 @@
 """Does compression hold? Nothing, pooling, DTS, VST and fewer frames at equal numbers of visual tokens."""
 
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -85,7 +86,7 @@ def rows(found: Found, base: Base) -> list[dict[str, Any]]:
     made = []
     for (name, variant), setting in found.items():
         if name.partition("_")[0] in SAID and not variant:
-            row = setting.plain() | {"tokens": budget(setting, base)}
+            row = setting.plain() | {"tokens": budget(setting, base), "cache_bytes": setting.cache_bytes}
             row |= {"kinds": {kind: setting.of(kind).plain() for kind in setting.kinds}}
             made.append(row | against(whole, setting) | kept(whole, setting))
     return sorted(made, key=lambda row: (-row["tokens"], row["name"]))
@@ -108,7 +109,7 @@ def answer(numbers: dict[str, Any]) -> Answer:
                 f"1/{ratio} {SAID[row['name'].partition('_')[0]]} {interval_text(row['kept_interval'])}"
             )
     above = f"{100 * (whole['accuracy'] - whole['chance']):.1f}"
-    text = f"of the {above} points above chance are kept {'; '.join(parts)}"
+    text = f"of the {above} points above chance are kept {'; '.join(parts) or 'not known yet how many'}"
     ends.append(f"uncompressed {interval_text(whole['interval'])}")
     beside = [f"uncompressed {100 * whole['accuracy']:.1f} %"]
     for name, row in numbers["baselines"].items():
@@ -118,21 +119,33 @@ def answer(numbers: dict[str, Any]) -> Answer:
     return Answer(f"{text} (right: {', '.join(beside)})", "; ".join(ends))
 
 
+def losses(runs: Path) -> dict[str, Any]:
+    """Where each training ended: what compresses worse may only have learned less far."""
+    ends = {
+        path.parent.name: json.loads(path.read_text())["loss_last"]
+        for path in sorted(runs.glob("*/RESULT.json"))
+    }
+    return {"losses": ends}
+
+
 def lines(numbers: dict[str, Any]) -> list[str]:
     """The README's table."""
     text = [
-        "| setting | visual tokens | seeds | accuracy, % | against `full`, points | kept above chance, % |",
-        "|---|---|---|---|---|---|",
+        "| setting | visual tokens | cache, kB | training loss, a seed each | accuracy, % "
+        "| against `full` | kept above chance, % |",
+        "|---|---|---|---|---|---|---|",
     ]
     for row in numbers["rows"]:
         same = row["name"] == "full"
+        runs = [f"{row['name']}_{seed}" for seed in row["seeds"]]
+        ends = ", ".join(f"{numbers['losses'][run]:.2f}" for run in runs)
         text.append(
-            f"| `{row['name']}` | {row['tokens']:g} | {len(row['seeds'])} | "
+            f"| `{row['name']}` | {row['tokens']:g} | {row['cache_bytes'] / 1000:.0f} | {ends} | "
             f"{points(row['accuracy'], row['interval'])} | "
             f"{'' if same else points(row['difference'], row['difference_interval'], signed=True)} | "
             f"{'' if same else points(row['kept'], row['kept_interval'])} |"
         )
-    return text + baseline_lines(numbers, columns=6, place=3)
+    return text + baseline_lines(numbers, columns=7, place=4)
 
 
 def draw(numbers: dict[str, Any], path: Path) -> None:
@@ -157,6 +170,7 @@ def draw(numbers: dict[str, Any], path: Path) -> None:
     axis.minorticks_off()
     axis.set_xlabel("visual tokens that a question is answered from")
     axis.set_ylabel("right answers, %, with 95 % intervals")
+    axis.set_ylim(0, 103)
     axis.set_title(numbers["size"].replace("`", ""), fontsize=9)
     axis.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
     axis.grid(alpha=0.3)
@@ -172,6 +186,7 @@ STUDY = Study(
     answer=answer,
     lines=lines,
     draw=draw,
+    extra=losses,
 )
 
 if __name__ == "__main__":

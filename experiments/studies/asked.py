@@ -25,6 +25,8 @@ class Setting:
     """Share of right answers of who guesses."""
     tokens: float = 0.0
     """Visual tokens of a video, as the evaluation counted them."""
+    cache_bytes: float = 0.0
+    """That keys and values take once a question is read, as the evaluation measured them."""
     labels: dict[str, dict[str, list[str]]] = field(default_factory=dict)
     """What else is known of each question, by its key."""
 
@@ -92,9 +94,10 @@ def settings(members: Sequence[Member], runs: Path, benchmark: str) -> Found:
         score = score_of(benchmark, report)
         if score is None or not score.units:
             continue
-        tokens = float((report.get("cost") or {}).get("visual_tokens") or 0)
+        cost = report.get("cost") or {}
+        tokens, cache = (float(cost.get(key) or 0) for key in ("visual_tokens", "cache_bytes"))
         labels = {item["key"]: item.get("labels", {}) for item in report["answers"]}
-        one = Setting(name, variant, (score.units,), (seed,), float(score.chance or 0), tokens, labels)
+        one = Setting(name, variant, (score.units,), (seed,), float(score.chance or 0), tokens, cache, labels)
         so_far = found.get((name, variant))
         if so_far is not None:
             one = replace(so_far, seeds=(*so_far.seeds, score.units), numbers=(*so_far.numbers, seed))

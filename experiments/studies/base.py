@@ -49,7 +49,7 @@ SMALL = Base(
 """Two minutes of which a frame every four seconds is seen: each shape in two of 32."""
 CPU = Base(
     "cpu",
-    "`model=tiny` on a CPU",
+    "`model=tiny` on a CPU, drawn clips of four frames",
     f"model=tiny data=clips data.folder={DRAWN.relative_to(DRAWN.parents[2])} data.drawn=200 "
     "data.cache=frames data.batch=8 data.workers=0 logger=csv video.max_frames=4 optim.lr=1e-3 "
     "trainer.max_steps=300 trainer.val_every=300 checkpoint.every=100 checkpoint.keep_last=1",

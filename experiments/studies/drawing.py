@@ -23,13 +23,15 @@ def bars(axis: Any, rows: Sequence[dict[str, Any]], x: Sequence[float], label: s
 
 
 def mark_baselines(axis: Any, numbers: dict[str, Any]) -> None:
-    """Lines where chance, a blind model and a single frame lie, named in the legend."""
-    if numbers["chance"] is not None:
-        axis.axhline(100 * numbers["chance"], color="black", linestyle=":", linewidth=1, label="chance")
+    """Where chance, a blind model and a single frame lie, with their intervals, named in the legend."""
     words = {BLIND: ("blind", "tab:brown"), SINGLE: ("a single frame", "tab:purple")}
     for name, row in numbers["baselines"].items():
         text, colour = words[name]
         axis.axhline(100 * row["accuracy"], color=colour, linestyle="--", linewidth=1, label=text)
+        if row["interval"] is not None:
+            axis.axhspan(*(100 * end for end in row["interval"]), color=colour, alpha=0.08, linewidth=0)
+    if numbers["chance"] is not None:
+        axis.axhline(100 * numbers["chance"], color="black", linestyle=":", linewidth=1.5, label="chance")
 
 
 def draw_side_by_side(numbers: dict[str, Any], labels: Sequence[str], path: Path) -> None:

@@ -116,7 +116,9 @@ def test_names_and_keys_are_checked(tmp_path: Path) -> None:
 def test_a_study_answers_in_its_json(tmp_path: Path) -> None:
     folder = experiment(tmp_path, "")
     assert index.row_of(folder).answer == "not known yet: not run"
-    (folder / "cpu.json").write_text(json.dumps({"answer": {"text": "it does", "interval": "1 to 2"}}))
+    (folder / "cpu.json").write_text(
+        json.dumps({"size": "tiny", "answer": {"text": "it does", "interval": "1 to 2"}})
+    )
     row = index.row_of(folder)
-    assert row.answer == "`model=small`: not known yet: not run. `model=tiny` on a CPU: it does"
-    assert row.interval == "`model=tiny` on a CPU: 1 to 2"
+    assert row.answer == "`model=small`: not known yet: not run. tiny: it does"
+    assert row.interval == "tiny: 1 to 2"
