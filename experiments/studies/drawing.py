@@ -14,22 +14,23 @@ from studies.member import BLIND
 
 
 def bars(axis: Any, rows: Sequence[dict[str, Any]], x: Sequence[float], label: str, colour: str) -> None:
-    """Accuracies with their intervals, in per cent."""
+    """Accuracies with their intervals, in per cent, and a dash for each seed."""
     y = [100 * row["accuracy"] for row in rows]
     ends = [row["interval"] or (row["accuracy"], row["accuracy"]) for row in rows]
     lengths = [[value - 100 * low for value, (low, _) in zip(y, ends, strict=True)]]
     lengths += [[100 * high - value for value, (_, high) in zip(y, ends, strict=True)]]
     axis.errorbar(x, y, yerr=lengths, color=colour, marker="o", capsize=3, label=label, linewidth=1.5)
+    for place, row in zip(x, rows, strict=True):
+        each = [100 * value for value in row["seeds"].values()]
+        axis.plot([place] * len(each), each, color=colour, marker="_", markersize=14, linestyle="none")
 
 
 def mark_baselines(axis: Any, numbers: dict[str, Any]) -> None:
-    """Where chance, a blind model and a single frame lie, with their intervals, named in the legend."""
+    """Lines where chance, a blind model and a single frame lie, named in the legend."""
     words = {BLIND: ("blind", "tab:brown"), SINGLE: ("a single frame", "tab:purple")}
     for name, row in numbers["baselines"].items():
         text, colour = words[name]
         axis.axhline(100 * row["accuracy"], color=colour, linestyle="--", linewidth=1, label=text)
-        if row["interval"] is not None:
-            axis.axhspan(*(100 * end for end in row["interval"]), color=colour, alpha=0.08, linewidth=0)
     if numbers["chance"] is not None:
         axis.axhline(100 * numbers["chance"], color="black", linestyle=":", linewidth=1.5, label="chance")
 

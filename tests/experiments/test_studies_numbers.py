@@ -13,7 +13,7 @@ from studies.asked import settings
 from studies.base import CPU, SMALL
 from studies.baselines import baseline_rows, not_learned
 from studies.member import Member
-from studies.study import compare, main, provenance, recorded_numbers, with_results
+from studies.study import compare, main, provenance, recorded_numbers, with_results, written
 
 from tests.experiments.studies_read import NAMES, setting, study
 
@@ -209,6 +209,17 @@ def test_without_the_yardstick_nothing_is_written(
     assert main(study(name), typed) == 1
     assert not (tmp_path / "out").exists()
     assert "has not answered yet" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_readmes_results_are_those_of_the_json(name: str) -> None:
+    for base in (SMALL, CPU):
+        assert base.files is not None
+        path = study(name).here / base.files[0]
+        if path.exists():
+            readme = (study(name).here / "README.md").read_text()
+            assert with_results(readme, base, written(study(name), json.loads(path.read_text()))) == readme
+            assert f"]({base.files[1]})" in readme
 
 
 def test_a_readme_keeps_what_is_around_its_results() -> None:
