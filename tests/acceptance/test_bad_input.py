@@ -241,7 +241,7 @@ CASES = {
         "",
         0,
         long_caption,
-        "masked a bad sample (sample): shards/s-000.tar: sample 'k2' is 625 tokens long (0 of visuals, "
+        "masked a bad sample (settings): shards/s-000.tar: sample 'k2' is 625 tokens long (0 of visuals, "
         "602 to learn), but data.max_tokens=256. type  data.max_tokens=1024  or shorten it",
     ),
     "too many captions longer than the context": Case(
@@ -249,7 +249,6 @@ CASES = {
         "data error: 2 of 4 samples could not be used; data.max_bad_fraction=0.01 is exceeded.\n"
         "  the last one: shards/s-000.tar: sample 'k2' is 625 tokens long (0 of visuals, 602 to learn), but "
         "data.max_tokens=256. type  data.max_tokens=1024  or shorten it\n"
-        "  see all of them:  vxl shards lint shards/s-000.tar\n"
         "  or allow more:    data.max_bad_fraction=0.1",
         prepare=long_caption,
     ),

@@ -41,9 +41,29 @@ def test_too_many_is_an_error_that_names_the_last():
         "3 of 250 samples",
         "data.max_bad_fraction=0.01",
         "s.tar, sample 'k3'",
-        "vxl shards lint s.tar",
+        "vxl shards lint --decode s.tar",
     ):
         assert words in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("shard", "kinds", "line"),
+    [
+        ("s.tar", ["sample"], "vxl shards lint s.tar"),
+        ("s.tar", ["media"], "vxl shards lint --decode s.tar"),
+        ("s.tar", ["settings", "sample", "media"], "vxl shards lint --decode s.tar"),
+        ("mine.jsonl", ["media"], "vxl shards lint --decode mine.jsonl --videos 'my clips'"),
+        ("s.tar", ["settings"], ""),
+        ("pipe:cat s.tar", ["sample"], ""),
+    ],
+)
+def test_the_command_that_is_named_finds_what_was_counted(shard, kinds, line):
+    counter = BadCounter(0.0, {"mine.jsonl": "my clips"})
+    counter.kinds = dict.fromkeys(kinds[:-1], 1)
+    with pytest.raises(DataError) as error:
+        counter.add(1, [BadSample(shard, "k", "reason", kinds[-1])])
+    assert (f"  see all of them:  {line}\n" in str(error.value)) == bool(line)
+    assert ("shards lint" in str(error.value)) == bool(line)
 
 
 def test_the_first_bad_one_of_a_run_is_no_reason_to_stop_unless_none_is_allowed():
@@ -88,5 +108,5 @@ def test_the_command_that_shows_all_names_the_folder_of_the_media() -> None:
     with pytest.raises(DataError, match=r"vxl shards lint mine\.json --videos 'my films'\n"):
         refuse_mostly_bad(Listed(9, 10), 0.01, {"mine.json": "my films"})  # type: ignore[arg-type]
     counter = BadCounter(0.0, {"s.tar": "media"})
-    with pytest.raises(DataError, match=r"vxl shards lint s\.tar --videos media\n"):
+    with pytest.raises(DataError, match=r"vxl shards lint --decode s\.tar --videos media\n"):
         counter.add(1, [bad()])

@@ -21,6 +21,11 @@ def test_the_frames_that_would_fit_are_named() -> None:
     with pytest.raises(DataError) as caught:
         refuse_longer(20_000, 1000, 10)
     assert "frames fit" not in str(caught.value)
+    with pytest.raises(DataError, match=r"4 of the 10 frames fit"):
+        refuse_longer(2200, 1000, 10, asked=200)
+    with pytest.raises(DataError) as caught:  # the question alone is too long: no frame less mends that
+        refuse_longer(60_043, 32_768, 8, asked=60_000)
+    assert "frames fit" not in str(caught.value)
 
 
 def test_a_question_may_fill_a_context_to_the_last_position() -> None:

@@ -51,7 +51,7 @@ def register_shards(commands: argparse._SubParsersAction) -> None:
     index.set_defaults(run=run_index)
 
     lint = actions.add_parser("lint", help="everything that is wrong, a line each")
-    lint.add_argument("--decode", action="store_true", help="also decode the last frame of every video")
+    lint.add_argument("--decode", action="store_true", help="also decode all frames and images")
     lint.set_defaults(run=run_lint)
 
     stats = actions.add_parser("stats", help="what the shards hold")

@@ -55,7 +55,7 @@ class BadCounter:
                     f"{self.bad} of {self.seen} samples could not be used; "
                     f"data.max_bad_fraction={self.max_fraction} is exceeded.\n"
                     f"  the last one: {describe_bad(sample)}\n"
-                    f"  see all of them:  {_lint(sample.shard, self._folders)}\n"
+                    f"{_see_all(sample.shard, self.kinds, self._folders)}"
                     "  or allow more:    data.max_bad_fraction=0.1"
                 )
 
@@ -87,16 +87,22 @@ def refuse_mostly_bad(
             f"{len(bad)} of the {len(source)} samples of {bad[0].shard} can't be used; "
             f"data.max_bad_fraction={max_fraction} is exceeded.\n"
             f"  the first one: {describe_bad(bad[0])}\n"
-            f"  see all of them:  {_lint(bad[0].shard, folders or {})}\n"
+            f"{_see_all(bad[0].shard, ['sample'], folders or {})}"
             f"  or allow more:    data.max_bad_fraction={math.ceil(100 * len(bad) / len(source)) / 100:g}"
         )
 
 
-def _lint(shard: str, folders: Mapping[str, str]) -> str:
-    """The command that shows all that is wrong with a shard or a list."""
-    return shlex.join(
-        ["vxl", "shards", "lint", shard, *(["--videos", folders[shard]] if shard in folders else [])]
-    )
+def _see_all(shard: str, kinds: Iterable[str], folders: Mapping[str, str]) -> str:
+    """The line with the command that finds bad samples of these kinds; empty where none does.
+
+    What does not fit a run's settings is wrong nowhere else, and a pipe is read once.
+    """
+    found = {"sample", "media"} & set(kinds)
+    if not found or shard.startswith("pipe:"):
+        return ""
+    decode = ["--decode"] if "media" in found else []
+    videos = ["--videos", folders[shard]] if shard in folders else []
+    return f"  see all of them:  {shlex.join(['vxl', 'shards', 'lint', *decode, shard, *videos])}\n"
 
 
 def describe_bad(sample: BadSample) -> str:

@@ -112,8 +112,8 @@ class BadSample:
     shard: str
     key: str
     reason: str
-    kind: Literal["sample", "media", "gone"] = "sample"
-    """Whether the text is wrong, the media could not be read, or the whole shard is not there any more."""
+    kind: Literal["sample", "media", "settings", "gone"] = "sample"
+    """The text is wrong, the media can't be read, it is too long as this run is set, or the shard is gone."""
 
 
 def parse(text: Mapping[str, Any], visuals: Sequence[Visual], *, shard: str, key: str) -> list[Sample]:

@@ -104,8 +104,9 @@ def ask_all(
     began = now(model)
     source, cache = forked(context, questions, draw=sampling.seed if sampling else 0)
     if context.most is not None and not model.policy.stays_near:
-        used = int(cache.next_B.max()) + max(map(len, questions))
-        refuse_longer(used, context.most, context.frames)
+        longest = max(map(len, questions))
+        used = int(cache.next_B.max()) + longest
+        refuse_longer(used, context.most, context.frames, longest)
         max_new_tokens = min(max_new_tokens, context.most - used + 1)  # the last one is not fed
     hidden_BD = feed_questions(context, cache, questions, texts)
     tokens_of_row: list[list[int]] = [[] for _ in range(rows)]

@@ -78,35 +78,16 @@ class Sampler(ABC):
         Raises:
             DataError: There are no frames, none between `start` and `end`, or one of these is no number.
         """
-        if frames < 1 or not 0.0 < fps < math.inf:
-            raise DataError(
-                f"a video of {frames} frames at {fps} frames/s.\n  expected: at least 1 frame, a rate > 0"
-            )
-        refuse_declared("a video", frames, 0.0 if times_F is None else frames / fps)
-        for edge, second in (("start", start), ("end", end)):
-            if second is not None and math.isnan(second):
-                raise DataError(f"{edge}={second} is no time.\n  expected: seconds, e.g.  {edge}=2.5")
         if self.config.published_average_rate:
             begins, times_F = 0.0, None
-        length = frames / fps
-        begin = 0.0 if start is None else start - begins
-        stop = math.inf if end is None else end - begins
-        if times_F is None:
-            first, last = _between_even(frames, fps, begin, stop)
-        else:
-            first, last = _between(times_F, length, begin, stop)
-        if last <= first:
-            raise DataError(
-                f"no frame between {start or 0.0:g} s and {begins + length if end is None else end:g} s of a "
-                f"video of {begins + length:.1f} s ({frames} frames at {fps:g} frames/s).\n"
-                "  expected: start < end and < length"
-            )
+        first, last = frames_between(frames, fps, start, end, begins=begins, times_F=times_F)
         shift = begins if start is None else 0.0
         if times_F is None:
             chosen_F = self.choose(last - first, fps)
             return Selection(chosen_F + first, [round(shift + float(index) / fps, 1) for index in chosen_F])
         part_F = times_F[first:last] - times_F[first]
-        span = max(min(stop, length) - float(times_F[first]), float(part_F[-1]) + 1 / VIRTUAL_FPS)
+        stop = math.inf if end is None else end - begins
+        span = max(min(stop, frames / fps) - float(times_F[first]), float(part_F[-1]) + 1 / VIRTUAL_FPS)
         chosen_F = self.choose_by_time(part_F, span)
         return Selection(chosen_F + first, [round(shift + float(second), 1) for second in part_F[chosen_F]])
 
@@ -228,6 +209,44 @@ def with_sampling(
             published_average_rate=video.published_average_rate,
         )
     return replace(video, fps=video.fps if fps is None else fps, max_fps=max_fps or video.max_fps)
+
+
+def frames_between(
+    frames: int,
+    fps: float,
+    start: float | None,
+    end: float | None,
+    *,
+    begins: float = 0.0,
+    times_F: np.ndarray | None = None,
+) -> tuple[int, int]:
+    """(first, last + 1) of a video's frames from `start` until before `end`; see `Sampler.select`.
+
+    Raises:
+        DataError: There are no frames, none between `start` and `end`, or one of these is no number.
+    """
+    if frames < 1 or not 0.0 < fps < math.inf:
+        raise DataError(
+            f"a video of {frames} frames at {fps} frames/s.\n  expected: at least 1 frame, a rate > 0"
+        )
+    refuse_declared("a video", frames, 0.0 if times_F is None else frames / fps)
+    for edge, second in (("start", start), ("end", end)):
+        if second is not None and math.isnan(second):
+            raise DataError(f"{edge}={second} is no time.\n  expected: seconds, e.g.  {edge}=2.5")
+    length = frames / fps
+    begin = 0.0 if start is None else start - begins
+    stop = math.inf if end is None else end - begins
+    if times_F is None:
+        first, last = _between_even(frames, fps, begin, stop)
+    else:
+        first, last = _between(times_F, length, begin, stop)
+    if last <= first:
+        raise DataError(
+            f"no frame between {start or 0.0:g} s and {begins + length if end is None else end:g} s of a "
+            f"video of {begins + length:.1f} s ({frames} frames at {fps:g} frames/s).\n"
+            "  expected: start < end and < length"
+        )
+    return first, last
 
 
 def _every(frames: int, step: float) -> np.ndarray:

@@ -131,6 +131,19 @@ def test_bad_samples_keep_their_places():
     ]
 
 
+def test_a_sample_that_does_not_fit_the_run_is_told_from_one_that_is_damaged():
+    """Lint, which knows no run, finds the second alone."""
+
+    def too_long(sample):
+        raise DataError("too long")
+
+    one = stream(packed=False, stop_row=50)
+    place = next(place for row in range(50) for place in one.order.row(row) if place.record == 6)
+    assert one.example(place).kind == "media"
+    one.order.cost = too_long
+    assert one.example(place).kind == "settings"
+
+
 def test_a_shard_that_is_gone_is_said_to_be_so_whoever_meets_it():
     class Gone(Texts):
         def load(self, number):

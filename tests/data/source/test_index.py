@@ -64,9 +64,12 @@ def test_goes_into_the_cache_where_the_tar_is_read_only(tmp_path, monkeypatch):
     calls = reads_of(monkeypatch)
     assert len(open_index(path, tmp_path / "cache")) == 3
     assert calls == []
-    monkeypatch.setattr(
-        module, "write_file", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device"))
-    )
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(module, "write_file", full)
+    monkeypatch.setattr("vxl.data.source.headers.write_file", full)
     os.utime(path, (1, 1))
     with pytest.raises(
         DataError, match=r"No space left on device[.]\n  name a folder that can:  paths[.]cache=FOLDER"

@@ -273,10 +273,16 @@ def test_a_sample_longer_than_the_row_is_a_bad_one(module):
 
 
 def test_too_many_bad_samples_stop_the_run(module):
-    with pytest.raises(
-        DataError, match=r"max_bad_fraction=0\.01 is exceeded[\s\S]*lint .*train\.json --videos "
-    ):
+    with pytest.raises(DataError, match=r"max_bad_fraction=0\.01 is exceeded") as error:
         steps(module(max_tokens=60), 6)
+    assert "shards lint" not in str(error.value)  # which knows no data.max_tokens
+
+
+def test_the_command_that_lints_a_list_names_its_folder_of_media(module):
+    one = module(max_bad_fraction=0.0)
+    shard = one.data.config.json
+    with pytest.raises(DataError, match=r"lint --decode .*train\.json --videos "):
+        one._bad.add(1, [BadSample(shard, "k", "cut off", "media")])
 
 
 def test_seeds_give_other_orders(module):

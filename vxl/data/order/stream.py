@@ -136,10 +136,10 @@ class Stream(IterableDataset, Generic[E]):
         raise TypeError("a Stream is iterated; for one row use stream.order.row(r) and stream.example(place)")
 
 
-def failed_part(cost: Callable[[Sample], int], with_media: SampleWithMedia) -> Literal["sample", "media"]:
-    """Why a sample could not be made into an example: its text alone (too long, say), or its media."""
+def failed_part(cost: Callable[[Sample], int], with_media: SampleWithMedia) -> Literal["settings", "media"]:
+    """Why a whole sample made no example: it does not fit this run (too long, say), or its media are bad."""
     try:
         cost(with_media.sample)
     except DataError:
-        return "sample"
+        return "settings"
     return "media"

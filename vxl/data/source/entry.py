@@ -4,6 +4,7 @@ from typing import Any
 
 from vxl.data.sample import Sample, Visual, parse
 from vxl.errors import DataError
+from vxl.video.sample import frames_between
 
 PLACE = ("offset", "bytes", "path", "stamp")
 """Keys of a visual that say where it lies."""
@@ -44,4 +45,18 @@ def samples_of(entry: dict[str, Any], shard: str) -> list[Sample]:
     if entry["bad"]:
         raise DataError(entry["bad"])
     visuals = [Visual(**{k: v for k, v in item.items() if k not in PLACE}) for item in entry["visuals"]]
-    return parse(entry["text"], visuals, shard=shard, key=entry["key"])
+    samples = parse(entry["text"], visuals, shard=shard, key=entry["key"])
+    for visual in samples[0].visuals:  # all samples of a member show the same
+        if visual.start is not None or visual.end is not None:
+            _refuse_empty(visual, f"{shard}, sample '{entry['key']}'")
+    return samples
+
+
+def _refuse_empty(visual: Visual, where: str) -> None:
+    """Raises DataError where `start` and `end` leave no frame: indexing says so, not training alone."""
+    try:
+        frames_between(
+            visual.frames, visual.fps, visual.start, visual.end, begins=visual.begins, times_F=visual.times_F
+        )
+    except DataError as error:
+        raise DataError(f"{where}: {visual.name}: {error}") from error

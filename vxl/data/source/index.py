@@ -18,7 +18,7 @@ import numpy as np
 from vxl.atomic import write_file
 from vxl.data.sample import EXAMPLE, Media
 from vxl.data.source.entry import is_entry, samples_of
-from vxl.data.source.headers import describe_media
+from vxl.data.source.headers import describe_media, write_cache
 from vxl.data.source.ranges import describe_file, is_url, local, open_range, read_range
 from vxl.data.source.tar import Group, read_contents
 from vxl.data.source.texts import in_order_of_text, read_text, refuse_long_text, without_half_letters
@@ -28,7 +28,7 @@ from vxl.video.endings import IMAGE_ENDINGS, VIDEO_ENDINGS, media_kind
 
 log = logging.getLogger(__name__)
 
-FORMAT = 3
+FORMAT = 4
 TEXTS = ("conversations", "caption", "questions")
 # What an index keeps of the JSON: other keys (img2dataset writes a dozen) say nothing to training.
 KEPT = (*TEXTS, "segments", "source", "scale", "start", "end")
@@ -127,13 +127,11 @@ def write_index(url: str, cache: Path, *, keep_good: bool = False) -> Index:
     files = index_places(url, cache)
     for file in files:
         try:
-            write_file(Path(file), data)
-        except OSError as error:
             if file == files[-1]:
-                raise DataError(
-                    f"the index of {url} can't be written: {file}: {error.strerror}.\n"
-                    "  name a folder that can:  paths.cache=FOLDER"
-                ) from error
+                write_cache(Path(file), data)
+            else:
+                write_file(Path(file), data)
+        except OSError as error:
             log.info("%s can't be written (%s); the index goes into the cache", file, error.strerror)
             continue
         index = read_tar_index(url, file, stamp)

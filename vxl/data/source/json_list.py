@@ -205,7 +205,9 @@ def _lines(text: str, file: Path) -> list[Any]:
             try:
                 values.append(json.loads(line))
             except (ValueError, RecursionError) as error:
-                raise DataError(f"{file}, line {number}, is no JSON: {error}") from error
+                is_placed = isinstance(error, json.JSONDecodeError)  # "line 1" of the line, it would say
+                what = f"{error.msg}: column {error.colno}" if is_placed else error
+                raise DataError(f"{file}, line {number}, is no JSON: {what}") from error
     return values
 
 

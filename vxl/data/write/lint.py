@@ -3,11 +3,11 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vxl.data.sample import BadSample, Media
+from vxl.data.sample import BadSample, Media, Visual
 from vxl.data.source.index import count_samples, describe_member, open_index
 from vxl.data.source.json_list import JsonSource
 from vxl.data.source.ranges import describe_file
@@ -17,6 +17,9 @@ from vxl.data.write.content import Content, encoded
 from vxl.data.write.shards import TarMember
 from vxl.errors import DataError, one_line
 from vxl.video.endings import media_kind
+
+if TYPE_CHECKING:  # late: torch takes 2 s, and writing shards needs none of it
+    from vxl.video.virtual import Virtual
 
 
 def sources(
@@ -40,7 +43,7 @@ def lint(urls: list[str], cache: Path, *, videos: Path | None = None, decode: bo
         urls: Patterns of shards, or JSON lists.
         cache: `paths.cache`.
         videos: Where the paths of JSON lists start; by default the list's folder.
-        decode: Whether to decode the last frame of every video too, which finds files that break off.
+        decode: Whether to decode all that is shown too, which finds damage within files.
     """
     for _, source in sources(urls, cache, videos):
         if isinstance(source, DataError):
@@ -52,10 +55,7 @@ def lint(urls: list[str], cache: Path, *, videos: Path | None = None, decode: bo
 
 
 def undecodable(source: IndexedSource) -> Iterator[BadSample]:
-    """Samples whose header is right but whose last frame can't be decoded."""
-    from vxl.video.decode import decode  # late: torch takes 2 s, and writing shards needs none of it
-    from vxl.video.virtual import Virtual
-
+    """Samples whose headers are right but of which a frame or an image can't be decoded."""
     decoded_members = set()
     for number in range(len(source)):
         shard, key = source.where(number)
@@ -68,11 +68,28 @@ def undecodable(source: IndexedSource) -> Iterator[BadSample]:
         except DataError:
             continue  # known_bad has it
         for visual, media in zip(with_media.sample.visuals, with_media.media, strict=True):
-            if visual.kind == "video" and not isinstance(media, Virtual):
-                try:
-                    decode(media, [visual.frames - 1], name=f"{shard}, member '{visual.name}'")
-                except DataError as error:
-                    yield BadSample(shard, key, str(error), "media")
+            try:
+                _decode_all(visual, media, f"{shard}, member '{visual.name}'")
+            except DataError as error:
+                yield BadSample(shard, key, str(error), "media")
+
+
+def _decode_all(visual: Visual, media: "Media | Virtual", name: str) -> None:
+    """Raises DataError for the first frame of a video, or the image, that can't be decoded."""
+    # late: torch takes 2 s, and writing shards needs none of it
+    from vxl.video.decode import open_video
+    from vxl.video.load import load_image
+    from vxl.video.virtual import Virtual
+
+    if isinstance(media, Virtual):
+        for number in range(visual.frames):
+            media.frames([number], None)
+    elif visual.kind == "image":
+        load_image(media, None, name=name)
+    else:
+        with open_video(media, name=name) as reader:
+            for _ in reader.frames(range(visual.frames)):
+                pass
 
 
 def stats(urls: list[str], cache: Path, *, videos: Path | None = None) -> dict[str, Any]:

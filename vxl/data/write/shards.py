@@ -230,7 +230,7 @@ def members_of_json(file: Path, videos: Path) -> Iterator[TarMember]:
     for number, item in enumerate(read_items(file)):
         key = clean(key_of_item(item, number))
         try:
-            refuse_half_letters(item, f"{file}, item '{key}'")
+            refuse_half_letters(item, "its text")
             places = [{"path": path, "kind": kind} for path, kind in media_of_item(item)]
             media = in_order_of_text(places, item)
         except DataError as error:
