@@ -7,10 +7,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["WANDB_MODE"] = "offline"
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# How long an example takes says how busy the machine is, and no test is timed.
+settings.register_profile("suite", deadline=None)
+settings.load_profile("suite")
 
 # What is imported stays: half a million objects, which each full collection would walk through again. A third
 # of the time of the tests of training went into that.

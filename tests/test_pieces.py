@@ -96,7 +96,7 @@ def build(compressor: CompressorConfig, selector: SelectorConfig, groups: int = 
     return model(**parts, prefill=FullConfig(groups=groups)).double().requires_grad_(False)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     compressor=compressors, groups=st.integers(1, 6), cuts=st.sets(st.integers(1, 5)), seed=st.integers(0, 99)
 )
@@ -112,7 +112,7 @@ def test_a_video_encoded_in_pieces(
     torch.testing.assert_close(torch.cat(parts), m.encode(frames), **SAME)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     compressor=compressors,
     selector=st.sampled_from([*SELECTORS, QueryConfig(published_query=True)]),
@@ -133,7 +133,7 @@ def test_a_mixed_batch_is_each_sample_alone(
     torch.testing.assert_close(together.loss_sum, sum(out.loss_sum for out in alone), rtol=1e-6, atol=1e-5)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     compressor=compressors,
     selector=selectors,

@@ -36,7 +36,7 @@ def shaken(config: CompressorConfig, grid: int, width: int = 32) -> Compressor:
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda c: f"{type(c).__name__}-{c.ratio}")
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(
     grid=st.sampled_from([2, 4, 6]),
     resized=st.sampled_from([None, 2, 4]),

@@ -89,7 +89,7 @@ def test_the_gradient_through_packed_documents_is_theirs_alone() -> None:
 
 
 @torch.no_grad()
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=6), st.booleans())
 def test_any_cut_gives_the_same_numbers(lengths: list[int], memo: bool) -> None:
     llm = decoder()
@@ -103,7 +103,7 @@ def test_any_cut_gives_the_same_numbers(lengths: list[int], memo: bool) -> None:
 
 
 @torch.no_grad()
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(st.lists(st.integers(0, 14), min_size=3, max_size=3), min_size=3, max_size=3))
 def test_rows_of_different_lengths_are_rows_alone(lengths: list[list[int]]) -> None:
     llm = decoder()
