@@ -46,7 +46,7 @@ def arguments(description: str, typed: Sequence[str] | None = None) -> argparse.
     """What every study's script takes."""
     parser = argparse.ArgumentParser(description=description)
     size = parser.add_mutually_exclusive_group()
-    size.add_argument("--cpu", action="store_true", help=f"{CPU.said}: an hour of one core")
+    size.add_argument("--cpu", action="store_true", help=f"{CPU.said}")
     size.add_argument("--tiny", action="store_true", help=f"{TINY.said}: minutes on a CPU")
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS, help="which seeds (default: 0 1 2)")
     parser.add_argument("--only", nargs="+", help="settings by name, instead of all")
