@@ -79,6 +79,8 @@ class Row:
     command: str
     commit: str
     headline: bool
+    study: bool
+    """Whether it compares many settings: its intervals are too many for the README."""
 
 
 def _follow(value: Any, way: list[Any], folder: Path) -> Any:
@@ -130,7 +132,16 @@ def row_of(folder: Path) -> Row:
         numbers = {name: number.shown(folder) for name, number in header.numbers.items()}
         answer, interval = header.answer.format(**numbers), header.interval.format(**numbers)
     commits = header.commit or ", ".join(sorted(commits_in(folder)))
-    return Row(folder.name, header.question, answer, interval, header.command, commits, header.headline)
+    return Row(
+        folder.name,
+        header.question,
+        answer,
+        interval,
+        header.command,
+        commits,
+        header.headline,
+        study=header.answer is None,
+    )
 
 
 def _answer_of_study(folder: Path) -> tuple[str, str]:
@@ -196,7 +207,7 @@ def with_headlines(readme: str, found: list[Row]) -> str:
     """The README with its results replaced."""
     lines = [
         f"- {row.question} {row.answer[0].upper()}{row.answer[1:]}"
-        + (f" (95 %: {row.interval})" if row.interval else "")
+        + (f" (95 %: {row.interval})" if row.interval and not row.study else "")
         + f". [{row.name}](experiments/{row.name})"
         for row in found
         if row.headline
