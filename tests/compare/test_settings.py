@@ -172,7 +172,7 @@ def test_questions_on_which_members_part_come_with_frames_and_what_was_kept(foun
 
 def test_many_members_are_a_row_a_setting_on_the_terminal(tmp_path: Path) -> None:
     write_sweep(tmp_path, "s", 30, questions=9)
-    shown = Console(file=io.StringIO(), width=80, record=True)
+    shown = Console(file=io.StringIO(), width=80, record=True, force_terminal=True)
     show_comparison(compare(find_members("s", tmp_path), title="s"), shown)
     text = shown.export_text()
     assert "s: 60 members in 20 settings" in text
