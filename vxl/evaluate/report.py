@@ -141,13 +141,32 @@ def read_report(path: Path) -> dict[str, Any]:
         path: `evaluate/<benchmark>.json`.
 
     Raises:
-        DataError: One of them is damaged.
+        DataError: One of them is damaged, or an answer is none.
     """
     report = _object_in(path)
+    for number, answer in enumerate(report.get("answers") or []):
+        if (wrong := _wrong_in(answer)) is not None:
+            raise DataError(f"{path}: answer {number} {wrong}.\n  evaluate again, or remove it")
     beside = path.with_suffix("") / "cost.json"
     if beside.is_file():
         report["cost"] = _object_in(beside)
     return report
+
+
+_KINDS: dict[str, Any] = {
+    **dict.fromkeys(("key", "cluster", "kind", "question", "answer", "text"), str),
+    **{"options": list, "parsed": str | None, "right": bool, "score": int | float},
+    **{"labels": dict, "verdict": dict, "failed": str},
+}
+"""What stands in an answer (`_answer`), which anybody may have written."""
+
+
+def _wrong_in(answer: Any) -> str | None:
+    """What makes a value of JSON no answer; None: it is one."""
+    if not isinstance(answer, dict):
+        return f"is a {type(answer).__name__}"
+    wrong = [name for name, kind in _KINDS.items() if name in answer and not isinstance(answer[name], kind)]
+    return f"has a {type(answer[wrong[0]]).__name__} for its {wrong[0]!r}" if wrong else None
 
 
 def _object_in(path: Path) -> dict[str, Any]:
