@@ -16,6 +16,7 @@ from vxl.evaluate.cost import Cost
 from vxl.evaluate.fingerprint import Protocol
 from vxl.evaluate.metrics import Metric, grouped, label_names, majority_share, micro, position_bias, scored
 from vxl.evaluate.scoring import Accuracy, Graded
+from vxl.evaluate.work.answers import key_of_other_kind
 from vxl.statistics import wilson
 
 
@@ -165,8 +166,8 @@ def _wrong_in(answer: Any) -> str | None:
     """What makes a value of JSON no answer; None: it is one."""
     if not isinstance(answer, dict):
         return f"is a {type(answer).__name__}"
-    wrong = [name for name, kind in _KINDS.items() if name in answer and not isinstance(answer[name], kind)]
-    return f"has a {type(answer[wrong[0]]).__name__} for its {wrong[0]!r}" if wrong else None
+    key = key_of_other_kind(answer, _KINDS)
+    return None if key is None else f"has a {type(answer[key]).__name__} for its {key!r}"
 
 
 def _object_in(path: Path) -> dict[str, Any]:

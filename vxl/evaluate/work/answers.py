@@ -3,7 +3,7 @@
 import json
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -176,9 +176,15 @@ def _read(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     return header, lines
 
 
+def key_of_other_kind(answer: dict[str, Any], kinds: Mapping[str, Any]) -> str | None:
+    """The first key whose value is not of the kind that it should be; keys may be absent."""
+    return next(
+        (key for key, kind in kinds.items() if key in answer and not isinstance(answer[key], kind)), None
+    )
+
+
 def _is_answer(line: dict[str, Any]) -> bool:
-    kinds = all(isinstance(line[name], kind) for name, kind in _KINDS.items() if name in line)
-    if not kinds or "key" not in line or "text" not in line:
+    if key_of_other_kind(line, _KINDS) is not None or "key" not in line or "text" not in line:
         return False
     numbers = [*line.get("cost", {}).values(), *line.get("kept", [])]
     return all(isinstance(number, int | float) for number in numbers)
