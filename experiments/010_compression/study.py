@@ -22,8 +22,6 @@ from studies import (
     kept,
     main,
     mark_baselines,
-    named,
-    not_learned,
     plt,
     points,
     save_figure,
@@ -92,12 +90,8 @@ def rows(found: Found, base: Base) -> list[dict[str, Any]]:
     return sorted(made, key=lambda row: (-row["tokens"], row["name"]))
 
 
-def answer(numbers: dict[str, Any]) -> Answer:
+def answer(numbers: dict[str, Any], whole: dict[str, Any]) -> Answer:
     """What is kept at the smallest of the budgets that all seeds have."""
-    whole = named(numbers["rows"], "full")
-    assert whole is not None
-    if said := not_learned(whole, "the uncompressed model"):
-        return Answer(said, interval_text(whole["interval"]))
     parts, ends = [], []
     for ratio in RATIOS:
         here = [row for row in numbers["rows"] if row["name"].endswith(f"_{ratio}")]
@@ -182,6 +176,7 @@ STUDY = Study(
     question=__doc__ or "",
     members=members,
     needs="full",
+    called="the uncompressed model",
     rows=rows,
     answer=answer,
     lines=lines,

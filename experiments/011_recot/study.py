@@ -16,11 +16,9 @@ from studies import (
     Study,
     against,
     baseline_lines,
+    differences,
     draw_side_by_side,
-    interval_text,
     main,
-    named,
-    not_learned,
     points,
     seeds,
 )
@@ -73,16 +71,11 @@ def errors(runs: Path) -> dict[str, Any]:
     return {"errors": found}
 
 
-def answer(numbers: dict[str, Any]) -> Answer:
+def answer(numbers: dict[str, Any], plain: dict[str, Any]) -> Answer:
     """What pre-training with and without the mask changes."""
-    plain = named(numbers["rows"], "dts_16")
-    assert plain is not None
-    if said := not_learned(plain, "the model without pre-training"):
-        return Answer(said, interval_text(plain["interval"]))
     rows = [row for row in numbers["rows"] if row["name"] != row["against"]]
-    parts = [f"{row['words']} {100 * row['difference']:+.1f} points" for row in rows]
-    ends = [f"{row['words']} {interval_text(row['difference_interval'], signed=True)}" for row in rows]
-    return Answer(f"against the same without pre-training: {'; '.join(parts)}", "; ".join(ends))
+    parts, ends = differences([row["words"] for row in rows], rows)
+    return Answer(f"against the same without pre-training: {parts}", ends)
 
 
 def lines(numbers: dict[str, Any]) -> list[str]:
@@ -112,6 +105,7 @@ STUDY = Study(
     question=__doc__ or "",
     members=members,
     needs="dts_16",
+    called="the model without pre-training",
     rows=rows,
     answer=answer,
     lines=lines,

@@ -15,11 +15,9 @@ from studies import (
     Study,
     against,
     baseline_lines,
+    differences,
     draw_side_by_side,
-    interval_text,
     main,
-    named,
-    not_learned,
     points,
     seeds,
 )
@@ -61,20 +59,12 @@ def rows(found: Found, base: Base) -> list[dict[str, Any]]:
     return made
 
 
-def answer(numbers: dict[str, Any]) -> Answer:
+def answer(numbers: dict[str, Any], dense: dict[str, Any]) -> Answer:
     """What the mask costs at inference alone, and in training too."""
-    dense = named(numbers["rows"], "pool_4")
-    assert dense is not None
-    if said := not_learned(dense, "the dense model"):
-        return Answer(said, interval_text(dense["interval"]))
     rows = [row for row in numbers["rows"] if row is not dense]
     labels = [f"trained {row['trained']}, asked {row['asked']}" for row in rows]
-    parts = [f"{name} {100 * row['difference']:+.1f} points" for name, row in zip(labels, rows, strict=True)]
-    ends = [
-        f"{name} {interval_text(row['difference_interval'], signed=True)}"
-        for name, row in zip(labels, rows, strict=True)
-    ]
-    return Answer(f"against dense in both: {'; '.join(parts)}", "; ".join(ends))
+    parts, ends = differences(labels, rows)
+    return Answer(f"against dense in both: {parts}", ends)
 
 
 def lines(numbers: dict[str, Any]) -> list[str]:
@@ -103,6 +93,7 @@ STUDY = Study(
     question=__doc__ or "",
     members=members,
     needs="pool_4",
+    called="the dense model",
     rows=rows,
     answer=answer,
     lines=lines,

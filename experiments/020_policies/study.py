@@ -20,8 +20,6 @@ from studies import (
     interval_text,
     main,
     mark_baselines,
-    named,
-    not_learned,
     plt,
     points,
     save_figure,
@@ -79,12 +77,8 @@ def by_distance(setting: Setting) -> dict[str, list[float]]:
     return counts
 
 
-def answer(numbers: dict[str, Any]) -> Answer:
+def answer(numbers: dict[str, Any], whole: dict[str, Any]) -> Answer:
     """Which method loses least at the smallest budget that leaves nobody at chance."""
-    whole = named(numbers["rows"], "full")
-    assert whole is not None
-    if said := not_learned(whole, "the whole cache"):
-        return Answer(said, interval_text(whole["interval"]))
     parts, ends = [], []
     for group, what in (("kv", "policies"), ("prune", "pruners")):
         rows = [row for row in numbers["rows"] if row["group"] == group and row["keep"] == KEEP[-1]]
@@ -152,6 +146,7 @@ STUDY = Study(
     question=__doc__ or "",
     members=members,
     needs="full",
+    called="the whole cache",
     rows=rows,
     answer=answer,
     lines=lines,

@@ -17,11 +17,9 @@ from studies import (
     axis_of_shares,
     bars,
     baseline_lines,
-    interval_text,
+    differences,
     main,
     mark_baselines,
-    named,
-    not_learned,
     plt,
     points,
     save_figure,
@@ -57,24 +55,16 @@ def rows(found: Found, base: Base) -> list[dict[str, Any]]:
     return sorted(made, key=lambda row: (row["asked"], -row["keep"], row["trained"]))
 
 
-def answer(numbers: dict[str, Any]) -> Answer:
+def answer(numbers: dict[str, Any], whole: dict[str, Any]) -> Answer:
     """What each training changes at the budget that it was trained under and at the smallest."""
-    whole = named(numbers["rows"], "full")
-    assert whole is not None
-    if said := not_learned(whole, "the model trained on everything"):
-        return Answer(said, interval_text(whole["interval"]))
     rows = [
         row
         for row in numbers["rows"]
         if row["trained"] == f"trained_{row['asked']}" and row["keep"] in (KEEP[0], KEEP[-1])
     ]
     names = [f"{row['asked']} at 1/{round(1 / row['keep'])}" for row in rows]
-    parts = [f"{name} {100 * row['difference']:+.1f} points" for name, row in zip(names, rows, strict=True)]
-    ends = [
-        f"{name} {interval_text(row['difference_interval'], signed=True)}"
-        for name, row in zip(names, rows, strict=True)
-    ]
-    return Answer(f"training under pruning changes {'; '.join(parts)}", "; ".join(ends))
+    parts, ends = differences(names, rows)
+    return Answer(f"training under pruning changes {parts}", ends)
 
 
 def lines(numbers: dict[str, Any]) -> list[str]:
@@ -118,6 +108,7 @@ STUDY = Study(
     question=__doc__ or "",
     members=members,
     needs="full",
+    called="the model trained on everything",
     rows=rows,
     answer=answer,
     lines=lines,

@@ -5,10 +5,10 @@ folder and have one base, so that a run that two studies name is trained once, a
 goes on.
 """
 
-from studies.answer import Answer, interval_text, points
+from studies.answer import Answer, differences, interval_text, points
 from studies.asked import Found, Setting
 from studies.base import BASES, Base
-from studies.baselines import BASELINES, baseline_lines, named, not_learned
+from studies.baselines import BASELINES, baseline_lines
 from studies.compared import against, kept
 from studies.drawing import axis_of_shares, bars, draw_side_by_side, mark_baselines, plt, save_figure
 from studies.member import Member, seeds
@@ -27,13 +27,12 @@ __all__ = [
     "axis_of_shares",
     "bars",
     "baseline_lines",
+    "differences",
     "draw_side_by_side",
     "interval_text",
     "kept",
     "main",
     "mark_baselines",
-    "named",
-    "not_learned",
     "plt",
     "points",
     "save_figure",

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -31,3 +32,18 @@ def points(value: float | None, interval: Ends, *, signed: bool = False) -> str:
         return ""
     text = f"{100 * value:{'+' if signed else ''}.1f}"
     return text if interval is None else f"{text} ({interval_text(interval, signed=signed)})"
+
+
+def differences(labels: Sequence[str], rows: Sequence[dict[str, Any]]) -> tuple[str, str]:
+    """How far settings are from what they are compared with, in points, and the intervals of that.
+
+    Args:
+        labels: What each is called.
+        rows: Their rows of results.json.
+    """
+    parts = [f"{name} {100 * row['difference']:+.1f} points" for name, row in zip(labels, rows, strict=True)]
+    ends = [
+        f"{name} {interval_text(row['difference_interval'], signed=True)}"
+        for name, row in zip(labels, rows, strict=True)
+    ]
+    return "; ".join(parts), "; ".join(ends)

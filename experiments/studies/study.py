@@ -11,7 +11,7 @@ from typing import Any
 from studies.answer import Answer, interval_text
 from studies.asked import Found, settings
 from studies.base import BASES, CPU, SMALL, TINY, Base
-from studies.baselines import baseline_rows
+from studies.baselines import baseline_rows, named, not_learned
 from studies.member import SEEDS, Member
 from studies.work import ROOT, carry_out, chosen
 
@@ -30,10 +30,12 @@ class Study:
     """All of it; a name may stand there twice, asked in different ways."""
     needs: str
     """The setting that all others are measured against: without it there is nothing to write."""
+    called: str
+    """What that setting is called in a sentence."""
     rows: Callable[[Found, Base], list[dict[str, Any]]]
     """From what was answered to the rows of results.json."""
-    answer: Callable[[Numbers], Answer]
-    """From results.json to what they come to."""
+    answer: Callable[[Numbers, dict[str, Any]], Answer]
+    """From results.json, and the row of that setting, to what they come to where it has learned something."""
     lines: Callable[[Numbers], list[str]]
     """From results.json to the README's table."""
     draw: Callable[[Numbers, Path], None]
@@ -107,7 +109,10 @@ def collect(study: Study, base: Base, found: Found, runs: Path, members: Sequenc
     """All that results.json holds."""
     numbers: Numbers = {"size": base.said, "benchmark": base.benchmark, **baseline_rows(found)}
     numbers |= {"rows": study.rows(found, base), **study.extra(runs)}
-    answer = study.answer(numbers)
+    against = named(numbers["rows"], study.needs)
+    assert against is not None
+    said = not_learned(against, study.called)
+    answer = Answer(said, interval_text(against["interval"])) if said else study.answer(numbers, against)
     numbers["answer"] = {"text": answer.text, "interval": answer.interval}
     return numbers | provenance(members, base, runs)
 
