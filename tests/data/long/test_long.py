@@ -92,6 +92,39 @@ def test_a_description_tells_what_appears_in_each_clip(data: Long, together: boo
     assert len(telling.validation()) == 21
 
 
+def test_further_rounds_ask_more_of_the_same_video_and_nothing_twice(data: Long) -> None:
+    talking = Long(replace(data.config, together=True), cache=data.cache).training(0).sources["long"]
+    longer = Long(replace(data.config, together=True, rounds=3), cache=data.cache).training(0).sources["long"]
+    assert len(longer) == len(talking)
+    for video in range(6):
+        once, thrice = (texts_of_turns(source.record(video).turns) for source in (talking, longer))
+        assert thrice[:7] == once
+        assert 7 < len(thrice) <= 21
+        asked = [text for text, _ in thrice]
+        assert len(set(asked)) == len(asked)
+
+
+@pytest.mark.parametrize("described", [False, True])
+def test_a_telling_names_all_that_appears_in_order(data: Long, described: bool) -> None:
+    config = replace(data.config, together=True, told=True, described=described)
+    telling = Long(config, cache=data.cache)
+    source = telling.training(0).sources["long"]
+    each = 2 + described
+    assert len(source) == telling.count() == 6 * each
+    for video in range(6):
+        loaded = source.load(each * video + 1)
+        assert loaded.sample.source == "told"
+        assert loaded.sample.visuals == source.record(each * video).visuals
+        assert loaded.media == source.load(each * video).media
+        ((_, answer),) = texts_of_turns(loaded.sample.turns)
+        events = write_script(telling.config, "train", video).events
+        assert [one.strip() for one in answer.split(".")[:-1]] == [
+            f"A {event.colour} {event.shape}, {event.place}" for event in events
+        ]
+        assert source.record(each * video + each - 1).source == ("described" if described else "told")
+    assert len(telling.validation()) == 21
+
+
 def texts_of_turns(turns: Sequence[Turn]) -> list[tuple[str, str]]:
     """Questions and answers, in order."""
     pairs = zip(turns[::2], turns[1::2], strict=True)

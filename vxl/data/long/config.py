@@ -31,6 +31,10 @@ class LongConfig(DataConfig):
     together: bool = False
     """Train on one conversation a video, which asks every kind in a random order, instead of one question a
     sample. Held-out questions are asked one by one in either case."""
+    rounds: int = 1
+    """With `together`: how often a conversation asks each kind, never twice in the same words."""
+    told: bool = False
+    """Train on one more conversation a video, which tells in order all that appears in it."""
     described: bool = False
     """Train on one more conversation a video, which shows clips of it and tells what appears in each: so a
     projector learns what it can't learn from letters alone."""
@@ -66,6 +70,12 @@ class LongConfig(DataConfig):
             raise ConfigError(
                 f"kinds=[] asks nothing.\n  choose from: {', '.join(get_args(Kind))}\n"
                 "  e.g.  kinds=[what,when]"
+            )
+        if self.rounds < 1 or (self.rounds > 1 and not self.together):
+            raise ConfigError(
+                f"rounds={self.rounds} together={str(self.together).lower()}.\n"
+                "  allowed: 1 or more rounds; with more than one, questions stand in one conversation\n"
+                "  type  together=true rounds=3"
             )
         if not 2 <= self.needles <= len(COLOURS) or self.distractors < 0:
             raise ConfigError(

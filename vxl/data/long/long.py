@@ -12,7 +12,7 @@ from vxl.data.clips.clips import clips_folder
 from vxl.data.long.config import LongConfig
 from vxl.data.long.scenes import digest_of, read_scenes, write_scenes
 from vxl.data.long.script import Split
-from vxl.data.long.source import LongSource, samples_a_video
+from vxl.data.long.source import LongSource, parts
 from vxl.data.order.mixture import Mixture
 
 log = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ class Long(Data):
 
     def count(self) -> int:
         """Samples to train on."""
-        return self.config.videos * samples_a_video(self.config, "train")
+        return self.config.videos * len(parts(self.config, "train"))
 
     def texts(self) -> Iterator[str]:
         """Texts to train on."""

@@ -5,7 +5,7 @@ from hashlib import blake2b
 
 from vxl.data.base import DataConfig
 from vxl.data.batch.answer import format_question
-from vxl.data.long.asked import AboutVideo, ask, describe
+from vxl.data.long.asked import AboutVideo, ask, describe, tell
 from vxl.data.long.config import Kind, LongConfig
 from vxl.data.long.scenes import FPS, HEIGHT, WIDTH, Scenes
 from vxl.data.long.script import Script, Split, write_script
@@ -23,11 +23,13 @@ from vxl.seeds import generator
 from vxl.video.virtual import Part, Segments
 
 
-def samples_a_video(config: LongConfig, split: Split) -> int:
-    """How many samples show the same video."""
+def parts(config: LongConfig, split: Split) -> tuple[str, ...]:
+    """The samples that show the same video, by their `source`."""
+    kinds = tuple(config.kinds)
     if split == "held_out":
-        return len(config.kinds)
-    return (1 if config.together else len(config.kinds)) + config.described
+        return kinds
+    wanted = {"told": config.told, "described": config.described}
+    return (*(("together",) if config.together else kinds), *(name for name in wanted if wanted[name]))
 
 
 class LongSource:
@@ -42,13 +44,11 @@ class LongSource:
 
     def __init__(self, config: LongConfig, split: Split, scenes: Scenes, videos: int) -> None:
         self.config, self.split, self.scenes, self.videos = config, split, scenes, videos
-        self.together = config.together and split == "train"
-        """Whether the questions about a video are one conversation, instead of a sample each."""
-        self.samples_a_video = samples_a_video(config, split)
+        self.parts = parts(config, split)
         self._scripts: dict[int, Script] = {}
 
     def __len__(self) -> int:
-        return self.videos * self.samples_a_video
+        return self.videos * len(self.parts)
 
     def fingerprint(self) -> str:
         """A digest of what all samples follow from."""
@@ -59,8 +59,8 @@ class LongSource:
 
     def record(self, number: int) -> Sample:
         """The sample without its media."""
-        video, part = divmod(number, self.samples_a_video)
-        script = self.script(video)
+        video, part = divmod(number, len(self.parts))
+        source, script = self.parts[part], self.script(video)
         length = self.config.needle_seconds
         segments = tuple(
             Segment(event.start, event.start + length, f"{event.colour} {event.shape}, {event.place}")
@@ -76,10 +76,13 @@ class LongSource:
             height=HEIGHT,
         )
         about_video = Sample(key=visual.name, visuals=(visual,), segments=segments)
-        if self.split == "train" and self.config.described and part == self.samples_a_video - 1:
+        if source == "described":
             return self._description(about_video, script, video)
-        if self.together:
-            return replace(about_video, turns=self._conversation(script, video), source="together")
+        if source == "together":
+            return replace(about_video, turns=self._conversation(script, video), source=source)
+        if source == "told":
+            key, turns = f"{visual.name}#told", self._telling(script, video)
+            return replace(about_video, key=key, turns=turns, source=source)
         kind = self.config.kinds[part]
         question = self._asked(script, video, kind).question
         return replace(about_video, key=f"{visual.name}#{kind}", question=question, source=kind)
@@ -95,19 +98,27 @@ class LongSource:
             self._scripts[video] = write_script(self.config, self.split, video)
         return self._scripts[video]
 
-    def _asked(self, script: Script, video: int, kind: Kind) -> AboutVideo:
-        chance = generator(self.config.drawing_seed, "long", "ask", self.split, kind, video)
+    def _asked(self, script: Script, video: int, kind: Kind, round: int = 0) -> AboutVideo:
+        again = (round,) if round else ()
+        chance = generator(self.config.drawing_seed, "long", "ask", self.split, kind, video, *again)
         return ask(script, kind, self.split, chance)
 
     def _conversation(self, script: Script, video: int) -> tuple[Turn, ...]:
-        """The questions that `about` tells of, one behind the other, each with the letter of its answer."""
+        """Questions of all rounds, the first of which `about` tells of, with the letters of their answers."""
         chance = generator(self.config.drawing_seed, "long", "together", video)
-        kinds = [self.config.kinds[number] for number in chance.permutation(len(self.config.kinds))]
-        questions = [self._asked(script, video, kind).question for kind in kinds]
-        turns = []
-        for question in questions:
-            turns += [Turn("user", format_question(question)), Turn("assistant", question.answer)]
-        return place_visuals(turns, 1, "data=long")
+        turns: dict[str, list[Turn]] = {}
+        for round in range(self.config.rounds):
+            for number in chance.permutation(len(self.config.kinds)):
+                question = self._asked(script, video, self.config.kinds[number], round).question
+                pair = [Turn("user", format_question(question)), Turn("assistant", question.answer)]
+                turns.setdefault(question.question, pair)
+        return place_visuals([turn for pair in turns.values() for turn in pair], 1, "data=long")
+
+    def _telling(self, script: Script, video: int) -> tuple[Turn, ...]:
+        """All that appears in the video, in order."""
+        chance = generator(self.config.drawing_seed, "long", "tell", video)
+        question, answer = tell(script, chance)
+        return place_visuals([Turn("user", question), Turn("assistant", answer)], 1, "data=long")
 
     def _description(self, about_video: Sample, script: Script, video: int) -> Sample:
         """The video in clips, each with what appears in it."""
@@ -122,7 +133,7 @@ class LongSource:
 
     def load(self, number: int) -> SampleWithMedia:
         """The sample with its video, of which no frame is decoded yet."""
-        video = number // self.samples_a_video
+        video = number // len(self.parts)
         script = self.script(video)
         sample = self.record(number)
         return SampleWithMedia(sample, (self.segments(script, video),) * len(sample.visuals))
