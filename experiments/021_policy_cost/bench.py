@@ -33,6 +33,7 @@ from vxl.option.build import build
 from vxl.option.files import CONF
 from vxl.option.schema import schema_of
 from vxl.prefill.chunked import ChunkedConfig
+from vxl.prefill.full import FullConfig
 from vxl.prefill.summarizing import around
 from vxl.prune.base import VideoTokens
 from vxl.prune.none import KeepEverythingConfig
@@ -61,6 +62,8 @@ HELD: dict[str, dict[str, Any]] = {
     "bits=4 offload=true": {"bits": 4, "offload": True},
 }
 """How what was watched is held, with `kv=full`; the last with `kv=snapkv`, too."""
+WINDOWS: dict[str, dict[str, Any]] = {"local=15000": {"local": 15_000}}
+"""What a token attends to while `kv=rekv` watches, instead of the chunks of all other rows."""
 SLOW = 6.0
 """Seconds of prefill above which a policy runs once, and above which a fourth of the frames is enough."""
 
@@ -167,7 +170,7 @@ def measured(model: VideoLanguageModel, frames: int, seconds: float) -> dict[str
 
 
 Row = tuple[str, str, str]
-"""Group, name, and how it is held (a key of `HELD`, or nothing)."""
+"""Group, name, and how it is held or watched (a key of `HELD` or `WINDOWS`, or nothing)."""
 
 
 def rows_of(names: list[str] | None) -> list[Row]:
@@ -178,6 +181,7 @@ def rows_of(names: list[str] | None) -> list[Row]:
     left_out = {"full", "none", *BY_NAME}.difference(names or ())
     every = [row for row in every if row[1] not in left_out]
     every += [("kv", "full", held) for held in HELD] + [("kv", "snapkv", [*HELD][-1])]
+    every += [("kv", "rekv", window) for window in WINDOWS]
     if names:
         every = [row for name in dict.fromkeys(names) for row in every if name in (row[1], row[2])]
     return [("kv", "full", ""), *dict.fromkeys(every), ("kv", "full", "")]
@@ -256,12 +260,13 @@ def set_row(model: VideoLanguageModel, row: Row, arguments: argparse.Namespace) 
     model.policy, model.pruner = build(KeepAllConfig()), build(KeepEverythingConfig())
     if group == "kv":
         made = option("kv", name, arguments.keep, arguments.tiny)
-        model.policy = build(replace(made, **HELD[held]) if held else made)
+        model.policy = build(replace(made, **(HELD | WINDOWS)[held]) if held else made)
         if name not in BY_NAME:  # whose weights are there already
             model.policy.equip(model.llm)
     else:
         model.pruner = build(option("prune", name, arguments.keep, arguments.tiny))
-    model.prefill = around(build(prefill_of(arguments.tiny)), model.policy, 0)
+    watched = FullConfig() if held in WINDOWS else prefill_of(arguments.tiny)
+    model.prefill = around(build(watched), model.policy, 0)
 
 
 def profile(model: VideoLanguageModel, frames: int) -> None:
