@@ -10,7 +10,8 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
 from vxl.cli.main import parser
-from vxl.config.catalog import Key, OptionFile, keys_of, options_by_group, run_schemas, schema_keys
+from vxl.config.catalog import Key, OptionFile, keys_of, options_by_group, schema_keys
+from vxl.config.schema import root_schema, schemas
 from vxl.option.rebuild import INTERNAL
 
 COMMANDS = "docs/reference/commands.md"
@@ -43,7 +44,7 @@ def on_files(files: Files, *, config: MkDocsConfig) -> Files:
 
 def group_page(group: str, options: dict[str, OptionFile]) -> str:
     """A group: what it is, a table of its options, then each with its keys."""
-    root = run_schemas()[0]
+    root = root_schema("train")
     lines = [f"# {group}=", "", about(group), ""]
     lines += ["| option | |", "|---|---|"]
     lines += [
@@ -65,7 +66,7 @@ def group_page(group: str, options: dict[str, OptionFile]) -> str:
 def run_keys() -> str:
     """The keys that a training and an evaluation have beside those of their parts."""
     lines = ["# Keys of a run", "", "As `vxl explain KEY` shows them."]
-    for title, schema in zip(("vxl train", "vxl evaluate"), run_schemas(), strict=True):
+    for title, schema in zip(("vxl train", "vxl evaluate"), schemas(), strict=True):
         keys = [key for key in schema_keys(schema) if "." not in key.name and key.name not in INTERNAL]
         lines += ["", f"## {title}", "", *table(keys)]
     return "\n".join(lines) + "\n"

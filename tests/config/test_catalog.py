@@ -7,7 +7,8 @@ import pytest
 from rich.console import Console
 
 from vxl.cli.explain import explain
-from vxl.config.catalog import keys_of, look_up, options_by_group, run_schemas
+from vxl.config.catalog import keys_of, look_up, options_by_group
+from vxl.config.schema import schemas
 from vxl.errors import ConfigError
 from vxl.option.build import ALLOWED
 from vxl.option.files import CONF
@@ -140,14 +141,15 @@ def test_what_does_not_exist_names_the_nearest(conf: Path, word: str, message: s
 def test_printed_text_keeps_brackets(conf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rich reads [words] as colours; in defaults and meanings they are text."""
     (conf / "zoo" / "list.yaml").write_text("# Takes [red] things.\nsizes: [red, blue]\n")
-    console = Console(width=120, record=True, file=io.StringIO())
+    screen = io.StringIO()
+    console = Console(width=120, file=screen)
     explain(["zoo=list", "compressor", "seed"], root=RootConfig, console=console)
-    text = console.export_text()
+    text = screen.getvalue()
     assert "Takes [red] things." in text
     assert "[red,blue]" in text
     assert "Seed of all randomness." in text
     explain([], root=RootConfig, console=console)
-    text = console.export_text()
+    text = screen.getvalue()
     assert "compressor=pool" in text
     assert "Which model." in text
 
@@ -180,7 +182,7 @@ def test_a_word_that_names_nothing_lists_groups_and_keys_of_the_run_on_one_scree
 
 
 def test_a_file_that_sets_keys_of_the_run_shows_their_meanings() -> None:
-    roots = run_schemas()
+    roots = schemas()
     keys = {key.name: key for key in keys_of(options_by_group()["stage"]["lora"], roots[0])}
     assert keys["llm.lora.rank"].default == "16"
     assert [name for name, key in keys.items() if not key.meaning] == []
@@ -206,7 +208,7 @@ def test_a_benchmark_says_where_its_data_come_from_their_licence_and_what_its_sc
 
 
 def test_a_foreign_class_is_typed_by_its_signature_and_its_own_rate_is_not_offered() -> None:
-    keys = {key.name: key for key in keys_of(options_by_group([CONF])["optim"]["adamw"], run_schemas()[0])}
+    keys = {key.name: key for key in keys_of(options_by_group([CONF])["optim"]["adamw"], schemas()[0])}
     assert keys["optimizer.fused"].type == "true or false or null"
     assert keys["optimizer.betas"].type == "list of float"
     assert keys["optimizer.weight_decay"].default == "0.0"

@@ -13,7 +13,7 @@ import yaml
 from tests.config.test_matrix import NEEDS
 from vxl.config.catalog import options_by_group
 from vxl.config.compose import compose
-from vxl.config.schema import schemas
+from vxl.config.schema import root_schema, schemas
 from vxl.config.sweep import plan_sweep
 from vxl.option.build import locate
 from vxl.option.files import CONF
@@ -67,7 +67,7 @@ def test_an_option_stands_where_its_code_is(file: Path) -> None:
     group, target = file.parent.name, VALUES[file]["_target_"]
     assert target.startswith(f"vxl.{group}." if group in PARTS else ELSEWHERE[group])
     assert locate(target)
-    schema = typing.get_type_hints(schemas()["evaluate" if group == "benchmark" else "train"])[group]
+    schema = typing.get_type_hints(root_schema("evaluate" if group == "benchmark" else "train"))[group]
     assert issubclass(schema_of(target), schema)
 
 
@@ -88,12 +88,12 @@ def test_every_part_is_a_group_and_a_package() -> None:
 )
 def test_a_group_without_a_target_has_the_keys_of_its_dataclass(group: str, option: str) -> None:
     values = VALUES[CONF / group / f"{option}.yaml"]
-    schema: Any = typing.get_type_hints(schemas()["train"])[group]
+    schema: Any = typing.get_type_hints(root_schema("train"))[group]
     assert values.keys() == {field.name for field in dataclasses.fields(schema)}
 
 
 def test_the_prompt_stands_in_full_in_train_yaml() -> None:
-    schema: Any = typing.get_type_hints(schemas()["train"])["prompt"]
+    schema: Any = typing.get_type_hints(root_schema("train"))["prompt"]
     prompt = yaml.safe_load((CONF / "train.yaml").read_text())["prompt"]
     assert prompt.keys() == {field.name for field in dataclasses.fields(schema)}
 
@@ -125,15 +125,15 @@ def dataclasses_of(schema: type) -> set[type]:
 
 
 def test_every_key_has_a_meaning() -> None:
-    classes = set().union(*(dataclasses_of(schema) for schema in schemas().values()))
+    classes = set().union(*(dataclasses_of(schema) for schema in schemas()))
     classes |= {schema_of(VALUES[file]["_target_"]) for file in OPTIONS}
     # Of a group in the whole config, each option says what it is.
-    groups = {key for schema in schemas().values() for key in typing.get_type_hints(schema)} & CHOICES.keys()
+    groups = {key for schema in schemas() for key in typing.get_type_hints(schema)} & CHOICES.keys()
     silent = [
         f"{schema.__name__}.{field.name}"
         for schema in classes
         for field in dataclasses.fields(typing.cast(Any, schema))
-        if field.name not in ("_target_", "prompt", *(groups if schema in schemas().values() else ()))
+        if field.name not in ("_target_", "prompt", *(groups if schema in schemas() else ()))
         and not meanings(schema).get(field.name)
     ]
     assert silent == []

@@ -8,10 +8,12 @@ from rich.markup import escape
 from rich.padding import Padding
 from rich.text import Text
 
-from vxl.config.catalog import Key, OptionFile, keys_of, look_up, options_by_group, run_schemas, schema_keys
+from vxl.config.catalog import Key, OptionFile, keys_of, look_up, options_by_group, schema_keys
+from vxl.config.schema import schemas
 from vxl.option.files import CONF
 from vxl.option.plugins import load_plugins
 from vxl.option.rebuild import INTERNAL
+from vxl.option.stand_ins import without_torch
 from vxl.table import Listing
 from vxl.terminal.say import typed_here
 from vxl.terminal.screen import Screen
@@ -41,7 +43,16 @@ def explain(
 
         explain_cost(words[1:], plugins, console)
         return
-    roots = [] if root is None else [root]
+
+    def shown() -> str:
+        with console.capture() as screen:
+            _show(words, plugins, [] if root is None else [root], console)
+        return screen.get()
+
+    console.file.write(without_torch(shown))
+
+
+def _show(words: Sequence[str], plugins: Sequence[str], roots: list[type], console: Console) -> None:
     folders = [CONF, *load_plugins(plugins)]
     if not words:
         _overview(folders, console)
@@ -49,7 +60,7 @@ def explain(
         _keys(
             [
                 key
-                for key in schema_keys((roots or run_schemas())[0])
+                for key in schema_keys((roots or schemas())[0])
                 if "." not in key.name and key.name not in INTERNAL
             ],
             console,
@@ -59,7 +70,7 @@ def explain(
     for word in words:
         kind, matches = look_up(word, folders, roots)
         if kind == "option":
-            _option(matches, (roots or run_schemas())[0], console)
+            _option(matches, (roots or schemas())[0], console)
         elif kind == "group":
             _group(word, matches, roots, console)
         else:
@@ -86,7 +97,7 @@ def _group(group: str, options: dict[str, OptionFile], roots: Sequence[type], co
     if plain and len(plain) == len(options):  # one schema types them all (trainer, checkpoint, …)
         first = next((choice for choice in plain if choice.name == "default"), plain[0])
         console.print(f"keys of {group}={first.name}", style="bold", highlight=False)
-        _keys(keys_of(first, (roots or run_schemas())[0]), console)
+        _keys(keys_of(first, (roots or schemas())[0]), console)
     else:
         console.print(f"keys of one:  vxl explain {group}={next(iter(options))}")
 

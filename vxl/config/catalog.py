@@ -152,11 +152,6 @@ def _meaning(schema: type, field: str, otherwise: str) -> str:
     return " ".join(meanings(schema).get(field, "").split()) or otherwise
 
 
-def run_schemas() -> list[type]:
-    """The configs of `python train.py` and `python evaluate.py`."""
-    return list(schemas().values())
-
-
 def look_up(word: str, folders: list[Path], roots: Sequence[type] = ()) -> tuple[str, Any]:
     """What a word of `vxl explain WORD` names.
 
@@ -182,7 +177,7 @@ def look_up(word: str, folders: list[Path], roots: Sequence[type] = ()) -> tuple
         return "option", options[group][name]
     if group in options:
         return "group", options[group]
-    roots = roots or run_schemas()
+    roots = roots or schemas()
     run_keys = {key.name: key for root in reversed(roots) for key in schema_keys(root)}
     if word in run_keys:
         return "keys", [_as_set(run_keys[word], options)]

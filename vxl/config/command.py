@@ -45,7 +45,7 @@ def command_line(name: str) -> Callable[[Main], Callable[[], None]]:
     any failed. Ctrl-C outside of the training loop ends with a line and status 130.
 
     Args:
-        name: Config file in conf/ without its ending; its schema is vxl.config.schema.schemas()[name].
+        name: Config file in conf/ without its ending; its schema is vxl.config.schema.root_schema(name).
     """
 
     def decorate(main: Main) -> Callable[[], None]:

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from vxl.config.mistakes import translate
 from vxl.config.origins import with_recipes_model
-from vxl.config.schema import schemas
+from vxl.config.schema import root_schema
 from vxl.errors import ConfigError
 from vxl.option.files import CONF
 from vxl.option.plugins import load_plugins
@@ -47,10 +47,9 @@ def translated(name: str, overrides: list[str]) -> Generator[None]:
 def checked(composed: Any, name: str) -> Any:
     """An OmegaConf config as the dataclasses of schema `name`, after all the rules of vxl.config.check."""
     config = typed(composed, name)
-    from vxl.config.check import check_config  # late: torch takes 2 s, and a wrong key is found without
-    from vxl.train.config import TrainConfig
+    if name == "train":
+        from vxl.config.check import check_config  # late: torch takes 2 s, and a wrong key is found without
 
-    if isinstance(config, TrainConfig):
         check_config(config)
     return config
 
@@ -69,7 +68,7 @@ def typed(composed: Any, name: str) -> Any:
     except OmegaConfBaseException as error:
         key, reason = getattr(error, "full_key", None), str(error).partition("\n")[0]
         raise ConfigError(f"{key or 'the config'} can't be resolved: {reason}.") from error
-    return rebuild(schemas()[name], values)
+    return rebuild(root_schema(name), values)
 
 
 def compose_yaml(name: str, overrides: list[str]) -> Any:

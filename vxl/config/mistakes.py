@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, cast
 
-from vxl.config.schema import schemas
+from vxl.config.schema import root_schema
 from vxl.errors import ConfigError
 from vxl.option.files import CONF
 from vxl.option.read_yaml import read_yaml
@@ -149,7 +149,7 @@ def _of_schema(composed: Any, name: str) -> list[str]:
     from omegaconf.errors import OmegaConfBaseException
 
     try:
-        rebuild(schemas()[name], cast(dict[str, Any], OmegaConf.to_container(composed, resolve=True)))
+        rebuild(root_schema(name), cast(dict[str, Any], OmegaConf.to_container(composed, resolve=True)))
     except OmegaConfBaseException:
         return []
     except ConfigError as error:

@@ -9,8 +9,8 @@ from vxl.train.config import TrainConfig
 from vxl.train.peak import PeakMemory, peak_memory
 from vxl.train.report.throughput import PEAKS, Flops, flops_of
 from vxl.train.sizes import TrainingSizes, outlined_learner, training_sizes
-from vxl.train.step.module import TrainStep
 from vxl.train.step.optimizer import update_flops
+from vxl.train.step.train_step import TrainStep
 
 CARD_GIB = {"H100": 79.2, "H200": 139.8, "B200": 178.0, "A100": 79.2, "L40S": 44.4, "4090": 23.5}
 """Memory that PyTorch finds on a card, in GiB."""

@@ -8,7 +8,7 @@ import pytest
 from vxl.logger.csv import Csv, CsvConfig
 from vxl.run.metrics import MetricsFile
 from vxl.train.report.meter import MeasuredStep, StepMeter, means
-from vxl.train.step.module import TrainStep
+from vxl.train.step.train_step import TrainStep
 
 
 @dataclass

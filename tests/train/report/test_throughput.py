@@ -15,8 +15,8 @@ from vxl.prefill.chunked import ChunkedConfig
 from vxl.prefill.full import FullConfig
 from vxl.prune.uniform import UniformConfig
 from vxl.train.report.throughput import Flops, flops_of, peak_of
-from vxl.train.step.module import TrainStep, _count
 from vxl.train.step.stage import StageConfig, freeze
+from vxl.train.step.train_step import TrainStep
 
 STEP = TrainStep(llm_tokens=100, visual_tokens=8, frames=3, pairs=5000, supervised=6)
 LLM = DecoderConfig(vocab=97, width=48, mlp=64, layers=2)
@@ -103,7 +103,7 @@ def counted(m, batch) -> tuple[TrainStep, float]:
     with torch.no_grad(), counter:
         output = m(batch)
     step = TrainStep()
-    _count(step, batch, output)
+    step.count(batch, output)
     counts = counter.get_flop_counts()
     layers = [ops for name, ops in counts.items() if re.search(r"\.llm\..*\.layers\.\d+$", name)]
     assert len(layers) == 2
@@ -137,7 +137,7 @@ def test_pairs_are_those_that_the_mask_leaves(mask):
     m = small.model(prefill=MASKS[mask], llm=DecoderConfig(vocab=97, width=48, mlp=64, layers=1))
     batch = collate(VIDEOS, pad=0)
     step = TrainStep()
-    _count(step, batch, m(batch))
+    step.count(batch, m(batch))
     assert step.pairs == seen(m, batch)
     assert step.llm_tokens == step.tokens == batch.tokens
 
@@ -163,7 +163,7 @@ def test_beacons_are_counted_and_see_what_stayed():
     m = small.model(kv=VSTConfig(ratio=2, groups=2))
     batch = collate([[small.example(small.video(4))]], pad=0)
     step = TrainStep()
-    _count(step, batch, m(batch))
+    step.count(batch, m(batch))
     before, behind = 3, 1 + 2 + 3  # text around 4 groups of 2 tokens of time and 4 visual ones
     window, beacons = 2 * (2 + 4), 2 * 4 // 2
     assert batch.tokens == before + 2 * window + behind

@@ -11,9 +11,10 @@ import torch
 from tests.train import quick_training as fake
 from vxl.llm.packed import Frozen
 from vxl.train.step import module as step_module
-from vxl.train.step.module import TrainStep, VideoLanguageModule, over_all_ranks
+from vxl.train.step.module import VideoLanguageModule
 from vxl.train.step.optimizer import OptimConfig
 from vxl.train.step.stage import PARTS, StageConfig
+from vxl.train.step.train_step import TrainStep, over_all_ranks
 
 STEPS = 10
 RATE = OptimConfig(lr=0.01, warmup=0.0, schedule="constant", clip=0.5)

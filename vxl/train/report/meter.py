@@ -20,7 +20,7 @@ from typing_extensions import override
 from vxl.logger.base import Sink
 from vxl.run.metrics import MetricsFile
 from vxl.train.report.throughput import Flops
-from vxl.train.step.module import TrainStep
+from vxl.train.step.train_step import TrainStep
 
 # Questions over which the accuracy on training data is taken: the latest so many.
 RECENT = 256

@@ -14,8 +14,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from vxl.llm.beacon import is_of_beacon
 from vxl.llm.packed import packed
-from vxl.train.step.module import TrainStep
 from vxl.train.step.stage import PARTS, Part, part_of
+from vxl.train.step.train_step import TrainStep
 
 # Dense bf16 peaks in operations a second, from the vendors' data sheets.
 PEAKS = {"H200": 989e12, "H100": 989e12, "B200": 2250e12, "A100": 312e12, "L40S": 362e12, "4090": 165e12}

@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,13 +13,11 @@ from torch import nn
 from typing_extensions import override
 
 from vxl.data.batch.collate import Batch
-from vxl.data.sample import BadSample
 from vxl.distributed import gathered
 from vxl.errors import VxlError
 from vxl.llm.packed import Frozen
-from vxl.model import TrainOutput, VideoLanguageModel
+from vxl.model import VideoLanguageModel
 from vxl.seeds import seed_of
-from vxl.sequence.layout import causal_pairs
 from vxl.train.parallel.gradients import norms_of, scale
 from vxl.train.parallel.lightning_strategies import ReplicatedStrategy, ShardedStrategy
 from vxl.train.parallel.sharding import Fill
@@ -28,44 +25,13 @@ from vxl.train.step import diverged
 from vxl.train.step.optimizer import OptimConfig, build_optimizer, set_rates
 from vxl.train.step.questions import right_answers
 from vxl.train.step.stage import StageConfig, cast_frozen, freeze, ratios_at, train_mode
+from vxl.train.step.train_step import TrainStep, over_all_ranks
 
 log = logging.getLogger(__name__)
 
 
 class DivergedError(VxlError):
     """The loss or the gradient is no number any more."""
-
-
-@dataclass
-class TrainStep:
-    """What one optimizer step saw and did."""
-
-    loss: float = 0.0
-    """Mean over the supervised tokens of the global batch."""
-    grad_norm: float = 0.0
-    """Norm of the gradient of all parts together, before clipping."""
-    part_norms: dict[str, float] = field(default_factory=dict)
-    """The same of each part that learns."""
-    rates: dict[str, float] = field(default_factory=dict)
-    """Learning rate by part."""
-    samples: int = 0
-    tokens: int = 0
-    """Tokens of the sequences, visual ones too, padding not."""
-    visual_tokens: int = 0
-    frames: int = 0
-    llm_tokens: int = 0
-    """Tokens that went through the language model: without those that were dropped before, with beacons."""
-    pairs: int = 0
-    """Pairs of a token and a key that it sees: what attention works on."""
-    supervised: int = 0
-    answers: list[bool] = field(default_factory=list)
-    """Whether each multiple-choice question in the batch was answered rightly (before the update)."""
-    drawn: dict[str, float] = field(default_factory=dict)
-    """What the model drew or measured (`TrainOutput.numbers`), summed over micro-batches."""
-    bad: list[BadSample] = field(default_factory=list)
-    """Samples that could not be read."""
-    micro_batches: int = 0
-    """Micro-batches of a rank: the gradient accumulation."""
 
 
 class VideoLanguageModule(LightningModule):
@@ -152,7 +118,7 @@ class VideoLanguageModule(LightningModule):
                     self.manual_backward(output.loss_sum * (ranks / total))
             loss += output.loss_sum.detach()
             train_step.answers += right_answers(output, on_device)
-            _count(train_step, batch, output)
+            train_step.count(batch, output)
             for name, value in output.numbers.items():
                 train_step.drawn[name] = train_step.drawn.get(name, 0.0) + value
         train_step.loss = float(loss)
@@ -224,32 +190,6 @@ class VideoLanguageModule(LightningModule):
             f"batch and weights are in {folder}\n"
             f"  which part began it:  python train.py debug=replay name={name}"
         )
-
-
-def over_all_ranks(steps: Sequence[TrainStep]) -> TrainStep:
-    """What all ranks together saw in one step; its loss is still a sum.
-
-    Args:
-        steps: What each rank saw.
-    """
-    whole = replace(steps[0], answers=[], bad=[])
-    for name in ("loss", "samples", "tokens", "llm_tokens", "visual_tokens", "frames", "pairs", "supervised"):
-        setattr(whole, name, sum(getattr(step, name) for step in steps))
-    for step in steps:
-        whole.answers += step.answers
-        whole.bad += step.bad
-    whole.drawn = {name: sum(s.drawn[name] for s in steps) / len(steps) for name in steps[0].drawn}
-    return whole
-
-
-def _count(train_step: TrainStep, batch: Batch, output: TrainOutput) -> None:
-    train_step.samples += len(batch.keys)
-    train_step.tokens += batch.tokens
-    train_step.llm_tokens += batch.tokens if output.tokens is None else output.tokens
-    train_step.pairs += causal_pairs(batch.layout.document_BT) if output.pairs is None else output.pairs
-    train_step.visual_tokens += batch.visual_tokens
-    train_step.frames += batch.frames
-    train_step.bad += batch.bad
 
 
 def _is_finite(value: float) -> bool:
