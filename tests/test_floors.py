@@ -19,8 +19,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 FLOORS = """
-errors
-precision seeds units table statistics atomic memory faults
+errors units
+precision seeds table statistics atomic memory faults
 patience terminal
 option distributed sequence weights
 video compressor llm

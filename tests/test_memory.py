@@ -7,6 +7,7 @@ from vxl import memory
 from vxl.config.compose import compose
 from vxl.errors import ConfigError
 from vxl.model import build_model
+from vxl.units import GIB
 
 CPU = torch.device("cpu")
 
@@ -22,19 +23,19 @@ def test_free_memory_is_at_most_what_the_control_group_may_have(tmp_path, monkey
 
 
 def test_what_fits_passes_and_what_does_not_names_both_numbers(monkeypatch) -> None:
-    monkeypatch.setattr(memory, "free_memory", lambda device: 3 * memory.GIB)
-    memory.refuse_without_memory(3 * memory.GIB, CPU, "it", "")
+    monkeypatch.setattr(memory, "free_memory", lambda device: 3 * GIB)
+    memory.refuse_without_memory(3 * GIB, CPU, "it", "")
     with pytest.raises(ConfigError) as error:
-        memory.refuse_without_memory(4 * memory.GIB, CPU, "the model", "  type  less")
+        memory.refuse_without_memory(4 * GIB, CPU, "the model", "  type  less")
     assert str(error.value) == (
-        "the model needs 4.0 GiB, and 3.0 GiB of this machine's memory are free.\n  type  less"
+        "the model needs 4.00 GiB, and 3.00 GiB of this machine's memory are free.\n  type  less"
     )
     monkeypatch.setattr(memory, "free_memory", lambda device: None)
-    memory.refuse_without_memory(4 * memory.GIB, CPU, "it", "")
+    memory.refuse_without_memory(4 * GIB, CPU, "it", "")
 
 
 def test_a_model_is_refused_before_anything_of_it_is_built(monkeypatch) -> None:
-    monkeypatch.setattr(memory, "free_memory", lambda device: 8 * memory.GIB)
+    monkeypatch.setattr(memory, "free_memory", lambda device: 8 * GIB)
     config = compose("train", ["model=videoxl2", "weights=random"])
     with pytest.raises(ConfigError, match=r"\(7,615,616,512 parameters in float32\) needs 28.4 GiB, and 8"):
         build_model(config)

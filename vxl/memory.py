@@ -5,8 +5,8 @@ from pathlib import Path
 import torch
 
 from vxl.errors import ConfigError
+from vxl.units import human_size
 
-GIB = 2**30
 _CGROUP = Path("/sys/fs/cgroup")
 
 
@@ -47,5 +47,5 @@ def refuse_without_memory(needed: int, device: torch.device, what: str, remedies
         return
     place = "of this machine's memory" if device.type == "cpu" else f"of {device}'s memory"
     raise ConfigError(
-        f"{what} needs {needed / GIB:.1f} GiB, and {free / GIB:.1f} GiB {place} are free.\n{remedies}"
+        f"{what} needs {human_size(needed)}, and {human_size(free)} {place} are free.\n{remedies}"
     )

@@ -3,14 +3,20 @@
 import math
 import unicodedata
 
+MIB = 2**20
+GIB = 2**30
+
 
 def human_size(size: float) -> str:
-    """Bytes as `3.2 MB`."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}" if unit == "B" or size >= 100 else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} TB"
+    """Bytes of memory or of a file in the units of `kv.mib` and of cards: MiB, and from 1 GiB on GiB.
+
+    Example:
+        >>> human_size(250_000), human_size(516e6), human_size(3.2 * GIB)
+        ('0.238 MiB', '492 MiB', '3.20 GiB')
+    """
+    if size < 1000:
+        return f"{size:.0f} B"
+    return f"{significant(size / GIB)} GiB" if size >= GIB else f"{significant(size / MIB)} MiB"
 
 
 def significant(value: float) -> str:

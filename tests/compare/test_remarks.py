@@ -92,7 +92,7 @@ def test_seeds_that_lie_apart_are_named_with_the_one_that_guesses(found: Compari
 
 def test_costs_that_seeds_do_not_share_are_named(found: Comparison) -> None:
     (said,) = [line for line in warnings(found) if line.startswith("costs that differ")]
-    assert "time to first token (10.0 to 210 ms for kv=full in clips)" in said
+    assert "time to first token (10.0 ms to 210 ms for kv=full in clips)" in said
     assert "cache" not in said
     assert any(line.startswith("peak memory is that of a whole process") for line in warnings(found))
 

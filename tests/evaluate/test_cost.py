@@ -11,7 +11,7 @@ from vxl.evaluate.cost import PeakMemory, summarise
 from vxl.evaluate.screen import cost_table
 from vxl.evaluate.work.answers import RawAnswer
 
-UNITS = ("ms", "s", "B", "kB", "MB", "GB", "tokens/s")
+UNITS = ("ms", "s", "B", "MiB", "GiB", "tokens/s")
 CPU = torch.device("cpu")
 
 

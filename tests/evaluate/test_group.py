@@ -95,15 +95,17 @@ def test_the_table_reads_at_80_and_at_160_columns(tmp_path: Path) -> None:
         shown[width] = console.file.getvalue()
         table = shown[width].split("written:")[0].splitlines()
         assert max(map(len, table)) <= width
-        row = next(line for line in table if " adaretake " in line and "*" in line)
+        row = next(line for line in table if "58.3 %" in line and "*" in line)
         assert row.count("-25.0 ± ") == 2  # against full and against recent, which is as good as full here
         assert row.count("*") == 2
-        assert " ".join(table).count("keep=0.0625") == 3
+        assert " ".join(table).count("keep=0.0625") == 6  # results and costs, at every width
+        assert "50.5 to 66.2 %" in row
+        assert " ".join(table).count("1.00 MiB") == len(members()) + 1
+        assert {"against", "cache", "first", "decode"} <= set(" ".join(table).split())
         assert "below" in shown[width]
         assert "…" not in shown[width]
         assert shown[width].count("protocol without model and parts: ") == 1
-        assert f"each member's: {tmp_path}/MEMBER/needle.json and .png" in shown[width]
-    assert "first token" in shown[160]
+        assert f"each member's, with all of its costs: {tmp_path}/MEMBER/needle.json and .png" in shown[width]
     written = json.loads((tmp_path / "group-needle.json").read_text())
     assert {pair["against"]["member"] for pair in written["differences"]} == {
         "kv=full",

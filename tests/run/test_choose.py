@@ -114,7 +114,7 @@ def test_watching_ends_when_no_member_runs(tmp_path: Path, terminal: bool) -> No
     watch(tmp_path, ["s"], "7s", console, wait)
     text = shown.getvalue()
     assert looks == [7.0]
-    for part in ("seed=1", "running", "3/9", "60 s", "1.500", "25.0 %", "2.0 MB"):
+    for part in ("seed=1", "running", "3/9", "60 s", "1.500", "25.0 %", "1.91 MiB"):
         assert part in text
     assert text.rindex("running") < text.rindex("stopped")
 

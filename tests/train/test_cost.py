@@ -9,10 +9,10 @@ import pytest
 from vxl.cli.main import main
 from vxl.config.compose import compose
 from vxl.errors import ConfigError
-from vxl.memory import GIB
 from vxl.train.config import TrainConfig
 from vxl.train.cost import MEASURED_MFU, TrainingCost, assumed
 from vxl.train.sizes import training_sizes
+from vxl.units import GIB
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 ROW = [

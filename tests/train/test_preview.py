@@ -88,7 +88,7 @@ def test_nine_members_are_nine_rows_whose_common_numbers_are_said_once(tmp_path,
     assert rows == [
         [name, str({4: 32, 16: 8, 64: 2}[c.compressor.ratio]), "yes"] for name, c in configs.items()
     ]
-    assert "each: of a row 2,048, trained 1,388,800, memory 0.02 GiB, activations 0.21 GiB" in " ".join(
+    assert "each: of a row 2,048, trained 1,388,800, memory 21.2 MiB, activations 216 MiB" in " ".join(
         said.split()
     )
     assert len(said.splitlines()) < 22
@@ -99,7 +99,7 @@ def test_a_stage_of_the_compressor_alone_is_not_said_to_need_nothing() -> None:
     assert outlook.activations == 0
     assert activations_line(outlook).startswith("not known")
     assert activations_line(Outlook.of(compose("train", WORDS))).startswith(
-        "about 0.21 GiB a process for 4 rows"
+        "about 216 MiB a process for 4 rows"
     )
 
 

@@ -6,13 +6,13 @@ import pytest
 import torch
 
 from vxl.config.compose import compose
-from vxl.memory import GIB
 from vxl.train.config import TrainConfig
 from vxl.train.report.opening import data_line, weights_line
 from vxl.train.sizes import activation_bytes, training_sizes
 from vxl.train.step.learner import build_learner
 from vxl.train.step.micro_batch import longest_rows
 from vxl.train.step.stage import freeze
+from vxl.units import GIB
 
 
 def gib(*words: str) -> float:

@@ -16,10 +16,11 @@ import torch
 from tests.failing_disk import failing_disk
 from tests.video.numbered import numbers_of, write
 from vxl.errors import DataError
+from vxl.units import GIB
 from vxl.video import decode as decoding
 from vxl.video import frame_cache as caching
 from vxl.video.decode import decode, decode_stream, open_video, read
-from vxl.video.frame_cache import GIB, FrameCache, frame_cache, frames_kept
+from vxl.video.frame_cache import FrameCache, frame_cache, frames_kept
 from vxl.video.load import load_video, stream_video
 from vxl.video.sample import Uniform, UniformConfig
 from vxl.video.transform import PixelSpec

@@ -24,6 +24,7 @@ from vxl.option.files import CLIPS
 from vxl.table import listing_of
 from vxl.terminal.screen import Screen
 from vxl.train.step.data_module import DataModule
+from vxl.units import MIB
 from vxl.video.decode import decode, decode_stream
 from vxl.video.decoder.parallel import Threads, cores_here, decoded_with
 from vxl.video.encode import write_video
@@ -74,7 +75,7 @@ class KeptRow:
     rows: int
     rows_per_s: float
     ms_a_row: float
-    mb_on_disk: float
+    mib_on_disk: float
 
 
 def bench(
@@ -158,7 +159,7 @@ def kept(cache: Path, *, rows: int = 100) -> list[KeptRow]:
             first = first or sums
             assert sums == first, f"{case}: the frames differ"
             size = sum(entry.stat().st_size for entry in Path(folder).rglob("*.frames"))
-            cases.append(KeptRow(case, rows, rows / seconds, 1000 * seconds / rows, size / 1e6))
+            cases.append(KeptRow(case, rows, rows / seconds, 1000 * seconds / rows, size / MIB))
     return cases
 
 

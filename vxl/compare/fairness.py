@@ -6,7 +6,6 @@ from vxl.compare.comparison import Comparison
 from vxl.compare.member import COSTS, Member
 from vxl.compare.pairs import Pair, detectable
 from vxl.compare.words import acts_too_late, coarse, few
-from vxl.units import significant
 
 FEW = 100
 """Fewer questions than this, and the page says so."""
@@ -85,8 +84,7 @@ def _unsteady(comparison: Comparison) -> list[str]:
                 known = [v for m in setting.finished if (v := cost.of(name)(m)) is not None and v > 0]
                 times = max(known) / min(known) if known else 1.0
                 if times > max(UNSTEADY, worst.get(cost.name, (0.0, ""))[0]):
-                    ends = [cost.scale * end for end in (min(known), max(known))]
-                    amounts = f"{significant(ends[0])} to {cost.amount(ends[1])}"
+                    amounts = " to ".join(cost.amount(cost.scale * end) for end in (min(known), max(known)))
                     worst[cost.name] = times, f"{cost.what} ({amounts} for {setting.name} in {name})"
     lines = []
     if worst:

@@ -8,9 +8,8 @@ from typing import Any
 from vxl.compare.score import Score
 from vxl.evaluate.work.changes import shown
 from vxl.run.find import Run
-from vxl.units import percent, significant
+from vxl.units import MIB, human_size, percent, significant
 
-MIB = 2**20
 """Bytes of a mebibyte."""
 
 
@@ -145,6 +144,8 @@ class Cost:
 
     def amount(self, value: float) -> str:
         """A value on the axis' scale with its unit, as everywhere: `0.228 MiB`."""
+        if self.text is human_size:
+            return human_size(value / self.scale)
         return f"{significant(value)} {self.label.partition(', ')[2]}".strip()
 
     def of(self, benchmark: str) -> Callable[[Member], float | None]:
@@ -158,16 +159,12 @@ class Cost:
         return lambda member: _number(member.benchmarks.get(benchmark, {}).get("cost", {}), self.key)
 
 
-def _mebibytes(size: float) -> str:
-    return f"{significant(size / MIB)} MiB"
-
-
 COSTS = (
     Cost("prefill ms", "prefill, ms", "prefill_ms", "{:.1f}".format),
     Cost("first token ms", "time to first token, ms", "first_token_ms", "{:.1f}".format),
     Cost("decode tok/s", "", "decode_tokens_per_s", "{:.1f}".format),
-    Cost("cache", "cache, MiB", "cache_bytes", _mebibytes, scale=1 / MIB),
-    Cost("peak", "peak memory, MiB", "peak_memory_bytes", _mebibytes, scale=1 / MIB),
+    Cost("cache", "cache, MiB", "cache_bytes", human_size, scale=1 / MIB),
+    Cost("peak", "peak memory, MiB", "peak_memory_bytes", human_size, scale=1 / MIB),
     Cost("tokens a frame", "visual tokens a frame", "tokens a frame", "{:.3g}".format, asked=False),
     Cost("steps", "", "steps", "{:.0f}".format, asked=False),
     Cost("train s", "training, s", "seconds", "{:.0f}".format, asked=False),

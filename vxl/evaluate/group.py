@@ -1,4 +1,4 @@
-"""Several members of one evaluation: one table, with differences from the first one and from `kv=recent`."""
+"""Several members of one evaluation: results, with differences from the first and `kv=recent`, and costs."""
 
 import json
 import re
@@ -13,11 +13,11 @@ from rich.markup import escape
 from vxl.atomic import write_text
 from vxl.evaluate.fingerprint import unlike
 from vxl.evaluate.report import Report
+from vxl.evaluate.screen import COST_TITLE, cost_cells
 from vxl.evaluate.work.changes import shown
 from vxl.statistics import Difference, adjusted_by_holm, paired_difference
 from vxl.table import Listing
 from vxl.terminal.screen import prose
-from vxl.units import human_size
 
 RECENT = "recent"
 """The policy that needs no thought: what another gains is the difference from it at the same budget."""
@@ -87,7 +87,8 @@ def show_group(
     """
     pairs = differences(reports)
     if reports:
-        table(reports, pairs, console.width).show(console)
+        results(reports, pairs).show(console)
+        costs(reports).show(console)
     for report in reports:
         if report.incomplete is not None:
             prose(console, f"* {report.title}: {report.incomplete} answered")
@@ -100,7 +101,7 @@ def show_group(
     path = folder / f"group-{reports[0].benchmark}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, json.dumps(plain(reports, pairs, failures), indent=1, ensure_ascii=False) + "\n")
-    each = f"\neach member's: {folder}/MEMBER/{reports[0].benchmark}.json and .png"
+    each = f"\neach member's, with all of its costs: {folder}/MEMBER/{reports[0].benchmark}.json and .png"
     written = f"{path}{each if any(report.member for report in reports) else ''}"
     console.print(f"written: {written}", markup=False, soft_wrap=True)
 
@@ -121,42 +122,39 @@ def failed(failures: Sequence[tuple[str, str]]) -> list[str]:
     ]
 
 
-def table(reports: Sequence[Report], pairs: Sequence[Against], width: int) -> Listing:
-    """One row a member: the headline with its clustered interval, differences, and costs where they fit."""
-    wide = width >= 150
-    names = _names(reports)
+def results(reports: Sequence[Report], pairs: Sequence[Against]) -> Listing:
+    """One row a member: the headline with its clustered interval, and differences in points."""
     headline = reports[0].metrics[0].name if reports[0].metrics else "score"
     bases = _bases(pairs)
-    columns = [headline, "95 %", *(f"- {name}" for name in bases), "cache"]
-    if wide:
-        columns += ["tokens", "no letter", "prefill", "first token", "decode", "peak"]
-    listing = Listing(escape(reports[0].benchmark), ("member", *columns), words=("member",))
+    unread = any(report.overall.unparsed for report in reports)
+    columns = ("member", headline, "95 %, by video", *(f"against {name}" for name in bases))
+    columns += ("no letter",) * unread
+    listing = Listing(escape(reports[0].benchmark), columns, words=("member",))
     pair_of = {(id(pair.report), name): pair for name, own in bases.items() for pair in own}
-    for name, report in zip(names, reports, strict=True):
-        cost = report.cost
+    for name, report in zip(_names(reports), reports, strict=True):
         value = interval = "-"
         if report.metrics:
             estimate, scale = report.metrics[0].estimate, report.metrics[0].scale
-            value = f"{scale * estimate.mean:.1f}"
+            unit = " %" if scale == 100 else ""
+            value, interval = f"{scale * estimate.mean:.1f}{unit}", "too few videos"
             if estimate.interval is not None:
-                digits = 1 if wide or scale != 100 else 0
-                low, high = (f"{scale * end:.{digits}f}" for end in estimate.interval)
-                interval = f"{low}–{high}"
+                low, high = (f"{scale * end:.1f}" for end in estimate.interval)
+                interval = f"{low} to {high}{unit}"
         if report.incomplete is not None:
             value += "*"
         against = [_points(pair_of.get((id(report), base))) for base in bases]
-        cells = [value, interval, *against, human_size(cost.cache_bytes)]
-        if wide:
-            decode = cost.decode_tokens_per_s
-            cells += [
-                f"{cost.visual_tokens:.0f}",
-                str(report.overall.unparsed),
-                f"{cost.prefill_ms:.0f} ms",
-                f"{cost.first_token_ms:.0f} ms",
-                "-" if decode != decode else f"{decode:.0f}/s",
-                human_size(cost.peak_memory_bytes),
-            ]
-        listing.add(escape(name), *cells)
+        listing.add(escape(name), value, interval, *against, *[str(report.overall.unparsed)] * unread)
+    return listing
+
+
+def costs(reports: Sequence[Report]) -> Listing:
+    """One row a member: what a question costs, as the median; each member's own report has more of it."""
+    peak = f"peak memory ({reports[0].cost.peak_memory_of})"
+    columns = ("cache", peak, "visual tokens", "prefill", "first token", "decode")
+    listing = Listing(COST_TITLE, ("member", *columns), words=("member",))
+    for name, report in zip(_names(reports), reports, strict=True):
+        cells = cost_cells(report.cost)
+        listing.add(escape(name), *(cells[column].partition(" + ")[0] for column in columns))
     return listing
 
 
@@ -171,7 +169,7 @@ def remarks(pairs: Sequence[Against]) -> list[str]:
         for name, own in _bases(pairs).items():
             least = [pair.detectable for pair in own if pair.detectable is not None]
             if least:
-                lines.append(f"- {name}: differences below {max(least):.1f} points may have been missed")
+                lines.append(f"against {name}: differences below {max(least):.1f} points may have been missed")
         unpaired = [pair for pair in pairs if pair.test is None]
         if unpaired:
             lines.append(f"{len(unpaired)} not paired, e.g. {line(unpaired[0])}")
@@ -197,9 +195,9 @@ def _bases(pairs: Sequence[Against]) -> dict[str, list[Against]]:
 
 
 def _short(report: Report) -> str:
-    """A heading for the first member: `full` of `kv=full`, else `first`."""
+    """A heading for the first member: `full` of `kv=full`, else `the first`."""
     option = re.fullmatch(r"\w+=(\w+)", report.member)
-    return option.group(1) if option else "first"
+    return option.group(1) if option else "the first"
 
 
 def _points(pair: Against | None) -> str:

@@ -14,6 +14,7 @@ from vxl.table import Listing
 from vxl.terminal.screen import prose
 from vxl.units import human_size, percent
 
+COST_TITLE = "cost of a question (median)"
 _LONG = 12
 """More values of a label than this are left to the JSON."""
 _LINES = 4
@@ -81,7 +82,13 @@ def _metrics(metrics: Sequence[Metric]) -> Listing:
 
 def cost_table(cost: Cost) -> Listing:
     """Cost as one row."""
-    cells = {
+    cells = cost_cells(cost)
+    return Listing(COST_TITLE, tuple(cells), rows=[(tuple(cells.values()), None)])
+
+
+def cost_cells(cost: Cost) -> dict[str, str]:
+    """Cost as it reads in a table, by its column."""
+    return {
         "prefill": _milliseconds(cost.prefill_ms),
         "first token": _milliseconds(cost.first_token_ms),
         "decode": "-" if math.isnan(cost.decode_tokens_per_s) else f"{cost.decode_tokens_per_s:.1f} tokens/s",
@@ -92,7 +99,6 @@ def cost_table(cost: Cost) -> Listing:
         "FLOPs": "-" if math.isnan(cost.prefill_flops) else f"{cost.prefill_flops:.3g}",
         "all questions": f"{cost.seconds:.1f} s",
     }
-    return Listing("cost of a question (median)", tuple(cells), rows=[(tuple(cells.values()), None)])
 
 
 def _kinds(report: Report, title: str) -> Listing:

@@ -14,6 +14,7 @@ from vxl.llm.cache import Cache
 from vxl.llm.cache.codes import groups_of
 from vxl.option.option import option
 from vxl.sequence.share import share
+from vxl.units import MIB
 
 
 @runtime_checkable
@@ -63,9 +64,6 @@ def one_of(config: PolicyConfig, names: Sequence[str]) -> None:
         raise ConfigError(
             f"{typed}: a policy has one budget.\n  type one of  " + "\n               ".join(lines)
         )
-
-
-MIB = 2**20
 
 
 class Cost(NamedTuple):

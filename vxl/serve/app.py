@@ -19,7 +19,8 @@ from vxl.serve.job import Done, Event, Job
 from vxl.serve.page.routes import Page
 from vxl.serve.reply import Reply
 from vxl.serve.request_error import RequestError
-from vxl.serve.server import MIB, Server
+from vxl.serve.server import Server
+from vxl.units import MIB
 
 CLIENT_WENT = 499
 """Status of what no client waited for, as nginx writes it; for the metrics alone."""

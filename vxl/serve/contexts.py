@@ -18,8 +18,6 @@ from vxl.generate.loaded import LoadedModel
 
 log = logging.getLogger(__name__)
 
-MIB = 2**20
-
 
 class Contexts:
     """Contexts by key, the least recently used of which go first.

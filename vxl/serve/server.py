@@ -15,13 +15,14 @@ from vxl.kv.scored.config import ScoredConfig
 from vxl.serve.answering import Answerer
 from vxl.serve.asked.request import ChatRequest, Visual
 from vxl.serve.config import ServeConfig
-from vxl.serve.contexts import MIB, Contexts
+from vxl.serve.contexts import Contexts
 from vxl.serve.guard import Guard
 from vxl.serve.job import Job, sampled, turns_of
 from vxl.serve.media.opener import Opener
 from vxl.serve.metrics import Metrics
 from vxl.serve.request_error import RequestError
 from vxl.serve.worker import Worker
+from vxl.units import MIB
 
 
 class Server:

@@ -4,13 +4,13 @@ from dataclasses import dataclass, field
 
 from vxl.compressor.base import plan
 from vxl.errors import ConfigError
-from vxl.memory import GIB
 from vxl.train.config import TrainConfig
 from vxl.train.peak import PeakMemory, peak_memory
 from vxl.train.report.throughput import PEAKS, Flops, flops_of
 from vxl.train.sizes import TrainingSizes, outlined_learner, training_sizes
 from vxl.train.step.optimizer import update_flops
 from vxl.train.step.train_step import TrainStep
+from vxl.units import GIB, human_size
 
 CARD_GIB = {"H100": 79.2, "H200": 139.8, "B200": 178.0, "A100": 79.2, "L40S": 44.4, "4090": 23.5}
 """Memory that PyTorch finds on a card, in GiB."""
@@ -161,7 +161,7 @@ class TrainingCost:
             ("arithmetic", f"{_short(total / 1e12)} TFLOP a GPU and step: {parts}"),
             (
                 "memory",
-                f"about {self.peak.total / GIB:.1f} GiB a GPU at its busiest moment: {self.peak}",
+                f"about {human_size(self.peak.total)} a GPU at its busiest moment: {self.peak}",
             ),
             (
                 "fits",
@@ -170,7 +170,7 @@ class TrainingCost:
             ),
             ("time", f"{_short(self.step_seconds)} s a step at {100 * under.mfu:.3g} % of the card's peak"),
             ("in all", f"{_short(self.gpu_hours)} GPU-hours for {config.trainer.max_steps:,} steps"),
-            ("checkpoint", f"{_short(self.sizes.checkpoint_bytes / 1e9)} GB"),
+            ("checkpoint", human_size(self.sizes.checkpoint_bytes)),
         ]
 
     @property

@@ -13,7 +13,6 @@ from torch.func import functional_call
 
 from vxl.compressor.base import plan
 from vxl.llm.config import with_own_sizes
-from vxl.memory import GIB
 from vxl.train.config import TrainConfig
 from vxl.train.parallel.strategy import FSDP2Config
 from vxl.train.sizes import (
@@ -23,6 +22,7 @@ from vxl.train.sizes import (
     product_bytes,
     tower_activations,
 )
+from vxl.units import human_size
 
 BACKWARDS = ("llm", "selector", "projector", "compressor", "vision")
 """Parts in the order of the backward pass."""
@@ -53,7 +53,7 @@ class PeakMemory:
             "activations": self.activations,
             "gathered weights": self.gathered,
         }
-        return ", ".join(f"{bytes / GIB:.1f} {what}" for what, bytes in parts.items() if bytes)
+        return ", ".join(f"{human_size(bytes)} {what}" for what, bytes in parts.items() if bytes)
 
 
 def peak_memory(

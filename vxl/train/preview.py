@@ -10,7 +10,7 @@ from rich.markup import escape
 from vxl.compressor.base import plan
 from vxl.data.base import Data
 from vxl.errors import VxlError
-from vxl.memory import GIB, free_memory
+from vxl.memory import free_memory
 from vxl.option.build import build
 from vxl.option.rebuild import plain
 from vxl.run.directory import write_resolved
@@ -23,6 +23,7 @@ from vxl.train.config import TrainConfig
 from vxl.train.report.opening import data_line, weights_line
 from vxl.train.sizes import TrainingSizes, activation_bytes, training_sizes
 from vxl.train.trainer import device_of
+from vxl.units import human_size
 
 SHARED = ("model", "samples", "stage", "weights", "data")
 """What members of a sweep mostly share, and so is said once; and where it differs, of which members."""
@@ -134,8 +135,8 @@ def preview_members(sweep: str, members: Sequence[tuple[str, TrainConfig | VxlEr
             "tokens": f"{outlook.visual:,}",
             "of a row": f"{config.data.max_tokens:,}",
             "trained": f"{outlook.sizes.trained:,}",
-            "memory": f"{outlook.sizes.bytes_a_process / GIB:.2f} GiB",
-            "activations": f"{outlook.activations / GIB:.2f} GiB" if outlook.activations else "-",
+            "memory": human_size(outlook.sizes.bytes_a_process),
+            "activations": human_size(outlook.activations) if outlook.activations else "-",
             "fits": outlook.fits,
         }
     common = _common(list(numbers.values())) if len(members) > 1 else {}
@@ -154,7 +155,7 @@ def preview_members(sweep: str, members: Sequence[tuple[str, TrainConfig | VxlEr
             for text, names in each.items():
                 of = f" of {', '.join(names)}" if len(each) > 1 else ""
                 prose(console, f"{what}{of}: {text}")
-        there = "" if last.free is None else f"; {last.free / GIB:.1f} GiB are free on {last.device}"
+        there = "" if last.free is None else f"; {human_size(last.free)} are free on {last.device}"
         prose(console, f"memory and activations are a process's{there}")
     for name, error in wrong:
         complain(f"\nmember {name} is refused: {error}")
@@ -180,10 +181,8 @@ def _rows(outlook: Outlook) -> list[tuple[str, str]]:
         of_it = f" ({learns:,} learn)" if learns else " (frozen)"
         rows.append((part, f"{count:,} parameters{'' if learns == count else of_it}"))
     shape = plan(config.compressor, config.vision.grid)
-    spread = (
-        f" ({sizes.total_bytes / GIB:.2f} GiB in all)" if sizes.bytes_a_process < sizes.total_bytes else ""
-    )
-    there = "" if outlook.free is None else f", {outlook.free / GIB:.1f} GiB free on {outlook.device}"
+    spread = f" ({human_size(sizes.total_bytes)} in all)" if sizes.bytes_a_process < sizes.total_bytes else ""
+    there = "" if outlook.free is None else f", {human_size(outlook.free)} free on {outlook.device}"
     return [
         ("model", how_line(config)),
         *rows,
@@ -204,10 +203,10 @@ def _rows(outlook: Outlook) -> list[tuple[str, str]]:
         ("data", data_line(config)),
         (
             "memory",
-            f"{sizes.bytes_a_process / GIB:.2f} GiB a process{spread} for weights, gradients and optimizer",
+            f"{human_size(sizes.bytes_a_process)} a process{spread} for weights, gradients and optimizer",
         ),
         ("activations", activations_line(outlook)),
-        ("checkpoint", f"{sizes.checkpoint_bytes / 1e9:.3g} GB"),
+        ("checkpoint", human_size(sizes.checkpoint_bytes)),
         ("fits", outlook.fits + there),
         ("cost", "arithmetic, GPU-hours, peak memory by part:  vxl explain cost, with the same words"),
     ]
@@ -219,7 +218,7 @@ def activations_line(outlook: Outlook) -> str:
         return "not known: only the compressor learns, of which the formula knows nothing"
     data = outlook.config.data
     return (
-        f"about {outlook.activations / GIB:.2f} GiB a process for {data.batch} rows of {data.max_tokens} "
+        f"about {human_size(outlook.activations)} a process for {data.batch} rows of {data.max_tokens} "
         "tokens: what blocks of tower and language model keep for the backward pass, by formula, without "
         "compressor and scores (trainer.micro_batch=auto measures)"
     )

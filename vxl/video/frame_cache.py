@@ -25,7 +25,7 @@ from torch import Tensor
 
 from vxl.atomic import locked, remove_leftovers, whole_file
 from vxl.errors import DataError
-from vxl.units import human_size
+from vxl.units import GIB, human_size
 from vxl.video.probe import VideoInfo
 from vxl.video.transform import PixelSpec
 
@@ -42,7 +42,6 @@ RECENT = 60.0
 """Seconds after which an entry that is used is marked as used again."""
 INFOS = 2048
 """Videos whose facts a process remembers."""
-GIB = 1 << 30
 
 
 @dataclass(frozen=True)

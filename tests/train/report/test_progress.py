@@ -25,7 +25,7 @@ def test_it_says_what_matters(wait: float, said: str) -> None:
     report = StepReport(4, {**NUMBERS, "data_wait": wait}, on_gpu=True)
     bar = ProgressBar(1, Console())
     bar._began = (2, time.perf_counter() - 60)
-    left = "loss 1.234  accuracy 50.0 %  12,346 tokens/s  68 frames/s  MFU 41.2 %  peak 3.2 GiB  "
+    left = "loss 1.234  accuracy 50.0 %  12,346 tokens/s  68 frames/s  MFU 41.2 %  peak 3.25 GiB  "
     assert bar._line(report, 8) == f"{left}{said}ETA 2:00"
 
 

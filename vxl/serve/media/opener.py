@@ -14,8 +14,7 @@ from vxl.serve.media.files import Files
 from vxl.serve.media.sent import SentFrames, read_data_url
 from vxl.serve.media.videos import Videos
 from vxl.serve.request_error import RequestError
-
-MIB = 2**20
+from vxl.units import MIB
 
 
 @dataclass(frozen=True)

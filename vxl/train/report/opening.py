@@ -5,12 +5,13 @@ from collections.abc import Collection
 import torch
 from rich.console import Console
 
-from vxl.memory import GIB, free_memory, refuse_without_memory
+from vxl.memory import free_memory, refuse_without_memory
 from vxl.terminal.screen import prose
 from vxl.train.config import TrainConfig
 from vxl.train.parallel.strategy import FSDP2Config
 from vxl.train.sizes import training_sizes
 from vxl.train.step.stage import PARTS
+from vxl.units import human_size
 
 
 def open_training(config: TrainConfig, device: torch.device, console: Console, resumed: bool) -> None:
@@ -29,13 +30,13 @@ def open_training(config: TrainConfig, device: torch.device, console: Console, r
     on_cpu = device.type == "cpu"
     least = sizes.bytes_a_process * (config.trainer.devices if on_cpu else 1)
     free = free_memory(device)
-    there = "" if free is None else f", {free / GIB:.1f} GiB free on {device}"
+    there = "" if free is None else f", {human_size(free)} free on {device}"
     if not resumed:
         prose(console, f"weights: {weights_line(config, sizes.parameters)}")
     prose(console, f"data: {data_line(config)}")
     prose(
         console,
-        f"memory: {least / GIB:.2f} GiB for weights, gradients and optimizer, activations on top{there}",
+        f"memory: {human_size(least)} for weights, gradients and optimizer, activations on top{there}",
     )
     if isinstance(config.strategy, FSDP2Config) and config.strategy.offload and not on_cpu:
         return

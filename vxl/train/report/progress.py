@@ -11,7 +11,7 @@ from rich.text import Text
 from typing_extensions import override
 
 from vxl.train.report.meter import StepReport
-from vxl.units import percent
+from vxl.units import human_size, percent
 
 # Share of a step from which on waiting for data is worth a word: more data.workers would help.
 _WAITS = 0.1
@@ -79,7 +79,7 @@ class ProgressBar(Callback):
         if "mfu" in numbers:
             parts.append(f"MFU {percent(numbers['mfu'])}")
         if report.on_gpu:
-            parts.append(f"peak {numbers['peak_memory_bytes'] / 2**30:.1f} GiB")
+            parts.append(f"peak {human_size(numbers['peak_memory_bytes'])}")
         if numbers["data_wait"] > _WAITS:
             parts.append(f"waits for data {percent(numbers['data_wait'])}")
         steps_since = report.step - self._began[0]
