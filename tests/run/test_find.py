@@ -166,7 +166,8 @@ def test_table_shows_status_step_and_size(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("size", "text"), [(0, "0 B"), (999, "999 B"), (2e5, "0.191 MiB"), (250e6, "238 MiB"), (2**31, "2.00 GiB")]
+    ("size", "text"),
+    [(0, "0 B"), (999, "999 B"), (2e5, "0.191 MiB"), (250e6, "238 MiB"), (2**31, "2.00 GiB")],
 )
 def test_human_size(size: float, text: str) -> None:
     assert human_size(size) == text

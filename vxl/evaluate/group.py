@@ -169,7 +169,8 @@ def remarks(pairs: Sequence[Against]) -> list[str]:
         for name, own in _bases(pairs).items():
             least = [pair.detectable for pair in own if pair.detectable is not None]
             if least:
-                lines.append(f"against {name}: differences below {max(least):.1f} points may have been missed")
+                missed = f"differences below {max(least):.1f} points may have been missed"
+                lines.append(f"against {name}: {missed}")
         unpaired = [pair for pair in pairs if pair.test is None]
         if unpaired:
             lines.append(f"{len(unpaired)} not paired, e.g. {line(unpaired[0])}")
