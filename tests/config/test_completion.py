@@ -35,6 +35,9 @@ def test_groups_then_options_then_keys() -> None:
     assert offers("explain", [], "compr") == ["compressor"]
     assert offers("ask", [], "max_new", ["max_new_tokens", "stop"]) == ["max_new_tokens="]
     assert offers("runs", [], "stat", ["status"]) == ["status="]
+    assert offers("train", [], "+swe") == ["+sweep="]
+    assert offers("train", [], "+sweep=comp") == ["+sweep=compression"]
+    assert offers("runs", [], "w") == ["watch"]
     assert offers("ask", [], "film.m") == []  # the shell offers files then
 
 
@@ -44,6 +47,7 @@ def test_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert offers("ask", [], "run=") == ["run=first"]
     assert offers("serve", [], "fi", ["files"]) == ["files=", "first"]
     assert offers("compare", [], "f") == ["first"]
+    assert offers("runs", ["watch"], "f") == ["first"]
 
 
 def test_another_shell_is_refused() -> None:

@@ -11,6 +11,7 @@ from vxl.config.catalog import OptionFile, options_by_group
 from vxl.errors import ConfigError
 from vxl.option.files import CONF
 from vxl.option.read_yaml import read_yaml
+from vxl.option.rebuild import INTERNAL
 from vxl.option.words import flatten
 from vxl.run.find import list_runs, runs_folder
 from vxl.terminal.say import say
@@ -76,13 +77,19 @@ def offers(command: str, before: Sequence[str], prefix: str, settings: Iterable[
     Returns:
         Whole words, or words that end in `=` or `.` where more must follow.
     """
+    added = re.match(r"[+~]*", prefix)[0] if command == "train" else ""
+    if added:  # +sweep=NAME, as it is typed
+        return [added + word for word in offers(command, before, prefix.removeprefix(added), settings)]
     options = options_by_group() if command in OF_A_CONFIG else {}
     key, equals, value = prefix.partition("=")
     if equals:
         several, comma, _ = value.rpartition(",")
         values = _values(key, options, before)
         return _fitting((f"{key}={several}{comma}{each}" for each in values), prefix)
-    found: set[str] = set(_runs()) if command in OF_RUNS else set()
+    watches = command == "runs" and "watch" in before
+    found: set[str] = set(_runs()) if command in OF_RUNS or watches else set()
+    if command == "runs" and not watches:
+        found.add("watch")
     found |= {f"{name}=" for name in settings}
     group, dot, _ = prefix.partition(".")
     if command in OF_A_CONFIG:
@@ -118,7 +125,8 @@ def _defaults_of_run(command: str) -> dict[str, Any]:
     """The keys of a run that belong to no group."""
     file = CONF / ("evaluate.yaml" if command == "evaluate" else "train.yaml")
     values = read_yaml(file.read_text()) or {}
-    return {key: value for key, value in values.items() if key != "defaults" and not isinstance(value, dict)}
+    hidden = ("defaults", *INTERNAL)
+    return {key: value for key, value in values.items() if key not in hidden and not isinstance(value, dict)}
 
 
 def _runs() -> Iterator[str]:
