@@ -37,7 +37,7 @@ def test_groups_then_options_then_keys() -> None:
     assert offers("runs", [], "stat", ["status"]) == ["status="]
     assert offers("train", [], "+swe") == ["+sweep="]
     assert offers("train", [], "+sweep=comp") == ["+sweep=compression"]
-    assert offers("runs", [], "w") == ["watch"]
+    assert offers("runs", [], "wa") == ["watch"]
     assert offers("ask", [], "film.m") == []  # the shell offers files then
 
 
