@@ -114,6 +114,21 @@ def test_the_table_reads_at_80_and_at_160_columns(tmp_path: Path) -> None:
     }
 
 
+def test_what_all_members_share_is_said_once_and_equal_answers_are_called_the_same(tmp_path: Path) -> None:
+    rows = [
+        report(f"kv={policy},kv.keep={keep},kv.of=visual", right)
+        for policy, keep, right in (("full", 0.5, 40), ("snapkv", 0.5, 40), ("snapkv", 0.25, 28))
+    ]
+    console = Console(file=io.StringIO(), width=120)
+    show_group(rows, [], console, tmp_path)
+    text = console.file.getvalue()
+    assert text.startswith("needle · kv.of=visual\n")
+    tables = text.partition("\nsnapkv keep=0.5 of=visual: ")[0]
+    assert tables.count("of=visual") == 1
+    assert next(line for line in tables.splitlines() if " snapkv keep=0.5 " in line).split()[-1] == "same"
+    assert "snapkv keep=0.5 of=visual: the same score as full keep=0.5 of=visual on every question\n" in text
+
+
 def test_members_of_another_protocol_are_not_paired(tmp_path: Path) -> None:
     first, other = report("kv=full", 40), report("kv=snapkv,kv.keep=0.5", 28)
     blind = replace(other, protocol=replace(other.protocol, scoring={"parser": "legacy"}))

@@ -34,7 +34,7 @@ class Pair:
     @property
     def identical(self) -> bool:
         """Whether every single question has the same score on both sides, as a mean over the seeds."""
-        return self.test is not None and self.test.estimate.mean == 0 and self.test.estimate.se_iid == 0
+        return self.test is not None and self.test.identical
 
     @property
     def shown(self) -> bool:

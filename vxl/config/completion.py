@@ -77,8 +77,8 @@ def offers(command: str, before: Sequence[str], prefix: str, settings: Iterable[
     Returns:
         Whole words, or words that end in `=` or `.` where more must follow.
     """
-    added = re.match(r"[+~]*", prefix)[0] if command == "train" else ""
-    if added:  # +sweep=NAME, as it is typed
+    added = prefix[: len(prefix) - len(prefix.lstrip("+~"))]
+    if added and command == "train":  # +sweep=NAME, as it is typed
         return [added + word for word in offers(command, before, prefix.removeprefix(added), settings)]
     options = options_by_group() if command in OF_A_CONFIG else {}
     key, equals, value = prefix.partition("=")

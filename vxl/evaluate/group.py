@@ -129,9 +129,10 @@ def results(reports: Sequence[Report], pairs: Sequence[Against]) -> Listing:
     unread = any(report.overall.unparsed for report in reports)
     columns = ("member", headline, "95 %, by video", *(f"against {name}" for name in bases))
     columns += ("no letter",) * unread
-    listing = Listing(escape(reports[0].benchmark), columns, words=("member",))
+    title = " · ".join([reports[0].benchmark, *_shared(reports)])
+    listing = Listing(escape(title), columns, words=("member",))
     pair_of = {(id(pair.report), name): pair for name, own in bases.items() for pair in own}
-    for name, report in zip(_names(reports), reports, strict=True):
+    for name, report in zip(_apart(reports), reports, strict=True):
         value = interval = "-"
         if report.metrics:
             estimate, scale = report.metrics[0].estimate, report.metrics[0].scale
@@ -152,7 +153,7 @@ def costs(reports: Sequence[Report]) -> Listing:
     peak = f"peak memory ({reports[0].cost.peak_memory_of})"
     columns = ("cache", peak, "visual tokens", "prefill", "first token", "decode")
     listing = Listing(COST_TITLE, ("member", *columns), words=("member",))
-    for name, report in zip(_names(reports), reports, strict=True):
+    for name, report in zip(_apart(reports), reports, strict=True):
         cells = cost_cells(report.cost)
         listing.add(escape(name), *(cells[column].partition(" + ")[0] for column in columns))
     return listing
@@ -167,14 +168,16 @@ def remarks(pairs: Sequence[Against]) -> list[str]:
         lines += [line(pair) for pair in pairs]
     else:
         for name, own in _bases(pairs).items():
-            least = [pair.detectable for pair in own if pair.detectable is not None]
+            apart = [pair for pair in own if pair.test is not None and not pair.test.identical]
+            least = [pair.detectable for pair in apart if pair.detectable is not None]
             if least:
                 missed = f"differences below {max(least):.1f} points may have been missed"
                 lines.append(f"against {name}: {missed}")
         unpaired = [pair for pair in pairs if pair.test is None]
         if unpaired:
             lines.append(f"{len(unpaired)} not paired, e.g. {line(unpaired[0])}")
-        lines.append("differences in points, ± 95 % by video (too few videos: none)")
+        meant = "; same: the same score on every question" * any(p.test and p.test.identical for p in pairs)
+        lines.append(f"differences in points, ± 95 % by video (too few videos: none){meant}")
     if len(pairs) > 1:
         lines.append("* p < 0.05: sign flips by video, adjusted by Holm for all of the above")
     return lines
@@ -202,9 +205,11 @@ def _short(report: Report) -> str:
 
 
 def _points(pair: Against | None) -> str:
-    """`+1.2 ± 3.4*`."""
+    """`+1.2 ± 3.4*`, or `same`."""
     if pair is None or pair.test is None:
         return "-"
+    if pair.test.identical:
+        return "same"
     estimate, scale = pair.test.estimate, pair.scale
     text = f"{scale * estimate.mean:+.1f}"
     if estimate.interval is not None:
@@ -217,6 +222,8 @@ def line(pair: Against) -> str:
     name, base = _names([pair.report, pair.base])
     if pair.test is None:
         return f"{name}: not paired with {base}: {pair.reason}"
+    if pair.test.identical:
+        return f"{name}: the same score as {base} on every question"
     estimate, scale = pair.test.estimate, pair.scale
     text = f"{name}: {scale * estimate.mean:+.2f} points against {base}"
     if estimate.interval is None:
@@ -275,3 +282,16 @@ def _names(reports: Sequence[Report]) -> list[str]:
         f"{report.run.rpartition('/')[2] if common else report.run} {shown(report.member)}".strip()
         for report in reports
     ]
+
+
+def _shared(reports: Sequence[Report]) -> list[str]:
+    """The settings, behind the option, that all members have: said once, above the table."""
+    first, *others = (report.member.split(",")[1:] for report in reports)
+    return [word for word in first if others and all(word in words for words in others)]
+
+
+def _apart(reports: Sequence[Report]) -> list[str]:
+    """The members' names without what they share."""
+    shared = _shared(reports)
+    kept = [[word for word in report.member.split(",") if word not in shared] for report in reports]
+    return _names([replace(r, member=",".join(k)) for r, k in zip(reports, kept, strict=True)])

@@ -25,6 +25,11 @@ class Difference:
     """p value of the permutation test that flips whole clusters."""
 
     @property
+    def identical(self) -> bool:
+        """Whether both have the same score on every item."""
+        return self.estimate.mean == 0 and self.estimate.se_iid == 0
+
+    @property
     def detectable(self) -> float | None:
         """The smallest difference that would have been seen in 80 % of such comparisons at 5 %."""
         return None if self.estimate.se is None else 2.8 * self.estimate.se
