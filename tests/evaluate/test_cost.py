@@ -56,7 +56,7 @@ def test_the_readme_shows_costs_as_the_screen_does_at_80_columns() -> None:
     cost_table(summarise([answer()], "process")).show(console)
     words = [line.split() for line in console.file.getvalue().splitlines() if line.strip()]
     readme = (Path(__file__).parents[2] / "README.md").read_text().partition("cost of a question (median)")[2]
-    shown = [line.split() for line in readme.partition("protocol")[0].splitlines() if line.strip()]
+    shown = [line.split() for line in readme.partition("letters answered")[0].splitlines() if line.strip()]
     names = [[word for word in line if word[0].isalpha() and word not in UNITS] for line in words[1:]]
     assert [[w for w in line if w[0].isalpha() and w not in UNITS] for line in shown] == names
 

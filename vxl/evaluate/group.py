@@ -176,8 +176,9 @@ def remarks(pairs: Sequence[Against]) -> list[str]:
         unpaired = [pair for pair in pairs if pair.test is None]
         if unpaired:
             lines.append(f"{len(unpaired)} not paired, e.g. {line(unpaired[0])}")
-        meant = "; same: the same score on every question" * any(p.test and p.test.identical for p in pairs)
-        lines.append(f"differences in points, ± 95 % by video (too few videos: none){meant}")
+        lines.append("differences in points, ± 95 % by video (too few videos: none)")
+        if any(pair.test is not None and pair.test.identical for pair in pairs):
+            lines.append("same: the same score on every question")
     if len(pairs) > 1:
         lines.append("* p < 0.05: sign flips by video, adjusted by Holm for all of the above")
     return lines
