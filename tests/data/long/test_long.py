@@ -105,24 +105,34 @@ def test_further_rounds_ask_more_of_the_same_video_and_nothing_twice(data: Long)
 
 
 @pytest.mark.parametrize("described", [False, True])
-def test_a_telling_names_all_that_appears_in_order(data: Long, described: bool) -> None:
-    config = replace(data.config, together=True, told=True, described=described)
-    telling = Long(config, cache=data.cache)
-    source = telling.training(0).sources["long"]
-    each = 2 + described
-    assert len(source) == telling.count() == 6 * each
+def test_windows_cut_the_whole_video_and_tell_all_of_it(data: Long, described: bool) -> None:
+    config = replace(data.config, together=True, windows=2, described=described)
+    long = Long(config, cache=data.cache)
+    source = long.training(0).sources["long"]
+    each = 3 + described
+    assert len(source) == long.count() == 6 * each
+    keys = [source.record(number).key for number in range(len(source))]
+    assert len(set(keys)) == len(keys)
     for video in range(6):
-        loaded = source.load(each * video + 1)
-        assert loaded.sample.source == "told"
-        assert loaded.sample.visuals == source.record(each * video).visuals
-        assert loaded.media == source.load(each * video).media
-        ((_, answer),) = texts_of_turns(loaded.sample.turns)
-        events = write_script(telling.config, "train", video).events
-        assert [one.strip() for one in answer.split(".")[:-1]] == [
-            f"A {event.colour} {event.shape}, {event.place}" for event in events
-        ]
-        assert source.record(each * video + each - 1).source == ("described" if described else "told")
-    assert len(telling.validation()) == 21
+        script = write_script(config, "train", video)
+        lengths = set()
+        for part in (1, 2):
+            loaded = source.load(each * video + part)
+            sample = loaded.sample
+            assert sample.source == "windows"
+            assert loaded.media == (source.load(each * video).media[0],) * len(sample.visuals)
+            cuts = [0.0, *(clip.end for clip in sample.visuals)]
+            assert [clip.start for clip in sample.visuals] == cuts[:-1]
+            assert cuts[-1] == script.seconds
+            lengths |= {clip.end - clip.start for clip in sample.visuals}
+            told = [answer for _, answer in texts_of_turns(sample.turns) if len(answer) > 1]
+            assert len(told) == len(sample.visuals)
+            expected = [f"A {event.colour} {event.shape}, {event.place}." for event in script.events]
+            assert " ".join(answer for answer in told if answer != NOTHING) == " ".join(expected)
+            assert sum(turn.text.count(PLACEHOLDER) for turn in sample.turns) == len(sample.visuals)
+        assert all(length % config.needle_seconds == 0 for length in lengths)
+        assert source.record(each * video + each - 1).source == ("described" if described else "windows")
+    assert len(long.validation()) == 21
 
 
 def texts_of_turns(turns: Sequence[Turn]) -> list[tuple[str, str]]:

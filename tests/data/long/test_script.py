@@ -106,6 +106,7 @@ def test_held_out_questions_are_worded_otherwise() -> None:
         ({"latest": 0.1}, "do not fit"),
         ({"needles": 1}, "2 to 4 needles"),
         ({"kinds": []}, "asks nothing"),
+        ({"windows": -1}, "0 or more"),
         ({"rounds": 2}, "type  together=true rounds=3"),
         ({"needle_size": 0.9}, "above 0 up to 0.5"),
         ({"held_out_videos": 0}, "1 or more of each"),

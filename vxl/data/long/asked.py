@@ -97,23 +97,11 @@ def ask(script: Script, kind: Kind, split: Split, chance: np.random.Generator) -
 
 SHOWN_HERE = ("What appears here?", "What is shown in this clip?", "Describe the shape.")
 NOTHING = "Nothing."
-IN_ORDER = ("What appears in this video, in order?", "Tell what is shown, one thing after the other.")
 
 
 def caption(event: Event) -> str:
     """`A red star, top left.`"""
     return f"A {event.colour} {event.shape}, {event.place}."
-
-
-def tell(script: Script, chance: np.random.Generator) -> tuple[str, str]:
-    """A question and its answer: all that appears, in order of time.
-
-    Args:
-        script: What happens in the video.
-        chance: Chooses the wording.
-    """
-    answer = " ".join(caption(event) for event in script.events)
-    return IN_ORDER[chance.integers(len(IN_ORDER))], answer
 
 
 def describe(script: Script, length: float, chance: np.random.Generator) -> list[tuple[float, str, str]]:

@@ -33,8 +33,10 @@ class LongConfig(DataConfig):
     sample. Held-out questions are asked one by one in either case."""
     rounds: int = 1
     """With `together`: how often a conversation asks each kind, never twice in the same words."""
-    told: bool = False
-    """Train on one more conversation a video, which tells in order all that appears in it."""
+    windows: int = 0
+    """Train on so many more conversations a video, each of which cuts it into windows of one to all of its
+    stretches, asks about each and tells what appears in it: short ones teach a projector, long ones to look
+    far back."""
     described: bool = False
     """Train on one more conversation a video, which shows clips of it and tells what appears in each: so a
     projector learns what it can't learn from letters alone."""
@@ -77,6 +79,8 @@ class LongConfig(DataConfig):
                 "  allowed: 1 or more rounds; with more than one, questions stand in one conversation\n"
                 "  type  together=true rounds=3"
             )
+        if self.windows < 0:
+            raise ConfigError(f"windows={self.windows}.\n  allowed: 0 or more\n  type  windows=2")
         if not 2 <= self.needles <= len(COLOURS) or self.distractors < 0:
             raise ConfigError(
                 f"needles={self.needles} distractors={self.distractors}.\n"

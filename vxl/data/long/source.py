@@ -5,10 +5,11 @@ from hashlib import blake2b
 
 from vxl.data.base import DataConfig
 from vxl.data.batch.answer import format_question
-from vxl.data.long.asked import AboutVideo, ask, describe, tell
+from vxl.data.long.asked import AboutVideo, ask, describe
 from vxl.data.long.config import Kind, LongConfig
 from vxl.data.long.scenes import FPS, HEIGHT, WIDTH, Scenes
 from vxl.data.long.script import Script, Split, write_script
+from vxl.data.long.windows import windows
 from vxl.data.sample import (
     PLACEHOLDER,
     BadSample,
@@ -28,8 +29,8 @@ def parts(config: LongConfig, split: Split) -> tuple[str, ...]:
     kinds = tuple(config.kinds)
     if split == "held_out":
         return kinds
-    wanted = {"told": config.told, "described": config.described}
-    return (*(("together",) if config.together else kinds), *(name for name in wanted if wanted[name]))
+    described = ("described",) if config.described else ()
+    return (*(("together",) if config.together else kinds), *("windows",) * config.windows, *described)
 
 
 class LongSource:
@@ -80,9 +81,8 @@ class LongSource:
             return self._description(about_video, script, video)
         if source == "together":
             return replace(about_video, turns=self._conversation(script, video), source=source)
-        if source == "told":
-            key, turns = f"{visual.name}#told", self._telling(script, video)
-            return replace(about_video, key=key, turns=turns, source=source)
+        if source == "windows":
+            return self._windows(about_video, script, video, part)
         kind = self.config.kinds[part]
         question = self._asked(script, video, kind).question
         return replace(about_video, key=f"{visual.name}#{kind}", question=question, source=kind)
@@ -114,12 +114,6 @@ class LongSource:
                 turns.setdefault(question.question, pair)
         return place_visuals([turn for pair in turns.values() for turn in pair], 1, "data=long")
 
-    def _telling(self, script: Script, video: int) -> tuple[Turn, ...]:
-        """All that appears in the video, in order."""
-        chance = generator(self.config.drawing_seed, "long", "tell", video)
-        question, answer = tell(script, chance)
-        return place_visuals([Turn("user", question), Turn("assistant", answer)], 1, "data=long")
-
     def _description(self, about_video: Sample, script: Script, video: int) -> Sample:
         """The video in clips, each with what appears in it."""
         chance = generator(self.config.drawing_seed, "long", "describe", video)
@@ -130,6 +124,20 @@ class LongSource:
             clips.append(replace(shown, start=second, end=second + length))
         key = f"{shown.name}#described"
         return replace(about_video, key=key, turns=tuple(turns), visuals=tuple(clips), source="described")
+
+    def _windows(self, about_video: Sample, script: Script, video: int, part: int) -> Sample:
+        """The video in windows, each with questions about it and all that appears in it."""
+        chance = generator(self.config.drawing_seed, "long", "windows", video, part)
+        (shown,) = about_video.visuals
+        turns, clips = [], []
+        for window in windows(script, self.config.needle_seconds, chance):
+            clips.append(replace(shown, start=window.start, end=window.end))
+            asked = [(format_question(one), one.answer) for one in window.questions]
+            for number, (question, answer) in enumerate([*asked, window.told]):
+                text = question if number else f"{PLACEHOLDER}\n{question}"
+                turns += [Turn("user", text), Turn("assistant", answer)]
+        key = f"{shown.name}#{part}"
+        return replace(about_video, key=key, turns=tuple(turns), visuals=tuple(clips), source="windows")
 
     def load(self, number: int) -> SampleWithMedia:
         """The sample with its video, of which no frame is decoded yet."""
