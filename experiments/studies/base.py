@@ -21,6 +21,9 @@ class Base:
     """That a video is seen in."""
     tokens: int
     """Visual tokens of a video without compression."""
+    aligned: str | None = None
+    """What is typed behind `words` for the one run from which all others start, uncompressed; None: there is
+    none, and each starts from the weights that `words` name."""
     benchmark: str = "long"
     """What is asked."""
     files: tuple[str, str] | None = None
@@ -36,17 +39,19 @@ SMALL = Base(
     "small",
     "`model=small` on GPUs",
     "model=small vision.size=112 llm.attention=varlen trainer.precision=bf16-mixed "
-    "data=long data.together=true data.described=true data.minutes=[2.13,2.13] data.needle_seconds=8 "
-    "data.cache=frames data.max_tokens=4096 video.fps=0.25 video.max_fps=null video.max_frames=32 "
-    "data.videos=2000 data.held_out_videos=60 data.batch=16 data.workers=4 data.held_out=42 logger=csv "
+    "data=long data.together=true data.rounds=3 data.windows=2 data.minutes=[1.07,1.07] "
+    "data.needle_seconds=4 data.cache=frames data.max_tokens=4096 "
+    "video.fps=0.25 video.max_fps=null video.max_frames=16 "
+    "data.videos=4000 data.held_out_videos=60 data.batch=16 data.workers=2 data.held_out=42 logger=csv "
     "stage.train=[compressor,projector,llm] stage.lr=1e-3 stage.part_lr.llm=5e-4 "
-    "trainer.max_steps=500 trainer.val_every=500 checkpoint.every=500 checkpoint.keep_last=1",
-    frames=32,
-    tokens=2048,
+    "trainer.max_steps=300 trainer.val_every=300 checkpoint.every=300 checkpoint.keep_last=1",
+    frames=16,
+    tokens=1024,
+    aligned="compressor=none trainer.max_steps=1600",
     files=("results.json", "figure.png"),
     forked=False,
 )
-"""Two minutes of which a frame every four seconds is seen: each shape in two of 32."""
+"""A minute of which a frame every four seconds is seen: each shape in one of 16."""
 CPU = Base(
     "cpu",
     "`model=tiny` on a CPU, drawn clips of four frames",
@@ -69,6 +74,7 @@ TINY = Base(
     "trainer.max_steps=2 trainer.val_every=2 checkpoint.every=1",
     frames=8,
     tokens=128,
+    aligned="compressor=none",
     whole=False,
 )
 BASES = {base.name: base for base in (SMALL, CPU, TINY)}

@@ -26,7 +26,7 @@ class Member:
     """Words of one evaluate.py each; commas in them make several variants. Empty for a run that others only
     start from."""
     after: str | None = None
-    """The run whose weights it starts from."""
+    """The run whose weights it starts from; None: the aligned one, where its size has one."""
     cost: float = 1.0
     """How long it takes, roughly: long ones start first."""
 
@@ -42,6 +42,14 @@ def seeds(name: str, words: str, *, after: str | None = None, **more: Any) -> li
         Member(name, words, seed, after=None if after is None else f"{after}_{seed}", **more)
         for seed in SEEDS
     ]
+
+
+ALIGNED = "aligned"
+
+
+def aligned(base: Base) -> list[Member]:
+    """The run from which all others start, if a size has one."""
+    return [] if base.aligned is None else [Member(ALIGNED, base.aligned, cost=math.inf)]
 
 
 def reports(asked: str, run: Path, benchmark: str) -> dict[str, Path]:
@@ -74,9 +82,10 @@ def tasks(member: Member, base: Base, options: argparse.Namespace) -> list[Task]
     run = options.runs / member.run
     words = f"{base.words} {member.words} seed={member.seed} name={member.run}"
     trained, start, needs = run / "RESULT.json", [], None
-    if member.after is not None:
-        start = [f"init_from={options.runs / member.after}"]
-        needs = options.runs / member.after / "RESULT.json"
+    first = None if member.name == ALIGNED else next((one.run for one in aligned(base)), None)
+    if (after := member.after or first) is not None:
+        start = [f"init_from={options.runs / after}"]
+        needs = options.runs / after / "RESULT.json"
     paths, log = f"paths.runs={options.runs}", run.with_suffix(".log")
     train = (sys.executable, "train.py", *words.split(), *start, paths)
     found = [Task(f"train {member.run}", train, needs, (trained,), log, member.cost)]

@@ -86,9 +86,20 @@ def main(study: Study, typed: Sequence[str] | None = None) -> int:
     members = chosen(study.members(base), options)
     recorded = recorded_numbers(study, base, options) if options.repeat is not None else None
     whole = carry_out(members, base, options)
+    if recorded is None:
+        return conclude(study, members, options, whole)
     found = settings(members, options.runs, base.benchmark)
-    if recorded is not None:
-        return 0 if compare(recorded, found, options.repeat) and whole else 1
+    return 0 if compare(recorded, found, options.repeat) and whole else 1
+
+
+def conclude(study: Study, members: Sequence[Member], options: argparse.Namespace, whole: bool) -> int:
+    """Writes results, figure, and the README's table, from what some members answered.
+
+    Returns:
+        The exit status: 0 where the results are written and, as `whole` says, nothing is missing.
+    """
+    base: Base = options.base
+    found = settings(members, options.runs, base.benchmark)
     if (study.needs, "") not in found:
         print(f"nothing is written: all is measured against {study.needs}, which has not answered yet")
         return 1

@@ -14,7 +14,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from studies.base import Base
-from studies.member import Member, Task, tasks
+from studies.member import Member, Task, aligned, tasks
 
 ROOT = Path(__file__).parents[2]
 IMPORTED = ["__main__", "lightning", "transformers", "vxl.train.run", "vxl.evaluate.run"]
@@ -43,6 +43,7 @@ def carry_out(members: Sequence[Member], base: Base, options: argparse.Namespace
     Returns:
         Whether all is there.
     """
+    members = [*aligned(base), *members]
     every = {task.leaves: task for member in members for task in tasks(member, base, options)}
     if not options.read:
         _work_off([task for task in every.values() if not task.done], _Starter(base, options.gpus), options)

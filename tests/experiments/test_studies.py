@@ -1,6 +1,7 @@
 """The studies' members: what they type composes, baselines are among them, and what is missing is run."""
 
 import json
+import runpy
 import signal
 import subprocess
 import sys
@@ -8,8 +9,9 @@ import time
 from pathlib import Path
 
 import pytest
+import studies
 from studies.base import BASES, CPU, SMALL, TINY
-from studies.member import Member, reports, seeds, tasks
+from studies.member import Member, aligned, reports, seeds, tasks
 from studies.study import arguments
 from studies.work import chosen
 
@@ -26,9 +28,8 @@ ROOT = EXPERIMENTS.parent
 def test_what_a_study_types_composes(name: str, size: str) -> None:
     options = arguments("", [] if size == "small" else [f"--{size}"])
     seen = set()
-    for task in [
-        task for member in study(name).members(BASES[size]) for task in tasks(member, BASES[size], options)
-    ]:
+    members = [*aligned(BASES[size]), *study(name).members(BASES[size])]
+    for task in [task for member in members for task in tasks(member, BASES[size], options)]:
         words = [word for word in task.command[2:] if not word.startswith(("seed=", "name=", "run="))]
         if tuple(words) in seen:
             continue
@@ -89,6 +90,27 @@ def test_what_a_member_starts_from_comes_along() -> None:
     assert ask.needs == options.runs / "then_1" / "RESULT.json"
     with pytest.raises(SystemExit, match="no setting is called thn"):
         chosen(members, arguments("", ["--only", "thn"]))
+
+
+def test_all_start_from_the_aligned_run_where_a_size_has_one() -> None:
+    options = arguments("", ["--tiny"])
+    (first,) = aligned(TINY)
+    train, _ = tasks(first, TINY, options)
+    assert train.needs is None
+    assert not any(word.startswith("init_from=") for word in train.command)
+    begun = options.runs / "aligned_0" / "RESULT.json"
+    for member in (*seeds("other", ""), Member("full", "compressor=none")):
+        train, _ = tasks(member, TINY, options)
+        assert train.needs == begun
+        assert f"init_from={begun.parent}" in train.command
+    then, _ = tasks(Member("then", "", after="first_0"), TINY, options)
+    assert then.needs == options.runs / "first_0" / "RESULT.json"
+    assert aligned(CPU) == []
+
+
+def test_all_studies_at_once_are_all_there_are() -> None:
+    every = runpy.run_path(str(Path(studies.__file__).with_name("__main__.py")), run_name="every")
+    assert [study.here.name for study in every["every_study"]()] == NAMES
 
 
 def test_a_task_is_done_when_all_that_it_leaves_is_there(tmp_path: Path) -> None:

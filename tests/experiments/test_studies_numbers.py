@@ -114,9 +114,10 @@ def test_unequal_budgets_are_not_compared() -> None:
 
 def test_methods_at_a_ratio_have_the_tokens_of_as_few_frames() -> None:
     by_name = {member.name: member.words for member in study("010_compression").members(SMALL)}
-    frames = SMALL.frames // 16
-    assert f"video.max_frames={frames}" in by_name["fewer_16"]
-    assert SMALL.tokens / SMALL.frames * frames == SMALL.tokens / 16
+    for ratio, name in ((4, "fewer_4"), (16, "single_frame")):
+        frames = SMALL.frames // ratio
+        assert f"video.max_frames={frames}" in by_name[name]
+        assert SMALL.tokens / SMALL.frames * frames == SMALL.tokens / ratio
 
 
 def test_baselines_stand_in_the_table() -> None:
