@@ -6,6 +6,7 @@ What happens, in order, is `vxl.train.run.train_or_resume`; every option is list
 from typing import TYPE_CHECKING
 
 from vxl.config.command import command_line
+from vxl.imported import imported_for_good
 
 if TYPE_CHECKING:  # late: torch takes 2 s, and --help needs none of it
     from vxl.train.config import TrainConfig
@@ -24,7 +25,8 @@ def main(config: "TrainConfig", composed: str) -> None:
 
         replay(config, Screen())
     else:
-        from vxl.train.run import train_or_resume  # late: torch takes 2 s, and --help needs none of it
+        with imported_for_good():
+            from vxl.train.run import train_or_resume  # late: torch takes 2 s, and --help needs none of it
 
         train_or_resume(config, composed)
 

@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[1]
 
 FLOORS = """
 errors units
-precision seeds table statistics atomic memory faults
+precision seeds table statistics atomic memory faults imported
 patience terminal
 option distributed sequence weights
 video compressor llm

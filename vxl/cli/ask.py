@@ -18,6 +18,7 @@ from vxl.data.batch.letter import parse_letter
 from vxl.data.fields import bare_options
 from vxl.data.sample import Question
 from vxl.errors import ConfigError
+from vxl.imported import imported_for_good
 from vxl.terminal.say import say
 from vxl.terminal.screen import Screen
 from vxl.units import human_size
@@ -71,7 +72,8 @@ def run_ask(words: Words, console: Console | None = None) -> list["Answer"]:
     temperature = _number(words.take("temperature", "0"), "temperature", float)
     stop = (words.take("stop") or "").split("|")
     start, end = (_number(words.take(key), key, float) for key in ("start", "end"))
-    from vxl.generate import Sampling  # late: torch takes 2 s, and --help needs none
+    with imported_for_good():
+        from vxl.generate import Sampling  # late: torch takes 2 s, and --help needs none
 
     loaded = loaded_by(words, root, SETTINGS)
     loaded.use_threads_of_training()

@@ -10,6 +10,7 @@ from vxl.cli.words import Words
 from vxl.config.compose import compose
 from vxl.config.origins import refuse_untyped_random
 from vxl.errors import ConfigError
+from vxl.imported import imported_for_good
 from vxl.option.rebuild import plain
 
 if TYPE_CHECKING:  # late: torch takes 2 s, and --help needs none of it
@@ -28,8 +29,8 @@ def loaded_by(words: Words, root: Path, settings: Sequence[str]) -> "LoadedModel
         ConfigError: A word names nothing.
         CheckpointError: There are no such weights.
     """
-    # late: torch takes 2 s, and --help needs none of it
-    from vxl.checkpoint.load import assemble, load_source
+    with imported_for_good():
+        from vxl.checkpoint.load import assemble, load_source  # late: torch takes 2 s, and --help needs none
 
     run, device = words.take("run"), words.take("device") or "auto"
     folder = Path(words.settings.get("weights", "random")).expanduser()

@@ -1,10 +1,11 @@
 """The whole config of each entry script, in the order in which a video flows."""
 
-import gc
 import sys
 from importlib import import_module
 from types import ModuleType
 from typing import Any
+
+from vxl.imported import imported_for_good
 
 _SCHEMAS = {"train": "vxl.train.config.TrainConfig", "evaluate": "vxl.evaluate.config.EvaluateConfig"}
 """By the name of its file in conf/."""
@@ -22,14 +23,8 @@ def root_schema(name: str) -> type:
 
 
 def _imported(module: str) -> ModuleType:
-    collecting = gc.isenabled()
-    gc.disable()  # thousands of modules leave no garbage, and to look for it takes a fifth of the time
-    try:
+    with imported_for_good():
         return import_module(module)
-    finally:
-        if collecting:
-            gc.freeze()  # nor is it looked for among them later, when there is some
-            gc.enable()
 
 
 def schemas() -> list[type]:

@@ -16,6 +16,7 @@ from vxl.atomic import whole_folder
 from vxl.checkpoint.resume import newest_to_resume
 from vxl.checkpoint.step_folder import StepFolder
 from vxl.distributed import once
+from vxl.imported import imported_for_good
 from vxl.llm.packed import packed
 from vxl.logger.base import Sink
 from vxl.logger.csv import Csv, CsvConfig
@@ -63,7 +64,8 @@ if TYPE_CHECKING:  # late: Lightning takes seconds, and a finished run needs non
 
 def prepare_data(config: TrainConfig, directory: RunDirectory) -> "DataModule":
     """The Lightning data module; its tokenizer is copied into the run."""
-    from vxl.train.step.data_module import DataModule  # late: Lightning takes seconds
+    with imported_for_good():
+        from vxl.train.step.data_module import DataModule  # late: Lightning takes seconds
 
     data = DataModule(config)
 
