@@ -22,6 +22,25 @@ settings.load_profile("suite")
 gc.disable()
 
 
+# Files that take a minute or more, the longest first: files are spread over processes whole, and of one that
+# is begun last the others would wait for the end.
+LONGEST = (
+    "cluster/test_slurm.py",
+    "acceptance/test_stories.py",
+    "strategies/test_strategies.py",
+    "test_tutorials.py",
+    "acceptance/test_kills.py",
+    "cli/test_planted_files.py",
+    "acceptance/test_faults.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begins with the files that take longest."""
+    places = {Path(__file__).parent / name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path, len(places)))
+
+
 def pytest_collection_finish() -> None:
     """Leaves what the test files have imported out of garbage collection, and begins it."""
     gc.freeze()

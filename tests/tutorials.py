@@ -8,7 +8,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from tests.acceptance.scripts import ROOT
+from tests.acceptance import forked
+from tests.acceptance.forked import ROOT, behind_python
 from tests.test_readme import commands
 
 QUICK = ["logger=csv", "trainer.max_steps=2", "trainer.val_every=0", "data.workers=0", "trainer=cpu"]
@@ -40,24 +41,36 @@ def in_short(command: str) -> list[str]:
         rest += QUICK if any(word.startswith("data=") for word in rest) else [*QUICK, *CLIPS]
     if name == "evaluate" and not any(word.startswith(("limit=", "benchmark=json")) for word in rest):
         rest += ["limit=4"]
-    if words[0] == "python":
-        return [str(ROOT / words[1]), *rest]
-    return ["-m", "vxl.cli", name, *rest]
+    return [*behind_python(words[1]), *rest] if words[0] == "python" else [*behind_python("vxl"), name, *rest]
+
+
+BEGUN: set[str] = set()
+"""The commands of which one was a new process."""
 
 
 def follow(
     lines: Sequence[tuple[str, bool]], folder: Path, environment: Mapping[str, str] | None = None
 ) -> dict[str, str]:
-    """Types the commands one after the other; what each printed."""
+    """Types the commands one after the other; what each printed.
+
+    The first of each name is a process that imports what it needs by itself, as a reader's does.
+    """
     settings = {**(environment or os.environ), "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
     settings["PYTHONPATH"] = os.pathsep.join([str(folder), str(ROOT)])
     said = {}
     for command, refused in lines:
-        done = subprocess.run(
-            [sys.executable, *in_short(command)],
-            cwd=folder, env=settings, capture_output=True, text=True, timeout=900,
-        )  # fmt: skip
-        said[command] = done.stdout + done.stderr
-        assert done.returncode == (2 if refused else 0), f"{command}\n{said[command]}"
+        name = " ".join(shlex.split(command)[:2])
+        carry_out = forked.python if name in BEGUN else _new_process
+        status, said[command] = carry_out(in_short(command), cwd=folder, environment=settings)
+        BEGUN.add(name)
+        assert status == (2 if refused else 0), f"{command}\n{said[command]}"
         assert "Traceback" not in said[command], said[command]
     return said
+
+
+def _new_process(words: Sequence[str], *, cwd: Path, environment: Mapping[str, str]) -> tuple[int, str]:
+    """(exit status, output) of `python WORDS`."""
+    done = subprocess.run(
+        [sys.executable, *words], cwd=cwd, env=environment, capture_output=True, text=True, timeout=900
+    )
+    return done.returncode, done.stdout + done.stderr

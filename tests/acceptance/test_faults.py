@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.acceptance.forked import typed
 from tests.acceptance.scripts import digest, last_step, numbers, result, start, with_clips
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -34,7 +35,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for tar in (path / ".cache" / "vxl").rglob("*.tar"):
         shutil.copy(tar, path / "shards" / f"{tar.parent.name}-{tar.name}")
     assert list((path / "shards").iterdir())
-    ended(start("train.py", *words(path, "undisturbed"), cwd=path))
+    trained(path, "undisturbed")
     return path
 
 
@@ -43,9 +44,10 @@ def words(place: Path, name: str) -> list[str]:
     return [*COMMAND, "data=shards", f"data.train=[{','.join(train)}]", f"name={name}"]
 
 
-def ended(process, status: int = 0) -> str:
-    said, _ = process.communicate(timeout=300)
-    assert process.returncode == status, said
+def trained(place: Path, name: str) -> str:
+    """What a run says that nobody disturbs."""
+    status, said = typed("train.py", *words(place, name), cwd=place)
+    assert status == 0, said
     return said
 
 
@@ -56,11 +58,13 @@ def disturbed(place: Path, name: str, disturb: Callable[[int], object], status: 
     while last_step(place / "runs" / name) < 7 and process.poll() is None and time.monotonic() < end:
         time.sleep(0.02)
     disturb(process.pid)
-    return ended(process, status)
+    said, _ = process.communicate(timeout=300)
+    assert process.returncode == status, said
+    return said
 
 
 def ends_as_undisturbed(place: Path, name: str) -> str:
-    said = ended(start("train.py", *words(place, name), cwd=place))
+    said = trained(place, name)
     run, other = place / "runs" / name, place / "runs" / "undisturbed"
     assert digest(run) == digest(other)
     assert numbers(run) == numbers(other)

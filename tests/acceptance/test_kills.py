@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.acceptance.forked import typed
 from tests.acceptance.scripts import digest, last_step, numbers, result, start, with_clips
 
 STEPS = 40
@@ -38,9 +39,8 @@ def undisturbed(place: Path, workers: int, steps: int = STEPS) -> Path:
     """The run that nobody touches."""
     run = place / "runs" / f"undisturbed-{workers}-{steps}"
     if not (run / "RESULT.json").exists():
-        process = start("train.py", *words_of(workers, steps, run.name), cwd=place)
-        said, _ = process.communicate(timeout=600)
-        assert process.returncode == 0, said
+        status, said = typed("train.py", *words_of(workers, steps, run.name), cwd=place)
+        assert status == 0, said
     return run
 
 

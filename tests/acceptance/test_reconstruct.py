@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.acceptance.scripts import numbers, result, start
+from tests.acceptance.forked import typed
+from tests.acceptance.scripts import numbers, result
 from tests.data.media import image, talk, video
 from vxl.checkpoint.step_folder import choose_step
 from vxl.config.compose import compose
@@ -43,9 +44,8 @@ def tensors(run: Path, prefix: str) -> dict[str, torch.Tensor]:
 @pytest.mark.slow
 def test_the_next_stage_starts_from_what_was_reconstructed_with(tmp_path: Path, own: list[str]) -> None:
     words = ["model=videoxl_pro", *SHORT, *own, "name=dts", "stage=dts_reconstruct", "trainer.max_steps=8"]
-    process = start("train.py", *words, "trainer.log_every=5", cwd=tmp_path)
-    said, _ = process.communicate(timeout=300)
-    assert process.returncode == 0, said
+    status, said = typed("train.py", *words, "trainer.log_every=5", cwd=tmp_path)
+    assert status == 0, said
     assert "next:  vxl train model=videoxl_pro init_from=dts stage=align" in said
     dts = tmp_path / "runs" / "dts"
     assert not tensors(dts, "model.llm.")

@@ -17,6 +17,8 @@ pytestmark = pytest.mark.slow
 CLIP = ROOT / "examples" / "clips" / "sintel_trailer.mp4"
 CITY = CLIP.with_name("city.mp4")
 SHORT = "trainer.max_steps=20"
+FEW = ["trainer.max_steps=2", "trainer.val_every=0", "data.held_out=4"]
+"""For runs of which nothing is asked but that they are there."""
 
 
 def said(script: str, *words: str, cwd: Path, status: int = 0) -> str:
@@ -34,14 +36,6 @@ def started(script: str, *words: str, cwd: Path) -> str:
     assert process.returncode == 0, text
     assert "Traceback" not in text
     return text
-
-
-def vxl(*words: str, cwd: Path) -> str:
-    """What `vxl WORDS` prints."""
-    command = [sys.executable, "-m", "vxl.cli.main", *words]
-    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 @pytest.fixture(scope="module")
@@ -85,24 +79,28 @@ def test_evaluate(place: Path) -> None:
 
 
 def test_ask(place: Path) -> None:
-    assert vxl("ask", "run=first", str(CLIP), "Which creature flies in the orange sky?", cwd=place)
+    command = [sys.executable, "-m", "vxl.cli.main", "ask", "run=first", str(CLIP)]
+    command += ["Which creature flies in the orange sky?"]
+    done = subprocess.run(command, cwd=place, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
 
 
 def test_a_sweep_needs_no_flag_and_compares(place: Path) -> None:
-    text = said("train.py", "model=videoxl2", "size=tiny", "+sweep=compression", SHORT, cwd=place)
+    text = said("train.py", "model=videoxl2", "size=tiny", "+sweep=compression", *FEW, cwd=place)
     (sweep,) = (place / "runs").glob("compression-*")
     members = sorted(path.name for path in sweep.iterdir() if path.is_dir())
     assert members == ["ratio=16", "ratio=4", "ratio=64"]
     assert f"vxl compare {sweep.name}" in text
     for member in members:
         assert len(list((sweep / member / "wandb").glob("offline-run-*"))) == 1
-    table = vxl("compare", sweep.name, cwd=place)
+    table = said("vxl", "compare", sweep.name, cwd=place)
     assert all(f" {ratio} " in table for ratio in (4, 16, 64))
-    assert "first" in vxl("runs", cwd=place)
+    assert "first" in said("vxl", "runs", cwd=place)
 
 
 def test_a_failing_member_does_not_stop_the_others(place: Path) -> None:
-    words = ["name=mixed", "compressor.ratio=16,6", SHORT, "logger=csv"]
+    words = ["name=mixed", "compressor.ratio=16,6", *FEW, "logger=csv"]
     text = said("train.py", *words, cwd=place, status=1)
     assert "compressor.ratio=6 does not fit a grid of 4 x 4 patches" in text
     assert "1 of 2 members failed" in text
@@ -125,9 +123,9 @@ def test_a_users_own_data_and_a_warm_start(place: Path) -> None:
     before = set(place.glob("runs/tiny-*/RESULT.json"))
     for words in commands:
         if words[:2] == ["vxl", "shards"]:
-            assert "4 samples in 1 shard in shards" in vxl(*words[1:], cwd=place)
+            assert "4 samples in 1 shard in shards" in said(*words, cwd=place)
         elif words in typed:
-            text = said("train.py", *words[2:], SHORT, cwd=place)
+            text = said("train.py", *words[2:], *FEW, cwd=place)
             assert ("tensors loaded" in text) == words[2].startswith("init_from=")
     assert len(set(place.glob("runs/tiny-*/RESULT.json")) - before) == len(typed)
 

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 import vxl
-from tests.acceptance.scripts import ROOT, result, start, with_clips
+from tests.acceptance.forked import typed
+from tests.acceptance.scripts import ROOT, result, with_clips
 
 CLIP = ROOT / "examples" / "clips" / "city.mp4"
 
@@ -14,9 +15,8 @@ CLIP = ROOT / "examples" / "clips" / "city.mp4"
 def test_train_ask_and_budget(tmp_path: Path) -> None:
     words = ["model=videoxl_pro", "size=tiny", "logger=csv", "name=pro", "data.batch=4", "data.held_out=8"]
     steps = ["trainer.max_steps=4", "trainer.val_every=4", "checkpoint.every=4"]
-    run = start("train.py", *words, *steps, cwd=with_clips(tmp_path))
-    said, _ = run.communicate(timeout=300)
-    assert run.returncode == 0, said
+    status, said = typed("train.py", *words, *steps, cwd=with_clips(tmp_path))
+    assert status == 0, said
     assert result(tmp_path / "runs" / "pro")["steps"] == 4
 
     loaded = vxl.load("pro", runs=tmp_path / "runs", device="cpu")

@@ -2,15 +2,14 @@
 
 import os
 import shutil
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.acceptance.scripts import ROOT, start, with_clips
+from tests.acceptance.forked import typed
+from tests.acceptance.scripts import with_clips
 from tests.cluster.slurm import Slurm, cluster
 
 
@@ -54,9 +53,8 @@ class Place:
     def train(self, *words: str, steps: int = 30, status: int = 0) -> str:
         """What `python train.py` prints, in this folder and with this cluster's commands at hand."""
         words = (*SHORT, f"trainer.max_steps={steps}", *words)
-        process = start("train.py", *words, cwd=self.folder, environment=self.slurm.environment)
-        text, _ = process.communicate(timeout=300)
-        assert process.returncode == status, text
+        found, text = typed("train.py", *words, cwd=self.folder, environment=self.slurm.environment)
+        assert found == status, text
         return text
 
     def submit(self, *words: str, steps: int = 30, status: int = 0) -> str:
@@ -65,13 +63,10 @@ class Place:
 
     def vxl(self, *words: str) -> str:
         """What `vxl WORDS` prints."""
-        command = [sys.executable, "-m", "vxl.cli.main", *words]
-        environment = {**self.slurm.environment, "PYTHONPATH": str(ROOT), "COLUMNS": "200"}
-        done = subprocess.run(
-            command, cwd=self.folder, capture_output=True, text=True, timeout=120, env=environment
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+        environment = {**self.slurm.environment, "COLUMNS": "200"}
+        status, text = typed("vxl", *words, cwd=self.folder, environment=environment)
+        assert status == 0, text
+        return text
 
     def output(self, name: str) -> str:
         """Everything that the jobs of a run or sweep printed."""

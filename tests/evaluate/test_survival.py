@@ -17,6 +17,7 @@ import pytest
 import torch
 from rich.console import Console
 
+from tests.acceptance.forked import python
 from tests.evaluate.judge_server import judge_server
 from tests.run_directories import CLIP, finish, make_run
 from vxl.errors import CheckpointError, ConfigError, DataError, JudgeError
@@ -301,15 +302,10 @@ def command(place: Path, out: Path, *words: str) -> list[str]:
 def test_any_number_of_workers_writes_the_same_bytes(
     place: Path, expected: bytes, tmp_path: Path, workers: int
 ) -> None:
-    done = subprocess.run(
-        command(place, tmp_path, "cluster=local", f"workers={workers}"),
-        capture_output=True,
-        text=True,
-        timeout=300,
-        cwd=ROOT,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert f"{workers} workers share the videos" in done.stdout
+    _, *words = command(place, tmp_path, "cluster=local", f"workers={workers}")
+    status, said = python(words, cwd=ROOT)
+    assert status == 0, said
+    assert f"{workers} workers share the videos" in said
     assert (tmp_path / "mine" / "json.json").read_bytes() == expected
 
 

@@ -16,7 +16,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.acceptance.scripts import ROOT, result, start
+from tests.acceptance.forked import typed
+from tests.acceptance.scripts import ROOT, result
 from vxl.checkpoint.fetch import packages as packaged
 from vxl.checkpoint.fetch.packages import is_whole
 from vxl.checkpoint.load import assemble
@@ -137,9 +138,8 @@ def test_its_shape(small: LoadedModel) -> None:
 @pytest.mark.timeout(900)
 def test_20_steps_at_8_frames_lower_the_loss(fetched: Path, tmp_path: Path) -> None:
     words = ["model=small", "name=small", "logger=csv", "trainer.max_steps=20", "data.held_out=4"]
-    run = start("train.py", *words, f"paths.cache={fetched.parent}", cwd=tmp_path)
-    said, _ = run.communicate(timeout=800)
-    assert run.returncode == 0, said
+    status, said = typed("train.py", *words, f"paths.cache={fetched.parent}", cwd=tmp_path)
+    assert status == 0, said
     found = result(tmp_path / "runs" / "small")
     assert found["steps"] == 20
     assert found["loss_last"] < 0.8 * found["loss_first"]

@@ -1,15 +1,13 @@
 """What is kept of a step that diverged, and where the replay finds that it began."""
 
 import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
 from tests import small_model as small
+from tests.acceptance.forked import ROOT, typed
 from tests.train import quick_training as fake
 from tests.train.test_run import path_of
 from vxl.data.batch.collate import collate
@@ -18,8 +16,6 @@ from vxl.llm.decoder import DecoderConfig
 from vxl.train.debug.replay import examine, load_failed_weights, verdict
 from vxl.train.step import diverged
 from vxl.train.step.module import DivergedError
-
-ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture
@@ -112,10 +108,8 @@ def test_a_gradient_that_breaks_is_found_where_it_does():
 @pytest.mark.slow
 def test_a_run_that_diverges_is_replayed_from_the_command_line(tmp_path):
     def train(*words):
-        command = [sys.executable, "train.py", f"paths.runs={tmp_path}", "name=wild", "logger=csv", *words]
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "150"}
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=500, env=environment)
-        return done.returncode, done.stdout + done.stderr
+        words = (f"paths.runs={tmp_path}", "name=wild", "logger=csv", *words)
+        return typed("train.py", *words, cwd=ROOT, environment={**os.environ, "COLUMNS": "150"})
 
     words = [
         "optim.lr=1e30",
