@@ -130,6 +130,7 @@ def test_a_users_own_data_and_a_warm_start(place: Path) -> None:
     assert len(set(place.glob("runs/tiny-*/RESULT.json")) - before) == len(typed)
 
 
+@pytest.mark.timeout(1200)
 def test_tiny_learns_in_minutes(place: Path) -> None:
     said("train.py", "name=learned", "logger=csv", cwd=place)
     result = json.loads((place / "runs/learned/RESULT.json").read_text())
