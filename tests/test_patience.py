@@ -140,7 +140,7 @@ def test_patience_ends_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
         patiently(failing(10**6, HubError(503)), "https://x/a.tar")
     assert sum(slept) == pytest.approx(600.0)
     text = str(lost.value)
-    assert text.startswith("https://x/a.tar can't be read: 503")
+    assert text.startswith("https://x/a.tar can't be read: HTTP 503 Service Unavailable.")
     assert "did not answer for 10 min; to wait longer:  data.patience=3600" in text
     assert "the same command goes on" in text
     assert lost.value.status == 1  # tried again on a cluster

@@ -1,6 +1,7 @@
 """Which errors say that a disk or server did not answer, and not that it answered something wrong."""
 
 import errno
+from http import HTTPStatus
 
 from vxl.errors import LostError, VxlError
 
@@ -49,6 +50,10 @@ def cause_of(error: BaseException) -> str:
     inner = error
     while inner.__cause__ is not None and isinstance(inner, VxlError | FileNotFoundError):
         inner = inner.__cause__
+    status = _http_status(inner)
+    if status is not None:
+        phrase = next((known.phrase for known in HTTPStatus if known == status), "")
+        return f"HTTP {status} {phrase}".strip()
     text = (inner.strerror if isinstance(inner, OSError) else None) or str(inner) or type(inner).__name__
     return " ".join(text.split())[:200]
 

@@ -94,5 +94,5 @@ def test_a_server_without_ranges(plain, tmp_path):
 
 
 def test_not_there(ranged, tmp_path):
-    with pytest.raises(DataError, match=r"none\.tar can't be read"):
+    with pytest.raises(DataError, match=r"none\.tar can't be read: HTTP 404 Not Found\.$"):
         IndexedShards(f"{ranged}/none.tar", cache=tmp_path / "cache")

@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import Any, BinaryIO, cast
 
 from vxl.errors import DataError
+from vxl.faults import cause_of
 from vxl.patience import patiently
 
 # Members up to this many bytes are read at once; longer ones are files that a decoder seeks in.
@@ -48,7 +49,7 @@ def _describe(url: str) -> tuple[int, str]:
         system, path = file_system_of(url)
         info = system.info(path)
     except _remote_errors() as error:
-        raise DataError(f"{url} can't be read: {error}") from error
+        raise DataError(f"{url} can't be read: {cause_of(error)}.") from error
     if info.get("size") is None:
         raise DataError(
             f"{url}: the server does not tell its size, so parts of it can't be read.\n"
@@ -138,7 +139,7 @@ def _read_local(url: str, offset: int, size: int) -> bytes:
     except FileNotFoundError as error:
         raise GoneError(f"{url} is not there any more.") from error
     except OSError as error:
-        raise GoneError(f"{url} can't be read: {error}") from error
+        raise GoneError(f"{url} can't be read: {cause_of(error)}.") from error
     return data
 
 
@@ -149,7 +150,7 @@ def _read_remote(url: str, offset: int, size: int) -> bytes:
     except FileNotFoundError as error:
         raise GoneError(f"{url} is not there any more.") from error
     except _remote_errors() as error:
-        raise GoneError(f"{url} can't be read at byte {offset}: {error}") from error
+        raise GoneError(f"{url} can't be read at byte {offset}: {cause_of(error)}.") from error
     if len(data) < size and _describe(url)[0] >= offset + size:
         raise ConnectionResetError(f"the server sent {len(data)} of {size} bytes")
     return data
