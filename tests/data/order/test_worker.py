@@ -5,11 +5,13 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 import torch
 
 from vxl.data.order.worker import ErrorsAsItems, Loader, leave_signals_to_trainer
+from vxl.errors import LostError
 
 
 class Numbers(torch.utils.data.IterableDataset):
@@ -74,6 +76,28 @@ def _ctrl_c(place: str) -> None:
 
 os.register_at_fork(before=lambda: _ctrl_c("before"), after_in_parent=lambda: _ctrl_c("behind"))
 multiprocessing.util.register_after_fork(_ctrl_c, lambda _: _ctrl_c("in the child"))
+
+
+class StoppedBehindABatch(torch.utils.data.IterableDataset):
+    """Whose worker is stopped, threads and all, when its second batch is not fetched yet."""
+
+    def __iter__(self):
+        yield torch.zeros(3)
+        yield torch.ones(3)
+        time.sleep(0.3)
+        os.kill(os.getpid(), signal.SIGSTOP)
+
+
+def test_a_worker_that_is_stopped_before_its_batch_is_fetched_is_named():
+    data = ErrorsAsItems(StoppedBehindABatch())
+    batches = iter(Loader(data, patience=1.0, batch_size=None, num_workers=1))
+    before = signal.getsignal(signal.SIGALRM)
+    next(batches)
+    time.sleep(1.0)
+    with pytest.raises(LostError, match=r"a data worker has not finished its batch in 1\.25 s"):
+        next(batches)
+    assert signal.getsignal(signal.SIGALRM) is before
+    assert not multiprocessing.active_children()
 
 
 class Counted(torch.utils.data.IterableDataset):

@@ -65,7 +65,8 @@ class Loader(DataLoader):
         turn = 0
         while True:
             try:
-                item = next(items)
+                with _alarm(1.1 * self.timeout, "DataLoader timed out"):
+                    item = next(items)
             except StopIteration:
                 return
             except RuntimeError as error:
@@ -86,6 +87,29 @@ class Loader(DataLoader):
             "  patience for slow ones:   data.patience=3600\n"
             f"  {GOES_ON}"
         )
+
+
+@contextlib.contextmanager
+def _alarm(seconds: float, reason: str) -> Generator[None]:
+    """Raises RuntimeError in the main thread when its inside takes longer; 0: never.
+
+    A loader's own timeout is for a batch that does not come. One that came is still fetched, tensor by
+    tensor, from its worker, and if that was stopped meanwhile, the wait for it has no end.
+    """
+    if not seconds or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def ring(number: int, frame: FrameType | None) -> None:
+        raise RuntimeError(reason)
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 class ErrorsAsItems(IterableDataset):
