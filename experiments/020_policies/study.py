@@ -25,7 +25,7 @@ from studies import (
     save_figure,
 )
 
-KEEP = (1 / 2, 1 / 4, 1 / 8, 1 / 16, 1 / 32)
+KEEP = (1 / 2, 1 / 8, 1 / 32)
 BUDGETS = ",".join(f"{keep:g}" for keep in KEEP)
 POLICIES = (
     *("recent", "uniform", "random", "snapkv", "knorm", "quick", "keydiff", "tova", "h2o", "expected"),

@@ -42,12 +42,12 @@ SMALL = Base(
     "data=long data.together=true data.rounds=3 data.windows=2 data.minutes=[1.07,1.07] "
     "data.needle_seconds=4 data.cache=frames data.max_tokens=4096 "
     "video.fps=0.25 video.max_fps=null video.max_frames=16 "
-    "data.videos=4000 data.held_out_videos=60 data.batch=16 data.workers=2 data.held_out=42 logger=csv "
+    "data.videos=8000 data.held_out_videos=60 data.batch=16 data.workers=2 data.held_out=42 logger=csv "
     "stage.train=[compressor,projector,llm] stage.lr=1e-3 stage.part_lr.llm=5e-4 "
-    "trainer.max_steps=300 trainer.val_every=300 checkpoint.every=300 checkpoint.keep_last=1",
+    "trainer.max_steps=200 trainer.val_every=200 checkpoint.every=200 checkpoint.keep_last=1",
     frames=16,
     tokens=1024,
-    aligned="compressor=none trainer.max_steps=1600",
+    aligned="compressor=none trainer.max_steps=1200",
     files=("results.json", "figure.png"),
     forked=False,
 )

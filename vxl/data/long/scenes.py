@@ -20,6 +20,7 @@ from vxl.seeds import generator, permutation
 from vxl.video.endings import media_kind
 from vxl.video.load import stream_video
 from vxl.video.sample import Fps, FpsConfig
+from vxl.video.virtual import Part
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +31,12 @@ SHORTEST = 2.0
 MOST_SCENES = 64
 """Scenes that are taken of one clip."""
 GREY = (128, 128, 128)
+LOOKS = 16
+"""How often each shape is drawn in each colour at each place: on other frames (to train on, in other colours
+and mirrored too), a little larger or smaller, not quite at the same spot. With one look a model learns the
+frame instead of the shape."""
+SMALLEST, FURTHEST = 0.8, 0.08
+"""Of the sizes of a shape; and how far it may be from its spot, as a share of the picture's height."""
 LIST = "scenes.json"
 
 
@@ -41,9 +48,15 @@ class Scenes:
     backgrounds: Mapping[str, float]
     """Seconds of each file."""
 
-    def drawn(self, event: Event) -> Path:
-        """The file in which a shape is shown."""
-        return self.folder / drawn_name(event.colour, event.shape, event.place)
+    def drawn(self, event: Event, look: int, seconds: float) -> Part:
+        """The part of a file in which a shape is shown in one of its looks, for so many seconds."""
+        path = self.folder / drawn_name(event.colour, event.shape, event.place)
+        return Part(str(path), look * frames_of(seconds) / FPS, seconds)
+
+
+def frames_of(seconds: float) -> int:
+    """Of a look, on file."""
+    return max(1, round(seconds * FPS))
 
 
 def drawn_name(colour: str, shape: str, place: str) -> str:
@@ -139,27 +152,57 @@ def scenes_of(clip: Path) -> Iterator[np.ndarray]:
 def _drawn_on(
     scenes: list[np.ndarray], seconds: float, size: float, seed: int, split: Split
 ) -> Iterator[tuple[str, np.ndarray]]:
-    """(name, frames) of every shape in every colour, at every corner or in the middle."""
+    """(name, frames) of every shape in every colour, at every corner or in the middle, in all its looks."""
     kinds: list[tuple[str, RGB, str]] = [
         (colour, rgb, corner) for colour, rgb in COLOURS.items() for corner in CORNERS
     ]
     kinds += [("white", WHITE, MIDDLE), ("grey", GREY, MIDDLE)]
     for colour, rgb, place in kinds:
         for shape in SHAPES:
-            chance = generator(seed, "long", "scene", split, colour, shape, place)
-            frames_FHWC = scenes[chance.integers(len(scenes))]
-            turned = np.arange(max(1, round(seconds * FPS))) % len(frames_FHWC)
-            yield drawn_name(colour, shape, place), draw_on(frames_FHWC[turned], shape, rgb, place, size)
+            looks = []
+            for look in range(LOOKS):
+                chance = generator(seed, "long", "scene", split, colour, shape, place, look)
+                frames_FHWC = scenes[chance.integers(len(scenes))]
+                turned = (chance.integers(len(frames_FHWC)) + np.arange(frames_of(seconds))) % len(
+                    frames_FHWC
+                )
+                smaller, (right, down) = chance.uniform(SMALLEST, 1), chance.uniform(-FURTHEST, FURTHEST, 2)
+                moved = (round(right * HEIGHT), round(down * HEIGHT))
+                ground_FHWC = frames_FHWC[turned % len(frames_FHWC)]
+                if split == "train":  # few clips, and the held-out ones have other colours
+                    ground_FHWC = ground_FHWC[:, :, :: chance.choice((1, -1)), chance.permutation(3)]
+                looks.append(draw_on(ground_FHWC, shape, rgb, place, smaller * size, moved))
+            yield drawn_name(colour, shape, place), np.concatenate(looks)
 
 
-def draw_on(frames_FHWC: np.ndarray, shape: str, rgb: RGB, place: str, size: float) -> np.ndarray:
-    """The frames with a shape over them, with a dark edge so that it stands out from any picture."""
+def draw_on(
+    frames_FHWC: np.ndarray,
+    shape: str,
+    rgb: RGB,
+    place: str,
+    size: float,
+    moved: tuple[int, int] = (0, 0),
+) -> np.ndarray:
+    """The frames with a shape over them, with a dark edge so that it stands out from any picture.
+
+    Args:
+        frames_FHWC: uint8.
+        shape: Which.
+        rgb: Its colour.
+        place: A corner, or the middle.
+        size: Its height, as a share of the picture's.
+        moved: Pixels to the right and down from there; never out of the picture.
+    """
     height, width = frames_FHWC.shape[1:3]
     radius = size * height / 2
     x, y = width / 2, height / 2
     if place != MIDDLE:
         x = radius + 1 if "left" in place else width - radius - 1
         y = radius + 1 if "top" in place else height - radius - 1
+    x, y = (
+        float(np.clip(at + by, radius + 1, side - radius - 1))
+        for at, by, side in ((x, moved[0], width), (y, moved[1], height))
+    )
     mask = Image.new("L", (width, height))
     ImageDraw.Draw(mask).polygon(outline(shape, x, y, radius), fill=255)
     edge = Image.new("L", (width, height))

@@ -7,7 +7,7 @@ from vxl.data.base import DataConfig
 from vxl.data.batch.answer import format_question
 from vxl.data.long.asked import AboutVideo, ask, describe
 from vxl.data.long.config import Kind, LongConfig
-from vxl.data.long.scenes import FPS, HEIGHT, WIDTH, Scenes
+from vxl.data.long.scenes import FPS, HEIGHT, LOOKS, WIDTH, Scenes
 from vxl.data.long.script import Script, Split, write_script
 from vxl.data.long.windows import windows
 from vxl.data.sample import (
@@ -162,10 +162,12 @@ class LongSource:
                 parts.append(Part(str(self.scenes.folder / name), 0.0, seconds))
                 now, turn = now + seconds, turn + 1
 
-        for event in script.events:
+        length = self.config.needle_seconds
+        for number, event in enumerate(script.events):
             fill(event.start)
-            parts.append(Part(str(self.scenes.drawn(event)), 0.0, self.config.needle_seconds))
-            now += self.config.needle_seconds
+            chance = generator(self.config.drawing_seed, "long", "look", self.split, video, number)
+            parts.append(self.scenes.drawn(event, int(chance.integers(LOOKS)), length))
+            now += length
         fill(script.seconds)
         return Segments(tuple(parts), float(FPS), WIDTH, HEIGHT)
 
