@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.distributed import checkpoint as dcp
 
+from vxl.checkpoint import step_tensors
 from vxl.checkpoint.fill import fill_from_step
 from vxl.checkpoint.step_folder import StepFolder, choose_step, step_folders
 from vxl.errors import CheckpointError
@@ -35,6 +36,18 @@ def run(tmp_path: Path) -> Path:
 
 def test_saved_leaves_out_what_is_incomplete(run: Path) -> None:
     assert [folder.step for folder in step_folders(run)] == [9, 10, 100]
+
+
+def test_tensors_that_are_read_one_by_one_share_one_index(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read, original = [], step_tensors.read_step_index
+    monkeypatch.setattr(step_tensors, "read_step_index", lambda folder: read.append(1) or original(folder))
+    tensors = step_tensors.open_tensors(run / "checkpoints" / "step-000009")
+    assert {name: tuple(stored.read().shape) for name, stored in tensors.items()} == {
+        "model.weight": (9, 2),
+        "model.bias": (9,),
+        "optim.step": (),
+    }
+    assert len(read) == 1
 
 
 def test_choose_follows_the_pointers(run: Path) -> None:

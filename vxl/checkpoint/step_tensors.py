@@ -74,13 +74,14 @@ class StepReader(dcp.FileSystemReader):
     Args:
         folder: The checkpoint folder.
         verified: Whether its checksums have been compared already.
+        index: The index, where it has been read already.
     """
 
     folder: Path
 
-    def __init__(self, folder: Path, verified: bool = False) -> None:
+    def __init__(self, folder: Path, verified: bool = False, index: Metadata | None = None) -> None:
         super().__init__(folder)
-        self.folder, self.verified = folder, verified
+        self.folder, self.verified, self.index = folder, verified, index
         self._names: dict[tuple[str, int], str] = {}
         self._place: tuple[str, int] | None = None
         self._bytes = io.BytesIO()
@@ -91,7 +92,7 @@ class StepReader(dcp.FileSystemReader):
         Raises:
             CheckpointError: It is damaged, or would execute code, or names files outside the folder.
         """
-        index = read_step_index(self.folder)
+        index = self.index or read_step_index(self.folder)
         if index.storage_meta is None:
             index.storage_meta = dcp_metadata.StorageMeta()
         index.storage_meta.load_id = self.load_id
@@ -185,7 +186,11 @@ def read_step_index(folder: Path) -> Metadata:
 
 def outline(folder: Path) -> dict[str, Tensor]:
     """The names of a folder's tensors, each with an empty one of its shape and type (on the meta device)."""
-    entries = cast("dict[str, TensorStorageMetadata]", read_step_index(folder).state_dict_metadata)
+    return _outline(read_step_index(folder))
+
+
+def _outline(index: Metadata) -> dict[str, Tensor]:
+    entries = cast("dict[str, TensorStorageMetadata]", index.state_dict_metadata)
     return {
         name: torch.empty(entry.size, dtype=entry.properties.dtype, device="meta")
         for name, entry in entries.items()
@@ -193,14 +198,21 @@ def outline(folder: Path) -> dict[str, Tensor]:
 
 
 def open_tensors(folder: Path) -> dict[str, Stored]:
-    """The tensors of a folder, each to be read when it is wanted."""
+    """The tensors of a folder, each to be read when it is wanted; the index is read once for all of them."""
+    index = read_step_index(folder)
     return {
-        name: Stored(like.dtype, tuple(like.shape), folder, _reader_of(folder, name, like))
-        for name, like in outline(folder).items()
+        name: Stored(like.dtype, tuple(like.shape), folder, _reader_of(folder, name, like, index))
+        for name, like in _outline(index).items()
     }
 
 
-def read_tensors(folder: Path, tensors: dict[str, Any], no_dist: bool = True, verified: bool = False) -> None:
+def read_tensors(
+    folder: Path,
+    tensors: dict[str, Any],
+    no_dist: bool = True,
+    verified: bool = False,
+    index: Metadata | None = None,
+) -> None:
     """Fills a nested dict of tensors in place.
 
     Args:
@@ -208,6 +220,7 @@ def read_tensors(folder: Path, tensors: dict[str, Any], no_dist: bool = True, ve
         tensors: Of sharded ones each process reads its part.
         no_dist: Whether this process reads alone.
         verified: Whether `verify` has compared the checksums: they are not compared again.
+        index: The folder's index, where it has been read already.
 
     Raises:
         CheckpointError: One of them is not in the folder, has another shape, or is damaged.
@@ -215,7 +228,7 @@ def read_tensors(folder: Path, tensors: dict[str, Any], no_dist: bool = True, ve
     try:
         with warnings.catch_warnings():  # torch announces that one process reads alone
             warnings.filterwarnings("ignore", message="torch.distributed is disabled")
-            dcp.load(tensors, storage_reader=StepReader(folder, verified), no_dist=no_dist)
+            dcp.load(tensors, storage_reader=StepReader(folder, verified, index), no_dist=no_dist)
     except dcp.CheckpointException as error:  # {rank: (error, its traceback)}
         for failure, _ in error.failures.values():
             if isinstance(failure, VxlError):
@@ -256,10 +269,10 @@ def verify(folder: Path) -> None:
     read_rest(folder)
 
 
-def _reader_of(folder: Path, name: str, like: Tensor) -> Callable[[], Tensor]:
+def _reader_of(folder: Path, name: str, like: Tensor, index: Metadata) -> Callable[[], Tensor]:
     def read() -> Tensor:
         tensor = torch.empty(like.shape, dtype=like.dtype)
-        read_tensors(folder, {name: tensor})
+        read_tensors(folder, {name: tensor}, index=index)
         return tensor
 
     return read
