@@ -3,6 +3,7 @@
 import http.server
 import re
 import threading
+import time
 from collections.abc import Iterator
 from functools import partial
 
@@ -13,6 +14,7 @@ from tests.data.media import write
 from vxl.data.order.mixture import Mixture
 from vxl.data.order.rows import Order
 from vxl.data.order.stream import Stream
+from vxl.data.source.ranges import describe_file
 from vxl.data.source.source import IndexedShards
 from vxl.errors import DataError
 from vxl.patience import pauses_of
@@ -91,6 +93,28 @@ def test_ranges_retries_and_forked_workers(ranged, tmp_path, quickly):
 def test_a_server_without_ranges(plain, tmp_path):
     with pytest.raises(DataError, match=r"stream it instead:  'pipe:curl -sL http"):
         IndexedShards(f"{plain}/s-0-000.tar", cache=tmp_path / "cache")
+
+
+class Silent(Ranged):
+    """Takes the first requests, fsspec's HEAD and GET of two attempts, and does not answer them."""
+
+    asked = 0
+
+    def parse_request(self):
+        Silent.asked += 1
+        if Silent.asked <= 4:
+            time.sleep(5)
+        return super().parse_request()
+
+
+def test_a_server_that_does_not_answer_is_named_and_asked_again(tmp_path, monkeypatch, quickly, caplog):
+    monkeypatch.setattr("vxl.data.source.ranges.SILENT", 0.2)
+    write(tmp_path / "shards", 6, shards=2)
+    for url in served(tmp_path / "shards", Silent):
+        shard = f"{url}/s-0-000.tar"
+        assert describe_file(shard)[0] == (tmp_path / "shards" / "s-0-000.tar").stat().st_size
+        assert caplog.text.count(f"{shard} can't be read (") == 2
+        assert f"{shard} is read again" in caplog.text
 
 
 def test_not_there(ranged, tmp_path):

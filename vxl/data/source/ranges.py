@@ -13,6 +13,8 @@ from vxl.patience import patiently
 
 # Members up to this many bytes are read at once; longer ones are files that a decoder seeks in.
 WHOLE = 32 << 20
+SILENT = 30.0
+"""Seconds without a byte after which a server is asked again, which is said."""
 BLOCKS = 8
 """Blocks that an open part of a file keeps."""
 
@@ -162,6 +164,15 @@ def _remote_errors() -> tuple[type[Exception], ...]:
     return (OSError, TimeoutError, ValueError, *([aiohttp.ClientError] if aiohttp else []))
 
 
+def _timeouts(url: str) -> dict[str, Any]:
+    """For fsspec, whose own time-out for HTTP is 5 minutes for a whole answer, however well it flows."""
+    if not url.startswith(("http://", "https://")):
+        return {}
+    from aiohttp import ClientTimeout  # late: aiohttp takes 0.3 s, for addresses alone
+
+    return {"client_kwargs": {"timeout": ClientTimeout(total=None, sock_connect=SILENT, sock_read=SILENT)}}
+
+
 def file_system_of(url: str) -> tuple[Any, str]:
     """fsspec's file system of a URL, and the path in it.
 
@@ -171,6 +182,6 @@ def file_system_of(url: str) -> tuple[Any, str]:
     import fsspec  # late: fsspec takes 0.3 s, for addresses alone
 
     try:
-        return fsspec.core.url_to_fs(url)  # one a process, and a new one after a fork
+        return fsspec.core.url_to_fs(url, **_timeouts(url))  # one a process, and a new one after a fork
     except (ImportError, ValueError) as error:
         raise DataError(f"{url}: {error}") from error
