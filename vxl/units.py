@@ -25,6 +25,11 @@ def significant(value: float) -> str:
     return f"{value:.{max(0, 2 - digits)}f}"
 
 
+def rounded(number: float) -> str:
+    """A number of any size to be read, not compared: `0.00084`, `2.5`, `3,200`."""
+    return f"{number:,.0f}" if number >= 100 else f"{number:.3g}"
+
+
 def percent(share: float) -> str:
     """A share as `53.1 %`."""
     return f"{100 * share:.1f} %"

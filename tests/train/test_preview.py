@@ -52,6 +52,7 @@ def test_epochs_are_counted_where_the_data_is_there(tmp_path) -> None:
     words = [*WORDS, "data=json", f"data.json={tmp_path / 'mine.json'}", f"data.videos={tmp_path}"]
     outlook = Outlook.of(compose("train", words))
     assert samples_line(outlook) == "160 in all: 2.5 epochs of 64"
+    assert samples_line(replace(outlook, samples=1)) == "160 in all: 160 epochs of 1"
     (tmp_path / "mine.json").unlink()
     with pytest.raises(DataError, match=r"mine\.json"):
         Outlook.of(outlook.config)

@@ -10,7 +10,7 @@ from vxl.train.report.throughput import PEAKS, Flops, flops_of
 from vxl.train.sizes import TrainingSizes, outlined_learner, training_sizes
 from vxl.train.step.optimizer import update_flops
 from vxl.train.step.train_step import TrainStep
-from vxl.units import GIB, human_size
+from vxl.units import GIB, human_size, rounded
 
 CARD_GIB = {"H100": 79.2, "H200": 139.8, "B200": 178.0, "A100": 79.2, "L40S": 44.4, "4090": 23.5}
 """Memory that PyTorch finds on a card, in GiB."""
@@ -147,7 +147,7 @@ class TrainingCost:
     def rows(self) -> list[tuple[str, str]]:
         """What is said of it: (what, its value)."""
         under, config = self.assumed, self.config
-        parts = ", ".join(f"{part} {_short(work / 1e12)}" for part, work in self.step_flops.items() if work)
+        parts = ", ".join(f"{part} {rounded(work / 1e12)}" for part, work in self.step_flops.items() if work)
         total = sum(self.step_flops.values())
         return [
             ("trained", f"{self.sizes.trained:,} of {self.sizes.total:,} parameters"),
@@ -158,7 +158,7 @@ class TrainingCost:
                 + (f" in {under.videos} videos" if under.videos > 1 else "")
                 + f"; {config.data.batch} x {config.trainer.accumulate} rows a GPU",
             ),
-            ("arithmetic", f"{_short(total / 1e12)} TFLOP a GPU and step: {parts}"),
+            ("arithmetic", f"{rounded(total / 1e12)} TFLOP a GPU and step: {parts}"),
             (
                 "memory",
                 f"about {human_size(self.peak.total)} a GPU at its busiest moment: {self.peak}",
@@ -168,8 +168,8 @@ class TrainingCost:
                 f"{'yes' if self.fits else 'no'}, a card has {CARD_GIB[under.card]:.0f} GiB"
                 + ("" if self.fits else self._remedy),
             ),
-            ("time", f"{_short(self.step_seconds)} s a step at {100 * under.mfu:.3g} % of the card's peak"),
-            ("in all", f"{_short(self.gpu_hours)} GPU-hours for {config.trainer.max_steps:,} steps"),
+            ("time", f"{rounded(self.step_seconds)} s a step at {100 * under.mfu:.3g} % of the card's peak"),
+            ("in all", f"{rounded(self.gpu_hours)} GPU-hours for {config.trainer.max_steps:,} steps"),
             ("checkpoint", human_size(self.sizes.checkpoint_bytes)),
         ]
 
@@ -183,8 +183,3 @@ class TrainingCost:
         if self.sizes.shares == 1 and self.ranks > 1:
             return "; spread it:  strategy=fsdp2"
         return "; e.g.  stage=lora trainer.frozen=bf16, or more GPUs and  strategy=fsdp2"
-
-
-def _short(number: float) -> str:
-    """Three digits, and no exponent."""
-    return f"{number:,.0f}" if number >= 100 else f"{number:.3g}"

@@ -23,7 +23,7 @@ from vxl.train.config import TrainConfig
 from vxl.train.report.opening import data_line, weights_line
 from vxl.train.sizes import TrainingSizes, activation_bytes, training_sizes
 from vxl.train.trainer import device_of
-from vxl.units import human_size
+from vxl.units import human_size, rounded
 
 SHARED = ("model", "samples", "stage", "weights", "data")
 """What members of a sweep mostly share, and so is said once; and where it differs, of which members."""
@@ -231,7 +231,7 @@ def samples_line(outlook: Outlook) -> str:
     line = f"{samples:,} in all{', at least' * config.data.packing}"
     if outlook.samples is None:
         return line + " (epochs are known when the data is prepared)"
-    return f"{line}: {samples / max(1, outlook.samples):.3g} epochs of {outlook.samples:,}"
+    return f"{line}: {rounded(samples / max(1, outlook.samples))} epochs of {outlook.samples:,}"
 
 
 def stage_line(config: TrainConfig, parts: Collection[str]) -> str:

@@ -226,12 +226,15 @@ def show_requests(
     requests: Sequence[RunRequest], console: Console, notes: dict[str, str] | None = None
 ) -> None:
     """A table of runs: what became of each, or what a cluster has to say about it."""
-    last = "why" if notes is None else "job"
-    table = Listing("", ("run", "status", last), words=("status", last))
+    rows = []
     for request in requests:
         run = Run(request.name, request.directory)
         why = (run.failure or "").partition("\n")[0] if notes is None else notes.get(request.name, "")
-        table.add(escape(request.name), run.status, escape(why))
+        rows.append((escape(request.name), run.status, escape(why)))
+    last = ("why" if notes is None else "job",) if any(why for *_, why in rows) else ()
+    table = Listing("", ("run", "status", *last), words=("status", *last))
+    for row in rows:
+        table.add(*row[: 2 + len(last)])
     table.show(console)
 
 
