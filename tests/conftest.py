@@ -29,9 +29,12 @@ LONGEST = (
     "acceptance/test_stories.py",
     "strategies/test_strategies.py",
     "test_tutorials.py",
+    "test_site.py",
+    "checkpoint/fetch/test_packages.py",
     "acceptance/test_kills.py",
     "cli/test_planted_files.py",
     "acceptance/test_faults.py",
+    "experiments/test_studies.py",
 )
 
 

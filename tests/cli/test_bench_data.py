@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from tests.acceptance.scripts import with_clips
 from tests.data.media import video
 from vxl.cli.bench_data import in_turns, measure_stream
 from vxl.table import listing_of
@@ -39,7 +40,7 @@ def test_overhead_as_typed(tmp_path):
         "--only",
         "overhead",
         "--cache",
-        tmp_path / "c",
+        with_clips(tmp_path) / ".cache" / "vxl",
         "--as-json",
         tmp_path / "n.json",
     ]

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.forked import ROOT, typed
+from tests.acceptance.scripts import with_clips
 from tests.checkpoint.published.folders import config_json, files, publish, weights
 from tests.run_directories import CLIP, TEXTS, make_run
 from vxl.cli.main import main
@@ -144,7 +145,8 @@ def test_training_starts_from_published_weights(tmp_path: Path) -> None:
     sizes += "llm.width=96 llm.mlp=192 llm.layers=3"
     choices = "vision=siglip_so400m vision.weights=random compressor=dts_published logger=csv name=tuned"
     limits = "trainer.max_steps=1 trainer.accumulate=1 data.batch=1 data.held_out=4 video.max_frames=4"
-    paths = [f"weights={source}", f"paths.runs={tmp_path / 'runs'}", f"paths.cache={tmp_path / 'cache'}"]
+    cache = with_clips(tmp_path) / ".cache" / "vxl"
+    paths = [f"weights={source}", f"paths.runs={tmp_path / 'runs'}", f"paths.cache={cache}"]
     status, said = typed("train.py", *f"{choices} {sizes} {limits}".split(), *paths, cwd=ROOT)
     assert status == 0, said
     run_folder = tmp_path / "runs" / "tuned"
