@@ -2,6 +2,7 @@
 
 import gc
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,9 @@ from hypothesis import settings
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["WANDB_MODE"] = "offline"
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# A shell makes what it starts in the background deaf to Ctrl-C, and what that starts; tests send some.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # How long an example takes says how busy the machine is, and no test is timed.
 settings.register_profile("suite", deadline=None)
@@ -31,6 +35,7 @@ LONGEST = (
     "test_tutorials.py",
     "test_site.py",
     "checkpoint/fetch/test_packages.py",
+    "kv/test_first_seen.py",
     "acceptance/test_kills.py",
     "cli/test_planted_files.py",
     "acceptance/test_faults.py",
