@@ -95,7 +95,7 @@ def answer(numbers: dict[str, Any], whole: dict[str, Any]) -> Answer:
     parts, ends = [], []
     for ratio in RATIOS:
         here = [row for row in numbers["rows"] if row["name"].endswith(f"_{ratio}")]
-        shares = [f"{SAID[row['name'].partition('_')[0]]} {100 * row['kept']:.0f} %" for row in here]
+        shares = [f"{SAID[row['name'].partition('_')[0]]} {share(row)}" for row in here]
         if shares:
             parts.append(f"at 1/{ratio} of the visual tokens {', '.join(shares)}")
         for row in here:
@@ -111,6 +111,12 @@ def answer(numbers: dict[str, Any], whole: dict[str, Any]) -> Answer:
         beside.append(f"{said} {100 * row['accuracy']:.1f} %")
         ends.append(f"{said} {interval_text(row['interval'])}")
     return Answer(f"{text} (right: {', '.join(beside)})", "; ".join(ends))
+
+
+def share(row: dict[str, Any]) -> str:
+    """What a setting keeps; of one that may as well guess there is nothing to say in per cent."""
+    learned = row["interval"] is not None and row["interval"][0] > row["chance"]
+    return f"{100 * row['kept']:.0f} %" if learned else "none that is shown"
 
 
 def losses(runs: Path) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from studies import (
     against,
     baseline_lines,
     differences,
-    draw_side_by_side,
+    draw_rows,
     main,
     points,
     seeds,
@@ -96,8 +96,8 @@ def lines(numbers: dict[str, Any]) -> list[str]:
 
 
 def draw(numbers: dict[str, Any], path: Path) -> None:
-    """Accuracies, side by side."""
-    draw_side_by_side(numbers, [row["words"] for row in numbers["rows"]], path)
+    """Accuracies, one below the other."""
+    draw_rows(numbers, [row["words"] for row in numbers["rows"]], path)
 
 
 STUDY = Study(

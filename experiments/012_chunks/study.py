@@ -16,7 +16,7 @@ from studies import (
     against,
     baseline_lines,
     differences,
-    draw_side_by_side,
+    draw_rows,
     main,
     points,
     seeds,
@@ -61,8 +61,16 @@ def rows(found: Found, base: Base) -> list[dict[str, Any]]:
 
 def answer(numbers: dict[str, Any], dense: dict[str, Any]) -> Answer:
     """What the mask costs at inference alone, and in training too."""
-    rows = [row for row in numbers["rows"] if row is not dense]
-    labels = [f"trained {row['trained']}, asked {row['asked']}" for row in rows]
+    rows = [
+        row
+        for row in numbers["rows"]
+        if row["asked"] != "dense" and row["trained"] in ("dense", row["asked"])
+    ]
+    labels = [
+        f"{'at inference alone' if row['trained'] == 'dense' else 'in training too'}, "
+        + row["asked"].removeprefix("chunks, ")
+        for row in rows
+    ]
     parts, ends = differences(labels, rows)
     return Answer(f"against dense in both: {parts}", ends)
 
@@ -83,9 +91,9 @@ def lines(numbers: dict[str, Any]) -> list[str]:
 
 
 def draw(numbers: dict[str, Any], path: Path) -> None:
-    """Accuracies, side by side."""
+    """Accuracies, one below the other."""
     labels = [f"trained {row['trained']}; asked {row['asked']}" for row in numbers["rows"]]
-    draw_side_by_side(numbers, labels, path)
+    draw_rows(numbers, labels, path)
 
 
 STUDY = Study(

@@ -118,26 +118,29 @@ def lines(numbers: dict[str, Any]) -> list[str]:
 
 def draw(numbers: dict[str, Any], path: Path) -> None:
     """Accuracy by share kept; policies on the left, pruners on the right, baselines dashed."""
-    figure, axes = plt.subplots(1, 2, figsize=(11, 4.6), layout="constrained", sharey=True)
+    figure, axes = plt.subplots(1, 2, figsize=(12, 4.8), layout="constrained", sharey=True)
     whole = next(row for row in numbers["rows"] if row["keep"] == 1)
     for axis, group in zip(axes, ("kv", "prune"), strict=True):
         rows = [row for row in numbers["rows"] if row["group"] == group and row["keep"] < 1]
-        for number, method in enumerate(dict.fromkeys(row["method"] for row in rows)):
-            own = [row for row in rows if row["method"] == method]
+        by_method = {row["method"]: [r for r in rows if r["method"] == row["method"]] for row in rows}
+        axis.axhline(100 * whole["accuracy"], color="black", linewidth=1, label="all kept")
+        # In the legend as they lie at the smallest budget.
+        for number, own in enumerate(sorted(by_method.values(), key=lambda own: -own[-1]["accuracy"])):
+            method = own[0]["method"]
             axis.plot(
                 [row["keep"] for row in own],
                 [100 * row["accuracy"] for row in own],
-                color=f"C{number % 10}",
-                marker="os^vDP"[number // 10],
+                color=plt.get_cmap("tab20")(number % 20),
+                marker="os^vDP"[number % 6],
+                markersize=9 - 4 * (number % 2),  # what lies on top of another shows
                 linestyle="--" if method in BLIND_POLICIES else "-",
                 linewidth=2 if method in BLIND_POLICIES else 1,
                 label=method,
             )
-        axis.axhline(100 * whole["accuracy"], color="black", linewidth=1)
         mark_baselines(axis, numbers)
         axis_of_shares(axis, KEEP, f"share of visual tokens kept by {group}=…")
-        axis.legend(fontsize=7, ncols=2)
-    axes[0].set_ylabel("right answers, % (solid line: all kept; dotted: chance)")
+        axis.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
+    axes[0].set_ylabel("right answers, %")
     save_figure(figure, path)
 
 

@@ -56,15 +56,20 @@ def rows(found: Found, base: Base) -> list[dict[str, Any]]:
 
 
 def answer(numbers: dict[str, Any], whole: dict[str, Any]) -> Answer:
-    """What each training changes at the budget that it was trained under and at the smallest."""
+    """What each training changes without pruning, at the budget it was trained under, and at the smallest."""
     rows = [
         row
         for row in numbers["rows"]
-        if row["trained"] == f"trained_{row['asked']}" and row["keep"] in (KEEP[0], KEEP[-1])
+        if (row["trained"] == f"trained_{row['asked']}" and row["keep"] in (KEEP[0], KEEP[-1]))
+        or (row["trained"] != "full" and row["asked"] == "none")
     ]
-    names = [f"{row['asked']} at 1/{round(1 / row['keep'])}" for row in rows]
+    names = [
+        f"{row['trained'].removeprefix('trained_')} asked "
+        + ("about everything" if row["asked"] == "none" else f"at 1/{round(1 / row['keep'])}")
+        for row in rows
+    ]
     parts, ends = differences(names, rows)
-    return Answer(f"training under pruning changes {parts}", ends)
+    return Answer(f"training under pruning changes {parts or 'what is not known yet'}", ends)
 
 
 def lines(numbers: dict[str, Any]) -> list[str]:
@@ -98,7 +103,7 @@ def draw(numbers: dict[str, Any], path: Path) -> None:
             bars(axis, rows, [row["keep"] for row in rows], label, f"C{place}")
         mark_baselines(axis, numbers)
         axis_of_shares(axis, [1, *KEEP], f"share of visual tokens kept by prune={pruner}")
-        axis.legend(fontsize=8)
+        axis.legend(fontsize=8, loc="upper left")
     axes[0].set_ylabel("right answers, %")
     save_figure(figure, path)
 

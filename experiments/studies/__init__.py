@@ -10,7 +10,7 @@ from studies.asked import Found, Setting
 from studies.base import BASES, Base
 from studies.baselines import BASELINES, baseline_lines
 from studies.compared import against, kept
-from studies.drawing import axis_of_shares, bars, draw_side_by_side, mark_baselines, plt, save_figure
+from studies.drawing import axis_of_shares, bars, draw_rows, mark_baselines, plt, save_figure
 from studies.member import Member, seeds
 from studies.study import Study, main
 
@@ -28,7 +28,7 @@ __all__ = [
     "bars",
     "baseline_lines",
     "differences",
-    "draw_side_by_side",
+    "draw_rows",
     "interval_text",
     "kept",
     "main",

@@ -47,7 +47,7 @@ SMALL = Base(
     "trainer.max_steps=200 trainer.val_every=200 checkpoint.every=200 checkpoint.keep_last=1",
     frames=16,
     tokens=1024,
-    aligned="compressor=none trainer.max_steps=1200",
+    aligned="compressor=none data.batch=24 trainer.max_steps=900 stage.part_lr.llm=7e-4",
     files=("results.json", "figure.png"),
     forked=False,
 )

@@ -25,25 +25,39 @@ def bars(axis: Any, rows: Sequence[dict[str, Any]], x: Sequence[float], label: s
         axis.plot([place] * len(each), each, color=colour, marker="_", markersize=14, linestyle="none")
 
 
-def mark_baselines(axis: Any, numbers: dict[str, Any]) -> None:
-    """Lines where chance, a blind model and a single frame lie, named in the legend."""
+def mark_baselines(axis: Any, numbers: dict[str, Any], *, upright: bool = False) -> None:
+    """Lines where chance, a blind model and a single frame lie, named in the legend.
+
+    Args:
+        axis: Where.
+        numbers: What results.json holds.
+        upright: Accuracies lie along x.
+    """
+    line = axis.axvline if upright else axis.axhline
     words = {BLIND: ("blind", "tab:brown"), SINGLE: ("a single frame", "tab:purple")}
     for name, row in numbers["baselines"].items():
         text, colour = words[name]
-        axis.axhline(100 * row["accuracy"], color=colour, linestyle="--", linewidth=1, label=text)
+        line(100 * row["accuracy"], color=colour, linestyle="--", linewidth=1, label=text)
     if numbers["chance"] is not None:
-        axis.axhline(100 * numbers["chance"], color="black", linestyle=":", linewidth=1.5, label="chance")
+        line(100 * numbers["chance"], color="black", linestyle=":", linewidth=1.5, label="chance")
 
 
-def draw_side_by_side(numbers: dict[str, Any], labels: Sequence[str], path: Path) -> None:
-    """A figure of settings beside one another, each with its label in the legend."""
-    figure, axis = plt.subplots(figsize=(8, 3.6), layout="constrained")
-    for place, (row, label) in enumerate(zip(numbers["rows"], labels, strict=True)):
-        bars(axis, [row], [place], label, f"C{place}")
-    mark_baselines(axis, numbers)
-    axis.set_xticks([])
-    axis.set_ylabel("right answers, %")
-    axis.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
+def draw_rows(numbers: dict[str, Any], labels: Sequence[str], path: Path) -> None:
+    """A figure of settings one below the other: accuracy, its interval, and a tick for each seed."""
+    rows = numbers["rows"]
+    figure, axis = plt.subplots(figsize=(9, 1.2 + 0.34 * len(rows)), layout="constrained")
+    for place, row in enumerate(rows):
+        low, high = row["interval"] or (row["accuracy"], row["accuracy"])
+        ends = [[100 * (row["accuracy"] - low)], [100 * (high - row["accuracy"])]]
+        axis.errorbar([100 * row["accuracy"]], [place], xerr=ends, color="tab:blue", marker="o", capsize=3)
+        each = [100 * value for value in row["seeds"].values()]
+        axis.plot(each, [place] * len(each), color="tab:blue", marker="|", markersize=11, linestyle="none")
+    mark_baselines(axis, numbers, upright=True)
+    axis.set_yticks(range(len(rows)), labels, fontsize=8)
+    axis.invert_yaxis()
+    axis.set_xlabel("right answers, %, with 95 % intervals; ticks: seeds")
+    axis.grid(alpha=0.3, axis="x")
+    axis.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
     save_figure(figure, path)
 
 

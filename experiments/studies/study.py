@@ -197,6 +197,7 @@ def provenance(members: Sequence[Member], base: Base, runs: Path) -> dict[str, A
     packages = [one["packages"] for one in found if isinstance(one["packages"], dict)]
     return {
         "base": base.words,
+        "aligned": base.aligned,
         "processors": sorted({one["hardware"]["processor"] for one in found}),
         "gpus": sorted({gpu for one in found for gpu in one["hardware"]["gpus"]}),
         "torch": sorted({one["torch"] for one in packages}),
