@@ -112,7 +112,7 @@ def test_a_sweep_of_policies(place: Path, capsys: pytest.CaptureFixture[str]) ->
     assert typed(place, "run=first", *own(place), "+sweep=prefill") == 0
     shown = capsys.readouterr().out
     assert "prefill=full" in shown
-    assert "points against prefill=full" in shown
+    assert "prefill=chunked: the same score as prefill=full on every question" in shown
     assert typed(place, "run=first", *own(place), "sweep=polices") == 2
     assert "sweeps: policies, frames, prefill" in capsys.readouterr().err
 
