@@ -20,7 +20,7 @@ from vxl.units import GIB
 from vxl.video import decode as decoding
 from vxl.video import frame_cache as caching
 from vxl.video.decode import decode, decode_stream, open_video, read
-from vxl.video.frame_cache import FrameCache, frame_cache, frames_kept
+from vxl.video.frame_cache import Entry, FrameCache, frame_cache, frames_kept
 from vxl.video.load import load_video, stream_video
 from vxl.video.sample import Uniform, UniformConfig
 from vxl.video.transform import PixelSpec
@@ -283,6 +283,23 @@ def test_a_disk_that_fails_costs_the_entry_and_nothing_else(
         assert torch.equal(decode(path, [5, 9], pixels=PIXELS)[1:], expected[1:])
     assert entries(kept) == []
     assert caplog.text.count("can't be kept") == 1
+
+
+def test_what_is_being_written_counts(kept: Path) -> None:
+    """Entries that several processes had begun were counted by none of them, and all stayed."""
+    numbers_N = np.arange(10)
+    size = Entry(FrameCache(kept, 1.0), "any", PIXELS, numbers_N).size
+    cache = FrameCache(kept, 2.5 * size / GIB)
+    frames = [torch.zeros(1, 3, PIXELS.size, PIXELS.size, dtype=torch.uint8)] * 10
+    writing = [
+        Entry(cache, f"video {n}", PIXELS, numbers_N).written(iter(frames), lambda: True) for n in range(4)
+    ]
+    for one in writing:
+        next(one)
+    for one in writing:
+        assert len(list(one)) == 9
+    assert sum(entry.stat().st_size for entry in entries(kept)) == 2 * size
+    assert list(kept.rglob("*.part")) == []
 
 
 def test_several_processes_write_and_read_at_once(tmp_path: Path, kept: Path) -> None:

@@ -69,8 +69,16 @@ class FrameCache:
             self.infos.pop(next(iter(self.infos)))
         self.infos[video] = info
 
-    def reserve(self, size: int) -> bool:
-        """Makes room for an entry; False where it is larger than the limit.
+    def begin(self, path: Path, size: int, stack: contextlib.ExitStack) -> Path | None:
+        """Makes room for an entry, and begins it at its full length, so that others count it from now on.
+
+        Args:
+            path: The entry's file.
+            size: Its bytes.
+            stack: What puts it there, or not, when it is left.
+
+        Returns:
+            The file to write to; None where there is no room.
 
         Raises:
             OSError: The folder can't be written.
@@ -78,7 +86,7 @@ class FrameCache:
         """
         if size > self.limit:
             log.warning("%s for the frames of one video: larger than the limit, not kept", human_size(size))
-            return False
+            return None
         self.folder.mkdir(parents=True, exist_ok=True)
         with locked(self.folder / ".lock"):
             note = self.folder / ".bytes"  # so that not every writer has to look at all entries
@@ -89,12 +97,18 @@ class FrameCache:
                 total = None
             if total is None or total + size > self.limit:
                 total = self._make_room(size)
+            if total + size > self.limit:  # others are writing as much as there may be
+                return None
+            part = stack.enter_context(whole_file(path))
+            os.truncate(part, size)
             note.write_text(f"{total + size:0{DIGITS}d}")
-        return True
+        return part
 
     def _make_room(self, size: int) -> int:
-        """Looks at all entries and removes the oldest of too many; the bytes of those that stay."""
+        """Looks at all entries and removes the oldest of too many; the bytes of those that stay, and of those
+        that are being written."""
         entries: list[tuple[float, int, str]] = []
+        begun = 0
         for shelf in os.scandir(self.folder):
             if shelf.is_dir():
                 remove_leftovers(Path(shelf.path))
@@ -102,7 +116,9 @@ class FrameCache:
                     with contextlib.suppress(FileNotFoundError):
                         if entry.name.endswith(SUFFIX):
                             entries.append((entry.stat().st_mtime, entry.stat().st_size, entry.path))
-        total = sum(length for _, length, _ in entries)
+                        else:
+                            begun += entry.stat().st_size
+        total = begun + sum(length for _, length, _ in entries)
         if total + size > self.limit:
             for _, length, path in sorted(entries):
                 if total + size <= SLACK * self.limit:
@@ -239,9 +255,9 @@ class _Writing:
         self._entry, self._sums = entry, array("I")
         self._stack, self._file = contextlib.ExitStack(), None
         with self._or_not():
-            if entry.cache.reserve(entry.size):
-                part = self._stack.enter_context(whole_file(entry.path))
-                self._file = self._stack.enter_context(part.open("wb"))
+            part = entry.cache.begin(entry.path, entry.size, self._stack)
+            if part is not None:
+                self._file = self._stack.enter_context(part.open("r+b"))
 
     def add(self, frame_1CHW: Tensor) -> None:
         """The next frame."""
