@@ -14,13 +14,15 @@ from collections.abc import Generator
 from typing import Any
 
 from vxl.errors import ConfigError, VxlError
+from vxl.terminal.at_start import raise_interrupts
 
 # Seconds until it is raised again: time for the finalizer, or the fork, to come to its end.
 SOON = 0.05
 
 
 def keep_interrupts() -> None:
-    """Makes this process, and those that it forks, raise a Ctrl-C again that was dropped."""
+    """Makes this process, and those that it forks, raise each Ctrl-C: again, where it was dropped."""
+    raise_interrupts()
     if getattr(sys.unraisablehook, "keeps_interrupts", False):
         return
     others = sys.unraisablehook
