@@ -85,6 +85,8 @@ def main(study: Study, typed: Sequence[str] | None = None) -> int:
     base: Base = options.base
     members = chosen(study.members(base), options)
     recorded = recorded_numbers(study, base, options) if options.repeat is not None else None
+    if recorded is not None:
+        members = repeatable(members, recorded, options.repeat)
     whole = carry_out(members, base, options)
     if recorded is None:
         return conclude(study, members, options, whole)
@@ -159,6 +161,14 @@ def recorded_numbers(study: Study, base: Base, options: argparse.Namespace) -> N
     if options.repeat not in known:
         raise SystemExit(f"--repeat {options.repeat}: recorded are the seeds {', '.join(map(str, known))}")
     return numbers
+
+
+def repeatable(members: Sequence[Member], recorded: Numbers, seed: int) -> list[Member]:
+    """The members of which something is recorded at a seed, and those that they start from."""
+    rows = [*recorded["rows"], *recorded["baselines"].values()]
+    names = {row["name"] for row in rows if str(seed) in row["seeds"]}
+    first = {member.after for member in members if member.name in names}
+    return [member for member in members if member.name in names or member.run in first]
 
 
 def compare(recorded: Numbers, found: Found, seed: int) -> bool:

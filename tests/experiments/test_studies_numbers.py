@@ -12,8 +12,8 @@ from studies import against, baseline_lines, interval_text, kept, points
 from studies.asked import settings
 from studies.base import CPU, SMALL
 from studies.baselines import baseline_rows, not_learned
-from studies.member import Member
-from studies.study import compare, main, provenance, recorded_numbers, with_results, written
+from studies.member import Member, seeds
+from studies.study import compare, main, provenance, recorded_numbers, repeatable, with_results, written
 
 from tests.experiments.studies_read import NAMES, setting, study
 
@@ -200,6 +200,14 @@ def test_only_what_is_recorded_can_be_repeated(tmp_path: Path) -> None:
     (tmp_path / "results.json").write_text(json.dumps({"rows": [{"seeds": {"0": 0.5}}]}))
     with pytest.raises(SystemExit, match="--repeat 3: recorded are the seeds 0"):
         recorded_numbers(study("010_compression"), SMALL, asked)
+
+
+def test_what_is_not_recorded_is_not_trained_to_be_repeated() -> None:
+    members = [*seeds("first", "", asked=()), *seeds("then", "", after="first"), *seeds("never", "")]
+    members = [member for member in members if member.seed == 1]
+    then = {"name": "then", "seeds": {"0": 0.5, "1": 0.5}}
+    recorded = {"rows": [then, {"name": "never", "seeds": {"0": 0.5}}], "baselines": {}}
+    assert [member.run for member in repeatable(members, recorded, 1)] == ["first_1", "then_1"]
 
 
 @pytest.mark.parametrize("name", NAMES)
