@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing_extensions import override
 
 from vxl.cli.ask_words import ASK_SETTINGS
-from vxl.cli.bench_data import register_bench
+from vxl.cli.bench.command import register_bench
 from vxl.cli.fetch import run_fetch
 from vxl.cli.serve import SERVE_SETTINGS, run_serve
 from vxl.cli.shards import register_shards
@@ -193,7 +193,7 @@ def parser(command: str | None) -> argparse.ArgumentParser:
         "vxl explain optim.lr",
         "vxl explain cost model=videoxl2 stage=lora devices=8 data.batch=1",
     )
-    _module(commands, "bench", "measure speed", command)
+    _module(commands, "bench", "measure speed, and say what became slower", command)
     _words(
         commands,
         "completion",

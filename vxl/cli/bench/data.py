@@ -58,25 +58,9 @@ class OverheadRow:
     share: float
 
 
-def register_bench(commands: argparse._SubParsersAction) -> None:
-    """Adds `vxl bench data`."""
-    bench = commands.add_parser("bench", help="measure speed", description="Measure speed.")
-    kinds = bench.add_subparsers(dest="kind", required=True, metavar="KIND")
-    data = kinds.add_parser("data", help="the data side against PyAV", description=__doc__)
-    data.add_argument(
-        "--cache", type=Path, default=Path(".cache/vxl/bench"), help="for the files it makes (%(default)s)"
-    )
-    data.add_argument(
-        "--repeats", type=int, default=5, help="measurements of each side, in turns (%(default)s)"
-    )
-    data.add_argument("--only", choices=SECTIONS, action="append", help="a part of it; may be given again")
-    data.add_argument("--as-json", type=Path, metavar="FILE", help="also write the numbers there")
-    data.set_defaults(run=run_bench)
-
-
-def run_bench(parsed: argparse.Namespace) -> None:
+def run_data(parsed: argparse.Namespace) -> None:
     """`vxl bench data`."""
-    from vxl.cli import bench_video as video  # late: torch takes 2 s, and --help needs none of it
+    from vxl.cli.bench import video  # late: torch takes 2 s, and --help needs none of it
     from vxl.table import listing_of
     from vxl.terminal.screen import Screen
 
@@ -107,7 +91,7 @@ def run_bench(parsed: argparse.Namespace) -> None:
 def measure_streams(cache: Path, *, repeats: int = 5) -> list[StreamRow]:
     """The stream over the example clips and over five minutes with a key frame every 24 frames."""
     # late: torch takes 2 s, and --help needs none of it
-    from vxl.cli.bench_video import CLIPS, TOWERS, five_minutes
+    from vxl.cli.bench.video import CLIPS, TOWERS, five_minutes
     from vxl.video.sample import FpsConfig, UniformConfig
 
     clips = sorted(CLIPS.glob("*.mp4"))
@@ -131,7 +115,7 @@ def measure_stream(
     """Both sides in turns, after making sure that they give the same frames."""
     import torch  # late: torch takes 2 s, and --help needs none of it
 
-    from vxl.cli.bench_video import read_straight
+    from vxl.cli.bench.video import read_straight
     from vxl.data.order.mixture import Mixture
     from vxl.data.order.rows import Order
     from vxl.data.order.stream import Stream

@@ -8,7 +8,7 @@ import pytest
 
 from tests.acceptance.scripts import with_clips
 from tests.data.media import video
-from vxl.cli.bench_data import in_turns, measure_stream
+from vxl.cli.bench.data import in_turns, measure_stream
 from vxl.table import listing_of
 from vxl.video.sample import UniformConfig
 

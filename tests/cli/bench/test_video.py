@@ -2,7 +2,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vxl.cli.bench_video import five_minutes, measure_decoding
+from vxl.cli.bench.video import five_minutes, measure_decoding
 from vxl.video.container import open_container
 from vxl.video.probe import index_frames, probe
 from vxl.video.transform import PixelSpec

@@ -1,4 +1,4 @@
-"""How fast frames come out of files, against PyAV reading straight through: `python -m vxl.cli.bench_video`.
+"""How fast frames come out of files, against PyAV reading straight through: `python -m vxl.cli.bench.video`.
 
 Both sides run on one thread and give the same numbers: RGB, then Pillow's bicubic resize.
 """

@@ -1,0 +1,1 @@
+"""`vxl bench`: what the data side costs, what every part costs, and what became slower."""
