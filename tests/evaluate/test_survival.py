@@ -171,7 +171,7 @@ def test_one_watch_serves_all_policies_that_act_at_the_question(
     reports, text = evaluated(place, tmp_path, change=["kv=snapkv", "kv.keep=0.75,0.5,0.25"])
     assert len(reports) == 3
     assert len(watched) == 6
-    assert text.count("points against") == 2
+    assert text.count(": the same score as ") == 2
     group = json.loads((tmp_path / "mine" / "group-json.json").read_text())
     assert [member["member"] for member in group["members"]] == [report.member for report in reports]
 
