@@ -42,6 +42,9 @@ def whole_file(path: Path, mode: int = 0o666) -> Generator[Path]:
         os.fsync(descriptor)
         part.replace(path)
         sync(path.parent)
+    except OSError as error:
+        _name(error, path)
+        raise
     finally:
         os.close(descriptor)
         part.unlink(missing_ok=True)
@@ -100,6 +103,9 @@ def part_folder(path: Path) -> Generator[Path]:
     try:
         _hold(descriptor)
         yield part
+    except OSError as error:
+        _name(error, path)
+        raise
     finally:
         os.close(descriptor)
         shutil.rmtree(part, ignore_errors=True)
@@ -220,6 +226,12 @@ def refuse_existing(out: Path) -> None:
     """Raises CheckpointError if there is something at `out`; an empty folder is nothing."""
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise CheckpointError(f"{out} exists; nothing was written.\n  name another folder, or remove it")
+
+
+def _name(error: OSError, path: Path) -> None:
+    """Puts into an error which file or folder it is about, where the system did not say: `write` does not."""
+    if error.errno is not None and error.filename is None:
+        error.filename = str(path)
 
 
 def _part_of(path: Path) -> Path:

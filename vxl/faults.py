@@ -1,6 +1,8 @@
-"""Which errors say that a disk or server did not answer, and not that it answered something wrong."""
+"""Which errors say that a disk or server did not answer, or that a disk is full; not that content is bad."""
 
 import errno
+import os
+import re
 from http import HTTPStatus
 
 from vxl.errors import LostError, VxlError
@@ -16,6 +18,7 @@ _NETWORK = {
     *("aiohttp", "aiobotocore", "azure", "botocore", "gcsfs", "google", "http", "httpcore", "httpx"),
     *("huggingface_hub", "paramiko", "requests", "ssl", "urllib", "urllib3"),
 }  # fmt: skip
+_OF_RUST = re.compile(r"\(os error (\d+)\)")
 # HTTP statuses below 500 that a server takes back: time-out, too early, too many requests.
 _LATER = {408, 425, 429}
 
@@ -43,6 +46,20 @@ def is_fault(error: BaseException | None) -> bool:
             return True
         error = error.__cause__
     return False
+
+
+def refused_by_disk(error: BaseException) -> OSError | None:
+    """The system's error where a disk is full, or read-only; None for others.
+
+    What is written in Rust (safetensors, tokenizers) raises errors of its own that quote the system's number.
+    """
+    number = error.errno if isinstance(error, OSError) else None
+    quoted = _OF_RUST.search(str(error))
+    if not isinstance(error, OSError) and quoted:
+        number = int(quoted[1])
+    if number not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+        return None
+    return error if isinstance(error, OSError) else OSError(number, os.strerror(number))
 
 
 def cause_of(error: BaseException) -> str:

@@ -84,6 +84,12 @@ def fails_at(monkeypatch, place, number):
         monkeypatch.setattr(Path, "replace", fail)
 
 
+def test_a_disk_that_fails_at_the_first_checkpoint(parent, monkeypatch):
+    fails_at(monkeypatch, "tensors", errno.ENOSPC)
+    with pytest.raises(CheckpointError, match="there was none before; then the same command begins anew"):
+        written(parent, 3)
+
+
 PLACES = ["tensors", "metadata", "rest", "fsync", "mkdir", "rename", "last"]
 
 

@@ -283,8 +283,9 @@ def pointed_to(checkpoints: Path, name: str) -> StepFolder | None:
 
 def _cannot_write(folder: StepFolder, error: OSError) -> str:
     previous = [other for other in step_folders(folder.run) if other != folder]
-    fallback = f"the checkpoint of step {previous[-1].step} is whole" if previous else "there was none before"
+    whole = f"the checkpoint of step {previous[-1].step} is whole" if previous else "there was none before"
+    again = "goes on from there" if previous else "begins anew"
     return (
         f"the checkpoint {folder.path} can't be written: {why_not(error)}\n"
-        f"  {fallback}; then the same command goes on from there."
+        f"  {whole}; then the same command {again}."
     )

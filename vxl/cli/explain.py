@@ -50,6 +50,7 @@ def explain(
         return screen.get()
 
     console.file.write(without_torch(shown))
+    console.file.flush()
 
 
 def _show(words: Sequence[str], plugins: Sequence[str], roots: list[type], console: Console) -> None:

@@ -18,12 +18,12 @@ from vxl.cli.shards import register_shards
 from vxl.cli.weights import register_export, register_import
 from vxl.cli.words import sort_words
 from vxl.config.completion import answer_tab, run_completion, typed_before
+from vxl.config.unforeseen import in_words
 from vxl.errors import VxlError
-from vxl.option.extras import what_to_install
 from vxl.option.files import ROOT
 from vxl.terminal.interrupts import hidden_interrupts, keep_interrupts
 from vxl.terminal.say import complain, fitted, guard_terminal, say, typed_here
-from vxl.terminal.typed import name_too_long, refuse_no_text
+from vxl.terminal.typed import refuse_no_text
 
 SCRIPTS = {
     "train": "train a model, or a sweep: python train.py, from anywhere",
@@ -82,8 +82,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except BrokenPipeError:  # `vxl runs | head`
         sys.stderr.close()
         sys.exit(141)
-    except (ModuleNotFoundError, OSError) as error:
-        message = name_too_long(error) if isinstance(error, OSError) else what_to_install(error)
+    except Exception as error:
+        message = in_words(error, "another folder")
         if message is None:
             raise
         complain(f"config error: {message}")

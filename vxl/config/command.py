@@ -23,14 +23,14 @@ from vxl.config.member import Outcome, SweepMember, report
 from vxl.config.origins import refuse_untyped_random, untyped_random, with_recipes_model
 from vxl.config.search import as_agents_run, run_search, sweeper_of
 from vxl.config.sweep import Sweep, is_here, plan_sweep
+from vxl.config.unforeseen import in_words
 from vxl.errors import GOES_ON, ConfigError, VxlError
-from vxl.option.extras import what_to_install
 from vxl.option.files import CONF
 from vxl.run.code import refuse_changed
 from vxl.run.typing_next import followed
 from vxl.terminal.interrupts import hidden_interrupts, keep_interrupts
 from vxl.terminal.say import complain, guard_terminal, say, tell
-from vxl.terminal.typed import name_too_long, refuse_no_text
+from vxl.terminal.typed import refuse_no_text
 from vxl.units import human_age
 
 Main = Callable[[Any, str], None]
@@ -76,16 +76,16 @@ def run_command(name: str, main: Main, arguments: Sequence[str]) -> int:
         kind = {"ConfigError": "config ", "DataError": "data ", "CheckpointError": "checkpoint "}
         complain(f"\n{kind.get(type(error).__name__, '')}error: {error}")
         return error.status
-    except (ModuleNotFoundError, OSError) as error:
-        message = name_too_long(error) if isinstance(error, OSError) else what_to_install(error)
-        if message is None:
-            raise
-        complain(f"\nconfig error: {message}")
-        return 2
     except KeyboardInterrupt:
         if os.environ.get("RANK", "0") == "0":
             say(f"\nstopped; {GOES_ON if name == 'train' else 'the same command goes on'}", error=True)
         return 130
+    except Exception as error:
+        message = in_words(error)
+        if message is None:
+            raise
+        complain(f"\nconfig error: {message}")
+        return 2
 
 
 def _run_benchmarks(main: Main, arguments: Sequence[str]) -> int:
@@ -194,9 +194,10 @@ def _run_member(main: Main, words: list[str]) -> Outcome:
     try:
         _run_one("train", main, words, composed)
     except Exception as error:  # kept and shown: the other members go on
-        if not isinstance(error, VxlError) or "debug=traceback" in words:
+        message = None if isinstance(error, VxlError) else in_words(error)
+        if "debug=traceback" in words or not (message or isinstance(error, VxlError)):
             say(traceback.format_exc(), error=True)
-        return member.failed(error)
+        return member.failed(ConfigError(message) if message else error)
     return Outcome(member, seconds=time.monotonic() - start)
 
 

@@ -11,8 +11,9 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from vxl.atomic import mend, whole_folder
+from vxl.atomic import mend, whole_folder, why_not
 from vxl.errors import CheckpointError
+from vxl.faults import refused_by_disk
 from vxl.generate.context import Context
 from vxl.generate.json_tree import from_json, to_json
 from vxl.kv.policy import PolicyConfig, held_as
@@ -43,8 +44,11 @@ def save_context(context: Context, path: str | Path) -> None:
     try:
         with whole_folder(folder, existing="replace") as part:
             _write(context, part)
-    except OSError as error:
-        raise CheckpointError(f"{folder} can't be written: {error.strerror or error}") from error
+    except (OSError, SafetensorError) as error:
+        refused = error if isinstance(error, OSError) else refused_by_disk(error)
+        if refused is None:
+            raise
+        raise CheckpointError(f"{folder} can't be written: {why_not(refused, 'context=FOLDER')}") from error
 
 
 def read_context(path: str | Path, model: VideoLanguageModel) -> Context:

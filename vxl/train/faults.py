@@ -1,12 +1,12 @@
 """Errors of PyTorch and the operating system in a user's words: what happened, and what to do."""
 
 import contextlib
-import errno
 from collections.abc import Generator
 from pathlib import Path
 
 from vxl.atomic import why_not
 from vxl.errors import GOES_ON, CheckpointError, LostError
+from vxl.faults import refused_by_disk
 
 
 @contextlib.contextmanager
@@ -33,10 +33,13 @@ def name_a_full_disk(path: Path) -> Generator[None]:
     """Raises a CheckpointError where a disk is full or read-only, whichever file met it first."""
     try:
         yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+    except Exception as error:
+        refused = refused_by_disk(error)
+        if refused is None:
             raise
+        place = Path(refused.filename or path)
+        elsewhere = "paths.runs=FOLDER" if place.is_relative_to(path) else "paths.cache=FOLDER"
         raise CheckpointError(
-            f"{error.filename or path} can't be written: {why_not(error)}\n"
+            f"{place} can't be written: {why_not(refused, elsewhere)}\n"
             f"  what was saved is whole; then {GOES_ON}."
         ) from error

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from vxl.atomic import why_not
 from vxl.errors import CheckpointError
 
 log = logging.getLogger(__name__)
@@ -69,10 +70,7 @@ class AnswerFile:
             self._file = os.fdopen(descriptor, "a", encoding="utf-8")
             self._write([{"fingerprint": fingerprint, "worker": worker}])
         except OSError as error:
-            raise CheckpointError(
-                f"{folder} can't be written: {error.strerror or error}.\n"
-                "  write results elsewhere:  output=FOLDER"
-            ) from error
+            raise CheckpointError(f"{folder} can't be written: {why_not(error, 'output=FOLDER')}") from error
 
     def add(self, answers: Sequence[RawAnswer]) -> None:
         """Appends the answers about one video; they are on disk when this returns.
@@ -84,8 +82,8 @@ class AnswerFile:
             self._write([asdict(answer) for answer in answers])
         except OSError as error:
             raise CheckpointError(
-                f"{self.path} can't be written: {error.strerror or error}.\n"
-                "  earlier answers are kept; free space and type the same command again"
+                f"{self.path} can't be written: {why_not(error, 'output=FOLDER')}\n"
+                "  earlier answers are kept; then the same command goes on."
             ) from error
 
     def close(self) -> None:
