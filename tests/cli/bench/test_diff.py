@@ -70,7 +70,7 @@ def test_median_spread_and_rate_by_hand() -> None:
 def test_a_change_counts_beyond_spread_and_floor(
     old: list[float], new: list[float], noise: float, verdict: str
 ) -> None:
-    change = Change(row(old), row(new))
+    change = Change(row(old), row(new), 3.0)
     assert change.noise == pytest.approx(noise, abs=0.01)
     assert change.verdict == verdict
 
@@ -80,8 +80,8 @@ SECONDS = st.lists(st.floats(1e-4, 1e3), min_size=1, max_size=9)
 
 @given(SECONDS, SECONDS, st.floats(1e-2, 1e2))
 def test_no_unit_of_time_decides(old: list[float], new: list[float], factor: float) -> None:
-    change = Change(row(old), row(new))
-    scaled = Change(row(times(factor, old)), row(times(factor, new)))
+    change = Change(row(old), row(new), 3.0)
+    scaled = Change(row(times(factor, old)), row(times(factor, new)), 3.0)
     assert scaled.percent == pytest.approx(change.percent, rel=1e-6, abs=1e-6)
     assert scaled.noise == pytest.approx(change.noise, rel=1e-6, abs=1e-6)
 
@@ -90,11 +90,11 @@ def test_no_unit_of_time_decides(old: list[float], new: list[float], factor: flo
 def test_nothing_changes_against_itself_both_ways_or_below_the_floor(
     old: list[float], new: list[float]
 ) -> None:
-    assert Change(row(old), row(old)).verdict == "same"
-    there = Change(row(old), row(new))
+    assert Change(row(old), row(old), 3.0).verdict == "same"
+    there = Change(row(old), row(new), 3.0)
     assert Change(row(old), row(new), floor=abs(there.percent) + 1).verdict == "same"
     if there.verdict == "slower":
-        assert Change(row(new), row(old)).verdict != "slower"
+        assert Change(row(new), row(old), 3.0).verdict != "slower"
 
 
 @given(SECONDS)
@@ -158,6 +158,15 @@ def test_what_was_not_measured_alike_is_not_compared(other: Measurements, line: 
         "  allowed: two files of one card, one size and the same amounts, both quick or neither",
         "  as OLD, on its card:  vxl bench all --quick out=FILE",
     ]
+
+
+def test_a_processor_that_others_use_is_given_more_room_than_a_card() -> None:
+    for size, floor in (("published", 3.0), ("tiny", 50.0)):
+        one = replace(measurements(row(STEADY)), size=size)
+        other = replace(measurements(row(times(1.4, STEADY))), size=size)
+        (change,) = compared(one, other)
+        assert (change.noise, change.verdict) == (floor, "slower" if floor < 40 else "same")
+        assert compared(one, other, 39.0)[0].verdict == "slower"
 
 
 def test_files_without_a_common_row_are_not_compared() -> None:

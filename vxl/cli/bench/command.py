@@ -25,8 +25,8 @@ What became slower between two files of vxl bench all.
   vxl bench diff old.json new.json floor=5
 
 A row is slower if its median rose by more than its noise: three times the spread of the repeats of both files
-together, and at least floor= per cent of the old time (3). Exit status: 0 nothing is slower, 1 something is,
-2 your mistake, such as files of different cards or sizes.
+together, and at least floor= per cent of the old time (3; with size=tiny 50, as a processor is rarely alone).
+Exit status: 0 nothing is slower, 1 something is, 2 your mistake, such as files of different cards or sizes.
 """
 
 

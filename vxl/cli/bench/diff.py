@@ -2,9 +2,10 @@
 
 A row's noise is the larger of two numbers: three times the spread of its repeats, both files' together (the
 root of the sum of their squares; a spread is the scaled median absolute deviation), and `floor=` per cent of
-the old time, 3 unless it is said. The clock of a card, its temperature and the order of allocations move
-medians by a few per cent between two processes that measure the same code, whatever each one's repeats say
-of it. A row is slower if its median rose by more than its noise, faster if it fell by more.
+the old time. Medians move between two processes that measure the same code, whatever each one's repeats say
+of it: with a card's clock, its temperature and the order of allocations by a few per cent (3, unless it is
+said); of milliseconds on a processor that others use, too, by up to half (50). A row is slower if its median
+rose by more than its noise, faster if it fell by more.
 """
 
 import math
@@ -24,8 +25,8 @@ from vxl.units import significant
 
 SPREADS = 3.0
 """How many spreads of both files together a change has to exceed."""
-FLOOR = 3.0
-"""Per cent of the old time that it has to exceed, too."""
+FLOORS = {"published": 3.0, "tiny": 50.0}
+"""Per cent of the old time that it has to exceed, too, at each size."""
 _USAGE = "  type  vxl bench diff OLD.json NEW.json"
 
 
@@ -35,7 +36,7 @@ class Change:
 
     old: Row
     new: Row
-    floor: float = FLOOR
+    floor: float
     """Per cent of the old time below which nothing is a change."""
 
     @property
@@ -78,7 +79,7 @@ def run_diff(words: Words) -> int:
 def compared(
     old: Measurements,
     new: Measurements,
-    floor: float = FLOOR,
+    floor: float | None = None,
     names: tuple[str, str] = ("OLD", "NEW"),
 ) -> list[Change]:
     """The rows that both have, in the new one's order.
@@ -86,7 +87,7 @@ def compared(
     Args:
         old: What was measured before.
         new: What was measured now.
-        floor: Per cent of the old time below which nothing is a change.
+        floor: Per cent of the old time below which nothing is a change; None for what suits the size.
         names: What to call the two in messages.
 
     Raises:
@@ -118,6 +119,7 @@ def compared(
             f"{names[0]} and {names[1]} have no row in common.\n"
             f"  expected: files of  {new.command('FILE')}  by versions that are not too far apart"
         )
+    floor = FLOORS.get(old.size, FLOORS["published"]) if floor is None else floor
     return [Change(a, b, floor) for a, b in pairs]
 
 
@@ -169,14 +171,16 @@ def _origin(one: Measurements) -> str:
     return f"{facts.get('time', 'no date')}, {commit}{changed}, torch {torch}"
 
 
-def _floor_of(text: str | None) -> float:
+def _floor_of(text: str | None) -> float | None:
     """The setting `floor=`.
 
     Raises:
         ConfigError: It is no percentage.
     """
+    if text is None:
+        return None
     try:
-        floor = FLOOR if text is None else float(text)
+        floor = float(text)
     except ValueError:
         floor = -1.0
     if not 0 <= floor < math.inf:
