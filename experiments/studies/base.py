@@ -68,7 +68,7 @@ CPU = Base(
 TINY = Base(
     "tiny",
     "the miniature, whose numbers mean nothing",
-    "model=tiny data=long data.together=true data.described=true data.minutes=[1,1] data.videos=4 "
+    "model=tiny data=long data.together=true data.rounds=2 data.windows=1 data.minutes=[1,1] data.videos=4 "
     "data.held_out_videos=2 data.batch=2 data.workers=0 data.held_out=4 data.cache=frames "
     "video.fps=0.25 video.max_fps=null video.max_frames=8 logger=csv "
     "trainer.max_steps=2 trainer.val_every=2 checkpoint.every=1",

@@ -13,9 +13,9 @@ import torch
 from vxl.data.batch.answer import format_question
 from vxl.data.clips.drawn import COLOURS
 from vxl.data.long import Long, LongConfig
-from vxl.data.long.asked import NOTHING
 from vxl.data.long.scenes import FPS, LOOKS, clips_of, draw_on, scenes_of
 from vxl.data.long.script import Event, write_script
+from vxl.data.long.windows import NOTHING
 from vxl.data.sample import PLACEHOLDER, Turn
 from vxl.errors import ConfigError, DataError
 from vxl.video.transform import PixelSpec
@@ -71,29 +71,6 @@ def test_a_conversation_asks_the_same_questions_in_another_order(data: Long) -> 
     assert [held_out.record(n) for n in range(21)] == [data.validation().record(n) for n in range(21)]
 
 
-@pytest.mark.parametrize("together", [False, True])
-def test_a_description_tells_what_appears_in_each_clip(data: Long, together: bool) -> None:
-    telling = Long(replace(data.config, together=together, described=True), cache=data.cache)
-    source = telling.training(0).sources["long"]
-    each = 2 if together else 8
-    assert len(source) == telling.count() == 6 * each
-    for video in range(6):
-        loaded = source.load(each * video + each - 1)
-        sample, (whole,) = loaded.sample, source.load(each * video).media
-        assert sample.source == "described"
-        assert loaded.media == (whole,) * len(sample.visuals)
-        script = write_script(telling.config, "train", video)
-        shown = {event.start: f"A {event.colour} {event.shape}, {event.place}." for event in script.events}
-        told = {
-            clip.start: answer
-            for clip, (_, answer) in zip(sample.visuals, texts_of_turns(sample.turns), strict=True)
-        }
-        assert told == shown | {second: NOTHING for second in told if second not in shown}
-        assert shown.keys() < told.keys()
-        assert all(clip.end - clip.start == telling.config.needle_seconds for clip in sample.visuals)
-    assert len(telling.validation()) == 21
-
-
 def test_further_rounds_ask_more_of_the_same_video_and_nothing_twice(data: Long) -> None:
     talking = Long(replace(data.config, together=True), cache=data.cache).training(0).sources["long"]
     longer = Long(replace(data.config, together=True, rounds=3), cache=data.cache).training(0).sources["long"]
@@ -106,12 +83,11 @@ def test_further_rounds_ask_more_of_the_same_video_and_nothing_twice(data: Long)
         assert len(set(asked)) == len(asked)
 
 
-@pytest.mark.parametrize("described", [False, True])
-def test_windows_cut_the_whole_video_and_tell_all_of_it(data: Long, described: bool) -> None:
-    config = replace(data.config, together=True, windows=2, described=described)
+def test_windows_cut_the_whole_video_and_tell_all_of_it(data: Long) -> None:
+    config = replace(data.config, together=True, windows=2)
     long = Long(config, cache=data.cache)
     source = long.training(0).sources["long"]
-    each = 3 + described
+    each = 3
     assert len(source) == long.count() == 6 * each
     keys = [source.record(number).key for number in range(len(source))]
     assert len(set(keys)) == len(keys)
@@ -133,7 +109,6 @@ def test_windows_cut_the_whole_video_and_tell_all_of_it(data: Long, described: b
             assert " ".join(answer for answer in told if answer != NOTHING) == " ".join(expected)
             assert sum(turn.text.count(PLACEHOLDER) for turn in sample.turns) == len(sample.visuals)
         assert all(length % config.needle_seconds == 0 for length in lengths)
-        assert source.record(each * video + each - 1).source == ("described" if described else "windows")
     assert len(long.validation()) == 21
 
 

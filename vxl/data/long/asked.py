@@ -95,34 +95,6 @@ def ask(script: Script, kind: Kind, split: Split, chance: np.random.Generator) -
     return AboutVideo(Question(text, answer.options, letter), answer.second)
 
 
-SHOWN_HERE = ("What appears here?", "What is shown in this clip?", "Describe the shape.")
-NOTHING = "Nothing."
-
-
-def caption(event: Event) -> str:
-    """`A red star, top left.`"""
-    return f"A {event.colour} {event.shape}, {event.place}."
-
-
-def describe(script: Script, length: float, chance: np.random.Generator) -> list[tuple[float, str, str]]:
-    """(second, question, answer) of the stretches where something appears, and of half as many empty ones.
-
-    Args:
-        script: What happens in the video.
-        length: For how many seconds each shape is shown, which is a stretch.
-        chance: Chooses the order, the empty stretches and the wording.
-    """
-    shown = {event.start: caption(event) for event in script.events}
-    stretches = [length * number for number in range(int(script.seconds / length))]
-    empty = [second for second in stretches if second not in shown]
-    chosen = chance.permutation(len(empty))[: len(shown) // 2]
-    told = [*shown.items(), *((empty[number], NOTHING) for number in chosen)]
-    return [
-        (second, SHOWN_HERE[chance.integers(len(SHOWN_HERE))], answer)
-        for second, answer in (told[number] for number in chance.permutation(len(told)))
-    ]
-
-
 def _one_of(events: list[Event], chance: np.random.Generator) -> Event:
     return events[chance.integers(len(events))]
 

@@ -37,9 +37,6 @@ class LongConfig(DataConfig):
     """Train on so many more conversations a video, each of which cuts it into windows of one to all of its
     stretches, asks about each and tells what appears in it: short ones teach a projector, long ones to look
     far back."""
-    described: bool = False
-    """Train on one more conversation a video, which shows clips of it and tells what appears in each: so a
-    projector learns what it can't learn from letters alone."""
     needles: int = 4
     """Coloured shapes that appear, each once, all of other colours and shapes: 2 to 4."""
     distractors: int = 2

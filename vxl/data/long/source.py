@@ -5,7 +5,7 @@ from hashlib import blake2b
 
 from vxl.data.base import DataConfig
 from vxl.data.batch.answer import format_question
-from vxl.data.long.asked import AboutVideo, ask, describe
+from vxl.data.long.asked import AboutVideo, ask
 from vxl.data.long.config import Kind, LongConfig
 from vxl.data.long.scenes import FPS, HEIGHT, LOOKS, WIDTH, Scenes
 from vxl.data.long.script import Script, Split, write_script
@@ -29,8 +29,7 @@ def parts(config: LongConfig, split: Split) -> tuple[str, ...]:
     kinds = tuple(config.kinds)
     if split == "held_out":
         return kinds
-    described = ("described",) if config.described else ()
-    return (*(("together",) if config.together else kinds), *("windows",) * config.windows, *described)
+    return (*(("together",) if config.together else kinds), *("windows",) * config.windows)
 
 
 class LongSource:
@@ -77,8 +76,6 @@ class LongSource:
             height=HEIGHT,
         )
         about_video = Sample(key=visual.name, visuals=(visual,), segments=segments)
-        if source == "described":
-            return self._description(about_video, script, video)
         if source == "together":
             return replace(about_video, turns=self._conversation(script, video), source=source)
         if source == "windows":
@@ -98,32 +95,21 @@ class LongSource:
             self._scripts[video] = write_script(self.config, self.split, video)
         return self._scripts[video]
 
-    def _asked(self, script: Script, video: int, kind: Kind, round: int = 0) -> AboutVideo:
-        again = (round,) if round else ()
-        chance = generator(self.config.drawing_seed, "long", "ask", self.split, kind, video, *again)
+    def _asked(self, script: Script, video: int, kind: Kind, again: int = 0) -> AboutVideo:
+        more = (again,) if again else ()
+        chance = generator(self.config.drawing_seed, "long", "ask", self.split, kind, video, *more)
         return ask(script, kind, self.split, chance)
 
     def _conversation(self, script: Script, video: int) -> tuple[Turn, ...]:
         """Questions of all rounds, the first of which `about` tells of, with the letters of their answers."""
         chance = generator(self.config.drawing_seed, "long", "together", video)
         turns: dict[str, list[Turn]] = {}
-        for round in range(self.config.rounds):
+        for again in range(self.config.rounds):
             for number in chance.permutation(len(self.config.kinds)):
-                question = self._asked(script, video, self.config.kinds[number], round).question
+                question = self._asked(script, video, self.config.kinds[number], again).question
                 pair = [Turn("user", format_question(question)), Turn("assistant", question.answer)]
                 turns.setdefault(question.question, pair)
         return place_visuals([turn for pair in turns.values() for turn in pair], 1, "data=long")
-
-    def _description(self, about_video: Sample, script: Script, video: int) -> Sample:
-        """The video in clips, each with what appears in it."""
-        chance = generator(self.config.drawing_seed, "long", "describe", video)
-        length, (shown,) = self.config.needle_seconds, about_video.visuals
-        turns, clips = [], []
-        for second, question, answer in describe(script, length, chance):
-            turns += [Turn("user", f"{PLACEHOLDER}\n{question}"), Turn("assistant", answer)]
-            clips.append(replace(shown, start=second, end=second + length))
-        key = f"{shown.name}#described"
-        return replace(about_video, key=key, turns=tuple(turns), visuals=tuple(clips), source="described")
 
     def _windows(self, about_video: Sample, script: Script, video: int, part: int) -> Sample:
         """The video in windows, each with questions about it and all that appears in it."""

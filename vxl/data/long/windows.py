@@ -5,12 +5,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vxl.data.long.asked import NOTHING, ask, caption
+from vxl.data.long.asked import ask
 from vxl.data.long.config import Kind
-from vxl.data.long.script import Script
+from vxl.data.long.script import Event, Script
 from vxl.data.sample import Question
 
 IN_ORDER = ("What appears here, in order?", "Tell what is shown, one thing after the other.")
+NOTHING = "Nothing."
 
 
 @dataclass(frozen=True)
@@ -67,3 +68,8 @@ def kinds_of(script: Script) -> list[Kind]:
         "count": bool(script.counted),
     }
     return [kind for kind, possible in needed.items() if possible]
+
+
+def caption(event: Event) -> str:
+    """`A red star, top left.`"""
+    return f"A {event.colour} {event.shape}, {event.place}."
