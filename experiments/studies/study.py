@@ -203,8 +203,9 @@ def provenance(members: Sequence[Member], base: Base, runs: Path) -> dict[str, A
         path = runs / member.run / "provenance.json"
         if path.exists():
             found += json.loads(path.read_text())["sessions"]
-    # A later session of a run says in words that its packages are those of the first.
+    # A later session of a run says in words that something is as in the first.
     packages = [one["packages"] for one in found if isinstance(one["packages"], dict)]
+    states = [one["git"] or {} for one in found if not isinstance(one["git"], str)]
     return {
         "base": base.words,
         "aligned": base.aligned,
@@ -212,7 +213,7 @@ def provenance(members: Sequence[Member], base: Base, runs: Path) -> dict[str, A
         "gpus": sorted({gpu for one in found for gpu in one["hardware"]["gpus"]}),
         "torch": sorted({one["torch"] for one in packages}),
         "transformers": sorted({one["transformers"] for one in packages}),
-        "commits": sorted({(one["git"] or {}).get("commit") or "unknown" for one in found}),
+        "commits": sorted({state.get("commit") or "unknown" for state in states}),
     }
 
 

@@ -165,15 +165,16 @@ def test_a_study_reads_what_its_members_were_asked_and_nothing_else(tmp_path: Pa
 
 
 def test_where_numbers_come_from_after_a_run_went_on(tmp_path: Path) -> None:
-    """Sessions as vxl.run.provenance writes them: equal packages are not written twice."""
+    """Sessions as vxl.run.provenance writes them: nothing is written twice."""
     first = {
         "hardware": {"gpus": [], "processor": "one"},
         "git": {"commit": "abc"},
         "packages": {"torch": "2.13.0", "transformers": "5.23"},
     }
     second = first | {"git": None, "packages": "as in the first session"}
+    third = first | {"git": "as in the first session"}
     (tmp_path / "full_0").mkdir()
-    (tmp_path / "full_0" / "provenance.json").write_text(json.dumps({"sessions": [first, second]}))
+    (tmp_path / "full_0" / "provenance.json").write_text(json.dumps({"sessions": [first, second, third]}))
     found = provenance([Member("full"), Member("full", seed=1)], CPU, tmp_path)
     assert found["torch"] == ["2.13.0"]
     assert found["commits"] == ["abc", "unknown"]
