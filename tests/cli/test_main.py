@@ -203,3 +203,15 @@ def test_words_may_stand_behind_an_option(tmp_path: Path, capsys: pytest.Capture
     assert f"no run 'none' in {tmp_path}/" in " ".join(capsys.readouterr().err.split())
     assert run("runs", "--wide") == 2
     assert "unrecognized arguments: --wide" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("setting", ["html", "json", "csv"])
+def test_a_comparison_that_cannot_be_written_names_its_setting(
+    setting: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in "ab":
+        make_run(tmp_path, name)
+    (tmp_path / "file").write_text("")
+    words = ["a", "b", f"{setting}={tmp_path / 'file' / 'page'}", f"paths.runs={tmp_path}"]
+    assert run("compare", *words) == 2
+    assert capsys.readouterr().err.endswith(f"write elsewhere:  {setting}=FILE\n")

@@ -44,5 +44,5 @@ def run_compare(words: Words) -> None:
             text = render(comparison, place, command)
         else:
             text = as_json(comparison) if kind == "json" else as_csv(comparison)
-        write(place, text)
+        write(place, text, kind)
         console.print(f"written: {place}", markup=False, soft_wrap=True)

@@ -45,7 +45,7 @@ def run_wandb(words: Words) -> None:
         say(f"\nsee: {address}", markup=False, soft_wrap=True)
     if target is not None or not online:
         file = Path(target or members[0].path.parent / "wandb_view.json").expanduser()
-        write(file, wandb_view.as_json(view))
+        write(file, wandb_view.as_json(view), "json")
         say(f"\nwritten: {file}", markup=False, soft_wrap=True)
     folders = unsent(members)
     if folders:

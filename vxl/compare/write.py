@@ -12,8 +12,13 @@ from vxl.compare.words import sentences
 from vxl.errors import ConfigError
 
 
-def write(path: Path, text: str) -> None:
+def write(path: Path, text: str, setting: str) -> None:
     """Writes a file whole, with the folders above it.
+
+    Args:
+        path: The file.
+        text: What it is to hold.
+        setting: Which setting of the command names the file.
 
     Raises:
         ConfigError: It can't be written.
@@ -22,7 +27,7 @@ def write(path: Path, text: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_text(path, text)
     except OSError as error:
-        raise ConfigError(f"{path} can't be written: {why_not(error)}") from error
+        raise ConfigError(f"{path} can't be written: {why_not(error, f'{setting}=FILE')}") from error
 
 
 def as_json(comparison: Comparison) -> str:

@@ -80,6 +80,34 @@ def test_mistakes_are_said_before_anything_is_measured(
     assert why in capsys.readouterr().err
 
 
+def test_a_place_that_cannot_be_written_is_said_before_anything_is_measured(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SystemExit) as end:
+        main(["bench", "all", "size=tiny", f"out={tmp_path / 'file' / 'one.json'}"])
+    assert end.value.code == 2
+    said = capsys.readouterr().err
+    assert "measured" not in said
+    assert "can't be written" in said
+    assert "write elsewhere:  out=FILE" in said
+
+
+def test_a_measurement_that_fails_leaves_the_file_that_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("vxl.cli.bench.every.measure_all", stopped)
+    out = tmp_path / "one.json"
+    out.write_text("before")
+    with pytest.raises(SystemExit):
+        main(["bench", "all", "size=tiny", f"out={out}"])
+    assert [path.name for path in tmp_path.iterdir()] == ["one.json"]
+    assert out.read_text() == "before"
+
+
 def test_the_true_size_needs_a_gpu(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -7,9 +7,11 @@ work on the machine disturbs little. `vxl bench diff` says what became slower si
 
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vxl.atomic import whole_file, why_not
 from vxl.cli.bench.data import one_thread
 from vxl.cli.bench.measurements import Measurements, Row, memory_of
 from vxl.cli.bench.sizes import SIZES, size_of
@@ -33,8 +35,7 @@ def run_all(words: Words, *, quick: bool) -> Path:
     Raises:
         ConfigError: A setting does not fit, there is no GPU, or the file can't be written.
     """
-    from vxl.compare.write import write  # late: numpy takes a while, and --help needs none
-    from vxl.terminal.screen import Screen
+    from vxl.terminal.screen import Screen  # late: rich, and --help needs none of it
 
     words.take("debug")
     size = words.take("size", "published") or ""
@@ -48,12 +49,26 @@ def run_all(words: Words, *, quick: bool) -> Path:
         raise ConfigError(f"size={size} is none of {', '.join(SIZES)}.\n  on a CPU:  size=tiny")
     if out.is_dir():
         raise ConfigError(f"out={out} is a folder.\n  name a file:  out={out / 'bench.json'}")
-    found = measure_all(size, quick=quick, on_row=lambda row: say(f"measured: {row.name}", error=True))
     screen = Screen()
-    listing(found).show(screen)
-    write(out, found.as_json())
+    with ExitStack() as stack:
+        part = _opened(stack, out)  # before minutes of measuring
+        found = measure_all(size, quick=quick, on_row=lambda row: say(f"measured: {row.name}", error=True))
+        listing(found).show(screen)
+        part.write_text(found.as_json(), encoding="utf-8")
     screen.print(f"written: {out}", markup=False, soft_wrap=True)
     return out
+
+
+def _opened(stack: ExitStack, out: Path) -> Path:
+    """What becomes the file when the stack ends well; one that was there stays until then.
+
+    Raises:
+        ConfigError: It can't be written.
+    """
+    try:
+        return stack.enter_context(whole_file(out))
+    except OSError as error:
+        raise ConfigError(f"{out} can't be written: {why_not(error, 'out=FILE')}") from error
 
 
 def listing(found: Measurements) -> "Listing":
