@@ -21,7 +21,8 @@ if TYPE_CHECKING:  # late: torch takes 2 s, and --help needs none of it
 def main(config: "TrainConfig", composed: str) -> None:
     """Previews, replays, or runs (or resumes) one training."""
     if config.dry_run:
-        from vxl.train.preview import preview  # late: torch takes 2 s, and --help needs none of it
+        with imported_for_good():
+            from vxl.train.preview import preview  # late: torch takes 2 s, and --help needs none of it
 
         preview(config)
     elif config.debug.replay:

@@ -131,3 +131,20 @@ def test_a_run_of_wandb_agent_lies_below_its_sweep(monkeypatch: pytest.MonkeyPat
     assert as_agents_run([*words, "name=mine"]) == [*words, "name=mine"]
     assert run_command("train", trains, words) == 0
     assert (tmp_path / "swp1" / "run1" / "RESULT.json").is_file()
+
+
+def test_a_sweeper_that_breaks_is_a_message(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def sweep(self: Halving, arguments: list[str]) -> None:  # as Optuna's with packages that do not fit it
+        version = None
+        assert version is not None
+
+    monkeypatch.setattr(Halving, "sweep", sweep)
+    assert search(tmp_path, "optim.lr=interval(0.4,1.0)") == 2
+    said = capsys.readouterr().err
+    assert "config error: hydra/sweeper=halving has failed: AssertionError" in said
+    assert "(test_search.py, line " in said
+    assert "Traceback" not in said
+    assert search(tmp_path, "optim.lr=interval(0.4,1.0)", "debug=traceback") == 2
+    assert "assert version is not None" in capsys.readouterr().err

@@ -25,6 +25,7 @@ from vxl.config.search import as_agents_run, run_search, sweeper_of
 from vxl.config.sweep import Sweep, is_here, plan_sweep
 from vxl.config.unforeseen import in_words
 from vxl.errors import GOES_ON, ConfigError, VxlError
+from vxl.imported import imported_for_good
 from vxl.option.files import CONF
 from vxl.run.code import refuse_changed
 from vxl.run.typing_next import followed
@@ -151,7 +152,8 @@ def _run_sweep(sweep: Sweep, main: Main) -> int:
 
 def _preview_sweep(sweep: Sweep) -> int:
     """Shows a row a member; a member that is refused does not hide the others."""
-    from vxl.train.preview import preview_members  # late: torch takes 2 s, and --help needs none
+    with imported_for_good():
+        from vxl.train.preview import preview_members  # late: torch takes 2 s, and --help needs none
 
     members: list[tuple[str, Any]] = []
     for words in sweep.members:

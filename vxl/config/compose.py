@@ -12,6 +12,7 @@ from vxl.config.mistakes import translate
 from vxl.config.origins import with_recipes_model
 from vxl.config.schema import root_schema
 from vxl.errors import ConfigError
+from vxl.imported import imported_for_good
 from vxl.option.files import CONF
 from vxl.option.plugins import load_plugins
 from vxl.option.rebuild import rebuild
@@ -85,7 +86,7 @@ def _composed(name: str, overrides: tuple[str, ...]) -> bytes:
     from vxl.config.repository import ReadOnce
 
     GlobalHydra.instance().clear()
-    with initialize_config_dir(str(CONF), version_base="1.3"):
+    with imported_for_good(), initialize_config_dir(str(CONF), version_base="1.3"):
         loader: Any = GlobalHydra.instance().config_loader()
         loader.repository = ReadOnce(loader.config_search_path)
         return pickle.dumps(hydra_compose(name, list(overrides)))

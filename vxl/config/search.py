@@ -6,7 +6,9 @@ Under `wandb agent` each proposal is a command of its own, and its run lies belo
 
 import os
 import sys
+import traceback
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from vxl.config.compose import compose_yaml, translated
@@ -23,6 +25,8 @@ from vxl.terminal.say import say
 _SWEEPER = "hydra/sweeper"
 _OF_THE_SEARCH = ("hydra", "name", "sweep", "sweep_name")
 """First parts of keys that are about the search and not about one of its trials."""
+
+_INSTALL = "pip install hydra-optuna-sweeper 'sqlalchemy<2' 'alembic<1.9'"
 
 
 def sweeper_of(words: Sequence[str]) -> str | None:
@@ -73,6 +77,8 @@ def run_search(words: list[str], run_member: Callable[[list[str]], Outcome]) -> 
         if not outcomes:
             raise
         say(f"\nthe search has ended: {error}", error=True)
+    except Exception as error:  # of the plug-in's own: trials keep theirs
+        raise _broken(str(sweeper), error) from error
     status = report(outcomes)
     _say_best([outcome for outcome in outcomes if outcome.error is None])
     return status
@@ -131,7 +137,7 @@ def _refuse_absent(sweeper: str) -> None:
     if sweeper not in there:
         raise ConfigError(
             f"hydra/sweeper={sweeper} is not installed.\n  sweepers here: {', '.join(sorted(there))}\n"
-            "  Optuna's:  pip install hydra-optuna-sweeper\n"
+            f"  Optuna's:  {_INSTALL}\n"
             "  every combination of listed values needs none:  optim.lr=1e-3,1e-4 seed=0,1"
         )
 
@@ -148,6 +154,19 @@ def _refuse_elsewhere(words: list[str]) -> None:
             "a search runs its trials in this process, one after the other: no cluster, one device.\n"
             "  many at once:  a W&B sweep, and wandb agent in a job each (docs/compare.md)"
         )
+
+
+def _broken(sweeper: str, error: Exception) -> ConfigError:
+    """For an error of a sweeper's own code: often it does not fit another package, or a setting of it."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    text = str(error).partition("\n")[0]
+    what = f"{type(error).__name__}: {text}" if text else type(error).__name__
+    return ConfigError(
+        f"hydra/sweeper={sweeper} has failed: {what}  ({Path(last.filename).name}, line {last.lineno})\n"
+        "  runs that it has made are kept\n"
+        f"  packages that fit Optuna's:  {_INSTALL}\n"
+        "  where it failed:  debug=traceback"
+    )
 
 
 def _first(key: str) -> str:
