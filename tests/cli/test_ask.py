@@ -1,5 +1,6 @@
 import io
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from PIL import Image
@@ -190,3 +191,29 @@ def test_a_truncated_video_is_refused(root: Path, tmp_path: Path) -> None:
     cut.write_bytes(CLIP.read_bytes()[:20_000])
     with pytest.raises(DataError, match=r"cut\.mp4"):
         asked(root, "run=made", str(cut), "Q?")
+
+
+def test_a_terminal_is_asked_for_questions_where_there_are_none(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    typed = iter(["What is shown?", "bytes \udcff?", "And what moves?", ""])
+    console = Console(file=io.StringIO(), width=200, force_terminal=True)
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(isatty=lambda: True))
+    monkeypatch.setattr("builtins.input", lambda *_: next(typed))
+    words = [f"paths.runs={root}", "device=cpu", "run=made", str(CLIP), "max_new_tokens=3"]
+    answers = run_ask(sort_words(words), console)
+    assert len(answers) == 2
+    assert list(typed) == []
+    printed = capsys.readouterr()
+    assert "it holds bytes that are not UTF-8" in printed.err
+    alone, _ = asked(root, "run=made", str(CLIP), "And what moves?", "max_new_tokens=3")
+    assert alone[0].tokens == answers[1].tokens
+
+    def ends(*_: object) -> str:
+        raise EOFError
+
+    monkeypatch.setattr("builtins.input", ends)
+    assert run_ask(sort_words(words), console) == []
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(isatty=lambda: False))
+    with pytest.raises(ConfigError, match="needs a question about"):
+        run_ask(sort_words(words), console)

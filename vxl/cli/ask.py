@@ -1,8 +1,12 @@
 """`vxl ask`: a question about a video, from the command line."""
 
+import contextlib
 import math
+import sys
+from collections.abc import Generator
 from dataclasses import asdict, replace
 from hashlib import blake2b
+from importlib import import_module
 from pathlib import Path
 from string import ascii_uppercase
 from typing import TYPE_CHECKING, Any
@@ -17,10 +21,11 @@ from vxl.data.batch.answer import format_question
 from vxl.data.batch.letter import parse_letter
 from vxl.data.fields import bare_options
 from vxl.data.sample import Question
-from vxl.errors import ConfigError
+from vxl.errors import ConfigError, VxlError
 from vxl.imported import imported_for_good
-from vxl.terminal.say import say
+from vxl.terminal.say import complain, say
 from vxl.terminal.screen import Screen
+from vxl.terminal.typed import refuse_no_text
 from vxl.units import human_size
 from vxl.video.container import content_of
 from vxl.video.endings import frame_files, media_kind
@@ -52,7 +57,7 @@ def run_ask(words: Words, console: Console | None = None) -> list["Answer"]:
 
     Args:
         words: `run=NAME`, `weights=FOLDER`, or `model=NAME` and other choices as in training; the video; the
-            questions.
+            questions. A terminal is asked for them, one after the other, where there are none.
         console: Where progress and facts go; the answers go to standard output.
 
     Raises:
@@ -65,7 +70,10 @@ def run_ask(words: Words, console: Console | None = None) -> list["Answer"]:
     root = words.runs()
     folder = words.take("context")
     again = folder is not None and (Path(folder) / "context.json").is_file()
-    video, questions = video_and_questions(words.rest, words.settings, root, optional=again)
+    prompted = console.is_terminal and sys.stdin is not None and sys.stdin.isatty()
+    video, questions = video_and_questions(
+        words.rest, words.settings, root, optional=again, prompted=prompted
+    )
     fps = _rate(words.take("fps"))
     options = _options(words.take("options"))
     max_new_tokens = _number(words.take("max_new_tokens", "64"), "max_new_tokens", int)
@@ -88,14 +96,35 @@ def run_ask(words: Words, console: Console | None = None) -> list["Answer"]:
             save_context(replace(context, about=_about(loaded, video, start, end, fps)), folder)
             console.print(f"kept: {folder}", markup=False, highlight=False, soft_wrap=True)
     answers = []
-    for question in questions:
+    for question in questions or _typed(console):
         if len(questions) > 1:
             console.print(f"\n{question}", style="bold", markup=False, highlight=False)
         settings = {"max_new_tokens": max_new_tokens, "stop_text": stop, "sampling": Sampling(temperature)}
-        answer = _answer(loaded, context, question, options, settings)
+        try:
+            answer = _answer(loaded, context, question, options, settings)
+        except VxlError as error:
+            if questions:
+                raise
+            complain(str(error))  # the next one may be asked: what was watched is kept
+            continue
         console.print(_cost(context, answer, again), markup=False, highlight=False, style="dim")
         answers.append(answer)
     return answers
+
+
+def _typed(console: Console) -> Generator[str]:
+    """Questions as they are typed, until an empty line or the end of the input."""
+    with contextlib.suppress(ImportError):  # the arrow keys, where Python has them
+        import_module("readline")
+    console.print("questions about it, one a line; an empty line ends", style="dim")
+    with contextlib.suppress(EOFError):
+        while question := console.input("[bold]?[/] ").strip():
+            try:
+                refuse_no_text([question])
+            except ConfigError as error:
+                complain(str(error))
+                continue
+            yield question
 
 
 def watch_with_progress(

@@ -33,11 +33,16 @@ settings:
 
 
 def video_and_questions(
-    rest: Sequence[str], settings: dict[str, str], root: Path, *, optional: bool = False
+    rest: Sequence[str],
+    settings: dict[str, str],
+    root: Path,
+    *,
+    optional: bool = False,
+    prompted: bool = False,
 ) -> tuple[Any, list[str]]:
     """(the video, the questions) of the words that are no settings, in any order.
 
-    With `optional`, the video may be missing: None.
+    With `optional`, the video may be missing: None. With `prompted`, the questions may: they are typed later.
 
     Raises:
         ConfigError: One of them is missing.
@@ -62,7 +67,7 @@ def video_and_questions(
         )
     video = next(iter(files or looks_like), None)
     questions = [word for word in rest if word != video]
-    if video is None and optional and questions:
+    if video is None and optional and (questions or prompted):
         return None, questions
     file = video or next(filter(is_there, rest), None)
     if file is not None and is_there(file) and Path(file).is_dir() != of_frames:
@@ -77,6 +82,6 @@ def video_and_questions(
         )
     if not Path(video).exists():
         raise DataError(f"{video}: no such file.\n  check the path; folders are not searched")
-    if not questions:
+    if not questions and not prompted:
         raise ConfigError(f"vxl ask needs a question about {video}.\n  e.g.  {EXAMPLE}")
     return video, questions

@@ -119,6 +119,7 @@ def parser(command: str | None) -> argparse.ArgumentParser:
         _ask,
         "ask a question about a video",
         'vxl ask run=NAME VIDEO "question"',
+        "vxl ask run=NAME VIDEO            asks the terminal for questions",
         'vxl ask run=NAME VIDEO "question" options="a|b|c|d" video.max_frames=64',
         'vxl ask model=videoxl2 weights=FOLDER VIDEO "question"',
         'vxl ask model=tiny weights=random VIDEO "question"',
