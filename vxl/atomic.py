@@ -217,9 +217,7 @@ def new_folder(out: Path) -> Generator[Path]:
         refuse_existing(out)  # another process was first
         raise
     except OSError as error:
-        raise CheckpointError(
-            f"{out} can't be written: {error.strerror or error}\n  free space or name another folder"
-        ) from error
+        raise CheckpointError(f"{out} can't be written: {why_not(error, 'another folder')}") from error
 
 
 def refuse_existing(out: Path) -> None:

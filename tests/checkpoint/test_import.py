@@ -274,7 +274,7 @@ def test_nothing_is_left_of_an_import_that_fails(tmp_path: Path, monkeypatch: py
 
     source = publish(tmp_path / "in")
     monkeypatch.setattr("vxl.weights.inside.shutil.copyfile", full)
-    with pytest.raises(CheckpointError, match="can't be written: No space left on device"):
+    with pytest.raises(CheckpointError, match="can't be written: the disk is full"):
         import_weights(source, tmp_path / "out")
     assert [path.name for path in tmp_path.iterdir()] == ["in"]
 
