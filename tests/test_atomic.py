@@ -10,7 +10,16 @@ from pathlib import Path
 import pytest
 
 from vxl import atomic
-from vxl.atomic import mend, new_folder, remove_leftovers, whole_file, whole_folder, write_file, write_text
+from vxl.atomic import (
+    mend,
+    new_folder,
+    remove_folder,
+    remove_leftovers,
+    whole_file,
+    whole_folder,
+    write_file,
+    write_text,
+)
 from vxl.errors import CheckpointError
 
 
@@ -149,3 +158,23 @@ def test_a_private_file_is_its_owners_alone(tmp_path: Path) -> None:
     write_text(tmp_path / "f", "x")
     write_text(tmp_path / "f", "secret", mode=0o600)
     assert (tmp_path / "f").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_removal_that_is_cut_short_leaves_nothing_under_the_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "context"
+    folder.mkdir()
+    write_text(folder / "one", "1")
+
+    def cut_short(path: Path) -> None:
+        assert (path / "one").exists()
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(atomic.shutil, "rmtree", cut_short)
+        with pytest.raises(KeyboardInterrupt):
+            remove_folder(folder)
+    assert not folder.exists()
+    remove_leftovers(tmp_path)
+    assert list(tmp_path.iterdir()) == []
