@@ -32,6 +32,17 @@ def test_no_number_is_cut_and_no_line_is_too_long(width: int, columns: tuple[str
     assert all(text.split().count(name) == 1 for name in NAMES)
 
 
+@pytest.mark.parametrize("width", [60, 80, 100, 160])
+def test_a_column_of_words_breaks_between_them(width: int) -> None:
+    made = Listing("long", ("member", "accuracy", "95 %, by video", "no letter"), words=("member",))
+    members = ["bilevel relevance=attention keep=0.125", "bilevel relevance=random keep=0.5"]
+    for member in members:
+        made.add(member, "0.0 %", "too few videos", "14")
+    words = [word for line in lines_of(made, width) for word in line]
+    for word in " ".join(members).split():
+        assert words.count(word) == " ".join(members).split().count(word)
+
+
 def listing(*names: str) -> Listing:
     made = Listing("runs", ("run", "held-out accuracy", "parameters trained"))
     for name in names:

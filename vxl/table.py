@@ -14,8 +14,8 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
-LETTERS = 12
-"""Of a column of words at least so many stand in a line."""
+LETTERS, WORD = 12, 24
+"""Of a column of words at least so many letters stand in a line; no word of up to so many is broken."""
 BESIDE = 3
 """Where fewer rows would stand beside each other as columns, each stands below its name."""
 _BELOW = box.Box("    \n    \n ── \n    \n ╌╌ \n    \n    \n    \n")
@@ -101,7 +101,11 @@ class Listing:
             widest = max(Text.from_markup(part).cell_len for part in [*name.split(), *cells])
             heading = textwrap.fill(name, widest, break_on_hyphens=False) if narrow else name
             if name in self.words:
-                least = min(LETTERS, max(Text.from_markup(cell).cell_len for cell in [name, *cells]))
+                texts = [Text.from_markup(cell) for cell in [name, *cells]]
+                words = (len(word) for text in texts for word in text.plain.split())
+                least = max(
+                    min(LETTERS, max(text.cell_len for text in texts)), min(WORD, max(words, default=0))
+                )
                 table.add_column(heading, overflow="fold", min_width=least)
             else:
                 left = not number or name in self.left

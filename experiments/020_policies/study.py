@@ -35,12 +35,15 @@ PRUNERS = (
     *("recent", "uniform", "evs", "vidcom2", "dtd", "tome"),
     *("fastvid", "flashvid", "dycoke", "visionzip"),
 )
+RELEVANCES = ("attention", "uniform", "random")
+"""What says which chunks `kv=bilevel` reads in full; `siglip` needs another tower than `model=small` has."""
 BLIND_POLICIES = ("recent", "uniform", "random")
 """Policies that look at nothing."""
 ASKED = (
     "",
     *(f"kv={name} kv.keep={BUDGETS} kv.of=visual" for name in POLICIES),
     *(f"prune={name} prune.keep={BUDGETS}" for name in PRUNERS),
+    *(f"kv=bilevel relevance={name} kv.groups_per_chunk=1 kv.keep={BUDGETS}" for name in RELEVANCES),
 )
 
 
@@ -58,7 +61,8 @@ def rows(found: Found, base: Base) -> list[dict[str, Any]]:
             continue
         words = dict(word.split("=", 1) for word in variant.split(",")) if variant else {"kv": "full"}
         group = "prune" if "prune" in words else "kv"
-        row = {"group": group, "method": words[group], "keep": float(words.get(f"{group}.keep", 1))}
+        method = " ".join([words[group], *(f"{key}={words[key]}" for key in ("relevance",) if key in words)])
+        row = {"group": group, "method": method, "keep": float(words.get(f"{group}.keep", 1))}
         row |= setting.plain() | against(whole, setting) | {"ago": by_distance(setting)}
         recent = variant.replace(f"{group}={words[group]},", f"{group}=recent,", 1)
         if variant and ("full", recent) in found:
