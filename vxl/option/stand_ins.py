@@ -7,7 +7,6 @@ nothing, a decorator leaves what it decorates.
 """
 
 import contextlib
-import gc
 import sys
 from collections.abc import Callable, Generator, Sequence, Set
 from importlib.abc import Loader, MetaPathFinder
@@ -19,6 +18,7 @@ from typing import Any
 from typing_extensions import override
 
 from vxl.errors import VxlError
+from vxl.imported import uncollected
 from vxl.option.build import ALLOWED
 from vxl.option.schema import meanings, schema_of
 
@@ -87,12 +87,12 @@ class _Finder(MetaPathFinder, Loader):
         package = fullname.partition(".")[0]
         if package not in PACKAGES or f"{fullname}.".startswith(f"{READ}."):
             return None
-        if package == fullname and PathFinder.find_spec(package) is None:
-            return None  # not installed: say so, as the import would
         spec = ModuleSpec(fullname, self, is_package=True)
         if package == fullname:
             found = PathFinder.find_spec(package)
-            spec.submodule_search_locations = list(found.submodule_search_locations or ()) if found else []
+            if found is None:
+                return None  # not installed: say so, as the import would
+            spec.submodule_search_locations = list(found.submodule_search_locations or ())
         return spec
 
     @override
@@ -127,16 +127,14 @@ def without_torch(read: Callable[[], str]) -> str:
 
 @contextlib.contextmanager
 def _stand_ins() -> Generator[None]:
-    before, finder, collecting = set(sys.modules), _Finder(), gc.isenabled()
+    before, finder = set(sys.modules), _Finder()
     sys.meta_path.insert(0, finder)
-    gc.disable()  # many modules leave no garbage, and to look for it takes a fifth of the time
-    try:
-        yield
-    finally:
-        sys.meta_path.remove(finder)
-        _forget(sys.modules.keys() - before)
-        if collecting:
-            gc.enable()
+    with uncollected():
+        try:
+            yield
+        finally:
+            sys.meta_path.remove(finder)
+            _forget(sys.modules.keys() - before)
 
 
 def _forget(names: Set[str]) -> None:
