@@ -5,6 +5,7 @@ from collections.abc import Generator
 from pathlib import Path
 
 from vxl.atomic import why_not
+from vxl.data.order.worker import lost_worker
 from vxl.errors import GOES_ON, CheckpointError, LostError
 from vxl.faults import refused_by_disk
 
@@ -21,11 +22,7 @@ def name_a_lost_worker() -> Generator[None]:
         text = str(error).partition("\n")[0]
         if not text.startswith("DataLoader worker"):
             raise
-        raise LostError(
-            f"a data worker is gone: {text}\n"
-            "  if it was killed, memory may have run out:  fewer data.workers, a smaller data.batch\n"
-            f"  then {GOES_ON}"
-        ) from error
+        raise LostError(lost_worker(text)) from error
 
 
 @contextlib.contextmanager

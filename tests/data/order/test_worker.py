@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -97,6 +98,44 @@ def test_a_worker_that_is_stopped_before_its_batch_is_fetched_is_named():
     with pytest.raises(LostError, match=r"a data worker has not finished its batch in 1\.25 s"):
         next(batches)
     assert signal.getsignal(signal.SIGALRM) is before
+    assert not multiprocessing.active_children()
+
+
+def _broken_off(worker: int, error: type[Exception]) -> None:
+    """How a batch's tensors come whose worker dies as they are fetched: first its connections are closed."""
+    threading.Timer(0.5, os.kill, (worker, signal.SIGKILL)).start()
+    raise error
+
+
+class BrokenOff:
+    def __init__(self, error: type[Exception]) -> None:
+        self.error = error
+
+    def __reduce__(self):
+        return _broken_off, (os.getpid(), self.error)
+
+
+class BreakingOff(torch.utils.data.IterableDataset):
+    def __init__(self, error: type[Exception]) -> None:
+        super().__init__()
+        self.error = error
+
+    def __iter__(self):
+        yield 0
+        yield BrokenOff(self.error)
+        time.sleep(60)
+
+
+@pytest.mark.parametrize("error", [ConnectionResetError, ConnectionRefusedError, FileNotFoundError, EOFError])
+def test_a_worker_that_dies_while_its_batch_is_fetched_is_said_to_be_gone(error):
+    batches = iter(Loader(ErrorsAsItems(BreakingOff(error)), patience=60, batch_size=None, num_workers=1))
+    assert next(batches) == 0
+    before = signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # PyTorch's says it at once, if it is in time
+    try:
+        with pytest.raises(LostError, match=f"a data worker is gone: a batch broke off .{error.__name__}"):
+            next(batches)
+    finally:
+        signal.signal(signal.SIGCHLD, before)
     assert not multiprocessing.active_children()
 
 

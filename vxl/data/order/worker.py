@@ -11,6 +11,7 @@ import signal
 import threading
 from collections.abc import Generator, Iterable, Iterator
 from functools import cache, partial
+from multiprocessing.connection import wait as wait_for_any
 from multiprocessing.process import BaseProcess
 from types import FrameType
 from typing import Any
@@ -73,6 +74,10 @@ class Loader(DataLoader):
                 if not str(error).startswith("DataLoader timed out"):
                     raise
                 raise LostError(self._hanging(turn % self.num_workers)) from error
+            except (OSError, EOFError) as error:  # of a batch that is fetched from a worker as that dies
+                if not _ends_soon(getattr(items, "_workers", ())):
+                    raise
+                raise LostError(lost_worker(f"a batch broke off ({type(error).__name__})")) from error
             if isinstance(item, VxlError):
                 raise item
             yield item
@@ -87,6 +92,20 @@ class Loader(DataLoader):
             "  patience for slow ones:   data.patience=3600\n"
             f"  {GOES_ON}"
         )
+
+
+def lost_worker(reason: str) -> str:
+    """What to say of a data worker that died."""
+    return (
+        f"a data worker is gone: {reason}\n"
+        "  if it was killed, memory may have run out:  fewer data.workers, a smaller data.batch\n"
+        f"  then {GOES_ON}"
+    )
+
+
+def _ends_soon(workers: Iterable[BaseProcess]) -> bool:
+    """Whether one of the workers is dead or dying: its connections are closed before it is gone."""
+    return bool(wait_for_any([worker.sentinel for worker in workers], timeout=5.0))
 
 
 @contextlib.contextmanager
