@@ -17,16 +17,15 @@ from vxl.llm.packed import (
     BLOCK,
     PACKINGS,
     PackedLinear,
-    hold_again,
     pack_adapted,
     pack_weight,
-    packed,
     unpack_weight,
 )
 from vxl.train.parallel.checkpoint_folders import weights
 from vxl.train.report.throughput import flops_of
 from vxl.train.run import parameters_of
 from vxl.train.step.stage import StageConfig, cast_frozen, freeze, train_mode
+from vxl.weights.coded import coded, hold_again
 
 STAGE = StageConfig(train=["projector", "llm"])
 BITS = {"int8": 8, "nf4": 4}
@@ -123,12 +122,12 @@ def test_a_checkpoint_has_the_names_of_any_other_and_is_read_back(kind: str) -> 
     first, whole = adapted(kind), adapted("bf16")
     saved = {name: tensor.clone() for name, tensor in weights(first).items()}
     assert saved.keys() == weights(whole).keys()
-    layers = dict(packed(first))
+    layers = dict(coded(first))
     assert len(layers) == 2 * 7
     name, held = next(iter(layers.items()))
     assert torch.equal(saved[f"{name}.weight"], held.weight)
     second = adapted(kind)
-    for _, other in packed(second):
+    for _, other in coded(second):
         other.hold(torch.zeros(other.out_features, other.in_features))
     into = weights(second)
     for key, tensor in into.items():

@@ -56,6 +56,16 @@ def test_frozen_weights_count_as_they_are_kept() -> None:
     assert bf16 - nf4 == pytest.approx(1.484 * packed / GIB, rel=1e-3)
 
 
+def test_a_frozen_tower_in_fp8_counts_a_byte_a_weight() -> None:
+    layers = 26 * (4 * 1152 * 1152 + 2 * 1152 * 4304)
+    plain, held = (
+        training_sizes(compose("train", ["model=videoxl2", "stage=lora", f"vision.fp8={fp8}"]))
+        for fp8 in ("false", "true")
+    )
+    assert plain.total_bytes - held.total_bytes == 3 * layers
+    assert plain.checkpoint_bytes - held.checkpoint_bytes == 2 * layers  # saved as bf16
+
+
 def held_by(config: TrainConfig) -> int:
     """Bytes that autograd keeps of the longest rows, on this CPU, without the weights."""
     model = build_learner(config)

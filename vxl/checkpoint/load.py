@@ -21,7 +21,7 @@ from vxl.data.batch.tokenizer import load_tokenizer, tokenizer_in
 from vxl.errors import ConfigError
 from vxl.generate import Context, saved
 from vxl.generate.loaded import LoadedModel
-from vxl.model import build_model, refuse_too_large
+from vxl.model import VideoLanguageModel, build_model, in_fp8, refuse_fp8, refuse_too_large
 from vxl.option.build import build
 from vxl.option.rebuild import rebuild
 from vxl.parts import ModelParts
@@ -97,10 +97,31 @@ def _without_run(
     config = model_parts(weights.values)
     place = config.prompt.tokenizer or weights.tokenizer
     tokenizer = None if place is None else load_tokenizer(place)
-    model = skeleton(config, vocab_size=None if tokenizer is None else len(tokenizer))
     # On a GPU the file's precision; on a CPU float32, in which it computes.
-    fill(model, weights, device, dtype or (torch.float32 if device.type == "cpu" else weights.dtype))
-    return LoadedModel(model.eval(), tokenizer, config, weights.values, source.path)
+    dtype = dtype or (torch.float32 if device.type == "cpu" else weights.dtype)
+    place = _place(config, device, dtype)
+    model = skeleton(config, vocab_size=None if tokenizer is None else len(tokenizer))
+    fill(model, weights, place, dtype)
+    return LoadedModel(_ready(model, device), tokenizer, config, weights.values, source.path)
+
+
+def _place(config: ModelParts, device: torch.device, dtype: torch.dtype | None) -> torch.device:
+    """Where a model gets its weights: of what is to run in float8 whole weights need not fit into the GPU.
+
+    Raises:
+        ConfigError: The device does not multiply in float8, or what is left does not fit.
+    """
+    if not in_fp8(config):
+        return device
+    refuse_fp8(config, device)
+    refuse_too_large(config, device, dtype, fp8=True)
+    return torch.device("cpu")
+
+
+def _ready(model: VideoLanguageModel, device: torch.device) -> VideoLanguageModel:
+    """The model with its weights, in the precision of its parts, on its device, in evaluation mode."""
+    model.to_fp8()
+    return model.to(device).eval()
 
 
 def _refuse_to_fetch(values: dict[str, Any], source: Source) -> None:
@@ -158,18 +179,20 @@ def assemble(
     target = pick_device(device)
     tokenizer = _tokenizer(values, config, None if source is None else source.path)
     dtype = dtype or _precision(values, target)
+    place = _place(config, target, dtype)
     if source is not None and source.is_folder_of_weights:
-        refuse_too_large(config, target, dtype)
+        refuse_too_large(config, place, dtype)
         model = skeleton(config, vocab_size=len(tokenizer))
-        source.fill(model, device=target, dtype=dtype or torch.get_default_dtype())
-        return LoadedModel(model.eval(), tokenizer, config, values, source.folder)
+        source.fill(model, device=place, dtype=dtype or torch.get_default_dtype())
+        return LoadedModel(_ready(model, target), tokenizer, config, values, source.folder)
     # A checkpoint holds every tensor, so there is nothing to fetch from elsewhere first.
     model = build_model(
-        config, vocab_size=len(tokenizer), device=target, dtype=dtype, pretrained=source is None
+        config, vocab_size=len(tokenizer), device=place, dtype=dtype, pretrained=source is None
     )
     if source is not None:
         source.fill(model)
-    return LoadedModel(model.eval(), tokenizer, config, values, None if source is None else source.folder)
+    folder = None if source is None else source.folder
+    return LoadedModel(_ready(model, target), tokenizer, config, values, folder)
 
 
 def pick_device(device: str) -> torch.device:

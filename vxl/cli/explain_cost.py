@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.markup import escape
 
+from vxl.config.check_training import check_training
 from vxl.config.compose import compose
 from vxl.errors import ConfigError
 from vxl.table import facts
@@ -45,6 +46,7 @@ def explain_cost(words: Sequence[str], plugins: Sequence[str], console: Console)
     if several and not any(word.startswith("strategy=") for word in settings):
         settings.append("strategy=fsdp2")  # one GPU's own, single, is refused
     config = compose("train", settings)
+    check_training(config)
     cost = TrainingCost.of(config, assumed(config, card=card, **numbers))
     title = escape(" ".join(settings) or "model=tiny")
     console.print(facts(title, [(what, escape(text)) for what, text in cost.rows()]))

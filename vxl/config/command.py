@@ -15,6 +15,7 @@ from typing import Any
 
 from vxl.atomic import why_not
 from vxl.config import recipe
+from vxl.config.check_training import check_training
 from vxl.config.compose import checked, compose_yaml, config_folders, quoted, translated, with_plugins
 from vxl.config.evaluation import prepare
 from vxl.config.help import help_text
@@ -217,6 +218,8 @@ def _run_one(name: str, main: Main, words: list[str], composed: Any) -> None:
         return
     stages = list(recipe.stage_configs(config, words, functools.partial(compose_yaml, name)))
     ready = [checked(stage, name) for stage in stages]  # a mistake in a late stage is met at once
+    for stage in ready:
+        check_training(stage)
     start, done, steps = time.monotonic(), 0, sum(stage.trainer.max_steps for stage in ready)
     for number, (stage, yaml) in enumerate(zip(ready, stages, strict=True), 1):
         took = time.monotonic() - start  # a finished stage is passed over, and says nothing of the others
@@ -231,8 +234,9 @@ def _run_one(name: str, main: Main, words: list[str], composed: Any) -> None:
 
 
 def _ready(words: list[str], composed: Any) -> Any:
-    """The checked config of a training that may begin: what is random is random on purpose."""
+    """The checked config of a training that may begin: it can learn, and is random on purpose only."""
     config = checked(composed, "train")
+    check_training(config)
     refuse_untyped_random(config, words)
     return config
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vxl.config.check_training import check_training
 from vxl.config.compose import checked, compose_yaml, translated, typed
 from vxl.config.origins import key_of_override, refuse_untyped_random
 from vxl.errors import ConfigError
@@ -236,7 +237,9 @@ def _refuse_for_all(members: Sequence[list[str]]) -> None:
     errors: list[ConfigError] = []
     for words in (members[0], members[-1]):
         try:
-            refuse_untyped_random(checked(_composed(words), "train"), words)
+            config = checked(_composed(words), "train")
+            check_training(config)
+            refuse_untyped_random(config, words)
         except ConfigError as error:
             errors.append(error)
         else:

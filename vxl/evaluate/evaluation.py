@@ -26,7 +26,7 @@ from vxl.evaluate.screen import show_report
 from vxl.evaluate.subjects import Subject, changed_settings, computing, load_subject, members_of
 from vxl.evaluate.work.answering import Member, Questioner
 from vxl.evaluate.work.answers import RawAnswer, read_answers, set_aside
-from vxl.evaluate.work.changes import label
+from vxl.evaluate.work.changes import RUNNING, label
 from vxl.evaluate.work.variants import variant
 from vxl.evaluate.work.workers import WORKER
 from vxl.option.build import build
@@ -52,7 +52,7 @@ class Pending:
     @property
     def reload(self) -> tuple[str, ...]:
         """Changes that need the weights loaded anew."""
-        return tuple(word for word in self.change if word.startswith("llm."))
+        return tuple(word for word in self.change if word.partition("=")[0] in RUNNING)
 
 
 class Evaluation:

@@ -8,6 +8,7 @@ from vxl.errors import CheckpointError, ConfigError
 from vxl.llm.lora import LoRAConfig
 from vxl.option.option import Option, option
 from vxl.weights.fetched import refuse_unfetched
+from vxl.weights.fp8 import Fp8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +57,10 @@ class DecoderConfig(Option):
     """Share of the blocks that checkpointing recomputes, the first ones; the rest keep their activations."""
     loss_chunk: int = 2048
     """Supervised tokens whose scores over the vocabulary exist at once; more of them are scored in chunks."""
+    fp8: Fp8 = option(False, later=True)  # noqa: RUF009 -- a field, not a value
+    """Linear layers of the blocks in float8, weights and what enters them: true, on a GPU that multiplies in
+    it (compute capability 8.9); emulated, the same numbers without its speed, anywhere. LoRA's updates are
+    added into the weights first. Not for training."""
     lora: LoRAConfig = field(default_factory=LoRAConfig)
     """Low-rank updates that learn in the place of the language model's own weights (stage=lora)."""
 
@@ -135,6 +140,13 @@ def count_parameters(config: DecoderConfig) -> int:
     block = sizes.width * (2 * queries + 2 * keys + 3 * sizes.mlp + 2)
     block += {"qwen2": queries + 2 * keys, "qwen3": 2 * head}.get(sizes.model_type, 0)
     return sizes.layers * block + sizes.width + (1 if sizes.tied else 2) * sizes.vocab * sizes.width
+
+
+def count_coded(config: DecoderConfig) -> int:
+    """Parameters of the blocks' linear layers, which `fp8` holds in a byte each; from the sizes alone."""
+    sizes = with_own_sizes(config)
+    head = sizes.head_width or sizes.width // sizes.heads
+    return sizes.layers * sizes.width * (2 * sizes.heads * head + 2 * sizes.kv_heads * head + 3 * sizes.mlp)
 
 
 def with_own_sizes(config: DecoderConfig) -> DecoderConfig:

@@ -19,9 +19,10 @@ from vxl.llm.cache import Cache
 from vxl.llm.cache.host import past_of
 from vxl.llm.config import DecoderConfig, hugging_face_config, unreadable_weights
 from vxl.llm.kernels import usable
-from vxl.llm.lora import adapt, is_update
+from vxl.llm.lora import LoRALinear, adapt, is_update, merged_weight
 from vxl.llm.rope import Rotary, check_layout
 from vxl.sequence.layout import Layout
+from vxl.weights.fp8 import hold_in_fp8
 
 
 class Decoder(nn.Module):
@@ -145,6 +146,18 @@ class Decoder(nn.Module):
                 layer.gradient_checkpointing = False
         else:
             getattr(self.causal_lm, disable)()
+
+    def to_fp8(self) -> None:
+        """Makes the blocks' linear layers what `config.fp8` says; once they have their weights."""
+
+        def whole(layer: nn.Linear) -> Tensor:
+            if isinstance(layer, LoRALinear):
+                return merged_weight(layer.weight, layer.lora_A, layer.lora_B, layer.scale)
+            return layer.weight
+
+        if self.config.fp8:
+            emulated = self.config.fp8 == "emulated"
+            hold_in_fp8(self.blocks, "llm.fp8", emulated, (nn.Linear, LoRALinear), whole)
 
     def reset_buffers(self) -> None:
         """Makes the non-persistent buffers anew, which a model that was built on the meta device has lost."""

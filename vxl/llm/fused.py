@@ -22,6 +22,7 @@ from vxl.llm.beacon import hooked_by_others, note
 from vxl.llm.kernels import differentiable, usable
 from vxl.llm.lora import LoRALinear
 from vxl.precision import product_dtype
+from vxl.weights.fp8 import Fp8Linear, together
 
 Attend = Callable[[int, Tensor, Tensor, Tensor, Tensor, Tensor, float], Tensor]
 """(layer, query, key, value, cosine, sine, scale) -> output [B, 1, query heads, H]."""
@@ -55,7 +56,9 @@ def is_plain_layer(layer: Any) -> bool:
     linear += [mlp.gate_proj, mlp.up_proj, mlp.down_proj]
     hooked = any(hooked_by_others(module) for module in layer.modules() if module is not layer)
     return not hooked and all(
-        type(module) in (nn.Linear, LoRALinear) and type(module.weight) is nn.Parameter for module in linear
+        type(module) is Fp8Linear
+        or (type(module) in (nn.Linear, LoRALinear) and type(module.weight) is nn.Parameter)
+        for module in linear
     )
 
 
@@ -143,8 +146,8 @@ def through(
     cos, sin = angles
     normed, total = kernels.rms_norm(total, add, norm.weight, norm.variance_epsilon, kind)
     query, key, value = (
-        project(normed).unflatten(-1, (-1, 2 * cos.shape[-1]))
-        for project in (attention.q_proj, attention.k_proj, attention.v_proj)
+        projected.unflatten(-1, (-1, 2 * cos.shape[-1]))
+        for projected in together(normed, (attention.q_proj, attention.k_proj, attention.v_proj))
     )
     if hasattr(attention, "q_norm"):
         query = kernels.rms_norm(query, None, attention.q_norm.weight, attention.q_norm.variance_epsilon)[0]
@@ -161,4 +164,4 @@ def through(
     add = attention.o_proj(out.flatten(2))
     norm = layer.post_attention_layernorm
     normed, total = kernels.rms_norm(total, add, norm.weight, norm.variance_epsilon, kind)
-    return total, mlp.down_proj(kernels.silu_times(mlp.gate_proj(normed), mlp.up_proj(normed)))
+    return total, mlp.down_proj(kernels.silu_times(*together(normed, (mlp.gate_proj, mlp.up_proj))))

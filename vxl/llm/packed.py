@@ -6,7 +6,7 @@ weight again gives the same bits.
 """
 
 import importlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from typing import Any, Literal, get_args
 
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from vxl.errors import ConfigError
 from vxl.llm.lora import LoRALinear
+from vxl.weights.coded import CodedLinear
 
 Packing = Literal["int8", "nf4"]
 PACKINGS: tuple[Packing, ...] = get_args(Packing)
@@ -21,7 +22,7 @@ BLOCK = 64
 """Weights of nf4 that share a range."""
 
 
-class PackedLinear(LoRALinear):
+class PackedLinear(CodedLinear, LoRALinear):
     """An adapted layer whose weight is held in int8 (a range a row) or nf4 (a range for 64 weights).
 
     Ranges are rounded to bf16, so that the unpacked weight has no bits that bf16 lacks.
@@ -40,7 +41,7 @@ class PackedLinear(LoRALinear):
         self.train(layer.training)
 
     @property
-    def weight(self) -> Tensor:  # ty: ignore[incompatible-property-override]
+    def weight(self) -> Tensor:
         """bf16, unpacked anew each time."""
         shape = (self.out_features, self.in_features)
         return unpack_weight(self.get_buffer("codes"), self.get_buffer("ranges"), self.kind, shape)
@@ -53,10 +54,6 @@ class PackedLinear(LoRALinear):
     def weight_for_backward(self, kind: torch.dtype) -> Callable[[], Tensor]:
         """Unpacks for the backward pass too: kept from the forward pass, weights would be whole in memory."""
         return lambda: self.weight.to(kind)
-
-    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
-        super()._save_to_state_dict(destination, prefix, keep_vars)
-        destination[f"{prefix}weight"] = self.weight.cpu()  # whole weights need not fit into the GPU
 
 
 def pack_weight(weight: Tensor, kind: Packing) -> tuple[Tensor, Tensor]:
@@ -108,17 +105,6 @@ def pack_adapted(model: nn.Module, kind: Packing) -> None:
         for name, child in list(parent.named_children()):
             if type(child) is LoRALinear:
                 setattr(parent, name, PackedLinear(child, kind))
-
-
-def packed(model: nn.Module) -> Iterator[tuple[str, PackedLinear]]:
-    """The packed layers of a model by name."""
-    return ((name, layer) for name, layer in model.named_modules() if isinstance(layer, PackedLinear))
-
-
-def hold_again(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """Packs what a checkpoint was read into: `state_dict` gave packed layers' weights as copies."""
-    for name, layer in packed(model):
-        layer.hold(tensors[f"{name}.weight"])
 
 
 Frozen = Literal["same", "bf16", Packing]

@@ -17,7 +17,7 @@ from vxl.llm.attention.windows import pairs_within
 from vxl.llm.beacon import is_of_beacon
 from vxl.llm.block import Block
 from vxl.llm.decoder import Decoder
-from vxl.llm.packed import packed
+from vxl.weights.coded import coded
 
 
 class Work:
@@ -35,7 +35,7 @@ class Work:
         body = dict(llm.causal_lm.model.named_parameters())
         sizes = {name: p.numel() for name, p in body.items() if p.ndim > 1 and "embed_tokens" not in name}
         beacons = sum(size for name, size in sizes.items() if is_of_beacon(name))
-        packs = sum(layer.in_features * layer.out_features for _, layer in packed(llm))
+        packs = sum(layer.in_features * layer.out_features for _, layer in coded(llm))
         settings = llm.causal_lm.config
         heads: int = settings.num_attention_heads
         self.per_token = 2.0 * (sum(sizes.values()) - beacons + packs)

@@ -188,7 +188,7 @@ def describe_type(hint: Any) -> str:
     if origin in (typing.Union, types.UnionType):
         return " or ".join(describe_type(argument) for argument in arguments)
     if origin is Literal:
-        return " | ".join(str(argument) for argument in arguments)
+        return " | ".join(_shown(argument) for argument in arguments)
     if origin in (list, tuple):
         inner = [describe_type(argument) for argument in arguments if argument is not Ellipsis]
         return f"list of {', '.join(dict.fromkeys(inner))}" if inner else "list"
@@ -220,7 +220,7 @@ def _unknown(where: str, key: str, valid: list[str]) -> str:
 
 def _wrong(path: str, data: Any, hint: Any) -> str:
     if typing.get_origin(hint) is Literal:
-        choices = [str(choice) for choice in typing.get_args(hint)]
+        choices = [_shown(choice) for choice in typing.get_args(hint)]
         close = nearest(str(data), choices, 1)
         meant = f"\n  did you mean {path}={close[0]}?" if close and "[" not in path else ""
         return f"{path}={_shown(data)} is none of its values.{meant}\n  allowed: {', '.join(choices)}"

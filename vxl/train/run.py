@@ -17,7 +17,6 @@ from vxl.checkpoint.resume import newest_to_resume
 from vxl.checkpoint.step_folder import StepFolder
 from vxl.distributed import once
 from vxl.imported import imported_for_good
-from vxl.llm.packed import packed
 from vxl.logger.base import Sink
 from vxl.logger.csv import Csv, CsvConfig
 from vxl.option.build import build
@@ -54,6 +53,7 @@ from vxl.train.step.micro_batch import with_micro_batch
 from vxl.train.trainer import accelerator_of, device_of
 from vxl.video.decoder.parallel import decoded_with
 from vxl.video.frame_cache import frames_kept
+from vxl.weights.coded import coded
 
 if TYPE_CHECKING:  # late: Lightning takes seconds, and a finished run needs none of it
     from lightning.pytorch import Callback
@@ -247,7 +247,7 @@ def open_run_directory(config: TrainConfig, composed: str, processes: Processes)
 def parameters_of(model: nn.Module) -> tuple[int, int]:
     """(all, trained) parameters; before the model is sharded."""
     sizes = [(parameter.numel(), parameter.requires_grad) for parameter in model.parameters()]
-    sizes += [(layer.in_features * layer.out_features, False) for _, layer in packed(model)]
+    sizes += [(layer.in_features * layer.out_features, False) for _, layer in coded(model)]
     return sum(number for number, _ in sizes), sum(number for number, learns in sizes if learns)
 
 

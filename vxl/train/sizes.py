@@ -13,6 +13,7 @@ from vxl.train.step.learner import build_learner
 from vxl.train.step.optimizer import moments_of
 from vxl.train.step.stage import freeze, part_of, trains
 from vxl.vision.vit import ViTConfig
+from vxl.weights.fp8 import fits
 
 # Of a number in the precision of weights that learn: a weight, its gradient, a moment of the optimizer.
 SAME_BYTES = {"32-true": 4.0, "bf16-mixed": 4.0, "bf16-true": 2.0, "64-true": 8.0}
@@ -67,6 +68,7 @@ def training_sizes(config: TrainConfig, model: nn.Module | None = None) -> Train
     parameters: dict[str, int] = {}
     learning: dict[str, int] = {}
     moments = moments_of(model, config.optim)
+    in_fp8 = _tower_in_fp8(model) if config.vision.fp8 else set()
     memory = checkpoint = kept = 0.0
     for name, parameter in model.named_parameters():
         part, count = part_of(name), parameter.numel()
@@ -79,6 +81,8 @@ def training_sizes(config: TrainConfig, model: nn.Module | None = None) -> Train
         elif frozen in PACKINGS and _is_packed(name, config.llm):
             memory += count * PACKED_BYTES[frozen]
             checkpoint += count * 2.0
+        elif name in in_fp8:
+            memory, checkpoint = memory + count, checkpoint + count * 2.0
         else:
             size = count * (SAME_BYTES[precision] if frozen == "same" else 2.0)
             memory, checkpoint = memory + size, checkpoint + size
@@ -165,6 +169,12 @@ def _of_blocks(
     entering = places * stream * width
     whole = 2 * entering + places * product_bytes(config) * inputs
     return BlockActivations((layers - again) * whole + again * entering, whole if again else 0.0)
+
+
+def _tower_in_fp8(model: nn.Module) -> set[str]:
+    """The names of the weights that a tower which does not learn has in float8."""
+    layers = model.get_submodule("vision").named_modules(prefix="vision")
+    return {f"{path}.weight" for path, layer in layers if type(layer) is nn.Linear and fits(layer)}
 
 
 def _is_packed(name: str, llm: DecoderConfig) -> bool:

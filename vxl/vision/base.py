@@ -12,6 +12,7 @@ from vxl.distributed import calls_on_every_rank
 from vxl.errors import ConfigError, DataError
 from vxl.option.option import Option, option
 from vxl.video.transform import PixelSpec, normalise
+from vxl.weights.fp8 import Fp8, hold_in_fp8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +33,10 @@ class VisionConfig(Option):
     """Recompute blocks in the backward pass: slower, far less memory where the tower learns."""
     recomputed: float = option(1.0, resumable=True)
     """Share of the blocks that checkpointing recomputes, the first ones; the rest keep their activations."""
+    fp8: Fp8 = option(False, later=True)  # noqa: RUF009 -- a field, not a value
+    """Linear layers of the blocks in float8, weights and what enters them: true, on a GPU that multiplies in
+    it (compute capability 8.9); emulated, the same numbers without its speed, anywhere. Not for a tower that
+    learns."""
 
     mean: ClassVar[tuple[float, float, float]] = (0.5, 0.5, 0.5)
     std: ClassVar[tuple[float, float, float]] = (0.5, 0.5, 0.5)
@@ -127,6 +132,11 @@ class VisionEncoder(nn.Module):
         longest list of modules."""
         lists = [module for module in self.modules() if isinstance(module, nn.ModuleList)]
         return list(max(lists, key=len, default=()))
+
+    def to_fp8(self) -> None:
+        """Makes the blocks' linear layers what `config.fp8` says; once they have their weights."""
+        if self.config.fp8:
+            hold_in_fp8(self.blocks, "vision.fp8", emulated=self.config.fp8 == "emulated")
 
     @abstractmethod
     def encode(self, pixels_FCHW: Tensor) -> Tensor:

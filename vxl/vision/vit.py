@@ -18,6 +18,7 @@ from torch.utils.checkpoint import checkpoint
 from vxl.errors import ConfigError
 from vxl.vision.base import VisionConfig, VisionEncoder
 from vxl.vision.weights import load_exactly, read_tower, resize_positions
+from vxl.weights.fp8 import together
 
 QUICK = 1.702
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -189,11 +190,12 @@ class TowerAttention(nn.Module):
     def forward(self, x_FPV: Tensor) -> Tensor:
         """Attended x_FPV."""
         projections = (self.q_proj, self.k_proj, self.v_proj)
-        if x_FPV.is_cuda and not torch.is_grad_enabled():  # one product, three times as wide
+        whole = all(type(project) is nn.Linear for project in projections)
+        if whole and x_FPV.is_cuda and not torch.is_grad_enabled():  # one product, three times as wide
             weight, bias = (torch.cat([getattr(p, name) for p in projections]) for name in ("weight", "bias"))
             parts = F.linear(x_FPV, weight, bias).chunk(3, dim=-1)
         else:
-            parts = tuple(project(x_FPV) for project in projections)
+            parts = together(x_FPV, projections)
         q, k, v = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in parts)
         return self.out_proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
 
@@ -211,12 +213,14 @@ class MLP(nn.Module):
 
     def forward(self, x_FPV: Tensor) -> Tensor:
         """Mapped x_FPV."""
-        if self.fusible and x_FPV.is_cuda and not torch.is_grad_enabled():  # the GELU inside the product
+        whole = type(self.fc1) is type(self.fc2) is nn.Linear
+        plain = whole and x_FPV.is_cuda and not torch.is_grad_enabled()
+        if self.fusible and plain:  # the GELU inside the product
             inner = torch._addmm_activation(
                 self.fc1.bias, x_FPV.flatten(0, -2), self.fc1.weight.t(), use_gelu=True
             )
             return self.fc2(inner).view_as(x_FPV)
-        if self.quick and x_FPV.is_cuda and not torch.is_grad_enabled():  # a SiLU, scaled by the products
+        if self.quick and plain:  # a SiLU, scaled by the products
             inner = torch.addmm(QUICK * self.fc1.bias, x_FPV.flatten(0, -2), self.fc1.weight.t(), alpha=QUICK)
             inner = F.silu(inner, inplace=True)
             return torch.addmm(self.fc2.bias, inner, self.fc2.weight.t(), alpha=1 / QUICK).view_as(x_FPV)

@@ -12,8 +12,8 @@ from vxl.option.read_yaml import read_yaml
 
 CHANGEABLE = ("video", "prune", "prefill", "kv", "relevance", "selector")
 """Groups whose options and keys may be changed at evaluation."""
-LLM_KEYS = ("attention", "extrapolate")
-"""Keys of the language model that do not touch its weights."""
+RUNNING = ("llm.attention", "llm.extrapolate", "llm.fp8", "vision.fp8")
+"""Keys of trained parts that say how they run; the model is loaded anew for them."""
 TRAINED = {
     "vision": "the compressor learned on the features of this tower",
     "compressor": "it was trained: another ratio is another model",
@@ -50,9 +50,9 @@ def refuse_trained(changes: Sequence[str], values: Mapping[str, Any]) -> None:
     problems = []
     for change in changes:
         key, _, value = change.partition("=")
-        group, _, rest = key.partition(".")
+        group = key.partition(".")[0]
         reason = None
-        if group in TRAINED and not (group == "llm" and rest in LLM_KEYS):
+        if group in TRAINED and key not in RUNNING:
             reason = TRAINED[group]
         elif group == "kv" and (_summarizes(values) or value in SUMMARIZING):
             reason = (
@@ -65,8 +65,7 @@ def refuse_trained(changes: Sequence[str], values: Mapping[str, Any]) -> None:
             problems.append(
                 f"{change} can't be changed at evaluation: {reason}.\n"
                 f"  train it:  python train.py init_from=RUN {change}\n"
-                f"  may be changed: {', '.join(CHANGEABLE)}, "
-                f"{', '.join('llm.' + name for name in LLM_KEYS)}, precision"
+                f"  may be changed: {', '.join((*CHANGEABLE, *RUNNING))}, precision"
             )
     if problems:
         raise ConfigError("\n\n".join(problems))

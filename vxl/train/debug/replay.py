@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from vxl.checkpoint.resolved import read_config
 from vxl.checkpoint.step_folder import StepFolder
 from vxl.data.batch.collate import Batch
-from vxl.llm.packed import hold_again
 from vxl.option.rebuild import rebuild
 from vxl.run.find import find_run
 from vxl.run.name import run_name
@@ -26,6 +25,7 @@ from vxl.train.step import diverged
 from vxl.train.step.learner import build_learner
 from vxl.train.step.stage import part_of
 from vxl.train.trainer import device_of
+from vxl.weights.coded import hold_again
 
 
 @dataclass

@@ -17,8 +17,8 @@ from typing_extensions import override
 
 from vxl.checkpoint.step_folder import StepFolder
 from vxl.errors import CheckpointError
-from vxl.llm.packed import hold_again
 from vxl.train.parallel.background import Background
+from vxl.weights.coded import hold_again
 
 
 @dataclass(frozen=True)

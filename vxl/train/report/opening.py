@@ -12,6 +12,7 @@ from vxl.train.parallel.strategy import FSDP2Config
 from vxl.train.sizes import training_sizes
 from vxl.train.step.stage import PARTS
 from vxl.units import human_size
+from vxl.weights.fp8 import refuse_without_fp8
 
 
 def open_training(config: TrainConfig, device: torch.device, console: Console, resumed: bool) -> None:
@@ -24,8 +25,10 @@ def open_training(config: TrainConfig, device: torch.device, console: Console, r
         resumed: Whether a checkpoint fills the model, whatever weights the run began with.
 
     Raises:
-        ConfigError: Weights, gradients and optimizer alone are more than the memory that is free.
+        ConfigError: Weights, gradients and optimizer alone are more than the memory that is free; or the
+            tower is to run in float8, in which the device does not multiply.
     """
+    refuse_without_fp8(config.vision.fp8, "vision.fp8", device)
     sizes = training_sizes(config)
     on_cpu = device.type == "cpu"
     least = sizes.bytes_a_process * (config.trainer.devices if on_cpu else 1)

@@ -13,9 +13,9 @@ from torch.func import functional_call
 from torch.utils.flop_counter import FlopCounterMode
 
 from vxl.llm.beacon import is_of_beacon
-from vxl.llm.packed import packed
 from vxl.train.step.stage import PARTS, Part, part_of
 from vxl.train.step.train_step import TrainStep
+from vxl.weights.coded import coded
 
 # Dense bf16 peaks in operations a second, from the vendors' data sheets.
 PEAKS = {"H200": 989e12, "H100": 989e12, "B200": 2250e12, "A100": 312e12, "L40S": 362e12, "4090": 165e12}
@@ -115,7 +115,7 @@ def flops_of(model: nn.Module, peak: float) -> Flops:
         elif parameter.ndim > 1 and not is_of_beacon(name):  # beacons are few, and go through their own alone
             counts[part_of(name)] += 2 * parameter.numel()
             learns[part_of(name)] += 2 * parameter.numel() * parameter.requires_grad
-    for name, layer in packed(model):  # whose weights are no parameters
+    for name, layer in coded(model):  # whose weights are no parameters
         counts[part_of(name)] += 2 * layer.in_features * layer.out_features
     flows: dict[Part, bool] = {}
     upstream = False

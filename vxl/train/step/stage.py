@@ -11,6 +11,7 @@ from vxl.errors import ConfigError
 from vxl.llm.beacon import is_of_beacon
 from vxl.llm.lora import is_update
 from vxl.llm.packed import Frozen, pack_adapted
+from vxl.vision.base import VisionEncoder
 
 Part = Literal["vision", "compressor", "projector", "selector", "llm"]
 PARTS: tuple[Part, ...] = ("vision", "compressor", "projector", "selector", "llm")
@@ -116,8 +117,12 @@ def freeze(model: nn.Module, stage: StageConfig) -> None:
 def cast_frozen(model: nn.Module, frozen: Frozen) -> None:
     """Gives parameters that do not learn the precision of `trainer.frozen`; after `freeze`.
 
-    With int8 and nf4 weights beside LoRA's updates are packed, and the others get bf16.
+    With int8 and nf4 weights beside LoRA's updates are packed, and the others get bf16. A tower that does not
+    learn gets float8 where `vision.fp8` says so.
     """
+    vision = getattr(model, "vision", None)
+    if isinstance(vision, VisionEncoder) and not any(p.requires_grad for p in vision.parameters()):
+        vision.to_fp8()
     if frozen == "same":
         return
 

@@ -1,0 +1,46 @@
+"""What can't be trained, though it may watch and answer."""
+
+import pytest
+
+from vxl.config.check_training import check_training
+from vxl.config.compose import compose
+from vxl.errors import ConfigError
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["llm.fp8=true"], r"llm\.fp8=true is for watching, asking and evaluating"),
+        (["llm.fp8=emulated", "stage=align"], r"llm\.fp8=emulated is for watching"),
+        (
+            ["vision.fp8=true", "stage.train=[vision,projector]"],
+            r"vision\.fp8=true with stage\.train=\[vision,projector\]: a tower in float8 can't learn",
+        ),
+        (
+            ["vision.fp8=true", "stage=lora", "strategy=fsdp2", "trainer.devices=2"],
+            r"vision\.fp8=true does not go with strategy=fsdp2, which shards whole weights",
+        ),
+    ],
+)
+def test_what_is_refused(words: list[str], message: str) -> None:
+    config = compose("train", words)  # which asks and evaluates
+    with pytest.raises(ConfigError, match=message):
+        check_training(config)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["vision.fp8=true", "stage=lora"],
+        ["vision.fp8=emulated", "stage=align", "strategy=ddp", "trainer.devices=2"],
+    ],
+)
+def test_what_may_be_trained(words: list[str]) -> None:
+    check_training(compose("train", words))
+
+
+def test_both_problems_are_said_at_once() -> None:
+    config = compose("train", ["llm.fp8=true", "vision.fp8=true", "stage.train=[vision]"])
+    with pytest.raises(ConfigError, match=r"(?s)llm\.fp8=true.*\n\nvision\.fp8=true with"):
+        check_training(config)
