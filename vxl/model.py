@@ -13,13 +13,11 @@ from vxl.data.batch.collate import Batch
 from vxl.distributed import is_sharded
 from vxl.errors import DataError
 from vxl.kv.policy import Policy
-from vxl.llm.config import count_coded, count_parameters
 from vxl.llm.decoder import Decoder
 from vxl.llm.loss import loss_sum
 from vxl.llm.outline import outline
-from vxl.memory import refuse_without_memory
 from vxl.option.build import build
-from vxl.parts import ModelParts
+from vxl.parts import ModelParts, refuse_too_large
 from vxl.prefill.base import Hidden, Prefill
 from vxl.prefill.summarizing import around
 from vxl.prune.base import Pruner, VideoTokens, refuse_with_selector
@@ -31,7 +29,6 @@ from vxl.sequence.layout import Layout, causal_pairs
 from vxl.sequence.rows import IGNORE, Rows, gather
 from vxl.vision.base import VisionEncoder
 from vxl.vision.salience import salience
-from vxl.weights.fp8 import refuse_without_fp8
 from vxl.weights.initial import building
 
 
@@ -274,43 +271,3 @@ def build_model(
     relevance.equip(vision)
     refuse_with_selector(pruner, selector.drops)
     return VideoLanguageModel(vision, compressor, pruner, selector, llm, prefill, policy, relevance)
-
-
-def in_fp8(config: ModelParts) -> bool:
-    """Whether a part is to run in float8, as `VideoLanguageModel.to_fp8` makes it."""
-    return bool(config.vision.fp8 or config.llm.fp8)
-
-
-def refuse_fp8(config: ModelParts, device: torch.device) -> None:
-    """Raises ConfigError where a part is to run in float8 and the device has no such products."""
-    refuse_without_fp8(config.vision.fp8, "vision.fp8", device)
-    refuse_without_fp8(config.llm.fp8, "llm.fp8", device)
-
-
-def refuse_too_large(
-    config: ModelParts, device: torch.device, dtype: torch.dtype | None, fp8: bool = False
-) -> None:
-    """Refuses a model whose language model alone is larger than the memory that is free.
-
-    Args:
-        config: Names the parts.
-        device: Where the model would be; `meta` needs none.
-        dtype: Precision of its parameters; None = torch's default.
-        fp8: Whether what `llm.fp8` codes is in float8 already.
-
-    Raises:
-        ConfigError: It does not fit; the message names what it needs and what there is.
-    """
-    if device.type == "meta":
-        return
-    dtype = dtype or torch.get_default_dtype()
-    parameters = count_parameters(config.llm)
-    coded = count_coded(config.llm) if fp8 and config.llm.fp8 else 0
-    refuse_without_memory(
-        (parameters - coded) * dtype.itemsize + coded,
-        device,
-        f"model={config.model} does not fit: its language model alone ({parameters:,} parameters in "
-        f"{str(dtype).removeprefix('torch.')}{f', {coded:,} of them in float8' if coded else ''})",
-        "  in miniature:  size=tiny, or model=small (170 million parameters)\n"
-        "  elsewhere:     a machine or a GPU with more memory",
-    )

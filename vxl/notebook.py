@@ -10,9 +10,9 @@ from typing import Any
 import yaml
 
 from vxl.compare.comparison import compare
+from vxl.config.check_training import refuse_to_begin
 from vxl.config.compose import compose
 from vxl.config.evaluation import prepare
-from vxl.config.origins import refuse_untyped_random
 from vxl.errors import ConfigError
 from vxl.evaluate.run import run_evaluation
 from vxl.option.rebuild import plain
@@ -84,7 +84,7 @@ def train_run(*words: str) -> dict[str, Any]:
 
     _refuse_lists("train_run", words)
     config = compose("train", list(words))
-    refuse_untyped_random(config, words)
+    refuse_to_begin(config, words)
     text = yaml.safe_dump(plain(config), sort_keys=False, allow_unicode=True)
     return dataclasses.asdict(train_or_resume(config, text))
 

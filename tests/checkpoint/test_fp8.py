@@ -13,7 +13,8 @@ from vxl.config.compose import compose
 from vxl.errors import ConfigError
 from vxl.llm.lora import LoRAConfig
 from vxl.llm.work import Work
-from vxl.model import VideoLanguageModel, refuse_too_large
+from vxl.model import VideoLanguageModel
+from vxl.parts import refuse_too_large
 from vxl.weights.coded import coded
 from vxl.weights.fp8 import Fp8Linear
 

@@ -21,10 +21,10 @@ from vxl.data.batch.tokenizer import load_tokenizer, tokenizer_in
 from vxl.errors import ConfigError
 from vxl.generate import Context, saved
 from vxl.generate.loaded import LoadedModel
-from vxl.model import VideoLanguageModel, build_model, in_fp8, refuse_fp8, refuse_too_large
+from vxl.model import VideoLanguageModel, build_model
 from vxl.option.build import build
 from vxl.option.rebuild import rebuild
-from vxl.parts import ModelParts
+from vxl.parts import ModelParts, in_fp8, refuse_fp8, refuse_too_large
 from vxl.run.config import PathsConfig
 
 if TYPE_CHECKING:  # late: transformers takes a second

@@ -1,11 +1,27 @@
 """Rules of what trains: a config whose model only watches and answers need not follow them."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from vxl.config.origins import refuse_untyped_random
 from vxl.errors import ConfigError
 
 if TYPE_CHECKING:  # late: torch takes 2 s, and a wrong key is found without
     from vxl.train.config import TrainConfig
+
+
+def refuse_to_begin(config: "TrainConfig", words: Sequence[str]) -> None:
+    """Refuses to train what can't learn, or what is random without a word.
+
+    Args:
+        config: The checked config.
+        words: The overrides that it is made of.
+
+    Raises:
+        ConfigError: What is wrong.
+    """
+    check_training(config)
+    refuse_untyped_random(config, words)
 
 
 def check_training(config: "TrainConfig") -> None:

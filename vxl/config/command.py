@@ -15,13 +15,13 @@ from typing import Any
 
 from vxl.atomic import why_not
 from vxl.config import recipe
-from vxl.config.check_training import check_training
+from vxl.config.check_training import check_training, refuse_to_begin
 from vxl.config.compose import checked, compose_yaml, config_folders, quoted, translated, with_plugins
 from vxl.config.evaluation import prepare
 from vxl.config.help import help_text
 from vxl.config.hydra_words import HELP, ONLY_SHOW, refuse_hydra_settings, split_flags
 from vxl.config.member import Outcome, SweepMember, report
-from vxl.config.origins import refuse_untyped_random, untyped_random, with_recipes_model
+from vxl.config.origins import untyped_random, with_recipes_model
 from vxl.config.search import as_agents_run, run_search, sweeper_of
 from vxl.config.sweep import Sweep, is_here, plan_sweep
 from vxl.config.unforeseen import in_words
@@ -236,8 +236,7 @@ def _run_one(name: str, main: Main, words: list[str], composed: Any) -> None:
 def _ready(words: list[str], composed: Any) -> Any:
     """The checked config of a training that may begin: it can learn, and is random on purpose only."""
     config = checked(composed, "train")
-    check_training(config)
-    refuse_untyped_random(config, words)
+    refuse_to_begin(config, words)
     return config
 
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vxl.config.check_training import check_training
+from vxl.config.check_training import refuse_to_begin
 from vxl.config.compose import checked, compose_yaml, translated, typed
-from vxl.config.origins import key_of_override, refuse_untyped_random
+from vxl.config.origins import key_of_override
 from vxl.errors import ConfigError
 from vxl.option.build import build
 from vxl.option.read_yaml import read_yaml
@@ -237,9 +237,7 @@ def _refuse_for_all(members: Sequence[list[str]]) -> None:
     errors: list[ConfigError] = []
     for words in (members[0], members[-1]):
         try:
-            config = checked(_composed(words), "train")
-            check_training(config)
-            refuse_untyped_random(config, words)
+            refuse_to_begin(checked(_composed(words), "train"), words)
         except ConfigError as error:
             errors.append(error)
         else:
