@@ -2,11 +2,12 @@
 
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
+from torch import Tensor, nn
 from torch import distributed as dist
-from torch import nn
 
 T = TypeVar("T")
 
@@ -73,3 +74,58 @@ def is_sharded(module: nn.Module) -> bool:
     from torch.distributed.fsdp import FSDPModule  # late: fsdp imports sympy, a second
 
     return any(isinstance(inner, FSDPModule) for inner in module.modules())
+
+
+@dataclass(frozen=True, eq=False)
+class ContextGroup:
+    """The processes that share each row (`strategy.context`), seen by one of them."""
+
+    rank: int
+    """This process, of `ranks`."""
+    ranks: int
+    """Processes of the group."""
+    peers: Any
+    """Their process group."""
+
+
+def gather_parts(own: Tensor, group: ContextGroup) -> Tensor:
+    """The tensors of all processes of a group, [R, ...], in the order of ranks; equal shapes. Gradients flow
+    back to the process that each part is from: the sum of those that all processes have for it.
+
+    Every process must use what it gets, in its forward pass and so in its backward pass.
+    """
+    return _Gather.apply(own, group)
+
+
+def sum_of_parts(own: Tensor, group: ContextGroup) -> Tensor:
+    """The sum over a group's processes; the gradient of each one's own part is that of the sum, so that a
+    loss which all of them have counts once."""
+    return _Sum.apply(own, group)
+
+
+class _Gather(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, own: Tensor, group: ContextGroup) -> Tensor:
+        ctx.group = group
+        gathered = own.new_empty(group.ranks, *own.shape)
+        dist.all_gather(list(gathered.unbind()), own.contiguous(), group=group.peers)
+        return gathered
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        gradient = gradients[0].contiguous()
+        own = torch.empty_like(gradient[0])
+        dist.reduce_scatter(own, list(gradient.unbind()), group=ctx.group.peers)
+        return own, None
+
+
+class _Sum(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, own: Tensor, group: ContextGroup) -> Tensor:
+        total = own.clone()
+        dist.all_reduce(total, group=group.peers)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        return gradients[0], None

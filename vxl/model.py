@@ -14,19 +14,19 @@ from vxl.distributed import is_sharded
 from vxl.errors import DataError
 from vxl.kv.policy import Policy
 from vxl.llm.decoder import Decoder
-from vxl.llm.loss import loss_sum
+from vxl.llm.loss import supervised
 from vxl.llm.outline import outline
 from vxl.option.build import build
 from vxl.parts import ModelParts, refuse_too_large
 from vxl.prefill.base import Hidden, Prefill
 from vxl.prefill.summarizing import around
 from vxl.prune.base import Pruner, VideoTokens, refuse_with_selector
-from vxl.prune.rows import prune_rows
+from vxl.prune.rows import prune_rows, shared_tokens
 from vxl.relevance.base import Relevance
 from vxl.selector.base import Selector
 from vxl.selector.rows import shorten
 from vxl.sequence.layout import Layout, causal_pairs
-from vxl.sequence.rows import IGNORE, Rows, gather
+from vxl.sequence.rows import Rows, gather
 from vxl.vision.base import VisionEncoder
 from vxl.vision.salience import salience
 from vxl.weights.initial import building
@@ -39,7 +39,7 @@ class TrainOutput:
     loss_sum: Tensor
     """Sum of the cross entropies, float32; to be divided by the `supervised` of the whole global batch."""
     supervised: int
-    """S."""
+    """S; of the whole batch, also where processes share its rows and each has some of the S."""
     hidden_SD: Tensor
     """The final hidden state at each supervised token's place."""
     logits_QV: Tensor
@@ -121,6 +121,22 @@ class VideoLanguageModel(nn.Module):
         shape = self.compressor.frames_per_group, self.compressor.tokens_per_group
         return VideoTokens(visual_GKD, *salience_of.pooled(len(frames_FCHW), *shape)), patches_FPV
 
+    def encode_shared(self, frames_FCHW: Tensor) -> VideoTokens:
+        """Visual tokens of a batch, with what the pruner asks for if it drops any; processes that share rows
+        share the groups."""
+
+        def encode(own_FCHW: Tensor) -> VideoTokens:
+            if not self.pruner.drops:
+                return VideoTokens(self.encode(own_FCHW))
+            return self.encode_for_pruner(own_FCHW)[0]
+
+        group = self.llm.context
+        return (
+            encode(frames_FCHW)
+            if group is None
+            else shared_tokens(encode, frames_FCHW, self.compressor.frames_per_group, group)
+        )
+
     def splice(
         self, tokens_BT: Tensor, visual_GKD: Tensor | None, layout: Layout, places: int | None = None
     ) -> Tensor:
@@ -156,15 +172,13 @@ class VideoLanguageModel(nn.Module):
             ratios: That windows of `kv=vst` draw from, in place of its own; empty for those.
         """
         labels_BT, (hidden_BTD, numbers, tokens, pairs) = self.run(batch, ratios)
-        target_BT = labels_BT[:, 1:]
-        places_BT = target_BT != IGNORE
-        labels_S = target_BT[places_BT]
-        hidden_SD = hidden_BTD[:, :-1][places_BT]
-        loss = loss_sum(self.llm.logits, hidden_SD, labels_S, self.llm.config.loss_chunk)
+        learnt = supervised(hidden_BTD, labels_BT, self.llm.context)
+        hidden_SD, labels_S = learnt.hidden_SD, learnt.labels_S
+        loss = learnt.loss_sum(self.llm.logits, self.llm.config.loss_chunk)
         logits_QV = hidden_SD.new_zeros(0, self.llm.vocab)
         if len(batch.answer_at_Q):
-            logits_QV = self.llm.logits(hidden_SD.detach()[batch.answer_at_Q]).detach()
-        return TrainOutput(loss, len(labels_S), hidden_SD, logits_QV, labels_S, None, numbers, tokens, pairs)
+            logits_QV = self.llm.logits(learnt.at(batch.answer_at_Q)).detach()
+        return TrainOutput(loss, learnt.count, hidden_SD, logits_QV, labels_S, None, numbers, tokens, pairs)
 
     def run(self, batch: Batch, ratios: Sequence[int] = ()) -> tuple[Tensor, Hidden]:
         """labels_BT of the tokens that went through the language model, and what it gave for them: those of
@@ -172,10 +186,10 @@ class VideoLanguageModel(nn.Module):
         shows = len(batch.frames_FCHW) > 0
         visual_GKD, kept_BT = None, None
         if shows and self.pruner.drops:
-            tokens, _ = self.encode_for_pruner(batch.frames_FCHW)
+            tokens = self.encode_shared(batch.frames_FCHW)
             visual_GKD, kept_BT = prune_rows(self.pruner, tokens, batch.layout, batch.items)
         elif shows:
-            visual_GKD = self.encode(batch.frames_FCHW)
+            visual_GKD = self.encode_shared(batch.frames_FCHW).visual_GKD
         embeds_BTD = self.splice(batch.tokens_BT, visual_GKD, batch.layout, batch.visual_tokens)
         if not shows and (is_sharded(self) or (self.training and torch.is_grad_enabled())):
             embeds_BTD = embeds_BTD + self._nothing_seen().to(embeds_BTD.dtype)

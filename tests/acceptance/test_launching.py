@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import train
-from tests.acceptance.scripts import ROOT, start, with_clips
+from tests.acceptance.scripts import ROOT, numbers, start, with_clips
 from vxl.checkpoint.open_weights import open_weights
 from vxl.checkpoint.step_folder import choose_step, step_folders
 from vxl.cli.main import main
@@ -55,6 +55,14 @@ def kill_the_second(first: int) -> None:
     os.kill(int(second), signal.SIGKILL)
 
 
+def trained_here(monkeypatch: pytest.MonkeyPatch, *words: str) -> None:
+    """`python train.py WORDS` in this process."""
+    monkeypatch.setattr("sys.argv", ["train.py", *words])
+    with pytest.raises(SystemExit) as stop:
+        train.main()
+    assert stop.value.code == 0
+
+
 @pytest.mark.slow
 def test_a_kill_while_two_processes_save_in_the_background(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -85,10 +93,7 @@ def test_a_kill_while_two_processes_save_in_the_background(
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["two"]
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("sys.argv", ["train.py", *WORDS, "data.batch=2", "name=one"])
-    with pytest.raises(SystemExit) as stop:
-        train.main()
-    assert stop.value.code == 0
+    trained_here(monkeypatch, *WORDS, "data.batch=2", "name=one")
     for name in ("one", "two"):
         main(["export", name, f"{name}-exported", "layout=vxl"])
     one, two = (open_weights(tmp_path / f"{name}-exported").tensors for name in ("one", "two"))
@@ -97,3 +102,28 @@ def test_a_kill_while_two_processes_save_in_the_background(
         ours, theirs = two[name].read(), stored.read()
         # What has no gradient but rounding (the bias of keys) is as good as zero.
         assert float((ours - theirs).norm() / theirs.norm().clamp(min=1e-6)) < 1e-6, name
+
+
+@pytest.mark.slow
+def test_two_processes_share_rows_and_one_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rows, counts, losses and validations of one process; the first and the last steps are its own."""
+    words = [*WORDS, "model=tiny", "prefill=chunked", "kv=full", "data.batch=2", "trainer.val_every=2"]
+    words += ["trainer.log_every=1", "data.packing=true", "data.max_tokens=128", "trainer.show=0"]
+    words += ["optim.schedule=constant", "optim.warmup=0"]
+    two = ["strategy=fsdp2", "trainer.devices=2", "strategy.context=2", "name=shared"]
+    monkeypatch.chdir(with_clips(tmp_path))
+    trained_here(monkeypatch, *words, "name=shared", "trainer.max_steps=2")
+    process = start("train.py", *words, *two, "trainer.max_steps=4", cwd=tmp_path)
+    said, _ = process.communicate(timeout=200)
+    assert process.returncode == 0, said
+    assert "strategy fsdp2, a row on 2 processes · global batch 2 rows (2 x 1 x 1)" in said
+    trained_here(monkeypatch, *words, "name=shared")
+    trained_here(monkeypatch, *words, "name=one")
+    one, shared = (numbers(tmp_path / "runs" / name) for name in ("one", "shared"))
+    assert any(row["val/accuracy"] for row in one)
+    for row, expected in zip(shared, one, strict=True):
+        assert row.keys() == expected.keys()
+        for name, value in expected.items():
+            assert bool(row[name]) == bool(value), (name, row, expected)
+            if value:
+                assert float(row[name]) == pytest.approx(float(value), rel=1e-6, abs=1e-9), name

@@ -105,6 +105,49 @@ CASES: list[tuple[check.Rule, str, str]] = [
         "        strategy=fsdp2   (one model over all)",
     ),
     (
+        check.rows_can_be_shared,
+        "strategy.context=2",
+        "strategy.context=2 shares each row among 2 processes; strategy=single has one.\n"
+        "  e.g.  strategy=fsdp2 trainer.devices=2 strategy.context=2\n  or    strategy.context=1",
+    ),
+    (
+        check.rows_can_be_shared,
+        "strategy=fsdp2 trainer.devices=6 strategy.context=4",
+        "strategy.context=4 does not divide the 6 processes (trainer.devices=6 trainer.num_nodes=1).\n"
+        "  allowed: strategy.context=1, 2, 3, 6\n  e.g.  strategy.context=4 trainer.devices=4",
+    ),
+    (
+        check.rows_can_be_shared,
+        "strategy=ddp trainer.devices=2 strategy.context=2 kv=vst",
+        "strategy.context=2 does not go with kv=vst: its windows follow each other through a memory, and "
+        "can't be shared out.\n  allowed: another kv, or a process a row\n  e.g.  kv=full\n"
+        "  or    strategy.context=1",
+    ),
+    (
+        check.rows_can_be_shared,
+        "strategy=ddp trainer.devices=2 strategy.context=2 stage=dts_reconstruct",
+        "strategy.context=2 shares out sequences, and stage.objective=reconstruct has none.\n"
+        "  e.g.  strategy.context=1",
+    ),
+    (
+        check.rows_can_be_shared,
+        "strategy=ddp trainer.devices=2 strategy.context=2 llm.attention=varlen",
+        "strategy.context=2 attends by llm.attention=sdpa alone; got llm.attention=varlen.\n"
+        "  e.g.  llm.attention=sdpa\n  or    strategy.context=1",
+    ),
+    (
+        check.rows_can_be_shared,
+        "strategy=ddp trainer.devices=2 strategy.context=2 llm.lora.rank=2 llm.lora.dropout=0.1",
+        "strategy.context=2 draws no dropout that one process would draw; got llm.lora.dropout=0.1.\n"
+        "  e.g.  llm.lora.dropout=0\n  or    strategy.context=1",
+    ),
+    (
+        check.rows_can_be_shared,
+        "strategy=ddp trainer.devices=2 strategy.context=2 trainer.micro_batch=auto",
+        "trainer.micro_batch=auto tries micro-batches in one process, and strategy.context=2 needs 2.\n"
+        "  type  trainer.micro_batch=given data.batch=ROWS",
+    ),
+    (
         check.packed_rows_have_known_lengths,
         "prune=dtd prune.above=0.5 data.packing=true",
         "data.packing=true does not go with prune=dtd as it is set: how many tokens stay depends on what is "
@@ -169,6 +212,10 @@ def test_a_rule_says_what_is_wrong(rule: check.Rule, words: str, text: str, defa
             "relevance.layers=[99] llm.weights=some/name",
         ),
         (check.devices_have_a_strategy, "strategy=hsdp trainer.devices=4 strategy.shard=2"),
+        (
+            check.rows_can_be_shared,
+            "strategy=fsdp2 trainer.devices=4 strategy.context=2 llm.lora.dropout=0.1",
+        ),
         (check.packed_weights_have_updates, "trainer.frozen=nf4 stage=lora"),
         (check.windows_are_not_packed, "data.packing=true"),
         (check.name_is_a_folder, "name='s/ratio=4,seed=1'"),

@@ -7,7 +7,7 @@ from vxl.logger.csv import CsvConfig
 from vxl.logger.wandb import WandbConfig
 from vxl.option.rebuild import plain
 from vxl.run.changes import config_fingerprint, differences, identity
-from vxl.train.parallel.strategy import FSDP2Config, SingleConfig
+from vxl.train.parallel.strategy import DDPConfig, FSDP2Config, SingleConfig
 from vxl.train.saving.retention import RetentionConfig
 
 
@@ -105,3 +105,15 @@ def test_a_smaller_global_batch_is_another_run_too():
     (other,) = differences(plain(Config()), changed(Config(), data={"batch": 2}))
     assert not other.resumable
     assert other.reason == "the global batch would change from 8 to 4 rows"
+
+
+def test_processes_that_share_rows_leave_the_global_batch_alone(tmp_path):
+    one = Config(paths=Paths(runs=str(tmp_path)))
+    shared = changed(one, strategy=DDPConfig(context=2), trainer={"devices": 2})
+    assert all(d.resumable for d in differences(plain(one), shared))
+    assert {d.key for d in differences(plain(one), shared)} >= {"strategy.context", "trainer.devices"}
+    apart = dataclasses.replace(shared, strategy=DDPConfig())
+    refused = [d for d in differences(plain(shared), apart) if not d.resumable]
+    assert [(d.key, d.reason) for d in refused] == [
+        ("strategy.context", "the global batch would change from 8 to 16 rows")
+    ]

@@ -99,12 +99,18 @@ class Config(TrainConfig):
 
 
 def config(
-    folder: Path | str, name: str, strategy: str = "single", ranks: int = 1, rows: int = 4, **changes: Any
+    folder: Path | str,
+    name: str,
+    strategy: str = "single",
+    ranks: int = 1,
+    rows: int = 4,
+    context: int = 1,
+    **changes: Any,
 ) -> Config:
     """A run whose optimizer steps have `rows` rows, however many processes share them."""
     trainer = {
         "max_steps": 20,
-        "accumulate": rows // ranks,
+        "accumulate": rows * context // ranks,
         "precision": "64-true",
         "accelerator": "cpu",
         "devices": ranks,
@@ -114,7 +120,7 @@ def config(
     return Config(
         paths=PathsConfig(runs=str(folder)),
         name=name,
-        strategy=STRATEGIES[strategy],
+        strategy=dataclasses.replace(STRATEGIES[strategy], context=context),
         trainer=TrainerConfig(**trainer),
         **changes,
     )
@@ -167,7 +173,9 @@ class Rows(LightningDataModule):
     def train_dataloader(self) -> Any:
         trainer = self.trainer
         assert trainer is not None
-        return Steps(self, trainer.global_rank, trainer.world_size, trainer.global_step)
+        context = self.config.strategy.context
+        place = trainer.global_rank // context, trainer.world_size // context
+        return Steps(self, *place, trainer.global_step)
 
     def val_dataloader(self) -> Any:
         return None
@@ -308,37 +316,5 @@ def loaded(folder: str, sharded: bool = False) -> dict[str, str]:
         whole = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
         found[name] = hashlib.sha256(whole.numpy().tobytes()).hexdigest()
     if sharded:
-        dist.destroy_process_group()
-    return found
-
-
-def in_context(ranks: int) -> dict[str, torch.Tensor]:
-    """A decoder over one sequence of 24 tokens, whole or spread: its outputs, and every gradient."""
-    from torch import distributed as dist
-
-    from vxl.llm import context
-    from vxl.llm.attention.backends import BACKENDS
-    from vxl.llm.decoder import Decoder
-
-    torch.manual_seed(0)
-    decoder = Decoder(LLM).double()
-    embeds_BTD = torch.randn(2, 24, LLM.width, dtype=torch.float64, requires_grad=True)
-    weight_BTD = torch.randn(2, 24, LLM.width, dtype=torch.float64)
-    positions_BT = torch.arange(24).expand(2, 24)
-    if ranks > 1:
-        dist.init_process_group("gloo")
-        BACKENDS["context"] = context.backend
-        decoder.backend = "context"
-    mine = context.columns_of_rank(24, dist.get_rank(), ranks) if ranks > 1 else torch.arange(24)
-    hidden_BTD = decoder(embeds_BTD[:, mine], decoder.step(positions_BT[:, mine]))
-    (hidden_BTD * weight_BTD[:, mine]).sum().backward()
-    whole_BTD = torch.zeros(2, 24, LLM.width, dtype=torch.float64)
-    whole_BTD[:, mine] = hidden_BTD.detach()
-    assert embeds_BTD.grad is not None
-    found = {"hidden": whole_BTD, "embeds": embeds_BTD.grad}
-    found |= {name: p.grad for name, p in decoder.named_parameters() if p.grad is not None}
-    if ranks > 1:
-        for tensor in found.values():
-            dist.all_reduce(tensor)
         dist.destroy_process_group()
     return found

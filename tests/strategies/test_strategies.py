@@ -141,16 +141,6 @@ def test_bf16_gathers_in_bf16_and_sums_in_fp32(pool, tmp_path):
     assert max(differences["loss"], differences["grad_norm"]) < 2**-8
 
 
-@pytest.mark.slow
-def test_a_sequence_spread_over_two_processes_is_the_whole_one(pool):
-    apart, whole = pool.run(2, cases.in_context, 2), pool.run(1, cases.in_context, 1)[0]
-    assert len(whole) > 20
-    for found in apart:
-        assert found.keys() == whole.keys()
-        for name, tensor in whole.items():
-            torch.testing.assert_close(found[name], tensor, rtol=1e-10, atol=1e-12)
-
-
 @pytest.mark.grid
 def test_the_whole_grid(pool, alone, tmp_path):
     """All pairs of strategies; the largest differences go into a file where VXL_GRID names one."""

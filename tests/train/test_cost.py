@@ -151,3 +151,13 @@ def test_mistakes(word: str, says: str, capsys: pytest.CaptureFixture[str]) -> N
     assert says in capsys.readouterr().err
     with pytest.raises(ConfigError, match="describe no step"):
         assumed(compose("train", ["model=tiny"]), tokens=0.0)
+
+
+def test_processes_that_share_rows_share_the_work() -> None:
+    several = ["strategy=fsdp2", "trainer.devices=4"]
+    alone, shared = (cost([*FULL, *several, f"strategy.context={n}"]) for n in (1, 4))
+    assert shared.step_tokens * 4 == alone.step_tokens
+    assert sum(shared.step_flops.values()) * 4 == pytest.approx(sum(alone.step_flops.values()))
+    assert shared.peak.activations < alone.peak.activations / 2
+    assert shared.peak.moments == alone.peak.moments
+    assert "; 1 x 1 rows for every 4 GPUs" in dict(shared.rows())["a step"]

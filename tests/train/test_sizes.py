@@ -105,6 +105,17 @@ def test_recomputed_blocks_keep_their_input_and_one_is_whole() -> None:
     assert again == a_block + 9 * 1000 * 128 * 4  # the width of model=tiny, in float32
 
 
+def test_processes_that_share_rows_keep_a_share_and_all_keys_and_values() -> None:
+    words = ["model=tiny", "trainer=cpu", "data.batch=1", "data.max_tokens=1024", "strategy=ddp"]
+    config = compose("train", [*words, "trainer.devices=4"])
+    shared = compose("train", [*words, "trainer.devices=4", "strategy.context=4"])
+    llm = config.llm
+    keys = llm.kv_heads * (llm.head_width or llm.width // llm.heads)
+    gathered = llm.layers * 1024 * 2 * keys * 4  # in float32
+    whole = activation_bytes(config)
+    assert activation_bytes(shared) == pytest.approx((whole - gathered) / 4 + gathered)
+
+
 @pytest.mark.parametrize(
     ("words", "line"),
     [

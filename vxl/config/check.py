@@ -178,6 +178,53 @@ def devices_have_a_strategy(config: "TrainConfig") -> Iterator[str]:
         )
 
 
+def rows_can_be_shared(config: "TrainConfig") -> Iterator[str]:
+    """What processes that share rows can't do yet, or do not do in the numbers of one process."""
+    context = config.strategy.context
+    if context == 1:
+        return
+    ranks = config.trainer.devices * config.trainer.num_nodes
+    got, alone = f"strategy.context={context}", "\n  or    strategy.context=1"
+    if _strategy_name(config) == "single":
+        yield (
+            f"{got} shares each row among {context} processes; strategy=single has one.\n"
+            f"  e.g.  strategy=fsdp2 trainer.devices={context} {got}{alone}"
+        )
+    elif ranks % context:
+        sizes = [n for n in range(1, ranks + 1) if ranks % n == 0]
+        yield (
+            f"{got} does not divide the {ranks} processes (trainer.devices={config.trainer.devices} "
+            f"trainer.num_nodes={config.trainer.num_nodes}).\n"
+            f"  allowed: strategy.context={', '.join(map(str, sizes))}\n"
+            f"  e.g.  {got} trainer.devices={context * max(1, ranks // context)}"
+        )
+    if isinstance(config.kv, VSTConfig):
+        yield (
+            f"{got} does not go with kv=vst: its windows follow each other through a memory, and can't be "
+            f"shared out.\n  allowed: another kv, or a process a row\n  e.g.  kv=full{alone}"
+        )
+    if config.stage.objective != "language":
+        yield (
+            f"{got} shares out sequences, and stage.objective={config.stage.objective} has none.\n"
+            "  e.g.  strategy.context=1"
+        )
+    if config.llm.attention != "sdpa":
+        yield (
+            f"{got} attends by llm.attention=sdpa alone; got llm.attention={config.llm.attention}.\n"
+            f"  e.g.  llm.attention=sdpa{alone}"
+        )
+    if config.llm.lora.rank and config.llm.lora.dropout:
+        yield (
+            f"{got} draws no dropout that one process would draw; got llm.lora.dropout="
+            f"{config.llm.lora.dropout}.\n  e.g.  llm.lora.dropout=0{alone}"
+        )
+    if config.trainer.micro_batch == "auto":
+        yield (
+            f"trainer.micro_batch=auto tries micro-batches in one process, and {got} needs {context}.\n"
+            "  type  trainer.micro_batch=given data.batch=ROWS"
+        )
+
+
 def _strategy_name(config: "TrainConfig") -> str:
     """What the class of the strategy is called, in small letters."""
     return config.strategy._target_.rpartition(".")[2].lower()
@@ -242,6 +289,7 @@ RULES: list[Rule] = [
     relevance_has_its_layers,
     relevance_has_its_tower,
     devices_have_a_strategy,
+    rows_can_be_shared,
     windows_are_not_packed,
     packed_rows_have_known_lengths,
     packed_weights_have_updates,

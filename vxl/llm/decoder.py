@@ -8,10 +8,12 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
+from vxl.distributed import ContextGroup
 from vxl.errors import CheckpointError, ConfigError
 from vxl.llm import fused
 from vxl.llm.attention.backends import check_backend
 from vxl.llm.attention.function import NAME, register_attention
+from vxl.llm.attention.split import split_of
 from vxl.llm.attention.step import Slots, Step, documents
 from vxl.llm.attention.windows import Sliding, Windows
 from vxl.llm.beacon import Letter, give_beacons, is_of_beacon, with_beacons
@@ -32,6 +34,9 @@ class Decoder(nn.Module):
         config: The settings.
         vocab_size: Tokens of the tokenizer, to check against the embedding table; None = do not check.
 
+    Attributes:
+        context: The processes that share each sequence in training (`strategy.context`); None: no others.
+
     Raises:
         ConfigError: The architecture is unknown, or its attention or positions are not supported.
         CheckpointError: `weights` names a checkpoint that is not there.
@@ -45,6 +50,7 @@ class Decoder(nn.Module):
         register_attention()
         self.config = config
         self.backend = config.attention
+        self.context: ContextGroup | None = None
         self.beacon: nn.Parameter | None
         self.register_parameter("beacon", None)
         architecture = hugging_face_config(config)
@@ -204,6 +210,8 @@ class Decoder(nn.Module):
             positions_BT = cache.next_B[:, None] + torch.arange(tokens, device=cache.next_B.device)
         if valid_BT is not None and bool(valid_BT.all()):
             valid_BT = None
+        split = split_of(self.context, positions_BT.shape[1], cached=cache is not None)
+        positions_BT = positions_BT if split is None else split.own(positions_BT)
         cos_BTH, sin_BTH = self.rotary.angles(positions_BT, torch.float32)
         return Step(
             positions_BT=positions_BT,
@@ -221,6 +229,7 @@ class Decoder(nn.Module):
             new=None if cache is None else Slots(self.layers),
             observed_BQ=last_columns(positions_BT, valid_BT, observe) if observe else None,
             queries=[None] * self.layers if observe else None,
+            split=split,
         )
 
     @property
@@ -233,7 +242,12 @@ class Decoder(nn.Module):
         return self.causal_lm.get_input_embeddings()(tokens_BT)
 
     def forward(self, embeds_BTD: Tensor, step: Step) -> Tensor:
-        """hidden_BTD after the final norm; the step's cache, if it has one, is not changed."""
+        """hidden_BTD after the final norm; the step's cache, if it has one, is not changed.
+
+        Where the step is split, whole sequences go in, and this process's columns come out.
+        """
+        if step.split is not None:
+            embeds_BTD = step.split.own(embeds_BTD)
         if fused.suits_body(self.causal_lm.model, embeds_BTD):
             return fused.run_body(self.causal_lm.model, embeds_BTD, step)
         at_zero = torch.zeros_like(step.positions_BT)

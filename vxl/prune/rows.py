@@ -4,12 +4,13 @@ Letters: B rows · T positions · G groups of all videos and images, in row-majo
     group · D language-model width · E width of the tower's keys.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from vxl.distributed import ContextGroup, gather_parts
 from vxl.prune.base import KeepConfig, Pruner, VideoTokens, part
 from vxl.sequence.layout import Kind, Layout
 
@@ -56,6 +57,37 @@ def prune_rows(
         start = stop
     kept_BT = torch.ones_like(layout.visual_BT).masked_scatter(layout.visual_BT, kept_GK)
     return torch.cat(parts) if parts else visual_GKD, kept_BT & ~lost_time(pruner, layout, kept_BT)
+
+
+def shared_tokens(
+    encode: Callable[[Tensor], VideoTokens], frames_FCHW: Tensor, frames_per_group: int, group: ContextGroup
+) -> VideoTokens:
+    """What `encode` gives for a batch's frames: each process encodes its share of the groups, and all get the
+    others', with gradients.
+
+    Args:
+        encode: Gives the visual tokens of frames that fill whole groups.
+        frames_FCHW: The same frames in every process.
+        frames_per_group: Of the compressor.
+        group: The processes that share the rows.
+    """
+    groups = len(frames_FCHW) // frames_per_group
+    share = -(-groups // group.ranks)
+    size = share * frames_per_group
+    own_FCHW = frames_FCHW[group.rank * size : (group.rank + 1) * size]
+    # Black groups behind the last ones: every process encodes as many.
+    black_FCHW = own_FCHW.new_zeros(size - len(own_FCHW), *own_FCHW.shape[1:])
+    own = encode(torch.cat((own_FCHW, black_FCHW)))
+
+    def whole(part: Tensor) -> Tensor:
+        return gather_parts(part, group).flatten(0, 1)[:groups]
+
+    visual_GKD, attention_GK, keys_GKE = own.visual_GKD, own.attention_GK, own.keys_GKE
+    return VideoTokens(
+        whole(visual_GKD),
+        None if attention_GK is None else whole(attention_GK),
+        None if keys_GKE is None else whole(keys_GKE),
+    )
 
 
 def lost_time(pruner: Pruner, layout: Layout, kept_BT: Tensor) -> Tensor:

@@ -74,14 +74,20 @@ def differences(old: dict[str, Any], config: RunConfig) -> list[ConfigChange]:
     return sorted(_ruled(changed, before, {key: value for key, value, _ in now}), key=lambda d: d.key)
 
 
+CONTEXT = "strategy.context"
+
+
 def _ruled(changed: list[ConfigChange], old: dict[str, Any], new: dict[str, Any]) -> list[ConfigChange]:
     """Differences after the rules that a mark on a key can't express."""
     batch = ("data.batch", "trainer.accumulate", "trainer.devices", "trainer.num_nodes")
-    sizes = [_product([values.get(key, 1) for key in batch]) for values in (old, new)]
+    # Processes that share rows are one of those that batches are for.
+    sizes = [
+        _product([values.get(key, 1) for key in batch]) // values.get(CONTEXT, 1) for values in (old, new)
+    ]
     ruled = []
     for difference in changed:
         reason = ""
-        if difference.key in batch and sizes[0] != sizes[1]:
+        if difference.key in (*batch, CONTEXT) and sizes[0] != sizes[1]:
             reason = f"the global batch would change from {sizes[0]} to {sizes[1]} rows"
         if difference.key == "trainer.max_steps" and difference.new < difference.old:
             reason = "only a larger number lets the run go on"

@@ -76,7 +76,7 @@ class TrainingCost:
     """Of a process."""
     flops: Flops
     seen: TrainStep = field(repr=False)
-    """What a micro-batch of a process is made of."""
+    """What a micro-batch is made of: that of a process, or of those that share rows."""
     update: float = 0.0
     """Operations of the optimizer, beyond a few a weight."""
 
@@ -121,7 +121,8 @@ class TrainingCost:
     def step_flops(self) -> dict[str, float]:
         """Operations of a step by part, of one process."""
         each = self.flops.by_part(self.seen)
-        accumulated = {part: work * self.config.trainer.accumulate for part, work in each.items()}
+        micro_batches = self.config.trainer.accumulate / self.config.strategy.context
+        accumulated = {part: work * micro_batches for part, work in each.items()}
         return accumulated | ({"optimizer": self.update} if self.update else {})
 
     @property
@@ -142,7 +143,8 @@ class TrainingCost:
     @property
     def step_tokens(self) -> int:
         """Tokens of a step, over all processes."""
-        return self.seen.tokens * self.config.trainer.accumulate * self.ranks
+        ranks = self.ranks // self.config.strategy.context
+        return self.seen.tokens * self.config.trainer.accumulate * ranks
 
     def rows(self) -> list[tuple[str, str]]:
         """What is said of it: (what, its value)."""
@@ -156,7 +158,8 @@ class TrainingCost:
                 f"{self.step_tokens:,} tokens on {self.ranks} x {under.card}; a row has "
                 f"{under.tokens:,.0f} tokens and {under.frames:,.0f} frames"
                 + (f" in {under.videos} videos" if under.videos > 1 else "")
-                + f"; {config.data.batch} x {config.trainer.accumulate} rows a GPU",
+                + f"; {config.data.batch} x {config.trainer.accumulate} rows "
+                + ("a GPU" if config.strategy.context == 1 else f"for every {config.strategy.context} GPUs"),
             ),
             ("arithmetic", f"{rounded(total / 1e12)} TFLOP a GPU and step: {parts}"),
             (

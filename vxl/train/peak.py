@@ -95,7 +95,7 @@ def peak_memory(
     scores = 0.0
     if config.stage.objective == "language":
         # As products leave them, in float32, and as log-probabilities.
-        places = min(config.data.batch * supervised, config.llm.loss_chunk)
+        places = min(config.data.batch * supervised / config.strategy.context, config.llm.loss_chunk)
         scores = places * config.llm.vocab * (product_bytes(config) + 4 + 4)
     moments = (
         moment(0, scores + llm.at_most + compressor + tower.kept, whole_weights),
@@ -147,7 +147,7 @@ def _compressor_bytes(config: TrainConfig, model: nn.Module, frames: float) -> f
         functional_call(compressor, state, (patches_FPV,))
     own = {tensor.untyped_storage()._cdata for tensor in state.values()}
     bytes_of_group = sum(storage.nbytes() for number, storage in storages.items() if number not in own)
-    return config.data.batch * frames / size * bytes_of_group
+    return config.data.batch * frames / size * bytes_of_group / config.strategy.context
 
 
 def _of(model: nn.Module, part: str) -> list[nn.Parameter]:

@@ -63,7 +63,8 @@ class Outlook:
     def rows(self) -> int:
         """Rows of a step, over all processes."""
         trainer = self.config.trainer
-        return self.config.data.batch * trainer.accumulate * trainer.devices * trainer.num_nodes
+        ranks = trainer.devices * trainer.num_nodes // self.config.strategy.context
+        return self.config.data.batch * trainer.accumulate * ranks
 
     @property
     def needed(self) -> int:
@@ -253,7 +254,9 @@ def how_line(config: TrainConfig) -> str:
     strategy = config.strategy._target_.rpartition(".")[2].lower()
     devices = config.trainer.devices * config.trainer.num_nodes
     each = "1 device" if devices == 1 else f"{devices} devices"
-    return f"{config.model}{size}, {config.trainer.precision}, strategy {strategy}, {each}"
+    context = config.strategy.context
+    shared = f", a row on {context} of them" if context > 1 else ""
+    return f"{config.model}{size}, {config.trainer.precision}, strategy {strategy}, {each}{shared}"
 
 
 def kept_line(config: TrainConfig, visual: int) -> str:

@@ -157,6 +157,7 @@ def fit(
     """Trains a model on a data module in an opened run directory, up to RESULT.json."""
     # late: Lightning takes seconds, and a finished run needs none of it
     from vxl.train.debug.profile import Profile
+    from vxl.train.parallel.context import context_group
     from vxl.train.report.meter import StepMeter
     from vxl.train.report.progress import ProgressBar
     from vxl.train.report.throughput import flops_of, peak_of
@@ -168,7 +169,10 @@ def fit(
 
     model, steps, frozen = start.model, config.trainer.max_steps, config.trainer.frozen
     device = device_of(config.trainer, processes.local)
-    module = VideoLanguageModule(model, config.stage, config.optim, steps, config.seed, frozen, start.fill)
+    context = context_group(config.strategy.context, processes.ranks, device)
+    module = VideoLanguageModule(
+        model, config.stage, config.optim, steps, config.seed, frozen, start.fill, context
+    )
     if config.trainer.micro_batch == "auto":
         config = with_micro_batch(config, model, device)
         data = data.rebatched(config)

@@ -135,8 +135,10 @@ def decoder_activations(config: TrainConfig, tokens: float | None = None) -> Blo
     llm = with_own_sizes(config.llm)
     head = llm.head_width or llm.width // llm.heads
     queries, keys = llm.heads * head, llm.kv_heads * head
-    inputs = 2 * llm.width + 3 * queries + 3 * keys + 3 * llm.mlp
-    places = config.data.batch * (config.data.max_tokens if tokens is None else round(tokens))
+    # Processes that share rows have a share of the tokens each, and in attention the keys and values of all.
+    context = config.strategy.context
+    inputs = 2 * llm.width + 3 * queries + (1 + 2 * context) * keys + 3 * llm.mlp
+    places = config.data.batch * (config.data.max_tokens if tokens is None else round(tokens)) // context
     again = llm.recomputed if llm.checkpointing else 0.0
     return _of_blocks(config, places, llm.width, inputs, llm.layers, again)
 
@@ -151,7 +153,7 @@ def tower_activations(config: TrainConfig, frames: float | None = None) -> Block
     if config.data.packing:
         groups = max(groups, config.data.max_tokens // shape.tokens_per_group)
     frames_a_row = groups * shape.frames_per_group if frames is None else round(frames)
-    patches = config.data.batch * frames_a_row * vision.grid**2
+    patches = config.data.batch * frames_a_row * vision.grid**2 // config.strategy.context
     inputs = 6 * vision.width + 2 * vision.mlp
     again = vision.recomputed if vision.checkpointing else 0.0
     return _of_blocks(config, patches, vision.width, inputs, vision.layers, again)

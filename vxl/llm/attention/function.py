@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from vxl.errors import ConfigError
+from vxl.llm.attention.across import attend_across
 from vxl.llm.attention.backends import BACKENDS
 from vxl.llm.attention.continuation import attend_causal, attend_few
 from vxl.llm.attention.joined import keys_and_values, of_row, visible
@@ -115,6 +116,8 @@ def through_step(
     Returns:
         [B, T, query heads, H].
     """
+    if step.split is not None:
+        return attend_across(query, rotated_key, value, scaling, step).transpose(1, 2)
     if step.in_turn is not None:
         return step.in_turn(layer, query, rotated_key, value, scaling)
     if step.queries is not None:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from vxl.llm.attention.split import Split
 from vxl.llm.attention.windows import Sliding, Windows
 from vxl.llm.block import Block
 from vxl.llm.rope import Rotary
@@ -66,6 +67,9 @@ class Step:
     in_turn: "InTurn | None" = None
     """Attention of a layer whose tokens come in parts, between which a policy drops entries (vxl.llm.turns):
     (layer, query, rotated key, value, scaling) -> [B, T, query heads, H]. None = all come at once."""
+    split: Split | None = None
+    """The part of the sequence that this process has, in context parallelism: positions are of its columns,
+    `spans` and `windows` of the whole sequence. None = all of it."""
     scratch: dict[Any, Any] = field(default_factory=dict, repr=False)
     """What a backend works out once for all layers."""
 

@@ -17,7 +17,15 @@ if TYPE_CHECKING:  # late: Lightning takes seconds, and a finished run needs non
 
 @dataclass(frozen=True, kw_only=True)
 class StrategyConfig(Option):
-    """Keys of every strategy (none so far): a run may go on under another one."""
+    """Keys of every strategy: a run may go on under another one."""
+
+    context: int = option(1, resumable=True)
+    """Context parallelism: processes that share each row. Every one has a part of its tokens and frames, and
+    devices / context of them read other rows."""
+
+    def __post_init__(self) -> None:
+        if self.context < 1:
+            raise ConfigError(f"context={self.context} is too small.\n  expected: 1 or more")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +63,7 @@ class HSDPConfig(FSDP2Config):
     """Processes that share a copy of the model; null: those of a machine."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.shard is not None and self.shard < 1:
             raise ConfigError(f"shard={self.shard} is too small.\n  expected: null, or 1 or more")
 

@@ -159,6 +159,8 @@ def validate(
             of_batch.append(0.0 if baseline is None else float(baseline))
             sums += torch.tensor(of_batch, dtype=torch.float64)
     train_mode(model, module.stage)
+    if not module.counts:  # processes that share rows have measured the same
+        sums.zero_()
     if trainer.world_size > 1:
         sums = trainer.strategy.reduce(sums.to(device), reduce_op="sum").cpu()  # type: ignore[union-attr]
     loss, supervised, right, questions, guessed, nothing = sums.tolist()

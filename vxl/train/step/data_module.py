@@ -49,8 +49,8 @@ class DataModule(L.LightningDataModule):
         config: Names data, batch size (`data.batch`), gradient accumulation and what a sample is made of.
         data: Prepared data; None: built from the config.
         tokenizer: The run's tokenizer; None: found or trained when it is first asked for.
-        rank: This process, of `ranks`; None takes the attached trainer's, or 0 of 1.
-        ranks: Data-parallel processes.
+        rank: This process's data-parallel rank, of `ranks`; None takes the attached trainer's, or 0 of 1.
+        ranks: Data-parallel ranks.
 
     Attributes:
         rows: Rows of the global order that all ranks together have trained on.
@@ -172,15 +172,17 @@ class DataModule(L.LightningDataModule):
 
     @property
     def rank(self) -> int:
-        """This process."""
-        trainer = self.trainer
-        return self._rank if self._rank is not None else trainer.global_rank if trainer else 0
+        """The data-parallel rank that this process is, or is part of."""
+        if self._rank is not None:
+            return self._rank
+        return self.trainer.global_rank // self.config.strategy.context if self.trainer else 0
 
     @property
     def ranks(self) -> int:
-        """Processes that share the rows out among themselves."""
-        trainer = self.trainer
-        return self._ranks if self._ranks is not None else trainer.world_size if trainer else 1
+        """Data-parallel ranks, which share the rows out among themselves; of one or more processes each."""
+        if self._ranks is not None:
+            return self._ranks
+        return self.trainer.world_size // self.config.strategy.context if self.trainer else 1
 
     @property
     def global_batch(self) -> int:

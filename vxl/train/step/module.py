@@ -13,11 +13,12 @@ from torch import nn
 from typing_extensions import override
 
 from vxl.data.batch.collate import Batch
-from vxl.distributed import gathered
+from vxl.distributed import ContextGroup, gathered
 from vxl.errors import VxlError
 from vxl.llm.packed import Frozen
 from vxl.model import VideoLanguageModel
 from vxl.seeds import seed_of
+from vxl.train.parallel.context import refuse_unlike
 from vxl.train.parallel.gradients import norms_of, scale
 from vxl.train.parallel.lightning_strategies import ReplicatedStrategy, ShardedStrategy
 from vxl.train.parallel.sharding import Fill
@@ -49,6 +50,7 @@ class VideoLanguageModule(LightningModule):
         seed: The run's seed.
         frozen: Precision of the weights that do not learn (`trainer.frozen`).
         fill: Gives a model that is only outlined its weights, once the strategy has sharded it.
+        context: The processes that share this one's rows (`strategy.context`); None: it has rows of its own.
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class VideoLanguageModule(LightningModule):
         seed: int,
         frozen: Frozen = "same",
         fill: Fill | None = None,
+        context: ContextGroup | None = None,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -69,9 +72,27 @@ class VideoLanguageModule(LightningModule):
         self.max_steps = max_steps
         self.seed = seed
         self.fill = fill
+        self.context = context
+        if context is not None:
+            cast(VideoLanguageModel, model).llm.context = context
         freeze(model, stage)
         cast_frozen(model, frozen)
         train_mode(model, stage)
+
+    @property
+    def sharing(self) -> int:
+        """Processes that share rows: a data-parallel rank."""
+        return 1 if self.context is None else self.context.ranks
+
+    @property
+    def data_rank(self) -> int:
+        """The data-parallel rank that this process is part of."""
+        return self.global_rank // self.sharing
+
+    @property
+    def counts(self) -> bool:
+        """Whether this process is the one whose numbers count, of those that share rows."""
+        return self.global_rank % self.sharing == 0
 
     @override
     def configure_model(self) -> None:
@@ -96,11 +117,17 @@ class VideoLanguageModule(LightningModule):
         Raises:
             DivergedError: The loss or the gradient is not finite; the weights are as before the step.
         """
-        step, ranks = self.trainer.global_step, self.trainer.world_size
+        step, processes, sharing = self.trainer.global_step, self.trainer.world_size, self.sharing
+        ranks = processes // sharing
         train_step = TrainStep(
             supervised=sum(batch.supervised for batch in batches), micro_batches=len(batches)
         )
-        total = max(1, sum(gathered(train_step.supervised)))
+        if sharing > 1:
+            refuse_unlike(
+                gathered([(*batch.tokens_BT.shape, batch.frames, batch.supervised) for batch in batches]),
+                sharing,
+            )
+        total = max(1, sum(gathered(train_step.supervised)[::sharing]))
         optimizer = cast(LightningOptimizer, self.optimizers())
         train_step.rates = set_rates(optimizer.optimizer, step, self.max_steps, self.optim)
         loss = torch.zeros((), device=self.device, dtype=torch.float64 if self.device.type == "cpu" else None)
@@ -108,21 +135,21 @@ class VideoLanguageModule(LightningModule):
         if isinstance(self.model, VideoLanguageModel):
             settings["ratios"] = ratios_at(self.stage, step / self.max_steps)
         for i, batch in enumerate(batches):
-            torch.manual_seed(seed_of(self.seed, "step", step, i * ranks + self.global_rank))
+            torch.manual_seed(seed_of(self.seed, "step", step, i * ranks + self.data_rank))
             on_device = batch.to(self.device)
             with self._summed_up(last=i + 1 == len(batches)):
                 output = self.model(on_device, **settings)
                 # Without several ranks there may be nothing to learn from: nothing is supervised.
-                if output.loss_sum.requires_grad or ranks > 1:
-                    # Strategies with several ranks average gradients over them; the loss is a sum.
-                    self.manual_backward(output.loss_sum * (ranks / total))
+                if output.loss_sum.requires_grad or processes > 1:
+                    # Strategies with several processes average gradients over them; the loss is a sum.
+                    self.manual_backward(output.loss_sum * (processes / total))
             loss += output.loss_sum.detach()
             train_step.answers += right_answers(output, on_device)
             train_step.count(batch, output)
             for name, value in output.numbers.items():
                 train_step.drawn[name] = train_step.drawn.get(name, 0.0) + value
         train_step.loss = float(loss)
-        train_step = over_all_ranks(gathered(train_step))
+        train_step = over_all_ranks(gathered(train_step)[::sharing])
         train_step.loss /= total
         train_step.grad_norm, train_step.part_norms = self._clip(optimizer.optimizer)
         self._refuse_non_finite(train_step, step, batches)
@@ -174,13 +201,14 @@ class VideoLanguageModule(LightningModule):
         folder = diverged.folder_of(run, step + 1)
         numbers = {
             "step": step,
-            "ranks": self.trainer.world_size,
+            "ranks": self.trainer.world_size // self.sharing,
             "loss": train_step.loss,
             "grad_norm": train_step.grad_norm,
             "part_norms": train_step.part_norms,
         }
         try:
-            diverged.write_batches(folder, self.global_rank, batches, numbers)
+            if self.counts:
+                diverged.write_batches(folder, self.data_rank, batches, numbers)
             self.zero_grad(set_to_none=True)
             self.trainer.save_checkpoint(folder / diverged.CHECKPOINT, weights_only=False)
         except (OSError, VxlError) as error:

@@ -1,0 +1,68 @@
+"""Rows that processes share (`strategy.context`) are those of one: losses, scores, gradients, whole runs."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from tests.strategies import cases, sharing
+from tests.strategies.pool import Pool
+
+CLOSE = 1e-9
+# Strategy, processes, how many share rows; then the same of the run that goes on.
+DEGREES = [
+    (("single", 1, 1), ("ddp", 2, 2)),
+    (("ddp", 2, 2), ("fsdp2", 4, 4)),
+    (("fsdp2", 4, 4), ("single", 1, 1)),
+    (("hsdp", 4, 2), ("fsdp2_grad", 2, 2)),
+    (("fsdp2", 4, 2), ("ddp", 4, 1)),
+]
+
+
+@pytest.fixture(scope="module")
+def pool():
+    made = Pool(4)
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def alone(pool) -> list[dict[str, Any]]:
+    return pool.run(1, sharing.passes, 1)[0]
+
+
+@pytest.fixture(scope="module")
+def whole(pool, tmp_path_factory) -> dict[str, Any]:
+    """Eight steps of one process, on rows of every kind."""
+    folder = str(tmp_path_factory.mktemp("alone"))
+    return pool.run(1, cases.train, folder, {"name": "whole", "trainer": {"max_steps": 8}}, True)[0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ranks", [2, 4])
+def test_a_pass_is_that_of_one_process(pool, alone, ranks):
+    shared = pool.run(ranks, sharing.passes, ranks)
+    asked = [len(one["numbers"]["scores"]) for one in alone]
+    assert sum(asked) == 6  # three questions of two cases
+    for case, one, *others in zip(sharing.CASES, alone, *shared, strict=True):
+        for found in others:
+            assert found["counts"] == one["counts"], case
+            for name, value in one["numbers"].items():
+                torch.testing.assert_close(found["numbers"][name], value, rtol=CLOSE, atol=CLOSE)
+            for name, gradient in one["gradients"].items():
+                wanted = torch.zeros_like(found["gradients"][name]) if gradient is None else gradient
+                error = (found["gradients"][name] - wanted).norm()
+                assert error <= CLOSE * wanted.norm().clamp(min=1e-3), (case, name, float(error))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("saves", "resumes"), DEGREES)
+def test_a_run_goes_on_under_another_degree(pool, whole, tmp_path, saves, resumes):
+    """A long video, a short one, an image and text alone; from the same row, with the same numbers."""
+    runs = []
+    for (strategy, ranks, context), steps in ((saves, 4), (resumes, 8)):
+        run = {"name": "run", "strategy": strategy, "ranks": ranks, "context": context}
+        run["trainer"] = {"max_steps": steps}
+        runs.append(pool.run(ranks, cases.train, str(tmp_path), run, True)[0])
+    found = cases.difference(runs[-1], whole)
+    assert max(found.values()) < 1e-6, found

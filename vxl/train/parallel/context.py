@@ -1,0 +1,49 @@
+"""`strategy.context`: the processes of a run as a mesh (data, context), and this one's place in it.
+
+The processes of a context group share the rows of one data-parallel rank, so the numbers of a run are those
+of processes / context ranks. Weights are spread, and gradients summed, over all processes as without it.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch.distributed.device_mesh import init_device_mesh
+
+from vxl.distributed import ContextGroup
+from vxl.errors import GOES_ON, DataError
+
+
+def context_group(context: int, ranks: int, device: torch.device) -> ContextGroup | None:
+    """The processes that share this one's rows; None where each has rows of its own. Called by all together.
+
+    Args:
+        context: Processes that share rows; neighbours, so that they are of one machine where possible.
+        ranks: Processes of the run.
+        device: Where this one computes.
+    """
+    if context == 1:
+        return None
+    mesh = init_device_mesh(device.type, (ranks // context, context), mesh_dim_names=("data", "context"))
+    return ContextGroup(mesh.get_local_rank("context"), context, mesh.get_group("context"))
+
+
+def refuse_unlike(seen: Sequence[Any], context: int) -> None:
+    """Makes sure that the processes of each context group are about to train on the same rows.
+
+    Args:
+        seen: What tells rows apart, of every process of the run in order.
+        context: Processes that share rows.
+
+    Raises:
+        DataError: They are not: a file that one of them could not read, say.
+    """
+    for first in range(0, len(seen), context):
+        others = [n for n in range(first, first + context) if seen[n] != seen[first]]
+        if others:
+            raise DataError(
+                f"process {others[0]} has other rows than process {first}, with which it shares them "
+                f"(strategy.context={context}): {seen[others[0]]} and {seen[first]}.\n"
+                "  a file that one of them could not read does so; all processes must see the same data.\n"
+                f"  {GOES_ON}"
+            )
