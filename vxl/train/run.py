@@ -35,6 +35,7 @@ from vxl.train.launch.cluster import is_submitted
 from vxl.train.launch.handover import Stopped
 from vxl.train.launch.processes import Processes, join_processes
 from vxl.train.lightning_trainer import build_trainer
+from vxl.train.parallel.context import context_group
 from vxl.train.parallel.strategy import Launch
 from vxl.train.report.logged import final_numbers, without_noise
 from vxl.train.report.messages import (
@@ -157,7 +158,6 @@ def fit(
     """Trains a model on a data module in an opened run directory, up to RESULT.json."""
     # late: Lightning takes seconds, and a finished run needs none of it
     from vxl.train.debug.profile import Profile
-    from vxl.train.parallel.context import context_group
     from vxl.train.report.meter import StepMeter
     from vxl.train.report.progress import ProgressBar
     from vxl.train.report.throughput import flops_of, peak_of
