@@ -1,11 +1,17 @@
 """Windows as flex_attention sees them, against the rule position by position."""
 
+from dataclasses import replace
+
 import numpy as np
+import pytest
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from tests.llm.tiny import decoder
+from vxl.distributed import ContextGroup
 from vxl.llm.attention.sparse import BLOCK, attend_sparse, sparse_mask
+from vxl.llm.attention.split import Split
 from vxl.llm.attention.windows import Sight, Window, Windows
 
 TOKENS = 700
@@ -23,10 +29,9 @@ def windows(seed: int) -> Window:
     return Window(tuple(sights), always)
 
 
-def test_blocks_and_mask_are_the_rule() -> None:
-    rows = (windows(0), windows(1))
-    step = decoder().step(torch.arange(TOKENS).expand(2, -1), windows=Windows(rows, 0))
-    rule = torch.zeros(2, TOKENS, TOKENS, dtype=torch.bool)
+def rule_of(rows: tuple[Window, ...]) -> Tensor:
+    """bool [B, T, T]: what each token sees, position by position."""
+    rule = torch.zeros(len(rows), TOKENS, TOKENS, dtype=torch.bool)
     column = np.arange(TOKENS)
     for row, window in enumerate(rows):
         always = np.isin(column, window.always_A)
@@ -34,6 +39,13 @@ def test_blocks_and_mask_are_the_rule() -> None:
             for q in sight.tokens_Q:
                 seen = (column >= sight.since) | always
                 rule[row, q] = torch.from_numpy(seen & (column <= q) & (column >= sight.begin))
+    return rule
+
+
+def test_blocks_and_mask_are_the_rule() -> None:
+    rows = (windows(0), windows(1))
+    step = decoder().step(torch.arange(TOKENS).expand(2, -1), windows=Windows(rows, 0))
+    rule = rule_of(rows)
     mask = sparse_mask(2, TOKENS, step, torch.device("cpu"))
     blocks = -(-TOKENS // BLOCK)
     padded = F.pad(rule, (0, blocks * BLOCK - TOKENS, 0, blocks * BLOCK - TOKENS))
@@ -44,3 +56,23 @@ def test_blocks_and_mask_are_the_rule() -> None:
     q, k, v = torch.randn(3, 2, 2, TOKENS, 16).unbind(0)
     got = attend_sparse(q, k, v, None, step, compiled=False)
     torch.testing.assert_close(got, F.scaled_dot_product_attention(q, k, v, attn_mask=rule[:, None]))
+
+
+@pytest.mark.parametrize("rank", [0, 1, 2])
+def test_processes_that_share_a_sequence_see_the_same(rank: int) -> None:
+    rows = (windows(0), windows(1))
+    split = Split(ContextGroup(rank, 3, None), TOKENS)
+    step = replace(decoder().step(torch.arange(TOKENS).expand(2, -1), windows=Windows(rows, 0)), split=split)
+    q, k, v = torch.randn(3, 2, 2, split.width, 16).unbind(0)
+    own_L = split.columns_L
+    got = attend_sparse(q[:, :, own_L], k, v, None, step, compiled=False)
+    mask = step.scratch["sparse"].to_dense()
+    assert mask.shape == (2, 1, -(-len(own_L) // BLOCK), -(-split.width // BLOCK))
+    assert not mask.all()
+    keys = slice(0, TOKENS)
+    wanted = F.scaled_dot_product_attention(
+        q[:, :, keys], k[:, :, keys], v[:, :, keys], attn_mask=rule_of(rows)[:, None]
+    )
+    there = own_L < TOKENS
+    torch.testing.assert_close(got[:, :, there], wanted[:, :, own_L[there]])
+    assert bool(got.isfinite().all())

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from vxl.distributed import gather_parts
 from vxl.llm.attention.continuation import attend_causal
+from vxl.llm.attention.sparse import attend_sparse
 from vxl.llm.attention.split import Split
 from vxl.llm.attention.step import Span, Step, runs
 from vxl.llm.attention.windows import Seen, Sight, Window, attend_windows, seen_by
@@ -36,6 +37,8 @@ def attend_across(query: Tensor, key: Tensor, value: Tensor, scaling: float | No
     split = step.split
     assert split is not None
     keys, values = split.in_order(gather_parts(torch.stack((key, value)), split.group)).unbind()
+    if step.windows is not None and query.is_cuda and query.requires_grad:
+        return attend_sparse(query, keys, values, scaling, step, compiled=True)
     if step.windows is not None:
         if "across" not in step.scratch:
             windows = [step.windows.of(row) for row in range(len(query))]
