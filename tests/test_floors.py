@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[1]
 FLOORS = """
 errors units
 precision seeds table statistics atomic memory faults imported
-patience terminal
+patience terminal store
 option distributed sequence weights
 video compressor llm
 vision selector prune

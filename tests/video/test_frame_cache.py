@@ -15,12 +15,13 @@ import torch
 
 from tests.failing_disk import failing_disk
 from tests.video.numbered import numbers_of, write
+from vxl import store
 from vxl.errors import DataError
+from vxl.store import in_use, use
 from vxl.units import GIB
 from vxl.video import decode as decoding
-from vxl.video import frame_cache as caching
 from vxl.video.decode import decode, decode_stream, open_video, read
-from vxl.video.frame_cache import Entry, FrameCache, frame_cache, frames_kept
+from vxl.video.frame_cache import Entry, FrameCache, frames_kept
 from vxl.video.load import load_video, stream_video
 from vxl.video.sample import Uniform, UniformConfig
 from vxl.video.transform import PixelSpec
@@ -233,7 +234,7 @@ def test_damaged_videos_show_what_they_show_without(codec: str, tmp_path: Path, 
 def test_the_limit_holds_and_the_oldest_makes_room(tmp_path: Path) -> None:
     paths = [short(tmp_path, f"{n}.mp4", 10 + n) for n in range(6)]
     with frames_kept("frames", tmp_path / "cache", 45 * 3 * 31 * 31 / GIB):
-        cache = frame_cache()
+        cache = in_use(FrameCache)
         assert cache is not None
         for age, path in enumerate(paths[:4]):
             decode(path, [0], pixels=PIXELS)
@@ -277,7 +278,7 @@ def test_a_disk_that_fails_costs_the_entry_and_nothing_else(
     path = short(tmp_path)
     expected = without(lambda: decode(path, [4, 9], pixels=PIXELS))
     kept.mkdir(parents=True)
-    caching._warn_once.cache_clear()
+    store._warn_once.cache_clear()
     with failing_disk(kept, 1.0, number):
         assert torch.equal(decode(path, [4, 9], pixels=PIXELS), expected)
         assert torch.equal(decode(path, [5, 9], pixels=PIXELS)[1:], expected[1:])
@@ -288,7 +289,7 @@ def test_a_disk_that_fails_costs_the_entry_and_nothing_else(
 def test_what_is_being_written_counts(kept: Path) -> None:
     """Entries that several processes had begun were counted by none of them, and all stayed."""
     numbers_N = np.arange(10)
-    size = Entry(FrameCache(kept, 1.0), "any", PIXELS, numbers_N).size
+    size = Entry(FrameCache(kept, 1.0), "any", PIXELS, numbers_N).records.size
     cache = FrameCache(kept, 2.5 * size / GIB)
     frames = [torch.zeros(1, 3, PIXELS.size, PIXELS.size, dtype=torch.uint8)] * 10
     writing = [
@@ -308,7 +309,7 @@ def test_several_processes_write_and_read_at_once(tmp_path: Path, kept: Path) ->
     cache = FrameCache(kept, 25 * 3 * 31 * 31 / GIB)  # so that they remove each other's
 
     def many(turn: int) -> None:
-        caching.keep_frames(cache)
+        use(FrameCache, cache)
         for n in np.random.default_rng(turn).integers(4, size=25):
             assert torch.equal(decode(paths[n], range(9), pixels=PIXELS), expected[n])
 
@@ -323,7 +324,7 @@ def test_several_processes_write_and_read_at_once(tmp_path: Path, kept: Path) ->
 
 
 def test_nothing_is_kept_unless_it_is_asked_for(tmp_path: Path) -> None:
-    assert frame_cache() is None
+    assert in_use(FrameCache) is None
     with frames_kept("none", tmp_path / "cache", 1.0):
         decode(short(tmp_path), [0], pixels=PIXELS)
         assert not isinstance(open_video(tmp_path / "short.mp4"), decoding.KeptReader)

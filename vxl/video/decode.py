@@ -15,12 +15,13 @@ import torch
 from torch import Tensor
 
 from vxl.errors import ConfigError, DataError
+from vxl.store import in_use
 from vxl.video.container import VideoSource, identity_of, source_name
 from vxl.video.decoder.opencv import OpenCVReader
 from vxl.video.decoder.parallel import ParallelReader, cores_here, decoding_threads
 from vxl.video.decoder.pyav import PyAVReader
 from vxl.video.decoder.torchcodec import TorchcodecReader
-from vxl.video.frame_cache import SHORT, Entry, FrameCache, frame_cache
+from vxl.video.frame_cache import SHORT, Entry, FrameCache
 from vxl.video.probe import VideoInfo
 from vxl.video.transform import PixelSpec, resize_FCHW
 
@@ -68,7 +69,7 @@ def open_video(
         reader = ParallelReader(source, name=name, workers=cores_here())
     else:
         reader = readers[decoder](source, name=name, threads=threads)
-    cache = frame_cache()
+    cache = in_use(FrameCache)
     return (
         reader if cache is None else KeptReader(cache, source, decoder, name or source_name(source), reader)
     )

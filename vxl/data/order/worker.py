@@ -21,8 +21,9 @@ from torch.utils.data import DataLoader, IterableDataset
 from vxl.data.order.whereabouts import Whereabouts
 from vxl.errors import GOES_ON, LostError, VxlError
 from vxl.patience import set_patience
+from vxl.store import in_use, use
 from vxl.video.decoder.parallel import Threads, decode_with, decoding_threads
-from vxl.video.frame_cache import FrameCache, frame_cache, keep_frames
+from vxl.video.frame_cache import FrameCache
 
 # Those that a group of processes gets, and the one by which a trainer reminds itself.
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGURG)
@@ -45,7 +46,7 @@ class Loader(DataLoader):
         begin = partial(
             begin_worker,
             patience=patience,
-            frames=frame_cache(),
+            frames=in_use(FrameCache),
             threads=decoding_threads(),
             whereabouts=self._whereabouts,
         )
@@ -157,7 +158,7 @@ def begin_worker(
     """For a DataLoader's `worker_init_fn`: signals are left to the trainer; its patience, where it keeps
     frames and how it decodes are taken over."""
     set_patience(patience)
-    keep_frames(frames)
+    use(FrameCache, frames)
     decode_with(threads)
     whereabouts.begin(worker)
     leave_signals_to_trainer(worker)
