@@ -103,39 +103,39 @@ class VideoLanguageModel(nn.Module):
         self.vision.to_fp8()
         self.llm.to_fp8()
 
-    def encode(self, frames_FCHW: Tensor) -> Tensor:
-        """visual_GKD of frames that fill whole groups.
+    def encode(self, frames_FCHW: Tensor, visuals: Sequence[int] = ()) -> Tensor:
+        """visual_GKD of frames that fill whole groups; how many frames each visual has need not be said.
 
         Groups do not see each other, so a video may be encoded in pieces.
         """
-        return self.compressor(self.vision(frames_FCHW))
+        return self.compressor(self.vision(frames_FCHW, visuals))
 
-    def encode_for_pruner(self, frames_FCHW: Tensor) -> tuple[VideoTokens, Tensor]:
+    def encode_for_pruner(
+        self, frames_FCHW: Tensor, visuals: Sequence[int] = ()
+    ) -> tuple[VideoTokens, Tensor]:
         """Visual tokens of frames that fill whole groups, with what the tower tells of them where the pruner
         asks; and patches_FPV."""
         with salience(self.vision) if self.pruner.needs else nullcontext() as salience_of:
-            patches_FPV = self.vision(frames_FCHW)
+            patches_FPV = self.vision(frames_FCHW, visuals)
         visual_GKD = self.compressor(patches_FPV)
         if salience_of is None:
             return VideoTokens(visual_GKD), patches_FPV
         shape = self.compressor.frames_per_group, self.compressor.tokens_per_group
         return VideoTokens(visual_GKD, *salience_of.pooled(len(frames_FCHW), *shape)), patches_FPV
 
-    def encode_shared(self, frames_FCHW: Tensor) -> VideoTokens:
+    def encode_shared(self, frames_FCHW: Tensor, visuals: Sequence[int]) -> VideoTokens:
         """Visual tokens of a batch, with what the pruner asks for if it drops any; processes that share rows
-        share the groups."""
+        share the groups, wherever a visual ends."""
 
-        def encode(own_FCHW: Tensor) -> VideoTokens:
+        def encode(own_FCHW: Tensor, visuals: Sequence[int] = ()) -> VideoTokens:
             if not self.pruner.drops:
-                return VideoTokens(self.encode(own_FCHW))
-            return self.encode_for_pruner(own_FCHW)[0]
+                return VideoTokens(self.encode(own_FCHW, visuals))
+            return self.encode_for_pruner(own_FCHW, visuals)[0]
 
         group = self.llm.context
-        return (
-            encode(frames_FCHW)
-            if group is None
-            else shared_tokens(encode, frames_FCHW, self.compressor.frames_per_group, group)
-        )
+        if group is None:
+            return encode(frames_FCHW, visuals)
+        return shared_tokens(encode, frames_FCHW, self.compressor.frames_per_group, group)
 
     def splice(
         self, tokens_BT: Tensor, visual_GKD: Tensor | None, layout: Layout, places: int | None = None
@@ -185,11 +185,12 @@ class VideoLanguageModel(nn.Module):
         the batch without what pruner and selector dropped, moved together."""
         shows = len(batch.frames_FCHW) > 0
         visual_GKD, kept_BT = None, None
+        visuals = [item.frames for item in batch.items]
         if shows and self.pruner.drops:
-            tokens = self.encode_shared(batch.frames_FCHW)
+            tokens = self.encode_shared(batch.frames_FCHW, visuals)
             visual_GKD, kept_BT = prune_rows(self.pruner, tokens, batch.layout, batch.items)
         elif shows:
-            visual_GKD = self.encode_shared(batch.frames_FCHW).visual_GKD
+            visual_GKD = self.encode_shared(batch.frames_FCHW, visuals).visual_GKD
         embeds_BTD = self.splice(batch.tokens_BT, visual_GKD, batch.layout, batch.visual_tokens)
         if not shows and (is_sharded(self) or (self.training and torch.is_grad_enabled())):
             embeds_BTD = embeds_BTD + self._nothing_seen().to(embeds_BTD.dtype)

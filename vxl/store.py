@@ -213,7 +213,7 @@ class Writing:
             if part is not None:
                 self._file = self._stack.enter_context(part.open("r+b"))
 
-    def add(self, record: np.ndarray) -> None:
+    def add(self, record: memoryview) -> None:
         """The next record."""
         if self._file is not None:
             with self._or_not():

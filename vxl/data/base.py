@@ -33,11 +33,11 @@ class DataConfig(Option):
     threads: Literal["codec", "auto"] = option("codec", resumable=True)
     """What decodes a file: `codec`, one thread in training and the codec's own elsewhere; `auto`, as many as
     the process has cores for each worker, each a part between key frames. The frames are the same."""
-    cache: Literal["none", "frames"] = option("none", resumable=True)
+    cache: Literal["none", "frames", "features"] = option("none", resumable=True)
     """What is kept on disk, below paths.cache, and shared by all runs and evaluations that look at the same:
-    decoded, resized frames, or nothing. The numbers stay the same."""
+    decoded, resized frames; these and a frozen tower's features; or nothing. The numbers stay the same."""
     cache_gib: float = option(20.0, resumable=True)
-    """Most gibibytes of it; what was not used for longest makes room."""
+    """Most gibibytes of frames, and of features; what was not used for longest makes room."""
     patience: float = option(600.0, resumable=True)
     """Longest wait for a disk or server that does not answer, and for a data worker, in seconds; then the run
     ends, to be started again from its last checkpoint. 0: wait for ever."""

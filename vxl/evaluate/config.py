@@ -41,7 +41,7 @@ class EvaluateConfig:
     """Ask only the first so many questions."""
     threads: Literal["codec", "auto"] = "codec"
     """What decodes a file: see data.threads."""
-    cache: Literal["none", "frames"] | None = None
+    cache: Literal["none", "frames", "features"] | None = None
     """What is kept on disk, below paths.cache: see data.cache; null: as in the run's training."""
     cache_gib: float | None = None
     """Most gibibytes of it; null: as in the run's training."""

@@ -1,7 +1,8 @@
 """`python evaluate.py`: ask a benchmark's questions, read the answers, report."""
 
 import os
-from contextlib import AbstractContextManager
+from collections.abc import Generator
+from contextlib import contextmanager
 
 from rich.console import Console
 
@@ -16,6 +17,7 @@ from vxl.patience import patience_of
 from vxl.terminal.screen import Screen
 from vxl.video.decoder.parallel import decoded_with
 from vxl.video.frame_cache import frames_kept
+from vxl.vision.feature_cache import features_kept
 
 
 def run_evaluation(config: EvaluateConfig, console: Console | None = None) -> list[Report]:
@@ -44,7 +46,7 @@ def _run(config: EvaluateConfig, console: Console) -> list[Report]:
         if subject.note is not None:
             console.print(subject.note, markup=False)
         try:
-            with _frames_kept(config, subject):
+            with _kept(config, subject):
                 reports += Evaluation(config, subject, console).reports(failures)
         except (ConfigError, CheckpointError) as error:
             if not several:
@@ -60,8 +62,11 @@ def _run(config: EvaluateConfig, console: Console) -> list[Report]:
     return reports
 
 
-def _frames_kept(config: EvaluateConfig, subject: Subject) -> AbstractContextManager[None]:
-    """As the command says, else as the run was trained."""
+@contextmanager
+def _kept(config: EvaluateConfig, subject: Subject) -> Generator[None]:
+    """Inside, frames and features are kept as the command says, else as the run was trained."""
     trained = subject.values.get("data") or {}
     what = config.cache or trained.get("cache", "none")
-    return frames_kept(what, config.paths.cache, config.cache_gib or trained.get("cache_gib", 20.0))
+    gib = config.cache_gib or trained.get("cache_gib", 20.0)
+    with frames_kept(what, config.paths.cache, gib), features_kept(what, config.paths.cache, gib):
+        yield

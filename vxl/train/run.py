@@ -55,6 +55,7 @@ from vxl.train.trainer import accelerator_of, device_of
 from vxl.video.decoder.parallel import decoded_with
 from vxl.video.frame_cache import frames_kept
 from vxl.weights.coded import coded
+from vxl.vision.feature_cache import features_kept
 
 if TYPE_CHECKING:  # late: Lightning takes seconds, and a finished run needs none of it
     from lightning.pytorch import Callback
@@ -115,6 +116,7 @@ def train_or_resume(
         patience_of(config.data.patience, "data.patience"),
         decoded_with(config.data.threads),
         frames_kept(config.data.cache, config.paths.cache, config.data.cache_gib),
+        features_kept(config.data.cache, config.paths.cache, config.data.cache_gib),
         threads_of(config.trainer.threads),
         join_processes(config.trainer, cuda, swept) as processes,
         name_a_lost_worker(),

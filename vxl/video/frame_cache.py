@@ -109,7 +109,7 @@ class Entry:
         writing = Writing(self.records)
         try:
             for frame_1CHW in frames:
-                writing.add(frame_1CHW.contiguous().numpy())
+                writing.add(memoryview(frame_1CHW.contiguous().numpy()))
                 yield frame_1CHW
             if unchanged():
                 writing.finish()

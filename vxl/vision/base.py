@@ -1,18 +1,22 @@
 """What every vision tower is: uint8 frames in, patch features out, in slices of constant memory."""
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
-from vxl.distributed import calls_on_every_rank
+from vxl.distributed import calls_on_every_rank, is_sharded
 from vxl.errors import ConfigError, DataError
 from vxl.option.option import Option, option
+from vxl.store import in_use
 from vxl.video.transform import PixelSpec, normalise
 from vxl.weights.fp8 import Fp8, hold_in_fp8
+from vxl.vision.feature_cache import FeatureCache, KnownTower, known
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,12 +85,15 @@ class VisionEncoder(nn.Module):
         self.grid = config.grid
         self.patches = config.grid**2
         self.pixels = config.pixels
+        self._known: KnownTower | None = None
 
-    def forward(self, frames_FCHW: Tensor) -> Tensor:
+    def forward(self, frames_FCHW: Tensor, visuals: Sequence[int] = ()) -> Tensor:
         """Features of every patch.
 
         Args:
             frames_FCHW: uint8 RGB at the tower's size, on any device; each slice travels to the tower's.
+            visuals: How many frames each visual has. Where features are kept no slice has frames of two, so
+                that a visual is found again whatever else is in the batch.
 
         Returns:
             patches_FPV, in the tower's dtype and on its device.
@@ -102,14 +109,26 @@ class VisionEncoder(nn.Module):
         learns = torch.is_grad_enabled() and any(p.requires_grad for p in self.parameters())
         plain = torch.autocast(place.device.type, enabled=False) if lower else nullcontext()
         with plain, torch.set_grad_enabled(learns):
-            return self._sliced(frames_FCHW, place)
+            # A sharded tower is called by all ranks together, whatever each of them has kept.
+            cache = None if learns or is_sharded(self) else in_use(FeatureCache)
+            return self._sliced(frames_FCHW, place, cache, visuals)
 
-    def _sliced(self, frames_FCHW: Tensor, place: Tensor) -> Tensor:
-        slices = list(frames_FCHW.split(self.config.slice))
+    def _sliced(
+        self, frames_FCHW: Tensor, place: Tensor, cache: FeatureCache | None, visuals: Sequence[int]
+    ) -> Tensor:
+        def encode(part_FCHW: Tensor) -> Tensor:
+            return self.encode(normalise(part_FCHW.to(place.device), self.pixels, place.dtype))
+
+        features, each = encode, [frames_FCHW]
+        if cache is not None:
+            self._known = known(self, self.config, encode, self._known)
+            features = partial(self._known.features, cache, encode)
+            each = frames_FCHW.split(list(visuals)) if visuals else each
+        slices = [part for frames in each for part in frames.split(self.config.slice)]
         # Where the tower is sharded, all ranks encode as many slices: blank frames, which are cut off again.
         blank = frames_FCHW.new_zeros(1, *frames_FCHW.shape[1:])
         slices += [blank] * (calls_on_every_rank(len(slices), self) - len(slices))
-        encoded = (self.encode(normalise(part.to(place.device), self.pixels, place.dtype)) for part in slices)
+        encoded = (features(part).to(place.device) for part in slices)
         if len(slices) == 1:
             return next(encoded)
         if torch.is_grad_enabled():

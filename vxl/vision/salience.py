@@ -13,7 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vxl.errors import ConfigError
+from vxl.store import using
 from vxl.vision.base import VisionEncoder
+from vxl.vision.feature_cache import FeatureCache
 from vxl.vision.vit import TowerAttention, TowerBlock, ViT
 
 FRAMES = 16
@@ -71,7 +73,7 @@ class Salience:
 
 @contextmanager
 def salience(tower: VisionEncoder) -> Generator[Salience]:
-    """Listens to a tower's last block.
+    """Listens to a tower's last block, which therefore runs, whatever features are kept.
 
     Raises:
         ConfigError: The tower is none of vxl's transformers.
@@ -83,6 +85,7 @@ def salience(tower: VisionEncoder) -> Generator[Salience]:
     assert isinstance(last, TowerBlock)
     hook = last.self_attn.register_forward_pre_hook(heard.hear)
     try:
-        yield heard
+        with using(FeatureCache, None):
+            yield heard
     finally:
         hook.remove()

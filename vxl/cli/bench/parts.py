@@ -100,7 +100,7 @@ def watching_rows(given: Size, device: torch.device) -> Iterator[Row]:
     yield Row("vision + compressor", given.frames, "frames", seconds, peak)
     # The same visual tokens again and again: what follows is the language model's time alone.
     ready = visual, torch.empty(0)
-    model.encode_for_pruner = lambda frames_FCHW: ready
+    model.encode_for_pruner = lambda frames_FCHW, visuals=(): ready
     head = head_of(model, given.frames)
     for name in POLICIES:
         model.policy = build(watching_config(given, name).kv)

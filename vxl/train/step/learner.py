@@ -39,7 +39,8 @@ class Reconstruction(nn.Module):
         if not len(frames_FCHW):  # a blank group keeps every parameter in the graph, as all ranks must
             frames_FCHW = frames_FCHW.new_zeros(self.compressor.frames_per_group, *frames_FCHW.shape[1:])
             counted_G = counted_G.new_zeros(1)
-        errors_G2 = self.compressor(self.vision(frames_FCHW))
+        visuals = [item.frames for item in batch.items]
+        errors_G2 = self.compressor(self.vision(frames_FCHW, visuals))
         loss, baseline = (errors_G2 * counted_G.unsqueeze(-1)).sum(0)
         return TrainOutput(
             loss,

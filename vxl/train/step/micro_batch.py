@@ -21,8 +21,10 @@ from vxl.distributed import gathered
 from vxl.errors import ConfigError
 from vxl.option.build import build
 from vxl.sequence.layout import Kind
+from vxl.store import using
 from vxl.train.config import TrainConfig
 from vxl.train.step.optimizer import moments_of
+from vxl.vision.feature_cache import FeatureCache
 
 log = logging.getLogger(__name__)
 
@@ -149,7 +151,8 @@ def fits_in_memory(
             if limit is None:
                 for name, count in (moments_by_name or {}).items():
                     moments += [torch.empty_like(model.get_parameter(name)) for _ in range(count)]
-            with torch.autocast(device.type, torch.bfloat16, enabled=mixed), memory_limit:
+            autocast = torch.autocast(device.type, torch.bfloat16, enabled=mixed)
+            with using(FeatureCache, None), autocast, memory_limit:  # the tower is tried, too
                 loss = model(batch.to(device)).loss_sum
             loss.backward()
         return True
