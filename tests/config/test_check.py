@@ -42,30 +42,6 @@ def test_the_default_config_keeps_every_rule(rule: check.Rule, default: TrainCon
 
 CASES: list[tuple[check.Rule, str, str]] = [
     (
-        check.kept_features_stay,
-        "data.cache=features",
-        "data.cache=features keeps what a frozen tower makes of frames; stage.train names vision, whose "
-        "features change with every step.\n"
-        "  allowed: data.cache=frames or none, or a stage that leaves vision frozen, strategy=single or ddp\n"
-        "  e.g.  data.cache=frames",
-    ),
-    (
-        check.kept_features_stay,
-        "data.cache=features stage=align strategy=fsdp2 trainer.devices=2",
-        "data.cache=features keeps what a frozen tower makes of frames; strategy=fsdp2 spreads the tower "
-        "over all processes.\n"
-        "  allowed: data.cache=frames or none, or a stage that leaves vision frozen, strategy=single or ddp\n"
-        "  e.g.  data.cache=frames",
-    ),
-    (
-        check.kept_features_stay,
-        "data.cache=features stage=align prune=visionzip",
-        "data.cache=features keeps what a frozen tower makes of frames; prune=visionzip reads the tower's "
-        "attention, so it has to run.\n"
-        "  allowed: data.cache=frames or none, or a stage that leaves vision frozen, strategy=single or ddp\n"
-        "  e.g.  data.cache=frames",
-    ),
-    (
         check.frames_are_wanted,
         "video.max_frames=0",
         "video.max_frames=0 asks for no frame.\n  allowed: 1 or more",

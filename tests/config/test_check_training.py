@@ -20,6 +20,24 @@ from vxl.errors import ConfigError
             ["vision.fp8=true", "stage=lora", "strategy=fsdp2", "trainer.devices=2"],
             r"vision\.fp8=true does not go with strategy=fsdp2, which shards whole weights",
         ),
+        (
+            ["data.cache=features"],
+            r"data\.cache=features keeps what a frozen tower makes of frames; stage\.train names vision, "
+            r"whose features change with every step\.\n  allowed: data\.cache=frames or none, or a stage "
+            r"that leaves vision frozen, strategy=single or ddp\n  e\.g\.  data\.cache=frames$",
+        ),
+        (
+            ["data.cache=features", "stage=align", "strategy=fsdp2", "trainer.devices=2"],
+            r"^data\.cache=features keeps .*; strategy=fsdp2 spreads the tower over all processes",
+        ),
+        (
+            ["data.cache=features", "stage=align", "prune=visionzip"],
+            r"^data\.cache=features keeps .*; prune=visionzip reads the tower's attention, so it has to run",
+        ),
+        (
+            ["llm.checkpointing=true", "llm.recomputed=auto", "trainer.micro_batch=auto"],
+            r"trainer\.micro_batch=auto and llm\.recomputed=auto both fill the memory that is free",
+        ),
     ],
 )
 def test_what_is_refused(words: list[str], message: str) -> None:
@@ -34,6 +52,8 @@ def test_what_is_refused(words: list[str], message: str) -> None:
         [],
         ["vision.fp8=true", "stage=lora"],
         ["vision.fp8=emulated", "stage=align", "strategy=ddp", "trainer.devices=2"],
+        ["data.cache=features", "stage=lora", "strategy=ddp", "trainer.devices=2", "vision.fp8=emulated"],
+        ["llm.checkpointing=true", "llm.recomputed=auto"],
     ],
 )
 def test_what_may_be_trained(words: list[str]) -> None:

@@ -35,8 +35,10 @@ def test_checkpointed_activations_give_the_same_gradients(family: str) -> None:
     assert not llm.causal_lm.is_gradient_checkpointing
 
 
-@pytest.mark.parametrize(("share", "again"), [(0.0, []), (0.34, [0]), (0.7, [0, 1]), (1.0, [0, 1, 2])])
-def test_a_share_of_the_blocks_is_recomputed_the_first_ones(share: float, again: list[int]) -> None:
+@pytest.mark.parametrize(
+    ("share", "again"), [(0.0, []), (0.34, [0]), (0.7, [0, 1]), (1.0, [0, 1, 2]), ("auto", [0, 1, 2])]
+)
+def test_a_share_of_the_blocks_is_recomputed_the_first_ones(share: Any, again: list[int]) -> None:
     def gradients(calls: list[int], **settings: Any) -> list[torch.Tensor | None]:
         llm = decoder(**settings).train()
         for number, layer in enumerate(llm.causal_lm.model.layers):
@@ -158,7 +160,7 @@ def test_an_absent_checkpoint_says_what_may_be_typed() -> None:
 @pytest.mark.parametrize(
     ("settings", "what"),
     [
-        ({"recomputed": 1.5}, "recomputed=1.5 is no share of the blocks.\n  expected: 0 to 1"),
+        ({"recomputed": 1.5}, "recomputed=1.5 is no share of the blocks.\n  expected: 0 to 1, or auto"),
         ({"heads": 4, "kv_heads": 3}, "kv_heads=3 does not divide heads=4.\n  allowed: 1, 2, 4"),
         ({"heads": 5, "kv_heads": 1}, "heads=5 does not divide width=48"),
         ({"model_type": "nothing"}, "llm.model_type=nothing is no architecture"),

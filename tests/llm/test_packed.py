@@ -23,7 +23,7 @@ from vxl.llm.packed import (
 )
 from vxl.train.parallel.checkpoint_folders import weights
 from vxl.train.report.throughput import flops_of
-from vxl.train.run import parameters_of
+from vxl.train.sizes import parameters_of
 from vxl.train.step.stage import StageConfig, cast_frozen, freeze, train_mode
 from vxl.weights.coded import coded, hold_again
 

@@ -89,6 +89,7 @@ def test_a_visual_is_found_whatever_else_is_shown(kept: Path, monkeypatch: pytes
     found = encoder(batch, [3, 5, 6])
     assert sizes == [4, 1]  # those of the third
     assert torch.equal(found, torch.cat([without(encoder, clip) for clip in (other, third, one)]))
+    assert encoder(one[:0]).shape == (0, 16, 64)
     assert torch.equal(encoder(one), without(encoder, one))  # as a question watches it: a visual by itself
     sizes.clear()
     assert torch.equal(encoder(one.clone()), encoder(one))
@@ -123,6 +124,12 @@ def test_another_tower_has_other_entries(kept: Path) -> None:
     is_another(4)
     encoder.to(torch.bfloat16)
     is_another(5)
+    encoder = tower(replace(CONFIGS[0], fp8="emulated"))
+    encoder.to_fp8()
+    is_another(6)
+    with torch.no_grad():
+        encoder.encoder["layers"][0].mlp.fc1.hold(torch.randn(128, 64))
+    is_another(7)
 
 
 def test_a_tower_that_learns_is_not_kept(kept: Path) -> None:

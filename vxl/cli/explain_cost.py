@@ -10,6 +10,8 @@ from vxl.config.compose import compose
 from vxl.errors import ConfigError
 from vxl.table import facts
 from vxl.train.cost import CARD_GIB, TrainingCost, assumed
+from vxl.train.recomputing import decide
+from vxl.units import GIB
 
 NUMBERS = ("tokens", "frames", "mfu")
 
@@ -47,9 +49,13 @@ def explain_cost(words: Sequence[str], plugins: Sequence[str], console: Console)
         settings.append("strategy=fsdp2")  # one GPU's own, single, is refused
     config = compose("train", settings)
     check_training(config)
-    cost = TrainingCost.of(config, assumed(config, card=card, **numbers))
+    under = assumed(config, card=card, **numbers)
+    card_bytes = CARD_GIB[under.card] * GIB
+    recomputing = decide(config, card_bytes, tokens=under.tokens, frames=under.frames)
+    cost = TrainingCost.of(config if recomputing is None else recomputing.settle(config), under)
+    rows = [*cost.rows(), *([] if recomputing is None else [("recomputed", str(recomputing))])]
     title = escape(" ".join(settings) or "model=tiny")
-    console.print(facts(title, [(what, escape(text)) for what, text in cost.rows()]))
+    console.print(facts(title, [(what, escape(text)) for what, text in rows]))
     console.print(
         "assumed: rows as full as they may be, unless tokens= and frames= say what a mean row has; mfu= is "
         f"the share of the peak that is reached, card= one of {', '.join(CARD_GIB)}",

@@ -230,27 +230,6 @@ def _strategy_name(config: "TrainConfig") -> str:
     return config.strategy._target_.rpartition(".")[2].lower()
 
 
-def kept_features_stay(config: "TrainConfig") -> Iterator[str]:
-    """Features that are kept are those of a tower that every process has whole and that does not change."""
-    if config.data.cache != "features":
-        return
-    reasons = []
-    if "vision" in config.stage.train:
-        reasons.append("stage.train names vision, whose features change with every step")
-    if _strategy_name(config) in ("fsdp2", "hsdp"):
-        reasons.append(f"strategy={_strategy_name(config)} spreads the tower over all processes")
-    if build(config.prune).needs:
-        name = type(build(config.prune)).__module__.rpartition(".")[2]
-        reasons.append(f"prune={name} reads the tower's attention, so it has to run")
-    for reason in reasons:
-        yield (
-            f"data.cache=features keeps what a frozen tower makes of frames; {reason}.\n"
-            "  allowed: data.cache=frames or none, or a stage that leaves vision frozen, "
-            "strategy=single or ddp\n"
-            "  e.g.  data.cache=frames"
-        )
-
-
 def windows_are_not_packed(config: "TrainConfig") -> Iterator[str]:
     """Windows of visual tokens run row by row, a sample each."""
     if config.data.packing and isinstance(config.kv, VSTConfig):
@@ -311,7 +290,6 @@ RULES: list[Rule] = [
     relevance_has_its_tower,
     devices_have_a_strategy,
     rows_can_be_shared,
-    kept_features_stay,
     windows_are_not_packed,
     packed_rows_have_known_lengths,
     packed_weights_have_updates,

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from vxl.config.origins import refuse_untyped_random
 from vxl.errors import ConfigError
+from vxl.option.build import build
 
 if TYPE_CHECKING:  # late: torch takes 2 s, and a wrong key is found without
     from vxl.train.config import TrainConfig
@@ -25,12 +26,13 @@ def refuse_to_begin(config: "TrainConfig", words: Sequence[str]) -> None:
 
 
 def check_training(config: "TrainConfig") -> None:
-    """Refuses to train what can't learn.
+    """Refuses to train what can't learn, or not as it is asked for.
 
     Raises:
         ConfigError: All the problems that were found, one below the other.
     """
-    problems = what_learns_is_not_in_fp8(config)
+    rules = (what_learns_is_not_in_fp8, kept_features_stay, one_thing_is_left_to_memory)
+    problems = [problem for rule in rules for problem in rule(config)]
     if problems:
         raise ConfigError("\n\n".join(problems))
 
@@ -59,3 +61,35 @@ def what_learns_is_not_in_fp8(config: "TrainConfig") -> list[str]:
             "  type  strategy=ddp   or  vision.fp8=false"
         )
     return problems
+
+
+def kept_features_stay(config: "TrainConfig") -> list[str]:
+    """Features that are kept are those of a tower that every process has whole and that does not change."""
+    if config.data.cache != "features":
+        return []
+    reasons = []
+    if "vision" in config.stage.train:
+        reasons.append("stage.train names vision, whose features change with every step")
+    strategy = config.strategy._target_.rpartition(".")[2].lower()
+    if strategy not in ("single", "ddp"):
+        reasons.append(f"strategy={strategy} spreads the tower over all processes")
+    pruner = build(config.prune)
+    if pruner.needs:
+        name = type(pruner).__module__.rpartition(".")[2]
+        reasons.append(f"prune={name} reads the tower's attention, so it has to run")
+    return [
+        f"data.cache=features keeps what a frozen tower makes of frames; {reason}.\n"
+        "  allowed: data.cache=frames or none, or a stage that leaves vision frozen, strategy=single or ddp\n"
+        "  e.g.  data.cache=frames"
+        for reason in reasons
+    ]
+
+
+def one_thing_is_left_to_memory(config: "TrainConfig") -> list[str]:
+    """Of rows and recomputed blocks, one is given where memory decides the other."""
+    if config.trainer.micro_batch != "auto" or config.llm.recomputed != "auto":
+        return []
+    return [
+        "trainer.micro_batch=auto and llm.recomputed=auto both fill the memory that is free.\n"
+        "  allowed: one of them\n  e.g.  trainer.micro_batch=given data.batch=ROWS llm.recomputed=auto"
+    ]

@@ -1,8 +1,7 @@
 """`python evaluate.py`: ask a benchmark's questions, read the answers, report."""
 
 import os
-from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 
 from rich.console import Console
 
@@ -16,7 +15,6 @@ from vxl.evaluate.work.workers import WORKER, start, wants_workers
 from vxl.patience import patience_of
 from vxl.terminal.screen import Screen
 from vxl.video.decoder.parallel import decoded_with
-from vxl.video.frame_cache import frames_kept
 from vxl.vision.feature_cache import features_kept
 
 
@@ -62,11 +60,9 @@ def _run(config: EvaluateConfig, console: Console) -> list[Report]:
     return reports
 
 
-@contextmanager
-def _kept(config: EvaluateConfig, subject: Subject) -> Generator[None]:
+def _kept(config: EvaluateConfig, subject: Subject) -> AbstractContextManager[None]:
     """Inside, frames and features are kept as the command says, else as the run was trained."""
     trained = subject.values.get("data") or {}
     what = config.cache or trained.get("cache", "none")
     gib = config.cache_gib or trained.get("cache_gib", 20.0)
-    with frames_kept(what, config.paths.cache, gib), features_kept(what, config.paths.cache, gib):
-        yield
+    return features_kept(what, config.paths.cache, gib)

@@ -53,8 +53,9 @@ class DecoderConfig(Option):
     (flex), its kernel for packed sequences (varlen, CUDA), or the flash-attn package (flash)."""
     checkpointing: bool = False
     """Recompute blocks in the backward pass: slower, far less memory for activations."""
-    recomputed: float = option(1.0, resumable=True)
-    """Share of the blocks that checkpointing recomputes, the first ones; the rest keep their activations."""
+    recomputed: float | Literal["auto"] = option(1.0, resumable=True)
+    """Share of the blocks that checkpointing recomputes, the first ones; the rest keep their activations.
+    `auto`: as few as fit into the memory that is free when training starts."""
     loss_chunk: int = 2048
     """Supervised tokens whose scores over the vocabulary exist at once; more of them are scored in chunks."""
     fp8: Fp8 = option(False, later=True)  # noqa: RUF009 -- a field, not a value
@@ -67,8 +68,15 @@ class DecoderConfig(Option):
     def __post_init__(self) -> None:
         if self.loss_chunk < 1:
             raise ConfigError(f"loss_chunk={self.loss_chunk} is too small.\n  expected: 1 or more")
-        if not 0 <= self.recomputed <= 1:
-            raise ConfigError(f"recomputed={self.recomputed} is no share of the blocks.\n  expected: 0 to 1")
+        if self.recomputed == "auto" and not self.checkpointing:
+            raise ConfigError(
+                "recomputed=auto decides how many blocks checkpointing recomputes, and checkpointing=false "
+                "recomputes none.\n  e.g.  llm.checkpointing=true llm.recomputed=auto"
+            )
+        if self.recomputed != "auto" and not 0 <= self.recomputed <= 1:
+            raise ConfigError(
+                f"recomputed={self.recomputed} is no share of the blocks.\n  expected: 0 to 1, or auto"
+            )
         if self.kv_heads < 1 or self.heads % self.kv_heads:
             divisors = ", ".join(str(n) for n in range(1, self.heads + 1) if self.heads % n == 0)
             raise ConfigError(
@@ -79,6 +87,11 @@ class DecoderConfig(Option):
                 f"heads={self.heads} does not divide width={self.width}.\n"
                 f"  type  width={-(-self.width // self.heads) * self.heads}  or name  head_width"
             )
+
+    @property
+    def recomputed_share(self) -> float:
+        """Of the blocks; all of them where `auto` has not been decided, as outside of training."""
+        return 1.0 if self.recomputed == "auto" else self.recomputed
 
 
 def hugging_face_config(config: DecoderConfig) -> Any:

@@ -140,7 +140,7 @@ class Decoder(nn.Module):
                 beacon.start_from(layer)
 
     def checkpoint_activations(self, on: bool) -> None:
-        """Switches recomputation of blocks in the backward pass (`recomputed` of them); no number changes."""
+        """Switches recomputation of blocks in the backward pass (their share of them); no number changes."""
         if hasattr(self.causal_lm, "activation_checkpointing_enable"):  # the name in newer releases
             enable, disable = "activation_checkpointing_enable", "activation_checkpointing_disable"
         else:
@@ -148,7 +148,7 @@ class Decoder(nn.Module):
         if on:
             getattr(self.causal_lm, enable)({"use_reentrant": False})
             # The last ones give their memory back first, before all gradients are there.
-            for layer in self.causal_lm.model.layers[round(self.config.recomputed * self.layers) :]:
+            for layer in self.causal_lm.model.layers[round(self.config.recomputed_share * self.layers) :]:
                 layer.gradient_checkpointing = False
         else:
             getattr(self.causal_lm, disable)()

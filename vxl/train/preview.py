@@ -20,6 +20,7 @@ from vxl.table import Listing, facts
 from vxl.terminal.say import complain
 from vxl.terminal.screen import Screen, prose
 from vxl.train.config import TrainConfig
+from vxl.train.recomputing import Recomputing, decide, free_for_a_process
 from vxl.train.report.opening import data_line, weights_line
 from vxl.train.sizes import TrainingSizes, activation_bytes, training_sizes
 from vxl.train.trainer import device_of
@@ -44,6 +45,8 @@ class Outlook:
     free: int | None
     """Bytes that are free on the device of this machine that would train."""
     device: str
+    recomputing: Recomputing | None = None
+    """What `llm.recomputed=auto` comes to here."""
 
     @classmethod
     def of(cls, config: TrainConfig) -> "Outlook":
@@ -51,13 +54,16 @@ class Outlook:
         try:
             device = device_of(config.trainer)
         except VxlError:  # another machine's
-            free, name = None, config.trainer.accelerator
+            free, name, room = None, config.trainer.accelerator, None
         else:
-            free, name = free_memory(device), device.type
+            free, name, room = free_memory(device), device.type, free_for_a_process(config, device)
+        recomputing = decide(config, room)
+        config = config if recomputing is None else recomputing.settle(config)
         visual = plan(config.compressor, config.vision.grid).tokens(config.video.max_frames)
         data: Data = build(config.data, cache=Path(config.paths.cache))
         sizes = training_sizes(config)
-        return cls(config, sizes, activation_bytes(config), visual, data.count(), free, name)
+        activations = activation_bytes(config)
+        return cls(config, sizes, activations, visual, data.count(), free, name, recomputing)
 
     @property
     def rows(self) -> int:
@@ -207,6 +213,7 @@ def _rows(outlook: Outlook) -> list[tuple[str, str]]:
             f"{human_size(sizes.bytes_a_process)} a process{spread} for weights, gradients and optimizer",
         ),
         ("activations", activations_line(outlook)),
+        *([] if outlook.recomputing is None else [("recomputed", str(outlook.recomputing))]),
         ("checkpoint", human_size(sizes.checkpoint_bytes)),
         ("fits", outlook.fits + there),
         ("cost", "arithmetic, GPU-hours, peak memory by part:  vxl explain cost, with the same words"),

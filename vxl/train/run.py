@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from rich.console import Console
-from torch import nn
 
 from vxl.atomic import whole_folder
 from vxl.checkpoint.resume import newest_to_resume
@@ -37,6 +36,7 @@ from vxl.train.launch.processes import Processes, join_processes
 from vxl.train.lightning_trainer import build_trainer
 from vxl.train.parallel.context import context_group
 from vxl.train.parallel.strategy import Launch
+from vxl.train.recomputing import Recomputing, least_free
 from vxl.train.report.logged import final_numbers, without_noise
 from vxl.train.report.messages import (
     announce,
@@ -48,13 +48,12 @@ from vxl.train.report.messages import (
 )
 from vxl.train.report.opening import open_training
 from vxl.train.report.train_log import logged_to
+from vxl.train.sizes import parameters_of
 from vxl.train.start import Start, build_start
 from vxl.train.step.compiled import compile_blocks
 from vxl.train.step.micro_batch import with_micro_batch
 from vxl.train.trainer import accelerator_of, device_of
 from vxl.video.decoder.parallel import decoded_with
-from vxl.video.frame_cache import frames_kept
-from vxl.weights.coded import coded
 from vxl.vision.feature_cache import features_kept
 
 if TYPE_CHECKING:  # late: Lightning takes seconds, and a finished run needs none of it
@@ -88,7 +87,7 @@ def train_or_resume(
     *,
     data_of: "Callable[[TrainConfig, RunDirectory], DataModule]" = prepare_data,
     start_of: Callable[[TrainConfig, int, Path | None, Processes, bool], Start] = build_start,
-    opening: Callable[[TrainConfig, torch.device, Console, bool], None] = open_training,
+    opening: Callable[..., Recomputing | None] = open_training,
 ) -> Result:
     """Trains what a config says, or goes on with it, or says that it is done.
 
@@ -99,8 +98,8 @@ def train_or_resume(
         data_of: Makes the data.
         start_of: Makes the model, with the weights that a new run starts from; a checkpoint fills a resumed
             one later.
-        opening: Says first what is trained, and refuses a model that does not fit into memory; replaced
-            together with `start_of` where the config does not describe the model.
+        opening: Says first what is trained, refuses a model that does not fit into memory, and decides what
+            memory decides; replaced together with `start_of` where the config does not describe the model.
 
     Returns:
         The run's result, which also stands in RESULT.json.
@@ -115,7 +114,6 @@ def train_or_resume(
     with (
         patience_of(config.data.patience, "data.patience"),
         decoded_with(config.data.threads),
-        frames_kept(config.data.cache, config.paths.cache, config.data.cache_gib),
         features_kept(config.data.cache, config.paths.cache, config.data.cache_gib),
         threads_of(config.trainer.threads),
         join_processes(config.trainer, cuda, swept) as processes,
@@ -134,7 +132,9 @@ def train_or_resume(
                 checkpoint = None if newest is None else newest.path
                 announce(directory, checkpoint, console)
                 device = device_of(config.trainer, processes.local)
-                once(lambda: opening(config, device, console, checkpoint is not None))
+                room = least_free(config, device)
+                decided = once(lambda: opening(config, device, room, console, checkpoint is not None))
+                config = config if decided is None else decided.settle(config)
                 data = data_of(config, directory)
                 start = start_of(config, len(data.tokenizer), checkpoint, processes, launch.sharded)
                 from vxl.train.saving.interrupt import Interrupt  # late: Lightning takes seconds
@@ -248,13 +248,6 @@ def open_run_directory(config: TrainConfig, composed: str, processes: Processes)
             yield directory
     else:
         yield directory
-
-
-def parameters_of(model: nn.Module) -> tuple[int, int]:
-    """(all, trained) parameters; before the model is sharded."""
-    sizes = [(parameter.numel(), parameter.requires_grad) for parameter in model.parameters()]
-    sizes += [(layer.in_features * layer.out_features, False) for _, layer in coded(model)]
-    return sum(number for number, _ in sizes), sum(number for number, learns in sizes if learns)
 
 
 @contextlib.contextmanager

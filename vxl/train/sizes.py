@@ -13,6 +13,7 @@ from vxl.train.step.learner import build_learner
 from vxl.train.step.optimizer import moments_of
 from vxl.train.step.stage import freeze, part_of, trains
 from vxl.vision.vit import ViTConfig
+from vxl.weights.coded import coded
 from vxl.weights.fp8 import fits
 
 # Of a number in the precision of weights that learn: a weight, its gradient, a moment of the optimizer.
@@ -97,6 +98,15 @@ def training_sizes(config: TrainConfig, model: nn.Module | None = None) -> Train
     )
 
 
+def most_frames(config: TrainConfig) -> int:
+    """Frames of a row that has the longest video, or, packed, as many videos as fit."""
+    shape = plan(config.compressor, config.vision.grid)
+    groups = shape.groups(config.video.max_frames)
+    if config.data.packing:
+        groups = max(groups, config.data.max_tokens // shape.tokens_per_group)
+    return groups * shape.frames_per_group
+
+
 def activation_bytes(config: TrainConfig) -> int:
     """About how many bytes a micro-batch keeps for the backward pass, in the blocks of tower and decoder.
 
@@ -139,7 +149,7 @@ def decoder_activations(config: TrainConfig, tokens: float | None = None) -> Blo
     context = config.strategy.context
     inputs = 2 * llm.width + 3 * queries + (1 + 2 * context) * keys + 3 * llm.mlp
     places = config.data.batch * (config.data.max_tokens if tokens is None else round(tokens)) // context
-    again = llm.recomputed if llm.checkpointing else 0.0
+    again = llm.recomputed_share if llm.checkpointing else 0.0
     return _of_blocks(config, places, llm.width, inputs, llm.layers, again)
 
 
@@ -148,15 +158,18 @@ def tower_activations(config: TrainConfig, frames: float | None = None) -> Block
     vision = config.vision
     if not trains(config.stage, "vision") or not isinstance(vision, ViTConfig):
         return BlockActivations()
-    shape = plan(config.compressor, vision.grid)
-    groups = shape.groups(config.video.max_frames)
-    if config.data.packing:
-        groups = max(groups, config.data.max_tokens // shape.tokens_per_group)
-    frames_a_row = groups * shape.frames_per_group if frames is None else round(frames)
+    frames_a_row = most_frames(config) if frames is None else round(frames)
     patches = config.data.batch * frames_a_row * vision.grid**2 // config.strategy.context
     inputs = 6 * vision.width + 2 * vision.mlp
     again = vision.recomputed if vision.checkpointing else 0.0
     return _of_blocks(config, patches, vision.width, inputs, vision.layers, again)
+
+
+def parameters_of(model: nn.Module) -> tuple[int, int]:
+    """(all, trained) parameters; before the model is sharded."""
+    sizes = [(parameter.numel(), parameter.requires_grad) for parameter in model.parameters()]
+    sizes += [(layer.in_features * layer.out_features, False) for _, layer in coded(model)]
+    return sum(number for number, _ in sizes), sum(number for number, learns in sizes if learns)
 
 
 def _of_blocks(

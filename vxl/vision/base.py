@@ -15,8 +15,8 @@ from vxl.errors import ConfigError, DataError
 from vxl.option.option import Option, option
 from vxl.store import in_use
 from vxl.video.transform import PixelSpec, normalise
-from vxl.weights.fp8 import Fp8, hold_in_fp8
 from vxl.vision.feature_cache import FeatureCache, KnownTower, known
+from vxl.weights.fp8 import Fp8, hold_in_fp8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +110,8 @@ class VisionEncoder(nn.Module):
         plain = torch.autocast(place.device.type, enabled=False) if lower else nullcontext()
         with plain, torch.set_grad_enabled(learns):
             # A sharded tower is called by all ranks together, whatever each of them has kept.
-            cache = None if learns or is_sharded(self) else in_use(FeatureCache)
+            alone = not learns and len(frames_FCHW) > 0 and not is_sharded(self)
+            cache = in_use(FeatureCache) if alone else None
             return self._sliced(frames_FCHW, place, cache, visuals)
 
     def _sliced(

@@ -4,8 +4,8 @@ An entry is named by all that its numbers follow from: the pixels of the frames 
 the tower with the precision and the device that it computes in. A tower whose weights change has other names.
 """
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 from pathlib import Path
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from vxl.store import Records, Store, Writing, using
+from vxl.video.frame_cache import frames_kept
 
 FORMAT = 1
 UNNUMBERED = {"weights": "random", "slice": 1, "checkpointing": False, "recomputed": 1.0}
@@ -31,16 +32,18 @@ class FeatureCache(Store):
     otherwise: ClassVar[str] = "the tower makes them each time"
 
 
-def features_kept(what: str, cache: str | Path, gib: float) -> AbstractContextManager[None]:
-    """Inside, features of frozen towers are kept where `what` says so.
+@contextmanager
+def features_kept(what: str, cache: str | Path, gib: float) -> Generator[None]:
+    """Inside, frames and the features of frozen towers are kept where `what` says so.
 
     Args:
-        what: "features", or something else for nothing.
+        what: "features" for both; "frames" for frames alone; or "none".
         cache: paths.cache.
-        gib: Most gibibytes.
+        gib: Most gibibytes of each.
     """
     kept = FeatureCache(Path(cache).absolute() / "features", gib) if what == "features" else None
-    return using(FeatureCache, kept)
+    with frames_kept(what, cache, gib), using(FeatureCache, kept):
+        yield
 
 
 @dataclass(frozen=True)

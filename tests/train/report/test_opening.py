@@ -11,9 +11,11 @@ from vxl.terminal.screen import Screen
 from vxl.train.report.opening import open_training
 
 
-def opened(width: int, resumed: bool) -> list[str]:
+def opened(width: int, resumed: bool, *words: str, room: int | None = None) -> list[str]:
     console = Screen(file=io.StringIO(), width=width, force_terminal=True, color_system=None)
-    open_training(compose("train", ["model=tiny"]), torch.device("cpu"), console, resumed)
+    config = compose("train", ["model=tiny", *words])
+    decided = open_training(config, torch.device("cpu"), room, console, resumed)
+    assert (decided is None) == ("llm.recomputed=auto" not in words)
     return console.file.getvalue().splitlines()
 
 
@@ -23,6 +25,14 @@ def test_lines_end_between_words_and_never_between_a_number_and_its_unit(width: 
     assert max(map(len, lines)) <= width
     assert not [line for line in lines if line.endswith(" ") or re.match(r"(GiB|rows|tokens)", line)]
     assert "weights: random: vision, compressor, projector" in " ".join(lines)
+
+
+def test_it_says_how_many_blocks_are_recomputed() -> None:
+    auto = ("llm.checkpointing=true", "llm.recomputed=auto")
+    said = " ".join(opened(100, False, *auto, room=2**40))
+    assert "memory: recomputes 0 of 3 blocks: " in said
+    assert " of 768 GiB, 75 % of what is free" in said
+    assert "recomputes" not in " ".join(opened(100, False))
 
 
 def test_a_run_that_goes_on_is_not_called_random() -> None:

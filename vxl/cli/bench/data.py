@@ -29,7 +29,7 @@ if TYPE_CHECKING:  # late: torch takes 2 s, and --help needs none of it
     from vxl.data.source.source import IndexedShards
     from vxl.train.config import TrainConfig
 
-SECTIONS = ("decoding", "stream", "overhead", "kept", "threads")
+SECTIONS = ("decoding", "stream", "overhead", "kept", "features", "threads")
 ASK = "What is shown?"
 
 
@@ -60,7 +60,7 @@ class OverheadRow:
 
 def run_data(parsed: argparse.Namespace) -> None:
     """`vxl bench data`."""
-    from vxl.cli.bench import video  # late: torch takes 2 s, and --help needs none of it
+    from vxl.cli.bench import features, video  # late: torch takes 2 s, and --help needs none of it
     from vxl.table import listing_of
     from vxl.terminal.screen import Screen
 
@@ -80,6 +80,10 @@ def run_data(parsed: argparse.Namespace) -> None:
         with one_thread():
             rows["kept"] = video.kept(parsed.cache)
         listing_of("kept frames", rows["kept"]).show(screen)
+    if not parsed.only or "features" in parsed.only:
+        with one_thread():
+            rows["features"] = features.kept_features(parsed.cache)
+        listing_of("kept features", rows["features"]).show(screen)
     if not parsed.only or "threads" in parsed.only:
         rows["threads"] = video.threads(parsed.cache, repeats=parsed.repeats)
         listing_of("decoding by threads", rows["threads"]).show(screen)

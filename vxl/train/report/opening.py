@@ -9,20 +9,27 @@ from vxl.memory import free_memory, refuse_without_memory
 from vxl.terminal.screen import prose
 from vxl.train.config import TrainConfig
 from vxl.train.parallel.strategy import FSDP2Config
+from vxl.train.recomputing import Recomputing, decide
 from vxl.train.sizes import training_sizes
 from vxl.train.step.stage import PARTS
 from vxl.units import human_size
 from vxl.weights.fp8 import refuse_without_fp8
 
 
-def open_training(config: TrainConfig, device: torch.device, console: Console, resumed: bool) -> None:
+def open_training(
+    config: TrainConfig, device: torch.device, room: int | None, console: Console, resumed: bool
+) -> Recomputing | None:
     """Prints it, and refuses what does not fit into memory before anything is built.
 
     Args:
         config: A checked config.
         device: Of the first process.
+        room: Bytes that are free for each process; None where that is not known.
         console: Where to print.
         resumed: Whether a checkpoint fills the model, whatever weights the run began with.
+
+    Returns:
+        What `llm.recomputed=auto` comes to; None where it is given.
 
     Raises:
         ConfigError: Weights, gradients and optimizer alone are more than the memory that is free; or the
@@ -41,8 +48,11 @@ def open_training(config: TrainConfig, device: torch.device, console: Console, r
         console,
         f"memory: {human_size(least)} for weights, gradients and optimizer, activations on top{there}",
     )
+    recomputing = decide(config, room)
+    if recomputing is not None:
+        prose(console, f"memory: {recomputing}")
     if isinstance(config.strategy, FSDP2Config) and config.strategy.offload and not on_cpu:
-        return
+        return recomputing
     refuse_without_memory(
         least,
         device,
@@ -53,6 +63,7 @@ def open_training(config: TrainConfig, device: torch.device, console: Console, r
         "  in miniature:  size=tiny\n"
         "  look first:    dry_run=true",
     )
+    return recomputing
 
 
 def weights_line(config: TrainConfig, parts: Collection[str]) -> str:
