@@ -8,6 +8,7 @@ from torch import distributed as dist
 
 from tests.small_model import IMAGE, example, frames, settings, video
 from vxl.compressor.dts import DTSConfig
+from vxl.config.compose import compose
 from vxl.data.batch.collate import Batch, Example, collate
 from vxl.data.sample import Question
 from vxl.distributed import ContextGroup
@@ -18,6 +19,9 @@ from vxl.prefill.chunked import ChunkedConfig
 from vxl.prune.evs import EVSConfig
 from vxl.prune.visionzip import VisionZipConfig
 from vxl.selector.query import QueryConfig
+from vxl.train.sizes import activation_bytes
+from vxl.train.step.learner import build_learner
+from vxl.train.step.micro_batch import longest_rows
 from vxl.train.step.stage import StageConfig, freeze
 from vxl.vision.siglip import SiglipConfig
 
@@ -128,3 +132,29 @@ def one_pass(built: VideoLanguageModel, rows: Batch, group: ContextGroup | None)
     counts = {"supervised": output.supervised, "tokens": output.tokens, "pairs": output.pairs}
     numbers = {"loss": output.loss_sum.detach(), "held out": held_out.loss_sum, "scores": output.logits_QV}
     return {"counts": counts | output.numbers, "numbers": numbers, "gradients": gradients}
+
+
+def held(ranks: int) -> tuple[int, int]:
+    """Bytes that a pass over the longest row keeps in each process, and what is said of them beforehand."""
+    words = ["model=tiny", "trainer=cpu", "data.batch=1", "data.max_tokens=1024", "video.max_frames=32"]
+    if ranks > 1:
+        words += ["strategy=ddp", f"trainer.devices={ranks}", f"strategy.context={ranks}"]
+    config = compose("train", words)
+    built = build_learner(config)
+    assert isinstance(built, VideoLanguageModel)
+    if ranks > 1:
+        dist.init_process_group("gloo")
+        built.llm.context = ContextGroup(dist.get_rank(), ranks, dist.group.WORLD)
+    kept: dict[int, int] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        loss = built(longest_rows(config, 1)).loss_sum
+    del loss
+    if ranks > 1:
+        dist.destroy_process_group()
+    weights = {parameter.untyped_storage().data_ptr() for parameter in built.parameters()}
+    return sum(size for place, size in kept.items() if place not in weights), activation_bytes(config)

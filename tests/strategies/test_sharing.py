@@ -66,3 +66,11 @@ def test_a_run_goes_on_under_another_degree(pool, whole, tmp_path, saves, resume
         runs.append(pool.run(ranks, cases.train, str(tmp_path), run, True)[0])
     found = cases.difference(runs[-1], whole)
     assert max(found.values()) < 1e-6, found
+
+
+@pytest.mark.slow
+def test_each_process_keeps_a_share_of_the_activations_as_is_said_beforehand(pool):
+    ((whole, said),) = pool.run(1, sharing.held, 1)
+    for kept, foretold in pool.run(4, sharing.held, 4):
+        assert kept < 0.35 * whole  # keys, values and the row's embeddings are all there
+        assert foretold / said == pytest.approx(kept / whole, rel=0.15)
