@@ -38,6 +38,10 @@ from vxl.errors import ConfigError
             ["llm.checkpointing=true", "llm.recomputed=auto", "trainer.micro_batch=auto"],
             r"trainer\.micro_batch=auto and llm\.recomputed=auto both fill the memory that is free",
         ),
+        (
+            ["video.decoder=torchcodec", "video.device=cuda", "data.workers=3"],
+            r"^data\.workers=3 does not go with video\.device=cuda: data workers are forked, and can't",
+        ),
     ],
 )
 def test_what_is_refused(words: list[str], message: str) -> None:
@@ -54,6 +58,8 @@ def test_what_is_refused(words: list[str], message: str) -> None:
         ["vision.fp8=emulated", "stage=align", "strategy=ddp", "trainer.devices=2"],
         ["data.cache=features", "stage=lora", "strategy=ddp", "trainer.devices=2", "vision.fp8=emulated"],
         ["llm.checkpointing=true", "llm.recomputed=auto"],
+        ["video.decoder=torchcodec", "video.device=cuda", "data.workers=0"],
+        ["video.decoder=torchcodec", "data.workers=3"],
     ],
 )
 def test_what_may_be_trained(words: list[str]) -> None:

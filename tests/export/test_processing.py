@@ -14,12 +14,13 @@ from vxl.data.batch.encoded import Shown
 from vxl.data.batch.prompt import Prompt
 from vxl.data.batch.tokenizer import train_tokenizer
 from vxl.errors import DataError
+from vxl.export import media
 from vxl.export.conversation import TEMPLATE
 from vxl.export.inputs import from_tensors
 from vxl.export.processing_vxl import VxlProcessor
 from vxl.option.rebuild import plain
-from vxl.video.load import load_video
-from vxl.video.sample import Fps, FpsConfig
+from vxl.video.load import Frames, load_video
+from vxl.video.sample import Fps, FpsConfig, Sampler
 
 SYSTEM = "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"
 MOVIE, PICTURE = (
@@ -184,3 +185,17 @@ def test_rows_are_padded_on_the_left(processor: VxlProcessor) -> None:
     assert first > 0
     assert (tokens_BT[1, :first] == processor.tokenizer.convert_tokens_to_ids("<|endoftext|>")).all()
     assert mask_BT[1, first:].all()
+
+
+def test_videos_are_decoded_on_the_cpu_whatever_the_run_did(monkeypatch: pytest.MonkeyPatch) -> None:
+    found: list[str] = []
+
+    def load(source: Any, sampler: Sampler, *more: Any, **named: Any) -> Frames:
+        found.append(sampler.config.device)
+        return load_video(source, Fps(FpsConfig(max_frames=4)), *more, **named)
+
+    monkeypatch.setattr(media, "load_video", load)
+    on_card = FpsConfig(decoder="torchcodec", device="cuda")
+    _, frames_FCHW = media.look(MOVIE, settings(), on_card, 4)
+    assert found == ["cpu"]
+    assert frames_FCHW.device.type == "cpu"

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vxl.errors import ConfigError, DataError
-from vxl.video.sample import Fps, FpsConfig, Sampler, Uniform, UniformConfig
+from vxl.video.sample import Fps, FpsConfig, Sampler, Uniform, UniformConfig, with_sampling
 
 
 def published(frames: int, rate: float, fps: float, most: int, max_fps: int | None) -> list[int]:
@@ -115,3 +115,16 @@ def test_settings_are_checked() -> None:
         FpsConfig(max_frames=-1)
     with pytest.raises(ConfigError, match="max_frames=0 with video=uniform"):
         UniformConfig(max_frames=0)
+
+
+def test_only_torchcodec_has_a_card() -> None:
+    with pytest.raises(
+        ConfigError, match=r"device=cuda with decoder=pyav: only torchcodec(.|\n)*type  video\."
+    ):
+        FpsConfig(device="cuda")
+    assert UniformConfig(decoder="torchcodec", device="cuda").device == "cuda"
+
+
+def test_another_rate_decodes_in_the_same_way() -> None:
+    video = with_sampling(UniformConfig(decoder="torchcodec", device="cuda"), fps=2.0)
+    assert video == FpsConfig(decoder="torchcodec", device="cuda", fps=2.0)

@@ -31,7 +31,12 @@ def check_training(config: "TrainConfig") -> None:
     Raises:
         ConfigError: All the problems that were found, one below the other.
     """
-    rules = (what_learns_is_not_in_fp8, kept_features_stay, one_thing_is_left_to_memory)
+    rules = (
+        what_learns_is_not_in_fp8,
+        kept_features_stay,
+        one_thing_is_left_to_memory,
+        cards_are_used_by_one_process,
+    )
     problems = [problem for rule in rules for problem in rule(config)]
     if problems:
         raise ConfigError("\n\n".join(problems))
@@ -92,4 +97,16 @@ def one_thing_is_left_to_memory(config: "TrainConfig") -> list[str]:
     return [
         "trainer.micro_batch=auto and llm.recomputed=auto both fill the memory that is free.\n"
         "  allowed: one of them\n  e.g.  trainer.micro_batch=given data.batch=ROWS llm.recomputed=auto"
+    ]
+
+
+def cards_are_used_by_one_process(config: "TrainConfig") -> list[str]:
+    """A data worker is forked off a process that may use a card, and CUDA is of no use behind a fork."""
+    if config.video.device != "cuda" or not config.data.workers:
+        return []
+    return [
+        f"data.workers={config.data.workers} does not go with video.device=cuda: data workers are forked, "
+        "and can't use a card.\n"
+        "  allowed: data.workers=0, which decodes in the training process, on its card\n"
+        "  e.g.  data.workers=0   or  video.device=cpu"
     ]

@@ -1,6 +1,7 @@
 """What a message shows: the frames of a video or the views of an image, read as everywhere in vxl."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,8 @@ def look(part: Mapping[str, Any], parts: ModelParts, video: VideoConfig, size: i
         seconds = [round(number / float(part.get("fps") or 1.0), 1) for number in range(len(frames_FCHW))]
     else:
         start, end = (part.get(key, part.get(f"{key}_time")) for key in ("start", "end"))
-        frames = load_video(source, build(video), pixels, start=start, end=end, threads=0)
+        on_cpu = replace(video, device="cpu")  # a processor gives what any machine, and any worker, can give
+        frames = load_video(source, build(on_cpu), pixels, start=start, end=end, threads=0)
         frames_FCHW, seconds = frames.frames_FCHW, frames.seconds
     fill = -len(frames_FCHW) % size
     return Shown("video", tuple(seconds)), torch.cat([frames_FCHW, frames_FCHW[-1:].expand(fill, -1, -1, -1)])

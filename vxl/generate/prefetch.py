@@ -3,6 +3,7 @@
 import queue
 import threading
 from collections.abc import Generator, Iterator
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor
@@ -20,7 +21,8 @@ def prefetch(pieces: Iterator[Tensor], device: torch.device, depth: int = DEPTH)
     generator is closed: after the piece that it is at.
 
     Args:
-        pieces: Tensors in the host's memory; the thread alone iterates over them.
+        pieces: Tensors in the host's memory, or on a card where they were decoded; the thread alone iterates
+            over them.
         device: Where they go; to a GPU from page-locked memory, beside its computations.
         depth: Pieces that may wait.
     """
@@ -32,10 +34,11 @@ def prefetch(pieces: Iterator[Tensor], device: torch.device, depth: int = DEPTH)
     def put(piece: Tensor | None, error: BaseException | None = None) -> None:
         event = None
         if piece is not None and copies is not None:
-            with torch.cuda.stream(copies):
-                piece = piece.pin_memory().to(device, non_blocking=True)
-                event = torch.cuda.Event()
-                event.record(copies)
+            if piece.device.type == "cpu":
+                piece = piece.pin_memory()
+            piece = piece.to(device, non_blocking=True)
+            event = torch.cuda.Event()
+            event.record(copies)
         while not stop.is_set():
             try:
                 waiting.put((piece, event, error), timeout=POLL)
@@ -45,10 +48,12 @@ def prefetch(pieces: Iterator[Tensor], device: torch.device, depth: int = DEPTH)
 
     def take() -> None:
         try:
-            for piece in pieces:
-                put(piece)
-                if stop.is_set():
-                    break
+            # What a card decodes and resizes in this thread is on that stream too, beside the model.
+            with nullcontext() if copies is None else torch.cuda.stream(copies):
+                for piece in pieces:
+                    put(piece)
+                    if stop.is_set():
+                        break
             put(None)
         except BaseException as error:  # of any kind: without it the consumer would wait for ever
             put(None, error)

@@ -164,6 +164,7 @@ def sampled(config: VideoConfig, request: ChatRequest, most: int) -> VideoConfig
             max_fps=None,
             max_frames=count,
             decoder=config.decoder,
+            device=config.device,
             published_average_rate=config.published_average_rate,
         )
     return config if count == config.max_frames else replace(config, max_frames=count)

@@ -17,10 +17,11 @@ from torch import Tensor
 from vxl.errors import ConfigError, DataError
 from vxl.store import in_use
 from vxl.video.container import VideoSource, identity_of, source_name
+from vxl.video.decoder.device import refuse_device
 from vxl.video.decoder.opencv import OpenCVReader
 from vxl.video.decoder.parallel import ParallelReader, cores_here, decoding_threads
 from vxl.video.decoder.pyav import PyAVReader
-from vxl.video.decoder.torchcodec import TorchcodecReader
+from vxl.video.decoder.torchcodec import CPU, TorchcodecReader, card_here
 from vxl.video.frame_cache import SHORT, Entry, FrameCache
 from vxl.video.probe import VideoInfo
 from vxl.video.transform import PixelSpec, resize_FCHW
@@ -46,33 +47,43 @@ class Reader(Protocol):
 
 
 def open_video(
-    source: VideoSource, *, decoder: str = "pyav", name: str | None = None, threads: int = 1
+    source: VideoSource,
+    *,
+    decoder: str = "pyav",
+    device: str = "cpu",
+    name: str | None = None,
+    threads: int = 1,
 ) -> Reader:
     """A video to read from in a `with` block. Open it in the process that reads, and once a use.
 
     Args:
         source: Path, bytes, or open binary file.
         decoder: "pyav", "opencv" or "torchcodec".
+        device: Where frames are decoded and resized, and stay: "cpu", or with torchcodec "cuda".
         name: What to call the video in messages, by default its path.
         threads: Threads of the decoder; 0 for as many as there are cores.
 
     Raises:
-        ConfigError: There is no such decoder, or it is not installed.
+        ConfigError: There is no such decoder or device, or it is not installed.
     """
     readers = {"pyav": PyAVReader, "opencv": OpenCVReader, "torchcodec": TorchcodecReader}
     if decoder not in readers:
         raise ConfigError(f"decoder={decoder} does not exist.\n  choose one of: {', '.join(readers)}")
+    refuse_device(decoder, device)
+    place = card_here() if device == "cuda" else CPU
     if not isinstance(source, str | os.PathLike | bytes) and not source.seekable():
         source = source.read()  # a pipe can be read once, a reader may have to start over
     reader: Reader
     if decoder == "pyav" and decoding_threads() == "auto" and isinstance(source, str | os.PathLike | bytes):
         reader = ParallelReader(source, name=name, workers=cores_here())
+    elif decoder == "torchcodec":
+        reader = TorchcodecReader(source, name=name, threads=threads, device=place)
     else:
         reader = readers[decoder](source, name=name, threads=threads)
     cache = in_use(FrameCache)
-    return (
-        reader if cache is None else KeptReader(cache, source, decoder, name or source_name(source), reader)
-    )
+    if cache is None:
+        return reader
+    return KeptReader(cache, source, decoder, name or source_name(source), reader, place)
 
 
 class KeptReader:
@@ -84,15 +95,22 @@ class KeptReader:
         decoder: What decodes it.
         name: What to call the video in messages.
         reader: Reads it, and is not opened yet.
+        place: Where it gives the frames.
     """
 
     info: VideoInfo
     damaged = False
 
     def __init__(
-        self, cache: FrameCache, source: VideoSource, decoder: str, name: str, reader: Reader
+        self,
+        cache: FrameCache,
+        source: VideoSource,
+        decoder: str,
+        name: str,
+        reader: Reader,
+        place: torch.device,
     ) -> None:
-        self.name = name
+        self.name, self._place = name, place
         self._cache, self._source, self._decoder = cache, source, decoder
         self._reader, self._is_open = reader, False
         self._stack = contextlib.ExitStack()
@@ -119,7 +137,8 @@ class KeptReader:
         if self._identity is None:
             return None
         short = self.info.frames <= SHORT
-        return Entry(self._cache, self._video, pixels, np.arange(self.info.frames) if short else wanted_U)
+        numbers_N = np.arange(self.info.frames) if short else wanted_U
+        return Entry(self._cache, self._video, pixels, numbers_N, self._place)
 
     def whole(self) -> bool:
         """Whether it is unchanged, and nothing that was decoded of it is damaged."""
@@ -133,7 +152,11 @@ class KeptReader:
     def _video(self) -> str:
         """What the pixels of a frame follow from before it is resized."""
         module = importlib.import_module({"pyav": "av", "opencv": "cv2"}.get(self._decoder, self._decoder))
-        return f"{self._identity} {self._decoder} {module.__version__} {platform.machine()}"
+        # A card's pictures are its own, and what its NVDEC can't decode; it resizes by matrix products.
+        facts = [self._identity, self._decoder, module.__version__, platform.machine()]
+        if self._place.type == "cuda":
+            facts += [torch.cuda.get_device_name(self._place), torch.get_float32_matmul_precision()]
+        return " ".join(map(str, facts))
 
     def opened(self) -> Reader:
         """The video itself."""
@@ -149,6 +172,7 @@ def decode(
     *,
     pixels: PixelSpec | None = None,
     decoder: str = "pyav",
+    device: str = "cpu",
     name: str | None = None,
     threads: int = 1,
 ) -> Tensor:
@@ -159,6 +183,7 @@ def decode(
         indices: Which frames, as a straight read counts them; in any order, repeats allowed.
         pixels: The size to bring them to; None for the video's own.
         decoder: "pyav", "opencv" or "torchcodec".
+        device: Where frames are decoded and resized, and stay; see `open_video`.
         name: What to call the video in messages.
         threads: Threads of the decoder; 0 for as many as there are cores.
 
@@ -168,7 +193,7 @@ def decode(
     Raises:
         DataError: The file can't be read, or has not all of these frames.
     """
-    with open_video(source, decoder=decoder, name=name, threads=threads) as reader:
+    with open_video(source, decoder=decoder, device=device, name=name, threads=threads) as reader:
         return read(reader, indices, pixels)
 
 
@@ -183,7 +208,8 @@ def read(reader: Reader, indices: Sequence[int] | np.ndarray, pixels: PixelSpec 
     sized = _sized(reader, unique_U, pixels, entry) if out_UCHW is None else ()
     for position, frame_1CHW in enumerate(sized):
         if out_UCHW is None:
-            out_UCHW = torch.empty(len(unique_U), *frame_1CHW.shape[1:], dtype=torch.uint8)
+            shape = (len(unique_U), *frame_1CHW.shape[1:])
+            out_UCHW = torch.empty(shape, dtype=torch.uint8, device=frame_1CHW.device)
         elif out_UCHW.shape[1:] != frame_1CHW.shape[1:]:
             raise DataError(
                 f"frame {unique_U[position]} is {tuple(frame_1CHW.shape[2:])}, the first one "
@@ -200,6 +226,7 @@ def decode_stream(
     *,
     pixels: PixelSpec | None = None,
     decoder: str = "pyav",
+    device: str = "cpu",
     name: str | None = None,
     threads: int = 1,
 ) -> Iterator[Tensor]:
@@ -208,7 +235,7 @@ def decode_stream(
     Arguments and errors as for `decode`, but the indices have to ascend. The file stays open until the
     iterator ends or is closed.
     """
-    with open_video(source, decoder=decoder, name=name, threads=threads) as reader:
+    with open_video(source, decoder=decoder, device=device, name=name, threads=threads) as reader:
         yield from read_on(reader, indices, pixels)
 
 

@@ -67,12 +67,14 @@ class Entry:
         video: What the pixels follow from besides size and numbers; see `identity_of`.
         pixels: The size.
         numbers_N: Which frames, ascending.
+        device: Where they are wanted; the entry's own are bytes on disk.
     """
 
     cache: FrameCache
     video: str
     pixels: PixelSpec
     numbers_N: np.ndarray
+    device: torch.device | str = "cpu"
 
     @functools.cached_property
     def records(self) -> Records:
@@ -85,7 +87,7 @@ class Entry:
     def find(self, wanted_U: np.ndarray) -> Tensor | None:
         """Frames of ascending numbers, all of which it has, uint8 [U, C, H, W]; None where it is not there.
 
-        Frames that follow one another in it are a view of its file, and may be written to: the file stays.
+        On the CPU, frames that follow one another are a view of its file, and may be written to: it stays.
         """
         places_U = np.searchsorted(self.numbers_N, wanted_U)
         mapped = self.records.find(places_U.tolist())
@@ -96,8 +98,8 @@ class Entry:
         frames_NCHW = frames_N.view(count, 3, self.pixels.size, self.pixels.size)
         first, last = int(places_U[0]), int(places_U[-1])
         if last - first + 1 == len(places_U):
-            return frames_NCHW[first : last + 1]
-        return frames_NCHW[torch.from_numpy(places_U)]
+            return frames_NCHW[first : last + 1].to(self.device)
+        return frames_NCHW[torch.from_numpy(places_U)].to(self.device)
 
     def written(self, frames: Iterator[Tensor], unchanged: Callable[[], bool]) -> Iterator[Tensor]:
         """Passes its frames [1, C, H, W] on; when all have passed, it is there.
@@ -109,7 +111,7 @@ class Entry:
         writing = Writing(self.records)
         try:
             for frame_1CHW in frames:
-                writing.add(memoryview(frame_1CHW.contiguous().numpy()))
+                writing.add(memoryview(frame_1CHW.contiguous().cpu().numpy()))
                 yield frame_1CHW
             if unchanged():
                 writing.finish()

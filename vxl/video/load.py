@@ -47,7 +47,7 @@ def load_video(
 
     Args:
         source: Path, bytes, or open binary file.
-        sampler: Which frames, and with which decoder.
+        sampler: Which frames, and with which decoder; its device is where they are then.
         pixels: The size to bring them to; None for the video's own.
         start: Where the segment to read begins, in seconds; None for the file's start.
         end: Where it ends; None for the file's end.
@@ -57,7 +57,8 @@ def load_video(
     Raises:
         DataError: The file can't be read, or has no frame between `start` and `end`.
     """
-    with open_video(source, decoder=sampler.config.decoder, name=name, threads=threads) as reader:
+    video = sampler.config
+    with open_video(source, decoder=video.decoder, device=video.device, name=name, threads=threads) as reader:
         selection = _select(sampler, reader, start, end)
         return Frames(read(reader, selection.indices, pixels), selection.seconds, reader.info)
 
@@ -78,7 +79,8 @@ def stream_video(
     The memory is that of one piece, however long the video. The file is closed with the iterator, or when it
     ends.
     """
-    reader = open_video(source, decoder=sampler.config.decoder, name=name, threads=threads)
+    video = sampler.config
+    reader = open_video(source, decoder=video.decoder, device=video.device, name=name, threads=threads)
     reader.__enter__()
     try:
         selection = _select(sampler, reader, start, end)

@@ -9,6 +9,7 @@ import numpy as np
 
 from vxl.errors import ConfigError, DataError
 from vxl.option.option import Option, option
+from vxl.video.decoder.device import refuse_device
 from vxl.video.limits import refuse_declared
 
 # The rate of the video that stands for one whose frames don't come evenly: fine enough for any sampling rate.
@@ -26,6 +27,9 @@ class VideoConfig(Option):
     """At most this many frames of a video (0: no limit)."""
     decoder: Literal["pyav", "opencv", "torchcodec"] = option("pyav", resumable=True)
     """What decodes: `pyav` is always there, the others come with extras of the same name."""
+    device: Literal["cpu", "cuda"] = option("cpu", resumable=True)
+    """Where frames are decoded and resized; `cuda`, with decoder=torchcodec, is NVDEC. Its pictures differ
+    from the CPU's by rounding, as those of two decoders do: a run may go on with either."""
     published_average_rate: bool = option(False, later=True)
     """Take frame i for second i / average rate, as the family's code does; else the frames' own time stamps
     are read. Where frames come evenly, both are the same."""
@@ -35,6 +39,7 @@ class VideoConfig(Option):
             raise ConfigError(
                 f"max_frames={self.max_frames}: must be 0 (no limit) or more.\n  e.g.  max_frames=128"
             )
+        refuse_device(self.decoder, self.device)
 
 
 @dataclass(frozen=True)
@@ -206,6 +211,7 @@ def with_sampling(
         video = FpsConfig(
             max_frames=video.max_frames,
             decoder=video.decoder,
+            device=video.device,
             published_average_rate=video.published_average_rate,
         )
     return replace(video, fps=video.fps if fps is None else fps, max_fps=max_fps or video.max_fps)

@@ -1,11 +1,15 @@
 """Rows of examples as tensors."""
 
+from dataclasses import replace
+
+import pytest
 import torch
+from torch import Tensor
 
 from tests.data.talking import learned, prompt, tokenizer
 from vxl.data.batch.collate import Example, collate
 from vxl.data.batch.encoded import Shown
-from vxl.data.batch.examples import without_labels
+from vxl.data.batch.examples import joined_frames, without_labels
 from vxl.data.sample import BadSample, Question, Sample, Turn
 
 PAD = tokenizer().pad_token_id
@@ -118,3 +122,20 @@ def test_moving_a_batch_moves_its_tensors():
         == "meta"
     )
     assert moved.keys == ["1"]
+
+
+def test_frames_of_a_card_take_the_others_there_and_are_not_pinned(monkeypatch: pytest.MonkeyPatch) -> None:
+    one, text, image = example("1", 2), example("2"), example("3", 1)
+    there = replace(one, frames_FCHW=one.frames_FCHW.to("meta"))
+    assert joined_frames([image.frames_FCHW, there.frames_FCHW]).device.type == "meta"
+    batch = collate([[there, text], [image]], PAD)
+    assert batch.frames_FCHW.device.type == "meta"
+    assert batch.frames_FCHW.shape == (12, 3, 2, 2)
+    pinned: list[Tensor] = []
+    monkeypatch.setattr(Tensor, "pin_memory", lambda tensor: pinned.append(tensor) or tensor)
+    assert batch.pin_memory().frames_FCHW is batch.frames_FCHW
+    assert {tensor.device.type for tensor in pinned} == {"cpu"}
+    assert any(tensor is batch.tokens_BT for tensor in pinned)
+    before = len(pinned)
+    collate([[one, text], [image]], PAD).pin_memory()
+    assert len(pinned) == 2 * before + 1  # the frames too

@@ -12,7 +12,7 @@ from vxl.data.sample import BadSample, Question
 from vxl.sequence.layout import Layout
 from vxl.sequence.rows import IGNORE
 
-__all__ = ["Batch", "BatchedVisual", "Example", "collate"]
+__all__ = ["Batch", "BatchedVisual", "Example", "collate", "on_one_device"]
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,8 @@ class Example:
 
     encoded: Encoded
     frames_FCHW: Tensor
-    """uint8, all its visuals one after the other; each a whole number of groups (its last frame repeated)."""
+    """uint8, all its visuals one after the other; each a whole number of groups (its last frame repeated). On
+    the card where `video.device` is."""
     key: str = ""
     question: Question | None = None
     letters: tuple[int, ...] = ()
@@ -88,8 +89,8 @@ class Batch:
         return self._map(lambda value: value.to(device, non_blocking=non_blocking))
 
     def pin_memory(self) -> "Batch":
-        """A copy with its tensors in page-locked memory."""
-        return self._map(lambda value: value.pin_memory())
+        """A copy with its tensors in page-locked memory, but for frames that are on a card already."""
+        return self._map(lambda v: v if isinstance(v, Tensor) and v.device.type != "cpu" else v.pin_memory())
 
     def _map(self, function: Any) -> "Batch":
         fields_moved = {name: function(v) for name, v in vars(self).items() if isinstance(v, Tensor | Layout)}
@@ -147,7 +148,7 @@ def collate(
         labels_BT=labels_BT,
         positions_BT=positions_BT,
         layout=layout,
-        frames_FCHW=torch.cat([example.frames_FCHW for example in examples]),
+        frames_FCHW=torch.cat(on_one_device([example.frames_FCHW for example in examples])),
         items=[item for example in examples for item in example.encoded.items],
         supervised=int(supervised_BT.sum()),
         visual_tokens=int(layout.visual_BT.sum()),
@@ -160,6 +161,12 @@ def collate(
         first_row=first_row,
         anchor=anchor,
     )
+
+
+def on_one_device(frames: list[Tensor]) -> list[Tensor]:
+    """Frames of several visuals, on the card where one is: images, and videos without a file, are not."""
+    place = next((each.device for each in frames if each.device.type != "cpu"), None)
+    return frames if place is None else [each.to(place) for each in frames]
 
 
 def _shifted(numbers: list[int], by: int) -> Tensor:

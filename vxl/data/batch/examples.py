@@ -6,7 +6,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from vxl.data.batch.collate import Example
+from vxl.data.batch.collate import Example, on_one_device
 from vxl.data.batch.encoded import Encoded, Shown
 from vxl.data.batch.prompt import Prompt
 from vxl.data.sample import BadSample, Media, Sample, SampleWithMedia, Visual
@@ -115,8 +115,15 @@ class Examples:
         if isinstance(media, Virtual):
             frames_FCHW = media.frames(indices.tolist(), self.pixels)
         else:
-            decoder = self.sampler.config.decoder
-            frames_FCHW = decode(media, indices, pixels=self.pixels, decoder=decoder, name=visual.name)
+            video = self.sampler.config
+            frames_FCHW = decode(
+                media,
+                indices,
+                pixels=self.pixels,
+                decoder=video.decoder,
+                device=video.device,
+                name=visual.name,
+            )
         missing = -len(frames_FCHW) % size
         if not missing:  # copying a long video costs as much as resizing it
             return frames_FCHW
@@ -128,7 +135,7 @@ class Examples:
 
 def joined_frames(frames: list[Tensor]) -> Tensor:
     """Frames of several visuals in one tensor; those of a single one are not copied."""
-    return frames[0] if len(frames) == 1 else torch.cat(frames)
+    return frames[0] if len(frames) == 1 else torch.cat(on_one_device(frames))
 
 
 def without_labels(example: Example) -> Example:

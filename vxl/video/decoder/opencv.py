@@ -13,12 +13,10 @@ from torch import Tensor
 
 from vxl.errors import ConfigError, DataError
 from vxl.video.container import VideoSource, as_readable, path_for_decoders
+from vxl.video.decoder.alike import refuse_other_picture
 from vxl.video.decoder.pyav import PyAVReader, RgbConverter
 from vxl.video.orientation import orientation_of
 from vxl.video.probe import VideoInfo
-
-# Grey levels of 255 (mean over a picture) by which two decoders' conversions to RGB may differ.
-ALIKE = 16.0
 
 # Milliseconds by which a time stamp that OpenCV gives may differ from the frame's: it counts in floats.
 SAME_TIME = 1.0
@@ -99,7 +97,13 @@ class OpenCVReader:
                 rgb_HWC = torch.from_numpy(cv2.cvtColor(pixels_HWC, cv2.COLOR_BGR2RGB))
                 frame_1CHW = orientation.upright(rgb_HWC).contiguous().permute(2, 0, 1)[None]
                 if count == 0 or is_interlaced:
-                    self._refuse_other(frame_1CHW, to_rgb(expected), frame_numbers[count])
+                    refuse_other_picture(
+                        frame_1CHW,
+                        to_rgb(expected),
+                        name=self.name,
+                        decoder=f"OpenCV {cv2.__version__}",
+                        number=frame_numbers[count],
+                    )
                     expected = next(pictures, expected)
                 yield frame_1CHW
         finally:
@@ -132,14 +136,4 @@ class OpenCVReader:
         return DataError(
             f"{self.name}: frame {target} of {self.info.frames} is wanted, but OpenCV can't decode it; "
             f"{count} frames could be.\n  the file is truncated or damaged: copy it again, or leave it out"
-        )
-
-    def _refuse_other(self, got_1CHW: Tensor, expected_1CHW: Tensor, number: int) -> None:
-        if got_1CHW.shape == expected_1CHW.shape:
-            difference = float((got_1CHW.float() - expected_1CHW.float()).abs().mean())
-            if difference <= ALIKE:
-                return
-        raise DataError(
-            f"{self.name}: OpenCV {self._cv2.__version__} gives another picture than FFmpeg for frame "
-            f"{number}.\n  use  video.decoder=pyav"
         )
