@@ -32,6 +32,7 @@ LONGEST = (
     "cluster/test_slurm.py",
     "acceptance/test_stories.py",
     "strategies/test_strategies.py",
+    "strategies/test_sharing.py",
     "test_tutorials.py",
     "test_site.py",
     "checkpoint/fetch/test_packages.py",
