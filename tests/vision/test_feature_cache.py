@@ -96,6 +96,15 @@ def test_a_visual_is_found_whatever_else_is_shown(kept: Path, monkeypatch: pytes
     assert sizes == []
 
 
+def test_one_pixel_makes_other_frames(kept: Path) -> None:
+    encoder, batch = tower(), frames(4)
+    changed = batch.clone()
+    changed[3, 2, 55, 55] ^= 1
+    for shown in (batch, changed, batch[:3], batch[[1, 0, 2, 3]]):
+        assert torch.equal(encoder(shown), without(encoder, shown))
+    assert len(entries(kept)) == 4
+
+
 def test_features_may_be_written_to_and_the_entry_stays(kept: Path) -> None:
     encoder, batch = tower(), frames(3)
     expected = encoder(batch).clone()
