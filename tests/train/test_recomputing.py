@@ -120,6 +120,8 @@ def test_dry_runs_and_costs_show_it(
     monkeypatch.setattr(recomputing, "free_memory", lambda device: 2**20)
     assert preview.preview(config)["activation_bytes"] < kept
     assert "recomputes 3 of 3 blocks: " in " ".join(capsys.readouterr().out.split())
+    preview.preview_members("both", [("one", config), ("two", config)])
+    assert "blocks: recomputes 3 of 3 blocks: " in " ".join(capsys.readouterr().out.split())
     main(["explain", "cost", *FULL, "devices=2", *AUTO, "card=H200"])
     said = " ".join(capsys.readouterr().out.split())
     assert "of 28 blocks: " in said

@@ -53,7 +53,7 @@ def explain_cost(words: Sequence[str], plugins: Sequence[str], console: Console)
     card_bytes = CARD_GIB[under.card] * GIB
     recomputing = decide(config, card_bytes, tokens=under.tokens, frames=under.frames)
     cost = TrainingCost.of(config if recomputing is None else recomputing.settle(config), under)
-    rows = [*cost.rows(), *([] if recomputing is None else [("recomputed", str(recomputing))])]
+    rows = [*cost.rows(), *([] if recomputing is None else [("blocks", str(recomputing))])]
     title = escape(" ".join(settings) or "model=tiny")
     console.print(facts(title, [(what, escape(text)) for what, text in rows]))
     console.print(

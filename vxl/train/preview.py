@@ -26,7 +26,7 @@ from vxl.train.sizes import TrainingSizes, activation_bytes, training_sizes
 from vxl.train.trainer import device_of
 from vxl.units import human_size, rounded
 
-SHARED = ("model", "samples", "stage", "weights", "data")
+SHARED = ("model", "samples", "stage", "weights", "data", "blocks")
 """What members of a sweep mostly share, and so is said once; and where it differs, of which members."""
 
 
@@ -213,7 +213,7 @@ def _rows(outlook: Outlook) -> list[tuple[str, str]]:
             f"{human_size(sizes.bytes_a_process)} a process{spread} for weights, gradients and optimizer",
         ),
         ("activations", activations_line(outlook)),
-        *([] if outlook.recomputing is None else [("recomputed", str(outlook.recomputing))]),
+        *([] if outlook.recomputing is None else [("blocks", str(outlook.recomputing))]),
         ("checkpoint", human_size(sizes.checkpoint_bytes)),
         ("fits", outlook.fits + there),
         ("cost", "arithmetic, GPU-hours, peak memory by part:  vxl explain cost, with the same words"),
