@@ -34,6 +34,7 @@ from vxl.train.config import TrainConfig
 from vxl.train.parallel.strategy import DDPConfig, FSDP2Config, HSDPConfig, SingleConfig, StrategyConfig
 from vxl.train.run import train_or_resume
 from vxl.train.saving.retention import RetentionConfig
+from vxl.train.step.adamw_8bit import AdamW8bitConfig
 from vxl.train.step.muon import Muon, MuonConfig
 from vxl.train.step.optimizer import OptimConfig
 from vxl.train.step.stage import StageConfig
@@ -71,6 +72,8 @@ RELEVANCE = AllConfig()
 DEBUG = DebugConfig()
 DATA = DataConfig()
 MUON = OptimConfig(optimizer=MuonConfig(weight_decay=0.1), lr=2e-3, schedule="constant", warmup=0.0, clip=0.5)
+TOWER_ALONE = StageConfig(train=["vision"])
+ADAMW_8BIT = OptimConfig(optimizer=AdamW8bitConfig(), lr=2e-3, schedule="constant", warmup=0.0)
 CHECKPOINT = RetentionConfig(every=0, keep_last=9, best=None)
 
 

@@ -88,6 +88,20 @@ def test_muon_is_one_process_and_goes_on(pool, tmp_path, saves, ranks, resumes, 
 
 
 @pytest.mark.slow
+def test_adamw_8bit_goes_on_in_two_processes_with_the_same_bits(pool, tmp_path):
+    pytest.importorskip("torchao")
+    run = {"strategy": "ddp", "ranks": 2, "optim": cases.ADAMW_8BIT, "stage": cases.TOWER_ALONE}
+    seen = {}
+    for name, steps in (("whole", 4), ("cut", 2), ("cut", 4)):
+        arguments = run | {"name": name, "trainer": {"max_steps": steps, "precision": "32-true"}}
+        one, other = pool.run(2, cases.train, str(tmp_path), arguments)
+        seen[name] = one
+        assert all(torch.equal(one["weights"][key], other["weights"][key]) for key in one["weights"])
+    assert seen["cut"]["loss"] == seen["whole"]["loss"]
+    assert max(cases.difference(seen["cut"], seen["whole"]).values()) == 0
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("ranks", [2, 4])
 def test_muon_cuts_a_matrix_where_it_was_cut(pool, ranks):
     """Seven rows: the last process has fewer, and of four it has one."""

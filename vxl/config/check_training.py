@@ -36,6 +36,7 @@ def check_training(config: "TrainConfig") -> None:
         kept_features_stay,
         one_thing_is_left_to_memory,
         cards_are_used_by_one_process,
+        moments_of_8_bits_are_whole,
     )
     problems = [problem for rule in rules for problem in rule(config)]
     if problems:
@@ -110,3 +111,24 @@ def cards_are_used_by_one_process(config: "TrainConfig") -> list[str]:
         "  allowed: data.workers=0, which decodes in the training process, on its card\n"
         "  e.g.  data.workers=0   or  video.device=cpu"
     ]
+
+
+def moments_of_8_bits_are_whole(config: "TrainConfig") -> list[str]:
+    """Codes share scales in blocks of a whole tensor, and are computed with in float32."""
+    target = "vxl.train.step.adamw_8bit.adamw_8bit"
+    if config.optim.optimizer._target_ != target:
+        return []
+    problems: list[str] = []
+    strategy = config.strategy._target_.rpartition(".")[2].lower()
+    if strategy not in ("single", "ddp"):
+        problems.append(
+            f"optim=adamw_8bit does not go with strategy={strategy}: 256 numbers of a moment share a scale, "
+            "and another number of processes would cut them elsewhere.\n"
+            f"  type  strategy=ddp   or  optim=adamw strategy={strategy}"
+        )
+    if config.trainer.precision == "64-true":
+        problems.append(
+            "optim=adamw_8bit computes in float32, and trainer.precision=64-true wants float64.\n"
+            "  type  optim=adamw   or another trainer.precision"
+        )
+    return problems

@@ -10,7 +10,7 @@ from vxl.llm.packed import PACKINGS
 from vxl.train.config import TrainConfig
 from vxl.train.parallel.strategy import FSDP2Config, HSDPConfig
 from vxl.train.step.learner import build_learner
-from vxl.train.step.optimizer import moments_of
+from vxl.train.step.optimizer import moment_bytes
 from vxl.train.step.stage import freeze, part_of, trains
 from vxl.vision.vit import ViTConfig
 from vxl.weights.coded import coded
@@ -68,7 +68,7 @@ def training_sizes(config: TrainConfig, model: nn.Module | None = None) -> Train
     frozen, precision = config.trainer.frozen, config.trainer.precision
     parameters: dict[str, int] = {}
     learning: dict[str, int] = {}
-    moments = moments_of(model, config.optim)
+    moments = moment_bytes(model, config.optim, SAME_BYTES[precision])
     in_fp8 = _tower_in_fp8(model) if config.vision.fp8 else set()
     memory = checkpoint = kept = 0.0
     for name, parameter in model.named_parameters():
@@ -76,7 +76,7 @@ def training_sizes(config: TrainConfig, model: nn.Module | None = None) -> Train
         parameters[part] = parameters.get(part, 0) + count
         learning[part] = learning.get(part, 0) + count * parameter.requires_grad
         if parameter.requires_grad:
-            kept += count * moments[name] * SAME_BYTES[precision]
+            kept += moments[name]
             memory += count * 2 * SAME_BYTES[precision]  # with its gradient
             checkpoint += count * SAME_BYTES[precision]
         elif frozen in PACKINGS and _is_packed(name, config.llm):

@@ -18,6 +18,7 @@ from typing_extensions import override
 from vxl.checkpoint.step_folder import StepFolder
 from vxl.errors import CheckpointError
 from vxl.train.parallel.background import Background
+from vxl.train.step.adamw_8bit import as_moments, as_plain_tensors
 from vxl.weights.coded import hold_again
 
 
@@ -149,7 +150,7 @@ def optimizer_tensors(
     tensors: dict[str, dict[str, Tensor]] = {}
     plain: dict[str, dict[str, Any]] = {}
     for parameter, state in optimizer.state.items():
-        for key, value in state.items():
+        for key, value in as_plain_tensors(state).items():
             kind: dict[str, dict[str, Any]] = tensors if isinstance(value, Tensor) else plain
             kind.setdefault(names[parameter], {})[key] = value
     groups = [
@@ -188,7 +189,8 @@ def restore(
     parameters = {_plain(name): parameter for name, parameter in model.named_parameters()}
     optimizer.state.clear()
     for name in {**tensors, **rest["state"]}:
-        optimizer.state[parameters[name]] = {**tensors.get(name, {}), **rest["state"].get(name, {})}
+        state = {**tensors.get(name, {}), **rest["state"].get(name, {})}
+        optimizer.state[parameters[name]] = as_moments(state, parameters[name])
     group_by_names = {tuple(group["names"]): group for group in rest["groups"]}
     names = {parameter: name for name, parameter in parameters.items()}
     for group in optimizer.param_groups:

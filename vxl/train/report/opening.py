@@ -11,6 +11,7 @@ from vxl.train.config import TrainConfig
 from vxl.train.parallel.strategy import FSDP2Config
 from vxl.train.recomputing import Recomputing, decide
 from vxl.train.sizes import training_sizes
+from vxl.train.step.adamw_8bit import AdamW8bitConfig, library
 from vxl.train.step.stage import PARTS
 from vxl.units import human_size
 from vxl.weights.fp8 import refuse_without_fp8
@@ -33,8 +34,11 @@ def open_training(
 
     Raises:
         ConfigError: Weights, gradients and optimizer alone are more than the memory that is free; or the
-            tower is to run in float8, in which the device does not multiply.
+            tower is to run in float8, in which the device does not multiply; or the optimizer's library is
+            not installed.
     """
+    if isinstance(config.optim.optimizer, AdamW8bitConfig):
+        library("torchao.optim")
     refuse_without_fp8(config.vision.fp8, "vision.fp8", device)
     sizes = training_sizes(config)
     on_cpu = device.type == "cpu"

@@ -6,7 +6,7 @@ bisection over the divisors of the rows that a rank has for a step. No weight is
 
 import gc
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any
@@ -23,7 +23,7 @@ from vxl.option.build import build
 from vxl.sequence.layout import Kind
 from vxl.store import using
 from vxl.train.config import TrainConfig
-from vxl.train.step.optimizer import moments_of
+from vxl.train.step.optimizer import moment_bytes
 from vxl.vision.feature_cache import FeatureCache
 
 log = logging.getLogger(__name__)
@@ -55,7 +55,8 @@ def with_micro_batch(
         )
     model.to(device)
     rows = config.data.batch * config.trainer.accumulate
-    moments = moments_of(model, config.optim)
+    of_number = next((p.element_size() for p in model.parameters() if p.requires_grad), 4)
+    moments = round(sum(moment_bytes(model, config.optim, of_number).values()))
     fits_by_size: dict[int, bool] = {}
 
     def fits(size: int) -> bool:
@@ -131,7 +132,7 @@ def fits_in_memory(
     precision: str,
     device: torch.device,
     limit: int | None = None,
-    moments_by_name: Mapping[str, int] | None = None,
+    moments: int = 0,
 ) -> bool:
     """Whether a step with this micro-batch has enough memory; leaves weights and generators as they were.
 
@@ -141,16 +142,15 @@ def fits_in_memory(
         precision: `trainer.precision`.
         device: Where the model is.
         limit: Bytes that activations may take; None: what the GPU has, beside the moments.
-        moments_by_name: Numbers that the optimizer keeps of each weight, by parameter.
+        moments: Bytes that the optimizer keeps of the weights.
     """
     memory_limit = _Limit(limit) if limit is not None else nullcontext()
     mixed = precision == "bf16-mixed"
-    moments: list[Tensor] = []
+    kept: list[Tensor] = []
     try:
         with torch.random.fork_rng([device] if device.type == "cuda" else []):
             if limit is None:
-                for name, count in (moments_by_name or {}).items():
-                    moments += [torch.empty_like(model.get_parameter(name)) for _ in range(count)]
+                kept = [torch.empty(moments, dtype=torch.uint8, device=device)]
             autocast = torch.autocast(device.type, torch.bfloat16, enabled=mixed)
             with using(FeatureCache, None), autocast, memory_limit:  # the tower is tried, too
                 loss = model(batch.to(device)).loss_sum
@@ -160,7 +160,7 @@ def fits_in_memory(
         return False
     finally:
         model.zero_grad(set_to_none=True)
-        moments.clear()
+        kept.clear()
         gc.collect()
         if device.type == "cuda":
             torch.cuda.empty_cache()

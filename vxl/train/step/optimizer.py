@@ -5,13 +5,14 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from vxl.errors import ConfigError
 from vxl.option.build import build
 from vxl.option.option import Option
 from vxl.option.schema import schema_of
+from vxl.train.step.adamw_8bit import AdamW8bitConfig, kept_bytes
 from vxl.train.step.muon import MuonConfig, iteration_flops, rules_of_muon
 from vxl.train.step.stage import PARTS, StageConfig, part_of
 
@@ -127,6 +128,20 @@ def moments_of(model: nn.Module, config: OptimConfig) -> dict[str, int]:
     return {name: all_moments[name] for name, p in model.named_parameters() if p.requires_grad}
 
 
+def moment_bytes(model: nn.Module, config: OptimConfig, of_number: float) -> dict[str, float]:
+    """Bytes that the optimizer keeps of each parameter that learns, by the parameter's name.
+
+    Args:
+        model: Its stage's parts frozen.
+        config: The optimizer.
+        of_number: Bytes of a number that is kept in the precision of its weight.
+    """
+    numbers = {name: model.get_parameter(name).numel() for name in moments_of(model, config)}
+    if isinstance(config.optimizer, AdamW8bitConfig):
+        return {name: kept_bytes(count, of_number) for name, count in numbers.items()}
+    return {name: moments * numbers[name] * of_number for name, moments in moments_of(model, config).items()}
+
+
 def update_flops(model: nn.Module, config: OptimConfig) -> float:
     """Operations of an update beyond a few a weight, in each process: of Muon's iterations."""
     if not isinstance(config.optimizer, MuonConfig):
@@ -140,5 +155,9 @@ def set_rates(optimizer: Optimizer, step: int, max_steps: int, config: OptimConf
     """Sets every group's learning rate for `step` and returns them by part."""
     share = lr_factor(step, max_steps, config)
     for group in optimizer.param_groups:
-        group["lr"] = share * group["peak"]
-    return {group["part"]: group["lr"] for group in optimizer.param_groups}
+        rate = share * group["peak"]
+        if isinstance(group["lr"], Tensor):  # which a compiled step was given
+            group["lr"].fill_(rate)
+        else:
+            group["lr"] = rate
+    return {group["part"]: share * group["peak"] for group in optimizer.param_groups}
