@@ -14,7 +14,8 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,11 +30,13 @@ from vxl.kv.bilevel import Bilevel, BilevelConfig
 from vxl.kv.full import Full as KeepAll
 from vxl.kv.full import FullConfig as KeepAllConfig
 from vxl.model import VideoLanguageModel, build_model
+from vxl.parts import ModelParts
 from vxl.prefill.chunked import Chunked, ChunkedConfig
 from vxl.prefill.full import Full, FullConfig
 from vxl.sequence.layout import Kind
 from vxl.video.load import stream_video
 from vxl.video.sample import Fps, FpsConfig
+from vxl.weights.fp8 import Fp8
 
 sys.path.append(str(Path(__file__).parents[1]))
 from videoxl2_shapes import head_of, parts_of
@@ -217,6 +220,14 @@ def measure_file(model: VideoLanguageModel, path: Path, machine: Machine, commit
     }
 
 
+def in_fp8(parts: ModelParts, names: Sequence[str], tiny: bool) -> ModelParts:
+    """The same parts, some of them in float8: the card's own, or emulated on the CPU."""
+    how: Fp8 = "emulated" if tiny else True
+    for name in names:
+        parts = replace(parts, **{name: replace(getattr(parts, name), fp8=how)})
+    return parts
+
+
 def main() -> None:
     """Measures what was asked for."""
     parser = argparse.ArgumentParser(
@@ -230,6 +241,7 @@ def main() -> None:
     parser.add_argument("--commit", default=None, help="where the folder is no git repository")
     parser.add_argument("--seconds", type=float, default=1e9, help="begin no row after this many")
     parser.add_argument("--video", type=Path, default=None, help="a file to watch, at a frame a second")
+    parser.add_argument("--fp8", nargs="*", default=[], choices=["vision", "llm"], help="parts in float8")
     parser.add_argument("--profile", type=int, nargs="*", default=[], help="frames to profile")
     arguments = parser.parse_args()
     began = time.perf_counter()
@@ -242,9 +254,11 @@ def main() -> None:
     )
     machine = Machine(device)
     dtype = torch.float32 if arguments.tiny else torch.bfloat16
-    model = build_model(
-        parts_of(FullConfig(groups=PIECE // 4), tiny=arguments.tiny), device=device, dtype=dtype
-    ).eval()
+    parts = in_fp8(
+        parts_of(FullConfig(groups=PIECE // 4), tiny=arguments.tiny), arguments.fp8, arguments.tiny
+    )
+    model = build_model(parts, device=device, dtype=dtype).eval()
+    model.to_fp8()
     size = model.vision.pixels.size
     piece_FCHW = torch.randint(0, 256, (PIECE, 3, size, size), dtype=torch.uint8, device=device)
     print(f"{machine.name}, built in {time.perf_counter() - began:.1f} s", flush=True)
@@ -264,6 +278,7 @@ def main() -> None:
             except Exception:
                 traceback.print_exc()
                 continue
+            found = [row | ({"fp8": arguments.fp8} if arguments.fp8 else {}) for row in found]
             rows += found
             arguments.out.write_text(json.dumps(rows, indent=1) + "\n")
             for row in found:
