@@ -46,4 +46,4 @@ def test_a_training_behind_it_resumes_with_the_same_bits(tmp_path: Path) -> None
 def test_a_device_without_such_products_is_refused_first() -> None:
     config = compose("train", ["vision.fp8=true", "stage=lora"])
     with pytest.raises(ConfigError, match=r"vision\.fp8=true needs a GPU that multiplies in float8"):
-        open_training(config, torch.device("cpu"), Screen(quiet=True), False)
+        open_training(config, torch.device("cpu"), None, Screen(quiet=True), False)

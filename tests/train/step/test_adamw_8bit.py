@@ -51,7 +51,9 @@ def test_without_the_library_it_is_said_what_to_install() -> None:
     with pytest.raises(ConfigError, match=said):
         build_optimizer(fake.Model(), StageConfig(), OPTIM)
     with pytest.raises(ConfigError, match=said):  # before anything is built
-        open_training(compose("train", ["optim=adamw_8bit"]), torch.device("cpu"), Screen(quiet=True), False)
+        open_training(
+            compose("train", ["optim=adamw_8bit"]), torch.device("cpu"), None, Screen(quiet=True), False
+        )
     with pytest.raises(ConfigError, match=said):
         as_moments({"exp_avg/codes": torch.zeros(2, dtype=torch.uint8)}, torch.zeros(2))
 
