@@ -58,6 +58,7 @@ def bound(scales: Tensor, exact: Tensor) -> Tensor:
 
 def test_a_code_is_as_near_as_the_format_allows() -> None:
     exact_OI = numbers(40, 64)
+    exact_OI[0, 3] = LARGEST  # for which a scale of 1 is the least power of two
     codes, scales = coded_weight(exact_OI)
     entering, rows = code_rows(exact_OI)
     for held, scale in ((codes.view(CODES), scales), (entering, rows)):
