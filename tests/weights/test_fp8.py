@@ -244,3 +244,11 @@ def test_coding_and_a_norm_before_it_compile_to_one_kernel() -> None:
     torch.testing.assert_close(scales, plain_scales, rtol=1e-6, atol=0)
     differing = float((codes.view(torch.uint8) != plain_codes.view(torch.uint8)).float().mean())
     assert differing < 1e-3  # the norm's sum goes in another order
+
+
+@pytest.mark.slow
+def test_the_compiled_coding_that_many_rows_get_is_the_coding() -> None:
+    for rows, columns in ((fp8.MANY, 48), (300, 48), (fp8.MANY, 96)):
+        x = numbers(rows, columns)
+        for ours, theirs in zip(fp8._compiled()(x), code_rows(x), strict=True):
+            assert torch.equal(ours.view(torch.uint8), theirs.view(torch.uint8))
