@@ -242,6 +242,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=1e9, help="begin no row after this many")
     parser.add_argument("--video", type=Path, default=None, help="a file to watch, at a frame a second")
     parser.add_argument("--fp8", nargs="*", default=[], choices=["vision", "llm"], help="parts in float8")
+    parser.add_argument("--compile", action="store_true", help="the tower's blocks through torch.compile")
     parser.add_argument("--profile", type=int, nargs="*", default=[], help="frames to profile")
     arguments = parser.parse_args()
     began = time.perf_counter()
@@ -259,6 +260,8 @@ def main() -> None:
     )
     model = build_model(parts, device=device, dtype=dtype).eval()
     model.to_fp8()
+    for block in model.vision.blocks if arguments.compile else ():
+        block.compile(dynamic=True)  # slices and the last, shorter one share a program
     size = model.vision.pixels.size
     piece_FCHW = torch.randint(0, 256, (PIECE, 3, size, size), dtype=torch.uint8, device=device)
     print(f"{machine.name}, built in {time.perf_counter() - began:.1f} s", flush=True)
@@ -278,7 +281,8 @@ def main() -> None:
             except Exception:
                 traceback.print_exc()
                 continue
-            found = [row | ({"fp8": arguments.fp8} if arguments.fp8 else {}) for row in found]
+            settings = {"fp8": arguments.fp8, "compile": arguments.compile}
+            found = [row | {key: value for key, value in settings.items() if value} for row in found]
             rows += found
             arguments.out.write_text(json.dumps(rows, indent=1) + "\n")
             for row in found:
