@@ -93,7 +93,7 @@ def test_video_xl_pro_from_features_to_logits(
     keep = ("selector.published_random_keep=false", f"selector.keep={case['keep_rate']}")
     m = loaded(places["video_xl_pro"][folder], dtype, *keep)
     features_FPV = recorded["hidden_int8"].to(dtype) / 32
-    monkeypatch.setattr(m.vision, "forward", lambda frames: features_FPV[frames[:, 0, 0, 0].long()])
+    monkeypatch.setattr(m.vision, "forward", lambda frames, visuals: features_FPV[frames[:, 0, 0, 0].long()])
     said: list[Tensor] = []
     logits = m.llm.logits
     monkeypatch.setattr(m.llm, "logits", lambda hidden: said.append(logits(hidden)) or said[-1])
