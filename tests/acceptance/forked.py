@@ -65,7 +65,13 @@ def _process() -> socket.socket:
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.acceptance.forked", str(theirs.fileno())],
         pass_fds=[theirs.fileno()],
-        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "KINETO_LOG_LEVEL": "99"},
+        env=os.environ
+        | {
+            "PYTHONPATH": str(ROOT),
+            "OMP_NUM_THREADS": "1",
+            "KINETO_LOG_LEVEL": "99",
+            "TORCH_CPP_LOG_LEVEL": "ERROR",
+        },
         cwd=ROOT,
         stdout=subprocess.DEVNULL,
     )

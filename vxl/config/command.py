@@ -64,8 +64,9 @@ def run_command(name: str, main: Main, arguments: Sequence[str]) -> int:
     """Carries out a command line; returns its exit status."""
     guard_terminal()
     keep_interrupts()
-    # The profiler's own lines on standard error; read when torch is imported, which is later.
+    # PyTorch's own lines on standard error (the profiler's, DDP's advice); read when it is imported, later.
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     try:
         refuse_no_text(arguments)
         with hidden_interrupts():
