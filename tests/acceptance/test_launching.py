@@ -129,6 +129,7 @@ def test_two_processes_share_rows_and_one_goes_on(tmp_path: Path, monkeypatch: p
                 assert float(row[name]) == pytest.approx(float(value), rel=1e-6, abs=1e-9), name
 
 
+@pytest.mark.slow
 def test_copies_in_two_processes_show_none_of_pytorchs_own_lines(tmp_path: Path) -> None:
     words = [*WORDS, "model=tiny", "strategy=ddp", "trainer.devices=2", "data.batch=1", "trainer.max_steps=2"]
     process = start("train.py", *words, "name=copies", cwd=with_clips(tmp_path))
