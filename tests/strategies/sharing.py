@@ -11,7 +11,7 @@ from vxl.compressor.dts import DTSConfig
 from vxl.config.compose import compose
 from vxl.data.batch.collate import Batch, Example, collate
 from vxl.data.sample import Question
-from vxl.distributed import ContextGroup
+from vxl.distributed import ContextGroup, gather_parts, sum_of_parts
 from vxl.llm.decoder import DecoderConfig
 from vxl.llm.lora import LoRAConfig
 from vxl.model import VideoLanguageModel, build_model
@@ -19,6 +19,7 @@ from vxl.prefill.chunked import ChunkedConfig
 from vxl.prune.evs import EVSConfig
 from vxl.prune.visionzip import VisionZipConfig
 from vxl.selector.query import QueryConfig
+from vxl.train.parallel.context import context_group
 from vxl.train.sizes import activation_bytes
 from vxl.train.step.learner import build_learner
 from vxl.train.step.micro_batch import longest_rows
@@ -158,3 +159,28 @@ def held(ranks: int) -> tuple[int, int]:
         dist.destroy_process_group()
     weights = {parameter.untyped_storage().data_ptr() for parameter in built.parameters()}
     return sum(size for place, size in kept.items() if place not in weights), activation_bytes(config)
+
+
+def groups(context: int, dtype: torch.dtype) -> dict[str, Any]:
+    """What a process meets in its group: who is in it, what it gathers and sums, and the gradients of it."""
+    dist.init_process_group("gloo")
+    group = context_group(context)
+    assert group is not None
+    rank = dist.get_rank()
+    own = torch.tensor([[1.0, 2.0]], dtype=dtype).mul(rank + 1).requires_grad_()
+    parts = gather_parts(own, group)
+    weight = torch.arange(parts.numel(), dtype=dtype).view_as(parts) + 16 * group.rank
+    upstream = weight.clone()
+    parts.backward(upstream)
+    total = sum_of_parts(own, group)
+    found = {
+        "members": dist.get_process_group_ranks(group.peers),
+        "place": (group.rank, group.ranks),
+        "of the run": group.peers is dist.group.WORLD,
+        "parts": parts.detach(),
+        "gradient": own.grad,
+        "left alone": bool((upstream == weight).all()),
+        "sum": total.detach(),
+    }
+    dist.destroy_process_group()
+    return found

@@ -74,3 +74,25 @@ def test_each_process_keeps_a_share_of_the_activations_as_is_said_beforehand(poo
     for kept, foretold in pool.run(4, sharing.held, 4):
         assert kept < 0.35 * whole  # keys, values and the row's embeddings are all there
         assert foretold / said == pytest.approx(kept / whole, rel=0.15)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(("ranks", "context"), [(4, 2), (2, 2)])
+def test_a_group_is_of_neighbours_and_apart_from_that_of_the_run(pool, ranks, context, dtype):
+    """Also where all processes share the rows: what FSDP and DDP send meanwhile must not stand in its way."""
+    found = pool.run(ranks, sharing.groups, context, dtype)
+    for rank, one in enumerate(found):
+        first = rank // context * context
+        assert one["members"] == [first, first + 1]
+        assert one["place"] == (rank - first, context)
+        assert not one["of the run"]
+        parts = torch.tensor([[[1.0, 2.0]], [[2.0, 4.0]]]) + first * torch.tensor([1.0, 2.0])
+        assert one["parts"].dtype == one["gradient"].dtype == one["sum"].dtype == dtype
+        torch.testing.assert_close(one["parts"], parts.to(dtype))
+        torch.testing.assert_close(one["sum"], parts.sum(0).to(dtype))
+        place = 2 * (rank - first)  # the part's first number, of those that both of them weigh
+        torch.testing.assert_close(
+            one["gradient"], torch.tensor([[2 * place + 16.0, 2 * place + 18.0]], dtype=dtype)
+        )
+        assert one["left alone"]

@@ -171,7 +171,7 @@ def fit(
 
     model, steps, frozen = start.model, config.trainer.max_steps, config.trainer.frozen
     device = device_of(config.trainer, processes.local)
-    context = context_group(config.strategy.context, processes.ranks, device)
+    context = context_group(config.strategy.context)
     module = VideoLanguageModule(
         model, config.stage, config.optim, steps, config.seed, frozen, start.fill, context
     )

@@ -6,7 +6,6 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-import torch
 
 from tests.data.talking import settings
 from vxl.data.clips import ClipsConfig
@@ -17,7 +16,7 @@ from vxl.train.step.data_module import DataModule
 
 
 def test_without_sharing_there_is_no_group() -> None:
-    assert context_group(1, 4, torch.device("cpu")) is None
+    assert context_group(1) is None
 
 
 def test_processes_that_share_rows_must_have_read_the_same() -> None:

@@ -1,4 +1,4 @@
-"""`strategy.context`: the processes of a run as a mesh (data, context), and this one's place in it.
+"""`strategy.context`: which processes of a run share rows, and this one's place among them.
 
 The processes of a context group share the rows of one data-parallel rank, so the numbers of a run are those
 of processes / context ranks. Weights are spread, and gradients summed, over all processes as without it.
@@ -7,25 +7,25 @@ of processes / context ranks. Weights are spread, and gradients summed, over all
 from collections.abc import Sequence
 from typing import Any
 
-import torch
-from torch.distributed.device_mesh import init_device_mesh
+from torch import distributed as dist
 
 from vxl.distributed import ContextGroup
 from vxl.errors import GOES_ON, DataError
 
 
-def context_group(context: int, ranks: int, device: torch.device) -> ContextGroup | None:
+def context_group(context: int) -> ContextGroup | None:
     """The processes that share this one's rows; None where each has rows of its own. Called by all together.
+
+    They talk through a process group of their own, also where they are all there are: in that of the run FSDP
+    gathers weights ahead and DDP sums gradients meanwhile, and one group does one thing after the other.
 
     Args:
         context: Processes that share rows; neighbours, so that they are of one machine where possible.
-        ranks: Processes of the run.
-        device: Where this one computes.
     """
     if context == 1:
         return None
-    mesh = init_device_mesh(device.type, (ranks // context, context), mesh_dim_names=("data", "context"))
-    return ContextGroup(mesh.get_local_rank("context"), context, mesh.get_group("context"))
+    peers, _ = dist.new_subgroups(context)
+    return ContextGroup(dist.get_rank(peers), context, peers)
 
 
 def refuse_unlike(seen: Sequence[Any], context: int) -> None:
