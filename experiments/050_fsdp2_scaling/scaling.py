@@ -1,12 +1,15 @@
-"""What it costs to spread Video-XL-2 over the GPUs of one host: every strategy, 8k and 32k tokens a GPU.
+"""What it costs to spread Video-XL-2 over the GPUs of one host: every strategy, 8k and 32k tokens a GPU, a
+sequence of 131,072 tokens that all of them share.
 
-Random weights at true shapes, every part learns, packed rows of documents that are half video and half text.
-The steps are those of `python train.py` (module, strategies, trainer); batches are made beforehand.
+Random weights at true shapes, every part learns (or LoRA), packed rows of documents that are half video, half
+text. The steps are those of `python train.py` (module, strategies, trainer); batches are made beforehand.
 
     python scaling.py --gpus 1,2,4,8 --as-json results.json   # all rows that this machine has the GPUs for
-    torchrun --nproc-per-node 2 scaling.py --rows fsdp2/7b/8192 --as-json one.json   # one row, or some
+    python scaling.py --gpus 2,4 --rows fsdp2/7b/8192,ddp/7b/8192 --as-json some.json   # these of them alone
+    torchrun --nproc-per-node 2 scaling.py --rows fsdp2/7b/8192 --as-json one.json   # any row
 
-A row is STRATEGY/MODEL/TOKENS, and what else it is about: a variant, `same` (equal numbers), `save`.
+A row is STRATEGY/MODEL/TOKENS, and what else it is about: a variant, `same` (equal numbers), `save`, or
+`context=N` (one document of so many tokens, which N processes share).
     python scaling.py --gpus 1,2 --tiny --as-json tiny.json   # in miniature, on the CPU
 """
 
@@ -37,13 +40,14 @@ from vxl.checkpoint.fill import skeleton
 from vxl.config.compose import compose
 from vxl.data.batch.collate import Batch, Example, collate
 from vxl.data.batch.encoded import BatchedVisual, Encoded
-from vxl.distributed import gathered
+from vxl.distributed import ContextGroup, gathered
 from vxl.model import build_model
 from vxl.option.build import build
 from vxl.run.provenance import git
 from vxl.sequence.layout import Kind
 from vxl.train.launch.processes import Processes, join_processes
 from vxl.train.lightning_trainer import build_trainer
+from vxl.train.parallel.context import context_group
 from vxl.train.parallel.sharding import materialise, scatter
 from vxl.train.report.throughput import flops_of, peak_of
 from vxl.train.step.compiled import compile_blocks
@@ -70,6 +74,13 @@ MODELS = {
     "7b": ["trainer.precision=bf16-true"],
     # Weights and moments in fp32, gradients summed in fp32: what a real run does.
     "7b_fp32": ["trainer.precision=bf16-mixed"],
+    # As in experiment 040: LoRA, the compressor and the projector learn, the tower does not.
+    "7b_lora": [
+        "stage=lora",
+        "stage.train=[compressor,projector,llm]",
+        "trainer.precision=bf16-mixed",
+        "trainer.frozen=bf16",
+    ],
     # For equal numbers, and what checkpoints cost: true widths, two layers.
     "reduced": [
         "trainer.precision=32-true",
@@ -99,26 +110,46 @@ MORE = [
     "fsdp2/7b_fp32/8192",
     "fsdp2/7b/8192/compiled",
 ]
+LONG = 131072
+
+
+def long_rows(gpus: int) -> list[str]:
+    """Whether numbers are those of one GPU where all share a row, and one sequence that all share."""
+    context = f"context={gpus}"
+    return [
+        f"fsdp2/reduced/2048/same/{context}",
+        f"ddp/7b_lora/{LONG}/{context}",
+        f"fsdp2/7b/{LONG}/{context}",
+    ]
+
+
 ROWS = {
     1: ["single/7b/8192", "single/reduced/2048/same"],
-    2: MORE,
-    4: [*MORE, "hsdp/7b/8192"],
-    8: [*MORE, "hsdp/7b/8192"],
+    2: [*MORE, *long_rows(2)],
+    4: [*MORE, "hsdp/7b/8192", *long_rows(4)],
+    8: [*MORE, "hsdp/7b/8192", *long_rows(8)],
 }
+SETTLED = 10  # steps of a long row at least: two to warm up, eight measured
 SAME = 10  # steps whose numbers are compared, and as many more behind a checkpoint of one GPU
 
 
 def main() -> None:
     parsed = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parsed.add_argument("--gpus", help="how many GPUs, each a group of processes of its own: 1,2,4,8")
-    parsed.add_argument("--rows", help="under torchrun: STRATEGY/MODEL/TOKENS, …")
-    parsed.add_argument("--steps", type=int, default=30, help="steps of a row of 8k tokens, a quarter of 32k")
+    parsed.add_argument("--rows", help="these alone: STRATEGY/MODEL/TOKENS, …")
+    steps = "steps of a row of 8k tokens a GPU; a quarter of them of 32k, and of shared rows at least 10"
+    parsed.add_argument("--steps", type=int, default=30, help=steps)
     parsed.add_argument("--until", type=float, help="no row begins after this time (as time.time() has it)")
     parsed.add_argument("--tiny", action="store_true", help="in miniature, on the CPU")
     parsed.add_argument("--kept", type=Path, help="folder where checkpoints of equal numbers are passed on")
     parsed.add_argument("--as-json", type=Path, required=True, help="where the rows go, one by one")
     given = parsed.parse_args()
-    if given.rows:
+    known = {row for rows in ROWS.values() for row in rows}
+    if given.rows is None and given.gpus is None:
+        parsed.error("say  --gpus 1,2,4,8  or, under torchrun,  --rows STRATEGY/MODEL/TOKENS")
+    if given.rows and given.gpus and not known.issuperset(given.rows.split(",")):
+        parsed.error(f"--rows with --gpus: choose from  {', '.join(sorted(known))}")
+    if given.gpus is None:
         work(given)
     else:
         with tempfile.TemporaryDirectory() as folder:
@@ -130,23 +161,30 @@ def lead(given: argparse.Namespace) -> None:
     """Runs the rows of each number of GPUs in a group of processes, and lists those that can't be run."""
     there = 64 if given.tiny else torch.cuda.device_count()
     wanted = [int(number) for number in given.gpus.split(",")]
+    named = given.rows and given.rows.split(",")
     for gpus in sorted({*ROWS, *wanted}):
+        asked = [row for row in ROWS[gpus] if not named or row in named]
+        if not asked:
+            continue
         if gpus in wanted and gpus <= there:
             flags = ["--as-json", str(given.as_json), "--steps", str(given.steps), "--kept", str(given.kept)]
             flags += ["--tiny"] if given.tiny else []
             flags += ["--until", str(given.until)] if given.until else []
             torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-            rows = ["--rows", ",".join(ROWS[gpus])]
+            rows = ["--rows", ",".join(asked)]
             command = [*torchrun, "--nproc-per-node", str(gpus), __file__, *rows, *flags]
             say(shlex.join(command))
             subprocess.run(command, check=False)
         else:
-            for row in ROWS[gpus]:
+            for row in asked:
                 leave_out(given, row, gpus)
 
 
 def leave_out(given: argparse.Namespace, row: str, gpus: int) -> None:
-    """Lists a row as not run, with its command."""
+    """Lists a row as not run, with its command; what an earlier run measured stays."""
+    rows = json.loads(given.as_json.read_text()) if given.as_json.exists() else []
+    if any((old["row"], old["gpus"]) == (row, gpus) and "steps" in old for old in rows):
+        return
     command = f"torchrun --nproc-per-node {gpus} {Path(__file__).name} --rows {row}"
     write(given.as_json, {"row": row, "gpus": gpus, "not_run": True, "command": command})
 
@@ -189,18 +227,19 @@ def measure(given: argparse.Namespace, group: Processes, words: list[str], row: 
     strategy, kind, size, *more = row.split("/")
     same, save = "same" in more, "save" in more
     tokens = (512 if same else 2048) if given.tiny else int(size)
-    steps = 4 if given.tiny else SAME if same else 6 if save else max(4, given.steps * 8192 // tokens)
-    chosen = ["trainer.precision=32-true"] if given.tiny else MODELS[kind]
-    words = [*words, *chosen, f"strategy={strategy}"]
+    context, steps = shared_by(more), steps_of(given, more, tokens)
+    words = [*words, *words_of(kind, given.tiny), f"strategy={strategy}", f"strategy.context={context}"]
     words += [word for name in more for word in VARIANTS.get(name, []) if not given.tiny]
     if strategy == "hsdp":
         words.append(f"strategy.shard={group.ranks // 2}")
+    if context > 1:
+        words.append("llm.attention=sdpa")  # the one that is shared
     # Rows of a global batch that is the same for any number of GPUs, where numbers are compared.
-    accumulate = max(1, 2 // group.ranks) if same else 1
+    accumulate = max(1, 2 * context // group.ranks) if same else 1
     total = steps if same else steps + 2  # two behind the measured ones, for the trace
     config = compose("train", [*words, f"trainer.max_steps={total}", f"trainer.accumulate={accumulate}"])
     with tempfile.TemporaryDirectory() as folder:
-        run = Run(config, group, tokens, Path(folder))
+        run = Run(config, group, tokens, Path(folder), whole=context > 1 and not same)
         model, fill = made(config, group, run.device, run.launch.sharded, same)
         record = Record(steps, run.device, traced=not same)
         if not given.tiny:
@@ -210,6 +249,7 @@ def measure(given: argparse.Namespace, group: Processes, words: list[str], row: 
         found = numbers(record, flops, steps, group, run.device)
         found["parameters"] = sum(p.numel() for p in model.parameters())
         found |= {"tokens_asked": tokens, "words": words, "precision": config.trainer.precision}
+        found |= {"context": context} if context > 1 else {}
         if save:
             found |= checkpoints(trainer, group, Path(folder))
         if same and given.kept is not None:
@@ -217,12 +257,53 @@ def measure(given: argparse.Namespace, group: Processes, words: list[str], row: 
     return {**found, **about(run.device)}
 
 
-class Run:
-    """What the trainings of one row share."""
+def shared_by(more: list[str]) -> int:
+    """How many processes share a row."""
+    return next((int(word.removeprefix("context=")) for word in more if word.startswith("context=")), 1)
 
-    def __init__(self, config: Any, group: Processes, tokens: int, folder: Path) -> None:
-        self.config, self.group, self.tokens, self.folder = config, group, tokens, folder
+
+def words_of(kind: str, tiny: bool) -> list[str]:
+    """A model's words; in miniature what learns is the same, in the precision of a CPU."""
+    if not tiny:
+        return MODELS[kind]
+    return [*(word for word in MODELS[kind] if word.startswith("stage")), "trainer.precision=32-true"]
+
+
+def steps_of(given: argparse.Namespace, more: list[str], tokens: int) -> int:
+    """Steps of a row: fewer of longer ones, and those of a shared row take longer than their tokens tell."""
+    context = shared_by(more)
+    if given.tiny or "same" in more:
+        return 4 if given.tiny else SAME
+    if "save" in more:
+        return 6
+    least = min(given.steps, SETTLED) if context > 1 else 4
+    return max(least, given.steps * 8192 * context // tokens)
+
+
+class Run:
+    """What the trainings of one row share.
+
+    Args:
+        config: Of the training.
+        group: This process.
+        tokens: Of a row.
+        folder: Where the trainer works.
+        whole: Whether a row is one document.
+        context: Those that share this process's rows; None: found here, by all processes together.
+    """
+
+    def __init__(
+        self,
+        config: Any,
+        group: Processes,
+        tokens: int,
+        folder: Path,
+        whole: bool = False,
+        context: ContextGroup | None = None,
+    ) -> None:
+        self.config, self.group, self.tokens, self.folder, self.whole = config, group, tokens, folder, whole
         self.device, self.launch = device_of(config.trainer, group.local), build(config.strategy)
+        self.context = context or context_group(config.strategy.context)
 
     def fit(
         self,
@@ -243,10 +324,11 @@ class Run:
         """
         config = self.config
         flops = flops_of(model, peak_of(self.device) or 1.0)
-        module = VideoLanguageModule(model, config.stage, config.optim, planned, 0, "same", fill)
+        settings = (config.stage, config.optim, planned, 0, config.trainer.frozen)
+        module = VideoLanguageModule(model, *settings, fill, self.context)
         compile_blocks(model, config.trainer.compile)
         trainer = build_trainer(config.trainer, self.launch, self.group, [record], self.folder)
-        data = Rows(config, self.tokens, config.trainer.accumulate, self.group)
+        data = Rows(config, self.tokens, config.trainer.accumulate, self.group, self.whole)
         trainer.fit(module, datamodule=data, ckpt_path=start, weights_only=False)
         return trainer, flops
 
@@ -286,24 +368,36 @@ def draw(model: nn.Module) -> None:
 class Rows(LightningDataModule):
     """Steps of packed rows that were made beforehand: documents of 4,096 tokens, half of them video.
 
+    Args:
+        config: Of the training.
+        tokens: Of a row.
+        accumulate: Rows of a step.
+        group: This process; those that share rows make the same.
+        whole: Whether a row is one document.
+
     Attributes:
         batches: Two steps, in turn the even and the odd ones.
     """
 
-    def __init__(self, config: Any, tokens: int, accumulate: int, group: Processes) -> None:
+    def __init__(
+        self, config: Any, tokens: int, accumulate: int, group: Processes, whole: bool = False
+    ) -> None:
         super().__init__()
         from vxl.compressor.base import plan
 
         shape = plan(config.compressor, config.vision.grid)
-        documents = max(1, round(tokens / 4096))
+        documents = 1 if whole else max(1, round(tokens / 4096))
         length = tokens // documents
-        groups = max(1, min(16, length // (2 * (shape.tokens_per_group + 8))))
+        groups = length // (2 * (shape.tokens_per_group + 8))
+        groups = max(1, groups if whole else min(16, groups))
+        sharing = config.strategy.context
+        rank, ranks = group.rank // sharing, group.ranks // sharing
         side, vocab = config.vision.pixels.size, min(config.llm.vocab, 1000)
         self.batches: list[list[Batch]] = []
         for step in range(2):
             micro = []
             for number in range(accumulate):
-                place = step * 1000 + number * group.ranks + group.rank
+                place = step * 1000 + number * ranks + rank
                 maker = torch.Generator().manual_seed(place)
                 row = []
                 for _ in range(documents):
@@ -487,7 +581,8 @@ def equal_numbers(run: Run, trainer: Any, record: Record, kept: Path) -> dict[st
     elif not told.exists():
         return {"first": seen(record)}
     longer = dataclasses.replace(run.config.trainer, max_steps=2 * steps)
-    later = Run(dataclasses.replace(run.config, trainer=longer), group, run.tokens, run.folder)
+    config = dataclasses.replace(run.config, trainer=longer)
+    later = Run(config, group, run.tokens, run.folder, run.whole, run.context)
     model = skeleton(run.config, dtype=torch.float32)
     if not run.launch.sharded:
         materialise(model, run.device)
