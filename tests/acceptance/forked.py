@@ -20,6 +20,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tests.strategies.pool import receive, send
+from vxl.terminal.quiet import UNHEARD
 
 ROOT = Path(__file__).parents[2]
 SECONDS = 900
@@ -65,13 +66,7 @@ def _process() -> socket.socket:
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.acceptance.forked", str(theirs.fileno())],
         pass_fds=[theirs.fileno()],
-        env=os.environ
-        | {
-            "PYTHONPATH": str(ROOT),
-            "OMP_NUM_THREADS": "1",
-            "KINETO_LOG_LEVEL": "99",
-            "TORCH_CPP_LOG_LEVEL": "ERROR",
-        },
+        env=os.environ | UNHEARD | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
         cwd=ROOT,
         stdout=subprocess.DEVNULL,
     )

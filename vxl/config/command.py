@@ -31,6 +31,7 @@ from vxl.option.files import CONF
 from vxl.run.code import refuse_changed
 from vxl.run.typing_next import followed
 from vxl.terminal.interrupts import hidden_interrupts, keep_interrupts
+from vxl.terminal.quiet import quiet_libraries
 from vxl.terminal.say import complain, guard_terminal, say, tell
 from vxl.terminal.typed import refuse_no_text
 from vxl.units import human_age
@@ -63,10 +64,8 @@ def command_line(name: str) -> Callable[[Main], Callable[[], None]]:
 def run_command(name: str, main: Main, arguments: Sequence[str]) -> int:
     """Carries out a command line; returns its exit status."""
     guard_terminal()
+    quiet_libraries()
     keep_interrupts()
-    # PyTorch's own lines on standard error (the profiler's, DDP's advice); read when it is imported, later.
-    os.environ.setdefault("KINETO_LOG_LEVEL", "99")
-    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     try:
         refuse_no_text(arguments)
         with hidden_interrupts():

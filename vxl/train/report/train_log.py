@@ -72,4 +72,6 @@ def _without_noise() -> Generator[None]:
         warnings.filterwarnings("ignore", module=r"lightning\..*")
         # PyTorch's, five lines before each validation where SLURM allows a process one core.
         warnings.filterwarnings("ignore", message="This DataLoader will create .* worker processes")
+        # torchao's, of a cache of compiled steps.
+        warnings.filterwarnings("ignore", message=".* does not implement _stable_hash_for_caching")
         yield

@@ -6,7 +6,6 @@ torchao decides. In a checkpoint codes and scales are plain tensors beside each 
 """
 
 import importlib
-import logging
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -64,8 +63,6 @@ def library(name: str) -> Any:
     Raises:
         ConfigError: torchao is not installed.
     """
-    # It warns of each of its kernels that this build of PyTorch can't load; the optimizer has none.
-    logging.getLogger("torchao").setLevel(logging.ERROR)
     try:
         return importlib.import_module(name)
     except ImportError as error:
