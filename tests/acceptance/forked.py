@@ -20,7 +20,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tests.strategies.pool import receive, send
-from vxl.terminal.quiet import UNHEARD
+from vxl.terminal.begin import UNHEARD
 
 ROOT = Path(__file__).parents[2]
 SECONDS = 900

@@ -21,9 +21,9 @@ from vxl.config.completion import answer_tab, run_completion, typed_before
 from vxl.config.unforeseen import in_words
 from vxl.errors import VxlError
 from vxl.option.files import ROOT
-from vxl.terminal.interrupts import hidden_interrupts, keep_interrupts
-from vxl.terminal.quiet import quiet_libraries
-from vxl.terminal.say import complain, fitted, guard_terminal, say, typed_here
+from vxl.terminal.begin import begin_command
+from vxl.terminal.interrupts import hidden_interrupts
+from vxl.terminal.say import complain, fitted, say, typed_here
 from vxl.terminal.typed import refuse_no_text
 
 SCRIPTS = {
@@ -50,9 +50,7 @@ class _Help(argparse.RawDescriptionHelpFormatter):
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs one command; a user's mistake is a message on one screen and exit status 2."""
-    guard_terminal()
-    quiet_libraries()
-    keep_interrupts()
+    begin_command()
     argv = list(sys.argv[1:] if arguments is None else arguments)
     if "_ARGCOMPLETE" in os.environ:  # a shell asks what may follow
         answer_tab(parser(next(iter(typed_before()[1:]), None)))

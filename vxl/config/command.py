@@ -30,9 +30,9 @@ from vxl.imported import imported_for_good
 from vxl.option.files import CONF
 from vxl.run.code import refuse_changed
 from vxl.run.typing_next import followed
-from vxl.terminal.interrupts import hidden_interrupts, keep_interrupts
-from vxl.terminal.quiet import quiet_libraries
-from vxl.terminal.say import complain, guard_terminal, say, tell
+from vxl.terminal.begin import begin_command
+from vxl.terminal.interrupts import hidden_interrupts
+from vxl.terminal.say import complain, say, tell
 from vxl.terminal.typed import refuse_no_text
 from vxl.units import human_age
 
@@ -63,9 +63,7 @@ def command_line(name: str) -> Callable[[Main], Callable[[], None]]:
 
 def run_command(name: str, main: Main, arguments: Sequence[str]) -> int:
     """Carries out a command line; returns its exit status."""
-    guard_terminal()
-    quiet_libraries()
-    keep_interrupts()
+    begin_command()
     try:
         refuse_no_text(arguments)
         with hidden_interrupts():

@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from vxl.terminal.quiet import LOGGERS, UNHEARD, quiet_libraries
+from vxl.terminal.begin import LOGGERS, UNHEARD, quiet_libraries
 
 
 def test_libraries_are_quiet_and_what_the_environment_says_stands(
