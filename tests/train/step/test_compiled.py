@@ -8,7 +8,9 @@ from vxl.data.batch.collate import collate
 from vxl.kv.vst import VSTConfig
 from vxl.llm.decoder import DecoderConfig
 from vxl.llm.lora import LoRAConfig
+from vxl.prune.visionzip import VisionZipConfig
 from vxl.train.step.compiled import compile_blocks, compiled_modules
+from vxl.vision.siglip import SiglipConfig
 
 
 def batch():
@@ -45,6 +47,20 @@ def test_compiled_blocks_change_neither_numbers_nor_names(checkpointing):
         atol = 1e-5 * max(1.0, float(gradient.abs().max()))
         torch.testing.assert_close(got[name], gradient, rtol=1e-4, atol=atol, msg=name)
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] > 0
+
+
+@pytest.mark.slow
+def test_a_pruner_hears_the_last_block_of_a_compiled_tower():
+    """Of two blocks, which would share one program: the pruner heard nothing."""
+    parts = {
+        "prune": VisionZipConfig(keep=0.5),
+        "vision": SiglipConfig(size=56, width=64, mlp=96, heads=4, layers=2),
+    }
+    plain, compiled = small.model(**parts), small.model(**parts)
+    assert compile_blocks(compiled, "aot_eager") == 10  # without the last block of the tower
+    (loss, wanted), (found, got) = loss_and_gradients(plain), loss_and_gradients(compiled)
+    torch.testing.assert_close(found, loss)
+    assert got.keys() == wanted.keys()
 
 
 @pytest.mark.slow

@@ -15,6 +15,7 @@ from torch import nn
 
 from vxl.llm.attention.function import NAME, attend
 from vxl.llm.decoder import Decoder
+from vxl.model import VideoLanguageModel
 from vxl.vision.base import VisionEncoder
 
 log = logging.getLogger(__name__)
@@ -43,9 +44,16 @@ def compile_blocks(model: nn.Module, compiler: Compiler) -> int:
 
 
 def compiled_modules(model: nn.Module) -> Iterator[nn.Module]:
-    """What a model repeats: the blocks of tower and language model, and the compressor's layers."""
+    """What a model repeats: the blocks of tower and language model, and the compressor's layers.
+
+    Without the tower's last block where a pruner listens to it: compiled blocks share a program, which calls
+    the hooks of the block that it was made of.
+    """
+    heard = isinstance(model, VideoLanguageModel) and bool(model.pruner.needs)
     for name, part in model.named_children():
-        if isinstance(part, VisionEncoder | Decoder):
+        if isinstance(part, VisionEncoder):
+            yield from part.blocks[:-1] if heard else part.blocks
+        elif isinstance(part, Decoder):
             yield from part.blocks
         elif name == "compressor":
             yield from _layers(part)
