@@ -118,6 +118,21 @@ def passes(ranks: int) -> list[dict[str, Any]]:
     return found
 
 
+def rounded(name: str, rows: str, ranks: int, kind: torch.dtype) -> dict[str, torch.Tensor]:
+    """Gradients in float64; where `kind` is bfloat16, of float32 weights under autocast (bf16-mixed)."""
+    group = None
+    if ranks > 1:
+        dist.init_process_group("gloo")
+        group = context_group(ranks)
+    mixed = kind == torch.bfloat16
+    built = model(name)
+    with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
+        found = one_pass(built.float() if mixed else built, batch(rows), group)
+    if ranks > 1:
+        dist.destroy_process_group()
+    return {name: gradient.double() for name, gradient in found["gradients"].items()}
+
+
 def one_pass(built: VideoLanguageModel, rows: Batch, group: ContextGroup | None) -> dict[str, Any]:
     """Forward and backward."""
     built.llm.context = group

@@ -56,6 +56,23 @@ def test_a_pass_is_that_of_one_process(pool, alone, ranks):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("model", "rows"), [("recomputed", "packed"), ("chunked", "one video")])
+def test_in_bfloat16_a_pass_is_as_near_to_the_exact_one_as_that_of_one_process(pool, model, rows):
+    """Parts of a gradient are rounded before they are summed: that must not add up."""
+    (exact,) = pool.run(1, sharing.rounded, model, rows, 1, torch.float64)
+    (one,) = pool.run(1, sharing.rounded, model, rows, 1, torch.bfloat16)
+    shared, _ = pool.run(2, sharing.rounded, model, rows, 2, torch.bfloat16)
+
+    def error(found: dict[str, torch.Tensor]) -> float:
+        """The mean over the parameters, each relative to its gradient."""
+        errors = [(found[n] - value).norm() / value.norm().clamp(min=1e-3) for n, value in exact.items()]
+        return float(torch.stack(errors).mean())
+
+    assert 1e-3 < error(one) < 0.05  # it was rounded
+    assert error(shared) < 1.2 * error(one)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(("saves", "resumes"), DEGREES)
 def test_a_run_goes_on_under_another_degree(pool, whole, tmp_path, saves, resumes):
     """A long video, a short one, an image and text alone; from the same row, with the same numbers."""

@@ -6,10 +6,12 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from torch import distributed as dist
 
 from tests.data.talking import settings
 from vxl.data.clips import ClipsConfig
 from vxl.errors import DataError
+from vxl.train.launch.processes import WAIT
 from vxl.train.parallel.context import context_group, refuse_unlike
 from vxl.train.parallel.strategy import DDPConfig
 from vxl.train.step.data_module import DataModule
@@ -17,6 +19,21 @@ from vxl.train.step.data_module import DataModule
 
 def test_without_sharing_there_is_no_group() -> None:
     assert context_group(1) is None
+
+
+def test_a_group_waits_as_long_as_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: dict[str, Any] = {}
+
+    def subgroups(size: int, **settings: Any) -> tuple[str, list[str]]:
+        asked.update(settings, size=size)
+        return "peers", []
+
+    monkeypatch.setattr(dist, "new_subgroups", subgroups)
+    monkeypatch.setattr(dist, "get_rank", {"peers": 1}.__getitem__)
+    group = context_group(2)
+    assert group is not None
+    assert (group.rank, group.ranks, group.peers) == (1, 2, "peers")
+    assert asked == {"size": 2, "timeout": WAIT}
 
 
 def test_processes_that_share_rows_must_have_read_the_same() -> None:

@@ -27,6 +27,7 @@ from vxl.train.trainer import TrainerConfig
 
 log = logging.getLogger(__name__)
 
+WAIT = timedelta(minutes=30)  # for a process that does not come; NCCL would wait for ten
 # Seconds that the first process has for an error message of its own after another one died.
 GRACE = 15.0
 _PARENT = "VXL_PARENT"
@@ -212,7 +213,7 @@ _STORES: list[Any] = []
 
 def _join(processes: Processes, cuda: bool) -> None:
     """Makes torch's process group: gloo for tensors on the CPU and objects, NCCL for those on GPUs."""
-    settings: dict[str, Any] = {"backend": "gloo", "timeout": timedelta(minutes=30)}
+    settings: dict[str, Any] = {"backend": "gloo", "timeout": WAIT}
     if cuda:
         device = torch.device("cuda", processes.local)
         torch.cuda.set_device(device)

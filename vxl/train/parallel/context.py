@@ -11,6 +11,7 @@ from torch import distributed as dist
 
 from vxl.distributed import ContextGroup
 from vxl.errors import GOES_ON, DataError
+from vxl.train.launch.processes import WAIT
 
 
 def context_group(context: int) -> ContextGroup | None:
@@ -24,7 +25,7 @@ def context_group(context: int) -> ContextGroup | None:
     """
     if context == 1:
         return None
-    peers, _ = dist.new_subgroups(context)
+    peers, _ = dist.new_subgroups(context, timeout=WAIT)
     return ContextGroup(dist.get_rank(peers), context, peers)
 
 
