@@ -42,6 +42,11 @@ from vxl.errors import ConfigError
             ["video.decoder=torchcodec", "video.device=cuda", "data.workers=3"],
             r"^data\.workers=3 does not go with video\.device=cuda: data workers are forked, and can't",
         ),
+        (
+            ["stage=lora", "trainer.frozen=bf16", "trainer=cpu"],
+            r"^trainer\.frozen=bf16 has frozen weights in bf16, and trainer\.precision=32-true multiplies in "
+            r"no other precision than its own\.\n  type  trainer\.precision=bf16-mixed trainer\.frozen=bf16 ",
+        ),
     ],
 )
 def test_what_is_refused(words: list[str], message: str) -> None:
@@ -60,6 +65,8 @@ def test_what_is_refused(words: list[str], message: str) -> None:
         ["llm.checkpointing=true", "llm.recomputed=auto"],
         ["video.decoder=torchcodec", "video.device=cuda", "data.workers=0"],
         ["video.decoder=torchcodec", "data.workers=3"],
+        ["stage=lora", "trainer.frozen=nf4", "trainer.precision=bf16-mixed"],
+        ["stage=lora", "trainer.frozen=bf16", "trainer.precision=bf16-true"],
     ],
 )
 def test_what_may_be_trained(words: list[str]) -> None:

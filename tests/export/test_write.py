@@ -18,6 +18,7 @@ from vxl.export.write import export_transformers, portable
 from vxl.kv.kvzip import KVzipConfig
 from vxl.llm.decoder import DecoderConfig
 from vxl.relevance.siglip import SiglipRelevanceConfig
+from vxl.vision.siglip import SiglipConfig
 
 
 @pytest.fixture(scope="module")
@@ -97,6 +98,14 @@ def test_settings_mean_the_same_elsewhere() -> None:
         portable(settings(relevance=SiglipRelevanceConfig()), tokenizer)
     with pytest.raises(CheckpointError, match=r"llm\.weights=somewhere"):
         portable(settings(llm=DecoderConfig(weights="somewhere")), tokenizer)
+
+
+def test_how_a_run_trained_is_left_behind() -> None:
+    tokenizer: Any = None  # nothing here has words
+    llm = DecoderConfig(checkpointing=True, recomputed="auto", fp8="emulated")
+    found = portable(settings(llm=llm, vision=SiglipConfig(checkpointing=True, fp8="emulated")), tokenizer)
+    assert (found.llm.checkpointing, found.llm.recomputed, found.llm.fp8) == (False, 1.0, False)
+    assert (found.vision.checkpointing, found.vision.fp8) == (False, False)
 
 
 def test_the_pages_commands_are_understood(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -148,7 +148,7 @@ def relevance_has_its_tower(config: "TrainConfig") -> Iterator[str]:
 def devices_have_a_strategy(config: "TrainConfig") -> Iterator[str]:
     """Several devices need a strategy that uses them, and the other way round."""
     devices, nodes = config.trainer.devices, config.trainer.num_nodes
-    name, ranks = _strategy_name(config), devices * nodes
+    name, ranks = config.strategy.name, devices * nodes
     message_got = f"got trainer.devices={devices} trainer.num_nodes={nodes}"
     if name == "single" and ranks > 1:
         yield (
@@ -185,7 +185,7 @@ def rows_can_be_shared(config: "TrainConfig") -> Iterator[str]:
         return
     ranks = config.trainer.devices * config.trainer.num_nodes
     got, alone = f"strategy.context={context}", "\n  or    strategy.context=1"
-    if _strategy_name(config) == "single":
+    if config.strategy.name == "single":
         yield (
             f"{got} shares each row among {context} processes; strategy=single has one.\n"
             f"  e.g.  strategy=fsdp2 trainer.devices={context} {got}{alone}"
@@ -225,11 +225,6 @@ def rows_can_be_shared(config: "TrainConfig") -> Iterator[str]:
         )
 
 
-def _strategy_name(config: "TrainConfig") -> str:
-    """What the class of the strategy is called, in small letters."""
-    return config.strategy._target_.rpartition(".")[2].lower()
-
-
 def windows_are_not_packed(config: "TrainConfig") -> Iterator[str]:
     """Windows of visual tokens run row by row, a sample each."""
     if config.data.packing and isinstance(config.kv, VSTConfig):
@@ -249,7 +244,7 @@ def packed_weights_have_updates(config: "TrainConfig") -> Iterator[str]:
             f"trainer.frozen={frozen} packs weights beside LoRA's updates, and llm.lora.rank=0 has none.\n"
             f"  e.g.  stage=lora trainer.frozen={frozen}\n        trainer.frozen=bf16"
         )
-    strategy = _strategy_name(config)
+    strategy = config.strategy.name
     if strategy not in ("single", "ddp"):
         yield (
             f"trainer.frozen={frozen} does not go with strategy={strategy}, which shards whole weights.\n"

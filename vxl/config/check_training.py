@@ -37,6 +37,7 @@ def check_training(config: "TrainConfig") -> None:
         one_thing_is_left_to_memory,
         cards_are_used_by_one_process,
         moments_of_8_bits_are_whole,
+        frozen_weights_meet_their_precision,
     )
     problems = [problem for rule in rules for problem in rule(config)]
     if problems:
@@ -60,8 +61,7 @@ def what_learns_is_not_in_fp8(config: "TrainConfig") -> list[str]:
             f"{got} with stage.train=[{','.join(config.stage.train)}]: a tower in float8 can't learn.\n"
             "  type  vision.fp8=false   or a stage that leaves the tower as it is, such as  stage=lora"
         )
-    strategy = config.strategy._target_.rpartition(".")[2].lower()
-    if strategy not in ("single", "ddp"):
+    if strategy := _sharding(config):
         problems.append(
             f"{got} does not go with strategy={strategy}, which shards whole weights.\n"
             "  type  strategy=ddp   or  vision.fp8=false"
@@ -76,8 +76,7 @@ def kept_features_stay(config: "TrainConfig") -> list[str]:
     reasons = []
     if "vision" in config.stage.train:
         reasons.append("stage.train names vision, whose features change with every step")
-    strategy = config.strategy._target_.rpartition(".")[2].lower()
-    if strategy not in ("single", "ddp"):
+    if strategy := _sharding(config):
         reasons.append(f"strategy={strategy} spreads the tower over all processes")
     pruner = build(config.prune)
     if pruner.needs:
@@ -115,12 +114,10 @@ def cards_are_used_by_one_process(config: "TrainConfig") -> list[str]:
 
 def moments_of_8_bits_are_whole(config: "TrainConfig") -> list[str]:
     """Codes share scales in blocks of a whole tensor, and are computed with in float32."""
-    target = "vxl.train.step.adamw_8bit.adamw_8bit"
-    if config.optim.optimizer._target_ != target:
+    if config.optim.optimizer._target_ != "vxl.train.step.adamw_8bit.adamw_8bit":
         return []
     problems: list[str] = []
-    strategy = config.strategy._target_.rpartition(".")[2].lower()
-    if strategy not in ("single", "ddp"):
+    if strategy := _sharding(config):
         problems.append(
             f"optim=adamw_8bit does not go with strategy={strategy}: 256 numbers of a moment share a scale, "
             "and another number of processes would cut them elsewhere.\n"
@@ -132,3 +129,20 @@ def moments_of_8_bits_are_whole(config: "TrainConfig") -> list[str]:
             "  type  optim=adamw   or another trainer.precision"
         )
     return problems
+
+
+def frozen_weights_meet_their_precision(config: "TrainConfig") -> list[str]:
+    """Frozen weights in bf16 give bf16, which weights in fp32 multiply under autocast alone."""
+    frozen, precision = config.trainer.frozen, config.trainer.precision
+    if frozen == "same" or precision.startswith("bf16"):
+        return []
+    return [
+        f"trainer.frozen={frozen} has frozen weights in bf16, and trainer.precision={precision} multiplies "
+        "in no other precision than its own.\n"
+        f"  type  trainer.precision=bf16-mixed trainer.frozen={frozen}   or  trainer.frozen=same"
+    ]
+
+
+def _sharding(config: "TrainConfig") -> str | None:
+    """The strategy, where it leaves no process whole weights; None where each has all of them."""
+    return None if config.strategy.name in ("single", "ddp") else config.strategy.name

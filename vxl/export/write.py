@@ -112,8 +112,9 @@ def portable(parts: ModelParts, tokenizer: PreTrainedTokenizerFast) -> ModelPart
     }
     return replace(
         parts,
-        vision=replace(parts.vision, weights="random", checkpointing=False),
-        llm=replace(parts.llm, attention="sdpa", checkpointing=False),
+        # Nothing there codes weights, and how a run recomputed blocks is of no use.
+        vision=replace(parts.vision, weights="random", checkpointing=False, fp8=False),
+        llm=replace(parts.llm, attention="sdpa", checkpointing=False, recomputed=1.0, fp8=False),
         kv=replace(parts.kv, **words),
         prompt=replace(parts.prompt, tokenizer=None),
         weights="random",

@@ -60,8 +60,8 @@ def assumed(
         fit = int(tokens // shape.tokens_per_group) * shape.frames_per_group
         frames = float(min(fit, videos * config.video.max_frames or fit))
     if mfu is None:
-        strategy = config.strategy._target_.rpartition(".")[2].lower()
-        mfu = MEASURED_MFU.get("lora" if config.llm.lora.rank else strategy, MEASURED_MFU["fsdp2"])
+        kind = "lora" if config.llm.lora.rank else config.strategy.name
+        mfu = MEASURED_MFU.get(kind, MEASURED_MFU["fsdp2"])
     return Assumptions(tokens, frames, videos, mfu, card)
 
 

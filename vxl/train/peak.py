@@ -79,9 +79,8 @@ def peak_memory(
     learning = {part: same * count / shares for part, count in sizes.learning.items()}
     kept = sizes.moment_bytes / shares
     weights = sizes.total_bytes / shares - kept - sum(learning.values())
-    strategy = config.strategy._target_.rpartition(".")[2].lower()
     # DDP's buckets are the gradients, from the first step to the last; so are sums over micro-batches.
-    always = strategy == "ddp" or config.trainer.accumulate > 1
+    always = config.strategy.name == "ddp" or config.trainer.accumulate > 1
     llm, tower = decoder_activations(config, tokens), tower_activations(config, frames)
     compressor = _compressor_bytes(config, model, frames)
 

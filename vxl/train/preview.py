@@ -258,8 +258,7 @@ def stage_line(config: TrainConfig, parts: Collection[str]) -> str:
 def how_line(config: TrainConfig) -> str:
     """The model, and how it would be trained: precision, strategy, devices."""
     size = "" if config.size in (None, "published") else f" size={config.size}"
-    strategy = config.strategy._target_.rpartition(".")[2].lower()
-    devices = config.trainer.devices * config.trainer.num_nodes
+    devices, strategy = config.trainer.devices * config.trainer.num_nodes, config.strategy.name
     each = "1 device" if devices == 1 else f"{devices} devices"
     context = config.strategy.context
     shared = f", a row on {context} of them" if context > 1 else ""

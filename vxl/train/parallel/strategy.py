@@ -23,6 +23,11 @@ class StrategyConfig(Option):
     """Context parallelism: processes that share each row. Every one has a part of its tokens and frames, and
     devices / context of them read other rows."""
 
+    @property
+    def name(self) -> str:
+        """What it is called on a command line, such as `fsdp2` (`fsdp2_grad`, too, is that)."""
+        return self._target_.rpartition(".")[2].lower()
+
     def __post_init__(self) -> None:
         if self.context < 1:
             raise ConfigError(f"context={self.context} is too small.\n  expected: 1 or more")

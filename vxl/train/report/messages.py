@@ -43,13 +43,12 @@ def start_line(processes: Processes, config: TrainConfig, parameters: int, learn
         parameters: All parameters of the model.
         learning: Those that learn.
     """
-    strategy = config.strategy._target_.rpartition(".")[2].lower()
     context = config.strategy.context
     batch = (config.data.batch, config.trainer.accumulate, processes.ranks // context)
     rows = batch[0] * batch[1] * batch[2]
     parts = [
         str(processes),
-        f"strategy {strategy}{f', a row on {context} processes' if context > 1 else ''}",
+        f"strategy {config.strategy.name}{f', a row on {context} processes' if context > 1 else ''}",
         f"global batch {rows} rows ({' x '.join(map(str, batch))})",
         f"{learning:,} of {parameters:,} parameters trained",
         f"at most {rows * config.data.max_tokens:,} tokens a step",
