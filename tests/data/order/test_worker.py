@@ -139,6 +139,27 @@ def test_a_worker_that_dies_while_its_batch_is_fetched_is_said_to_be_gone(error)
     assert not multiprocessing.active_children()
 
 
+class Forbidden(torch.utils.data.IterableDataset):
+    """The first worker ends, and the other one can't go on."""
+
+    def __iter__(self):
+        yield 0
+        info = torch.utils.data.get_worker_info()
+        if info is None or info.id == 1:
+            yield 1
+            time.sleep(0.5)
+            raise PermissionError("film.mp4")
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_error_of_a_worker_is_no_lost_worker(workers):
+    began = time.monotonic()
+    with pytest.raises(PermissionError, match=r"film\.mp4"):
+        list(Loader(ErrorsAsItems(Forbidden()), patience=60, batch_size=None, num_workers=workers))
+    assert time.monotonic() - began < 4  # no wait for a worker to die
+    assert not multiprocessing.active_children()
+
+
 class Counted(torch.utils.data.IterableDataset):
     def __iter__(self):
         yield from range(4)

@@ -59,7 +59,7 @@ class Loader(DataLoader):
             with signals_kept_back():
                 items = super().__iter__()
             yield from self._of_workers(items)
-        except (VxlError, KeyboardInterrupt):
+        except (VxlError, OSError, EOFError, KeyboardInterrupt):
             _end(getattr(items, "_workers", ()))  # of an iterator in this process: none
             raise
 
@@ -76,7 +76,8 @@ class Loader(DataLoader):
                     raise
                 raise LostError(self._hanging(turn % self.num_workers)) from error
             except (OSError, EOFError) as error:  # of a batch that is fetched from a worker as that dies
-                if not _ends_soon(getattr(items, "_workers", ())):
+                raised_there = str(error).startswith("Caught ")  # in a worker, whatever became of others
+                if raised_there or not _ends_soon(getattr(items, "_workers", ())):
                     raise
                 raise LostError(lost_worker(f"a batch broke off ({type(error).__name__})")) from error
             if isinstance(item, VxlError):
@@ -106,7 +107,8 @@ def lost_worker(reason: str) -> str:
 
 def _ends_soon(workers: Iterable[BaseProcess]) -> bool:
     """Whether one of the workers is dead or dying: its connections are closed before it is gone."""
-    return bool(wait_for_any([worker.sentinel for worker in workers], timeout=5.0))
+    sentinels = [worker.sentinel for worker in workers]
+    return bool(sentinels and wait_for_any(sentinels, timeout=5.0))
 
 
 @contextlib.contextmanager
