@@ -95,8 +95,8 @@ def _without_run(
     """The model of a folder of weights, which knows its own parts."""
     weights = source.weights(overrides)
     config = model_parts(weights.values)
-    place = config.prompt.tokenizer or weights.tokenizer
-    tokenizer = None if place is None else load_tokenizer(place)
+    words = config.prompt.tokenizer or weights.tokenizer
+    tokenizer = None if words is None else load_tokenizer(words)
     # On a GPU the file's precision; on a CPU float32, in which it computes.
     dtype = dtype or (torch.float32 if device.type == "cpu" else weights.dtype)
     place = _place(config, device, dtype)

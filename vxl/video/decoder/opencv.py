@@ -41,7 +41,7 @@ class OpenCVReader:
         except ImportError as error:
             raise ConfigError(
                 "decoder=opencv: OpenCV is not installed.\n"
-                '  type  pip install "vxl[opencv]"  or use decoder=pyav'
+                '  type  pip install "vxl[opencv]"  or use  video.decoder=pyav'
             ) from error
         self._cv2 = cv2
         self._source, self._threads = source, threads

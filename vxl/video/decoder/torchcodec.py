@@ -70,7 +70,7 @@ class TorchcodecReader:
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             raise ConfigError(
                 f"decoder=torchcodec: torchcodec can't be imported: {reason}\n"
-                '  type  pip install "vxl[torchcodec]"  (and install FFmpeg), or use decoder=pyav\n'
+                f'  type  pip install "vxl[torchcodec]"  (and install FFmpeg), or {INSTEAD}\n'
                 f"  it has to be built for the CUDA of torch (here {torch.__version__}); for a torch "
                 "without, the package index has torchcodec<0.14"
             ) from error
