@@ -11,6 +11,8 @@ from tests.run_directories import CLIP, make_run
 from vxl import memory
 from vxl.config.compose import compose
 from vxl.errors import ConfigError
+from vxl.generate.saved import weights_fingerprint
+from vxl.llm.attention.around import output_weights
 from vxl.llm.lora import LoRAConfig
 from vxl.llm.work import Work
 from vxl.model import VideoLanguageModel
@@ -60,6 +62,23 @@ def test_one_part_alone_leaves_the_other(run: Path) -> None:
     held = vxl.load(run, device="cpu", overrides=["vision.fp8=emulated"]).model
     assert {name.partition(".")[0] for name, _ in coded(held)} == {"vision"}
     assert torch.equal(logits(held), logits(vxl.load(run, device="cpu").model))
+
+
+def test_policies_read_the_output_projection_through_its_codes(run: Path) -> None:
+    held = vxl.load(run, device="cpu", overrides=["llm.fp8=emulated", "kv=criticalkv", "kv.keep=0.5"])
+    causal_lm = held.model.llm.causal_lm
+    read_MHD = output_weights(causal_lm, 0)
+    weight_DM = causal_lm.model.layers[0].self_attn.o_proj.weight.float()
+    torch.testing.assert_close(read_MHD.flatten(0, 1).t(), weight_DM, rtol=1e-6, atol=0)
+    assert isinstance(held.ask(CLIP, "What is shown?", max_new_tokens=3).text, str)
+
+
+def test_a_saved_context_knows_its_model_by_the_codes_too(run: Path) -> None:
+    held = vxl.load(run, device="cpu", overrides=IN_FP8).model
+    before = weights_fingerprint(held)
+    layer = held.llm.blocks[0].mlp.up_proj
+    layer.hold(2 * layer.weight)  # other scales alone
+    assert weights_fingerprint(held) != before
 
 
 def test_updates_are_added_in_before_the_weight_is_coded() -> None:

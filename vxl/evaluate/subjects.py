@@ -113,7 +113,7 @@ def load_subject(subject: Subject, config: EvaluateConfig, changes: Sequence[str
     Args:
         subject: Which.
         config: Says where and in which precision.
-        changes: Of the language model, which can't be exchanged around loaded weights.
+        changes: Of how trained parts run, which can't be exchanged around loaded weights.
     """
     dtype = None if config.precision == "auto" else _DTYPES[config.precision]
     model = load(subject.folder, device=config.device, overrides=changes, runs=config.paths.runs, dtype=dtype)

@@ -23,6 +23,7 @@ from vxl.llm.cache.host import HostBlock
 from vxl.model import VideoLanguageModel
 from vxl.option.moved import renewed
 from vxl.option.rebuild import rebuild
+from vxl.weights.coded import coded
 from vxl.weights.sums import load_checked, sums_of
 
 FORMAT = 1
@@ -79,12 +80,18 @@ def read_context(path: str | Path, model: VideoLanguageModel) -> Context:
 
 
 def weights_fingerprint(model: VideoLanguageModel) -> str:
-    """Of a model's weights: names, shapes, precision, and sixteen values of every tensor."""
+    """Of a model's weights, codes of them included: names, shapes, precision, and sixteen values of every
+    tensor."""
     digest = hashlib.blake2b(digest_size=16)
-    for name, parameter in model.named_parameters():
-        flat = parameter.detach().flatten()
+    codes = (
+        (f"{name}.{own}", buffer)
+        for name, layer in coded(model)
+        for own, buffer in layer.named_buffers(recurse=False)
+    )
+    for name, tensor in (*model.named_parameters(), *codes):
+        flat = tensor.detach().flatten()
         sample = flat[:: max(1, len(flat) // 16)][:16].double().tolist()
-        digest.update(repr((name, tuple(parameter.shape), str(parameter.dtype), sample)).encode())
+        digest.update(repr((name, tuple(tensor.shape), str(tensor.dtype), sample)).encode())
     return digest.hexdigest()
 
 

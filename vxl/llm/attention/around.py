@@ -14,14 +14,13 @@ from vxl.precision import at_least_single
 def output_weights(causal_lm: Any, layer: int) -> Tensor:
     """What a layer does with what its query heads read, weights [M, H, D]: head m adds x_H @ weights[m].
 
-    Found by running the projection on unit vectors, so that low-rank updates and quantised weights count.
+    Found by running the projection on unit vectors, so that low-rank updates and quantised weights count; in
+    the precision of the embeddings, since quantised weights have none of their own.
     """
     projection, heads = causal_lm.model.layers[layer].self_attn.o_proj, causal_lm.config.num_attention_heads
-    weight = next(projection.parameters())
-    dtype = weight.dtype if weight.dtype.is_floating_point else torch.get_default_dtype()
-    width = projection.in_features
+    table, width = causal_lm.get_input_embeddings().weight, projection.in_features
     with torch.no_grad():
-        unit = torch.eye(width, dtype=dtype, device=weight.device)
+        unit = torch.eye(width, dtype=table.dtype, device=table.device)
         whole = projection(unit) - projection(torch.zeros_like(unit[:1]))
     return whole.unflatten(0, (heads, width // heads))
 
