@@ -3,7 +3,7 @@
 import pytest
 
 from vxl.errors import ConfigError
-from vxl.evaluate.work.changes import RUNNING, refuse_trained
+from vxl.evaluate.work.changes import RUNNING, refuse_trained, shown
 
 
 @pytest.mark.parametrize("key", RUNNING)
@@ -19,3 +19,19 @@ def test_what_it_is_may_not(change: str) -> None:
         ConfigError, match=r"can't be changed at evaluation.*\n.*\n.*llm\.fp8, vision\.fp8, pre"
     ):
         refuse_trained([change], {})
+
+
+@pytest.mark.parametrize(
+    ("label", "text"),
+    [
+        ("", ""),
+        ("kv=snapkv,kv.keep=0.25", "kv=snapkv keep=0.25"),
+        ("kv=full,video.max_frames=8,kv.keep=0.5", "kv=full max_frames=8 keep=0.5"),
+        ("prune.keep=0.5,kv.keep=0.25", "prune.keep=0.5 kv.keep=0.25"),
+        ("llm.fp8=false,vision.fp8=true", "llm.fp8=false vision.fp8=true"),
+        ("kv=snapkv,llm.attention=flex", "kv=snapkv llm.attention=flex"),
+        ("relevance.layers=1,2.5", "relevance.layers=1 2.5"),
+    ],
+)
+def test_a_label_in_tables_tells_keys_apart(label: str, text: str) -> None:
+    assert shown(label) == text

@@ -157,8 +157,15 @@ def label(changes: Sequence[str]) -> str:
 
 
 def shown(name: str) -> str:
-    """A label as tables show it: `kv=snapkv keep=0.25`."""
-    return re.sub(r",(?:\w+\.)?", " ", name)
+    """A label as tables show it: `kv=snapkv keep=0.25`; whole are keys that end alike, and of trained parts."""
+    first, *others = name.split(",")
+    ends = [word.partition("=")[0].rpartition(".")[2] for word in (first, *others)]
+    words = [first]
+    for word, end in zip(others, ends[1:], strict=True):
+        key = word.partition("=")[0]
+        plain = key.partition(".")[0] in CHANGEABLE and ends.count(end) == 1
+        words.append(word.removeprefix(key.removesuffix(end)) if plain else word)
+    return " ".join(words)
 
 
 def _policies() -> list[tuple[str, ...]]:
