@@ -15,7 +15,7 @@ from vxl.option.rebuild import plain
 from vxl.serve.asked.request import ChatRequest
 from vxl.serve.media.opener import Media
 from vxl.serve.request_error import RequestError
-from vxl.video.sample import FpsConfig, VideoConfig
+from vxl.video.sample import VideoConfig, by_rate
 
 
 @dataclass(frozen=True)
@@ -159,12 +159,5 @@ def sampled(config: VideoConfig, request: ChatRequest, most: int) -> VideoConfig
     count = config.max_frames if wish.num_frames is None else wish.num_frames
     count = min(count or most, most)
     if wish.fps is not None:
-        return FpsConfig(
-            fps=wish.fps,
-            max_fps=None,
-            max_frames=count,
-            decoder=config.decoder,
-            device=config.device,
-            published_average_rate=config.published_average_rate,
-        )
+        return replace(by_rate(config), fps=wish.fps, max_fps=None, max_frames=count)
     return config if count == config.max_frames else replace(config, max_frames=count)

@@ -2,7 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Literal
 
 import numpy as np
@@ -192,6 +192,14 @@ class Uniform(Sampler):
         return super().choose_by_time(times_F, length)
 
 
+def by_rate(video: VideoConfig) -> FpsConfig:
+    """The rule `video=fps`, with what any rule says of frames and of decoding as it was."""
+    if isinstance(video, FpsConfig):
+        return video
+    shared = {field.name for field in fields(VideoConfig)} - {"_target_"}
+    return FpsConfig(**{name: getattr(video, name) for name in shared})
+
+
 def with_sampling(
     video: VideoConfig, max_frames: int | None = None, fps: float | None = None, max_fps: int | None = None
 ) -> VideoConfig:
@@ -207,13 +215,7 @@ def with_sampling(
         video = replace(video, max_frames=max_frames)
     if fps is None and max_fps is None:
         return video
-    if not isinstance(video, FpsConfig):
-        video = FpsConfig(
-            max_frames=video.max_frames,
-            decoder=video.decoder,
-            device=video.device,
-            published_average_rate=video.published_average_rate,
-        )
+    video = by_rate(video)
     return replace(video, fps=video.fps if fps is None else fps, max_fps=max_fps or video.max_fps)
 
 

@@ -157,7 +157,10 @@ def label(changes: Sequence[str]) -> str:
 
 
 def shown(name: str) -> str:
-    """A label as tables show it: `kv=snapkv keep=0.25`; whole are keys that end alike, and of trained parts."""
+    """A label as tables show it: `kv=snapkv keep=0.25`.
+
+    Keys that end alike, and those of trained parts, are shown whole.
+    """
     first, *others = name.split(",")
     ends = [word.partition("=")[0].rpartition(".")[2] for word in (first, *others)]
     words = [first]
