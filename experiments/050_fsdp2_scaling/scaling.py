@@ -254,6 +254,8 @@ def measure(given: argparse.Namespace, group: Processes, words: list[str], row: 
             found |= checkpoints(trainer, group, Path(folder))
         if same and given.kept is not None:
             found |= equal_numbers(run, trainer, record, given.kept)
+    if run.context is not None:  # NCCL's buffers, which the next row would find taken
+        dist.destroy_process_group(run.context.peers)
     return {**found, **about(run.device)}
 
 
