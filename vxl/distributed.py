@@ -103,6 +103,16 @@ def sum_of_parts(own: Tensor, group: ContextGroup) -> Tensor:
     return _Sum.apply(own, group)
 
 
+def of_first(own: Tensor, group: ContextGroup | None) -> Tensor:
+    """What the first process of a group has, in all of it: for choices that each makes of equal numbers, and
+    which a GPU's order of sums might tip in one."""
+    if group is None:
+        return own
+    same = own.clone()
+    dist.broadcast(same, group_src=0, group=group.peers)
+    return same
+
+
 class _Gather(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, own: Tensor, group: ContextGroup) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from vxl.compressor.base import Compressor
 from vxl.data.batch.collate import Batch
-from vxl.distributed import is_sharded
+from vxl.distributed import is_sharded, of_first
 from vxl.errors import DataError
 from vxl.kv.policy import Policy
 from vxl.llm.decoder import Decoder
@@ -197,9 +197,9 @@ class VideoLanguageModel(nn.Module):
         rows = Rows(embeds_BTD, batch.labels_BT, batch.positions_BT, batch.layout)
         numbers = {"ratio": float(self.compressor.ratio)}
         if kept_BT is not None:
-            rows = gather(rows, kept_BT)
+            rows = gather(rows, of_first(kept_BT, self.llm.context))
         if self.selector.drops:
-            rows = shorten(self.selector, rows, batch.first_row)
+            rows = shorten(self.selector, rows, batch.first_row, self.llm.context)
         if kept_BT is not None or self.selector.drops:
             visual_kept = int(rows.layout.visual_BT.sum())
             numbers["ratio"] *= int(batch.layout.visual_BT.sum()) / max(1, visual_kept)

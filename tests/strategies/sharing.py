@@ -133,6 +133,33 @@ def rounded(name: str, rows: str, ranks: int, kind: torch.dtype) -> dict[str, to
     return {name: gradient.double() for name, gradient in found["gradients"].items()}
 
 
+def tipped(name: str, rows: str, ranks: int) -> dict[str, Any]:
+    """A pass in which all processes but the first would keep other tokens."""
+    group, built = None, model(name)
+    if ranks > 1:
+        dist.init_process_group("gloo")
+        group = context_group(ranks)
+        if dist.get_rank():
+            prune, select = built.pruner.prune, built.selector.select
+
+            def otherwise(kept: torch.Tensor) -> torch.Tensor:
+                return torch.zeros_like(kept)
+
+            def other_prune(*given: Any) -> Any:
+                result = prune(*given)
+                return dataclasses.replace(result, kept_GK=otherwise(result.kept_GK))
+
+            def other_select(*given: Any) -> Any:
+                choice = select(*given)
+                return dataclasses.replace(choice, kept_S=otherwise(choice.kept_S))
+
+            built.pruner.prune, built.selector.select = other_prune, other_select  # type: ignore[method-assign]
+    found = one_pass(built, batch(rows), group)
+    if ranks > 1:
+        dist.destroy_process_group()
+    return found["numbers"]
+
+
 def one_pass(built: VideoLanguageModel, rows: Batch, group: ContextGroup | None) -> dict[str, Any]:
     """Forward and backward."""
     built.llm.context = group

@@ -56,6 +56,16 @@ def test_a_pass_is_that_of_one_process(pool, alone, ranks):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("model", ["pruned", "selected"])
+def test_all_processes_keep_the_tokens_that_the_first_one_does(pool, model):
+    """One that kept others would have a sequence of another length."""
+    (one,), (shared, other) = (pool.run(n, sharing.tipped, model, "several videos", n) for n in (1, 2))
+    for name, value in one.items():
+        for found in (shared, other):
+            torch.testing.assert_close(found[name], value, rtol=CLOSE, atol=CLOSE)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(("model", "rows"), [("recomputed", "packed"), ("chunked", "one video")])
 def test_in_bfloat16_a_pass_is_as_near_to_the_exact_one_as_that_of_one_process(pool, model, rows):
     """Parts of a gradient are rounded before they are summed: that must not add up."""

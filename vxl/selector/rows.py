@@ -4,13 +4,14 @@ from dataclasses import replace
 
 from torch import Tensor
 
+from vxl.distributed import ContextGroup, of_first
 from vxl.seeds import seed_of
 from vxl.selector.base import Selector
 from vxl.sequence.layout import Kind, Layout
 from vxl.sequence.rows import Rows, gather
 
 
-def shorten(selector: Selector, rows: Rows, first_row: int = 0) -> Rows:
+def shorten(selector: Selector, rows: Rows, first_row: int = 0, group: ContextGroup | None = None) -> Rows:
     """The same rows without the visual tokens that their questions drop; positions count what stays.
 
     Text keeps its order and its labels, so the supervised tokens are the same ones.
@@ -19,6 +20,7 @@ def shorten(selector: Selector, rows: Rows, first_row: int = 0) -> Rows:
         selector: Selects in each document by itself.
         rows: Of a micro-batch.
         first_row: Place of the first row in the global order, for random choices.
+        group: The processes that share the rows, which drop the same tokens; None: no others.
     """
     embeds_BTD, kept_BT = rows.embeds_BTD.clone(), rows.layout.real_BT.clone()
     for b, document_T in enumerate(rows.layout.document_BT):
@@ -30,7 +32,7 @@ def shorten(selector: Selector, rows: Rows, first_row: int = 0) -> Rows:
             if choice is not None:
                 shown_S, shown_SD, kept_S = choice
                 embeds_BTD[b, shown_S], kept_BT[b, shown_S] = shown_SD, kept_S
-    return gather(replace(rows, embeds_BTD=embeds_BTD), kept_BT)
+    return gather(replace(rows, embeds_BTD=embeds_BTD), of_first(kept_BT, group))
 
 
 def draw_of_sample(row: int, document: int) -> int:
