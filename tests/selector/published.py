@@ -1,6 +1,7 @@
 """Video-XL-Pro with the golden weights, behind a tower that gives the recorded features."""
 
 import json
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -40,7 +41,7 @@ class Tower(nn.Module):
         super().__init__()
         self.features_FPV = features_FPV
 
-    def forward(self, frames_FCHW: Tensor) -> Tensor:
+    def forward(self, frames_FCHW: Tensor, visuals: Sequence[int] = ()) -> Tensor:
         return self.features_FPV[frames_FCHW[:, 0, 0, 0].long()]
 
 
