@@ -23,8 +23,9 @@ from vxl.errors import ConfigError
         (
             ["data.cache=features"],
             r"data\.cache=features keeps what a frozen tower makes of frames; stage\.train names vision, "
-            r"whose features change with every step\.\n  allowed: data\.cache=frames or none, or a stage "
-            r"that leaves vision frozen, strategy=single or ddp\n  e\.g\.  data\.cache=frames$",
+            r"whose features change with every step\.\n  allowed: data\.cache=frames or none; or a stage "
+            r"that leaves vision frozen, strategy=single or ddp, and a prune that does not ask for attention"
+            r"\n  e\.g\.  data\.cache=frames$",
         ),
         (
             ["data.cache=features", "stage=align", "strategy=fsdp2", "trainer.devices=2"],

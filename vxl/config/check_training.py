@@ -84,7 +84,8 @@ def kept_features_stay(config: "TrainConfig") -> list[str]:
         reasons.append(f"prune={name} reads the tower's attention, so it has to run")
     return [
         f"data.cache=features keeps what a frozen tower makes of frames; {reason}.\n"
-        "  allowed: data.cache=frames or none, or a stage that leaves vision frozen, strategy=single or ddp\n"
+        "  allowed: data.cache=frames or none; or a stage that leaves vision frozen, strategy=single or ddp, "
+        "and a prune that does not ask for attention\n"
         "  e.g.  data.cache=frames"
         for reason in reasons
     ]

@@ -87,7 +87,9 @@ def train_or_resume(
     *,
     data_of: "Callable[[TrainConfig, RunDirectory], DataModule]" = prepare_data,
     start_of: Callable[[TrainConfig, int, Path | None, Processes, bool], Start] = build_start,
-    opening: Callable[..., Recomputing | None] = open_training,
+    opening: Callable[
+        [TrainConfig, torch.device, int | None, Console, bool], Recomputing | None
+    ] = open_training,
 ) -> Result:
     """Trains what a config says, or goes on with it, or says that it is done.
 

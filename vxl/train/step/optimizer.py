@@ -136,10 +136,11 @@ def moment_bytes(model: nn.Module, config: OptimConfig, of_number: float) -> dic
         config: The optimizer.
         of_number: Bytes of a number that is kept in the precision of its weight.
     """
-    numbers = {name: model.get_parameter(name).numel() for name in moments_of(model, config)}
+    moments = moments_of(model, config)
+    numbers = {name: model.get_parameter(name).numel() for name in moments}
     if isinstance(config.optimizer, AdamW8bitConfig):
         return {name: kept_bytes(count, of_number) for name, count in numbers.items()}
-    return {name: moments * numbers[name] * of_number for name, moments in moments_of(model, config).items()}
+    return {name: moments[name] * count * of_number for name, count in numbers.items()}
 
 
 def update_flops(model: nn.Module, config: OptimConfig) -> float:
