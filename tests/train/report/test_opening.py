@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from vxl.config.compose import compose
+from vxl.errors import ConfigError
 from vxl.terminal.screen import Screen
 from vxl.train.report.opening import open_training
 
@@ -37,3 +38,10 @@ def test_it_says_how_many_blocks_are_recomputed() -> None:
 
 def test_a_run_that_goes_on_is_not_called_random() -> None:
     assert not any(line.startswith("weights:") for line in opened(100, resumed=True))
+
+
+def test_a_card_that_is_not_there_is_missed_before_anything_is_built(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    on_card = ("video.decoder=torchcodec", "video.device=cuda", "data.workers=0")
+    with pytest.raises(ConfigError, match=r"video\.device=cuda: torch .* finds no CUDA card here"):
+        opened(100, False, *on_card)

@@ -14,6 +14,7 @@ from vxl.train.sizes import training_sizes
 from vxl.train.step.adamw_8bit import AdamW8bitConfig, library
 from vxl.train.step.stage import PARTS
 from vxl.units import human_size
+from vxl.video.decoder.torchcodec import card_here
 from vxl.weights.fp8 import refuse_without_fp8
 
 
@@ -34,12 +35,14 @@ def open_training(
 
     Raises:
         ConfigError: Weights, gradients and optimizer alone are more than the memory that is free; or the
-            tower is to run in float8, in which the device does not multiply; or the optimizer's library is
-            not installed.
+            tower is to run in float8, in which the device does not multiply; or frames are to be decoded on
+            a card that is not there; or the optimizer's library is not installed.
     """
     if isinstance(config.optim.optimizer, AdamW8bitConfig):
         library("torchao.optim")
     refuse_without_fp8(config.vision.fp8, "vision.fp8", device)
+    if config.video.device == "cuda":
+        card_here()
     sizes = training_sizes(config)
     on_cpu = device.type == "cpu"
     least = sizes.bytes_a_process * (config.trainer.devices if on_cpu else 1)
