@@ -31,12 +31,20 @@ from studies import (
 METHODS = {
     "pool": ("compressor=pool compressor.ratio={ratio}", (64,), 1.0),
     "dts": ("compressor=dts compressor.ratio={ratio}", (2, 8, 64), 1.0),
+    "dts-slow": ("compressor=dts compressor.ratio={ratio} stage.part_lr.compressor=1e-4", (), 1.0),
     "vst": ("compressor=none kv=vst kv.ratio={ratio}", (2, 8), 6.0),
 }
 """Words, ratios with one seed beside those of `RATIOS`, how long a run takes."""
 RATIOS = (4, 16)
 """With all seeds."""
-SAID = {"full": "uncompressed", "pool": "pooling", "dts": "DTS", "vst": "VST", "fewer": "fewer frames"}
+SAID = {
+    "full": "uncompressed",
+    "pool": "pooling",
+    "dts": "DTS",
+    "dts-slow": "DTS at a tenth of the rate",
+    "vst": "VST",
+    "fewer": "fewer frames",
+}
 
 
 def members(base: Base) -> list[Member]:
@@ -154,6 +162,7 @@ def draw(numbers: dict[str, Any], path: Path) -> None:
     colours = {
         "pool": "tab:orange",
         "dts": "tab:blue",
+        "dts-slow": "tab:cyan",
         "vst": "tab:green",
         "fewer": "tab:grey",
         "full": "black",
@@ -161,7 +170,7 @@ def draw(numbers: dict[str, Any], path: Path) -> None:
     for place, (method, colour) in enumerate(colours.items()):
         own = [row for row in numbers["rows"] if row["name"].partition("_")[0] == method]
         if own:
-            apart = 1.0 if method == "full" else 2 ** (0.06 * (place - 1.5))
+            apart = 1.0 if method == "full" else 2 ** (0.06 * (place - 2))
             bars(axis, own, [apart * row["tokens"] for row in own], SAID[method], colour)
     mark_baselines(axis, numbers)
     axis.set_xscale("log", base=2)

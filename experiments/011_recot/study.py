@@ -24,12 +24,16 @@ from studies import (
 )
 
 DTS = "compressor=dts compressor.ratio=16"
+SLOW = f"{DTS} stage.part_lr.compressor=1e-4"
 RECONSTRUCT = f"stage=dts_reconstruct stage.train=[compressor] stage.part_lr.llm=null stage.lr=5e-4 {DTS}"
 PROBE = f"{DTS} stage.train=[projector,llm]"
 WORDS = {
     "dts_16": "no pre-training, all learns",
     "dts_16_plain": "reconstruction, no mask, all learns",
     "dts_16_masked": "reconstruction, guided mask, all learns",
+    "dts-slow_16": "no pre-training, compressor at a tenth of the rate",
+    "dts-slow_16_plain": "reconstruction, no mask, compressor at a tenth of the rate",
+    "dts-slow_16_masked": "reconstruction, guided mask, compressor at a tenth of the rate",
     "probe": "no pre-training, compressor frozen at random",
     "probe_plain": "reconstruction, no mask, compressor frozen",
     "probe_masked": "reconstruction, guided mask, compressor frozen",
@@ -37,13 +41,16 @@ WORDS = {
 
 
 def members(base: Base) -> list[Member]:
-    """Two pre-trainings; after each, and without: all learns, or all but the compressor."""
+    """Two pre-trainings; after each, and without: all learns, at two rates, or all but the compressor."""
     return [
         *seeds("recot_masked", f"{RECONSTRUCT} stage.reconstruct.mask=0.5", asked=()),
         *seeds("recot_plain", f"{RECONSTRUCT} stage.reconstruct.mask=0", asked=()),
         *seeds("dts_16", DTS),
         *seeds("dts_16_masked", DTS, after="recot_masked"),
         *seeds("dts_16_plain", DTS, after="recot_plain"),
+        *seeds("dts-slow_16", SLOW),
+        *seeds("dts-slow_16_masked", SLOW, after="recot_masked"),
+        *seeds("dts-slow_16_plain", SLOW, after="recot_plain"),
         *seeds("probe", PROBE),
         *seeds("probe_masked", PROBE, after="recot_masked"),
         *seeds("probe_plain", PROBE, after="recot_plain"),
@@ -55,7 +62,8 @@ def rows(found: Found, base: Base) -> list[dict[str, Any]]:
     """Each setting against the one trained alike without pre-training."""
     made = []
     for name, words in WORDS.items():
-        plain = found.get(("probe" if name.startswith("probe") else "dts_16", ""))
+        first = next(first for first in ("dts_16", "dts-slow_16", "probe") if name.startswith(first))
+        plain = found.get((first, ""))
         if (name, "") in found and plain is not None:
             setting = found[name, ""]
             made.append(setting.plain() | {"words": words, "against": plain.name} | against(plain, setting))

@@ -63,7 +63,12 @@ def rows(found: Found, base: Base) -> list[dict[str, Any]]:
         group = "prune" if "prune" in words else "kv"
         method = " ".join([words[group], *(f"{key}={words[key]}" for key in ("relevance",) if key in words)])
         row = {"group": group, "method": method, "keep": float(words.get(f"{group}.keep", 1))}
-        row |= setting.plain() | against(whole, setting) | {"ago": by_distance(setting)}
+        row |= (
+            setting.plain()
+            | against(whole, setting)
+            | {"ago": by_distance(setting), "kinds": by_kind(setting)}
+        )
+        row["cache_bytes"] = setting.cache_bytes
         recent = variant.replace(f"{group}={words[group]},", f"{group}=recent,", 1)
         if variant and ("full", recent) in found:
             row["against_recent"] = against(found["full", recent], setting)
@@ -81,43 +86,64 @@ def by_distance(setting: Setting) -> dict[str, list[float]]:
     return counts
 
 
+def by_kind(setting: Setting) -> dict[str, float]:
+    """The share of right answers to each kind of question."""
+    return {kind: sum(setting.of(kind).accuracies) / len(setting.seeds) for kind in setting.kinds}
+
+
 def answer(numbers: dict[str, Any], whole: dict[str, Any]) -> Answer:
-    """Which method loses least at the smallest budget that leaves nobody at chance."""
+    """Which method loses least at the smallest budget, among those that keep to it."""
     parts, ends = [], []
     for group, what in (("kv", "policies"), ("prune", "pruners")):
-        rows = [row for row in numbers["rows"] if row["group"] == group and row["keep"] == KEEP[-1]]
+        asked = [row for row in numbers["rows"] if row["group"] == group and row["keep"] == KEEP[-1]]
+        rows = within_budget(asked)
         if rows:
-            best = max(rows, key=lambda row: row["accuracy"])
+            most = max(row["accuracy"] for row in rows)
+            best = [row for row in rows if row["accuracy"] == most]
+            names = " and ".join(row["method"] for row in best)
+            of = f"{len(rows)} {what}"
+            if len(rows) < len(asked):
+                of = f"the {len(rows)} of {len(asked)} {what} that keep to the budget"
             parts.append(
-                f"of {len(rows)} {what} {best['method']} loses least at 1/{round(1 / KEEP[-1])} "
-                f"({100 * best['difference']:+.1f} points)"
+                f"of {of} {names} {'lose' if len(best) > 1 else 'loses'} least at 1/{round(1 / KEEP[-1])} "
+                f"({100 * best[0]['difference']:+.1f} points)"
             )
-            ends.append(f"{best['method']} {interval_text(best['difference_interval'], signed=True)}")
+            ends += [f"{row['method']} {interval_text(row['difference_interval'], signed=True)}" for row in best]
     text = "; ".join(parts) or "no budget was asked under"
     return Answer(text, "; ".join(ends) or interval_text(whole["interval"]))
 
 
+def within_budget(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Those that leave as many bytes as `uniform` at the same budget, or up to a twentieth more.
+
+    Some keep whole frames or chunks whatever the budget, so that at a small one they are no match for others.
+    """
+    even = next((row for row in rows if row["method"] == "uniform"), {})
+    if "cache_bytes" not in even:
+        return rows
+    return [row for row in rows if row["cache_bytes"] <= 1.05 * even["cache_bytes"]]
+
+
 def lines(numbers: dict[str, Any]) -> list[str]:
-    """The README's table: a line a method, a column a budget."""
-    heads = " | ".join(f"1/{round(1 / keep)}" for keep in KEEP)
-    text = [f"| method | {heads} |", "|---" * (1 + len(KEEP)) + "|"]
+    """The README's table: a line a method, a column a budget, and what the smallest leaves of the cache."""
+    least = f"1/{round(1 / KEEP[-1])}"
+    heads = [f"1/{round(1 / keep)}" for keep in KEEP]
+    rows = {(row["group"], row["method"], row["keep"]): row for row in numbers["rows"]}
+    is_counted = all("cache_bytes" in row for row in numbers["rows"])  # recorded ones may be older
+    heads += [f"cache at {least}, kB"] if is_counted else []
+    text = [f"| method | {' | '.join(heads)} |", "|---" * (1 + len(heads)) + "|"]
     whole = next(row for row in numbers["rows"] if row["keep"] == 1)
-    text.append(f"| `kv=full` (all kept) | {points(whole['accuracy'], whole['interval'])}" + " |" * len(KEEP))
+    cells = [points(whole["accuracy"], whole["interval"]), *[""] * (len(KEEP) - 1)]
+    cells += [f"{whole['cache_bytes'] / 1000:.0f}"] if is_counted else []
+    text.append(f"| `kv=full` (all kept) | {' | '.join(cells)} |")
     methods = dict.fromkeys((row["group"], row["method"]) for row in numbers["rows"] if row["keep"] < 1)
     for group, method in methods:
-        cells = []
-        for keep in KEEP:
-            row = next(
-                (
-                    r
-                    for r in numbers["rows"]
-                    if (r["group"], r["method"]) == (group, method) and r["keep"] == float(f"{keep:g}")
-                ),
-                None,
-            )
-            cells.append("" if row is None else points(row["accuracy"], row["interval"]))
+        own = [rows.get((group, method, float(f"{keep:g}"))) for keep in KEEP]
+        cells = ["" if row is None else points(row["accuracy"], row["interval"]) for row in own]
+        if is_counted:
+            cells.append("" if own[-1] is None else f"{own[-1]['cache_bytes'] / 1000:.0f}")
         text.append(f"| `{group}={method}` | {' | '.join(cells)} |")
-    return text + baseline_lines(numbers, columns=1 + len(KEEP), place=1)
+    return text + baseline_lines(numbers, columns=1 + len(heads), place=1)
 
 
 def draw(numbers: dict[str, Any], path: Path) -> None:

@@ -94,7 +94,7 @@ def lines(numbers: dict[str, Any]) -> list[str]:
 
 def draw(numbers: dict[str, Any], path: Path) -> None:
     """Accuracy by what is kept, a panel a pruner."""
-    figure, axes = plt.subplots(1, len(PRUNERS), figsize=(9, 3.8), layout="constrained", sharey=True)
+    figure, axes = plt.subplots(1, len(PRUNERS), figsize=(9, 4.4), layout="constrained", sharey=True)
     for axis, pruner in zip(axes, PRUNERS, strict=True):
         for place, trained in enumerate(("full", f"trained_{pruner}")):
             rows = [r for r in numbers["rows"] if r["trained"] == trained and r["asked"] in (pruner, "none")]
@@ -103,7 +103,7 @@ def draw(numbers: dict[str, Any], path: Path) -> None:
             bars(axis, rows, [row["keep"] for row in rows], label, f"C{place}")
         mark_baselines(axis, numbers)
         axis_of_shares(axis, [1, *KEEP], f"share of visual tokens kept by prune={pruner}")
-        axis.legend(fontsize=8, loc="upper left")
+        axis.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=2)
     axes[0].set_ylabel("right answers, %")
     save_figure(figure, path)
 

@@ -11,6 +11,9 @@ from studies.base import Base
 from vxl.evaluate.work.changes import expand_changes, label
 
 SEEDS = (0, 1, 2)
+"""Those that a setting has, unless more are asked for."""
+MOST_SEEDS = range(8)
+"""Those that it may have."""
 BLIND = "blind"
 """The variant that sees no video."""
 
@@ -37,10 +40,10 @@ class Member:
 
 
 def seeds(name: str, words: str, *, after: str | None = None, **more: Any) -> list[Member]:
-    """A setting at every seed; `after` is the name of a setting with the same seeds."""
+    """A setting at every seed that it may have; `after` is the name of a setting with the same seeds."""
     return [
         Member(name, words, seed, after=None if after is None else f"{after}_{seed}", **more)
-        for seed in SEEDS
+        for seed in MOST_SEEDS
     ]
 
 

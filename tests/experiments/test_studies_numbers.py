@@ -13,7 +13,16 @@ from studies.asked import settings
 from studies.base import CPU, SMALL
 from studies.baselines import baseline_rows, not_learned
 from studies.member import Member, seeds
-from studies.study import compare, main, provenance, recorded_numbers, repeatable, with_results, written
+from studies.study import (
+    compare,
+    main,
+    of_one_more,
+    provenance,
+    recorded_numbers,
+    repeatable,
+    with_results,
+    written,
+)
 
 from tests.experiments.studies_read import NAMES, setting, study
 
@@ -192,6 +201,17 @@ def test_a_repetition_is_inside_or_outside(capsys: pytest.CaptureFixture[str]) -
     assert "75.0 % (recorded 50.0 %), OUTSIDE" in capsys.readouterr().out
     assert not compare(recorded, {("pool", ""): setting("pool", [NINE])}, 0)
     assert "nothing was repeated" in capsys.readouterr().out
+
+
+def test_one_more_run_lies_further_out_than_the_mean() -> None:
+    """Seeds at 40, 50 and 60 %: s = 0.1, and t at two degrees of freedom is 4.303."""
+    half = t.ppf(0.975, 2) * 0.1 * math.sqrt(4 / 3)
+    seeds_apart = {"0": 0.4, "1": 0.5, "2": 0.6}
+    row = {"accuracy": 0.5, "interval": [0.25, 0.75], "seeds": seeds_apart}
+    assert of_one_more(row) == pytest.approx([0.5 - half, 0.5 + half])
+    assert of_one_more(row | {"seeds": {"0": 0.5, "1": 0.5}}) == [0.25, 0.75]  # alike by chance
+    assert of_one_more(row | {"seeds": {"0": 0.5}}) == [0.25, 0.75]
+    assert of_one_more(row | {"seeds": {"0": 0.1, "1": 0.9}}) == [0.0, 1.0]
 
 
 def test_only_what_is_recorded_can_be_repeated(tmp_path: Path) -> None:
