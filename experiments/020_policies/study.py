@@ -108,7 +108,9 @@ def answer(numbers: dict[str, Any], whole: dict[str, Any]) -> Answer:
                 f"of {of} {names} {'lose' if len(best) > 1 else 'loses'} least at 1/{round(1 / KEEP[-1])} "
                 f"({100 * best[0]['difference']:+.1f} points)"
             )
-            ends += [f"{row['method']} {interval_text(row['difference_interval'], signed=True)}" for row in best]
+            ends += [
+                f"{one['method']} {interval_text(one['difference_interval'], signed=True)}" for one in best
+            ]
     text = "; ".join(parts) or "no budget was asked under"
     return Answer(text, "; ".join(ends) or interval_text(whole["interval"]))
 
