@@ -103,7 +103,7 @@ def answer(numbers: dict[str, Any], whole: dict[str, Any]) -> Answer:
     parts, ends = [], []
     for ratio in RATIOS:
         here = [row for row in numbers["rows"] if row["name"].endswith(f"_{ratio}")]
-        shares = [f"{SAID[row['name'].partition('_')[0]]} {share(row)}" for row in here]
+        shares = [f"by {SAID[row['name'].partition('_')[0]]} {share(row)}" for row in here]
         if shares:
             parts.append(f"at 1/{ratio} of the visual tokens {', '.join(shares)}")
         for row in here:
@@ -111,7 +111,7 @@ def answer(numbers: dict[str, Any], whole: dict[str, Any]) -> Answer:
                 f"1/{ratio} {SAID[row['name'].partition('_')[0]]} {interval_text(row['kept_interval'])}"
             )
     above = f"{100 * (whole['accuracy'] - whole['chance']):.1f}"
-    text = f"of the {above} points above chance are kept {'; '.join(parts) or 'not known yet how many'}"
+    text = f"of the {above} points above chance are kept, {'; '.join(parts) or 'not known yet how many'}"
     ends.append(f"uncompressed {interval_text(whole['interval'])}")
     beside = [f"uncompressed {100 * whole['accuracy']:.1f} %"]
     for name, row in numbers["baselines"].items():

@@ -100,7 +100,8 @@ def answer(numbers: dict[str, Any], whole: dict[str, Any]) -> Answer:
         if rows:
             most = max(row["accuracy"] for row in rows)
             best = [row for row in rows if row["accuracy"] == most]
-            names = " and ".join(row["method"] for row in best)
+            *others, last = [row["method"] for row in best]
+            names = f"{', '.join(others)} and {last}" if others else last
             of = f"{len(rows)} {what}"
             if len(rows) < len(asked):
                 of = f"the {len(rows)} of {len(asked)} {what} that keep to the budget"
