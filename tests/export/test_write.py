@@ -12,11 +12,13 @@ from tests.run_directories import make_run
 from tests.small_model import settings
 from tests.test_floors import ROOT
 from vxl.cli.main import main
+from vxl.data.batch.prompt import PromptConfig
 from vxl.errors import CheckpointError, ConfigError
 from vxl.export import write
-from vxl.export.write import export_transformers, portable
+from vxl.export.write import LEFT_BEHIND, export_transformers, portable
 from vxl.kv.kvzip import KVzipConfig
 from vxl.llm.decoder import DecoderConfig
+from vxl.option.rebuild import plain
 from vxl.relevance.siglip import SiglipRelevanceConfig
 from vxl.vision.siglip import SiglipConfig
 
@@ -79,6 +81,8 @@ def test_what_is_not_whole_is_not_written(tmp_path: Path) -> None:
     run = make_run(tmp_path / "runs", "made", steps=(10,))
     with pytest.raises(ConfigError, match="there is no option kv=snapvk"):
         export_transformers(run, tmp_path / "out", overrides=["kv=snapvk"])
+    with pytest.raises(ConfigError, match=r"does not hold llm\.fp8=true: how a model computes"):
+        export_transformers(run, tmp_path / "out", overrides=["kv=snapkv", "llm.fp8=true"])
     assert not (tmp_path / "out").exists()
 
 
@@ -101,11 +105,22 @@ def test_settings_mean_the_same_elsewhere() -> None:
 
 
 def test_how_a_run_trained_is_left_behind() -> None:
+    """What is refused as a change is what would be undone, and nothing else."""
     tokenizer: Any = None  # nothing here has words
-    llm = DecoderConfig(checkpointing=True, recomputed="auto", fp8="emulated")
-    found = portable(settings(llm=llm, vision=SiglipConfig(checkpointing=True, fp8="emulated")), tokenizer)
+    parts = settings(
+        llm=DecoderConfig(attention="flex", checkpointing=True, recomputed="auto", fp8="emulated"),
+        vision=SiglipConfig(weights="fetched", checkpointing=True, fp8="emulated"),
+        prompt=PromptConfig(tokenizer="here"),
+    )
+    found = portable(parts, tokenizer)
     assert (found.llm.checkpointing, found.llm.recomputed, found.llm.fp8) == (False, 1.0, False)
     assert (found.vision.checkpointing, found.vision.fp8) == (False, False)
+    before, after = plain(parts), plain(found)
+    rooms = [room for room in before if isinstance(before[room], dict)]
+    undone = {
+        f"{room}.{key}" for room in rooms for key in before[room] if before[room][key] != after[room][key]
+    }
+    assert undone == set(LEFT_BEHIND)
 
 
 def test_the_pages_commands_are_understood(monkeypatch: pytest.MonkeyPatch) -> None:

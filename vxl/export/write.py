@@ -19,7 +19,7 @@ from vxl.checkpoint.source import find_source
 from vxl.checkpoint.weights import Weights
 from vxl.data.batch.prompt import END, START, special_ids
 from vxl.data.batch.tokenizer import load_tokenizer
-from vxl.errors import CheckpointError
+from vxl.errors import CheckpointError, ConfigError
 from vxl.export.configuration_vxl import VxlConfig
 from vxl.export.conversation import TEMPLATE
 from vxl.export.flatten import flat_name, flatten
@@ -47,6 +47,11 @@ INSIDE = "model.parts."
 """What stands in front of vxl's names of tensors."""
 LONGEST_ANSWER = 64
 """Tokens, where no number is given; as `vxl ask`."""
+LEFT_BEHIND = (
+    *("vision.weights", "vision.checkpointing", "vision.fp8", "prompt.tokenizer"),
+    *("llm.attention", "llm.checkpointing", "llm.recomputed", "llm.fp8"),
+)
+"""What `portable` sets: files of this machine, and how a model computes."""
 
 
 def export_transformers(
@@ -66,9 +71,15 @@ def export_transformers(
         overrides: Changes to the config, such as `kv=snapkv` or `video.max_frames=64`.
 
     Raises:
+        ConfigError: A change that an export does not hold.
         CheckpointError: The weights are not complete, came without a tokenizer, or need files beside them.
     """
     refuse_existing(out)
+    if ignored := [word for word in overrides if word.partition("=")[0] in LEFT_BEHIND]:
+        raise ConfigError(
+            f"an export does not hold {', '.join(ignored)}: how a model computes is said where it is used.\n"
+            f"  leave out  {' '.join(ignored)}"
+        )
     weights = find_source(Path(source).expanduser(), runs, checkpoint).weights()
     if weights.tokenizer is None:
         raise CheckpointError(
