@@ -1,27 +1,18 @@
 """The accuracy of float8: its measures, that the script runs in miniature, and what its numbers promise."""
 
-import importlib.util
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
+from tests.experiments.scripts import as_module
+
 FOLDER = Path(__file__).parents[2] / "experiments" / "022_float8"
 
 
-def accuracy() -> Any:
-    spec = importlib.util.spec_from_file_location("float8_accuracy", FOLDER / "accuracy.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def test_the_measures_of_known_differences() -> None:
-    script = accuracy()
+    script = as_module(FOLDER / "accuracy.py")
     exact = {"clip": torch.tensor([[[3.0, 4.0], [4.0, 3.0]]])}
     off = script.of_tower({"clip": torch.tensor([[[3.0, 4.5], [4.0, 3.0]]])}, exact)
     assert off["relative_error"] == pytest.approx(0.5 / 50**0.5)
@@ -43,7 +34,7 @@ def test_it_runs_in_miniature(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     out = tmp_path / "rows.json"
     words = ["accuracy.py", "--model", "tiny", "--frames", "2", "--tokens", "24", "--out", str(out)]
     monkeypatch.setattr("sys.argv", words)
-    script = accuracy()
+    script = as_module(FOLDER / "accuracy.py")
     script.main()
     found = json.loads(out.read_text())
     ways = {row["way"]: row for row in found["ways"]}

@@ -1,6 +1,5 @@
 """The benchmark of summary tokens: that it runs, and what its committed numbers promise."""
 
-import importlib.util
 import json
 from pathlib import Path
 from typing import Any
@@ -8,20 +7,13 @@ from typing import Any
 import pytest
 import torch
 
+from tests.experiments.scripts import as_module
+
 FOLDER = Path(__file__).parents[2] / "experiments" / "004_vst"
 
 
-def bench() -> Any:
-    spec = importlib.util.spec_from_file_location("vst_bench", FOLDER / "bench.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def test_it_runs_in_miniature() -> None:
-    module = bench()
+    module = as_module(FOLDER / "bench.py")
     machine = module.Machine(tiny=True, commit="none")
     model = module.made(machine).eval()
     piece = torch.zeros(20, 3, 56, 56, dtype=torch.uint8)
@@ -36,7 +28,7 @@ def test_it_runs_in_miniature() -> None:
 
 
 def test_operations_are_those_of_the_model() -> None:
-    module = bench()
+    module = as_module(FOLDER / "bench.py")
     machine = module.Machine(tiny=True, commit="none")
     model = module.made(machine)
     few, many = (module.flops(model, module.head_of(model, frames), 2) for frames in (20, 40))

@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from tests.strategies import cases, sharing
-from tests.strategies.pool import Pool
 
 CLOSE = 1e-9
 # Strategy, processes, how many share rows; then the same of the run that goes on.
@@ -17,13 +16,6 @@ DEGREES = [
     (("hsdp", 4, 2), ("fsdp2_grad", 2, 2)),
     (("fsdp2", 4, 2), ("ddp", 4, 1)),
 ]
-
-
-@pytest.fixture(scope="module")
-def pool():
-    made = Pool(4)
-    yield made
-    made.close()
 
 
 @pytest.fixture(scope="module")

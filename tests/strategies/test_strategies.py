@@ -34,13 +34,6 @@ GRID = [
 
 
 @pytest.fixture(scope="module")
-def pool():
-    made = Pool(4)
-    yield made
-    made.close()
-
-
-@pytest.fixture(scope="module")
 def alone(pool, tmp_path_factory) -> dict[str, Any]:
     """One process: 20 steps; 4 steps of the mix; 4 and then 4 more."""
     folder = str(tmp_path_factory.mktemp("alone"))

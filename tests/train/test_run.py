@@ -130,8 +130,8 @@ def test_three_steps_a_kill_and_the_rest_are_six_steps(config, monkeypatch, work
     )
 
 
-def test_muon_resumes_with_the_same_bits(config, monkeypatch):
-    config = changed(config, optim={"optimizer": MuonConfig(weight_decay=0.1)})
+def resumes_with_the_same_bits(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that is killed after its first checkpoint ends as one that nobody disturbs."""
     other = dataclasses.replace(config, name="second")
     fake.train(other)
     killed(config, monkeypatch, 4)
@@ -139,6 +139,11 @@ def test_muon_resumes_with_the_same_bits(config, monkeypatch):
     fake.train(config)
     assert digest(config) == digest(other)
     assert numbers(config) == numbers(other)
+
+
+def test_muon_resumes_with_the_same_bits(config, monkeypatch):
+    config = changed(config, optim={"optimizer": MuonConfig(weight_decay=0.1)})
+    resumes_with_the_same_bits(config, monkeypatch)
     kept = [name.rpartition(".")[2] for name in tensors(config) if name.startswith("optim.")]
     assert (kept.count("momentum_buffer"), kept.count("exp_avg")) == (
         3,

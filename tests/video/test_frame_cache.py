@@ -1,7 +1,6 @@
 """Frames that are kept on disk: the very frames, whatever becomes of the entries."""
 
 import errno
-import multiprocessing
 import os
 import random
 import zlib
@@ -14,6 +13,7 @@ import pytest
 import torch
 
 from tests.failing_disk import failing_disk
+from tests.forks import in_three_forks
 from tests.video.numbered import numbers_of, write
 from vxl import store
 from vxl.errors import DataError
@@ -313,12 +313,7 @@ def test_several_processes_write_and_read_at_once(tmp_path: Path, kept: Path) ->
         for n in np.random.default_rng(turn).integers(4, size=25):
             assert torch.equal(decode(paths[n], range(9), pixels=PIXELS), expected[n])
 
-    processes = [multiprocessing.get_context("fork").Process(target=many, args=(turn,)) for turn in range(3)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join()
-    assert [process.exitcode for process in processes] == [0, 0, 0]
+    in_three_forks(many)
     assert sum(entry.stat().st_size for entry in entries(kept)) <= cache.limit
     assert list(kept.rglob("*.part")) == []
 

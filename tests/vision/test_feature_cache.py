@@ -1,7 +1,6 @@
 """Features that are kept on disk: the very numbers that the tower makes, whatever becomes of the entries."""
 
 import errno
-import multiprocessing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor
 
 from tests.failing_disk import failing_disk
+from tests.forks import in_three_forks
 from tests.small_model import IMAGE, PARTS, example, frames, model, video
 from vxl import store
 from vxl.data.batch.collate import Batch, collate
@@ -209,12 +209,7 @@ def test_several_processes_write_and_read_at_once(kept: Path) -> None:
         for n in torch.randint(4, (20,), generator=torch.Generator().manual_seed(turn)).tolist():
             assert torch.equal(encoder(clips[n]), expected[n])
 
-    processes = [multiprocessing.get_context("fork").Process(target=many, args=(turn,)) for turn in range(3)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join()
-    assert [process.exitcode for process in processes] == [0, 0, 0]
+    in_three_forks(many)
     assert 0 < sum(entry.stat().st_size for entry in entries(kept)) <= cache.limit
     assert list(kept.rglob("*.part")) == []
 

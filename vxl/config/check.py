@@ -245,7 +245,7 @@ def packed_weights_have_updates(config: "TrainConfig") -> Iterator[str]:
             f"  e.g.  stage=lora trainer.frozen={frozen}\n        trainer.frozen=bf16"
         )
     strategy = config.strategy.name
-    if strategy not in ("single", "ddp"):
+    if not config.strategy.is_whole:
         yield (
             f"trainer.frozen={frozen} does not go with strategy={strategy}, which shards whole weights.\n"
             f"  e.g.  strategy=ddp trainer.frozen={frozen}\n        strategy={strategy} trainer.frozen=bf16"

@@ -61,9 +61,9 @@ def what_learns_is_not_in_fp8(config: "TrainConfig") -> list[str]:
             f"{got} with stage.train=[{','.join(config.stage.train)}]: a tower in float8 can't learn.\n"
             "  type  vision.fp8=false   or a stage that leaves the tower as it is, such as  stage=lora"
         )
-    if strategy := _sharding(config):
+    if not config.strategy.is_whole:
         problems.append(
-            f"{got} does not go with strategy={strategy}, which shards whole weights.\n"
+            f"{got} does not go with strategy={config.strategy.name}, which shards whole weights.\n"
             "  type  strategy=ddp   or  vision.fp8=false"
         )
     return problems
@@ -76,8 +76,8 @@ def kept_features_stay(config: "TrainConfig") -> list[str]:
     reasons = []
     if "vision" in config.stage.train:
         reasons.append("stage.train names vision, whose features change with every step")
-    if strategy := _sharding(config):
-        reasons.append(f"strategy={strategy} spreads the tower over all processes")
+    if not config.strategy.is_whole:
+        reasons.append(f"strategy={config.strategy.name} spreads the tower over all processes")
     pruner = build(config.prune)
     if pruner.needs:
         name = type(pruner).__module__.rpartition(".")[2]
@@ -117,8 +117,8 @@ def moments_of_8_bits_are_whole(config: "TrainConfig") -> list[str]:
     """Codes share scales in blocks of a whole tensor, and are computed with in float32."""
     if config.optim.optimizer._target_ != "vxl.train.step.adamw_8bit.adamw_8bit":
         return []
-    problems: list[str] = []
-    if strategy := _sharding(config):
+    problems, strategy = [], config.strategy.name
+    if not config.strategy.is_whole:
         problems.append(
             f"optim=adamw_8bit does not go with strategy={strategy}: 256 numbers of a moment share a scale, "
             "and another number of processes would cut them elsewhere.\n"
@@ -142,8 +142,3 @@ def frozen_weights_meet_their_precision(config: "TrainConfig") -> list[str]:
         "in no other precision than its own.\n"
         f"  type  trainer.precision=bf16-mixed trainer.frozen={frozen}   or  trainer.frozen=same"
     ]
-
-
-def _sharding(config: "TrainConfig") -> str | None:
-    """The strategy, where it leaves no process whole weights; None where each has all of them."""
-    return None if config.strategy.name in ("single", "ddp") else config.strategy.name

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from tests.data.talking import learned, prompt, tokenizer
-from vxl.data.batch.collate import Example, collate
+from vxl.data.batch.collate import Example, collate, joined_frames
 from vxl.data.batch.encoded import Shown
-from vxl.data.batch.examples import joined_frames, without_labels
+from vxl.data.batch.examples import without_labels
 from vxl.data.sample import BadSample, Question, Sample, Turn
 
 PAD = tokenizer().pad_token_id

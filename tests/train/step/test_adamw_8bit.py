@@ -15,8 +15,7 @@ import torch
 from tests.run.test_changes import changed
 from tests.train import quick_training as fake
 from tests.train.quick_training import Config, Paths
-from tests.train.test_run import digest, killed, numbers, path_of, tensors
-from vxl.checkpoint.step_folder import choose_step
+from tests.train.test_run import resumes_with_the_same_bits, tensors
 from vxl.config.check_training import check_training
 from vxl.config.compose import compose
 from vxl.errors import ConfigError
@@ -155,13 +154,7 @@ def test_a_training_resumes_with_the_same_bits(tmp_path: Path, monkeypatch: pyte
         Config(paths=Paths(runs=str(tmp_path)), name="first"),
         optim={"optimizer": AdamW8bitConfig(weight_decay=0.1), "schedule": "cosine"},
     )
-    other = dataclasses.replace(config, name="second")
-    fake.train(other)
-    killed(config, monkeypatch, 4)
-    assert choose_step(path_of(config), "last").step == 3
-    fake.train(config)
-    assert digest(config) == digest(other)
-    assert numbers(config) == numbers(other)
+    resumes_with_the_same_bits(config, monkeypatch)
     kept = tensors(config)
     assert kept["optim.compressor.mix.weight.exp_avg/codes"].dtype is torch.uint8
     assert kept["optim.compressor.mix.weight.exp_avg/scale"].shape == (WIDTH * WIDTH // 256,)

@@ -12,7 +12,7 @@ from vxl.data.sample import BadSample, Question
 from vxl.sequence.layout import Layout
 from vxl.sequence.rows import IGNORE
 
-__all__ = ["Batch", "BatchedVisual", "Example", "collate", "on_one_device"]
+__all__ = ["Batch", "BatchedVisual", "Example", "collate", "joined_frames"]
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,7 @@ def collate(
         labels_BT=labels_BT,
         positions_BT=positions_BT,
         layout=layout,
-        frames_FCHW=torch.cat(on_one_device([example.frames_FCHW for example in examples])),
+        frames_FCHW=joined_frames([example.frames_FCHW for example in examples]),
         items=[item for example in examples for item in example.encoded.items],
         supervised=int(supervised_BT.sum()),
         visual_tokens=int(layout.visual_BT.sum()),
@@ -163,10 +163,15 @@ def collate(
     )
 
 
-def on_one_device(frames: list[Tensor]) -> list[Tensor]:
-    """Frames of several visuals, on the card where one is: images, and videos without a file, are not."""
+def joined_frames(frames: list[Tensor]) -> Tensor:
+    """Frames of several visuals in one tensor; those of a single one are not copied.
+
+    It is on the card where one of them is: images, and videos without a file, are not.
+    """
     place = next((each.device for each in frames if each.device.type != "cpu"), None)
-    return frames if place is None else [each.to(place) for each in frames]
+    if place is not None:
+        frames = [each.to(place) for each in frames]
+    return frames[0] if len(frames) == 1 else torch.cat(frames)
 
 
 def _shifted(numbers: list[int], by: int) -> Tensor:

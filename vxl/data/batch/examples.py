@@ -6,7 +6,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from vxl.data.batch.collate import Example, on_one_device
+from vxl.data.batch.collate import Example, joined_frames
 from vxl.data.batch.encoded import Encoded, Shown
 from vxl.data.batch.prompt import Prompt
 from vxl.data.sample import BadSample, Media, Sample, SampleWithMedia, Visual
@@ -131,11 +131,6 @@ class Examples:
 
     def _no_frames(self) -> Tensor:
         return torch.zeros(0, 3, self.pixels.size, self.pixels.size, dtype=torch.uint8)
-
-
-def joined_frames(frames: list[Tensor]) -> Tensor:
-    """Frames of several visuals in one tensor; those of a single one are not copied."""
-    return frames[0] if len(frames) == 1 else torch.cat(on_one_device(frames))
 
 
 def without_labels(example: Example) -> Example:

@@ -28,6 +28,11 @@ class StrategyConfig(Option):
         """What it is called on a command line, such as `fsdp2` (`fsdp2_grad`, too, is that)."""
         return self._target_.rpartition(".")[2].lower()
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether every process has whole weights."""
+        return self.name in ("single", "ddp")
+
     def __post_init__(self) -> None:
         if self.context < 1:
             raise ConfigError(f"context={self.context} is too small.\n  expected: 1 or more")
