@@ -48,9 +48,12 @@ def show_at(browser: Any, width: int, height: int = 1000) -> None:
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
 
 
-def until(browser: Any, condition: str) -> None:
-    """Waits until a condition of the page holds."""
+def until(browser: Any, expression: str, value: Any = None) -> None:
+    """Waits until an expression of the page has a value; until it holds, where no value is given."""
     began = time.monotonic()
-    while not browser.execute_script(f"return {condition}"):
-        assert time.monotonic() - began < 120, (condition, browser.get_log("browser"))
+    while True:
+        got = browser.execute_script(f"return {expression}")
+        if got == value if value is not None else got:
+            return
+        assert time.monotonic() - began < 120, (expression, got, value, browser.get_log("browser"))
         time.sleep(0.05)

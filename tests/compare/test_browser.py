@@ -91,51 +91,44 @@ def test_choices_switch_search_filters_and_headings_sort(browser: Any, tmp_path:
             value,
         )
 
-    def titles() -> list[str]:
-        layout = "document.querySelector('#pareto .plot').layout"
-        return browser.execute_script(f"return ['xaxis', 'yaxis'].map(a => {layout}[a].title.text)")
-
-    assert titles() == ["cache, MiB", "clips: accuracy, %"]
+    # A page answers an event in its own time: each answer is waited for.
+    axes = "['xaxis', 'yaxis'].map(a => document.querySelector('#pareto .plot').layout[a].title.text)"
+    until(browser, axes, ["cache, MiB", "clips: accuracy, %"])
     pick("pareto", 1, "train s")
     pick("pareto", 0, "needle")
-    assert titles() == ["training, s", "needle: accuracy, %"]
+    until(browser, axes, ["training, s", "needle: accuracy, %"])
 
-    rows = "return [...document.querySelectorAll('#members tbody tr')]"
+    rows = "[...document.querySelectorAll('#members tbody tr')]"
     shown = f"{rows}.filter(row => !row.hidden).map(row => row.cells[0].innerText)"
-    assert len(browser.execute_script(shown)) == 12
+    hits = "document.getElementById('hits').textContent"
+    first = browser.execute_script(f"return {shown}")
+    assert len(first) == 12
     search = browser.find_element("id", "search")
     search.send_keys("ratio=2 snapkv")
-    assert browser.execute_script(shown) == [f"ratio=2,seed={n} kv=snapkv keep=0.5" for n in range(3)]
-    hits = browser.find_element("id", "hits")
-    assert hits.text == "3 of 12 members"
+    until(browser, shown, [f"ratio=2,seed={n} kv=snapkv keep=0.5" for n in range(3)])
+    until(browser, hits, "3 of 12 members")
     search.clear()
     search.send_keys("nowhere")
-    assert browser.execute_script(shown) == []
-    assert hits.text.startswith("no of 12 members")
+    until(browser, shown, [])
+    until(browser, f"{hits}.startsWith('no of 12 members')")
     search.clear()
     search.send_keys(" ")
-    assert len(browser.execute_script(shown)) == 12
-    assert hits.text == "12 members"
-    first = browser.execute_script(shown)
+    until(browser, shown, first)
+    until(browser, hits, "12 members")
     heading = browser.find_element("xpath", "//section[@id='members']//th[.='clips']")
     column = browser.execute_script("return arguments[0].cellIndex", heading)
     scores = f"{rows}.map(row => +row.cells[{column}].dataset.sort)"
-    heading.click()
-    found = browser.execute_script(scores)
-    assert found == sorted(found)
-    heading.click()
-    falling = sorted(found, reverse=True)
-    ends = time.monotonic() + 10
-    while browser.execute_script(scores) != falling:  # where the machine is busy, a moment later
-        assert time.monotonic() < ends, browser.execute_script(scores)
-    assert browser.execute_script(shown) != first
+    rising = sorted(browser.execute_script(f"return {scores}"))
+    for expected in (rising, rising[::-1]):
+        heading.click()
+        until(browser, scores, expected)
+    assert browser.execute_script(f"return {shown}") != first
     browser.find_element("css selector", "#members button").click()
-    assert browser.execute_script(shown) == first
+    until(browser, shown, first)
     browser.execute_cdp_cmd(
         "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": "dark"}]}
     )
-    ink = "document.querySelector('#pareto .plot').layout.font.color"
-    until(browser, f"{ink} === '#e6e9ee'")
+    until(browser, "document.querySelector('#pareto .plot').layout.font.color", "#e6e9ee")
     pdf = browser.execute_cdp_cmd("Page.printToPDF", {})
     assert len(pdf["data"]) > 20_000
     assert browser.get_log("browser") == []
