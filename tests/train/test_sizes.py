@@ -7,8 +7,10 @@ import torch
 
 from vxl.config.compose import compose
 from vxl.train.config import TrainConfig
+from vxl.train.cost import assumed
+from vxl.train.recomputing import decide
 from vxl.train.report.opening import data_line, weights_line
-from vxl.train.sizes import activation_bytes, training_sizes
+from vxl.train.sizes import activation_bytes, most_frames, training_sizes
 from vxl.train.step.learner import build_learner
 from vxl.train.step.micro_batch import longest_rows
 from vxl.train.step.stage import freeze
@@ -64,6 +66,31 @@ def test_a_frozen_tower_in_fp8_counts_a_byte_a_weight() -> None:
     )
     assert plain.total_bytes - held.total_bytes == 3 * layers
     assert plain.checkpoint_bytes - held.checkpoint_bytes == 2 * layers  # saved as bf16
+
+
+@pytest.mark.parametrize(
+    ("words", "tokens", "frames"),
+    [
+        (["data.packing=true"], None, 224),  # 56 groups of 144 tokens and 4 frames
+        (["data.packing=true"], 1000.0, 24),
+        ([], None, 152),  # the last of 38 groups is filled up
+        ([], 1000.0, 24),
+        ([], 1.0, 0),
+        (["prune=evs", "prune.keep=0.5"], 4000.0, 152),
+        (["prune=evs", "prune.keep=0.5", "data.packing=true"], 4000.0, 220),
+    ],
+)
+def test_everybody_counts_the_frames_of_a_row_alike(
+    words: list[str], tokens: float | None, frames: int
+) -> None:
+    of_all = ["model=videoxl2", "vision.weights=random", "llm.checkpointing=true", "llm.recomputed=auto"]
+    of_rows = ["video.max_frames=150", "data.max_tokens=8192"]
+    config: TrainConfig = compose("train", [*of_all, *of_rows, *words])
+    assert most_frames(config, tokens) == frames
+    under = assumed(config, tokens=tokens)
+    assert under.frames == frames
+    if tokens is None:
+        assert decide(config, 0.0) == decide(config, 0.0, tokens=under.tokens, frames=under.frames)
 
 
 def held_by(config: TrainConfig) -> int:

@@ -1,11 +1,7 @@
 """How a compressor's ratio turns out on a tower's grid, known before any module is built."""
 
 from dataclasses import dataclass
-from math import isqrt
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    pass
+from math import ceil, isqrt
 
 
 @dataclass(frozen=True)
@@ -28,9 +24,9 @@ class CompressorPlan:
         """Patches a side of the compressor's grid, after it is resized (27 -> 24 in Video-XL-2)."""
         return isqrt(self.tokens_per_group) * self.spatial
 
-    def groups(self, frames: int) -> int:
+    def groups(self, frames: float) -> int:
         """Groups that `frames` frames make; the last one is filled up with its last frame."""
-        return -(-frames // self.frames_per_group)
+        return ceil(frames / self.frames_per_group)
 
     def tokens(self, frames: int) -> int:
         """Visual tokens that `frames` frames make."""

@@ -7,7 +7,7 @@ from vxl.errors import ConfigError
 from vxl.train.config import TrainConfig
 from vxl.train.peak import PeakMemory, peak_memory
 from vxl.train.report.throughput import PEAKS, Flops, flops_of
-from vxl.train.sizes import TrainingSizes, outlined_learner, training_sizes
+from vxl.train.sizes import TrainingSizes, fed_tokens, most_frames, outlined_learner, training_sizes
 from vxl.train.step.optimizer import update_flops
 from vxl.train.step.train_step import TrainStep
 from vxl.units import GIB, human_size, rounded
@@ -51,14 +51,10 @@ def assumed(
     frames: float | None = None,
     mfu: float | None = None,
 ) -> Assumptions:
-    """What is not said is taken as the most that a row may hold: full of the longest videos that fit."""
-    shape = plan(config.compressor, config.vision.grid)
+    """What is not said is taken as the most that a row may hold: `data.max_tokens`, and `most_frames`."""
     tokens = float(config.data.max_tokens) if tokens is None else tokens
-    video = shape.tokens(config.video.max_frames) or config.data.max_tokens
-    videos = max(1, int(tokens // video)) if config.data.packing else 1
-    if frames is None:
-        fit = int(tokens // shape.tokens_per_group) * shape.frames_per_group
-        frames = float(min(fit, videos * config.video.max_frames or fit))
+    frames = float(most_frames(config, tokens)) if frames is None else frames
+    videos = max(1, int(tokens // fed_tokens(config, config.video.max_frames))) if config.data.packing else 1
     if mfu is None:
         kind = "lora" if config.llm.lora.rank else config.strategy.name
         mfu = MEASURED_MFU.get(kind, MEASURED_MFU["fsdp2"])
@@ -93,7 +89,7 @@ class TrainingCost:
             tokens=round(rows * under.tokens),
             llm_tokens=round(rows * under.tokens),
             pairs=round(rows * under.tokens * (under.tokens / under.videos + 1) / 2),
-            supervised=round(rows * max(0.0, under.tokens - visual)),
+            supervised=round(rows * max(0.0, under.tokens - fed_tokens(config, under.frames))),
         )
         return cls(
             config,

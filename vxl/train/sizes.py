@@ -7,6 +7,7 @@ from torch import nn
 from vxl.compressor.base import plan
 from vxl.llm.config import DecoderConfig, with_own_sizes
 from vxl.llm.packed import PACKINGS
+from vxl.option.build import build
 from vxl.train.config import TrainConfig
 from vxl.train.parallel.strategy import FSDP2Config, HSDPConfig
 from vxl.train.step.learner import build_learner
@@ -20,6 +21,8 @@ from vxl.weights.fp8 import fits
 SAME_BYTES = {"32-true": 4.0, "bf16-mixed": 4.0, "bf16-true": 2.0, "64-true": 8.0}
 # nf4 keeps a scale of 32 bits for 64 weights, itself held in 8 bits: 0.127 bits a weight (QLoRA, section 3).
 PACKED_BYTES = {"int8": 1.0, "nf4": 0.5 + 0.127 / 8}
+LEAST_TEXT = 2
+"""Tokens of text of any row: one that asks, and one that is learnt."""
 
 
 @dataclass(frozen=True)
@@ -98,13 +101,25 @@ def training_sizes(config: TrainConfig, model: nn.Module | None = None) -> Train
     )
 
 
-def most_frames(config: TrainConfig) -> int:
-    """Frames of a row that has the longest video, or, packed, as many videos as fit."""
+def most_frames(config: TrainConfig, tokens: float | None = None) -> int:
+    """Frames of a row that is as full of video as it may be: of the longest one, or, packed, of as many as
+    fill it.
+
+    Args:
+        config: The training.
+        tokens: Of the row, as the language model sees them; None: as many as it may have.
+    """
     shape = plan(config.compressor, config.vision.grid)
     groups = shape.groups(config.video.max_frames)
-    if config.data.packing:
-        groups = max(groups, config.data.max_tokens // shape.tokens_per_group)
-    return groups * shape.frames_per_group
+    room = (config.data.max_tokens if tokens is None else tokens) - LEAST_TEXT
+    fit = int(groups * max(0, room) // fed_tokens(config, config.video.max_frames))
+    return (fit if config.data.packing else min(groups, fit)) * shape.frames_per_group
+
+
+def fed_tokens(config: TrainConfig, frames: float) -> int:
+    """Visual tokens that the language model sees of so many frames, as far as it is known before."""
+    shape = plan(config.compressor, config.vision.grid)
+    return build(config.prune).most_fed(shape.groups(frames), shape.tokens_per_group)
 
 
 def activation_bytes(config: TrainConfig) -> int:

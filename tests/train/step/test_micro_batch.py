@@ -7,6 +7,7 @@ from vxl.config.compose import compose
 from vxl.errors import ConfigError
 from vxl.model import build_model
 from vxl.prune.uniform import UniformConfig
+from vxl.train.sizes import most_frames
 from vxl.train.step.micro_batch import (
     divisors,
     fits_in_memory,
@@ -47,7 +48,7 @@ def test_the_longest_rows_fill_what_is_allowed(config, packing):
     batch = longest_rows(config, 3)
     assert batch.tokens_BT.shape == (3, 128)
     frames = 124 if packing else config.video.max_frames
-    assert batch.frames == 3 * frames
+    assert batch.frames == 3 * frames == 3 * most_frames(config)
     assert batch.supervised == 3 * (128 - batch.visual_tokens // 3 - 1)
 
 

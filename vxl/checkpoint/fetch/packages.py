@@ -11,13 +11,9 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from vxl.atomic import whole_folder
 from vxl.errors import CheckpointError, ConfigError
-
-if TYPE_CHECKING:
-    pass
 from vxl.terminal.say import say
 from vxl.weights.fetched import FOLDER, PACKAGES, Package
 

@@ -19,10 +19,10 @@ from vxl.data.batch.collate import Batch, Example, collate
 from vxl.data.batch.encoded import BatchedVisual, Encoded
 from vxl.distributed import gathered
 from vxl.errors import ConfigError
-from vxl.option.build import build
 from vxl.sequence.layout import Kind
 from vxl.store import using
 from vxl.train.config import TrainConfig
+from vxl.train.sizes import LEAST_TEXT, fed_tokens, most_frames
 from vxl.train.step.optimizer import moment_bytes
 from vxl.vision.feature_cache import FeatureCache
 
@@ -106,23 +106,18 @@ def largest_that_fits(sizes: Sequence[int], fits: Callable[[int], bool]) -> int 
 
 def longest_rows(config: TrainConfig, rows: int) -> Batch:
     """Rows as long as they may get: as many frames as fit, the rest supervised text."""
-    shape = plan(config.compressor, config.vision.grid)
-    groups = shape.groups(config.video.max_frames)
-    pruner, size = build(config.prune), shape.tokens_per_group
-    tokens = pruner.most_fed(groups, size)
-    if config.data.packing and tokens:  # videos fill the row
-        groups = max(groups, groups * (config.data.max_tokens - 2) // tokens)
-        tokens = pruner.most_fed(groups, size)
-    text = max(2, config.data.max_tokens - tokens)
+    shape, frames = plan(config.compressor, config.vision.grid), most_frames(config)
+    groups = frames // shape.frames_per_group
+    text = max(LEAST_TEXT, config.data.max_tokens - fed_tokens(config, frames))
     encoded = Encoded()
     for group in range(groups):
         encoded.visual([0] * shape.tokens_per_group, Kind.VISUAL, group, float(group))
-    encoded.items.append(BatchedVisual("video", groups * shape.frames_per_group, groups))
+    encoded.items.append(BatchedVisual("video", frames, groups))
     encoded.text([0])
     encoded.question[-1] = True
     encoded.text([0] * (text - 1), supervised=True)
     size = config.vision.pixels.size
-    frames_FCHW = torch.zeros(groups * shape.frames_per_group, 3, size, size, dtype=torch.uint8)
+    frames_FCHW = torch.zeros(frames, 3, size, size, dtype=torch.uint8)
     return collate([[Example(encoded, frames_FCHW)] for _ in range(rows)], pad=0)
 
 
