@@ -240,7 +240,7 @@ def measure(given: argparse.Namespace, group: Processes, words: list[str], row: 
     config = compose("train", [*words, f"trainer.max_steps={total}", f"trainer.accumulate={accumulate}"])
     with tempfile.TemporaryDirectory() as folder:
         run = Run(config, group, tokens, Path(folder), whole=context > 1 and not same)
-        model, fill = made(config, group, run.device, run.launch.sharded, same)
+        model, fill = made(config, group, run.device, same)
         record = Record(steps, run.device, traced=not same)
         if not given.tiny:
             torch.cuda.reset_peak_memory_stats()
@@ -304,7 +304,7 @@ class Run:
         context: ContextGroup | None = None,
     ) -> None:
         self.config, self.group, self.tokens, self.folder, self.whole = config, group, tokens, folder, whole
-        self.device, self.launch = device_of(config.trainer, group.local), build(config.strategy)
+        self.device = device_of(config.trainer, group.local)
         self.context = context or context_group(config.strategy.context)
 
     def fit(
@@ -329,18 +329,18 @@ class Run:
         settings = (config.stage, config.optim, planned, 0, config.trainer.frozen)
         module = VideoLanguageModule(model, *settings, fill, self.context)
         compile_blocks(model, config.trainer.compile)
-        trainer = build_trainer(config.trainer, self.launch, self.group, [record], self.folder)
+        launch = build(self.config.strategy)
+        trainer = build_trainer(config.trainer, launch, self.group, [record], self.folder)
         data = Rows(config, self.tokens, config.trainer.accumulate, self.group, self.whole)
         trainer.fit(module, datamodule=data, ckpt_path=start, weights_only=False)
         return trainer, flops
 
 
-def made(
-    config: Any, group: Processes, device: torch.device, sharded: bool, same: bool
-) -> tuple[nn.Module, Any]:
+def made(config: Any, group: Processes, device: torch.device, same: bool) -> tuple[nn.Module, Any]:
     """The model, and what fills it once it is sharded: random weights; the same ones where numbers count."""
     dtype = torch.bfloat16 if config.trainer.precision == "bf16-true" else torch.float32
-    if same and not sharded:
+    is_whole = config.strategy.is_whole
+    if same and is_whole:
         return build_model(config, dtype=dtype, pretrained=False), None
     outline = skeleton(config, dtype=dtype)
     if same:
@@ -350,10 +350,10 @@ def made(
             scatter(whole, model)
 
         return outline, fill
-    if not sharded:
+    if is_whole:
         materialise(outline, device)
         draw(outline)
-    return outline, draw if sharded else None
+    return outline, None if is_whole else draw
 
 
 def draw(model: nn.Module) -> None:
@@ -586,7 +586,7 @@ def equal_numbers(run: Run, trainer: Any, record: Record, kept: Path) -> dict[st
     config = dataclasses.replace(run.config, trainer=longer)
     later = Run(config, group, run.tokens, run.folder, run.whole, run.context)
     model = skeleton(run.config, dtype=torch.float32)
-    if not run.launch.sharded:
+    if run.config.strategy.is_whole:
         materialise(model, run.device)
     more = Record(steps, run.device, traced=False)
     later.fit(model, None, more, 2 * steps, start=folder)

@@ -225,7 +225,7 @@ def train(config: Config, console: Any = None, poison: int | None = None) -> Any
         "model: fake\n",
         console,
         data_of=lambda config, directory: Data(config, poison),
-        start_of=lambda config, vocab, checkpoint, *_: Start(_started(config, checkpoint)),
+        start_of=lambda config, vocab, checkpoint, processes: Start(_started(config, checkpoint)),
         opening=lambda *_: None,
     )
 

@@ -35,7 +35,6 @@ from vxl.train.launch.handover import Stopped
 from vxl.train.launch.processes import Processes, join_processes
 from vxl.train.lightning_trainer import build_trainer
 from vxl.train.parallel.context import context_group
-from vxl.train.parallel.strategy import Launch
 from vxl.train.recomputing import Recomputing, least_free
 from vxl.train.report.logged import final_numbers, without_noise
 from vxl.train.report.messages import (
@@ -86,7 +85,7 @@ def train_or_resume(
     console: Console | None = None,
     *,
     data_of: "Callable[[TrainConfig, RunDirectory], DataModule]" = prepare_data,
-    start_of: Callable[[TrainConfig, int, Path | None, Processes, bool], Start] = build_start,
+    start_of: Callable[[TrainConfig, int, Path | None, Processes], Start] = build_start,
     opening: Callable[
         [TrainConfig, torch.device, int | None, Console, bool], Recomputing | None
     ] = open_training,
@@ -111,7 +110,6 @@ def train_or_resume(
         SystemExit: The run was interrupted; a checkpoint is saved (status 130, or 143 for SIGTERM).
     """
     cuda = accelerator_of(config.trainer) == "gpu"
-    launch: Launch = build(config.strategy)
     swept = config.sweep_name is not None and not is_submitted()
     with (
         patience_of(config.data.patience, "data.patience"),
@@ -138,21 +136,18 @@ def train_or_resume(
                 decided = once(lambda: opening(config, device, room, console, checkpoint is not None))
                 config = config if decided is None else decided.settle(config)
                 data = data_of(config, directory)
-                start = start_of(config, len(data.tokenizer), checkpoint, processes, launch.sharded)
+                start = start_of(config, len(data.tokenizer), checkpoint, processes)
                 from vxl.train.saving.interrupt import Interrupt  # late: Lightning takes seconds
 
                 interrupt = Interrupt(waits_for_data=lambda: data.waits)
                 with interrupt.until_the_end():
-                    return fit(
-                        config, directory, processes, launch, data, start, checkpoint, interrupt, console
-                    )
+                    return fit(config, directory, processes, data, start, checkpoint, interrupt, console)
 
 
 def fit(
     config: TrainConfig,
     directory: RunDirectory,
     processes: Processes,
-    launch: Launch,
     data: "DataModule",
     start: Start,
     checkpoint: Path | None,
@@ -202,7 +197,7 @@ def fit(
             place = directory.path / "profile" / ("" if processes.first else f"rank{processes.rank}")
             profile = Profile(place, config.debug.profile)
             callbacks = [profile.first, *callbacks, profile]
-        trainer = build_trainer(config.trainer, launch, processes, callbacks, directory.path)
+        trainer = build_trainer(config.trainer, build(config.strategy), processes, callbacks, directory.path)
         with interrupted_as_such():
             trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
 

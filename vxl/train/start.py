@@ -24,9 +24,7 @@ class Start:
     """Gives an outlined model its weights when it is sharded; None: it has them, or a checkpoint will."""
 
 
-def build_start(
-    config: TrainConfig, vocab: int, checkpoint: Path | None, processes: Processes, sharded: bool
-) -> Start:
+def build_start(config: TrainConfig, vocab: int, checkpoint: Path | None, processes: Processes) -> Start:
     """Makes the model.
 
     Args:
@@ -35,10 +33,9 @@ def build_start(
         checkpoint: What a resumed run goes on from; it is loaded later.
         processes: Of a sharded model only the first one ever holds a whole copy, in the memory of the CPU,
             and not even that where the weights lie in safetensors.
-        sharded: Whether every process is to hold a part.
     """
     fresh = checkpoint is None
-    if not sharded:
+    if config.strategy.is_whole:
         return Start(whole_model(config, vocab, fresh))
 
     outlined = build_learner(config, vocab_size=vocab, device="meta", pretrained=False)

@@ -19,6 +19,8 @@ if TYPE_CHECKING:  # late: Lightning takes seconds, and a finished run needs non
 class StrategyConfig(Option):
     """Keys of every strategy: a run may go on under another one."""
 
+    is_whole: ClassVar[bool] = True
+    """Whether every process has whole weights."""
     context: int = option(1, resumable=True)
     """Context parallelism: processes that share each row. Every one has a part of its tokens and frames, and
     devices / context of them read other rows."""
@@ -27,11 +29,6 @@ class StrategyConfig(Option):
     def name(self) -> str:
         """What it is called on a command line, such as `fsdp2` (`fsdp2_grad`, too, is that)."""
         return self._target_.rpartition(".")[2].lower()
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether every process has whole weights."""
-        return self.name in ("single", "ddp")
 
     def __post_init__(self) -> None:
         if self.context < 1:
@@ -56,6 +53,7 @@ class DDPConfig(StrategyConfig):
 class FSDP2Config(StrategyConfig):
     """Weights, gradients and optimizer state spread over all processes."""
 
+    is_whole: ClassVar[bool] = False
     _target_: str = option("vxl.train.parallel.strategy.FSDP2", resumable=True)
     reshard: bool = option(True, resumable=True)
     """Give a block's weights back after its forward pass and gather them anew for its backward pass; false
@@ -80,9 +78,6 @@ class HSDPConfig(FSDP2Config):
 
 class Launch(abc.ABC):
     """A strategy as chosen in the config; Lightning is imported only when its own object is asked for."""
-
-    sharded: ClassVar[bool] = False
-    """Whether no process has the whole model."""
 
     @abc.abstractmethod
     def lightning(self, device: torch.device, trainer: TrainerConfig) -> "Strategy":
@@ -125,8 +120,6 @@ class DDP(Launch):
 
 class FSDP2(Launch):
     """The model spread over all processes."""
-
-    sharded = True
 
     def __init__(self, config: FSDP2Config) -> None:
         self.config = config
