@@ -25,7 +25,7 @@ from vxl.train.parallel.sharding import Fill
 from vxl.train.step import diverged
 from vxl.train.step.optimizer import OptimConfig, build_optimizer, set_rates
 from vxl.train.step.questions import right_answers
-from vxl.train.step.stage import StageConfig, cast_frozen, freeze, ratios_at, train_mode
+from vxl.train.step.stage import StageConfig, cast_frozen, freeze, ratios_at, tower_to_fp8, train_mode
 from vxl.train.step.train_step import TrainStep, over_all_ranks
 
 log = logging.getLogger(__name__)
@@ -76,6 +76,7 @@ class VideoLanguageModule(LightningModule):
         if context is not None:
             cast(VideoLanguageModel, model).llm.context = context
         freeze(model, stage)
+        tower_to_fp8(model)
         cast_frozen(model, frozen)
         train_mode(model, stage)
 

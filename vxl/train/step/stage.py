@@ -114,15 +114,19 @@ def freeze(model: nn.Module, stage: StageConfig) -> None:
         parameter.requires_grad_(trains(stage, part) and not base)
 
 
-def cast_frozen(model: nn.Module, frozen: Frozen) -> None:
-    """Gives parameters that do not learn the precision of `trainer.frozen`; after `freeze`.
-
-    With int8 and nf4 weights beside LoRA's updates are packed, and the others get bf16. A tower that does not
-    learn gets float8 where `vision.fp8` says so.
-    """
+def tower_to_fp8(model: nn.Module) -> None:
+    """Makes a tower that does not learn what `vision.fp8` says; after `freeze`, and before `cast_frozen`,
+    which would round its weights once more."""
     vision = getattr(model, "vision", None)
     if isinstance(vision, VisionEncoder) and not any(p.requires_grad for p in vision.parameters()):
         vision.to_fp8()
+
+
+def cast_frozen(model: nn.Module, frozen: Frozen) -> None:
+    """Gives parameters that do not learn the precision of `trainer.frozen`; after `freeze`.
+
+    With int8 and nf4 weights beside LoRA's updates are packed, and the others get bf16.
+    """
     if frozen == "same":
         return
 
