@@ -53,10 +53,13 @@ def in_fp8(config: ModelParts) -> bool:
     return bool(config.vision.fp8 or config.llm.fp8)
 
 
-def refuse_fp8(config: ModelParts, device: torch.device) -> None:
-    """Raises ConfigError where a part is to run in float8 and the device has no such products."""
+def refuse_fp8(config: ModelParts, device: torch.device, dtype: torch.dtype | None) -> None:
+    """Raises ConfigError where a part is to run in float8 on a device that has no such products, or that what
+    is not in float8 does not fit into."""
     refuse_without_fp8(config.vision.fp8, "vision.fp8", device)
     refuse_without_fp8(config.llm.fp8, "llm.fp8", device)
+    if in_fp8(config):
+        refuse_too_large(config, device, dtype, fp8=True)
 
 
 def refuse_too_large(

@@ -99,23 +99,16 @@ def _without_run(
     tokenizer = None if words is None else load_tokenizer(words)
     # On a GPU the file's precision; on a CPU float32, in which it computes.
     dtype = dtype or (torch.float32 if device.type == "cpu" else weights.dtype)
-    place = _place(config, device, dtype)
+    refuse_fp8(config, device, dtype)
+    place = _filled_on(config, device)
     model = skeleton(config, vocab_size=None if tokenizer is None else len(tokenizer))
     fill(model, weights, place, dtype)
     return LoadedModel(_ready(model, device), tokenizer, config, weights.values, source.path)
 
 
-def _place(config: ModelParts, device: torch.device, dtype: torch.dtype | None) -> torch.device:
-    """Where a model gets its weights: of what is to run in float8 whole weights need not fit into the GPU.
-
-    Raises:
-        ConfigError: The device does not multiply in float8, or what is left does not fit.
-    """
-    if not in_fp8(config):
-        return device
-    refuse_fp8(config, device)
-    refuse_too_large(config, device, dtype, fp8=True)
-    return torch.device("cpu")
+def _filled_on(config: ModelParts, device: torch.device) -> torch.device:
+    """Where a model gets its weights: of what is to run in float8 whole weights need not fit into the GPU."""
+    return torch.device("cpu") if in_fp8(config) else device
 
 
 def _ready(model: VideoLanguageModel, device: torch.device) -> VideoLanguageModel:
@@ -179,7 +172,8 @@ def assemble(
     target = pick_device(device)
     tokenizer = _tokenizer(values, config, None if source is None else source.path)
     dtype = dtype or _precision(values, target)
-    place = _place(config, target, dtype)
+    refuse_fp8(config, target, dtype)
+    place = _filled_on(config, target)
     if source is not None and source.is_folder_of_weights:
         refuse_too_large(config, place, dtype)
         model = skeleton(config, vocab_size=len(tokenizer))
