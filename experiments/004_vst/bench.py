@@ -24,9 +24,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vxl.cli.bench.prompt import head_of
 from vxl.compressor.pool import PoolConfig
 from vxl.data.batch.collate import Batch, Example, collate
-from vxl.data.batch.encoded import BatchedVisual, Encoded
+from vxl.data.batch.encoded import Encoded
 from vxl.generate import ask, watch
 from vxl.kv.vst import VST, VSTConfig
 from vxl.llm.decoder import DecoderConfig
@@ -105,17 +106,6 @@ def made(machine: Machine, *, lora: int = 0) -> VideoLanguageModel:
     return build_model(settings(machine.tiny, lora=lora), device=machine.device, dtype=dtype)
 
 
-def head_of(model: VideoLanguageModel, frames: int) -> Encoded:
-    """A prompt as Video-XL writes it, up to the question, with random tokens."""
-    random = np.random.default_rng(0)
-    encoded = Encoded()
-    encoded.text(random.integers(model.llm.vocab, size=14).tolist())
-    for group in range(frames):
-        encoded.visual([0] * model.compressor.tokens_per_group, Kind.VISUAL, group, float(group))
-    encoded.items.append(BatchedVisual("video", frames, frames))
-    return encoded
-
-
 def set_ratio(model: VideoLanguageModel, ratio: int) -> None:
     """Exchanges how many visual tokens one summary token stands for."""
     model.policy = policy = VST(VSTConfig(ratio=ratio))
@@ -153,7 +143,7 @@ def watched(
 ) -> dict[str, Any]:
     """One watching and the first token of an answer."""
     set_ratio(model, ratio)
-    head = head_of(model, frames)
+    head = head_of(model, frames, timed=False)
     question = np.random.default_rng(1).integers(model.llm.vocab, size=40).tolist()
 
     def act() -> tuple[Any, Any, float]:
@@ -181,7 +171,7 @@ def watched(
 def sample_of(model: VideoLanguageModel, frames_FCHW: Tensor) -> Batch:
     """A conversation about one video, of whose 200 last tokens 100 are supervised."""
     random = np.random.default_rng(2)
-    encoded = head_of(model, len(frames_FCHW))
+    encoded = head_of(model, len(frames_FCHW), timed=False)
     encoded.text(random.integers(model.llm.vocab, size=100).tolist())
     encoded.text(random.integers(model.llm.vocab, size=100).tolist(), supervised=True)
     return collate([[Example(encoded, frames_FCHW.cpu())]], pad=0)
@@ -267,7 +257,7 @@ def profile(model: VideoLanguageModel, piece_FCHW: Tensor, frames: int, ratio: i
     activities = [torch.profiler.ProfilerActivity.CUDA, torch.profiler.ProfilerActivity.CPU]
     set_ratio(model, ratio)
     with torch.profiler.profile(activities=activities) as seen:
-        watch(model, head_of(model, frames), [shown(piece_FCHW, frames)])
+        watch(model, head_of(model, frames, timed=False), [shown(piece_FCHW, frames)])
         torch.cuda.synchronize()
     waits = [e for e in seen.key_averages() if "Synchronize" in e.key]
     show_kernels(seen)
@@ -326,7 +316,9 @@ def main() -> None:
     if given.profile:
         profile(model, piece_FCHW, given.profile, 16)
     cells = [(frames, ratio) for frames in given.frames for ratio in given.ratios]
-    for frames, ratio in sorted(cells, key=lambda cell: flops(model, head_of(model, cell[0]), cell[1])):
+    for frames, ratio in sorted(
+        cells, key=lambda cell: flops(model, head_of(model, cell[0], timed=False), cell[1])
+    ):
         if time.perf_counter() - began < given.seconds:
             take(partial(watched, model, piece_FCHW, frames, ratio, machine))
 

@@ -24,6 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vxl.cli.bench.prompt import head_of
 from vxl.data.batch.encoded import Encoded
 from vxl.generate import ask, watch
 from vxl.kv.bilevel import Bilevel, BilevelConfig
@@ -39,7 +40,7 @@ from vxl.video.sample import Fps, FpsConfig
 from vxl.weights.fp8 import Fp8
 
 sys.path.append(str(Path(__file__).parents[1]))
-from videoxl2_shapes import head_of, parts_of
+from videoxl2_shapes import parts_of
 
 GIB = 1 << 30
 FRAMES = (128, 256, 512, 1024, 2048, 4096, 10000)

@@ -26,6 +26,7 @@ import torch
 import yaml
 from torch import Tensor
 
+from vxl.cli.bench.prompt import head_of
 from vxl.generate import Context, ask, watch
 from vxl.kv.full import FullConfig as KeepAllConfig
 from vxl.model import VideoLanguageModel, build_model
@@ -39,7 +40,7 @@ from vxl.prune.base import VideoTokens
 from vxl.prune.none import KeepEverythingConfig
 
 sys.path.append(str(Path(__file__).parents[1]))
-from videoxl2_shapes import head_of, parts_of
+from videoxl2_shapes import parts_of
 
 GIB = 1 << 30
 GROUPS = 64

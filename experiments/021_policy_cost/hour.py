@@ -21,8 +21,9 @@ sys.path.append(str(Path(__file__).parent))
 sys.path.append(str(Path(__file__).parents[1]))
 
 from bench import GIB, prefill_of
-from videoxl2_shapes import head_of, parts_of
+from videoxl2_shapes import parts_of
 
+from vxl.cli.bench.prompt import head_of
 from vxl.generate import ask, watch
 from vxl.kv.full import FullConfig
 from vxl.model import build_model

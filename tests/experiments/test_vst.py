@@ -31,9 +31,9 @@ def test_operations_are_those_of_the_model() -> None:
     module = as_module(FOLDER / "bench.py")
     machine = module.Machine(tiny=True, commit="none")
     model = module.made(machine)
-    few, many = (module.flops(model, module.head_of(model, frames), 2) for frames in (20, 40))
+    few, many = (module.flops(model, module.head_of(model, frames, timed=False), 2) for frames in (20, 40))
     assert 2 * few < many < 3 * few  # linear but for the attention to what stays
-    assert module.flops(model, module.head_of(model, 20), 16) < few
+    assert module.flops(model, module.head_of(model, 20, timed=False), 16) < few
 
 
 @pytest.fixture(scope="module")

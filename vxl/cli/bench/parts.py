@@ -13,16 +13,16 @@ from torch.utils.data import DataLoader
 from typing_extensions import override
 
 from vxl.cli.bench.measurements import Row
+from vxl.cli.bench.prompt import head_of
 from vxl.cli.bench.sizes import Size
 from vxl.config.compose import compose
 from vxl.data.batch.collate import Batch
-from vxl.data.batch.encoded import BatchedVisual, Encoded
+from vxl.data.batch.encoded import Encoded
 from vxl.generate import ask, watch
 from vxl.model import VideoLanguageModel, build_model
 from vxl.option.build import build
 from vxl.option.files import CLIPS
 from vxl.prefill.summarizing import around
-from vxl.sequence.layout import Kind
 from vxl.terminal.screen import Screen
 from vxl.train.config import TrainConfig
 from vxl.train.launch.processes import join_processes
@@ -142,19 +142,6 @@ def watch_and_ask(
         answer(given.answer)
     costs.append((ends[-1] - ends[0], peak_bytes(device)))
     return costs
-
-
-def head_of(model: VideoLanguageModel, frames: int) -> Encoded:
-    """A prompt as Video-XL-2 writes it, up to the question, with a time text before each group."""
-    size = model.compressor.frames_per_group
-    encoded = Encoded()
-    encoded.text(list(range(14)))
-    for group in range(frames // size):
-        seconds = float(size * group)
-        encoded.visual(list(range(10)), Kind.TIME, group, seconds)
-        encoded.visual([0] * model.compressor.tokens_per_group, Kind.VISUAL, group, seconds)
-    encoded.items.append(BatchedVisual("video", frames, frames // size))
-    return encoded
 
 
 def training_row(given: Size, device: torch.device) -> Row:
