@@ -23,6 +23,7 @@ import torch
 from lightning.pytorch import Callback
 from rich.console import Console
 
+from vxl.cli.bench.sizes import SIZES
 from vxl.config.compose import compose
 from vxl.logger.csv import Csv, CsvConfig
 from vxl.model import build_model
@@ -43,32 +44,10 @@ from vxl.train.trainer import device_of
 
 ROOT = Path(__file__).parents[2]
 CLIPS = ROOT / "examples" / "clips"
-TRUE = [
-    "model=videoxl2",
-    "stage=lora",
-    "stage.train=[compressor,projector,llm]",
-    "vision.weights=random",
-    "video=uniform",
-    "video.max_frames=64",
-    "data.max_tokens=8192",
-    "llm.attention=varlen",
-    "llm.checkpointing=false",
-    "trainer.precision=bf16-mixed",
-    "trainer.frozen=bf16",
-    "+optim.optimizer.fused=true",
-]
-TINY = [
-    "model=videoxl2",
-    "size=tiny",
-    "stage=lora",
-    "stage.train=[compressor,projector,llm]",
-    "video=uniform",
-    "video.max_frames=8",
-    "data.max_tokens=512",
-    "trainer=cpu",
-]
 PACKAGES = ("torch", "transformers", "lightning")
 WHO = ("human", "gpt")
+FRAMES = "video.max_frames=64"
+"""Of a video at true size, three of which fill a row."""
 SHORT = ["data.max_tokens=2048", "video.max_frames=16"]
 """Rows of which the variant `auto` looks how many fit at once, of eight."""
 VARIANTS = {"eager": "none", "compiled": "inductor", "traced": "aot_eager", "auto": "none"}
@@ -96,7 +75,9 @@ def run(
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder)
-        words = [*(TINY if tiny else TRUE), *data_words(path, workers), "logger=csv", "data.batch=1"]
+        size = SIZES["tiny" if tiny else "published"]
+        words = [*size.parts, *size.training, *([] if tiny else [FRAMES]), *data_words(path, workers)]
+        words += ["logger=csv", "data.batch=1"]
         total = warm + steps + 2 * 3
         words += ["trainer.log_every=1", f"trainer.max_steps={total}"]
         config = compose("train", words)

@@ -57,9 +57,8 @@ def watching_config(given: Size, kv: str = "full") -> TrainConfig:
 
 
 def training_config(given: Size, steps: int) -> TrainConfig:
-    """The model as it learns: LoRA on the language model, projector and compressor."""
-    lora = ["stage=lora", "stage.train=[compressor,projector,llm]", "video=uniform"]
-    words = [*given.parts, *lora, *given.training, "logger=csv", f"trainer.max_steps={steps}"]
+    """The model as it learns."""
+    words = [*given.parts, *given.training, "logger=csv", f"trainer.max_steps={steps}"]
     return compose("train", words)
 
 

@@ -3,6 +3,9 @@
 from dataclasses import dataclass, replace
 from typing import Any
 
+LORA = ("stage=lora", "stage.train=[compressor,projector,llm]", "video=uniform")
+"""The model as it learns: LoRA on the language model, projector and compressor."""
+
 
 @dataclass(frozen=True)
 class Size:
@@ -32,6 +35,7 @@ SIZES = {
         # As experiments/040_training_mfu trains, without compiling, which would take a minute: rows of as
         # many visual tokens as three of its videos have.
         training=(
+            *LORA,
             "video.max_frames=192",
             "data.max_tokens=8192",
             "llm.attention=varlen",
@@ -49,7 +53,7 @@ SIZES = {
     "tiny": Size(
         parts=("model=tiny", "trainer=cpu"),
         watching=("prefill.groups=4",),
-        training=("video.max_frames=8", "data.max_tokens=512"),
+        training=(*LORA, "video.max_frames=8", "data.max_tokens=512"),
         decoded=16,
         frames=64,
         question=40,
