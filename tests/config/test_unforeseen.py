@@ -12,8 +12,9 @@ from safetensors.torch import save_file
 from vxl.atomic import whole_file, whole_folder
 from vxl.cli.main import main
 from vxl.config.command import run_command
-from vxl.config.unforeseen import in_words
-from vxl.errors import CheckpointError
+from vxl.config.unforeseen import ending, in_words
+from vxl.data.source.ranges import GoneError
+from vxl.errors import CheckpointError, LostError
 from vxl.faults import refused_by_disk
 from vxl.train.faults import name_a_full_disk
 
@@ -71,6 +72,12 @@ def test_a_command_that_meets_a_full_disk_says_so_on_one_screen(
         main(["runs"])
     assert ended.value.code == 2
     assert capsys.readouterr().err == f"config error: {said}another folder\n"
+
+
+def test_the_message_names_what_is_to_be_mended_and_the_status_whether_to_try_again() -> None:
+    assert ending(GoneError("no file"), []) == ("data error: no file", 2)
+    assert ending(LostError("killed"), []) == ("error: killed", 1)
+    assert ending(ValueError("a fault"), []) is None
 
 
 def test_output_that_goes_to_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,6 @@ import argparse
 import os
 import runpy
 import sys
-import traceback
 from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 
@@ -18,8 +17,7 @@ from vxl.cli.shards import register_shards
 from vxl.cli.weights import register_export, register_import
 from vxl.cli.words import sort_words
 from vxl.config.completion import answer_tab, run_completion, typed_before
-from vxl.config.unforeseen import in_words
-from vxl.errors import VxlError
+from vxl.config.unforeseen import ending
 from vxl.option.files import ROOT
 from vxl.terminal.begin import begin_command
 from vxl.terminal.interrupts import hidden_interrupts
@@ -70,12 +68,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
             parsed.words = [*parsed.words, *more]
         with hidden_interrupts():
             parsed.run(parsed)
-    except VxlError as error:
-        if any(word == "debug=traceback" for word in argv):
-            say(traceback.format_exc(), error=True)
-        kind = type(error).__name__.removesuffix("Error").lower()
-        complain(f"{kind} error: {error}")
-        sys.exit(error.status)
     except KeyboardInterrupt:
         say("\nstopped", error=True)
         sys.exit(130)
@@ -83,11 +75,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.stderr.close()
         sys.exit(141)
     except Exception as error:
-        message = in_words(error, "another folder")
-        if message is None:
+        end = ending(error, argv, "another folder")
+        if end is None:
             raise
-        complain(f"config error: {message}")
-        sys.exit(2)
+        message, status = end
+        complain(message)
+        sys.exit(status)
 
 
 def run_script(name: str, words: Sequence[str]) -> None:

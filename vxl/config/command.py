@@ -24,7 +24,7 @@ from vxl.config.member import Outcome, SweepMember, report
 from vxl.config.origins import untyped_random, with_recipes_model
 from vxl.config.search import as_agents_run, run_search, sweeper_of
 from vxl.config.sweep import Sweep, is_here, plan_sweep
-from vxl.config.unforeseen import in_words
+from vxl.config.unforeseen import ending, in_words
 from vxl.errors import GOES_ON, ConfigError, VxlError
 from vxl.imported import imported_for_good
 from vxl.option.files import CONF
@@ -70,22 +70,17 @@ def run_command(name: str, main: Main, arguments: Sequence[str]) -> int:
             if name == "evaluate":
                 return _run_benchmarks(main, arguments)
             return _run(name, main, [quoted(word) for word in arguments])
-    except VxlError as error:
-        if "debug=traceback" in arguments:
-            say("".join(traceback.format_exception(error)), error=True)
-        kind = {"ConfigError": "config ", "DataError": "data ", "CheckpointError": "checkpoint "}
-        complain(f"\n{kind.get(type(error).__name__, '')}error: {error}")
-        return error.status
     except KeyboardInterrupt:
         if os.environ.get("RANK", "0") == "0":
             say(f"\nstopped; {GOES_ON if name == 'train' else 'the same command goes on'}", error=True)
         return 130
     except Exception as error:
-        message = in_words(error)
-        if message is None:
+        end = ending(error, arguments)
+        if end is None:
             raise
-        complain(f"\nconfig error: {message}")
-        return 2
+        message, status = end
+        complain(f"\n{message}")
+        return status
 
 
 def _run_benchmarks(main: Main, arguments: Sequence[str]) -> int:

@@ -1,16 +1,41 @@
-"""What else than vxl's own errors ends a command with a message: an absent package, a long name, a full disk.
+"""The message that a command ends with: of vxl's own errors; of an absent package, a long name, a full disk.
 
-These may come from anywhere in a command, and mean the same wherever they come from.
+The latter may come from anywhere in a command, and mean the same wherever they come from.
 """
 
 import os
 import stat
 import sys
+import traceback
+from collections.abc import Sequence
 
 from vxl.atomic import why_not
+from vxl.errors import CheckpointError, ConfigError, DataError, VxlError
 from vxl.faults import refused_by_disk
 from vxl.option.extras import what_to_install
+from vxl.terminal.say import say
 from vxl.terminal.typed import name_too_long
+
+KINDS = {ConfigError: "config ", DataError: "data ", CheckpointError: "checkpoint "}
+
+
+def ending(
+    error: Exception, words: Sequence[str], elsewhere: str = "paths.runs=FOLDER"
+) -> tuple[str, int] | None:
+    """The message and the exit status of a command that ends with an error; None for a fault of the code.
+
+    Args:
+        error: What was raised.
+        words: Of the command line; with `debug=traceback` it is shown, too, where the error is from.
+        elsewhere: What to type to write to another place.
+    """
+    if isinstance(error, VxlError):
+        if "debug=traceback" in words:
+            say("".join(traceback.format_exception(error)), error=True)
+        kind = next((name for kind, name in KINDS.items() if isinstance(error, kind)), "")
+        return f"{kind}error: {error}", error.status
+    message = in_words(error, elsewhere)
+    return None if message is None else (f"config error: {message}", 2)
 
 
 def in_words(error: Exception, elsewhere: str = "paths.runs=FOLDER") -> str | None:
