@@ -203,7 +203,8 @@ class Records:
 
 
 class Writing:
-    """An entry on its way to disk. What goes wrong with that is said once, and stops nothing."""
+    """An entry on its way to disk, which appears when it is finished inside a `with` block, or never. What
+    goes wrong with that is said once, and stops nothing."""
 
     def __init__(self, records: Records) -> None:
         self._records, self._sums = records, array("I")
@@ -212,6 +213,12 @@ class Writing:
             part = records.store.begin(records.path, records.size, self._stack)
             if part is not None:
                 self._file = self._stack.enter_context(part.open("r+b"))
+
+    def __enter__(self) -> "Writing":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._abandon()
 
     def add(self, record: memoryview) -> None:
         """The next record."""
@@ -227,7 +234,7 @@ class Writing:
                 self._file.write(self._sums)
                 self._stack.close()
 
-    def abandon(self) -> None:
+    def _abandon(self) -> None:
         """It does not, unless it has."""
         self._file = None
         with contextlib.suppress(_AbandonedError), self._stack:
@@ -238,7 +245,7 @@ class Writing:
         try:
             yield
         except (OSError, DataError) as error:
-            self.abandon()
+            self._abandon()
             _warn_once(self._records.store, str(error))
 
 

@@ -108,12 +108,9 @@ class Entry:
             frames: All of them.
             unchanged: Whether the video is still the one that its name says.
         """
-        writing = Writing(self.records)
-        try:
+        with Writing(self.records) as writing:
             for frame_1CHW in frames:
                 writing.add(memoryview(frame_1CHW.contiguous().cpu().numpy()))
                 yield frame_1CHW
             if unchanged():
                 writing.finish()
-        finally:
-            writing.abandon()

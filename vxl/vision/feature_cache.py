@@ -76,11 +76,10 @@ class KnownTower:
             bytes_ = torch.frombuffer(mapped, dtype=torch.uint8, count=records.count * length)
             return bytes_.view(self.dtype).view(-1, *self.shape)
         patches_FPV = encode(frames_FCHW)
-        writing = Writing(records)
-        for bytes_ in patches_FPV.detach().cpu().contiguous().flatten(1).view(torch.uint8):
-            writing.add(memoryview(bytes_.numpy()))
-        writing.finish()
-        writing.abandon()
+        with Writing(records) as writing:
+            for bytes_ in patches_FPV.detach().cpu().contiguous().flatten(1).view(torch.uint8):
+                writing.add(memoryview(bytes_.numpy()))
+            writing.finish()
         return patches_FPV
 
 
