@@ -137,7 +137,7 @@ def test_processes_that_share_rows_keep_a_share_and_all_keys_and_values() -> Non
     config = compose("train", [*words, "trainer.devices=4"])
     shared = compose("train", [*words, "trainer.devices=4", "strategy.context=4"])
     llm = config.llm
-    keys = llm.kv_heads * (llm.head_width or llm.width // llm.heads)
+    keys = llm.kv_heads * llm.head_size
     gathered = llm.layers * 1024 * 2 * keys * 4  # in float32
     whole = activation_bytes(config)
     assert activation_bytes(shared) == pytest.approx((whole - gathered) / 4 + gathered)

@@ -89,6 +89,11 @@ class DecoderConfig(Option):
             )
 
     @property
+    def head_size(self) -> int:
+        """Width of a head (H)."""
+        return self.head_width or self.width // self.heads
+
+    @property
     def recomputed_share(self) -> float:
         """Of the blocks; all of them where `auto` has not been decided, as outside of training."""
         return 1.0 if self.recomputed == "auto" else self.recomputed
@@ -116,7 +121,7 @@ def hugging_face_config(config: DecoderConfig) -> Any:
         "initializer_range": config.init_std,
         "tie_word_embeddings": config.tied,
         "max_position_embeddings": config.max_positions,
-        "head_dim": config.head_width or config.width // config.heads,
+        "head_dim": config.head_size,
         "bos_token_id": None,
         "eos_token_id": None,
         "pad_token_id": None,
@@ -148,18 +153,20 @@ def count_parameters(config: DecoderConfig) -> int:
     pretrained weights the checkpoint's own sizes count.
     """
     sizes = with_own_sizes(config)
-    head = sizes.head_width or sizes.width // sizes.heads
-    queries, keys = sizes.heads * head, sizes.kv_heads * head
-    block = sizes.width * (2 * queries + 2 * keys + 3 * sizes.mlp + 2)
-    block += {"qwen2": queries + 2 * keys, "qwen3": 2 * head}.get(sizes.model_type, 0)
-    return sizes.layers * block + sizes.width + (1 if sizes.tied else 2) * sizes.vocab * sizes.width
+    biases = (sizes.heads + 2 * sizes.kv_heads) * sizes.head_size
+    more = 2 * sizes.width + {"qwen2": biases, "qwen3": 2 * sizes.head_size}.get(sizes.model_type, 0)
+    tables = (1 if sizes.tied else 2) * sizes.vocab * sizes.width
+    return _of_linear_layers(sizes) + sizes.layers * more + sizes.width + tables
 
 
 def count_coded(config: DecoderConfig) -> int:
     """Parameters of the blocks' linear layers, which `fp8` holds in a byte each; from the sizes alone."""
-    sizes = with_own_sizes(config)
-    head = sizes.head_width or sizes.width // sizes.heads
-    return sizes.layers * sizes.width * (2 * sizes.heads * head + 2 * sizes.kv_heads * head + 3 * sizes.mlp)
+    return _of_linear_layers(with_own_sizes(config))
+
+
+def _of_linear_layers(sizes: DecoderConfig) -> int:
+    attention = 2 * (sizes.heads + sizes.kv_heads) * sizes.head_size
+    return sizes.layers * sizes.width * (attention + 3 * sizes.mlp)
 
 
 def with_own_sizes(config: DecoderConfig) -> DecoderConfig:

@@ -58,7 +58,7 @@ def outline(config: DecoderConfig) -> Outline | Decoder:
 
 
 def _block(config: DecoderConfig) -> nn.Module:
-    head = config.head_width or config.width // config.heads
+    head = config.head_size
     queries, keys = config.heads * head, config.kv_heads * head
     biased = config.model_type == "qwen2"
     attention, mlp, block = nn.Module(), nn.Module(), nn.Module()

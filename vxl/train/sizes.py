@@ -158,8 +158,7 @@ def decoder_activations(config: TrainConfig, tokens: float | None = None) -> Blo
     if config.stage.objective != "language":
         return BlockActivations()
     llm = with_own_sizes(config.llm)
-    head = llm.head_width or llm.width // llm.heads
-    queries, keys = llm.heads * head, llm.kv_heads * head
+    queries, keys = llm.heads * llm.head_size, llm.kv_heads * llm.head_size
     # Processes that share rows have a share of the tokens each, and in attention the keys and values of all.
     context = config.strategy.context
     inputs = 2 * llm.width + 3 * queries + (1 + 2 * context) * keys + 3 * llm.mlp
