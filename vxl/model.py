@@ -186,11 +186,11 @@ class VideoLanguageModel(nn.Module):
         shows = len(batch.frames_FCHW) > 0
         visual_GKD, kept_BT = None, None
         visuals = [item.frames for item in batch.items]
-        if shows and self.pruner.drops:
-            tokens = self.encode_shared(batch.frames_FCHW, visuals)
-            visual_GKD, kept_BT = prune_rows(self.pruner, tokens, batch.layout, batch.items)
-        elif shows:
-            visual_GKD = self.encode_shared(batch.frames_FCHW, visuals).visual_GKD
+        if shows:
+            visual = self.encode_shared(batch.frames_FCHW, visuals)
+            visual_GKD = visual.visual_GKD
+            if self.pruner.drops:
+                visual_GKD, kept_BT = prune_rows(self.pruner, visual, batch.layout, batch.items)
         embeds_BTD = self.splice(batch.tokens_BT, visual_GKD, batch.layout, batch.visual_tokens)
         if not shows and (is_sharded(self) or (self.training and torch.is_grad_enabled())):
             embeds_BTD = embeds_BTD + self._nothing_seen().to(embeds_BTD.dtype)
