@@ -1,16 +1,13 @@
-"""Rules that span several keys, collected and reported together.
-
-A rule is a function from the config of a training to its problems; each names what was got, what is allowed
-and a command that works.
-"""
+"""Rules of every config: what its parts must have to be a model that can watch, answer or train."""
 
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from vxl.compressor.base import plan
 from vxl.compressor.dts import DTSConfig
+from vxl.config.rules import Rule, apply_rules
 from vxl.errors import ConfigError
 from vxl.kv.bilevel import BilevelConfig
 from vxl.kv.vst import VSTConfig
@@ -36,25 +33,6 @@ def tokens_for(visual: int) -> int:
     """
     step = min(8192, 2 ** math.ceil(math.log2(visual + TEXT)))
     return math.ceil((visual + TEXT) / step) * step
-
-
-Rule = Callable[["TrainConfig"], Iterator[str]]
-
-
-def check_config(config: "TrainConfig") -> None:
-    """Applies every rule.
-
-    Raises:
-        ConfigError: All the problems that the rules found, one below the other.
-    """
-    problems: list[str] = []
-    for rule in RULES:
-        try:
-            problems += rule(config)
-        except ConfigError as error:
-            problems.append(str(error))
-    if problems:
-        raise ConfigError("\n\n".join(dict.fromkeys(problems)))
 
 
 def frames_are_wanted(config: "TrainConfig") -> Iterator[str]:
@@ -291,3 +269,8 @@ RULES: list[Rule] = [
     reconstruction_has_a_network,
     name_is_a_folder,
 ]
+
+
+def check_config(config: "TrainConfig") -> None:
+    """Raises ConfigError where a config breaks rules, with all problems that were found."""
+    apply_rules(RULES, config)
