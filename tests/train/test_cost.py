@@ -153,6 +153,13 @@ def test_mistakes(word: str, says: str, capsys: pytest.CaptureFixture[str]) -> N
         assumed(compose("train", ["model=tiny"]), tokens=0.0)
 
 
+def test_what_is_kept_off_the_card_takes_no_memory_there() -> None:
+    off = cost([*FULL, "strategy=fsdp2", "trainer.devices=2", "strategy.offload=true"]).peak
+    assert (off.weights, off.moments, off.gradients) == (0.0, 0.0, 0.0)
+    assert off.gathered > 0
+    assert off.activations > 0
+
+
 def test_processes_that_share_rows_share_the_work() -> None:
     several = ["strategy=fsdp2", "trainer.devices=4"]
     alone, shared = (cost([*FULL, *several, f"strategy.context={n}"]) for n in (1, 4))

@@ -11,6 +11,7 @@ from vxl.cli.runs import show_runs
 from vxl.config.compose import compose
 from vxl.errors import ConfigError, DataError
 from vxl.selector.query import QueryConfig
+from vxl.train.parallel.strategy import FSDP2Config
 from vxl.train.preview import (
     Outlook,
     activations_line,
@@ -56,6 +57,13 @@ def test_epochs_are_counted_where_the_data_is_there(tmp_path) -> None:
     (tmp_path / "mine.json").unlink()
     with pytest.raises(DataError, match=r"mine\.json"):
         Outlook.of(outlook.config)
+
+
+def test_a_card_need_not_hold_what_is_offloaded() -> None:
+    on_card = replace(Outlook.of(compose("train", WORDS)), device="cuda")
+    offloaded = replace(on_card, config=replace(on_card.config, strategy=FSDP2Config(offload=True)))
+    assert on_card.needed == on_card.sizes.bytes_a_process + on_card.activations
+    assert offloaded.needed == offloaded.activations > 0
 
 
 def test_a_sweep_is_a_row_a_member(tmp_path, capsys, monkeypatch) -> None:

@@ -64,5 +64,5 @@ def _kept(config: EvaluateConfig, subject: Subject) -> AbstractContextManager[No
     """Inside, frames and features are kept as the command says, else as the run was trained."""
     trained = subject.values.get("data") or {}
     what = config.cache or trained.get("cache", "none")
-    gib = config.cache_gib or trained.get("cache_gib", 20.0)
+    gib = trained.get("cache_gib", 20.0) if config.cache_gib is None else config.cache_gib
     return features_kept(what, config.paths.cache, gib)

@@ -19,6 +19,7 @@ from vxl.train.sizes import (
     SAME_BYTES,
     TrainingSizes,
     decoder_activations,
+    is_offloaded,
     product_bytes,
     tower_activations,
 )
@@ -79,6 +80,8 @@ def peak_memory(
     learning = {part: same * count / shares for part, count in sizes.learning.items()}
     kept = sizes.moment_bytes / shares
     weights = sizes.total_bytes / shares - kept - sum(learning.values())
+    if is_offloaded(config):
+        learning, kept, weights = {}, 0.0, 0.0
     # DDP's buckets are the gradients, from the first step to the last; so are sums over micro-batches.
     always = config.strategy.name == "ddp" or config.trainer.accumulate > 1
     llm, tower = decoder_activations(config, tokens), tower_activations(config, frames)

@@ -22,7 +22,7 @@ from vxl.terminal.screen import Screen, prose
 from vxl.train.config import TrainConfig
 from vxl.train.recomputing import Recomputing, decide, free_for_a_process
 from vxl.train.report.opening import data_line, weights_line
-from vxl.train.sizes import TrainingSizes, activation_bytes, training_sizes
+from vxl.train.sizes import TrainingSizes, activation_bytes, is_offloaded, training_sizes
 from vxl.train.trainer import device_of
 from vxl.units import human_size, rounded
 
@@ -75,8 +75,9 @@ class Outlook:
     @property
     def needed(self) -> int:
         """Bytes that the device needs; on a CPU all processes share its memory."""
-        a_process = self.sizes.bytes_a_process + self.activations
-        return a_process * (self.config.trainer.devices if self.device == "cpu" else 1)
+        if self.device == "cpu":
+            return (self.sizes.bytes_a_process + self.activations) * self.config.trainer.devices
+        return self.activations + (0 if is_offloaded(self.config) else self.sizes.bytes_a_process)
 
     @property
     def fits(self) -> str:

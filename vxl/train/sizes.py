@@ -101,6 +101,11 @@ def training_sizes(config: TrainConfig, model: nn.Module | None = None) -> Train
     )
 
 
+def is_offloaded(config: TrainConfig) -> bool:
+    """Whether weights, gradients and moments stay in the CPU's memory: a card has what is computed with."""
+    return isinstance(config.strategy, FSDP2Config) and config.strategy.offload
+
+
 def most_frames(config: TrainConfig, tokens: float | None = None) -> int:
     """Frames of a row that is as full of video as it may be: of the longest one, or, packed, of as many as
     fill it.

@@ -8,9 +8,8 @@ from rich.console import Console
 from vxl.memory import free_memory, refuse_without_memory
 from vxl.terminal.screen import prose
 from vxl.train.config import TrainConfig
-from vxl.train.parallel.strategy import FSDP2Config
 from vxl.train.recomputing import Recomputing, decide
-from vxl.train.sizes import training_sizes
+from vxl.train.sizes import is_offloaded, training_sizes
 from vxl.train.step.adamw_8bit import AdamW8bitConfig, library
 from vxl.train.step.stage import PARTS
 from vxl.units import human_size
@@ -58,7 +57,7 @@ def open_training(
     recomputing = decide(config, room)
     if recomputing is not None:
         prose(console, f"memory: {recomputing}")
-    if isinstance(config.strategy, FSDP2Config) and config.strategy.offload and not on_cpu:
+    if is_offloaded(config) and not on_cpu:
         return recomputing
     refuse_without_memory(
         least,

@@ -65,14 +65,13 @@ def with_micro_batch(
         )
         return fits_by_size[size]
 
-    largest = largest_that_fits(divisors(rows), fits)
-    if largest is None:
+    largest = min(gathered(largest_that_fits(divisors(rows), fits) or 0))  # the same for all ranks
+    if not largest:
         raise ConfigError(
             f"trainer.micro_batch=auto: not even one row of data.max_tokens={config.data.max_tokens} tokens "
             f"and video.max_frames={config.video.max_frames} frames fits.\n"
             "  allowed: shorter rows, llm.checkpointing=true, stage=lora trainer.frozen=bf16, more GPUs"
         )
-    largest = min(gathered(largest))  # the same for all ranks
     log.info(
         "micro-batch: %d rows, %d accumulated (global batch %d); tried %s",
         largest,
