@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from vxl.data.batch.letter import parse_letter
 from vxl.data.sample import Sample
@@ -40,8 +40,6 @@ class Benchmark:
     """Longest answer; None for what evaluate.py says."""
     needs_times: bool = False
     """Whether prompts depend on when the frames are that are shown."""
-    needs_run: ClassVar[bool] = False
-    """Whether its questions depend on what the run trained on."""
 
     def __init__(self, config: BenchmarkConfig, *, data: dict[str, Any], cache: Path) -> None:
         self.config, self.data, self.cache = config, data, cache

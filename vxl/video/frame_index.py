@@ -143,9 +143,9 @@ def index_frames(
     codec = stream.codec_context.codec.canonical_name
     packets = _walk(container, stream, name, codec)
     again = container.name if source is None else source
-    index = _by_packets(packets, container, stream, codec)
+    index = _by_packets(packets, container, codec)
     if index is None or (index.stamped and _is_interlaced(stream) and not _agrees(index, again, name)):
-        index = _by_decoding(packets, container, stream, again, name)
+        index = _by_decoding(packets, stream, again, name)
     _refuse_truncated(index, container, stream, name)
     return index
 
@@ -180,9 +180,7 @@ def _walk(
     return packets
 
 
-def _by_packets(
-    packets: _Packets, container: av.container.InputContainer, stream: av.video.stream.VideoStream, codec: str
-) -> FrameIndex | None:
+def _by_packets(packets: _Packets, container: av.container.InputContainer, codec: str) -> FrameIndex | None:
     """The index if each packet is a frame; None where a decoder must be asked."""
     if codec not in ONE_FRAME_A_PACKET or packets.small or True not in packets.keys:
         return None if packets.pts else FrameIndex(0, NOTHING, NOTHING)
@@ -210,7 +208,6 @@ def _ordered(pts: list[int], keys: list[bool], durations: list[int]) -> FrameInd
 
 def _by_decoding(
     packets: _Packets,
-    container: av.container.InputContainer,
     stream: av.video.stream.VideoStream,
     source: VideoSource,
     name: str,

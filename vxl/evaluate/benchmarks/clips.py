@@ -22,7 +22,6 @@ class ClipsBenchmark(Benchmark):
     """The held-out questions of data=clips: those of the run itself if it trained on clips."""
 
     name = "clips"
-    needs_run = True
 
     def __init__(self, config: ClipsBenchmarkConfig, *, data: dict[str, Any], cache: Path) -> None:
         super().__init__(config, data=data, cache=cache)

@@ -42,7 +42,6 @@ class LongBenchmark(Benchmark):
     """The held-out questions of data=long."""
 
     name = "long"
-    needs_run = True
     config: LongBenchmarkConfig
 
     def __init__(self, config: LongBenchmarkConfig, *, data: dict[str, Any], cache: Path) -> None:

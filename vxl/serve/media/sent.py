@@ -81,7 +81,7 @@ def read_data_url(visual: Visual, wish: FramesWish, most: int) -> tuple[BinaryIO
     digest = hashlib.sha256(repr(wish).encode())
     for frame in frames:
         digest.update(hashlib.sha256(frame).digest())
-    return _frames(frames, wish, visual.where), digest.hexdigest()
+    return _frames(frames, wish), digest.hexdigest()
 
 
 def spooled(data: bytes) -> BinaryIO:
@@ -107,7 +107,7 @@ def _decoded(text: str, where: str) -> bytes:
     return data
 
 
-def _frames(frames: list[bytes], wish: FramesWish, where: str) -> SentFrames:
+def _frames(frames: list[bytes], wish: FramesWish) -> SentFrames:
     count, whole = len(frames), wish.total or len(frames)
     if wish.indices and len(wish.indices) != count:
         raise RequestError(
