@@ -76,10 +76,9 @@ def packed_rows_have_known_lengths(config: "TrainConfig") -> Iterator[str]:
     """How long samples are is known before they are packed."""
     pruner = build(config.prune)
     if config.data.packing and pruner.drops and pruner.count(2, 4) is None:
-        name = type(pruner).__module__.rpartition(".")[2]
         yield (
-            f"data.packing=true does not go with prune={name} as it is set: how many tokens stay depends on "
-            "what is seen.\n"
+            f"data.packing=true does not go with prune={config.prune.module} as it is set: how many tokens "
+            "stay depends on what is seen.\n"
             "  allowed: data.packing=false, or a pruner whose count is known\n"
             "  e.g.  data.packing=false   or  prune=evs"
         )

@@ -57,10 +57,8 @@ def kept_features_stay(config: "TrainConfig") -> Iterator[str]:
         reasons.append("stage.train names vision, whose features change with every step")
     if not config.strategy.is_whole:
         reasons.append(f"strategy={config.strategy.name} spreads the tower over all processes")
-    pruner = build(config.prune)
-    if pruner.needs:
-        name = type(pruner).__module__.rpartition(".")[2]
-        reasons.append(f"prune={name} reads the tower's attention, so it has to run")
+    if build(config.prune).needs:
+        reasons.append(f"prune={config.prune.module} reads the tower's attention, so it has to run")
     for reason in reasons:
         yield (
             f"data.cache=features keeps what a frozen tower makes of frames; {reason}.\n"

@@ -17,6 +17,11 @@ class Option:
     _target_: str
     """Import path of the class that this option builds."""
 
+    @property
+    def module(self) -> str:
+        """The module of that class, which is called as the option is: `evs`."""
+        return self._target_.split(".")[-2]
+
 
 def option(
     default: Any = dataclasses.MISSING, *, resumable: bool = False, later: bool = False, **kwargs: Any

@@ -57,10 +57,9 @@ def around(prefill: Prefill, policy: Policy, seed: int) -> Prefill:
         ConfigError: Prefill and policy both say what tokens see.
     """
     if policy.local is not None and not prefill.lets_policies_look:
-        names = [type(part).__module__.rpartition(".")[2] for part in (prefill, policy)]
         raise ConfigError(
-            f"prefill={names[0]} and kv={names[1]} kv.local={policy.local} both say what tokens see.\n"
-            f"  allowed: one of them\n  type  prefill=full   or  kv.local=null"
+            f"prefill={prefill.config.module} and kv={policy.config.module} kv.local={policy.local} both say "
+            f"what tokens see.\n  allowed: one of them\n  type  prefill=full   or  kv.local=null"
         )
     return Summarizing(prefill, cast(VST, policy), seed) if policy.summarizes else prefill
 

@@ -226,7 +226,7 @@ def refuse_with_selector(pruner: Pruner, selects: bool) -> None:
             watched.
     """
     if pruner.drops and selects:
-        name = type(pruner).__module__.rpartition(".")[2]
+        name = pruner.config.module
         raise ConfigError(
             f"prune={name} and a selector both drop visual tokens, in an order that nothing defines.\n"
             f"  type one of  prune={name} selector=none\n               prune=none"

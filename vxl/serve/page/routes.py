@@ -84,7 +84,7 @@ class Page:
         return JSONResponse(
             {
                 "model": server.name,
-                "policy": type(policy).__module__.rpartition(".")[2],
+                "policy": policy.module,
                 "keep": server.share,
                 "keep_while_watching": not server.loaded.model.policy.keeps_all_watched,
                 "examples": [EXAMPLE + name for name in server.opener.videos.examples],
