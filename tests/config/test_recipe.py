@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.forked import typed
+from vxl.config.check_training import check_training
 from vxl.config.compose import checked, compose, compose_yaml
 from vxl.config.origins import with_recipes_model
 from vxl.config.recipe import folders, stage_configs
@@ -44,6 +45,16 @@ def test_a_stage_has_data_of_its_own_and_the_name_is_stable():
     assert [stage.name for stage in stages("recipe=videoxl2", "size=tiny", listed)] == [
         stage.name for stage in found
     ]
+
+
+def test_what_trains_is_asked_of_each_stage_and_not_of_the_one_that_counts_for_nothing():
+    words = ["recipe=videoxl2", "size=tiny", "data.cache=features"]
+    frozen = "recipe.stages=[{stage: align}, {stage: lora}]"  # no stage of the two trains the tower
+    for stage in (compose("train", with_recipes_model([*words, frozen])), *stages(*words, frozen)):
+        check_training(stage)
+    *_, last = stages(*words)
+    with pytest.raises(ConfigError, match=r"stage\.train names vision"):
+        check_training(last)
 
 
 def test_weights_are_named_until_a_stage_has_had_all_of_them():

@@ -128,5 +128,9 @@ RULES: list[Rule] = [
 
 
 def check_training(config: "TrainConfig") -> None:
-    """Raises ConfigError where a config can't learn, or not as it is asked for, with all that is wrong."""
-    apply_rules(RULES, config)
+    """Raises ConfigError where a config can't learn, or not as it is asked for, with all that is wrong.
+
+    Beside a recipe the config's own stage counts for nothing: its stages are configs of their own.
+    """
+    if config.recipe is None:
+        apply_rules(RULES, config)

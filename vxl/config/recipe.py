@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from vxl.errors import ConfigError
+from vxl.run.name import run_name
 
 if TYPE_CHECKING:  # late: torch takes 2 s, and --help needs none of it
     from vxl.train.config import TrainConfig
-from vxl.run.name import run_name
 
 
 def stage_configs(
