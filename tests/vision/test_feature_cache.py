@@ -18,7 +18,7 @@ from vxl.data.batch.collate import Batch, collate
 from vxl.model import VideoLanguageModel
 from vxl.option.build import build
 from vxl.prune.visionzip import VisionZipConfig
-from vxl.store import in_use, use
+from vxl.store import Writing, in_use, use
 from vxl.train.step.micro_batch import fits_in_memory
 from vxl.units import GIB
 from vxl.vision.base import VisionEncoder
@@ -179,6 +179,17 @@ def test_a_disk_that_fails_costs_the_entry_and_nothing_else(
     assert entries(kept) == []
     assert caplog.text.count("features can't be kept in") == 1
     assert "the tower makes them each time" in caplog.text
+
+
+def test_an_error_on_the_way_leaves_nothing_behind(kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(writing: Writing, record: memoryview) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(Writing, "add", fails)
+    with pytest.raises(MemoryError) as raised:
+        tower()(frames(3))
+    left = [path.name for path in kept.rglob("*") if path.is_file()]
+    assert sorted(left) == [".bytes", ".lock"], raised
 
 
 def test_the_limit_holds_and_what_was_used_last_stays(
