@@ -65,7 +65,7 @@ def test_one_part_alone_leaves_the_other(run: Path) -> None:
 
 
 def test_policies_read_the_output_projection_through_its_codes(run: Path) -> None:
-    held = vxl.load(run, device="cpu", overrides=["llm.fp8=emulated", "kv=criticalkv", "kv.keep=0.5"])
+    held = vxl.load(run, device="cpu", overrides=["llm.fp8=emulated", "kv=criticalkv", "kv.of=visual"])
     causal_lm = held.model.llm.causal_lm
     read_MHD = output_weights(causal_lm, 0)
     weight_DM = causal_lm.model.layers[0].self_attn.o_proj.weight.float()

@@ -93,9 +93,9 @@ def test_an_exported_folder_answers_as_its_run(place: Path) -> None:
 
 
 def test_a_part_changed_at_evaluation(place: Path) -> None:
-    words = ("kv=snapkv", "kv.keep=0.25", "prefill=chunked")
+    words = ("kv=snapkv", "kv.of=visual", "kv.keep=0.25", "prefill=chunked")
     assert typed(place, "run=first", "benchmark=needle", *NEEDLE, *words) == 0
-    folder = place / "runs/first/evaluate" / "kv=snapkv,prefill=chunked,kv.keep=0.25"
+    folder = place / "runs/first/evaluate" / "kv=snapkv,prefill=chunked,kv.of=visual,kv.keep=0.25"
     written = json.loads((folder / "needle.json").read_text())
     assert len(written["answers"]) == 2
     assert (folder / "needle.png").exists()

@@ -2,6 +2,8 @@ import io
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 from rich.console import Console
 
@@ -11,6 +13,7 @@ from vxl.evaluate.group import differences, failed, show_group
 from vxl.evaluate.metrics import micro
 from vxl.evaluate.report import Report
 from vxl.evaluate.scoring import Graded, accuracy
+from vxl.evaluate.subjects import Subject, members_of
 from vxl.evaluate.work.changes import expand_changes, fitting, sweep
 from vxl.option.files import CONF
 from vxl.statistics import wilson
@@ -208,3 +211,22 @@ def test_every_policy_stands_at_four_budgets_behind_full_and_the_baselines() -> 
     for name in set(names) - {"full"}:
         keeps = [change[-1] for change in found if change[0] == f"kv={name}"]
         assert keeps == ["kv.keep=0.5", "kv.keep=0.25", "kv.keep=0.125", "kv.keep=0.0625"]
+    # Of the visual tokens: text is more than 1/16 of many videos, and has to stay.
+    assert {change[0] for change in found if "kv.of=visual" not in change} == {"kv=full", "kv=bilevel"}
+
+
+def test_what_is_typed_beside_the_sweep_takes_the_place_of_its_own() -> None:
+    subject = Subject("a", Path("a"), Path("a"), {}, "finished", None)
+    config: Any = SimpleNamespace(members="policies", change=["kv.mib=8"])
+    members = members_of(subject, config)
+    assert members[:2] == [("kv=full",), ("kv=recent", "kv.keep=null", "kv.mib=8")]
+    assert len(members) == len(set(members)) == len({change[0] for change in sweep("policies", {})})
+
+
+def test_a_policy_without_shares_of_what_is_paired_with_recent_too() -> None:
+    rights = {"kv=full": 40, "kv=recent,kv.of=visual,kv.keep=0.5": 36, "kv=bilevel,kv.keep=0.5": 38}
+    found = differences([report(member, right) for member, right in rights.items()])
+    assert [(pair.report.member, pair.base.member) for pair in found][-1] == (
+        "kv=bilevel,kv.keep=0.5",
+        "kv=recent,kv.of=visual,kv.keep=0.5",
+    )

@@ -149,10 +149,11 @@ def test_answers_of_another_length_are_put_aside_and_said_to_be(
 def test_members_that_share_a_watched_video_answer_as_if_each_had_watched_it(
     place: Path, tmp_path: Path
 ) -> None:
-    shared, _ = evaluated(place, tmp_path / "both", change=["kv=snapkv", "kv.keep=0.5,0.25"], limit=4)
-    assert [report.member for report in shared] == ["kv=snapkv,kv.keep=0.5", "kv=snapkv,kv.keep=0.25"]
+    words = ["kv=snapkv", "kv.of=visual"]
+    shared, _ = evaluated(place, tmp_path / "both", change=[*words, "kv.keep=0.5,0.25"], limit=4)
+    assert [report.member for report in shared] == [f"{','.join(words)},kv.keep={k}" for k in (0.5, 0.25)]
     for report, keep in zip(shared, ("0.5", "0.25"), strict=True):
-        (alone,), _ = evaluated(place, tmp_path / keep, change=["kv=snapkv", f"kv.keep={keep}"], limit=4)
+        (alone,), _ = evaluated(place, tmp_path / keep, change=[*words, f"kv.keep={keep}"], limit=4)
         assert len(alone.graded) == 4
         assert [item.text for item in alone.graded] == [item.text for item in report.graded]
         assert alone.protocol.fingerprint == report.protocol.fingerprint
@@ -168,7 +169,7 @@ def test_one_watch_serves_all_policies_that_act_at_the_question(
         return original(self, *looks, **settings)
 
     monkeypatch.setattr(LoadedModel, "watch", watch)
-    reports, text = evaluated(place, tmp_path, change=["kv=snapkv", "kv.keep=0.75,0.5,0.25"])
+    reports, text = evaluated(place, tmp_path, change=["kv=snapkv", "kv.of=visual", "kv.keep=0.75,0.5,0.25"])
     assert len(reports) == 3
     assert len(watched) == 6
     assert text.count(": the same score as ") == 2
@@ -251,7 +252,7 @@ def test_a_member_that_had_answered_is_not_asked_again_when_memory_runs_out(
         return original(loaded, *given, **named)
 
     monkeypatch.setattr(answering, "ask_greedily", asked)
-    reports, _ = evaluated(place, tmp_path, change=["kv=snapkv", "kv.keep=0.5,0.25"])
+    reports, _ = evaluated(place, tmp_path, change=["kv=snapkv", "kv.of=visual", "kv.keep=0.5,0.25"])
     assert not any(report.failed for report in reports)
     assert seen.count(0.5) == 12
 

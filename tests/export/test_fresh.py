@@ -18,7 +18,7 @@ MODELS = {
     "videoxl": ["model=videoxl", "size=tiny"],
     "videoxl_pro": ["model=videoxl_pro", "size=tiny", "llm.tied=true"],
     "videoxl_pro_march": ["model=videoxl_pro_march", "size=tiny"],
-    "videoxl2": ["model=videoxl2", "size=tiny", "kv=snapkv", "kv.keep=0.4", "prefill=chunked"],
+    "videoxl2": ["model=videoxl2", "size=tiny", "kv=snapkv", "kv.of=visual", "prefill=chunked"],
 }
 
 

@@ -27,7 +27,7 @@ MODELS: dict[str, dict[str, Any]] = {
     "vst": {"kv": VSTConfig(window=16, ratio=2)},
     "selector": {"selector": QueryConfig(keep=0.5)},
     "chunked": {"prefill": ChunkedConfig(groups=2)},
-    "snapkv": {"kv": SnapKVConfig(keep=0.3, window=2)},
+    "snapkv": {"kv": SnapKVConfig(keep=0.3, of="visual", window=2)},
     "h2o": {"kv": H2OConfig(keep=0.5)},
     "tova": {"kv": TOVAConfig(keep=0.4, decode_every=1)},
     "streaming": {"kv": StreamingConfig(tokens=20)},

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from tests.kv.test_policies import of_256, policy, watched
+from tests.kv.test_policies import POLICIES, of_256, policy, read, watched
 from tests.llm import tiny
 from tests.small_model import model
 from vxl.compressor.dts import DTSConfig
@@ -21,6 +21,9 @@ from vxl.kv.scored.followed import Followed, numbers_now
 from vxl.llm.cache import Cache
 from vxl.prune.uniform import UniformConfig
 from vxl.sequence.layout import Kind
+
+NO_PROTECTION = ("bilevel", "rekv", "streaming")
+"""Policies whose protection is their own."""
 
 
 @pytest.mark.parametrize("name", ["tova", "h2o", "expected", "knorm", "recent", "lagkv"])
@@ -100,6 +103,9 @@ def test_policies_keep_nothing_of_a_request() -> None:
         ("adaretake", {"keep": None, "mib": 1.0}, "mib=1.0 does not go with kv=adaretake"),
         ("kvzip", {"keep": None, "layers": {0: 0.5}}, "layers.* does not go with kv=kvzip"),
         ("pyramid", {"keep": None, "layers": {0: 0.5}}, "layers.* does not go with kv=pyramid"),
+        ("streaming", {"tokens": None, "layers": {0: 0.5}}, "layers.* does not go with kv=streaming"),
+        ("kvzip", {"decode_every": 1}, "decode_every=1 does not go with kv=kvzip"),
+        ("rekv", {"keep": 0.5, "decode_every": 1}, "decode_every=1 does not go with kv=rekv"),
         ("lagkv", {"keep": None, "tokens": 7}, "tokens=7 is less than two partitions of lag=4"),
         ("proxy", {"at": "question"}, "at=question does not go with kv=proxy"),
         ("rekv", {"groups": 1, "run": 2}, "groups=1 run=2 retrieve nothing"),
@@ -133,6 +139,54 @@ def test_a_budget_below_what_is_protected_is_refused(settings: dict[str, Any]) -
         of_256(m)
 
 
+@pytest.mark.parametrize("name", ["snapkv", "criticalkv", "pyramid", "rekv"])
+@pytest.mark.parametrize(("settings", "room"), [({"keep": None, "tokens": 20}, 20), ({"keep": 0.3}, 17)])
+def test_a_budget_below_text_is_refused_at_the_question_too(
+    name: str, settings: dict[str, Any], room: int
+) -> None:
+    """Nothing of the video would be read; the question's tokens are no part of either number."""
+    context = watched(model(kv=policy(name, **settings)))
+    with pytest.raises(ConfigError, match=rf"is room for {room} entries, but kv\.protect=text keeps 22 in"):
+        ask(context, [5, 6, 7], max_new_tokens=1)
+
+
+def test_a_budget_of_nothing_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"is room for 0 entries, but kv\.protect=none keeps 0") as caught:
+        watched(model(kv=policy("knorm", keep=0.001, protect="none")))
+    assert "kv.of=visual" in str(caught.value)
+    assert "kv.protect=none" not in str(caught.value).splitlines()[-1]  # has been typed already
+
+
+@pytest.mark.parametrize("name", [n for n in POLICIES if n not in (*NO_PROTECTION, "full", "vst", "x2l")])
+def test_all_of_the_first_text_may_go(name: str) -> None:
+    """7 tokens have no room at keep=0.05, 58 have room for 3; 3 of the question stay beside them."""
+    context = watched(model(kv=policy(name, keep=0.05, protect="none")))
+    assert len(ask(context, [5, 6, 7], max_new_tokens=3).tokens) == 3
+    cache = read(context, [5, 6, 7])
+    held = [cache.valid(layer).sum(dim=-1).double().mean().item() for layer in range(len(cache.layers))]
+    assert sum(held) / len(held) == 3 + 3
+
+
+@torch.no_grad()
+def test_text_without_protection_is_no_newest_group() -> None:
+    """Of two groups of two tokens the last two groups are all there is; text in front is in neither."""
+    from tests.kv.test_policies import shown
+    from tests.llm.tiny import decoder, tokens
+    from vxl.option.build import build
+    from vxl.prefill.full import FullConfig
+    from vxl.sequence.layout import Layout
+    from vxl.sequence.piece import Piece
+
+    llm = decoder(layers=1)
+    made = build(policy("infinipot", keep=0.5, protect="none", tar=1.0, recent=1.0))
+    made.equip(llm)
+    cache, embeds = llm.new_cache(), llm.embed(tokens(1, 16))
+    first, later = Layout.text(1, 10), shown(1, 6, first_group=0)
+    layout = Layout(*(torch.cat((getattr(first, n), getattr(later, n)), dim=1) for n in vars(first)))
+    build(FullConfig()).feed(llm, made, cache, Piece(embeds, layout))
+    assert set(range(10, 16)) <= set(cache.index()[0, 0].tolist())
+
+
 def test_lengths_are_averaged_over_whole_squares_and_follow_their_entries() -> None:
     square = model(kv=policy("infinipot", pool="layers"), compressor=DTSConfig(ratio=4))
     assert of_256(square).cache.valid(1).sum(dim=-1).tolist() == [[128, 128]]
@@ -149,7 +203,6 @@ def test_words_need_a_tokenizer() -> None:
 
 def test_every_policy_names_its_settings_itself() -> None:
     """Its own `__init__` types them: without, keys of its base would be taken and its own refused."""
-    from tests.kv.test_policies import POLICIES
     from vxl.option.build import build
 
     for name in POLICIES:

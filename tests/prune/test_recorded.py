@@ -113,6 +113,23 @@ def test_fastvid_merges_as_recorded(file: str, share: str, published: bool) -> N
     torch.testing.assert_close(found.visual_GKD[found.kept_GK], recorded[f"{name}.{share}.tokens"])
 
 
+@pytest.mark.parametrize("alone", [True, False])
+def test_anchors_with_no_more_targets_than_others_keep_to_themselves(alone: bool) -> None:
+    """As published: of a segment of 3 groups 2 are anchors, so that one merged token a group makes one for
+    each anchor, and two make three."""
+    x_GKD = torch.randn(3, 4, 8, generator=torch.Generator().manual_seed(0))
+    video = VideoTokens(x_GKD, torch.tensor([[4.0, 3.0, 2.0, 1.0]] * 3))
+    pruner = FastVID(FastVIDConfig(keep=0.99, merged=1 / 3 if alone else 2 / 3, period=2))
+    first = pruner.prune_segments(video, [(0, 3)])
+    x_GKD[1] += 1.0
+    assert torch.equal(pruner.prune_segments(video, [(0, 3)]).visual_GKD[0], first.visual_GKD[0]) == alone
+
+
+def test_flashvid_takes_groups_of_one_token() -> None:
+    video = VideoTokens(torch.randn(5, 1, 8), torch.rand(5, 1))
+    assert FlashVID(FlashVIDConfig(keep=0.5)).prune(video).kept_GK.all()
+
+
 @each
 @both
 def test_flashvid_gives_the_recorded_tokens(file: str, share: str) -> None:

@@ -66,7 +66,9 @@ def differences(reports: Sequence[Report]) -> list[Against]:
 
 def _pairs(reports: Sequence[Report]) -> Iterator[tuple[Report, Report]]:
     """(a member, what it is compared with)."""
-    by_name = {(report.run, report.member): report for report in reports}
+    # Policies that have no kv.of are compared with the same share of whatever it is of.
+    by_name = {(report.run, re.sub(r",kv\.of=\w+", "", report.member)): report for report in reports}
+    by_name |= {(report.run, report.member): report for report in reports}
     for report in reports[1:]:
         yield report, reports[0]
         recent = by_name.get((report.run, re.sub(r"\bkv=\w+", f"kv={RECENT}", report.member)))

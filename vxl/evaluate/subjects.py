@@ -14,7 +14,7 @@ from vxl.checkpoint.resolved import model_parts, with_changes
 from vxl.checkpoint.source import Source, find_source
 from vxl.errors import CheckpointError, ConfigError
 from vxl.evaluate.config import EvaluateConfig
-from vxl.evaluate.work.changes import expand_changes, fitting, refuse_trained, sweep
+from vxl.evaluate.work.changes import changed_member, expand_changes, fitting, refuse_trained, sweep
 from vxl.generate.loaded import LoadedModel
 from vxl.run.find import Run, find_members, find_run
 
@@ -87,7 +87,9 @@ def members_of(subject: Subject, config: EvaluateConfig) -> list[tuple[str, ...]
     typed_changes = expand_changes(config.change)
     members = [()] if config.members is None else sweep(config.members, subject.values)
     changes_of_members = [
-        tuple(dict.fromkeys([*ours, *fitting(ours, words)])) for ours in members for words in typed_changes
+        *dict.fromkeys(
+            changed_member(ours, fitting(ours, words)) for ours in members for words in typed_changes
+        )
     ]
     for changes in changes_of_members:
         refuse_trained(changes, subject.values)

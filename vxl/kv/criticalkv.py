@@ -52,12 +52,16 @@ class Critical(Shared):
     def choose(self, entries: Entries) -> Tensor:
         score_BNS, sure_BNS = self.score(entries), self.sure(entries)
         open_BNS = entries.open_BNS.expand_as(score_BNS)
-        sure_BNS = torch.zeros_like(open_BNS) if sure_BNS is None else sure_BNS.expand_as(open_BNS)
+        sure_BNS = torch.zeros_like(open_BNS) if sure_BNS is None else sure_BNS.expand_as(open_BNS) & open_BNS
         places_BN1 = entries.free_BN1.expand(-1, open_BNS.shape[1], -1)
+        least_BN1 = sure_BNS.sum(dim=-1, keepdim=True)
         if self.adaptive:
+            # What each head has in any case is its best by the score.
+            least_BN1 = least_BN1 + ((places_BN1 - least_BN1).clamp(min=0) * self.least).long()
             found_BNS = shared(score_BNS, open_BNS, sure_BNS, entries.free_BN1, self.least)
             places_BN1 = found_BNS.sum(dim=-1, keepdim=True)
-        least_BN1 = sure_BNS.sum(dim=-1, keepdim=True).clamp(min=1)
+        else:
+            least_BN1 = least_BN1.clamp(min=1)
         count_BN1 = torch.minimum(places_BN1, torch.maximum((places_BN1 * self.first).long(), least_BN1))
         first_BNS = chosen(score_BNS, open_BNS, sure_BNS, count_BN1)
         left_BN1 = places_BN1 - first_BNS.sum(dim=-1, keepdim=True)

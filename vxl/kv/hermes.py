@@ -130,7 +130,8 @@ class Hermes(Speaking):
     def dropped(self, cache: Cache) -> None:
         """Writes the summaries into their places."""
         for summary in cache.scratch.pop(SUMMARIES, ()):
-            cache.rewrite(summary.layer, partial(written, summary, cache))
+            if cache.layers[summary.layer]:  # something stays
+                cache.rewrite(summary.layer, partial(written, summary, cache))
 
 
 class Summary(NamedTuple):

@@ -130,7 +130,8 @@ class InfiniPot(Scored):
         count_BN1 = open_BNS.sum(dim=-1, keepdim=True)
         most_BN1 = (count_BN1.double() * self.recent / size_B11).floor().long()
         groups_BN1 = torch.minimum(most_BN1, tar_BN1 // size_B11).clamp(min=1)
-        newest_BNS = open_BNS & (entries.group_BNS > columns.last_group_B[:, None, None] - groups_BN1)
+        oldest_BN1 = columns.last_group_B[:, None, None] - groups_BN1 + 1
+        newest_BNS = open_BNS & (entries.group_BNS >= oldest_BN1.clamp(min=0))  # text has no group
         unlike_BNS = -self.redundancy(entries, newest_BNS, groups_BN1)
         fits_BN1 = groups_BN1 * size_B11 <= tar_BN1
         sure_BNS = newest_BNS & fits_BN1

@@ -55,6 +55,11 @@ class KVzipConfig(ScoredConfig):
         super().__post_init__()
         if self.stretch < 1:
             raise ConfigError(f"stretch={self.stretch} repeats nothing.\n  allowed: 1 or more tokens")
+        if self.decode_every is not None:
+            raise ConfigError(
+                f"decode_every={self.decode_every} does not go with kv=kvzip, which acts when watching "
+                "ends.\n  type  kv.decode_every=null   or  kv=h2o"
+            )
         if self.layers is not None:
             raise ConfigError(
                 f"layers={self.layers} does not go with kv=kvzip, whose layers share one budget.\n"

@@ -59,6 +59,11 @@ class Pyramid(Windowed):
         least_B = self.protected(columns)[:, :until].sum(dim=1)
         return [torch.maximum(torch.minimum(room_B, watched_B), least_B) for room_B in every_LB]
 
+    @override
+    def least_room(self, cache: Cache, columns: Columns, until: int) -> Tensor:
+        """The mean of the layers: the highest ones may hold no more than what is protected."""
+        return super().rooms(cache, columns, until)[0]
+
 
 def pyramid(watched_B: Tensor, mean_B: Tensor, layers: int, window: int, beta: float) -> list[Tensor]:
     """Each layer's room, int64 [B], of a mean room."""

@@ -40,8 +40,8 @@ class ReKVConfig(ScoredConfig):
     """At the question, on its own fork: the next question retrieves anew."""
     compact: bool = True
     """Whether text and retrieved groups stand at consecutive positions, as published."""
-    decode_every: None = None
-    """What was retrieved for a question stays for its answer."""
+    decode_every: int | None = None
+    """Only null: what was retrieved for a question stays for its answer."""
     local: int | None = option(None, later=True)
     """While watching, tokens that each token sees, its own included (published: 15000); the first text, once
     it is further back, stands at this distance. null: everything that `prefill` lets it see."""
@@ -52,6 +52,11 @@ class ReKVConfig(ScoredConfig):
             raise ConfigError(
                 f"groups={self.groups} run={self.run} retrieve nothing.\n"
                 "  allowed: runs of 1 or more groups, room for one run\n  e.g.  groups=64 run=1"
+            )
+        if self.decode_every is not None:
+            raise ConfigError(
+                f"decode_every={self.decode_every} does not go with kv=rekv: what was retrieved stays "
+                "for the answer.\n  type  kv.decode_every=null   or  kv=tova kv.at=question"
             )
         if self.local is not None and self.local < 1:
             raise ConfigError(
@@ -113,6 +118,7 @@ class ReKV(Scored):
         """Retrieves: leaves each layer its own groups."""
         columns = columns_of(cache)
         if self.groups is None:
+            self.refuse_small(cache, columns, cache.fed)
             rooms = self.rooms(cache, columns, cache.fed)
             held_B = cache.valid()[:, 0].sum(dim=-1)
             all_fit = bool((torch.stack(rooms).amin(dim=0) >= held_B).all())

@@ -30,8 +30,8 @@ class StreamingConfig(ScoredConfig):
     """What stays in any case: the first `sinks` tokens, as published."""
     sinks: int = 4
     """First tokens that always stay."""
-    layers: None = option(None, later=True)
-    """All layers have the same budget."""
+    layers: dict[int, float] | None = option(None, later=True)  # noqa: RUF009 -- a field, not a value
+    """Only null: all layers have the same budget."""
     compact: bool = True
     """Whether the gap between sinks and window is closed, as published: positions count the tokens that
     stayed. Otherwise every token keeps its own position."""
@@ -42,6 +42,11 @@ class StreamingConfig(ScoredConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.layers is not None:
+            raise ConfigError(
+                f"layers={self.layers} does not go with kv=streaming: one window slides over all layers.\n"
+                "  type  kv.layers=null kv.keep=0.5   or  kv=recent for budgets by layer"
+            )
         if self.tokens is not None and not 0 <= self.sinks < self.tokens:
             raise ConfigError(
                 f"tokens={self.tokens} leaves no window behind sinks={self.sinks}.\n"

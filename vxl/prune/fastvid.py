@@ -80,7 +80,7 @@ class FastVID(Pruner):
         targets = share * (stop - start) // len(anchors) if stop - start > 1 else share
         if targets == 0:
             return
-        alone = stop - start > 1 and len(anchors) == stop - start  # then every group keeps to itself
+        alone = targets == share  # then every anchor group keeps to itself, as published
         for group in anchors:
             of_group_M = (~salient_GK[group - start]).nonzero()[:, 0]
             own_MD = video.visual_GKD[group, of_group_M]

@@ -113,7 +113,7 @@ def most_diverse(x_KD: Tensor, attention_K: Tensor, count: int) -> Tensor:
     choice."""
     y_KD = F.normalize(x_KD, dim=-1)
     distance_KK = (1 - y_KD @ y_KD.mT) * attention_K * 1e6
-    place = distance_KK.topk(2, dim=0, largest=False).values[-1].argmax()
+    place = distance_KK.topk(min(2, len(x_KD)), dim=0, largest=False).values[-1].argmax()
     places, nearest_K = [place], distance_KK[place]
     while len(places) < count:  # places stay on the device: reading each would wait for it
         nearest_K = nearest_K.scatter(0, place, -torch.inf)

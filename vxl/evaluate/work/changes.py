@@ -22,7 +22,7 @@ TRAINED = {
 }
 GROUPS = (*CHANGEABLE, *TRAINED)
 POLICY_BUDGETS = (1 / 2, 1 / 4, 1 / 8, 1 / 16)
-"""Shares of everything watched that `sweep=policies` compares."""
+"""Shares of the visual tokens that `sweep=policies` compares; what is protected stays beside them."""
 SUMMARIZING = ("vst", "x2l")
 """Policies whose summary tokens are trained."""
 BUDGETS = ("keep", "tokens", "mib", "layers", "groups", "chunks")
@@ -134,6 +134,22 @@ def sweep(name: str, values: Mapping[str, Any]) -> list[tuple[str, ...]]:
     )
 
 
+def changed_member(member: tuple[str, ...], typed: Sequence[str]) -> tuple[str, ...]:
+    """A member of a sweep with what was typed beside it, which takes the place of the sweep's own value.
+
+    Example:
+        >>> changed_member(("kv=snapkv", "kv.of=visual", "kv.keep=0.5"), ["kv.of=all"])
+        ('kv=snapkv', 'kv.keep=0.5', 'kv.of=all')
+        >>> changed_member(("kv=snapkv", "kv.of=visual", "kv.keep=0.5"), ["kv.mib=64"])
+        ('kv=snapkv', 'kv.keep=null', 'kv.mib=64')
+    """
+    given = {word.partition("=")[0] for word in typed}
+    budgets = {f"kv.{name}" for name in BUDGETS}
+    if given & budgets:  # shares of what, too, is a matter of the budget
+        given |= {*budgets, "kv.of"}
+    return one_budget((*(word for word in member if word.partition("=")[0] not in given), *typed))
+
+
 def fitting(member: Sequence[str], words: Sequence[str]) -> list[str]:
     """The words for one member among several, without keys that only other options have.
 
@@ -178,7 +194,8 @@ def _policies() -> list[tuple[str, ...]]:
     for name in (*BASELINES, *sorted(names)):
         keys = read_yaml((CONF / "kv" / f"{name}.yaml").read_text()) or {}
         if "keep" in keys:
-            members += [one_budget((f"kv={name}", f"kv.keep={keep:g}")) for keep in POLICY_BUDGETS]
+            of = ("kv.of=visual",) if "of" in keys else ()
+            members += [one_budget((f"kv={name}", *of, f"kv.keep={keep:g}")) for keep in POLICY_BUDGETS]
         else:
             members.append((f"kv={name}",))
     return members

@@ -62,8 +62,10 @@ def as_wide(x_BNS: Tensor, entries: int, nothing: int) -> Tensor:
 
 def forget_evicted(cache: Cache, known: Sequence[Followed]) -> tuple[Followed, ...]:
     """The numbers of what each layer holds now, of those that it held before."""
-    left: list[Followed] = []
-    for layers in stacks(cache) if known else ():
+    left = [Followed(layer.index_BNS[..., :0], layer.number_BNS[..., :0]) for layer in known]
+    for layers in stacks(cache, [n for n in range(len(known)) if cache.layers[n]]):
         heads, dtype = known[layers[0]].number_BNS.shape[1], known[layers[0]].number_BNS.dtype
-        left += note(cache, layers, numbers_now(cache, layers, known, heads, dtype))
+        now = note(cache, layers, numbers_now(cache, layers, known, heads, dtype))
+        for layer, own in zip(layers, now, strict=True):
+            left[layer] = own
     return tuple(left)

@@ -12,7 +12,7 @@ from vxl.kv.scored.columns import Columns, columns_of, note_real
 from vxl.kv.scored.config import ScoredConfig
 from vxl.kv.scored.entries import Entries, index_of, per_entry, stacks, valid_of
 from vxl.kv.scored.picked import picked
-from vxl.kv.scored.room import all_fit, on_device, rooms_of
+from vxl.kv.scored.room import all_fit, on_device, rooms_of, too_small
 from vxl.kv.scored.turns import TURN, ChunkPlan, choice_in_turn, plan_chunk
 from vxl.llm.cache import Cache
 from vxl.llm.cache.eviction import chosen_of
@@ -87,8 +87,12 @@ class Scored(Policy):
     @property
     def stays_near(self) -> bool:
         """Whether positions stay within the budget."""
-        bounded = self.settings.tokens is not None or self.settings.mib is not None
-        return self.settings.compact and bounded and self.settings.at == "chunks"
+        return self.settings.compact and self.bounded and self.settings.at == "chunks"
+
+    @property
+    def bounded(self) -> bool:
+        """Whether the budget does not grow with the video."""
+        return self.settings.tokens is not None or self.settings.mib is not None
 
     def score(self, entries: Entries) -> Tensor:
         """How much each entry of a layer is worth, float [B, N or 1, S]: the best of those that are neither
@@ -120,6 +124,8 @@ class Scored(Policy):
         note_real(cache, piece)
         if self.settings.at == "chunks":
             columns = columns_of(cache)
+            if self.bounded:
+                self.refuse_small(cache, columns, cache.fed)
             self.take_in(cache, columns)
             self.evict(cache, columns, self.rooms(cache, columns.on_host, cache.fed))
 
@@ -139,7 +145,7 @@ class Scored(Policy):
         columns = columns_of(cache)
         rooms = self.rooms(cache, columns.on_host, cache.fed)
         if self.settings.tokens is not None and cache.fed > self.settings.tokens:
-            self.refuse_small(cache, columns, rooms)
+            self.refuse_small(cache, columns, cache.fed)
         protected = int(self.protected(columns.on_host).sum())
         cache.scratch[TURN] = plan_chunk(columns, self.protected(columns), protected, rooms)
 
@@ -162,11 +168,10 @@ class Scored(Policy):
         """Evicts once, where `at=finish`; and says so where what is protected is more than the budget."""
         cache.scratch.pop(TURN, None)
         columns = columns_of(cache)
-        rooms = self.rooms(cache, columns.on_host, cache.fed)
-        if self.settings.at == "finish":
-            self.evict(cache, columns, rooms)
         if self.settings.at != "question":
-            self.refuse_small(cache, columns, rooms)
+            self.refuse_small(cache, columns, cache.fed)
+        if self.settings.at == "finish":
+            self.evict(cache, columns, self.rooms(cache, columns.on_host, cache.fed))
 
     def after_question(self, cache: Cache, question: QuestionPiece) -> None:
         """Evicts what was watched down to its budget, where `at=question`; the question stays beside it."""
@@ -177,6 +182,7 @@ class Scored(Policy):
                 self.take_in(cache, columns_of(cache))
             return
         columns = columns_of(cache)
+        self.refuse_small(cache, columns, first)
         own_B = torch.tensor([len(tokens) for tokens in question.tokens])
         rooms = [room_B + own_B for room_B in self.rooms(cache, columns.on_host, first)]
         self.evict(cache, columns, rooms, first)
@@ -189,8 +195,10 @@ class Scored(Policy):
         columns = columns_of(cache)
         self.take_in(cache, columns)
         if (cache.fed - first_answered) % every == 0:
-            rooms = self.rooms(cache, columns.on_host, cache.fed)
-            self.evict(cache, columns, rooms, cache.state.get(ASKED))
+            first_asked = cache.state.get(ASKED)
+            if self.bounded:
+                self.refuse_small(cache, columns, cache.fed, first_asked)
+            self.evict(cache, columns, self.rooms(cache, columns.on_host, cache.fed), first_asked)
 
     def evict(
         self, cache: Cache, columns: Columns, rooms: list[Tensor], first_asked: int | None = None
@@ -202,14 +210,9 @@ class Scored(Policy):
             columns: What it was fed.
             rooms: Entries that each layer's heads may hold, int64 [B] a layer, in the host's memory.
             first_asked: The column that a question begins at; what follows is protected.
-
-        Raises:
-            ConfigError: `tokens` or `mib` is less than what is protected.
         """
         if all_fit(cache, rooms):
             return
-        if self.settings.tokens is not None or self.settings.mib is not None:
-            self.refuse_small(cache, columns, rooms, first_asked)
         # Heads and rows keep different numbers of a block's entries, but as many of all.
         one_count = self.per_head or cache.rows > 1 or self.settings.at == "chunks"
         cache.keep(self.kept(cache, columns, on_device(rooms, cache), first_asked), joined=one_count)
@@ -261,26 +264,27 @@ class Scored(Policy):
             protected_BF = protected_BF | (column_F >= first_asked)
         return protected_BF & columns.real_BF
 
+    def least_room(self, cache: Cache, columns: Columns, until: int) -> Tensor:
+        """Entries that every layer's heads may hold of the first `until` columns, int64 [B]; see `rooms`."""
+        return torch.stack(self.rooms(cache, columns, until)).amin(dim=0)
+
     def refuse_small(
-        self, cache: Cache, columns: Columns, rooms: list[Tensor], first_asked: int | None = None
+        self, cache: Cache, columns: Columns, until: int, first_asked: int | None = None
     ) -> None:
-        """Raises where a row's protected entries are more than its room.
+        """Raises where a row has no room, or less than what is protected of the first `until` columns takes.
 
         Raises:
-            ConfigError: They are, and something else was watched that would be lost whole.
+            ConfigError: It has, and something else was watched that would be lost whole.
         """
         columns = columns.on_host
-        protected_B = self.protected(columns, first_asked).sum(dim=1)
-        some_B = columns.visual_BF.any(dim=1) | (self.settings.protect != "text")
-        least_B = torch.stack(rooms).amin(dim=0)
-        if bool(((protected_B <= least_B) | ~some_B).all()):
+        protected_B = self.protected(columns, first_asked)[:, :until].sum(dim=1)
+        watched_B = columns.real_BF[:, :until].sum(dim=1)
+        some_B = columns.visual_BF[:, :until].any(dim=1)
+        if self.settings.protect != "text":
+            some_B = watched_B > 0
+        room_B = self.least_room(cache, columns, until)
+        small_B = some_B & ((protected_B > room_B) | (room_B == 0))
+        if not bool(small_B.any()):
             return
-        row = int((protected_B - least_B).masked_fill(~some_B, -cache.fed).argmax())
-        most, room = int(protected_B[row]), int(least_B[row])
-        budget = next(name for name in self.settings.budgets if getattr(self.settings, name) is not None)
-        raise ConfigError(
-            f"kv.{budget}={getattr(self.settings, budget)} is room for {room} entries, but "
-            f"kv.protect={self.settings.protect} keeps {most} in any case: no visual token would stay.\n"
-            f"  allowed: more than {most} entries, of {int(columns.real_BF[row].sum())} tokens\n"
-            "  type one of  a larger budget   kv.protect=none   kv.of=visual (with kv.keep)"
-        )
+        row = int((protected_B - room_B).masked_fill(~small_B, -cache.fed).argmax())
+        raise too_small(self.settings, int(room_B[row]), int(protected_B[row]), int(watched_B[row]))

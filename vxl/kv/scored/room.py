@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from vxl.errors import ConfigError
 from vxl.kv.budget import budget, cost_of
 from vxl.kv.scored.columns import Columns
 from vxl.kv.scored.config import ScoredConfig
@@ -48,3 +49,22 @@ def on_device(rooms: list[Tensor], cache: Cache) -> list[Tensor]:
     copies = sent(torch.stack(each), cache.next_B.device).unbind()
     of = {id(room_B): there for room_B, there in zip(each, copies, strict=True)}
     return [of[id(room_B)] for room_B in rooms]
+
+
+def too_small(settings: ScoredConfig, room: int, protected: int, watched: int) -> ConfigError:
+    """What is said of a budget of `room` entries for so many tokens."""
+    budget = next(name for name in settings.budgets if getattr(settings, name) is not None)
+    lost = "no visual token" if settings.protect == "text" else "nothing else"
+    ways = ["a larger budget"]
+    if settings.protect == "sinks":
+        ways.append("fewer kv.sinks")
+    elif settings.protect == "text":
+        ways.append("kv.protect=none")
+    if settings.of == "all" and settings.tokens is None and settings.mib is None:
+        ways.append("kv.of=visual")
+    return ConfigError(
+        f"kv.{budget}={getattr(settings, budget)} is room for {room} entries, but "
+        f"kv.protect={settings.protect} keeps {protected} in any case: {lost} would stay.\n"
+        f"  allowed: more than {protected} entries, of {watched} tokens\n"
+        f"  type one of  {'   '.join(ways)}"
+    )
