@@ -37,7 +37,7 @@ from vxl.parts import ModelParts
 from vxl.prefill.full import FullConfig
 from vxl.prefill.summarizing import Summarizing
 from vxl.relevance.uniform import UniformConfig as UniformScoresConfig
-from vxl.run.provenance import git
+from vxl.run.provenance import commit_of
 from vxl.sequence.layout import Kind
 from vxl.train.step.stage import StageConfig, cast_frozen, freeze, train_mode
 from vxl.video.sample import UniformConfig
@@ -60,7 +60,7 @@ class Machine:
         self.tiny = tiny
         self.device = torch.device("cpu" if tiny else "cuda")
         name = f"{platform.machine()} CPU" if tiny else torch.cuda.get_device_name()
-        commit = commit or os.environ.get("VXL_COMMIT") or (git(ROOT) or {}).get("commit")
+        commit = commit or os.environ.get("VXL_COMMIT") or commit_of(ROOT)
         self.about = {"device": name, "torch": torch.__version__, "commit": commit}
 
     def now(self) -> float:

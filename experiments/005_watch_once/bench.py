@@ -10,7 +10,6 @@ again, and do not count as memory. Rows are written as they come.
 import argparse
 import json
 import platform
-import subprocess
 import sys
 import time
 import traceback
@@ -34,6 +33,7 @@ from vxl.model import VideoLanguageModel, build_model
 from vxl.parts import ModelParts
 from vxl.prefill.chunked import Chunked, ChunkedConfig
 from vxl.prefill.full import Full, FullConfig
+from vxl.run.provenance import commit_of
 from vxl.sequence.layout import Kind
 from vxl.video.load import stream_video
 from vxl.video.sample import Fps, FpsConfig
@@ -248,12 +248,7 @@ def main() -> None:
     arguments = parser.parse_args()
     began = time.perf_counter()
     device = torch.device("cpu" if arguments.tiny else "cuda")
-    commit = (
-        arguments.commit
-        or subprocess.run(
-            ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-        ).stdout.strip()
-    )
+    commit = arguments.commit or commit_of(Path(__file__).parents[2])
     machine = Machine(device)
     dtype = torch.float32 if arguments.tiny else torch.bfloat16
     parts = in_fp8(

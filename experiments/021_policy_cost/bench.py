@@ -12,7 +12,6 @@ where it takes more than 6 seconds), and is written when it is there.
 import argparse
 import json
 import statistics
-import subprocess
 import sys
 import time
 import traceback
@@ -38,6 +37,7 @@ from vxl.prefill.full import FullConfig
 from vxl.prefill.summarizing import around
 from vxl.prune.base import VideoTokens
 from vxl.prune.none import KeepEverythingConfig
+from vxl.run.provenance import commit_of
 
 sys.path.append(str(Path(__file__).parents[1]))
 from videoxl2_shapes import parts_of
@@ -206,10 +206,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=1e9, help="begin no row after this many")
     arguments = parser.parse_args()
     began = time.perf_counter()
-    git = ["git", "rev-parse", "--short", "HEAD"]
-    commit = (
-        arguments.commit or subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
-    )
+    commit = arguments.commit or commit_of(Path(__file__).parents[2])
     device = torch.device("cpu" if arguments.tiny else "cuda")
     dtype = torch.float32 if arguments.tiny else torch.bfloat16
     with_weights = [name for name in BY_NAME if name in (arguments.names or ())]

@@ -8,7 +8,6 @@ card's products without its speed.
 
 import argparse
 import json
-import subprocess
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -24,6 +23,7 @@ from vxl.data.batch.answer import format_question
 from vxl.data.sample import Question
 from vxl.generate.loaded import LoadedModel
 from vxl.option.rebuild import plain
+from vxl.run.provenance import commit_of
 from vxl.statistics.clustered import ItemScore, estimate
 from vxl.video.load import load_video
 from vxl.video.sample import Uniform, UniformConfig
@@ -148,8 +148,6 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=512, help="most of a text")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results.json")
     given = parser.parse_args()
-    git = ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"]
-    commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
     rows, exact = [], {}
     for way in WAYS:
         model = loaded(given.model, way)
@@ -167,7 +165,7 @@ def main() -> None:
         "ways": rows,
         "device": "CPU",
         "torch": torch.__version__,
-        "commit": commit,
+        "commit": commit_of(ROOT),
     }
     given.out.write_text(json.dumps(result, indent=1) + "\n")
 

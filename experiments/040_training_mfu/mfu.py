@@ -29,7 +29,7 @@ from vxl.logger.csv import Csv, CsvConfig
 from vxl.model import build_model
 from vxl.option.build import build
 from vxl.run.metrics import MetricsFile
-from vxl.run.provenance import git
+from vxl.run.provenance import commit_of
 from vxl.train.debug.profile import Profile
 from vxl.train.launch.processes import join_processes
 from vxl.train.lightning_trainer import build_trainer
@@ -222,11 +222,10 @@ def about(config: Any, device: torch.device) -> dict[str, Any]:
     parameters: dict[str, int] = {}
     for name, parameter in outline.named_parameters():
         parameters[part_of(name)] = parameters.get(part_of(name), 0) + parameter.numel()
-    here = git(ROOT)
     return {
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
-        "commit": os.environ.get("VXL_COMMIT") or (here or {}).get("commit"),
+        "commit": os.environ.get("VXL_COMMIT") or commit_of(ROOT),
         "parameters": parameters,
         "lora": dataclasses.asdict(config.llm.lora),
         "workers": config.data.workers,

@@ -37,13 +37,14 @@ from torch import nn
 from torch.distributed.tensor import DTensor
 
 from vxl.checkpoint.fill import skeleton
+from vxl.compressor.base import plan
 from vxl.config.compose import compose
 from vxl.data.batch.collate import Batch, Example, collate
 from vxl.data.batch.encoded import BatchedVisual, Encoded
 from vxl.distributed import ContextGroup, gathered
 from vxl.model import build_model
 from vxl.option.build import build
-from vxl.run.provenance import git
+from vxl.run.provenance import commit_of
 from vxl.sequence.layout import Kind
 from vxl.train.launch.processes import Processes, join_processes
 from vxl.train.lightning_trainer import build_trainer
@@ -385,8 +386,6 @@ class Rows(LightningDataModule):
         self, config: Any, tokens: int, accumulate: int, group: Processes, whole: bool = False
     ) -> None:
         super().__init__()
-        from vxl.compressor.base import plan
-
         shape = plan(config.compressor, config.vision.grid)
         documents = 1 if whole else max(1, round(tokens / 4096))
         length = tokens // documents
@@ -612,7 +611,7 @@ def about(device: torch.device) -> dict[str, Any]:
     return {
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
-        "commit": os.environ.get("VXL_COMMIT") or (git(ROOT) or {}).get("commit"),
+        "commit": os.environ.get("VXL_COMMIT") or commit_of(ROOT),
         "nvlink_multicast_off": {name: os.environ.get(name) for name in SWITCHES},
     }
 

@@ -81,16 +81,22 @@ def _loaded_code() -> dict[str, Any] | None:
 
 def git(folder: Path) -> dict[str, Any] | None:
     """Commit, uncommitted changes and untracked files of vxl's source, or None outside its own."""
-    if not (folder / ".git").exists():  # an installed vxl may lie in another one's repository
-        return None
-    commit = _git(folder, "rev-parse", "HEAD")
+    commit = commit_of(folder)
     if commit is None:
         return None
     diff = _git(folder, "diff", "HEAD") or ""
     if len(diff) > _LONGEST_DIFF:
         diff = diff[:_LONGEST_DIFF] + f"\n… cut at {_LONGEST_DIFF} of {len(diff)} characters"
     untracked = _git(folder, "ls-files", "--others", "--exclude-standard") or ""
-    return {"commit": commit.strip(), "diff": diff, "untracked": untracked.splitlines()[:200]}
+    return {"commit": commit, "diff": diff, "untracked": untracked.splitlines()[:200]}
+
+
+def commit_of(folder: Path) -> str | None:
+    """The commit of vxl's source, or None outside its own repository."""
+    if not (folder / ".git").exists():  # an installed vxl may lie in another one's
+        return None
+    commit = _git(folder, "rev-parse", "HEAD")
+    return None if commit is None else commit.strip()
 
 
 @functools.cache  # a hundred files to parse, for every run of a sweep
