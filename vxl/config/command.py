@@ -237,7 +237,7 @@ def _hand_over(members: list[list[str]]) -> int:
     """Gives the runs of this command to the cluster that their config names."""
     from omegaconf import OmegaConf  # late: OmegaConf, for composing alone
 
-    from vxl.train.launch.dispatch import dispatch
+    from vxl.train.launch.dispatch import dispatch  # late: torch takes 2 s, and --help needs none
 
     def failed(words: list[str], error: VxlError) -> None:
         member = SweepMember.of(compose_yaml("train", words))
