@@ -7,6 +7,7 @@ import pytest
 
 from tests.acceptance.forked import typed
 from vxl.config.check_training import check_training
+from vxl.config.command import run_command
 from vxl.config.compose import checked, compose, compose_yaml
 from vxl.config.origins import with_recipes_model
 from vxl.config.recipe import folders, stage_configs
@@ -55,6 +56,16 @@ def test_what_trains_is_asked_of_each_stage_and_not_of_the_one_that_counts_for_n
     *_, last = stages(*words)
     with pytest.raises(ConfigError, match=r"stage\.train names vision"):
         check_training(last)
+
+
+def test_a_cluster_is_given_no_recipe_with_a_stage_that_would_be_refused(tmp_path, capsys):
+    words = ["recipe=videoxl2", "size=tiny", "data.cache=features", "cluster=local", "dry_run=true"]
+    words += [f"paths.runs={tmp_path}", "logger=csv", "name=handed"]
+    assert run_command("train", lambda config, composed: None, words) == 2
+    assert "stage.train names vision" in capsys.readouterr().err
+    frozen = "recipe.stages=[{stage: align}, {stage: lora}]"
+    assert run_command("train", lambda config, composed: None, [*words, frozen]) == 0
+    assert "would run handed" in capsys.readouterr().out
 
 
 def test_weights_are_named_until_a_stage_has_had_all_of_them():

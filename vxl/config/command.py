@@ -209,21 +209,27 @@ def _run_one(name: str, main: Main, words: list[str], composed: Any) -> None:
         if name == "train" and config.dry_run:
             _say_refused(words, config)
         return
-    stages = list(recipe.stage_configs(config, words, functools.partial(compose_yaml, name)))
-    ready = [checked(stage, name) for stage in stages]  # a mistake in a late stage is met at once
-    for stage in ready:
-        check_training(stage)
-    start, done, steps = time.monotonic(), 0, sum(stage.trainer.max_steps for stage in ready)
-    for number, (stage, yaml) in enumerate(zip(ready, stages, strict=True), 1):
+    stages = _stages(config, words)
+    start, done, steps = time.monotonic(), 0, sum(stage.trainer.max_steps for stage, _ in stages)
+    for number, (stage, yaml) in enumerate(stages, 1):
         took = time.monotonic() - start  # a finished stage is passed over, and says nothing of the others
         trained = done and took > number and not config.dry_run
         left = f", about {human_age(took / done * (steps - done))} to go" if trained else ""
-        say(f"recipe: stage {number} of {len(ready)}, {stage.name}{left}")
-        with followed(by_more=number < len(ready)):
+        say(f"recipe: stage {number} of {len(stages)}, {stage.name}{left}")
+        with followed(by_more=number < len(stages)):
             main(stage, OmegaConf.to_yaml(yaml, sort_keys=False))
         done += stage.trainer.max_steps
     if config.dry_run:
         _say_refused(words, config)
+
+
+def _stages(config: Any, words: list[str]) -> list[tuple[Any, Any]]:
+    """The stages of a recipe, each checked and as it was composed: a mistake in a late one is met at once."""
+    composed = list(recipe.stage_configs(config, words, functools.partial(compose_yaml, "train")))
+    stages = [checked(stage, "train") for stage in composed]
+    for stage in stages:
+        check_training(stage)
+    return list(zip(stages, composed, strict=True))
 
 
 def _ready(words: list[str], composed: Any) -> Any:
@@ -239,6 +245,12 @@ def _hand_over(members: list[list[str]]) -> int:
 
     from vxl.train.launch.dispatch import dispatch  # late: torch takes 2 s, and --help needs none
 
+    def ready(words: list[str]) -> Any:
+        config = _ready(words, compose_yaml("train", words))
+        if config.recipe is not None:
+            _stages(config, words)
+        return config
+
     def failed(words: list[str], error: VxlError) -> None:
         member = SweepMember.of(compose_yaml("train", words))
         if member is not None:
@@ -246,7 +258,7 @@ def _hand_over(members: list[list[str]]) -> int:
 
     return dispatch(
         members,
-        compose=lambda words: _ready(words, compose_yaml("train", words)),
+        compose=ready,
         composed=lambda words: OmegaConf.to_yaml(compose_yaml("train", words), sort_keys=False),
         script=Path(sys.argv[0]),
         failed=failed,
