@@ -19,7 +19,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 FLOORS = """
-errors units
+errors units json_text in_place
 precision seeds table statistics atomic memory faults imported
 patience terminal store
 option distributed sequence weights

@@ -195,6 +195,7 @@ def test_even_frames_are_recognised_in_any_clock(frames: int, rate: float, tick:
 def test_how_long_the_last_frame_is_shown() -> None:
     assert last_duration(np.array([0.0, 2.0, 4.0]), 2.0, 0.5) == 2.0
     assert last_duration(np.array([0.0, 0.03, 0.07]), 0.001, 0.0) == pytest.approx(0.035)
+    assert last_duration(np.array([0.0, 0.03, 0.07]), 5.0, 0.0) == 5.0
     assert last_duration(np.array([0.0]), 0.0, 4.0) == 0.25
     assert last_duration(np.array([0.0]), 3.0, 0.0) == 3.0
 

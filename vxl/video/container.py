@@ -2,7 +2,6 @@
 
 import io
 import os
-import re
 import stat
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ import av.stream
 import av.video.stream
 
 from vxl.errors import DataError
+from vxl.in_place import HEAD, in_its_place
 from vxl.patience import open_patiently, status_of
 from vxl.video.limits import MOST_PIXELS, refuse_declared, refuse_table
 
@@ -133,16 +133,6 @@ def packets_of(
         raise av.InvalidDataError(0, "damaged packets") from error
 
 
-def tagged_seconds(stream: av.video.stream.VideoStream) -> float | None:
-    """When the video ends by its tag, which mkv and webm have instead of a table of frames."""
-    parts = stream.metadata.get("DURATION", "").split(":")
-    try:
-        hours, minutes, seconds = (float(part) for part in parts)
-    except ValueError:
-        return None
-    return 3600 * hours + 60 * minutes + seconds
-
-
 def unreadable(source: VideoSource, name: str, error: Exception) -> str:
     """Words for a file that FFmpeg gives up on."""
     reason = getattr(error, "strerror", None) or str(error)
@@ -157,22 +147,16 @@ def unreadable(source: VideoSource, name: str, error: Exception) -> str:
 def not_media(source: VideoSource) -> str:
     """`, a web page` and the like, where the beginning shows what lies there in the place of a medium."""
     if isinstance(source, bytes | bytearray | memoryview):
-        head = bytes(source[:512])
+        head = bytes(source[:HEAD])
     elif isinstance(source, str | os.PathLike) and os.path.isfile(source):
         try:
             with open(source, "rb") as file:
-                head = file.read(512)
+                head = file.read(HEAD)
         except OSError:
             return ""
     else:
         return ""
-    if not head:
-        return ": the file is empty"
-    if head.startswith(b"version https://git-lfs"):
-        return ", a pointer of Git LFS in its place; type  git lfs pull"
-    if re.match(rb"\s*<(!doctype|html|\?xml|error)", head, re.IGNORECASE):
-        return ", a page of a server in its place: the download was refused"
-    return ""
+    return in_its_place(head)
 
 
 def source_name(source: VideoSource) -> str:

@@ -14,8 +14,10 @@ import av.video.stream
 import numpy as np
 
 from vxl.errors import DataError
-from vxl.video.container import VideoSource, packets_of, tagged_seconds
-from vxl.video.shown_frames import count_shown, is_hidden, shown_stamps
+from vxl.video.container import VideoSource, packets_of
+from vxl.video.frame_times import never_falling
+from vxl.video.promised import refuse_truncated
+from vxl.video.shown_frames import is_hidden, rising, shown_stamps
 
 # In these codecs a packet of data is one shown frame, or its first bytes say that it is none.
 ONE_FRAME_A_PACKET = {"vp8", "h264", "hevc", "vp9", "av1", "mpeg2video", "mjpeg", "ffv1", "prores", "mpeg4"}
@@ -37,18 +39,25 @@ class FrameIndex:
 
     `pts_N` are their time stamps (units of the stream; empty if the container has none to rely on),
     `starts_N` the frame from which decoding has to start to reach each of them (empty if that is not known),
-    and `last` how long the last one is shown by its packet (0: not said).
+    `last` how long the last one is shown by its packet (0: not said), and `told_apart` whether these are the
+    packets' own stamps, each different from all others.
     """
 
     frames: int
     pts_N: np.ndarray = field(repr=False)
     starts_N: np.ndarray = field(repr=False)
     last: int = 0
+    told_apart: bool = True
+
+    @property
+    def timed(self) -> bool:
+        """Whether it is known when each frame is shown."""
+        return len(self.pts_N) == self.frames > 0
 
     @property
     def stamped(self) -> bool:
         """Whether a frame can be told by its time stamp."""
-        return len(self.pts_N) == self.frames > 0
+        return self.timed and self.told_apart
 
     @property
     def seekable(self) -> bool:
@@ -106,7 +115,8 @@ def header_index(
             return None
     if first is None:
         return None
-    return FrameIndex(len(dts), first + step * np.arange(len(dts), dtype=np.int64), NOTHING, step)
+    last = max(step, (stream.duration or 0) - step * (len(dts) - 1))
+    return FrameIndex(len(dts), first + step * np.arange(len(dts), dtype=np.int64), NOTHING, last)
 
 
 @dataclass
@@ -118,6 +128,8 @@ class _Packets:
     durations: list[int] = field(default_factory=list)
     not_coded: set[int] = field(default_factory=set)
     small: bool = False
+    joined: bool = False
+    """Whether decoding times fall back: another recording begins, whose stamps may be among the first's."""
     all: int = 0
 
 
@@ -146,7 +158,7 @@ def index_frames(
     index = _by_packets(packets, container, codec)
     if index is None or (index.stamped and _is_interlaced(stream) and not _agrees(index, again, name)):
         index = _by_decoding(packets, stream, again, name)
-    _refuse_truncated(index, container, stream, name)
+    refuse_truncated(index.pts_N, index.last, container, stream, name)
     return index
 
 
@@ -154,12 +166,15 @@ def _walk(
     container: av.container.InputContainer, stream: av.video.stream.VideoStream, name: str, codec: str
 ) -> _Packets:
     packets = _Packets()
+    dts: int | None = None
     failure: av.FFmpegError | None = None
     try:
         for packet in packets_of(container, stream):
             if packet.size == 0:  # the mark of the end, or AVI's "as before"
                 continue
             packets.all += 1
+            packets.joined |= dts is not None and packet.dts is not None and packet.dts < dts
+            dts = packet.dts
             if packet.is_discard or is_hidden(packet, codec):
                 continue  # outside the edit list, or a reference frame that is never shown
             if codec == "mpeg4" and packet.size <= SMALL:
@@ -184,7 +199,7 @@ def _by_packets(packets: _Packets, container: av.container.InputContainer, codec
     """The index if each packet is a frame; None where a decoder must be asked."""
     if codec not in ONE_FRAME_A_PACKET or packets.small or True not in packets.keys:
         return None if packets.pts else FrameIndex(0, NOTHING, NOTHING)
-    if not packets.keys[0]:
+    if not packets.keys[0] or packets.joined:
         return None
     if "avi" in container.format.name and not all(packets.keys):
         # AVI has no presentation times; those that FFmpeg makes up are in disorder where there are B-frames.
@@ -219,7 +234,8 @@ def _by_decoding(
     """
     codec = stream.codec_context.codec.canonical_name
     pts_of, keys, interlaced = packets.pts, packets.keys, _is_interlaced(stream)
-    if codec in ONE_FRAME_A_PACKET and not packets.small and True in keys and not interlaced:
+    one_frame_a_packet = codec in ONE_FRAME_A_PACKET and not packets.small and not interlaced
+    if one_frame_a_packet and True in keys and not packets.joined:
         key = keys.index(True)
         first = pts_of[key]
         if first is not None:
@@ -232,12 +248,15 @@ def _by_decoding(
             )
             rest_has_times = all(pts is not None for pts in pts_of[_second_key(keys, key) :])
             if index is not None and not late and rest_has_times:
-                head = shown_stamps(source, name, until=first)
+                head = rising(shown_stamps(source, name, until=first))
                 if head and head[-1] == first:
                     return _with_head(head[:-1], index)
-    stamps = shown_stamps(source, name, not_coded=packets.not_coded)
-    if stamps is None:
-        return FrameIndex(count_shown(source, name), NOTHING, NOTHING)
+    shown = shown_stamps(source, name, not_coded=packets.not_coded)
+    stamps = rising(shown)
+    if stamps is None:  # frames are told by counting them, and those that repeat a picture count
+        shown = shown_stamps(source, name) if packets.not_coded else shown
+        pts_N = never_falling(shown, float(stream.time_base or 1))
+        return FrameIndex(len(shown), NOTHING if pts_N is None else pts_N, NOTHING, told_apart=False)
     pts_N = np.array(stamps, dtype=np.int64)
     durations = dict(zip(packets.pts, packets.durations, strict=True))
     last = durations.get(stamps[-1], 0) if stamps else 0
@@ -268,28 +287,3 @@ def _agrees(index: FrameIndex, source: VideoSource, name: str) -> bool:
 def _is_interlaced(stream: av.video.stream.VideoStream) -> bool:
     """Whether packets may be fields: two of them are one frame."""
     return stream.codec_context.field_order > 1  # 0: not said, 1: progressive, more: the orders of fields
-
-
-def _refuse_truncated(
-    index: FrameIndex,
-    container: av.container.InputContainer,
-    stream: av.video.stream.VideoStream,
-    name: str,
-) -> None:
-    """Compares the end of the last frame with what the header of an mkv or webm promises.
-
-    Raises:
-        DataError: The file ends before.
-    """
-    promised = tagged_seconds(stream) if "matroska" in container.format.name else None
-    if promised is None or not index.stamped:
-        return
-    gaps_N = np.diff(index.pts_N)
-    longest = max(index.last, int(gaps_N.max()) if len(gaps_N) else 0)
-    seconds = float((int(index.pts_N[-1]) + longest) * (stream.time_base or 0))
-    if seconds < promised - 1.0:
-        raise DataError(
-            f"{name}: truncated: its header promises {promised:.1f} s of video, the frames end after "
-            f"{seconds:.1f} s ({index.frames} frames).\n  got: {container.size:,} bytes\n"
-            "  copy the file again, or leave it out"
-        )

@@ -2,6 +2,7 @@
 
 import base64
 import zlib
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -14,7 +15,38 @@ EVEN = 0.0015
 # A stream that begins later than this (seconds) begins late; less is the delay of an encoder's B-frames.
 LATE = 0.5
 
+# A last frame that is shown longer than the others by this (seconds) stands, as the end of a slide show.
+STANDS = 0.5
+
+# Stamps that fall back by more than this (seconds) begin another recording; by less, they are misplaced.
+RESTART = 0.5
+
 MICROSECOND = 1e-6
+
+
+def never_falling(stamps: Sequence[int | None], tick: float) -> np.ndarray | None:
+    """Time stamps of frames in the order in which they are shown, so that none is before the one in front.
+
+    A frame without a stamp stands between its neighbours, one that is stamped too early is shown with the
+    frame before it. Where stamps start again, as in recordings that were joined, they go on behind the last.
+
+    Args:
+        stamps: Of each frame, in units of `tick`.
+        tick: Seconds.
+
+    Returns:
+        None where hardly any frame has one.
+    """
+    known = [number for number, stamp in enumerate(stamps) if stamp is not None]
+    if 2 * len(known) < len(stamps) or not known:
+        return None
+    known_stamps = [stamp for stamp in stamps if stamp is not None]
+    stamps_N = np.rint(np.interp(np.arange(len(stamps)), known, known_stamps)).astype(np.int64)
+    steps_N = np.diff(stamps_N)
+    forward_N = steps_N[steps_N > 0]
+    usual = int(np.median(forward_N)) if len(forward_N) else 1
+    stamps_N[1:] += np.cumsum(np.where(steps_N * tick < -RESTART, usual - steps_N, 0))
+    return np.maximum.accumulate(stamps_N)
 
 
 def even_rate(times_F: np.ndarray, stated: float) -> float | None:
@@ -35,7 +67,7 @@ def even_rate(times_F: np.ndarray, stated: float) -> float | None:
 
 
 def last_duration(times_F: np.ndarray, stated: float, rate: float) -> float:
-    """Seconds that the last frame is shown: its packet's, where that is like the others', else their mean.
+    """Seconds that the last frame is shown: its packet's, unless all others are longer; then their mean.
 
     Args:
         times_F: Seconds from the first frame, ascending.
@@ -45,7 +77,7 @@ def last_duration(times_F: np.ndarray, stated: float, rate: float) -> float:
     gaps_F = np.diff(times_F)
     if not len(gaps_F):
         return 1.0 / rate if rate > 0.0 else stated if stated > 0.0 else 1.0
-    if gaps_F.min() - EVEN <= stated <= gaps_F.max() + EVEN:
+    if 0.0 < stated >= gaps_F.min() - EVEN:
         return stated
     return float(gaps_F.mean())
 

@@ -12,10 +12,13 @@ import numpy as np
 from vxl.errors import DataError
 from vxl.video.container import VideoSource, open_container
 from vxl.video.frame_index import FrameIndex, header_index, index_frames
-from vxl.video.frame_times import LATE, even_rate, last_duration, pack_times, unpack_times
+from vxl.video.frame_times import LATE, STANDS, even_rate, last_duration, pack_times, unpack_times
 from vxl.video.limits import refuse_declared
 
 log = logging.getLogger(__name__)
+
+# Formats in which each frame says how long it is shown, the last one too.
+DELAYS = ("gif", "apng")
 
 
 @dataclass(frozen=True)
@@ -85,8 +88,10 @@ def describe_video(
             "  expected: at least 1 frame"
         )
     codec, stated = context.codec.canonical_name, float(stream.average_rate or 0.0)
-    if not index.stamped:
-        stated = stated or float(stream.guessed_rate or 0.0)
+    if not index.timed:
+        coded = float(stream.guessed_rate or 0.0)
+        # A bare stream without a container has the rate that is coded in it; FFmpeg states 25 for all.
+        stated = (stated if container.duration else coded) or stated or coded
         if stated <= 0.0:
             raise DataError(
                 f"{name}: the file does not say how many frames a second it has ({index.frames} frames)."
@@ -95,10 +100,11 @@ def describe_video(
     tick = stream.time_base or Fraction(1)
     begins = late_by(container, stream, float(int(index.pts_N[0]) * tick))
     times_F = (index.pts_N - index.pts_N[0]) * float(tick)
-    rate = even_rate(times_F, stated)
-    if rate is not None:
+    rate, last = even_rate(times_F, stated), index.last * float(tick)
+    if rate is not None and last - 1.0 / rate < STANDS:
         return VideoInfo(index.frames, rate, width, height, codec, begins)
-    length = float(times_F[-1]) + last_duration(times_F, index.last * float(tick), stated)
+    says = last > 0.0 and container.format.name in DELAYS
+    length = float(times_F[-1]) + (last if says else last_duration(times_F, last, stated))
     stamps = pack_times(times_F) if index.frames > 1 else ""
     refuse_declared(name, index.frames, length)
     average = index.frames / length

@@ -1,6 +1,7 @@
 """What a decoder shows: asked of the decoder itself, or read off a packet's first bytes."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 import av
 import av.packet
@@ -18,8 +19,8 @@ def shown_stamps(
     until: int | None = None,
     most: int | None = None,
     not_coded: set[int] | None = None,
-) -> list[int] | None:
-    """Time stamps of the frames that a decoder shows, read from the file's start.
+) -> list[int | None]:
+    """Time stamps of the frames that a decoder shows, read from the file's start; None for those without.
 
     Args:
         source: The video.
@@ -27,25 +28,22 @@ def shown_stamps(
         until: The time stamp at which to stop; None for the file's end.
         most: Frames after which to stop; None for all.
         not_coded: Stamps of packets without a picture; what FFmpeg shows at them is the one before again.
-
-    Returns:
-        The stamps, ascending; None where frames have none, or not in order.
     """
-    stamps: list[int] = []
+    stamps: list[int | None] = []
     for pts in _decoded(source, name):
-        if pts is None or (stamps and pts <= stamps[-1]):
-            return None
         if not_coded and pts in not_coded:
             continue
         stamps.append(pts)
-        if (until is not None and pts >= until) or len(stamps) == most:
+        if (until is not None and pts is not None and pts >= until) or len(stamps) == most:
             break
     return stamps
 
 
-def count_shown(source: VideoSource, name: str) -> int:
-    """How many frames a decoder shows."""
-    return sum(1 for _ in _decoded(source, name))
+def rising(stamps: Sequence[int | None]) -> list[int] | None:
+    """The stamps, where every frame has one, later than that of the frame before; else None."""
+    known = [stamp for stamp in stamps if stamp is not None]
+    rise = len(known) == len(stamps) and all(a < b for a, b in pairwise(known))
+    return known if rise else None
 
 
 def _decoded(source: VideoSource, name: str) -> Iterator[int | None]:
