@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 
+from vxl.data.source.headers import describe_media
 from vxl.errors import DataError
-from vxl.video.image import eight_bits
+from vxl.video.image import eight_bits, rgb_of
 from vxl.video.load import load_image
 
 
@@ -85,3 +86,50 @@ def test_whoever_opens_an_image_says_which_formats_are_meant() -> None:
                 opens.append((file.name, "formats" in {keyword.arg for keyword in node.keywords}))
     assert opens
     assert not [name for name, says in opens if not says]
+
+
+def half_transparent(mode: str) -> Image.Image:
+    """Left half without colour and transparent, right half a half-bright one."""
+    image = Image.new("LA" if mode == "LA" else "RGBA", (16, 8), 0)
+    image.paste((90, 255) if mode == "LA" else (90, 90, 90, 255), (8, 0, 16, 8))
+    if mode == "P":  # an index of the palette is the transparent one
+        palette = Image.new("P", (16, 8), 1)
+        palette.putpalette([0, 0, 0, 90, 90, 90])
+        palette.paste(0, (0, 0, 8, 8))
+        palette.info["transparency"] = 0
+        return palette
+    if mode in ("RGB", "L"):  # a colour is
+        image = image.convert(mode)
+        image.info["transparency"] = (0, 0, 0) if mode == "RGB" else 0
+    return image
+
+
+@pytest.mark.parametrize(
+    ("mode", "form"),
+    [
+        *((mode, "png") for mode in ("RGBA", "LA", "P", "RGB", "L")),
+        ("RGBA", "webp"),
+        ("P", "gif"),
+        ("RGBA", "tiff"),
+    ],
+)
+def test_what_is_transparent_shows_white(mode: str, form: str) -> None:
+    options = {"lossless": True} if form == "webp" else {}
+    image = half_transparent(mode)
+    options |= {"transparency": image.info["transparency"]} if "transparency" in image.info else {}
+    loaded = load_image(saved(image, form, **options), None)
+    assert loaded[:, :, :8].unique().tolist() == [255]
+    assert loaded[:, :, 8:].unique().tolist() == [90]
+    assert rgb_of(image).tolist() == loaded.permute(1, 2, 0).tolist()
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("form", ["jpeg", "png", "webp", "tiff", "avif", "mpo"])
+def test_a_header_tells_the_size_of_the_upright_image(form: str, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    options = {"exif": exif if form == "tiff" else exif.tobytes()}
+    data = saved(Image.linear_gradient("L").resize((16, 8)).convert("RGB"), form, **options)
+    header, loaded = describe_media(data, "image", "x"), load_image(data, None)
+    assert (header["height"], header["width"]) == loaded.shape[1:]
+    assert (loaded.shape[1:] == (16, 8)) == (orientation >= 5)

@@ -13,6 +13,7 @@ from torch import Tensor
 from vxl.data.batch.encoded import Shown
 from vxl.option.build import build
 from vxl.parts import ModelParts
+from vxl.video.image import rgb_of
 from vxl.video.load import load_image, load_video
 from vxl.video.sample import VideoConfig
 from vxl.video.tiles import cut_into_views
@@ -94,7 +95,7 @@ def _decoded(source: Any) -> Tensor:
     """
     if isinstance(source, Sequence):
         pictures = [
-            torch.from_numpy(np.array(each.convert("RGB"))).permute(2, 0, 1)
+            torch.from_numpy(rgb_of(each)).permute(2, 0, 1)
             if isinstance(each, Image.Image)
             else torch.as_tensor(each)
             for each in source

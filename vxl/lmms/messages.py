@@ -12,6 +12,7 @@ from PIL import Image
 from vxl.data.batch.chat import Said, said
 from vxl.errors import DataError
 from vxl.generate.loaded import Clip
+from vxl.video.image import rgb_of
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ def _visual(part: Mapping[str, Any], where: str) -> Visual:
         )
     if isinstance(source, Image.Image):
         file = BytesIO()
-        source.convert("RGB").save(file, "PNG")
+        Image.fromarray(rgb_of(source)).save(file, "PNG")
         data = file.getvalue()
         return Visual("image", data, None, None, (hashlib.sha256(data).hexdigest(), -1.0, -1.0))
     if not isinstance(source, str):

@@ -44,12 +44,7 @@ def read_rgb(source: VideoSource, name: str | None = None) -> np.ndarray:
                     f"  allowed: {MOST_PIXELS:,} pixels; make it smaller"
                 )
             image.load()
-            upright = image
-            with contextlib.suppress(*BROKEN):  # damaged notes beside whole pixels: shown as stored
-                upright = ImageOps.exif_transpose(image)
-            if upright.mode == "F" or upright.mode.startswith("I"):
-                return np.repeat(eight_bits(np.asarray(upright))[:, :, None], 3, axis=2)
-            return np.array(upright.convert("RGB"))
+            return rgb_of(image)
     except FileNotFoundError as error:
         raise DataError(f"{name}: no such file.\n  check the path, or the folder of the images") from error
     except BROKEN as error:
@@ -58,6 +53,19 @@ def read_rgb(source: VideoSource, name: str | None = None) -> np.ndarray:
         raise DataError(
             f"{name}: can't be read as an image: {reason}.\n  expected: jpg, png, webp, ..."
         ) from error
+
+
+def rgb_of(image: Image.Image) -> np.ndarray:
+    """An opened image's pixels as uint8 RGB [H, W, 3], upright; what is transparent shows white."""
+    with contextlib.suppress(*BROKEN):  # damaged notes beside whole pixels: shown as stored
+        image = ImageOps.exif_transpose(image)
+    grey = image.mode == "F" or image.mode.startswith("I")
+    if grey:
+        image = Image.fromarray(eight_bits(np.asarray(image)))
+    elif image.has_transparency_data:  # the colour that happens to stand under it is not seen
+        seen = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", seen.size, "white"), seen)
+    return np.array(image.convert("RGB"))
 
 
 def eight_bits(levels_HW: np.ndarray) -> np.ndarray:

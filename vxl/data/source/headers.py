@@ -20,7 +20,7 @@ from vxl.video.image import BROKEN, image_formats
 from vxl.video.limits import refuse_declared
 from vxl.video.probe import probe
 
-FORMAT = 2
+FORMAT = 3
 # EXIF: the tag, and its values for images that lie on a side.
 ORIENTATION, SIDEWAYS = 0x0112, (5, 6, 7, 8)
 
@@ -61,7 +61,8 @@ def _describe_image(media: Media, name: str) -> dict[str, Any]:
             width, height = image.size
             refuse_declared(name, 1, pixels=width * height)
             with contextlib.suppress(*BROKEN):  # damaged notes beside whole pixels
-                if image.getexif().get(ORIENTATION) in SIDEWAYS:  # it is turned upright when it is read
+                # It is turned upright when it is read; of a TIFF, Pillow has turned the size already.
+                if image.getexif().get(ORIENTATION) in SIDEWAYS and image.format != "TIFF":
                     width, height = height, width
     except BROKEN as error:
         unknown = isinstance(error, UnidentifiedImageError)
@@ -104,7 +105,8 @@ class Probes:
         """
         full = self.folder / path
         stamp = file_stamp(full)
-        header: dict[str, Any] | None = self.known.get(path)
+        asked = path if kind == "video" else f"{kind} {path}"  # a video's facts are none of an image
+        header: dict[str, Any] | None = self.known.get(asked)
         if header is None or header["stamp"] != stamp:
             self.asked += 1
             header = {"stamp": stamp, "info": {}, "bad": None}
@@ -112,7 +114,7 @@ class Probes:
                 header["info"] = {**describe_media(str(full), kind, str(full)), "stamp": stamp}
             except DataError as error:
                 header["bad"] = str(error)
-            self.known[path] = header
+            self.known[asked] = header
         if header["bad"]:
             raise DataError(header["bad"])
         return header["info"]
@@ -153,6 +155,8 @@ def file_stamp(path: Path) -> str:
             return blake2b(text.encode(errors="surrogateescape"), digest_size=8).hexdigest()
     except (OSError, ValueError) as error:
         raise DataError(f"{path} can't be opened: {getattr(error, 'strerror', None) or error}") from error
+    if not stat.S_ISREG(status.st_mode):  # reading a pipe may never end
+        raise DataError(f"{path} is a pipe or a device.\n  write a file there, or take its item out")
     return f"{status.st_size}-{status.st_mtime_ns}"
 
 
