@@ -62,13 +62,24 @@ def refuse_unlike(weights: Weights, model: nn.Module) -> None:
         for name, tensor in weights.tensors.items()
         if name in own and tensor.shape != tuple(own[name].shape)
     ]
-    problems = sorted(missing) + sorted(unknown) + sorted(shapes)
+    types = [
+        f"wrong type: {called(name)} is {str(tensor.dtype).removeprefix('torch.')}, not float32, float16 or "
+        "bfloat16: unpack what was quantized, in the code that did it"
+        for name, tensor in weights.tensors.items()
+        if name in own and own[name].is_floating_point() and not _is_plain(tensor.dtype)
+    ]
+    problems = sorted(missing) + sorted(unknown) + sorted(shapes) + sorted(types)
     if problems:
         raise CheckpointError(
             f"{weights.path} does not fill the model: {len(own) - len(missing)} of {len(own)} tensors are "
             f"there, {len(unknown)} are unknown, {len(shapes)} have another shape.\n  "
             f"{lines(problems, 10)}\n  copy or download it again; a model is never loaded in part"
         )
+
+
+def _is_plain(dtype: torch.dtype) -> bool:
+    """Whether numbers of a type stand for themselves; those of a byte have their scales elsewhere."""
+    return dtype.is_floating_point and dtype.itemsize > 1
 
 
 def fill(

@@ -20,6 +20,12 @@ def is_vxl(path: Path) -> bool:
     return (path / CONFIG).is_file() and (path / "llm.safetensors").is_file()
 
 
+def weights_below(path: Path) -> list[Path]:
+    """Folders of weights in a folder that holds none itself: a trainer's checkpoints, a cache's snapshots."""
+    below = [folder for pattern in ("*/", "snapshots/*/") for folder in sorted(path.glob(pattern))]
+    return [folder for folder in below if is_vxl(folder) or is_published(folder)]
+
+
 def is_published(path: Path) -> bool:
     """Whether a path is a folder with weights under the names that published folders have (and no run)."""
     return (

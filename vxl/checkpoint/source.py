@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from vxl.checkpoint.layouts import CONFIG, is_published, is_vxl
+from vxl.checkpoint.layouts import CONFIG, is_published, is_vxl, weights_below
 from vxl.checkpoint.resolved import read_config
 from vxl.checkpoint.step_folder import StepFolder, choose_step
 from vxl.errors import CheckpointError, ConfigError
@@ -134,7 +134,16 @@ def find_source(name: str | Path, runs: Path, checkpoint: str | int = "last") ->
     if path.parent.name == "checkpoints" and path.is_dir():
         step.refuse_incomplete()
         return Source("run", step.run, step)
-    run = find_run(str(name), runs).path
+    try:
+        run = find_run(str(name), runs).path
+    except ConfigError as error:
+        if not path.is_dir() or len(path.parts) < 2:
+            raise
+        names = ", ".join(sorted(file.name for file in path.iterdir())[:8])
+        near = "".join(f"\n  did you mean {folder}?" for folder in weights_below(path)[-1:])
+        raise ConfigError(
+            f"{path} holds no run and no weights.\n  it holds: {names or 'nothing'}{near}"
+        ) from error
     return Source("run", run, choose_step(run, checkpoint))
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from vxl.errors import CheckpointError
+from vxl.in_place import HEAD, in_its_place
 
 
 def refuse_outside(file: Path, folder: Path) -> None:
@@ -43,9 +44,14 @@ def read_json_object(file: Path) -> dict[str, Any]:
     if not file.exists():
         return {}
     try:
-        content = json.loads(file.read_text())
-    except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{file} is not JSON: {error}\n  copy or download it again") from error
+        data = file.read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"{file} can't be read: {error}\n  copy or download it again") from error
+    try:
+        content = json.loads(data.decode("utf-8-sig"))
+    except (ValueError, RecursionError) as error:
+        lies = in_its_place(data[:HEAD])
+        raise CheckpointError(f"{file} is not JSON: {error}{lies}\n  copy or download it again") from error
     if not isinstance(content, dict):
         raise CheckpointError(f"{file} holds a {type(content).__name__}.\n  expected: a JSON object")
     return content

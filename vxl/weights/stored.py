@@ -17,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from vxl.errors import CheckpointError
+from vxl.in_place import HEAD, in_its_place
 from vxl.weights.sums import PREFIX, crc32_of, refuse_other_sum
 
 PICKLES = (".bin", ".pth", ".pt")
@@ -119,6 +120,8 @@ def _part_reader(path: Path, name: str) -> Callable[[tuple[slice, ...]], Tensor]
 def _sizes(path: Path) -> str:
     """How long the file is, and how long it should be if its header can be read."""
     length = path.stat().st_size if path.exists() else 0
+    if lies := _lies_there(path):
+        return f"it has {length:,} bytes{lies}"
     try:
         with path.open("rb") as file:
             size = int.from_bytes(file.read(8), "little")
@@ -129,7 +132,20 @@ def _sizes(path: Path) -> str:
         return f"it has {length:,} bytes, and no header that says how many it should have"
 
 
+def _lies_there(path: Path) -> str:
+    """What lies in the file's place, where its beginning shows that."""
+    try:
+        with path.open("rb") as file:
+            return in_its_place(file.read(HEAD))
+    except OSError:
+        return ""
+
+
 def _open_pickle(path: Path) -> dict[str, Stored]:
+    if lies := _lies_there(path):
+        raise CheckpointError(
+            f"{path} can't be read: it has {path.stat().st_size:,} bytes{lies}\n  copy or download it again"
+        )
     try:
         content = _unpickle(path)
     except pickle.UnpicklingError as error:
@@ -146,7 +162,7 @@ def _open_pickle(path: Path) -> dict[str, Stored]:
             f"{path} can't be read: {reason}\n  it has {path.stat().st_size:,} bytes\n"
             "  copy or download it again"
         ) from error
-    others = [str(name) for name, value in content.items() if not isinstance(value, Tensor)]
+    others = [str(name) for name, value in content.items() if not _is_plain(value)]
     if others:
         names = ", ".join(others[:4]) + (", …" if len(others) > 4 else "")
         raise CheckpointError(
@@ -157,6 +173,11 @@ def _open_pickle(path: Path) -> dict[str, Stored]:
         str(name): Stored(value.dtype, tuple(value.shape), path, lambda value=value: value)
         for name, value in content.items()
     }
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether a value is a tensor with numbers of its own in it."""
+    return isinstance(value, Tensor) and value.layout == torch.strided and not value.is_meta
 
 
 def _unpickle(path: Path) -> dict[Any, Any]:

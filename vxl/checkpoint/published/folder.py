@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vxl.checkpoint.layouts import ADAPTERS, INDEX, SHARD, WHOLE
+from vxl.checkpoint.layouts import ADAPTERS, INDEX, SHARD, WHOLE, weights_below
 from vxl.errors import CheckpointError
 from vxl.weights.inside import copy_from_folder, read_json_object
 from vxl.weights.stored import Stored, open_file
@@ -159,6 +159,7 @@ def _shards(path: Path, shard_of: dict[str, str] | None) -> list[str]:
         f"{path} holds no weights.\n"
         f"  expected: {', '.join(WHOLE)}, or shards with {' or '.join(INDEX.values())}\n"
         f"  it holds: {', '.join(sorted(file.name for file in path.iterdir())[:8]) or 'nothing'}"
+        + "".join(f"\n  did you mean {folder}?" for folder in weights_below(path)[-1:])
     )
 
 

@@ -1,5 +1,7 @@
 """The settings of a published model's parts: sizes from its tensors, the rest from config.json."""
 
+import contextlib
+import math
 import re
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -96,7 +98,7 @@ class Sizes:
         """`size`, unless the user says otherwise; what config.json says about it is compared."""
         stated = config.get(name)
         if key not in self.overrides and stated is not None and stated not in (size, also):
-            self.problems.append(f"{name} is {stated} in config.json, {size} in the tensors: {key}={size}")
+            self.problems.append(f"{name} is {stated!r} in config.json, {size} in the tensors: {key}={size}")
         return _whole(self.overrides.get(key, size), key)
 
     def known(self, key: str, stated: Any, by_width: Mapping[int, int], width: int, what: str) -> int:
@@ -109,6 +111,37 @@ class Sizes:
                 f"  say it:  {key}=NUMBER   (with the command, or as an override of vxl.load)"
             )
         return _whole(number, key)
+
+    def constant(self, key: str, stated: Any, default: float) -> float:
+        """A number above 0 that no tensor shows; the family's where config.json does not say it."""
+        if stated is None:
+            return default
+        try:
+            number = math.nan if isinstance(stated, bool) else float(stated)
+        except (TypeError, ValueError, OverflowError):
+            number = math.nan
+        if not 0.0 < number < math.inf:
+            raise CheckpointError(
+                f"{self.path}: {key} is {str(stated)[:80]!r} in config.json.\n"
+                f"  expected: a number above 0, as {default:g}; copy or download config.json again"
+            )
+        return number
+
+    def refuse_other_mathematics(self) -> None:
+        """Raises where config.json asks for what no model of the family computes: it would be left out."""
+        rope = self.config.get("rope_scaling") or self.config.get("rope_parameters") or {}
+        scaled = rope.get("rope_type", rope.get("type")) if isinstance(rope, dict) else rope
+        act = self.config.get("hidden_act")
+        asked = {
+            "sliding-window attention": bool(self.config.get("use_sliding_window")),
+            f"rope scaling ({scaled})": scaled not in (None, "default"),
+            f"hidden_act={act}": act not in (None, "silu"),
+        }
+        for what in (what for what, is_asked in asked.items() if is_asked):
+            raise CheckpointError(
+                f"{self.path}: config.json asks for {what}, which no model of the family has.\n"
+                "  if that is meant, vxl can't run it; if not, take it out of config.json"
+            )
 
     def finish(self) -> None:
         """Raises where config.json and the tensors differ."""
@@ -126,13 +159,13 @@ def _whole(number: Any, key: str) -> int:
     Raises:
         CheckpointError: It is none.
     """
-    try:
-        return int(number)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise CheckpointError(
-            f"{key} is {str(number)[:80]!r} in config.json, or as it was typed.\n"
-            f"  say it:  {key}=NUMBER   (with the command, or as an override of vxl.load)"
-        ) from error
+    with contextlib.suppress(TypeError, ValueError, OverflowError):
+        if not isinstance(number, bool) and int(number) == float(number) and int(number) > 0:
+            return int(number)
+    raise CheckpointError(
+        f"{key} is {str(number)[:80]!r} in config.json, or as it was typed.\n"
+        f"  say it:  {key}=NUMBER   (with the command, or as an override of vxl.load)"
+    )
 
 
 def vision(sizes: Sizes, default: Mapping[str, Any]) -> dict[str, Any]:
@@ -148,7 +181,7 @@ def vision(sizes: Sizes, default: Mapping[str, Any]) -> dict[str, Any]:
     if class_tokens:  # CLIP: -1 is the output of the last block, -2 that of the one before
         layers += min(0, int(sizes.config.get("mm_vision_select_layer", -1)) + 1)
     sizes.agree("vision.width", width, sizes.config, "mm_hidden_size")
-    side = stated.get("image_size", default["size"])
+    side = _whole(stated.get("image_size") or default["size"], "vision.size")
     return {
         "weights": "random",
         "width": sizes.agree("vision.width", width, stated, "hidden_size"),
@@ -206,11 +239,10 @@ def language_model(sizes: Sizes, default: Mapping[str, Any]) -> dict[str, Any]:
             "  say how many there are:  llm.heads=NUMBER"
         )
     head_width = queries // heads
-    if stated.get("use_sliding_window"):
-        raise CheckpointError(
-            f"{sizes.path}: config.json asks for sliding-window attention, which no model of the family has."
-        )
-    rope = stated.get("rope_parameters") or {}
+    sizes.refuse_other_mathematics()
+    rope = stated.get("rope_parameters")
+    theta = stated.get("rope_theta", rope.get("rope_theta") if isinstance(rope, dict) else None)
+    longest = stated.get("max_position_embeddings")
     return {
         "weights": "random",
         "vocab": sizes.agree("llm.vocab", vocab, stated, "vocab_size"),
@@ -220,10 +252,10 @@ def language_model(sizes: Sizes, default: Mapping[str, Any]) -> dict[str, Any]:
         "heads": heads,
         "kv_heads": sizes.agree("llm.kv_heads", keys // head_width, stated, "num_key_value_heads"),
         "head_width": None if head_width * heads == width else head_width,
-        "rope_theta": float(stated.get("rope_theta", rope.get("rope_theta", default["rope_theta"]))),
-        "norm_eps": float(stated.get("rms_norm_eps", default["norm_eps"])),
+        "rope_theta": sizes.constant("rope_theta", theta, default["rope_theta"]),
+        "norm_eps": sizes.constant("rms_norm_eps", stated.get("rms_norm_eps"), default["norm_eps"]),
         "tied": _tied(sizes),
-        "max_positions": int(stated.get("max_position_embeddings", default["max_positions"])),
+        "max_positions": _whole(longest or default["max_positions"], "llm.max_positions"),
     }
 
 
@@ -232,4 +264,9 @@ def _tied(sizes: Sizes) -> bool:
     if "llm.tied" in sizes.overrides:
         return bool(sizes.overrides["llm.tied"])
     stated = sizes.config.get("tie_word_embeddings")
-    return "lm_head.weight" not in sizes.tensors if stated is None else bool(stated)
+    if stated is not None and not isinstance(stated, bool):
+        raise CheckpointError(
+            f"{sizes.path}: tie_word_embeddings is {stated!r} in config.json.\n"
+            "  expected: true or false; or say it:  llm.tied=false"
+        )
+    return "lm_head.weight" not in sizes.tensors if stated is None else stated
