@@ -182,6 +182,9 @@ def test_lists_that_make_no_sense(values: Any, message: str, tmp_path: Path) -> 
         listed(tmp_path, values)
     with pytest.raises(DataError, match="can't be read"):
         File(FileConfig(file=str(tmp_path / "nothing.json")))
+    (tmp_path / "twice.json").write_text('{"a_b": [1], "a_b": [2]}')
+    with pytest.raises(DataError, match="has two lists for 'a_b'"):
+        File(FileConfig(file=str(tmp_path / "twice.json")))
 
 
 def test_a_list_is_found_by_what_was_watched(tmp_path: Path) -> None:

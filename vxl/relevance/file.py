@@ -1,6 +1,5 @@
 """Chunks that a published list selects (Video-XL-2's `selected_infos`)."""
 
-import json
 import logging
 import re
 from collections.abc import Mapping
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor
 
 from vxl.errors import DataError
+from vxl.json_text import doubled_key, parse_json
 from vxl.llm.cache import Cache
 from vxl.llm.chunks import Chunks
 from vxl.patience import read_patiently
@@ -102,9 +102,11 @@ def read_selections(path: Path) -> dict[str, list[int]]:
         DataError: The file can't be read, or has two lists for one question.
     """
     try:
-        values = json.loads(read_patiently(path))
+        values = parse_json(read_patiently(path).decode("utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"relevance.file={path} can't be read: {error}") from error
+    if (doubled := doubled_key(values)) is not None:
+        raise DataError(f"{path} has two lists for {doubled!r}.\n  leave the one that is meant")
     selections: dict[str, list[int]] = {}
     for key, units in _entries(values, path):
         if not isinstance(units, list) or not all(type(unit) is int for unit in units):

@@ -1,11 +1,13 @@
 """A list of one's own questions, with options or open."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from string import ascii_uppercase
 from typing import Any
 
+from vxl.data.fields import bare_options, number_of
 from vxl.errors import ConfigError, DataError
 from vxl.evaluate import prompts
 from vxl.evaluate.benchmarks.annotations import gold_of
@@ -74,30 +76,30 @@ class JsonList(Official[JsonListConfig]):
         for name in ("video", "question"):
             if not isinstance(row.get(name), str) or not row[name].strip():
                 raise DataError(f"{where}: no {name!r}.\n  got: {str(row)[:160]}\n  e.g.  {EXAMPLE}")
-        options = texts(row["options"], where) if row.get("options") else ()
+        options = bare_options(texts(row["options"], where)) if row.get("options") else ()
         answer = row.get("answer")
         gold, accepted = "", ()
         if options:
             if answer is None:
                 raise DataError(f"{where}: options, but no answer.\n  e.g.  {EXAMPLE}")
             gold, accepted = choice(options, _number(answer, options, where))
-        elif answer is not None:
-            gold = str(answer)
+        else:
+            gold = _said(row, "answer", "")
         return BenchmarkItem(
-            key=str(row.get("id", number)),
+            key=_said(row, "id", number),
             index=number,
             video=row["video"],
-            cluster=str(row.get("cluster", row["video"])),
-            kind=str(row.get("kind", "question")),
-            labels={"kind": (str(row["kind"]),)} if "kind" in row else {},
+            cluster=_said(row, "cluster", row["video"]),
+            kind=_said(row, "kind", "question"),
+            labels={"kind": (_said(row, "kind", ""),)} if _said(row, "kind", "") else {},
             question=row["question"],
             options=options,
             gold=gold,
             accepted=accepted,
             asks="choice" if options else "open",
-            seconds=float(row.get("duration") or 0.0),
-            start=row.get("start"),
-            end=row.get("end"),
+            seconds=_seconds(row, "duration", where) or 0.0,
+            start=_seconds(row, "start", where),
+            end=_seconds(row, "end", where),
         )
 
     def file_of(self, item: BenchmarkItem) -> Path | None:
@@ -127,18 +129,36 @@ class JsonList(Official[JsonListConfig]):
 
 
 def _number(answer: Any, options: Sequence[str], where: str) -> int:
-    """The number of the right option, from a letter, a number or a text."""
+    """The number of the right option, from a letter, a number or a text, or a letter with its text."""
     letters = ascii_uppercase[: len(options)]
+    if isinstance(answer, float) and answer.is_integer():  # as tables write whole numbers beside nothing
+        answer = int(answer)
     if isinstance(answer, int) and not isinstance(answer, bool) and str(answer) not in options:
         if 0 <= answer < len(options):
             return answer
         raise DataError(
             f"{where}: answer {answer} of {len(options)} options; expected 0 to {len(options) - 1}."
         )
-    text = str(answer)
-    if len(text) == 1 and text in letters and text not in options:
-        return letters.index(text)
+    text = str(answer).strip()
+    lettered = re.fullmatch(r"\(?([A-Za-z])[.):]?\s*(.*)", text, re.DOTALL)
+    number = letters.find(lettered[1].upper()) if lettered else -1
+    is_letter = lettered is not None and number >= 0 and lettered[2] in ("", options[number].strip())
+    if is_letter and text not in [option.strip() for option in options]:
+        return number
     return gold_of(options, text, where)
+
+
+def _said(row: dict[str, Any], name: str, otherwise: object) -> str:
+    """A row's value as text; tables write null, an empty text or NaN where there is none."""
+    value = row.get(name)
+    is_said = value is not None and value != "" and value == value  # NaN is none other than itself
+    return str(value if is_said else otherwise)
+
+
+def _seconds(row: dict[str, Any], name: str, where: str) -> float | None:
+    """A row's seconds; None where there are none."""
+    value = row.get(name)
+    return None if value is None or value == "" or value != value else number_of(value, name, where)
 
 
 def _words(text: str) -> list[str]:

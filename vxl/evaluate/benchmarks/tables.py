@@ -1,15 +1,17 @@
 """Reading the authors' files: JSON, JSON lines and Parquet, with errors that say what was expected."""
 
 import io
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from vxl.errors import ConfigError, DataError
+from vxl.json_text import doubled_key, parse_json
 from vxl.patience import is_file, read_patiently
+from vxl.video.endings import VIDEO_ENDINGS, media_kind
 
-VIDEO_ENDINGS = ("", ".mp4", ".MP4", ".mkv", ".webm", ".avi")
+ENDINGS = ("", ".mp4", ".MP4", ".mkv", ".webm", ".avi", *(f".{ending}" for ending in VIDEO_ENDINGS))
+"""That a video may have where the annotations name another, or none; the likeliest first."""
 
 
 def read_json(path: Path) -> Any:
@@ -19,7 +21,7 @@ def read_json(path: Path) -> Any:
         DataError: It is not there, or cut off.
     """
     try:
-        return json.loads(read_patiently(path).decode("utf-8-sig"))
+        value = parse_json(read_patiently(path).decode("utf-8-sig"))
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file.\n  {_neighbours(path)}") from error
     except IsADirectoryError as error:
@@ -29,6 +31,8 @@ def read_json(path: Path) -> Any:
             f"{path} is no JSON: {error}.\n  it holds {path.stat().st_size} bytes; a download that was "
             "cut off ends like this: fetch it again"
         ) from error
+    _refuse_doubled(value, str(path))
+    return value
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
@@ -38,9 +42,9 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
         DataError: It is not there, cut off, or no table.
         ConfigError: It is Parquet, and pyarrow is not installed.
     """
-    if path.suffix == ".parquet":
+    if path.suffix.lower() == ".parquet":
         return _read_parquet(path)
-    if path.suffix == ".jsonl":
+    if path.suffix.lower() == ".jsonl":
         return _read_lines(path)
     rows = read_json(path)
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
@@ -86,7 +90,14 @@ def texts(values: Any, where: str) -> tuple[str, ...]:
     """
     if not isinstance(values, list | tuple):
         raise DataError(f"{where}: options are a {type(values).__name__}; expected a list.")
+    if any(value is None or value != value for value in values):  # NaN is no text either
+        raise DataError(f"{where}: an option is missing.\n  got: {str(values)[:160]}")
     return tuple(str(value) for value in values)
+
+
+def _refuse_doubled(value: Any, where: str) -> None:
+    if (key := doubled_key(value)) is not None:
+        raise DataError(f"{where}: the key {key!r} comes twice.\n  leave the one that is meant")
 
 
 def find_video(folder: Path, name: str) -> Path | None:
@@ -94,20 +105,20 @@ def find_video(folder: Path, name: str) -> Path | None:
     place = folder / name
     if is_file(place):
         return place
-    stem = place.with_suffix("") if place.suffix.lower() in VIDEO_ENDINGS else place
-    for ending in VIDEO_ENDINGS[1:]:
+    stem = place.with_suffix("") if place.suffix.lower() in ENDINGS else place
+    for ending in ENDINGS[1:]:
         other = stem.with_name(stem.name + ending)
         if is_file(other):
             return other
     for frames in (place, stem):
-        if frames.is_dir() and any(frames.glob("*.jpg")):
+        if frames.is_dir() and any(media_kind(file.name) == "image" for file in frames.iterdir()):
             return frames
     return None
 
 
 def _read_lines(path: Path) -> list[dict[str, Any]]:
     try:
-        lines = read_patiently(path).decode("utf-8-sig").splitlines()
+        lines = read_patiently(path).decode("utf-8-sig").split("\n")  # strings may hold other separators
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file.\n  {_neighbours(path)}") from error
     except UnicodeDecodeError as error:
@@ -117,7 +128,7 @@ def _read_lines(path: Path) -> list[dict[str, Any]]:
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
+            row = parse_json(line)
         except (ValueError, RecursionError) as error:
             raise DataError(
                 f"{path}, line {number} of {len(lines)} is no JSON: {error}.\n"
@@ -125,6 +136,7 @@ def _read_lines(path: Path) -> list[dict[str, Any]]:
             ) from error
         if not isinstance(row, dict):
             raise DataError(f"{path}, line {number} is a {type(row).__name__}; expected an object.")
+        _refuse_doubled(row, f"{path}, line {number}")
         rows.append(row)
     return rows
 
