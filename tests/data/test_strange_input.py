@@ -12,7 +12,8 @@ from PIL import Image
 from tests.data.media import image, talk, video
 from vxl.data.sample import PLACEHOLDER, Question, Visual, parse
 from vxl.data.source.index import open_index, write_index
-from vxl.data.source.json_list import JsonSource, media_of_item, read_items
+from vxl.data.source.json_list import JsonSource, read_items
+from vxl.data.source.named import media_of_item
 from vxl.data.source.source import IndexedShards, IndexedSource
 from vxl.data.write.lint import lint, stats, wrong_members
 from vxl.data.write.shards import ShardWriter, TarMember, members_of_folder, members_of_json

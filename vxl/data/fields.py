@@ -59,6 +59,25 @@ def number_of(value: Any, name: str, where: str) -> float:
     return number
 
 
+def timed_texts(items: Sequence[Any], where: str) -> list[tuple[float, float, str]]:
+    """(start, end, text) of segments.
+
+    Raises:
+        DataError: One is not complete, or of other types.
+    """
+    form = 'write  {"start": 0.0, "end": 4.5, "text": "..."}  (seconds)'
+    parts = []
+    for number, item in enumerate(items):
+        is_whole = isinstance(item, Mapping) and {"start", "end"} <= set(item)
+        if not is_whole or not isinstance(item.get("text"), str):
+            raise DataError(f"{where}: segment {number} is not complete.\n  got: {str(item)[:120]}\n  {form}")
+        start, end = (number_of(item[name], f"segment {number}: {name}", where) for name in ("start", "end"))
+        if end < start:
+            raise DataError(f"{where}: segment {number} ends at {end:g} s, before {start:g} s.\n  {form}")
+        parts.append((start, end, item["text"]))
+    return parts
+
+
 def opening_turns(roles: Sequence[Any], assistant: Sequence[str], where: str) -> int:
     """How many turns stand before the user's first: a system prompt, or an answer to nothing.
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 import numpy as np
 
-from vxl.data.fields import bare_options, listed, number_of, opening_turns, scale_of
+from vxl.data.fields import bare_options, listed, number_of, opening_turns, scale_of, timed_texts
 from vxl.errors import DataError
 from vxl.video.frame_times import unpack_times
 
@@ -27,6 +27,9 @@ PLACEHOLDER = "<image>"
 
 CAPTION_PROMPT = {"video": "Describe this video in detail.", "image": "Describe this image in detail."}
 """What the user says in a sample that has only a caption."""
+
+TEXTS = ("conversations", "caption", "questions")
+"""Keys of a sample's JSON that hold text to learn from."""
 
 USER_NAMES, ASSISTANT_NAMES = ("user", "human"), ("assistant", "gpt")
 EXAMPLE = '{"conversations": [{"role": "user", "content": "..."}, {"role": "assistant", "content": "..."}]}'
@@ -140,7 +143,7 @@ def parse(text: Mapping[str, Any], visuals: Sequence[Visual], *, shard: str, key
         visuals=_cut(visuals, text, where),
         source=str(text.get("source") or ""),
         scale=scale_of(text.get("scale"), where),
-        segments=tuple(_segments(listed(text, "segments", where), where)),
+        segments=tuple(Segment(*part) for part in timed_texts(listed(text, "segments", where), where)),
     )
     samples = []
     if text.get("conversations"):
@@ -232,6 +235,8 @@ def _caption(caption: Any, visuals: Sequence[Visual], where: str) -> tuple[Turn,
             f"{where}: a caption without a video or an image.\n"
             "  add KEY.mp4 (.webm .mkv .jpg .png), or write 'conversations' for text alone"
         )
+    if not caption.strip():
+        raise DataError(f"{where}: 'caption' is blank.\n  write what is shown")
     prompt = CAPTION_PROMPT["video" if any(visual.kind == "video" for visual in visuals) else "image"]
     return place_visuals([Turn("user", prompt), Turn("assistant", caption.strip())], len(visuals), where)
 
@@ -271,25 +276,13 @@ def _question(item: Any, number: int, visuals: int, where: str) -> Question:
     return Question(re.sub(rf"[ \t]*{PLACEHOLDER}[ \t]*\n?", "", question), bare_options(options), answer)
 
 
-def _segments(items: Any, where: str) -> list[Segment]:
-    segments = []
-    for number, item in enumerate(items):
-        if not isinstance(item, Mapping) or {"start", "end", "text"} - set(item):
-            raise DataError(
-                f"{where}: segment {number} is not complete.\n  got: {str(item)[:120]}\n"
-                '  write  {"start": 0.0, "end": 4.5, "text": "..."}  (seconds)'
-            )
-        start, end = (number_of(item[name], f"segment {number}: {name}", where) for name in ("start", "end"))
-        segments.append(Segment(start, end, str(item["text"])))
-    return segments
-
-
 def _cut(visuals: Sequence[Visual], text: Mapping[str, Any], where: str) -> tuple[Visual, ...]:
     """Applies the JSON's optional `start` and `end` (seconds): only this part of the videos is shown."""
-    if text.get("start") is None and text.get("end") is None:
+    given = {name: text[name] for name in ("start", "end") if text.get(name) not in (None, "")}
+    if not given:
         return tuple(visuals)
-    start = number_of(text.get("start") or 0.0, "start", where)
-    end = None if text.get("end") is None else number_of(text["end"], "end", where)
+    start = number_of(given.get("start", 0.0), "start", where)
+    end = number_of(given["end"], "end", where) if "end" in given else None
     if start < 0 or (end is not None and end <= start):
         raise DataError(
             f"{where}: start={start} and end={end} leave no video.\n  write seconds with start < end"

@@ -21,7 +21,7 @@ from vxl.data.order.stream import MicroBatch, failed_part, schedule
 from vxl.data.order.whereabouts import at_sample, left_sample
 from vxl.data.sample import BadSample, Sample, SampleWithMedia
 from vxl.data.source.entry import samples_of
-from vxl.data.source.index import describe_member
+from vxl.data.source.member import describe_member
 from vxl.errors import DataError
 from vxl.patience import patiently
 from vxl.seeds import seed_of

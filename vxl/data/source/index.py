@@ -8,7 +8,7 @@ and for each visual its place and what its header says. It is written beside the
 import json
 import logging
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -16,20 +16,20 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from vxl.atomic import write_file
-from vxl.data.sample import EXAMPLE, Media
+from vxl.data.sample import TEXTS
 from vxl.data.source.entry import is_entry, samples_of
-from vxl.data.source.headers import describe_media, write_cache
+from vxl.data.source.headers import write_cache
+from vxl.data.source.member import describe_member
 from vxl.data.source.ranges import describe_file, is_url, local, open_range, read_range
 from vxl.data.source.tar import Group, read_contents
-from vxl.data.source.texts import in_order_of_text, read_text, refuse_long_text, without_half_letters
+from vxl.data.source.texts import refuse_long_text, without_half_letters
 from vxl.errors import DataError
 from vxl.patience import open_patiently
-from vxl.video.endings import IMAGE_ENDINGS, VIDEO_ENDINGS, media_kind
+from vxl.video.endings import media_kind
 
 log = logging.getLogger(__name__)
 
-FORMAT = 4
-TEXTS = ("conversations", "caption", "questions")
+FORMAT = 5
 # What an index keeps of the JSON: other keys (img2dataset writes a dozen) say nothing to training.
 KEPT = (*TEXTS, "segments", "source", "scale", "start", "end")
 
@@ -231,67 +231,3 @@ def describe_group(url: str, group: Group) -> dict[str, Any]:
     for visual in entry["visuals"]:
         visual["offset"], visual["bytes"] = group.members[visual["name"][len(group.key) + 1 :]]
     return entry
-
-
-def describe_member(
-    shard: str, key: str, suffixes: Iterable[str], read: Callable[[str], Media]
-) -> dict[str, Any]:
-    """What is known of a member: {key, text, visuals, bad: why it can't be used, or None}.
-
-    Args:
-        shard: Where it is, for messages.
-        key: Its name.
-        suffixes: Of its files.
-        read: Gives the content of a suffix.
-    """
-    entry: dict[str, Any] = {"key": key, "text": {}, "visuals": [], "bad": None}
-    try:
-        entry["text"] = _text(shard, key, set(suffixes), read)
-        unknown = []
-        for suffix in sorted(suffixes, key=_by_number):
-            kind, name = media_kind(f".{suffix}"), f"{key}.{suffix}"
-            if kind is not None:
-                header = describe_media(read(suffix), kind, f"{shard}, member '{name}'")
-                entry["visuals"].append({"kind": kind, "name": name, **header})
-            elif suffix.lower() not in ("json", "txt"):
-                unknown.append(name)
-        if unknown and not entry["visuals"]:
-            raise DataError(
-                f"{shard}, member '{unknown[0]}' can't be shown, and '{key}' shows nothing else.\n"
-                f"  videos: {', '.join(VIDEO_ENDINGS[:6])}, ...; "
-                f"images: {', '.join(IMAGE_ENDINGS[:5])}, ...\n"
-                "  rename it, or take it out"
-            )
-        entry["visuals"] = in_order_of_text(entry["visuals"], entry["text"])
-    except DataError as error:
-        entry["bad"] = str(error)
-    return entry
-
-
-def _text(shard: str, key: str, suffixes: set[str], read: Callable[[str], Media]) -> dict[str, Any]:
-    """The text of a member: KEY.json, and KEY.txt as a caption where the JSON has no text."""
-
-    def words(suffix: str) -> str:
-        content = read(suffix)
-        assert not isinstance(content, str), "only media are read from paths"
-        return (content if isinstance(content, bytes) else content.read()).decode("utf-8-sig", "replace")
-
-    text: Any = {}
-    if "json" in suffixes:
-        text = read_text(words("json"), f"{shard}, member '{key}.json'")
-        if not isinstance(text, dict):
-            got = type(text).__name__
-            raise DataError(
-                f"{shard}, member '{key}.json' is a {got}, not an object.\n  write e.g.  {EXAMPLE}"
-            )
-    if "txt" in suffixes and not any(text.get(name) for name in TEXTS):
-        text = {**text, "caption": words("txt").strip()}
-    if not suffixes & {"json", "txt"}:
-        raise DataError(f"{shard}, member '{key}' has no text.\n  add {key}.json or {key}.txt")
-    return text
-
-
-def _by_number(suffix: str) -> tuple[int, str]:
-    """Sorts 0.jpg, 2.jpg, 10.jpg, and plain suffixes first."""
-    first = suffix.partition(".")[0]
-    return (int(first) if first.isdigit() else -1), suffix

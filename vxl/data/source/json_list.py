@@ -2,33 +2,28 @@
 
 import json
 import logging
-import math
-import re
 import time
 from collections.abc import Iterator
 from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vxl.data.fields import number_of
 from vxl.data.sample import EXAMPLE, Media
 from vxl.data.source.headers import Probes, file_stamp, write_cache
 from vxl.data.source.index import Index, encode_index, index_places, read_tar_index, say_text_alone
+from vxl.data.source.named import key_of_item, media_of_item, rate_of_frames
 from vxl.data.source.ranges import describe_file
 from vxl.data.source.source import IndexedSource
-from vxl.data.source.texts import in_order_of_text, refuse_half_letters, without_half_letters
+from vxl.data.source.texts import in_order_of_text, refuse_spoilt
 from vxl.errors import DataError
+from vxl.in_place import HEAD, in_its_place
+from vxl.json_text import parse_json
 from vxl.patience import is_folder, is_there, read_patiently
-from vxl.video.endings import media_kind
 
 if TYPE_CHECKING:  # late: torch takes 2 s, and writing shards needs none of it
     from vxl.video.virtual import Virtual
 
 log = logging.getLogger(__name__)
-
-MEDIA_KEYS = ("image", "images", "video", "videos")
-"""Keys of an item that name files."""
-_NAMES_MEDIA = re.compile("video|image|media|clip|file|path")
 
 
 class JsonSource(IndexedSource):
@@ -106,7 +101,7 @@ class JsonSource(IndexedSource):
                 "bad": None,
             }
             try:
-                refuse_half_letters(item, "its text")
+                refuse_spoilt(item, "its text")
                 visuals = [
                     {"kind": kind, "name": path, "path": path, **self._header(item, probes.ask(path, kind))}
                     for path, kind in media_of_item(item)
@@ -145,23 +140,6 @@ class JsonSource(IndexedSource):
         return str(path)
 
 
-def rate_of_frames(item: dict[str, Any]) -> float:
-    """How many frames a second an item says that its folder of frames has.
-
-    Raises:
-        DataError: It says none, or what is no rate.
-    """
-    if "fps" not in item:
-        raise DataError(
-            "a folder of frames does not say when they were taken.\n"
-            '  write how many a second beside it:  "fps": 2'
-        )
-    fps = number_of(item["fps"], "fps", "the item")
-    if not 0.0 < fps < math.inf:
-        raise DataError(f"'fps' is {item['fps']!r}.\n  write how many frames there are a second, above 0")
-    return fps
-
-
 def read_items(file: Path) -> list[dict[str, Any]]:
     """The items of a JSON list, or of JSON lines.
 
@@ -189,12 +167,13 @@ def read_items(file: Path) -> list[dict[str, Any]]:
 def _whole(text: str, file: Path) -> Any:
     """One value of JSON; or JSON lines under the ending of a list, as many tools write them."""
     try:
-        return json.loads(text)
+        return parse_json(text)
     except (ValueError, RecursionError) as error:
         first = text.lstrip()[:1]
         if getattr(error, "msg", "") == "Extra data" and first == "{":
             return _lines(text, file)
-        raise DataError(f"{file} is no JSON: {error}") from error
+        lies = in_its_place(text[:HEAD].encode())
+        raise DataError(f"{file} is no JSON: {error}{lies}") from error
 
 
 def _lines(text: str, file: Path) -> list[Any]:
@@ -203,7 +182,7 @@ def _lines(text: str, file: Path) -> list[Any]:
     for number, line in enumerate(text.split("\n"), 1):  # strings may hold the separators of splitlines()
         if line.strip():
             try:
-                values.append(json.loads(line))
+                values.append(parse_json(line))
             except (ValueError, RecursionError) as error:
                 is_placed = isinstance(error, json.JSONDecodeError)  # "line 1" of the line, it would say
                 what = f"{error.msg}: column {error.colno}" if is_placed else error
@@ -217,48 +196,6 @@ def json_kind(value: Any) -> str:
         return json.dumps(value)
     kinds = {dict: "an object", list: "a list", str: "a string"}
     return kinds.get(type(value), "a number")
-
-
-def key_of_item(item: dict[str, Any], number: int) -> str:
-    """An item's name: its `id`, else one made of its number."""
-    name = item.get("id")
-    return f"item-{number}" if name is None or name == "" else str(without_half_letters(str(name)))
-
-
-def media_of_item(item: dict[str, Any]) -> list[tuple[str, str]]:
-    """(path, kind) of an item's media: one path or a list under `image(s)` and `video(s)`, images first.
-
-    Raises:
-        DataError: They are no paths.
-    """
-    media = []
-    for kind in ("image", "video"):
-        for key in (kind, f"{kind}s"):
-            paths = item.get(key)
-            if paths is None or paths == "":
-                continue
-            paths = [paths] if isinstance(paths, str) else paths
-            if not isinstance(paths, list) or not all(isinstance(path, str) and path for path in paths):
-                raise DataError(
-                    f"'{key}' is {str(item[key])[:120]}.\n"
-                    f'  write a path, a list of paths, or leave it out:  "{key}": "NAME"'
-                )
-            media += [(path, kind) for path in paths]
-    if not media:
-        _refuse_other_names(item)
-    return media
-
-
-def _refuse_other_names(item: dict[str, Any]) -> None:
-    """Refuses an item that shows nothing but names a file under a key that looks like one of ours."""
-    for key, value in item.items():
-        first = value[0] if isinstance(value, list) and value else value
-        kind = media_kind(first) if isinstance(first, str) else None
-        if kind is not None and key not in MEDIA_KEYS and _NAMES_MEDIA.search(key.lower()):
-            raise DataError(
-                f"the key '{key}' names {first}, and only {', '.join(MEDIA_KEYS)} are shown.\n"
-                f'  write  "{kind}": "{first}"'
-            )
 
 
 def _named(item: dict[str, Any]) -> list[str]:

@@ -6,11 +6,23 @@ from dataclasses import dataclass, field
 
 from vxl.data.source.ranges import FilePart, describe_file, read_range
 from vxl.errors import DataError
+from vxl.in_place import HEAD, in_its_place
+from vxl.video.endings import media_kind
 
 BLOCK = 512
 
-# Files that systems leave beside the user's own.
-LEFTOVERS = ("._", ".DS_Store", "Thumbs.db", "desktop.ini")
+# Files that systems and programs leave beside the user's own; a key can't begin with a dot.
+LEFTOVERS = (".", "Thumbs.db", "desktop.ini")
+
+# How files begin that were compressed, and with what they are uncompressed.
+PACKED = {
+    b"\x1f\x8b": "gunzip",
+    b"\x28\xb5\x2f\xfd": "unzstd",
+    b"BZh": "bunzip2",
+    b"\xfd7zXZ": "unxz",
+    b"\x04\x22\x4d\x18": "unlz4",
+    b"PK\x03\x04": "unzip",
+}
 
 
 @dataclass
@@ -55,11 +67,12 @@ def read_contents(url: str) -> Contents:
             if start:
                 cut_at = start  # what stands behind the end mark is no tar
                 break
-            first_bytes = read_range(url, 0, min(size, 4))
+            head = read_range(url, 0, min(size, HEAD))
+            packed = next((by for begins, by in PACKED.items() if head.startswith(begins)), None)
             hint = (
-                "\n  uncompress it (gunzip): members of a compressed tar can't be read by offset"
-                if (first_bytes[:2] == b"\x1f\x8b" or first_bytes == b"\x28\xb5\x2f\xfd")
-                else ""
+                f"\n  uncompress it ({packed}): members of a compressed tar can't be read by offset"
+                if packed
+                else in_its_place(head)
             )
             raise DataError(f"{url} is no tar that can be read: {error}{hint}") from error
         start = _behind_zeros(url, end, size) if cut_at is None else None
@@ -90,7 +103,8 @@ class _Reading:
     def add(self, member: tarfile.TarInfo, start: int) -> None:
         """Takes a member in; `start` is where its archive begins."""
         file = member.name.rpartition("/")[2]
-        if not (member.isreg() or member.issym() or member.islnk()) or file.startswith(LEFTOVERS):
+        is_file = member.isreg() or member.issym() or member.islnk()
+        if file.startswith(LEFTOVERS) or not (is_file or media_kind(file)):
             return
         key, suffix = split_name(member.name)
         suffix = suffix.lower()
@@ -107,6 +121,8 @@ class _Reading:
                 group.bad = (
                     f"member '{member.name}' is a link to {member.linkname}, which the tar does not hold"
                 )
+        elif not is_file:
+            group.bad = f"member '{member.name}' is a folder, a pipe or a device, and no file"
         elif member.issparse():
             group.bad = (
                 f"member '{member.name}' is written with holes (sparse), which can't be read by offset"
@@ -136,7 +152,8 @@ def _read_archive(url: str, start: int, size: int, reading: _Reading) -> tuple[i
         try:
             while (member := tar.next()) is not None:
                 tar.members = []  # ty: ignore (tarfile would keep them all)
-                if start + member.offset_data + member.size > size:
+                stored = tar.offset - BLOCK if member.issparse() else member.offset_data + member.size
+                if start + stored > size:
                     reading.last, _ = split_name(member.name)
                     return 0, start + member.offset
                 reading.add(member, start)

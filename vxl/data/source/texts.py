@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vxl.errors import DataError
+from vxl.json_text import doubled_key, parse_json
 
 _HALF = re.compile("[\ud800-\udfff]")
 _MARKS = re.compile("<(image|video)>")
@@ -22,13 +23,13 @@ def read_text(words: str, where: str) -> Any:
         where: What it is, for messages.
 
     Raises:
-        DataError: It is no JSON, or holds half a letter, which no file and no tokenizer can take.
+        DataError: It is no JSON, or spoilt (`refuse_spoilt`).
     """
     try:
-        value = json.loads(words.removeprefix("\ufeff"))
+        value = parse_json(words.removeprefix("\ufeff"))
     except (ValueError, RecursionError) as error:
         raise DataError(f"{where} is no JSON: {error}") from error
-    refuse_half_letters(value, where)
+    refuse_spoilt(value, where)
     return value
 
 
@@ -38,8 +39,34 @@ def refuse_long_text(suffix: str, size: int, where: str) -> None:
         raise DataError(f"{where} has {size:,} bytes of text.\n  allowed: {MOST_TEXT:,}")
 
 
-def refuse_half_letters(value: Any, where: str) -> None:
-    """Raises DataError for half of a surrogate pair (`\\ud83d` alone), as a cut-off emoji leaves it."""
+def decoded(data: bytes, where: str) -> str:
+    """Text of UTF-8, a byte-order mark in front or not.
+
+    Raises:
+        DataError: It is none: other letters would be learned in place of those that were meant.
+    """
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{where} is no UTF-8: {error}\n  save it as UTF-8") from error
+
+
+def refuse_spoilt(value: Any, where: str) -> None:
+    """Refuses what JSON can hold and a sample can't.
+
+    Raises:
+        DataError: A key comes twice in an object, there is half of a surrogate pair (`\\ud83d` alone), as a
+            cut-off emoji leaves it, or it is nested beyond all use.
+    """
+    try:
+        _refuse_spoilt(value, where)
+    except RecursionError as error:
+        raise DataError(f"{where}: is nested too deeply.\n  take out what is no text") from error
+
+
+def _refuse_spoilt(value: Any, where: str) -> None:
+    if (key := doubled_key(value)) is not None:
+        raise DataError(f"{where}: the key '{key}' comes twice.\n  leave the one that is meant")
     if without_half_letters(value) != value and _HALF.search(json.dumps(value, ensure_ascii=False)):
         raise DataError(
             f"{where}: holds half of a letter (one of a pair of surrogates, e.g. \\ud83d alone).\n"

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vxl.data.sample import BadSample, Media, Visual
-from vxl.data.source.index import count_samples, describe_member, open_index
+from vxl.data.source.index import count_samples, open_index
 from vxl.data.source.json_list import JsonSource
+from vxl.data.source.member import describe_member
 from vxl.data.source.ranges import describe_file
 from vxl.data.source.source import IndexedSource
 from vxl.data.source.urls import expand_urls

@@ -10,9 +10,10 @@ from types import TracebackType
 from typing import Self
 
 from vxl.atomic import part_folder, remove_leftovers, sync, sync_tree, write_text
-from vxl.data.source.json_list import MEDIA_KEYS, key_of_item, media_of_item, rate_of_frames, read_items
+from vxl.data.source.json_list import read_items
+from vxl.data.source.named import MEDIA_KEYS, key_of_item, media_of_item, rate_of_frames
 from vxl.data.source.tar import BLOCK, LEFTOVERS
-from vxl.data.source.texts import in_order_of_text, refuse_half_letters
+from vxl.data.source.texts import in_order_of_text, refuse_spoilt
 from vxl.data.source.urls import UNFINISHED
 from vxl.data.write.content import Content, FramesToEncode, encoded, open_content, size_of
 from vxl.errors import DataError
@@ -189,7 +190,8 @@ def members_of_folder(folder: Path) -> Iterator[TarMember]:
     """
     if not folder.is_dir():
         raise DataError(f"{folder} is no folder.\n  name one that holds KEY.mp4 and KEY.json files")
-    paths = [path for path in sorted(folder.rglob("*")) if path.is_file() and not _is_leftover(path)]
+    paths = [path for path in sorted(folder.rglob("*")) if not _is_leftover(path.relative_to(folder))]
+    paths = [path for path in paths if media_kind(path.name) or not path.is_dir()]
     texts = {path.relative_to(folder).with_suffix("") for path in paths if _is_text(path)}
     groups: dict[str, dict[str, Content]] = {}
     others: dict[str, Path] = {}
@@ -200,7 +202,7 @@ def members_of_folder(folder: Path) -> Iterator[TarMember]:
         # KEY.0.jpg and KEY.1.jpg are two visuals of KEY; ep.1.mp4 beside ep.1.json is a sample of its own.
         if dot and number.isdigit() and stem not in texts:
             name, suffix = str(stem.with_name(base)), f"{number}.{suffix}"
-        if media_kind(path.name) is not None or _is_text(path):
+        if path.is_file() and (media_kind(path.name) is not None or _is_text(path)):
             groups.setdefault(name, {})[suffix] = path
         else:
             others[name] = path
@@ -210,9 +212,10 @@ def members_of_folder(folder: Path) -> Iterator[TarMember]:
         has_media = any(media_kind(f".{suffix}") for suffix in files)
         bad = None
         if not has_media and name in others:
-            bad = (
-                f"{others[name]} can't be shown, and '{name}' shows nothing else.\n"
-                "  give it the ending of a video or an image, or take it out"
+            bad = f"{others[name]} can't be shown, and '{name}' shows nothing else.\n  " + (
+                "give it the ending of a video or an image, or take it out"
+                if others[name].is_file()
+                else "it is no file: a folder, or a link to nothing"
             )
         yield TarMember(clean(name), files, bad)
 
@@ -222,7 +225,8 @@ def _is_text(path: Path) -> bool:
 
 
 def _is_leftover(path: Path) -> bool:
-    return path.name.startswith(LEFTOVERS)
+    """Of a path within the folder: what hides, and what is in folders that do."""
+    return any(part.startswith((*LEFTOVERS, "__MACOSX")) for part in path.parts)
 
 
 def members_of_json(file: Path, videos: Path) -> Iterator[TarMember]:
@@ -230,7 +234,7 @@ def members_of_json(file: Path, videos: Path) -> Iterator[TarMember]:
     for number, item in enumerate(read_items(file)):
         key = clean(key_of_item(item, number))
         try:
-            refuse_half_letters(item, "its text")
+            refuse_spoilt(item, "its text")
             places = [{"path": path, "kind": kind} for path, kind in media_of_item(item)]
             media = in_order_of_text(places, item)
         except DataError as error:
@@ -247,7 +251,7 @@ def members_of_json(file: Path, videos: Path) -> Iterator[TarMember]:
             suffix = path.suffix[1:].lower()
             ending = suffix if media_kind(f".{suffix}") == visual["kind"] else visual["kind"]
             content: Content = path
-            if visual["kind"] == "video" and path.is_dir():
+            if visual["kind"] == "video" and _is_folder(path):
                 try:
                     content, ending = FramesToEncode(path, rate_of_frames(item)), "mp4"
                 except DataError as error:
@@ -258,6 +262,12 @@ def members_of_json(file: Path, videos: Path) -> Iterator[TarMember]:
         else:
             text = {name: value for name, value in item.items() if name not in left_out}
             yield TarMember(key, {**files, "json": text})
+
+
+def _is_folder(path: Path) -> bool:
+    with contextlib.suppress(OSError, ValueError):  # a name that no file can have
+        return path.is_dir()
+    return False
 
 
 def _leads_out(path: str, videos: Path) -> str:
