@@ -14,6 +14,7 @@ from vxl.compressor.dts import DTSConfig
 from vxl.errors import CheckpointError, DataError
 from vxl.generate import ask, ask_all, read_context, save_context, watch
 from vxl.generate.asking import question_piece
+from vxl.kv import rekv
 from vxl.kv.rekv import ReKV, means_of, of_runs, similarity
 from vxl.kv.scored.columns import columns_of
 from vxl.llm.cache import Cache
@@ -69,6 +70,20 @@ def test_every_layer_retrieves_for_the_queries_that_reach_it(settings: dict[str,
 def retrieved(made: ReKV, cache: Cache, layer: int, mean: torch.Tensor) -> list[int]:
     held = made.entries(cache, layer, columns_of(cache), torch.tensor([cache.fed]))
     return made.chosen(held, mean)[0, 0].nonzero()[:, 0].tolist()
+
+
+@pytest.mark.parametrize(("scores", "groups"), [([1, 1, 0, 0, 9], [4]), ([1, 5, 0, 0, 2], [0, 1])])
+def test_runs_are_retrieved_whole(
+    scores: list[float], groups: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Room for one run of two groups: the last run of five groups is one group."""
+    monkeypatch.setattr(rekv, "similarity", lambda means, queries: torch.tensor([scores]).float())
+    m = model(kv=policy("rekv", groups=2, run=2))
+    context = watch(m, head(video(5)), [frames(20)])
+    kept = retrieved(m.policy, context.cache, 0, torch.zeros(1, 1, 1))
+    columns = columns_of(context.cache)
+    shown = columns.group_BF[0, kept][columns.visual_BF[0, kept]]
+    assert sorted(set(shown.tolist())) == groups
 
 
 WINDOW = {"groups": 3, "local": 40}

@@ -19,7 +19,6 @@ from vxl.kv.scored.closing import close_up
 from vxl.kv.scored.columns import columns_of
 from vxl.kv.scored.followed import Followed, numbers_now
 from vxl.llm.cache import Cache
-from vxl.prune.uniform import UniformConfig
 from vxl.sequence.layout import Kind
 
 NO_PROTECTION = ("bilevel", "rekv", "streaming")
@@ -165,34 +164,6 @@ def test_all_of_the_first_text_may_go(name: str) -> None:
     cache = read(context, [5, 6, 7])
     held = [cache.valid(layer).sum(dim=-1).double().mean().item() for layer in range(len(cache.layers))]
     assert sum(held) / len(held) == 3 + 3
-
-
-@torch.no_grad()
-def test_text_without_protection_is_no_newest_group() -> None:
-    """Of two groups of two tokens the last two groups are all there is; text in front is in neither."""
-    from tests.kv.test_policies import shown
-    from tests.llm.tiny import decoder, tokens
-    from vxl.option.build import build
-    from vxl.prefill.full import FullConfig
-    from vxl.sequence.layout import Layout
-    from vxl.sequence.piece import Piece
-
-    llm = decoder(layers=1)
-    made = build(policy("infinipot", keep=0.5, protect="none", tar=1.0, recent=1.0))
-    made.equip(llm)
-    cache, embeds = llm.new_cache(), llm.embed(tokens(1, 16))
-    first, later = Layout.text(1, 10), shown(1, 6, first_group=0)
-    layout = Layout(*(torch.cat((getattr(first, n), getattr(later, n)), dim=1) for n in vars(first)))
-    build(FullConfig()).feed(llm, made, cache, Piece(embeds, layout))
-    assert set(range(10, 16)) <= set(cache.index()[0, 0].tolist())
-
-
-def test_lengths_are_averaged_over_whole_squares_and_follow_their_entries() -> None:
-    square = model(kv=policy("infinipot", pool="layers"), compressor=DTSConfig(ratio=4))
-    assert of_256(square).cache.valid(1).sum(dim=-1).tolist() == [[128, 128]]
-    oblong = model(kv=policy("infinipot", pool="layers"), prune=UniformConfig(keep=0.5))
-    with pytest.raises(ConfigError, match=r"kv\.pool=layers averages over squares, but groups have"):
-        watched(oblong)
 
 
 def test_words_need_a_tokenizer() -> None:

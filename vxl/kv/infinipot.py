@@ -15,7 +15,7 @@ from vxl.kv.scored.config import ScoredConfig
 from vxl.kv.scored.entries import Entries, unit
 from vxl.kv.scored.followed import Followed, forget_evicted, note, numbers_now
 from vxl.kv.scored.policy import Scored
-from vxl.kv.scored.ranking import best
+from vxl.kv.scored.ranking import best, newest
 from vxl.llm.cache import Cache
 from vxl.option.option import option
 
@@ -134,7 +134,8 @@ class InfiniPot(Scored):
         newest_BNS = open_BNS & (entries.group_BNS >= oldest_BN1.clamp(min=0))  # text has no group
         unlike_BNS = -self.redundancy(entries, newest_BNS, groups_BN1)
         fits_BN1 = groups_BN1 * size_B11 <= tar_BN1
-        sure_BNS = newest_BNS & fits_BN1
+        # Pruned groups have unlike sizes, so that the newest may be more than so many times the last one.
+        sure_BNS = newest(newest_BNS & fits_BN1, tar_BN1)
         score_BNS = torch.where(newest_BNS, torch.full_like(unlike_BNS, -1.0), unlike_BNS)
         left_BN1 = tar_BN1 - sure_BNS.sum(dim=-1, keepdim=True)
         first_BNS = sure_BNS | best(score_BNS, open_BNS & ~sure_BNS, left_BN1)

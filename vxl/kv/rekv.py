@@ -181,8 +181,9 @@ class ReKV(Scored):
         spent_BG = cost_BG.gather(1, order_BG).cumsum(dim=1)
         fits_BG = spent_BG <= entries.free_BN1[:, 0]
         if self.groups is not None:
-            most = self.groups // self.run * self.run
-            fits_BG = fits_BG & (torch.arange(groups, device=order_BG.device) < most)
+            run_BG = order_BG // self.run  # the last one may be short
+            runs_BG = run_BG.diff(dim=1, prepend=run_BG[:, :1]).ne(0).cumsum(dim=1)
+            fits_BG = fits_BG & (runs_BG < self.groups // self.run)
         taken_BG = torch.zeros_like(exist_BG).scatter(1, order_BG, fits_BG) & exist_BG
         read_BS = taken_BG.gather(1, group_BS.clamp(min=0)) & (group_BS >= 0)
         return entries.valid_BNS[:, :1] & (entries.protected_BNS[:, :1] | read_BS[:, None])
