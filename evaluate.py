@@ -1,8 +1,9 @@
 """Evaluate a run: `python evaluate.py run=NAME benchmark=clips`; a table, and the same as JSON in the run."""
 
-from vxl.terminal.at_start import end_at_interrupts
+from vxl.terminal.at_start import end_at_interrupts, name_absent_packages
 
 if __name__ == "__main__":
+    name_absent_packages()
     end_at_interrupts()  # the imports below take a moment, in which Ctrl-C would print a traceback
 
 from typing import TYPE_CHECKING

@@ -3,9 +3,10 @@
 What happens, in order, is `vxl.train.run.train_or_resume`; every option is listed by `vxl explain`.
 """
 
-from vxl.terminal.at_start import end_at_interrupts
+from vxl.terminal.at_start import end_at_interrupts, name_absent_packages
 
 if __name__ == "__main__":
+    name_absent_packages()
     end_at_interrupts()  # the imports below take a moment, in which Ctrl-C would print a traceback
 
 from typing import TYPE_CHECKING

@@ -7,7 +7,9 @@ from hydra._internal.config_search_path_impl import ConfigSearchPathImpl
 from hydra._internal.core_plugins.file_config_source import FileConfigSource
 from hydra.core.plugins import Plugins
 
+from vxl.config.compose import compose
 from vxl.config.repository import ReadOnce
+from vxl.errors import ConfigError
 
 
 @pytest.fixture
@@ -37,3 +39,11 @@ def test_a_file_that_has_changed_is_read_again(repository: ReadOnce, tmp_path: P
     assert repository.load_config("a").config.x == 22
     (tmp_path / "a.yaml").unlink()
     assert repository.load_config("a") is None
+
+
+def test_a_value_of_evaluation_is_none_of_the_options_of_training() -> None:
+    """`checkpoint=best` chooses a checkpoint, and conf/checkpoint/ is how training keeps them."""
+    assert compose("evaluate", ["run=first", "checkpoint=best"]).checkpoint == "best"
+    assert compose("evaluate", ["run=first", "checkpoint=step-000300"]).checkpoint == "step-000300"
+    with pytest.raises(ConfigError, match="there is no option best in checkpoint"):
+        compose("train", ["checkpoint=best"])

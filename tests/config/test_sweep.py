@@ -96,3 +96,34 @@ def test_two_sweeps_with_a_comma_are_crossed(plan):
     )
     with pytest.raises(ConfigError, match=r"^sweep=nothing does not exist"):
         plan("+sweep=compression,nothing")
+
+
+def test_what_is_wrong_with_a_member_is_known_before_the_first_begins(plan):
+    """Also in the middle; one whose words make no config is called as they were typed."""
+    sweep = plan("compressor.ratio=4,5,16")
+    assert list(sweep.refused) == [1]
+    assert str(sweep.refused[1]).startswith("compressor.ratio=5 does not fit")
+    assert sweep.member(sweep.members[1]).name == "ratio=5"
+    assert sweep.sound == [sweep.members[0], sweep.members[2]]
+    sweep = plan("kv=recent,full,snapkv", "kv.keep=0.5,0.25")
+    assert list(sweep.refused) == [2, 3]
+    assert str(sweep.refused[3]).startswith("kv.keep=0.25: kv.keep is not a key.")
+    assert [sweep.member(words).name for words in sweep.members[2:4]] == [
+        "kv=full,keep=0.5",
+        "kv=full,keep=0.25",
+    ]
+
+
+def test_what_is_wrong_with_all_members_refuses_the_sweep(plan):
+    with pytest.raises(ConfigError, match=r"^compressor.ratio=5 does(.|\n)*\n\ncompressor.ratio=7 does"):
+        plan("compressor.ratio=5,7")
+
+
+def test_values_that_are_none_the_same_or_too_many(plan):
+    assert [member[0] for member in plan("seed=2,1,2").members] == ["seed=2", "seed=1"]
+    with pytest.raises(ConfigError, match=r"^seed=range\(3,1\) lists no value"):
+        plan("seed=range(3,1)")
+    with pytest.raises(ConfigError, match=r"make 99,999 members"):
+        plan("seed=range(1,100000)")
+    with pytest.raises(ConfigError, match=r"^a sweep has one name"):
+        plan("name=a,b")

@@ -190,3 +190,11 @@ def test_three_digits_count_and_none_is_an_exponent() -> None:
         "0.00",
         "-0.0123",
     ]
+
+
+def test_a_sweep_is_no_run_and_names_its_members(tmp_path: Path) -> None:
+    for member in ("ratio=16", "ratio=4"):
+        (tmp_path / "s" / member).mkdir(parents=True)
+        (tmp_path / "s" / member / "resolved.yaml").write_text("compressor: {}")
+    with pytest.raises(ConfigError, match=r"^s is a sweep: .*\n  members: s/ratio=4, s/ratio=16$"):
+        find_run("s", tmp_path)

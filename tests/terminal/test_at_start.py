@@ -3,11 +3,12 @@
 import signal
 import subprocess
 import sys
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import pytest
 
-from vxl.terminal.at_start import end_at_interrupts, raise_interrupts
+from vxl.terminal.at_start import absent_package, end_at_interrupts, raise_interrupts
 from vxl.terminal.interrupts import keep_interrupts
 
 ROOT = Path(__file__).parents[2]
@@ -58,3 +59,19 @@ def test_a_command_at_work_gets_its_ctrl_c_and_one_that_is_ignored_stays_ignored
         assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def test_a_python_without_vxl_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    absent = ModuleNotFoundError(name="hydra.core")
+    assert absent_package(absent) is None, "vxl is installed here: the code is at fault"
+
+    def none(name: str) -> str:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr("vxl.terminal.at_start.version", none)
+    message = absent_package(absent)
+    assert message is not None
+    assert message.startswith(
+        f"hydra is not installed, nor is vxl, for {sys.executable}.\n  type  make train"
+    )
+    assert absent_package(ModuleNotFoundError(name="vxl.no_such_module")) is None

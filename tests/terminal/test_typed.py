@@ -10,7 +10,7 @@ from vxl.cli.main import main
 from vxl.config.command import run_command
 from vxl.errors import CheckpointError, ConfigError
 from vxl.run.find import find_members, find_run
-from vxl.terminal.typed import can_be_path, name_too_long, refuse_no_text
+from vxl.terminal.typed import can_be_path, name_too_long, read_words, refuse_no_text
 
 LONG = ["n" * 300, "世" * 100, "a\0b", "half \ud83d"]
 
@@ -60,3 +60,31 @@ def test_bytes_that_are_no_text_are_refused_by_every_command(
     assert run_command("evaluate", lambda *_: None, words) == 2
     with pytest.raises(ConfigError, match=r"'a\\udcff' is no text"):
         refuse_no_text(["plain", "a\udcff"])
+
+
+def test_the_home_folder_in_a_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shells replace `~` at the beginning of a word alone."""
+    monkeypatch.setenv("HOME", "/home/me")
+    words = [
+        "data.json=~/a.json",
+        "data.train=[~/a/*.tar,~/b.tar]",
+        "x=a~b",
+        "~kv",
+        "~/v.mp4",
+        "is x=~/y it?",
+    ]
+    assert read_words(words) == [
+        "data.json=/home/me/a.json",
+        "data.train=[/home/me/a/*.tar,/home/me/b.tar]",
+        *words[2:],
+    ]
+
+
+@pytest.mark.parametrize("word", ["name=", "+kv.keep=", "html=", "hydra/launcher="])
+def test_a_key_without_a_value(word: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for command in ("train", "evaluate"):
+        assert run_command(command, lambda *_: None, [word]) == 2
+        assert f"error: {word} has no value" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["compare", "first", word])
+    assert f"error: {word} has no value" in capsys.readouterr().err

@@ -30,6 +30,21 @@ from vxl.run.config import PathsConfig
 if TYPE_CHECKING:  # late: transformers takes a second
     from transformers import PreTrainedTokenizerFast
 
+# What says how a run was trained, not how it watches and answers.
+_OF_A_RUN = {
+    "model",
+    "size",
+    "weights",
+    "name",
+    "stage",
+    "optim",
+    "strategy",
+    "cluster",
+    "checkpoint",
+    "logger",
+}
+_OF_A_RUN |= {"recipe", "on_existing", "dry_run", "sweep_name", "sweep_member"}
+
 
 def load(
     path: str | Path,
@@ -85,8 +100,23 @@ def load_source(
     if source.is_folder_of_weights:
         return _without_run(source, pick_device(device), overrides, dtype)
     values = source.values(overrides, also)
+    if source.kind == "run":
+        _refuse_idle(overrides, source.path)
     _refuse_to_fetch(values, source)
     return assemble(values, device, runs, source if source.kind == "run" else None, dtype)
+
+
+def _refuse_idle(overrides: Sequence[str], run: Path) -> None:
+    """Raises for changes that a trained run has no use for: they would be ignored without a word."""
+    for override in overrides:
+        key = override.partition("=")[0]
+        group = key.partition(".")[0]
+        if group in _OF_A_RUN or (group == "trainer" and key not in ("trainer.precision", "trainer.threads")):
+            reason = "which holds its own" if group in ("model", "size", "weights") else "which is trained"
+            raise ConfigError(
+                f"{override} has no effect on {run}, {reason}.\n"
+                "  may be changed: parts and what they look at, e.g.  video.max_frames=64   kv=streaming"
+            )
 
 
 def _without_run(

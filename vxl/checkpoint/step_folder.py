@@ -242,7 +242,7 @@ def choose_step(run: Path, which: str | int = "last") -> StepFolder:
     if not folders:
         raise CheckpointError(
             f"{run} has no checkpoint yet.\n  expected: {run}/checkpoints/step-000123/\n"
-            f"  train it further:  python train.py … name={run.name}"
+            "  train it further:  the command that began it, again"
         )
     for folder in folders:
         if str(which) in (str(folder.step), folder.path.name):

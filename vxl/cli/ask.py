@@ -68,16 +68,17 @@ def run_ask(words: Words, console: Console | None = None) -> list["Answer"]:
     console = console or Screen(stderr=True)
     words.take("debug")
     root = words.runs()
-    folder = words.take("context")
+    folder = words.settings.get("context")
     again = folder is not None and (Path(folder) / "context.json").is_file()
     prompted = console.is_terminal and sys.stdin is not None and sys.stdin.isatty()
     video, questions = video_and_questions(
         words.rest, words.settings, root, optional=again, prompted=prompted
     )
+    words.take("context")
     fps = _rate(words.take("fps"))
     options = _options(words.take("options"))
-    max_new_tokens = _number(words.take("max_new_tokens", "64"), "max_new_tokens", int)
-    temperature = _number(words.take("temperature", "0"), "temperature", float)
+    max_new_tokens = _number(words.take("max_new_tokens", "64"), "max_new_tokens", int, "32")
+    temperature = _number(words.take("temperature", "0"), "temperature", float, "0.7")
     stop = (words.take("stop") or "").split("|")
     start, end = (_number(words.take(key), key, float) for key in ("start", "end"))
     with imported_for_good():
@@ -232,11 +233,13 @@ def _options(text: str | None) -> tuple[str, ...]:
     """`a|b|c|d` as options.
 
     Raises:
-        ConfigError: There are fewer than two, or more than there are letters.
+        ConfigError: There are fewer than two different ones, or more than there are letters.
     """
     if text is None:
         return ()
     options = bare_options([option.strip() for option in text.split("|") if option.strip()])
+    if twice := next((option for option in options if options.count(option) > 1), None):
+        raise ConfigError(f"options={text!r} holds {twice!r} twice.")
     if not 2 <= len(options) <= len(ascii_uppercase):
         raise ConfigError(
             f'options={text!r} holds {len(options)}.\n  expected: 2 to 26, as  options="red|green|blue"'
@@ -244,15 +247,15 @@ def _options(text: str | None) -> tuple[str, ...]:
     return options
 
 
-def _number(text: str | None, key: str, kind: type) -> Any:
+def _number(text: str | None, key: str, kind: type, example: str = "2") -> Any:
     if text is None:
         return None
     try:
         value = kind(text)
     except ValueError as error:
-        raise ConfigError(f"{key}={text} is no number.\n  e.g.  {key}=32") from error
+        raise ConfigError(f"{key}={text} is no number.\n  e.g.  {key}={example}") from error
     if not value >= 0 or (kind is int and value < 1):  # NaN is no number either
-        raise ConfigError(f"{key}={text} is too small.\n  e.g.  {key}=32")
+        raise ConfigError(f"{key}={text} is too small.\n  e.g.  {key}={example}")
     return value
 
 

@@ -56,6 +56,8 @@ def video_and_questions(
             f"vxl ask needs a model: run=NAME, weights=FOLDER or model=NAME.{hint}{some}\n  e.g.  {EXAMPLE}"
         )
     refuse_no_text(rest)
+    if not all(word.strip() for word in rest):
+        raise ConfigError(f"a question is empty.\n  e.g.  {EXAMPLE}")
     of_frames = "fps" in settings
     files = [word for word in rest if is_there(word) and Path(word).is_dir() == of_frames]
     looks_like = [word for word in rest if " " not in word and media_kind(word) and not word.endswith("?")]
@@ -77,8 +79,9 @@ def video_and_questions(
             else f"{file} is a folder: of frames, how many a second are there?\n  type e.g.  fps=2"
         )
     if video is None:
+        kept = "\n  context= holds nothing that was watched before" if "context" in settings else ""
         raise ConfigError(
-            f"vxl ask needs a video.\n  got: {' '.join(map(repr, rest)) or 'none'}\n  e.g.  {EXAMPLE}"
+            f"vxl ask needs a video.{kept}\n  got: {' '.join(map(repr, rest)) or 'none'}\n  e.g.  {EXAMPLE}"
         )
     if not Path(video).exists():
         raise DataError(f"{video}: no such file.\n  check the path; folders are not searched")

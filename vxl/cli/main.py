@@ -22,7 +22,7 @@ from vxl.option.files import ROOT
 from vxl.terminal.begin import begin_command
 from vxl.terminal.interrupts import hidden_interrupts
 from vxl.terminal.say import complain, fitted, say, typed_here
-from vxl.terminal.typed import refuse_no_text
+from vxl.terminal.typed import read_words
 
 SCRIPTS = {
     "train": "train a model, or a sweep: python train.py, from anywhere",
@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if "_ARGCOMPLETE" in os.environ:  # a shell asks what may follow
         answer_tab(parser(next(iter(typed_before()[1:]), None)))
     try:
-        refuse_no_text(argv)
+        argv = read_words(argv)
         if argv and argv[0] in SCRIPTS:
             run_script(argv[0], argv[1:])
             return

@@ -33,7 +33,7 @@ from vxl.run.typing_next import followed
 from vxl.terminal.begin import begin_command
 from vxl.terminal.interrupts import hidden_interrupts
 from vxl.terminal.say import complain, say, tell
-from vxl.terminal.typed import refuse_no_text
+from vxl.terminal.typed import read_words
 from vxl.units import human_age
 
 Main = Callable[[Any, str], None]
@@ -65,7 +65,7 @@ def run_command(name: str, main: Main, arguments: Sequence[str]) -> int:
     """Carries out a command line; returns its exit status."""
     begin_command()
     try:
-        refuse_no_text(arguments)
+        arguments = read_words(arguments)
         with hidden_interrupts():
             if name == "evaluate":
                 return _run_benchmarks(main, arguments)
@@ -128,19 +128,24 @@ def _run(name: str, main: Main, arguments: list[str]) -> int:
 
 def _run_sweep(sweep: Sweep, main: Main) -> int:
     """Carries out all members, whichever fail, and shows what became of them."""
-    first = compose_yaml("train", sweep.members[0])
+    first = compose_yaml("train", sweep.sound[0])
     if not is_here(first):
-        return _hand_over(sweep.members)
+        for number, error in sweep.refused.items():
+            sweep.member(sweep.members[number]).failed(error)
+        return _hand_over(sweep.sound) or (1 if sweep.refused else 0)
     if first.get("dry_run") and not first.get("recipe"):
         return _preview_sweep(sweep)
     try:
         sweep.folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"{sweep.folder} can't be written: {why_not(error)}") from error
+    for number, error in sweep.refused.items():  # before the others take hours
+        complain(f"\nmember {sweep.member(sweep.members[number]).name} is refused: {error}")
     outcomes: list[Outcome] = []
-    for number, words in enumerate(sweep.members, 1):
-        say(f"\nmember {number} of {len(sweep.members)}{_time_left(outcomes, len(sweep.members))}")
-        outcomes.append(_run_member(main, words))
+    for number, words in enumerate(sweep.members):
+        say(f"\nmember {number + 1} of {len(sweep.members)}{_time_left(outcomes, len(sweep.members))}")
+        error = sweep.refused.get(number)
+        outcomes.append(sweep.member(words).failed(error) if error else _run_member(main, words))
     return report(outcomes, list(first.get("plugins") or []))
 
 
@@ -150,14 +155,9 @@ def _preview_sweep(sweep: Sweep) -> int:
         from vxl.train.preview import preview_members  # late: torch takes 2 s, and --help needs none
 
     members: list[tuple[str, Any]] = []
-    for words in sweep.members:
-        composed = compose_yaml("train", words)
-        member = SweepMember.of(composed)
-        assert member is not None, words
-        try:
-            members.append((member.name, _ready(words, composed)))
-        except VxlError as error:
-            members.append((member.name, error))
+    for number, words in enumerate(sweep.members):
+        ready = sweep.refused.get(number) or _ready(words, compose_yaml("train", words))
+        members.append((sweep.member(words).name, ready))
     status = preview_members(sweep.name, members)
     for words, (_, config) in zip(sweep.members, members, strict=True):
         if not isinstance(config, VxlError) and _say_refused(words, config):
@@ -183,7 +183,8 @@ def _time_left(outcomes: Sequence[Outcome], members: int) -> str:
 
 
 def _run_member(main: Main, words: list[str]) -> Outcome:
-    composed = compose_yaml("train", words)
+    with translated("train", words):
+        composed = compose_yaml("train", words)
     member = SweepMember.of(composed)
     assert member is not None, words
     start = time.monotonic()

@@ -15,6 +15,7 @@ from vxl.errors import ConfigError
 from vxl.imported import imported_for_good
 from vxl.option.files import CONF
 from vxl.option.plugins import load_plugins
+from vxl.option.read_yaml import read_yaml
 from vxl.option.rebuild import rebuild
 
 
@@ -88,8 +89,14 @@ def _composed(name: str, overrides: tuple[str, ...]) -> bytes:
     GlobalHydra.instance().clear()
     with imported_for_good(), initialize_config_dir(str(CONF), version_base="1.3"):
         loader: Any = GlobalHydra.instance().config_loader()
-        loader.repository = ReadOnce(loader.config_search_path)
+        loader.repository = ReadOnce(loader.config_search_path, _plain_keys(name))
         return pickle.dumps(hydra_compose(name, list(overrides)))
+
+
+def _plain_keys(name: str) -> set[str]:
+    """Keys of `conf/NAME.yaml` that are given a value there, and so are no groups of options."""
+    values = read_yaml((CONF / f"{name}.yaml").read_text())
+    return {key for key, value in values.items() if not isinstance(value, dict | list)}
 
 
 def quoted(word: str) -> str:

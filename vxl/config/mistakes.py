@@ -118,8 +118,12 @@ def _choices(
                     "  it may choose options and set keys; it begins with  # @package _global_"
                 )
                 continue
-            keys = _known(compose([]))
-            problems.append(_plain(error) if key in keys else _unknown(word, key, keys))
+            base = compose([])
+            keys = _known(base)
+            if key not in keys:
+                problems.append(_unknown(word, key, keys, inside=base))
+            else:
+                problems.append(_there_already(word, key) if sign == "+" else _plain(error))
     return list(sound.values()), wrong
 
 
@@ -168,9 +172,15 @@ def _value(base: Any, key: str, word: str) -> str | None:
             keys = [str(k) for k in node] if parent else _known(base)
             return None if added else _unknown(word, part, keys, parent)  # the schema tells, if added
         node = node[part] if i + 1 < len(parts) else node
-    if added and not word.startswith("++"):
-        return f"{word}: {key} is there already.\n  type  {word[1:]}"
-    return None
+    return _there_already(word, key) if added and not word.startswith("++") else None
+
+
+def _there_already(word: str, key: str) -> str:
+    return f"{word}: {key} is there already.\n  type  {word[1:]}"
+
+
+def _keys(node: Any) -> list[str]:
+    return [str(key) for key in node] if hasattr(node, "keys") else []
 
 
 def _known(base: Any) -> list[str]:
@@ -184,9 +194,11 @@ def _split(word: str) -> tuple[str, str, str]:
     return word[: len(word) - len(word.lstrip("+~"))], key, value
 
 
-def _unknown(word: str, part: str, keys: list[str], parent: str = "") -> str:
+def _unknown(word: str, part: str, keys: list[str], parent: str = "", inside: Any = None) -> str:
+    """The message for a key that `keys` are not; `inside` is the config in whose groups it may be one."""
     prefix = f"{parent}." if parent else ""
-    close = nearest(part, keys)
+    inner = [f"{group}.{part}" for group in keys if inside is not None and part in _keys(inside.get(group))]
+    close = inner or nearest(part, keys)
     lines = [f"{word}: {prefix}{part} is not a key."]
     if close:
         lines.append("  did you mean " + " or ".join(prefix + name for name in close) + "?")

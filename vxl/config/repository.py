@@ -6,8 +6,10 @@ sweep composes one for each member.
 
 import os
 import pickle
+from collections.abc import Collection
 
 from hydra._internal.config_repository import ConfigRepository
+from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.object_type import ObjectType
 from hydra.plugins.config_source import ConfigResult, ConfigSource
 
@@ -16,7 +18,20 @@ _READ: dict[tuple[object, ...], bytes] = {}
 
 
 class ReadOnce(ConfigRepository):
-    """Gives what `ConfigRepository` gives, and reads a file again only after it has changed."""
+    """Gives what `ConfigRepository` gives, and reads a file again only after it has changed.
+
+    Args:
+        path: Where configs are searched.
+        plain: Keys that are values although a folder of options is called so: evaluate.py's `checkpoint`.
+    """
+
+    def __init__(self, path: ConfigSearchPath, plain: Collection[str] = ()) -> None:
+        super().__init__(path)
+        self._plain = plain
+
+    def group_exists(self, config_path: str) -> bool:
+        """Whether a key is a group of options."""
+        return config_path not in self._plain and super().group_exists(config_path)
 
     def load_config(self, config_path: str) -> ConfigResult | None:
         """A config, Hydra's own to change; None where there is none."""

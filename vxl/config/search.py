@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from vxl.config.compose import compose_yaml, translated
+from vxl.config.hydra_words import parsed
 from vxl.config.member import Outcome, report
 from vxl.config.origins import key_of_override
-from vxl.config.sweep import is_here, parsed, text_digest
+from vxl.config.sweep import is_here, text_digest
 from vxl.errors import ConfigError, VxlError
 from vxl.option.files import CONF
 from vxl.run.find import Run

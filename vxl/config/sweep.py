@@ -6,27 +6,33 @@ Hydra parses the values; which runs they make, what the sweep is called and wher
 import hashlib
 import itertools
 import json
+import math
 import os
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vxl.config.check_training import refuse_to_begin
 from vxl.config.compose import checked, compose_yaml, translated, typed
+from vxl.config.hydra_words import parsed, sweep_options, sweep_params, values_by_key
+from vxl.config.member import SweepMember
 from vxl.config.origins import key_of_override
 from vxl.errors import ConfigError
 from vxl.option.build import build
-from vxl.option.read_yaml import read_yaml
 from vxl.run.changes import identity
+from vxl.run.name import member_folder
 from vxl.terminal.say import complain
 
-if TYPE_CHECKING:  # late: Hydra, for composing alone
-    from hydra.core.override_parser.types import Override
+if TYPE_CHECKING:  # late: OmegaConf, for composing alone
     from omegaconf import DictConfig
 
 # Overrides that were no part of a sweep's name when it was made of the command's text.
 _NOT_IN_TEXT = ("hydra", "paths", "logger", "debug", "dry_run", "on_existing", "cluster", "strategy", "name")
+
+MOST = 1000
+"""Members of a sweep: each is composed and checked before the first one begins."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +45,24 @@ class Sweep:
     """The same with paths.runs."""
     members: list[list[str]]
     """The overrides of each member, as one would type them for it alone."""
+    refused: dict[int, ConfigError] = field(default_factory=dict)
+    """What is wrong with which members; the others run."""
+
+    @property
+    def sound(self) -> list[list[str]]:
+        """The members that can run."""
+        return [words for number, words in enumerate(self.members) if number not in self.refused]
+
+    def member(self, words: list[str]) -> SweepMember:
+        """The member that overrides make; where they make no config, its name is of the values as typed."""
+        try:
+            member = SweepMember.of(_composed(words))
+        except ConfigError:
+            values = {key_of_override(word): word.partition("=")[2].strip("'") for word in words}
+            label = re.sub(r"\$\{([\w.]+)\}", lambda key: values[key[1]], values["sweep_member"])
+            member = SweepMember(self.name, member_folder(label), self.folder / member_folder(label))
+        assert member is not None, words
+        return member
 
 
 def plan_sweep(words: list[str], multirun: bool, folders: Sequence[Path]) -> Sweep | None:
@@ -50,18 +74,18 @@ def plan_sweep(words: list[str], multirun: bool, folders: Sequence[Path]) -> Swe
         folders: The config folders.
 
     Raises:
-        ConfigError: The sweep doesn't exist, its members need processes that no launcher would start, or the
-            same is wrong with its first and its last member.
+        ConfigError: The sweep doesn't exist, has too many members, its members need processes that no
+            launcher would start, or something is wrong with all of them.
     """
     overrides = parsed(words)
     if overrides is None:
         return None
-    options = [value for o in overrides if o.key_or_group == "sweep" for value in _options(o, folders)]
+    options = [value for o in overrides if o.key_or_group == "sweep" for value in sweep_options(o, folders)]
     swept = {o.key_or_group for o in overrides if o.is_sweep_override() and o.key_or_group != "sweep"}
     if not options and not swept and not multirun:
         return None
     fixed = {o.key_or_group: str(o.input_line) for o in overrides if o.key_or_group not in swept}
-    params = _params(options, folders)
+    params = sweep_params(options, folders)
     for key in params.keys() & fixed.keys():
         complain(
             f"{fixed[key]} on the command line replaces the sweep's {key}={params[key]}: it varies no more."
@@ -69,7 +93,13 @@ def plan_sweep(words: list[str], multirun: bool, folders: Sequence[Path]) -> Swe
     typed_keys = {o.key_or_group for o in overrides}
     file_words = [f"{key}={value}" for key, value in params.items() if key not in typed_keys]
     common_words = [str(o.input_line) for o in overrides if o.key_or_group not in ("sweep", "name")]
-    values = _values([*file_words, *common_words], folders)
+    if "name" in swept:
+        raise ConfigError(
+            "a sweep has one name, and its members are named after what they vary.\n  type  name=NAME"
+        )
+    values = values_by_key([*file_words, *common_words], folders)
+    if (count := math.prod(map(len, values.values()))) > MOST:
+        raise ConfigError(f"the values that are listed make {count:,} members.\n  allowed: {MOST:,}")
     # What a sweep file gives one value is the same for all members, and no part of their names.
     keys = [key for key, listed in values.items() if len(listed) > 1 or _bare(key) in swept]
     base = [word for key, listed in values.items() if key not in keys for word in listed]
@@ -86,83 +116,11 @@ def plan_sweep(words: list[str], multirun: bool, folders: Sequence[Path]) -> Swe
         _with_room(m, words, [f"sweep_name='{name}'", f"sweep_member='{_label(m, keys, folders)}'"])
         for m in combined
     ]
-    _refuse_for_all(members)
-    return Sweep(name, runs / name, members)
-
-
-def parsed(words: Sequence[str]) -> "list[Override] | None":
-    """The overrides; None where one can't be read (composing meets it again, and it is put in words then)."""
-    # late: Hydra, for composing alone
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.errors import HydraException
-
-    words = ["+" + word if word.startswith("sweep=") else word for word in words]
-    try:
-        return OverridesParser.create().parse_overrides(list(words))
-    except HydraException:
-        return None
-
-
-def _values(words: Sequence[str], folders: Sequence[Path]) -> dict[str, list[str]]:
-    """The overrides that each key is given, one for each value of a sweep; of a key given twice, the last."""
-    values_by_key: dict[str, list[str]] = {}
-    for override in parsed(words) or []:
-        key, line = override.get_key_element(), override.input_line
-        if not override.is_sweep_override():
-            values_by_key[key] = [str(line)]
-        elif override.is_discrete_sweep():
-            values_by_key[key] = [f"{key}={value}" for value in _of_sweep(override, folders)]
-        else:
-            raise ConfigError(
-                f"{line} names no values: a sweep runs every combination of values that are listed.\n"
-                f"  forms: {key}=a,b   '{key}=range(1,5)'   '{key}=choice(a,b)'   'GROUP=glob(*)'\n"
-                "  a search proposes them:  hydra/sweeper=optuna (docs/compare.md)"
-            )
-    return values_by_key
-
-
-def _of_sweep(override: "Override", folders: Sequence[Path]) -> list[str]:
-    """The values of a discrete sweep; those of `glob(…)` are a group's options."""
-    from hydra.core.override_parser.types import Glob  # late: Hydra, for composing alone
-
-    pattern = override.value()
-    if not isinstance(pattern, Glob):
-        return list(override.sweep_string_iterator())
-    group = override.key_or_group
-    options = sorted({file.stem for folder in folders for file in (folder / group).glob("*.yaml")})
-    matching = pattern.filter(options)
-    if not matching:
-        raise ConfigError(
-            f"{override.input_line} matches no option of {group}.\n  options of {group}: {', '.join(options)}"
-            if options
-            else f"{override.input_line}: {group} is no group of options.\n  list the values:  {group}=a,b"
-        )
-    return matching
+    return Sweep(name, runs / name, members, _refused(members))
 
 
 def _bare(key: str) -> str:
     return key.lstrip("+~")
-
-
-def _options(override: "Override", folders: Sequence[Path]) -> list[str]:
-    """The sweeps that `sweep=a`, `sweep=[a,b]` or `sweep=a,b` names."""
-    value = _of_sweep(override, folders) if override.is_discrete_sweep() else override.value()
-    return [str(v) for v in value] if isinstance(value, list) else [str(value)]
-
-
-def _params(options: list[str], folders: Sequence[Path]) -> dict[str, str]:
-    """What the chosen sweep files vary: {key: "a,b,c"}."""
-    params: dict[str, str] = {}
-    files = {file.stem: file for folder in folders for file in sorted((folder / "sweep").glob("*.yaml"))}
-    for option in options:
-        file = files.get(option)
-        if file is None:
-            sweep_names = ", ".join(files)
-            raise ConfigError(
-                f"sweep={option} does not exist.\n  sweeps: {sweep_names}\n  or type the values: seed=0,1,2"
-            )
-        params |= read_yaml(file.read_text())["hydra"]["sweeper"]["params"]
-    return params
 
 
 def _composed(words: list[str]) -> Any:
@@ -232,18 +190,23 @@ def is_here(composed: Any) -> bool:
     return target.endswith(".Here") or bool(os.environ.get("VXL_SUBMITTED"))
 
 
-def _refuse_for_all(members: Sequence[list[str]]) -> None:
-    """Refuses the sweep where the same is wrong with its first and its last member: it is with all."""
-    errors: list[ConfigError] = []
-    for words in (members[0], members[-1]):
+def _refused(members: Sequence[list[str]]) -> dict[int, ConfigError]:
+    """What is wrong with which members, before the first of them takes hours.
+
+    Raises:
+        ConfigError: Something is wrong with all.
+    """
+    refused: dict[int, ConfigError] = {}
+    for number, words in enumerate(members):
         try:
             refuse_to_begin(checked(_composed(words), "train"), words)
         except ConfigError as error:
-            errors.append(error)
-        else:
-            return
-    if str(errors[0]) == str(errors[-1]):
-        raise errors[0]
+            refused[number] = error
+    if len(refused) == len(members):
+        reasons = list(dict.fromkeys(map(str, refused.values())))
+        more = [f"… and {len(reasons) - 3} more members like these"] if len(reasons) > 3 else []
+        raise ConfigError("\n\n".join([*reasons[:3], *more]))
+    return refused
 
 
 def _name(label: str, digest: str | None, words: Sequence[str], runs: Path) -> str:

@@ -13,6 +13,7 @@ from vxl.atomic import why_not
 from vxl.errors import CheckpointError, ConfigError, DataError, VxlError
 from vxl.faults import refused_by_disk
 from vxl.option.extras import what_to_install
+from vxl.terminal.at_start import absent_package
 from vxl.terminal.say import say
 from vxl.terminal.typed import name_too_long
 
@@ -46,7 +47,7 @@ def in_words(error: Exception, elsewhere: str = "paths.runs=FOLDER") -> str | No
         elsewhere: What to type to write to another place.
     """
     if isinstance(error, ModuleNotFoundError):
-        return what_to_install(error)
+        return what_to_install(error) or absent_package(error)
     too_long = name_too_long(error) if isinstance(error, OSError) else None
     refused = refused_by_disk(error)
     if too_long is not None or refused is None:

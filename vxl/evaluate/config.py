@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+from vxl.errors import ConfigError
 from vxl.evaluate.benchmark import BenchmarkConfig
 from vxl.run.config import DebugConfig, PathsConfig
 from vxl.train.launch.cluster import ClusterConfig, HereConfig
@@ -60,3 +61,14 @@ class EvaluateConfig:
     """Members of a named sweep: policies, frames or prefill (`+sweep=policies`)."""
     plugins: list[str] = field(default_factory=list)
     """Packages of your own whose parts and configs may be named."""
+
+    def __post_init__(self) -> None:
+        """Raises ConfigError for numbers that mean nothing."""
+        for name in ("workers", "max_new_tokens", "limit"):
+            number = getattr(self, name)
+            if number is not None and number < 1:
+                raise ConfigError(f"{name}={number} is too small.\n  allowed: null, or 1 or more")
+        if self.cache_gib is not None and not self.cache_gib > 0:
+            raise ConfigError(f"cache_gib={self.cache_gib} is too small.\n  allowed: null, or more than 0")
+        if not self.patience >= 0:
+            raise ConfigError(f"patience={self.patience} is too small.\n  allowed: 0 (for ever) or more")

@@ -26,7 +26,7 @@ from vxl.evaluate.screen import show_report
 from vxl.evaluate.subjects import Subject, changed_settings, computing, load_subject, members_of
 from vxl.evaluate.work.answering import Member, Questioner
 from vxl.evaluate.work.answers import RawAnswer, read_answers, set_aside
-from vxl.evaluate.work.changes import RUNNING, label
+from vxl.evaluate.work.changes import RUNNING, label, say_refused
 from vxl.evaluate.work.variants import variant
 from vxl.evaluate.work.workers import WORKER
 from vxl.option.build import build
@@ -90,7 +90,7 @@ class Evaluation:
             except ConfigError as error:
                 if len(changes) == 1:
                     raise
-                failures.append((label(change), str(error).splitlines()[0]))
+                failures.append((label(change), say_refused(label(change), error)))
         self._prepare(pending)
         self._answer(pending, items, preset, failures, alone=len(changes) == 1)
         if os.environ.get(WORKER):
@@ -170,10 +170,8 @@ class Evaluation:
                     continue
                 others = set_aside(one.work, one.protocol.fingerprint, anew=not self.config.resume)
             except OSError as error:
-                reason = why_not(error)
-                raise CheckpointError(
-                    f"{one.work} can't be written: {reason}\n  or:  output=FOLDER"
-                ) from error
+                reason = f"{why_not(error)}\n  or:  output=FOLDER"
+                raise CheckpointError(f"{one.work} can't be written: {reason}") from error
             if others:
                 self.console.print(
                     f"{one.work}: answers of another protocol ({', '.join(m[:8] for m in others)}) were put "
@@ -203,7 +201,7 @@ class Evaluation:
                 except ConfigError as error:
                     if alone:
                         raise
-                    one.failure = str(error).splitlines()[0]
+                    one.failure = say_refused(one.name, error)
                     failures.append((one.name, one.failure))
                     continue
                 members.append(Member(one.name, one.path.parent, model, one.protocol, one.work))

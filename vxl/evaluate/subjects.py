@@ -55,8 +55,9 @@ def subjects(config: EvaluateConfig) -> list[Subject]:
         CheckpointError: None of them has such a checkpoint.
     """
     if (config.run is None) == (config.weights is None):
+        got = "" if config.run is None else f" run={config.run} and weights={config.weights} name two."
         raise ConfigError(
-            "which model?\n  type one of\n    run=NAME         a run or a sweep (vxl runs lists them)\n"
+            f"which model?{got}\n  type one of\n    run=NAME         a run or a sweep (vxl runs lists them)\n"
             "    weights=FOLDER   vxl's own weights or published ones"
         )
     runs = Path(config.paths.runs)

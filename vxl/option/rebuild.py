@@ -155,6 +155,8 @@ def _value(hint: Any, data: Any, path: str, problems: list[str]) -> Any:
                 pass
     elif hint is int:
         if isinstance(data, int) and not isinstance(data, bool):
+            if abs(data) >= 2**63:  # libraries count in 64 bits
+                problems.append(f"{path}={data} is too large.\n  allowed: 64 bits")
             return data
     elif hint is Path:
         if isinstance(data, str | Path):

@@ -157,6 +157,15 @@ def find_run(name: str, root: Path) -> Run:
     for path in (root / name, Path(name)) if can_be_path(name) else ():
         if path.is_dir() and _MARKS & set(os.listdir(path)):
             return _named(path, root)
+    for folder in (root / name, Path(name)) if can_be_path(name) else ():
+        members = sorted(
+            {file.parent.name for mark in _MARKS for file in folder.glob(f"*/{mark}")}, key=_natural
+        )
+        if members:
+            some = ", ".join(f"{name}/{member}" for member in members[:12]) + (", …" if members[12:] else "")
+            raise ConfigError(
+                f"{name} is a sweep: name one of its members, {name}/MEMBER.\n  members: {some}"
+            )
     raise ConfigError(missing(name, root))
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from vxl.errors import ConfigError
 from vxl.option.files import CONF, option_files
 from vxl.option.read_yaml import read_yaml
+from vxl.terminal.say import complain
 
 CHANGEABLE = ("video", "prune", "prefill", "kv", "relevance", "selector")
 """Groups whose options and keys may be changed at evaluation."""
@@ -35,6 +36,12 @@ def is_change(word: str) -> bool:
     """Whether a word of the command line changes a part of the evaluated model."""
     key, equals, _ = word.lstrip("+").partition("=")
     return bool(equals) and key.partition(".")[0] in GROUPS
+
+
+def say_refused(member: str, error: ConfigError) -> str:
+    """Says of a member that it can't be built, before the others take hours; returns that in short."""
+    complain(f"{member} is refused: {error}")
+    return str(error).splitlines()[0]
 
 
 def refuse_trained(changes: Sequence[str], values: Mapping[str, Any]) -> None:
