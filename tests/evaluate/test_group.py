@@ -132,6 +132,17 @@ def test_what_all_members_share_is_said_once_and_equal_answers_are_called_the_sa
     assert "snapkv keep=0.5 of=visual: the same score as full keep=0.5 of=visual on every question\n" in text
 
 
+def test_what_all_share_that_could_is_said_once_too(tmp_path: Path) -> None:
+    """As in the sweep of policies: kv=full has no kv.of."""
+    names = ["kv=full", *(f"kv={name},kv.of=visual,kv.keep=0.5" for name in ("recent", "snapkv"))]
+    console = Console(file=io.StringIO(), width=120)
+    show_group([report(name, 40) for name in names], [], console, tmp_path)
+    text = console.file.getvalue()
+    assert text.startswith("needle · kv.of=visual\n")
+    assert " recent keep=0.5 " in text
+    assert " snapkv keep=0.5 " in text
+
+
 def test_members_of_another_protocol_are_not_paired(tmp_path: Path) -> None:
     first, other = report("kv=full", 40), report("kv=snapkv,kv.keep=0.5", 28)
     blind = replace(other, protocol=replace(other.protocol, scoring={"parser": "legacy"}))

@@ -14,7 +14,7 @@ from vxl.atomic import write_text
 from vxl.evaluate.fingerprint import unlike
 from vxl.evaluate.report import Report
 from vxl.evaluate.screen import COST_TITLE, cost_cells
-from vxl.evaluate.work.changes import shown
+from vxl.evaluate.work.changes import shared_words, shown
 from vxl.statistics import Difference, adjusted_by_holm, paired_difference
 from vxl.table import Listing
 from vxl.terminal.screen import prose
@@ -131,7 +131,7 @@ def results(reports: Sequence[Report], pairs: Sequence[Against]) -> Listing:
     unread = any(report.overall.unparsed for report in reports)
     columns = ("member", headline, "95 %, by video", *(f"against {name}" for name in bases))
     columns += ("no letter",) * unread
-    title = " · ".join([reports[0].benchmark, *_shared(reports)])
+    title = " · ".join([reports[0].benchmark, *shared_words([report.member for report in reports])])
     listing = Listing(escape(title), columns, words=("member",))
     pair_of = {(id(pair.report), name): pair for name, own in bases.items() for pair in own}
     for name, report in zip(_apart(reports), reports, strict=True):
@@ -287,14 +287,8 @@ def _names(reports: Sequence[Report]) -> list[str]:
     ]
 
 
-def _shared(reports: Sequence[Report]) -> list[str]:
-    """The settings, behind the option, that all members have: said once, above the table."""
-    first, *others = (report.member.split(",")[1:] for report in reports)
-    return [word for word in first if others and all(word in words for words in others)]
-
-
 def _apart(reports: Sequence[Report]) -> list[str]:
     """The members' names without what they share."""
-    shared = _shared(reports)
+    shared = shared_words([report.member for report in reports])
     kept = [[word for word in report.member.split(",") if word not in shared] for report in reports]
     return _names([replace(r, member=",".join(k)) for r, k in zip(reports, kept, strict=True)])

@@ -194,6 +194,26 @@ def shown(name: str) -> str:
     return " ".join(words)
 
 
+def shared_words(labels: Sequence[str]) -> list[str]:
+    """The settings behind the option that all members have, or all whose option has the key, if it is no
+    budget.
+
+    Example:
+        >>> shared_words(["kv=full", "kv=recent,kv.of=visual,kv.keep=0.5"])
+        ['kv.of=visual']
+    """
+    members = [label.split(",") for label in labels] if len(labels) > 1 else []
+    budgets, options = {f"kv.{name}" for name in BUDGETS}, {words[0] for words in members}
+    shared = []
+    for word in dict.fromkeys(word for words in members for word in words[1:]):
+        lacking = {option for option in options if not fitting([option], [word])}
+        if word.partition("=")[0] in budgets:
+            lacking = set()
+        if all(word in words[1:] or words[0] in lacking for words in members):
+            shared.append(word)
+    return shared
+
+
 def _policies() -> list[tuple[str, ...]]:
     """Every policy that needs no training, at each budget where it has one; the baselines first."""
     members: list[tuple[str, ...]] = [("kv=full",)]
