@@ -44,6 +44,21 @@ def test_words_are_those_of_the_command_line() -> None:
     assert {"train_run", "evaluate_run", "list_runs", "compare_runs"} <= set(dir(vxl))
 
 
+@pytest.mark.parametrize(
+    ("word", "asked"),
+    [
+        ("recipe=videoxl2", "recipe="),
+        ("cluster=local", "cluster="),
+        ("dry_run=true", "dry_run=true"),
+        ("debug=replay", "debug=replay"),
+    ],
+)
+def test_what_is_no_training_of_one_run_here_is_refused(word: str, asked: str) -> None:
+    typed = rf"\n  type  python train\.py size=tiny {word}$"
+    with pytest.raises(ConfigError, match=rf"^{asked}: train_run trains one run, here and now; .*{typed}"):
+        vxl.train_run("size=tiny", word)
+
+
 def test_a_list_where_texts_are_expected_is_refused_with_what_to_type() -> None:
     for call in (vxl.train_run, vxl.evaluate_run, vxl.compare_runs):
         with pytest.raises(ConfigError, match=rf"vxl\.{call.__name__}\(\*WORDS\)"):

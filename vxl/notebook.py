@@ -18,6 +18,8 @@ from vxl.evaluate.run import run_evaluation
 from vxl.option.rebuild import plain
 from vxl.run.find import find_members, runs_folder
 from vxl.run.find import list_runs as runs_below
+from vxl.train.config import TrainConfig
+from vxl.train.launch.cluster import HereConfig
 
 
 def list_runs(folder: str | Path | None = None) -> list[dict[str, Any]]:
@@ -84,9 +86,26 @@ def train_run(*words: str) -> dict[str, Any]:
 
     _refuse_lists("train_run", words)
     config = compose("train", list(words))
+    _refuse_more_than_a_run(config, words)
     refuse_to_begin(config, words)
     text = yaml.safe_dump(plain(config), sort_keys=False, allow_unicode=True)
     return dataclasses.asdict(train_or_resume(config, text))
+
+
+def _refuse_more_than_a_run(config: TrainConfig, words: tuple[str, ...]) -> None:
+    """Raises where words ask for what is no training in this process."""
+    asks = {
+        "recipe=": config.recipe is not None,
+        "cluster=": not isinstance(config.cluster, HereConfig),
+        "dry_run=true": config.dry_run,
+        "debug=replay": config.debug.replay,
+    }
+    asked = [word for word, is_asked in asks.items() if is_asked]
+    if asked:
+        raise ConfigError(
+            f"{' '.join(asked)}: train_run trains one run, here and now; only python train.py does that.\n"
+            f"  type  python train.py {' '.join(words)}"
+        )
 
 
 def _refuse_lists(name: str, words: tuple[Any, ...]) -> None:

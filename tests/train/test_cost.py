@@ -143,6 +143,7 @@ def test_the_screen(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Monk
         ("mfu=fast", "expected a number"),
         ("mfu=2", "up to 1"),
         ("llm.x=1", "llm.x"),
+        ("recipe=videoxl2", "costs its own: dts_reconstruct, align, "),
     ],
 )
 def test_mistakes(word: str, says: str, capsys: pytest.CaptureFixture[str]) -> None:

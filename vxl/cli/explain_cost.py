@@ -48,6 +48,12 @@ def explain_cost(words: Sequence[str], plugins: Sequence[str], console: Console)
     if several and not any(word.startswith("strategy=") for word in settings):
         settings.append("strategy=fsdp2")  # one GPU's own, single, is refused
     config = compose("train", settings)
+    if config.recipe is not None:
+        stages = ", ".join(stage.stage for stage in config.recipe.stages)
+        raise ConfigError(
+            f"a recipe has stages, each of which costs its own: {stages}\n"
+            f"  type  vxl explain cost stage={config.recipe.stages[0].stage} …   without recipe="
+        )
     check_training(config)
     under = assumed(config, card=card, **numbers)
     card_bytes = CARD_GIB[under.card] * GIB
