@@ -7,7 +7,7 @@ import pytest
 
 from tests.data.media import image, talk, video, write, write_json
 from vxl.cli.shards import register_shards
-from vxl.errors import DataError
+from vxl.errors import ConfigError, DataError
 
 
 def vxl(*words):
@@ -111,3 +111,12 @@ def test_index(folder, capsys):
     assert capsys.readouterr().out == "cut/s-0-000.tar: 1 samples, cut off at byte 2000\n"
     vxl("index", "--again", "whole")
     assert capsys.readouterr().out == "whole/s-0-000.tar: 5 samples\n"
+
+
+@pytest.mark.parametrize(
+    "words", [("--pattern", "x{"), ("--pattern", "{name}.tar"), ("--max-mb", "nan"), ("--max-mb", "-1")]
+)
+def test_settings_that_no_shards_can_have(folder, words):
+    write_json(folder / "list.json", items())
+    with pytest.raises((DataError, ConfigError), match="has no"):
+        vxl("write", "out", "--json", "list.json", "--videos", "media", *words)

@@ -17,7 +17,9 @@ def test_no_word_is_too_long_to_be_looked_for(word: str) -> None:
     assert [*words.rest, *(f"{key}={value}" for key, value in words.settings.items())] == [word]
 
 
-@pytest.mark.parametrize("word", ["x=3 is written: what is x?", "answer=42 seems right, is it?"])
+@pytest.mark.parametrize(
+    "word", ["x=3 is written: what is x?", "answer=42 seems right, is it?", "a=b?", "x=3？"]
+)
 def test_a_sentence_with_an_equals_sign_is_a_question(word: str) -> None:
     assert sort_words([word]).rest == [word]
 
@@ -44,6 +46,16 @@ def test_files_are_told_from_questions(tmp_path: Path, monkeypatch: pytest.Monke
             video_and_questions(["a.mp4", other, "Which is longer?"], settings, tmp_path)
     with pytest.raises(ConfigError, match="bytes that are not UTF-8"):
         video_and_questions(["a.mp4", "what \udcff?"], settings, tmp_path)
+
+
+def test_a_question_that_was_taken_for_a_setting_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.mp4").touch()
+    words = sort_words(["a.mp4", "model=tiny", "kv=streaming is what?"])
+    with pytest.raises(ConfigError, match=r"taken for settings: kv=streaming is what\?"):
+        video_and_questions(words.rest, words.settings, tmp_path)
 
 
 def test_options_may_bring_their_letters() -> None:

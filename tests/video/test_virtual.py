@@ -1,13 +1,14 @@
-"""Videos that are no file: segments of files one after another."""
+"""Videos that are no file: folders of frames, and segments of files one after another."""
 
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from tests.video.numbered import numbers_of, write
 from vxl.errors import DataError
 from vxl.video.sample import Fps, FpsConfig
-from vxl.video.virtual import Part, Segments, stream_virtual
+from vxl.video.virtual import FrameFolder, Part, Segments, stream_virtual
 
 
 @pytest.fixture(scope="module")
@@ -50,3 +51,12 @@ def test_a_file_that_is_gone_is_named(tmp_path: Path) -> None:
     video = Segments((Part(str(tmp_path / "gone.mp4"), 0.0, 1.0),), 4.0, 96, 64)
     with pytest.raises(DataError, match=r"gone\.mp4"):
         video.frames([0], None)
+
+
+def test_frames_of_other_sizes_are_named_or_resized(tmp_path: Path) -> None:
+    for number, size in enumerate([(32, 24), (32, 24), (24, 32)]):
+        Image.new("RGB", size).save(tmp_path / f"{number}.png")
+    folder = FrameFolder(tmp_path, 2.0)
+    assert folder.frames([0, 1], None).shape == (2, 3, 24, 32)
+    with pytest.raises(DataError, match=r"2\.png is \(32, 24\), 0\.png \(24, 32\)"):
+        folder.frames([0, 1, 2], None)

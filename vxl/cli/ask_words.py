@@ -86,5 +86,7 @@ def video_and_questions(
     if not Path(video).exists():
         raise DataError(f"{video}: no such file.\n  check the path; folders are not searched")
     if not questions and not prompted:
-        raise ConfigError(f"vxl ask needs a question about {video}.\n  e.g.  {EXAMPLE}")
+        taken = [f"{key}={value}" for key, value in settings.items() if " " in value or value.endswith("?")]
+        hint = f"\n  taken for settings: {', '.join(taken)}" if taken else ""
+        raise ConfigError(f"vxl ask needs a question about {video}.{hint}\n  e.g.  {EXAMPLE}")
     return video, questions

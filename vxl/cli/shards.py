@@ -2,10 +2,11 @@
 
 import argparse
 import json
+import math
 from pathlib import Path
 
 from vxl.data.source.urls import expand_urls
-from vxl.errors import DataError, one_line
+from vxl.errors import ConfigError, DataError, one_line
 from vxl.terminal.say import say
 
 CACHE = ".cache/vxl"
@@ -78,6 +79,8 @@ def run_write(parsed: argparse.Namespace) -> None:
     from vxl.data.write.lint import wrong_members
     from vxl.data.write.shards import ShardWriter, members_of_folder, members_of_json
 
+    if not 0.0 < parsed.max_mb < math.inf:
+        raise ConfigError(f"--max-mb {parsed.max_mb}: a shard has no such size.\n  e.g.  --max-mb 1024")
     if parsed.folder:
         members = list(members_of_folder(parsed.folder))
     else:

@@ -74,9 +74,10 @@ def is_there(word: str) -> bool:
 
 
 def _is_sentence(key: str, value: str) -> bool:
-    """Whether `key=value` is meant as words: it has spaces, and the key is (nearly) none of a setting."""
+    """Whether `key=value` is meant as words: it has spaces or asks, and the key is (nearly) no setting's."""
     settings = [*TEXT_SETTINGS, *_groups()]
-    return " " in value.strip() and "." not in key and not get_close_matches(key, settings, cutoff=0.8)
+    is_said = " " in value.strip() or value.rstrip().endswith(("?", "？"))
+    return is_said and "." not in key and not get_close_matches(key, settings, cutoff=0.8)
 
 
 @cache

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vxl.errors import DataError
 from vxl.video.decode import open_video, read
 from vxl.video.endings import frame_files
 from vxl.video.load import FrameStream, load_image
@@ -97,8 +98,20 @@ class FrameFolder(Virtual):
         return VideoInfo(len(self.files), self.fps, first.shape[2], first.shape[1])
 
     def frames(self, indices: Sequence[int], pixels: PixelSpec | None) -> Tensor:
-        """Frames by number."""
-        return torch.stack([load_image(str(self.files[index]), pixels) for index in indices])
+        """Frames by number.
+
+        Raises:
+            DataError: One can't be read, or is of another size than the first and no size is wanted.
+        """
+        frames = [load_image(str(self.files[index]), pixels) for index in indices]
+        other = next((n for n, frame in enumerate(frames) if frame.shape != frames[0].shape), None)
+        if other is not None:
+            raise DataError(
+                f"{self.files[indices[other]]} is {tuple(frames[other].shape[1:])}, "
+                f"{self.files[indices[0]].name} {tuple(frames[0].shape[1:])}: the size changes within the "
+                "video.\n  read it at a fixed size"
+            )
+        return torch.stack(frames)
 
 
 @dataclass(frozen=True)

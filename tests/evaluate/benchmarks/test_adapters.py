@@ -314,6 +314,18 @@ def test_longvideobench_interleaves_and_shifts_subtitles(tmp_path: Path) -> None
     assert found.ask(items[2], "official", [0.1]).user.startswith("Question: ")
 
 
+def test_blank_lines_do_not_tell_one_line_of_subtitles_from_the_next(tmp_path: Path) -> None:
+    """Within a text one stands, between two none; so pysubs2 reads them, which lmms-eval uses."""
+    file = tmp_path / "a.srt"
+    first, second = (
+        "1\n00:00:01,000 --> 00:00:02,000\nA --> B\n\nin 2024",
+        "00:00:03,0 --> 00:00:04,0\nC\n42\n",
+    )
+    for between in ("\n2\n", "\n\n2\n", "\n\n"):
+        file.write_text(first + between + second)
+        assert read_srt(file) == [Cue(1.0, 2.0, "A --> B in 2024"), Cue(3.0, 4.0, "C 42")]
+
+
 def test_subtitles_that_cannot_be_read(tmp_path: Path) -> None:
     for name, text, message in (
         ("a.srt", b"\xff\xfe\x00", "can't be read as subtitles"),

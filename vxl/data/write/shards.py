@@ -55,7 +55,11 @@ class ShardWriter:
         self, folder: Path, pattern: str = PATTERN, max_bytes: int = MAX_BYTES, *, overwrite: bool = False
     ) -> None:
         self.folder, self.pattern, self.max_bytes = folder, pattern, max_bytes
-        if pattern.format(0) == pattern.format(1):
+        try:
+            has_place = pattern.format(0) != pattern.format(1)
+        except (ValueError, LookupError):  # braces of something else
+            has_place = False
+        if not has_place:
             raise DataError(f"the pattern {pattern!r} has no place for a number.\n  write e.g.  {PATTERN}")
         self.before = existing(folder, pattern)
         whole = not (self._path_of(0).parent / UNFINISHED).exists()

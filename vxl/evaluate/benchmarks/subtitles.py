@@ -3,6 +3,7 @@
 import html
 import re
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,6 +12,8 @@ import numpy as np
 from vxl.errors import DataError
 from vxl.evaluate.benchmarks.tables import read_json
 from vxl.patience import read_patiently
+
+_TIMES = re.compile(r"\s*-?[\d:.,]*\d:\d[^>]*-->.*\d")
 
 
 class Cue(NamedTuple):
@@ -36,13 +39,18 @@ def read_srt(path: Path, *, first_only: bool = False) -> list[Cue]:
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} can't be read as subtitles: {error}.\n  expected: SubRip, UTF-8") from error
     cues = []
-    for block in re.split(r"\n\s*\n", text.replace("\r\n", "\n").replace("\r", "\n").strip()):
-        lines = block.split("\n")
-        at = next((number for number, line in enumerate(lines) if "-->" in line), None)
-        if at is None:
-            continue
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    before = ["1", *lines]
+    starts = [
+        number
+        for number, line in enumerate(lines)
+        if _TIMES.match(line) or ("-->" in line and before[number].strip().isdigit())
+    ]
+    for at, following in pairwise([*starts, len(lines)]):
         start, _, end = lines[at].partition("-->")
-        body = "\n".join(lines[at + 1 :])
+        # What stands before the next times is this cue's, but for the next one's number.
+        number_of_next = r"\s+$" if following == len(lines) else r"(?:^|\n)\s*\d+\s*$"
+        body = re.sub(number_of_next, "", "\n".join(lines[at + 1 : following]))
         fonts = re.findall(r"<font[^>]*>(.*?)</font>", body, re.DOTALL)
         if first_only:
             said = fonts[0] if fonts else ""
