@@ -38,6 +38,9 @@ PRUNERS = (
 )
 RELEVANCES = ("attention", "uniform", "random")
 """What says which chunks `kv=bilevel` reads in full; `siglip` needs another tower than `model=small` has."""
+AT_QUESTION = ("snapkv", "pyramid", "criticalkv")
+"""Policies that act when the question has been read, with everything: the first token of an answer, here all
+of it, is said as if nothing had been forgotten."""
 BLIND_POLICIES = ("recent", "uniform", "random")
 """Policies that look at nothing."""
 ASKED = (
@@ -94,10 +97,12 @@ def by_kind(setting: Setting) -> dict[str, float]:
 
 
 def answer(numbers: dict[str, Any], whole: dict[str, Any]) -> Answer:
-    """Which method loses least at the smallest budget, among those that keep to it."""
+    """Which method loses least at the smallest budget, among those that keep to it and forget anything before
+    an answer."""
     parts, ends = [], []
-    for group, what in (("kv", "policies"), ("prune", "pruners")):
+    for group, what in (("kv", "policies that forget before they answer"), ("prune", "pruners")):
         asked = [row for row in numbers["rows"] if row["group"] == group and row["keep"] == KEEP[-1]]
+        asked = [row for row in asked if row["method"] not in AT_QUESTION]
         rows = within_budget(asked)
         if rows:
             most = max(row["accuracy"] for row in rows)
@@ -106,7 +111,8 @@ def answer(numbers: dict[str, Any], whole: dict[str, Any]) -> Answer:
             names = f"{', '.join(others)} and {last}" if others else last
             of = f"{len(rows)} {what}"
             if len(rows) < len(asked):
-                of = f"the {len(rows)} of {len(asked)} {what} that keep to the budget"
+                also = "and" if group == "kv" else "that"
+                of = f"the {len(rows)} of {len(asked)} {what} {also} keep to the budget"
             parts.append(
                 f"of {of} {names} {'lose' if len(best) > 1 else 'loses'} least at 1/{round(1 / KEEP[-1])} "
                 f"({100 * best[0]['difference']:+.1f} points)"
