@@ -178,3 +178,9 @@ def test_a_removal_that_is_cut_short_leaves_nothing_under_the_name(
     assert not folder.exists()
     remove_leftovers(tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("path", [".", "/"])
+def test_a_folder_without_a_name_is_no_file(path: str) -> None:
+    with pytest.raises(IsADirectoryError):
+        write_text(Path(path), "")

@@ -233,6 +233,8 @@ def _name(error: OSError, path: Path) -> None:
 
 
 def _part_of(path: Path) -> Path:
+    if not path.name:  # `.` and `/`
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     return path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
 
 

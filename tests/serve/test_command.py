@@ -88,6 +88,7 @@ def test_settings_of_the_server_and_of_the_model_stand_together(listened: list[A
         ),
         ("first host=0.0.0.0 key_file=absent.txt", ["key_file=absent.txt can't be read"]),
         ("first contexts=key.txt/x", ["contexts=key.txt/x can't be used", "contexts=null"]),
+        ("first video.decoder=torchcodec video.device=cuda", ["video.device=cuda: torch"]),
         ("first host=192.0.2.1 open=true", ["host=192.0.2.1 port=8000 can't be listened at"]),
     ],
 )

@@ -256,3 +256,13 @@ def test_the_first_screens_fit_into_any_terminal(
         with contextlib.suppress(SystemExit):
             main(words)
     assert max(map(len, capsys.readouterr().out.splitlines())) <= max(width, 78)
+
+
+def test_letters_that_a_terminal_lacks_are_question_marks(monkeypatch: pytest.MonkeyPatch) -> None:
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="ascii"))
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+    guard_terminal()
+    say("1 node · 2 → 3")
+    sys.stdout.flush()
+    assert written.getvalue() == b"1 node ? 2 ? 3\n"

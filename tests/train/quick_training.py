@@ -227,6 +227,7 @@ def train(config: Config, console: Any = None, poison: int | None = None) -> Any
         data_of=lambda config, directory: Data(config, poison),
         start_of=lambda config, vocab, checkpoint, processes: Start(_started(config, checkpoint)),
         opening=lambda *_: None,
+        lacking=lambda *_: None,
     )
 
 

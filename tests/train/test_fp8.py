@@ -10,8 +10,7 @@ from tests.strategies import cases
 from vxl.checkpoint.step_folder import choose_step
 from vxl.config.compose import compose
 from vxl.errors import ConfigError
-from vxl.terminal.screen import Screen
-from vxl.train.report.opening import open_training
+from vxl.train.report.opening import refuse_absent
 from vxl.train.step.stage import StageConfig
 from vxl.vision.siglip import SiglipConfig
 
@@ -46,4 +45,4 @@ def test_a_training_behind_it_resumes_with_the_same_bits(tmp_path: Path) -> None
 def test_a_device_without_such_products_is_refused_first() -> None:
     config = compose("train", ["vision.fp8=true", "stage=lora"])
     with pytest.raises(ConfigError, match=r"vision\.fp8=true needs a GPU that multiplies in float8"):
-        open_training(config, torch.device("cpu"), None, Screen(quiet=True), False)
+        refuse_absent(config, torch.device("cpu"))

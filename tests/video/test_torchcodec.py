@@ -249,3 +249,10 @@ def test_kept_frames_come_to_the_device(tmp_path: Path) -> None:
         assert there_FCHW is not None
         assert there_FCHW.device.type == "meta"
         assert there_FCHW.shape == (len(wanted), 3, 32, 32)
+
+
+def test_a_torchcodec_that_is_absent_is_told_from_one_that_does_not_fit() -> None:
+    absent = ModuleNotFoundError("No module named 'torchcodec'", name="torchcodec")
+    assert "torchcodec is not installed.\n  type  pip install" in ours._absent(absent)
+    assert "built for the CUDA" not in ours._absent(absent)
+    assert "built for the CUDA of torch" in ours._absent(RuntimeError("undefined symbol"))

@@ -43,7 +43,7 @@ def run_serve(words: Words) -> None:
             of `ServeConfig`.
 
     Raises:
-        ConfigError: A word is missing or means nothing.
+        ConfigError: A word is missing or means nothing, or there is no such decoder or card here.
         CheckpointError: The run has no weights.
     """
     words.take("debug")
@@ -51,8 +51,11 @@ def run_serve(words: Words) -> None:
     config = _config(words)
 
     from vxl.serve.listen import listen  # late: torch takes 2 s, and --help needs none
+    from vxl.video.decode import open_video
 
     loaded = loaded_by(words, root, (*OF_MODEL, *SETTINGS))
+    video = loaded.config.video
+    open_video(b"", decoder=video.decoder, device=video.device)  # refuses at the start what is not here
     loaded.use_threads_of_training()
     listen(loaded, config, say)
 

@@ -5,6 +5,7 @@ is printed goes through `say`, what rich draws through `Screen` (vxl/terminal/sc
 everything that is logged, and every traceback, through `guard_terminal`. A test finds who prints past them.
 """
 
+import io
 import logging
 import re
 import shutil
@@ -113,7 +114,13 @@ _TOGETHER = "\N{NO-BREAK SPACE}"
 
 
 def guard_terminal() -> None:
-    """Makes log messages and tracebacks of this process, and of those that it forks, printable."""
+    """Makes log messages and tracebacks of this process, and of those that it forks, printable.
+
+    A letter that the terminal's encoding lacks (`PYTHONIOENCODING=ascii`, Latin-1) is a question mark there.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="replace")
     logging.setLogRecordFactory(PrintableRecord)
     sys.excepthook = _show_printable
 

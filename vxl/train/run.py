@@ -21,7 +21,7 @@ from vxl.logger.csv import Csv, CsvConfig
 from vxl.option.build import build
 from vxl.option.rebuild import plain
 from vxl.patience import patience_of
-from vxl.run.directory import RunDirectory
+from vxl.run.directory import RunDirectory, status_of
 from vxl.run.metrics import MetricsFile
 from vxl.run.name import run_name
 from vxl.run.objective import objective
@@ -45,7 +45,7 @@ from vxl.train.report.messages import (
     show_stopped,
     start_line,
 )
-from vxl.train.report.opening import open_training
+from vxl.train.report.opening import open_training, refuse_absent
 from vxl.train.report.train_log import logged_to
 from vxl.train.sizes import parameters_of
 from vxl.train.start import Start, build_start
@@ -89,6 +89,7 @@ def train_or_resume(
     opening: Callable[
         [TrainConfig, torch.device, int | None, Console, bool], Recomputing | None
     ] = open_training,
+    lacking: Callable[[TrainConfig, torch.device], None] = refuse_absent,
 ) -> Result:
     """Trains what a config says, or goes on with it, or says that it is done.
 
@@ -101,6 +102,7 @@ def train_or_resume(
             one later.
         opening: Says first what is trained, refuses a model that does not fit into memory, and decides what
             memory decides; replaced together with `start_of` where the config does not describe the model.
+        lacking: Refuses what this machine lacks, before there is a directory; replaced with `opening`.
 
     Returns:
         The run's result, which also stands in RESULT.json.
@@ -121,6 +123,9 @@ def train_or_resume(
     ):
         console = console if console is not None and processes.first else Screen(quiet=not processes.first)
         seed_everything(config.seed)
+        device = device_of(config.trainer, processes.local)
+        if status_of(config) in ("new", "resume"):
+            lacking(config, device)
         with (
             open_run_directory(config, composed, processes) as directory,
             logged_to(directory.log, console, processes.first),
@@ -131,7 +136,6 @@ def train_or_resume(
                 newest = once(lambda: newest_to_resume(directory.checkpoints))
                 checkpoint = None if newest is None else newest.path
                 announce(directory, checkpoint, console)
-                device = device_of(config.trainer, processes.local)
                 room = least_free(config, device)
                 decided = once(lambda: opening(config, device, room, console, checkpoint is not None))
                 config = config if decided is None else decided.settle(config)

@@ -9,7 +9,7 @@ import torch
 from vxl.config.compose import compose
 from vxl.errors import ConfigError
 from vxl.terminal.screen import Screen
-from vxl.train.report.opening import open_training
+from vxl.train.report.opening import open_training, refuse_absent
 
 
 def opened(width: int, resumed: bool, *words: str, room: int | None = None) -> list[str]:
@@ -44,4 +44,4 @@ def test_a_card_that_is_not_there_is_missed_before_anything_is_built(monkeypatch
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     on_card = ("video.decoder=torchcodec", "video.device=cuda", "data.workers=0")
     with pytest.raises(ConfigError, match=r"video\.device=cuda: torch .* finds no CUDA card here"):
-        opened(100, False, *on_card)
+        refuse_absent(compose("train", [*on_card]), torch.device("cpu"))

@@ -20,7 +20,8 @@ from vxl.config.check_training import check_training
 from vxl.config.compose import compose
 from vxl.errors import ConfigError
 from vxl.terminal.screen import Screen
-from vxl.train.report.opening import open_training
+from vxl.train.report.opening import refuse_absent
+from vxl.train.run import train_or_resume
 from vxl.train.sizes import training_sizes
 from vxl.train.step.adamw_8bit import (
     AdamW8bitConfig,
@@ -50,11 +51,18 @@ def test_without_the_library_it_is_said_what_to_install() -> None:
     with pytest.raises(ConfigError, match=said):
         build_optimizer(fake.Model(), StageConfig(), OPTIM)
     with pytest.raises(ConfigError, match=said):  # before anything is built
-        open_training(
-            compose("train", ["optim=adamw_8bit"]), torch.device("cpu"), None, Screen(quiet=True), False
-        )
+        refuse_absent(compose("train", ["optim=adamw_8bit"]), torch.device("cpu"))
     with pytest.raises(ConfigError, match=said):
         as_moments({"exp_avg/codes": torch.zeros(2, dtype=torch.uint8)}, torch.zeros(2))
+
+
+@pytest.mark.usefixtures("without_torchao")
+def test_a_run_that_lacks_a_library_gets_no_directory(tmp_path: Path) -> None:
+    for words in (["optim=adamw_8bit"], ["video.decoder=torchcodec", "video.device=cuda"]):
+        config = compose("train", ["trainer=cpu", *words, f"paths.runs={tmp_path}"])
+        with pytest.raises(ConfigError, match="torch"):
+            train_or_resume(config, "", Screen(quiet=True))
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("words", [["strategy=fsdp2", "trainer.devices=2"], ["trainer.precision=64-true"]])

@@ -5,6 +5,8 @@ from collections.abc import Collection
 import torch
 from rich.console import Console
 
+from vxl.llm.packed import PACKINGS
+from vxl.llm.packed import library as packing_library
 from vxl.memory import free_memory, refuse_without_memory
 from vxl.terminal.screen import prose
 from vxl.train.config import TrainConfig
@@ -13,8 +15,23 @@ from vxl.train.sizes import is_offloaded, training_sizes
 from vxl.train.step.adamw_8bit import AdamW8bitConfig, library
 from vxl.train.step.stage import PARTS
 from vxl.units import human_size
-from vxl.video.decoder.torchcodec import card_here
+from vxl.video.decode import open_video
 from vxl.weights.fp8 import refuse_without_fp8
+
+
+def refuse_absent(config: TrainConfig, device: torch.device) -> None:
+    """Refuses a training that lacks something here, before it has a directory.
+
+    Raises:
+        ConfigError: The device does not multiply in float8, in which the tower is to run; or frames are to be
+            decoded on a card or by a package that is not there; or a library is not installed.
+    """
+    if isinstance(config.optim.optimizer, AdamW8bitConfig):
+        library("torchao.optim")
+    if config.trainer.frozen in PACKINGS:
+        packing_library()
+    refuse_without_fp8(config.vision.fp8, "vision.fp8", device)
+    open_video(b"", decoder=config.video.decoder, device=config.video.device)
 
 
 def open_training(
@@ -33,15 +50,8 @@ def open_training(
         What `llm.recomputed=auto` comes to; None where it is given.
 
     Raises:
-        ConfigError: Weights, gradients and optimizer alone are more than the memory that is free; or the
-            tower is to run in float8, in which the device does not multiply; or frames are to be decoded on
-            a card that is not there; or the optimizer's library is not installed.
+        ConfigError: Weights, gradients and optimizer alone are more than the memory that is free.
     """
-    if isinstance(config.optim.optimizer, AdamW8bitConfig):
-        library("torchao.optim")
-    refuse_without_fp8(config.vision.fp8, "vision.fp8", device)
-    if config.video.device == "cuda":
-        card_here()
     sizes = training_sizes(config)
     on_cpu = device.type == "cpu"
     least = sizes.bytes_a_process * (config.trainer.devices if on_cpu else 1)

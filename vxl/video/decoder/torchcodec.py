@@ -48,6 +48,20 @@ def card_here() -> torch.device:
     return torch.device("cuda", torch.cuda.current_device())
 
 
+def _absent(error: Exception) -> str:
+    """The message for a torchcodec that is not there, or that is and does not fit this torch or FFmpeg."""
+    install = f'  type  pip install "vxl[torchcodec]"  (and install FFmpeg), or {INSTEAD}'
+    if isinstance(error, ModuleNotFoundError) and error.name == "torchcodec":
+        without = "" if torch.version.cuda else '; beside a torch without CUDA  "torchcodec<0.14"'
+        return f"decoder=torchcodec: torchcodec is not installed.\n{install}{without}"
+    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return (
+        f"decoder=torchcodec: torchcodec can't be imported: {reason}\n{install}\n"
+        f"  it has to be built for the CUDA of torch (here {torch.__version__}); for a torch "
+        "without, the package index has torchcodec<0.14"
+    )
+
+
 class TorchcodecReader:
     """One video, opened; see `vxl.video.decoder.pyav.PyAVReader`.
 
@@ -67,13 +81,7 @@ class TorchcodecReader:
             import torchcodec  # ty: ignore[import-not-found]  # late: torchcodec, an optional package
             from torchcodec.decoders import VideoDecoder  # ty: ignore[import-not-found]  # late: torchcodec
         except (ImportError, RuntimeError, OSError) as error:  # the latter without FFmpeg
-            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            raise ConfigError(
-                f"decoder=torchcodec: torchcodec can't be imported: {reason}\n"
-                f'  type  pip install "vxl[torchcodec]"  (and install FFmpeg), or {INSTEAD}\n'
-                f"  it has to be built for the CUDA of torch (here {torch.__version__}); for a torch "
-                "without, the package index has torchcodec<0.14"
-            ) from error
+            raise ConfigError(_absent(error)) from error
         self._decoder_class, self._version = VideoDecoder, torchcodec.__version__
         self._source, self._threads, self._device = source, threads, device
         self._reference = PyAVReader(source, name=name)
