@@ -1,5 +1,7 @@
 """A large language model of random weights has to be typed."""
 
+from pathlib import Path
+
 import pytest
 
 from vxl.config.check import tokens_for
@@ -56,6 +58,23 @@ def test_a_preview_says_what_the_command_itself_is_refused_for(sweep, capsys) ->
     assert capsys.readouterr().out.count(said) == 1
     assert run_command("train", lambda config, composed: None, [*words, "weights=random"]) == 0
     assert "refused" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("start", "said"),
+    [
+        (["init_from=nowhere"], "refused: there is no run 'nowhere'"),
+        (["weights=nowhere"], "refused: weights=nowhere: neither a run in"),
+        (["init_from=nowhere", "seed=1,2"], "refused: there is no run 'nowhere'"),
+        (["weights=nowhere", "recipe=small", "size=tiny"], "refused: weights=nowhere: neither a run in"),
+    ],
+)
+def test_a_preview_says_that_the_weights_to_start_from_are_not_there(
+    start: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [*start, "dry_run=true", "trainer=cpu", f"paths.runs={tmp_path}"]
+    assert run_command("train", lambda config, composed: None, words) == 0
+    assert capsys.readouterr().out.count(f"without dry_run=true this is {said}") == 1
 
 
 def test_a_recipe_has_the_model_of_its_name() -> None:

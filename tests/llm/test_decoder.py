@@ -157,12 +157,27 @@ def test_an_absent_checkpoint_says_what_may_be_typed() -> None:
     assert "llm.weights=random" in str(error.value)
 
 
+COUNTED = (
+    "vocab",
+    "width",
+    "mlp",
+    "layers",
+    "heads",
+    "head_width",
+    "rope_theta",
+    "max_positions",
+    "loss_chunk",
+)
+
+
 @pytest.mark.parametrize(
     ("settings", "what"),
     [
         ({"recomputed": 1.5}, "recomputed=1.5 is no share of the blocks.\n  expected: 0 to 1, or auto"),
         ({"heads": 4, "kv_heads": 3}, "kv_heads=3 does not divide heads=4.\n  allowed: 1, 2, 4"),
         ({"heads": 5, "kv_heads": 1}, "heads=5 does not divide width=48"),
+        *[({name: 0}, f"{name}=0 is too small.\n  expected: 1 or more") for name in COUNTED],
+        ({"norm_eps": -1e-6}, "norm_eps=-1e-06 is too small.\n  expected: 0 or more"),
         ({"model_type": "nothing"}, "llm.model_type=nothing is no architecture"),
     ],
 )

@@ -96,6 +96,12 @@ def test_wrong_values(value: dict, message: str) -> None:
     assert str(error.value) == message
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), "-inf", "nan", 10**400])
+def test_numbers_are_finite(value: object) -> None:
+    with pytest.raises(ConfigError, match=r"is no finite number\.\n  expected: float\n  e\.g\.  lr=0\.001"):
+        rebuild(Whole, {"part": _part(), "lr": value})
+
+
 def test_missing_part_and_foreign_target() -> None:
     with pytest.raises(ConfigError, match="part has no value"):
         rebuild(Whole, {})

@@ -127,6 +127,7 @@ def test_the_published_random_fraction_follows_seed_and_pass() -> None:
         ({"keep": None}, "keep=null keeps no known fraction"),
         ({"keep": 0.5, "published_random_keep": True}, r"published_random_keep=false selector\.keep=0\.5"),
         ({"tokens": 0}, "tokens=0 keeps nothing"),
+        ({"heads": 0}, "heads=0 is too small"),
     ],
 )
 def test_impossible_settings(settings: dict[str, Any], match: str) -> None:

@@ -125,6 +125,8 @@ def test_normalised_frames_are_refused() -> None:
         ({"slice": 0}, "slice=0 encodes no frame"),
         ({"recomputed": -0.1}, "recomputed=-0.1 is no share of the blocks"),
         ({"layers": 0}, "layers=0 runs no block"),
+        ({"mlp": 0}, "mlp=0 is too small"),
+        ({"width": 0}, "width=0 is too small"),
     ],
 )
 def test_sizes_that_do_not_fit_are_refused(changed: dict[str, Any], message: str) -> None:

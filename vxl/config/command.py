@@ -167,7 +167,13 @@ def _preview_sweep(sweep: Sweep) -> int:
 
 def _say_refused(words: list[str], config: Any) -> bool:
     """Says below a preview why the command would not run like this; whether it would not."""
+    from vxl.train.start import refuse_missing_start  # late: torch takes 2 s, and --help needs none
+
     reason = untyped_random(config, words)
+    try:
+        refuse_missing_start(config)
+    except VxlError as error:
+        reason = reason or str(error)
     if reason is not None:
         tell(f"without dry_run=true this is refused: {reason}")
     return reason is not None

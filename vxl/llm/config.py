@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from vxl.errors import CheckpointError, ConfigError
 from vxl.llm.lora import LoRAConfig
-from vxl.option.option import Option, option
+from vxl.option.option import Option, option, refuse_below
 from vxl.weights.fetched import refuse_unfetched
 from vxl.weights.fp8 import Fp8
 
@@ -66,8 +66,9 @@ class DecoderConfig(Option):
     """Low-rank updates that learn in the place of the language model's own weights (stage=lora)."""
 
     def __post_init__(self) -> None:
-        if self.loss_chunk < 1:
-            raise ConfigError(f"loss_chunk={self.loss_chunk} is too small.\n  expected: 1 or more")
+        refuse_below(1, self, "vocab", "width", "mlp", "layers", "heads", "head_width", "rope_theta")
+        refuse_below(1, self, "max_positions", "loss_chunk")
+        refuse_below(0, self, "norm_eps", "init_std")
         if self.recomputed == "auto" and not self.checkpointing:
             raise ConfigError(
                 "recomputed=auto decides how many blocks checkpointing recomputes, and checkpointing=false "

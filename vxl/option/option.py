@@ -9,6 +9,8 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
+from vxl.errors import ConfigError
+
 
 @dataclass(frozen=True, kw_only=True)
 class Option:
@@ -38,3 +40,15 @@ def option(
     if default is not dataclasses.MISSING:
         kwargs["default"] = default
     return dataclasses.field(metadata={"resumable": resumable, "later": later}, **kwargs)
+
+
+def refuse_below(lowest: float, settings: Any, *names: str) -> None:
+    """Refuses settings that are too small; None is no number.
+
+    Raises:
+        ConfigError: One of `names` is below `lowest`.
+    """
+    for name in names:
+        value = getattr(settings, name)
+        if value is not None and value < lowest:
+            raise ConfigError(f"{name}={value} is too small.\n  expected: {lowest} or more")

@@ -8,6 +8,7 @@ import dataclasses
 import difflib
 import itertools
 import json
+import math
 import re
 import types
 import typing
@@ -146,13 +147,11 @@ def _value(hint: Any, data: Any, path: str, problems: list[str]) -> Any:
             kind = arguments[1] if arguments else Any
             return {key: _value(kind, item, _join(path, key), problems) for key, item in data.items()}
     elif hint is float:
-        if isinstance(data, int | float) and not isinstance(data, bool):
-            return float(data)
-        if isinstance(data, str):  # YAML 1.1 reads 1e-5 as text
-            try:
-                return float(data)
-            except ValueError:
-                pass
+        number = None if isinstance(data, bool) else _number(data)
+        if number is not None and not math.isfinite(number):
+            problems.append(f"{path}={data} is no finite number.\n  expected: {describe_type(hint)}")
+        if number is not None:
+            return number
     elif hint is int:
         if isinstance(data, int) and not isinstance(data, bool):
             if abs(data) >= 2**63:  # libraries count in 64 bits
@@ -171,6 +170,16 @@ def _value(hint: Any, data: Any, path: str, problems: list[str]) -> Any:
         return data
     problems.append(_wrong(path, data, hint))
     return _MISSING
+
+
+def _number(data: Any) -> float | None:
+    """A number as YAML gives it: 1e-5 comes as text, and whole numbers may be longer than a float is."""
+    try:
+        return float(data) if isinstance(data, int | float | str) else None
+    except ValueError:
+        return None
+    except OverflowError:
+        return math.inf
 
 
 def plain(value: Any) -> Any:

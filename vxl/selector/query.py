@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vxl.errors import ConfigError
+from vxl.option.option import refuse_below
 from vxl.seeds import generator
 from vxl.selector.attention import TimeToToken
 from vxl.selector.base import Selected, Selector, SelectorConfig
@@ -47,6 +48,7 @@ class QueryConfig(SelectorConfig):
 
     def __post_init__(self) -> None:
         """The fraction is one and has one source, the budget is positive."""
+        refuse_below(1, self, "heads")
         if self.published_random_keep and self.keep is not None:
             raise ConfigError(
                 f"keep={self.keep} says what published_random_keep=true draws.\n"

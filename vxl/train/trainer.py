@@ -7,7 +7,7 @@ import torch
 
 from vxl.errors import ConfigError
 from vxl.llm.packed import Frozen
-from vxl.option.option import option
+from vxl.option.option import option, refuse_below
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,9 +48,7 @@ class TrainerConfig:
     """Steps between lines when the output is no terminal and so has no progress bar."""
 
     def __post_init__(self) -> None:
-        for name in ("max_steps", "accumulate", "devices", "num_nodes", "log_every", "print_every"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name}={getattr(self, name)} is too small.\n  expected: 1 or more")
+        refuse_below(1, self, "max_steps", "accumulate", "devices", "num_nodes", "log_every", "print_every")
         if self.show < 0:
             raise ConfigError(f"show={self.show} is too small.\n  expected: 0 (none) or more")
         if self.val_every < 0:

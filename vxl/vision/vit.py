@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from vxl.errors import ConfigError
+from vxl.option.option import refuse_below
 from vxl.vision.base import VisionConfig, VisionEncoder
 from vxl.vision.weights import load_exactly, read_tower, resize_positions
 from vxl.weights.fp8 import together
@@ -42,6 +43,7 @@ class ViTConfig(VisionConfig):
     def __post_init__(self) -> None:
         """Heads divide the width, and there is a block."""
         super().__post_init__()
+        refuse_below(1, self, "width", "mlp")
         if self.heads < 1 or self.width % self.heads:
             raise ConfigError(
                 f"heads={self.heads} does not divide width={self.width}.\n"

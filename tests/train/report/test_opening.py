@@ -2,12 +2,15 @@
 
 import io
 import re
+from pathlib import Path
 
 import pytest
 import torch
 
 from vxl.config.compose import compose
-from vxl.errors import ConfigError
+from vxl.errors import ConfigError, VxlError
+from vxl.option.rebuild import plain
+from vxl.run.directory import write_resolved
 from vxl.terminal.screen import Screen
 from vxl.train.report.opening import open_training, refuse_absent
 
@@ -45,3 +48,16 @@ def test_a_card_that_is_not_there_is_missed_before_anything_is_built(monkeypatch
     on_card = ("video.decoder=torchcodec", "video.device=cuda", "data.workers=0")
     with pytest.raises(ConfigError, match=r"video\.device=cuda: torch .* finds no CUDA card here"):
         refuse_absent(compose("train", [*on_card]), torch.device("cpu"))
+
+
+@pytest.mark.parametrize("start", ["weights=nowhere", "init_from=nowhere"])
+def test_weights_that_are_not_there_are_missed_before_a_new_run_has_a_directory(
+    start: str, tmp_path: Path
+) -> None:
+    config = compose("train", [start, f"paths.runs={tmp_path / 'runs'}", "name=made"])
+    with pytest.raises(VxlError, match="nowhere"):
+        refuse_absent(config, torch.device("cpu"))
+    assert not (tmp_path / "runs").exists()
+    write_resolved(tmp_path / "runs" / "made", plain(config))
+    (tmp_path / "runs" / "made" / "checkpoints" / "step-000001").mkdir(parents=True)
+    refuse_absent(config, torch.device("cpu"))  # a checkpoint fills the model

@@ -8,6 +8,7 @@ from tests.train.quick_training import Model
 from vxl.errors import ConfigError
 from vxl.train.step.stage import (
     PARTS,
+    PartRates,
     StageConfig,
     cast_frozen,
     freeze,
@@ -60,6 +61,11 @@ def test_a_stage_trains_what_it_names():
 def test_impossible_stages(values, match):
     with pytest.raises(ConfigError, match=match):
         StageConfig(**values)
+
+
+def test_a_rate_of_0_is_not_that_of_the_rest() -> None:
+    with pytest.raises(ConfigError, match=r"llm=0\.0 is not a learning rate"):
+        PartRates(llm=0.0)
 
 
 def test_larger_ratios_join_one_after_the_other() -> None:

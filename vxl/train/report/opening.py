@@ -12,6 +12,7 @@ from vxl.terminal.screen import prose
 from vxl.train.config import TrainConfig
 from vxl.train.recomputing import Recomputing, decide
 from vxl.train.sizes import is_offloaded, training_sizes
+from vxl.train.start import refuse_missing_start
 from vxl.train.step.adamw_8bit import AdamW8bitConfig, library
 from vxl.train.step.stage import PARTS
 from vxl.units import human_size
@@ -25,7 +26,9 @@ def refuse_absent(config: TrainConfig, device: torch.device) -> None:
     Raises:
         ConfigError: The device does not multiply in float8, in which the tower is to run; or frames are to be
             decoded on a card or by a package that is not there; or a library is not installed.
+        VxlError: The weights that a new run is to start from are not there.
     """
+    refuse_missing_start(config)
     if isinstance(config.optim.optimizer, AdamW8bitConfig):
         library("torchao.optim")
     if config.trainer.frozen in PACKINGS:

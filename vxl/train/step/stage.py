@@ -32,6 +32,15 @@ class PartRates:
     llm: float | None = None
     """Peak learning rate of the language model; null: optim.lr."""
 
+    def __post_init__(self) -> None:
+        for part in PARTS:
+            rate = getattr(self, part)
+            if rate is not None and rate <= 0:
+                raise ConfigError(
+                    f"{part}={rate} is not a learning rate.\n"
+                    "  expected: a number above 0, or null, which takes optim.lr"
+                )
+
 
 @dataclass(frozen=True, kw_only=True)
 class StageConfig:
