@@ -21,7 +21,7 @@ from vxl.config.evaluation import prepare
 from vxl.config.help import help_text
 from vxl.config.hydra_words import HELP, ONLY_SHOW, refuse_hydra_settings, split_flags
 from vxl.config.member import Outcome, SweepMember, report
-from vxl.config.origins import untyped_random, with_recipes_model
+from vxl.config.origins import refused_start, with_recipes_model
 from vxl.config.search import as_agents_run, run_search, sweeper_of
 from vxl.config.sweep import Sweep, is_here, plan_sweep
 from vxl.config.unforeseen import ending, in_words
@@ -167,13 +167,7 @@ def _preview_sweep(sweep: Sweep) -> int:
 
 def _say_refused(words: list[str], config: Any) -> bool:
     """Says below a preview why the command would not run like this; whether it would not."""
-    from vxl.train.start import refuse_missing_start  # late: torch takes 2 s, and --help needs none
-
-    reason = untyped_random(config, words)
-    try:
-        refuse_missing_start(config)
-    except VxlError as error:
-        reason = reason or str(error)
+    reason = refused_start(config, words)
     if reason is not None:
         tell(f"without dry_run=true this is refused: {reason}")
     return reason is not None

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from vxl.config.catalog import options_by_group
-from vxl.errors import ConfigError
+from vxl.errors import ConfigError, VxlError
 from vxl.option.files import CONF
 
 if TYPE_CHECKING:  # late: torch takes 2 s, and --help needs none of it
@@ -48,6 +48,18 @@ def refuse_untyped_random(config: "TrainConfig", words: Sequence[str]) -> None:
     reason = untyped_random(config, words)
     if reason is not None and not config.dry_run:
         raise ConfigError(reason)
+
+
+def refused_start(config: "TrainConfig", words: Sequence[str]) -> str | None:
+    """Why a new run would not get its weights: random without a word, or not there; None: it would."""
+    from vxl.train.start import refuse_missing_start  # late: torch takes 2 s, and --help needs none of it
+
+    reason = untyped_random(config, words)
+    try:
+        refuse_missing_start(config)
+    except VxlError as error:
+        return reason or str(error)
+    return reason
 
 
 def untyped_random(config: "TrainConfig", words: Sequence[str]) -> str | None:
