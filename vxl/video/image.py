@@ -56,15 +56,14 @@ def read_rgb(source: VideoSource, name: str | None = None) -> np.ndarray:
 
 
 def rgb_of(image: Image.Image) -> np.ndarray:
-    """An opened image's pixels as uint8 RGB [H, W, 3], upright; what is transparent shows white."""
+    """An opened image's pixels as uint8 RGB [H, W, 3], upright.
+
+    Transparency is left out, as the family's own loaders do: what is transparent shows the colour under it.
+    """
     with contextlib.suppress(*BROKEN):  # damaged notes beside whole pixels: shown as stored
         image = ImageOps.exif_transpose(image)
-    grey = image.mode == "F" or image.mode.startswith("I")
-    if grey:
+    if image.mode == "F" or image.mode.startswith("I"):
         image = Image.fromarray(eight_bits(np.asarray(image)))
-    elif image.has_transparency_data:  # the colour that happens to stand under it is not seen
-        seen = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", seen.size, "white"), seen)
     return np.array(image.convert("RGB"))
 
 
