@@ -112,7 +112,9 @@ def untrained(run: Path, *overrides: str) -> vxl.generate.loaded.LoadedModel:
     return vxl.load(run / "resolved.yaml", device="cpu", overrides=given)
 
 
-@pytest.mark.parametrize("kv", [["kv=full"], ["kv=snapkv"], ["kv=bilevel"], ["kv=vst", "kv.ratio=0"]])
+@pytest.mark.parametrize(
+    "kv", [["kv=full"], ["kv=snapkv", "kv.of=visual"], ["kv=bilevel"], ["kv=vst", "kv.ratio=0"]]
+)
 def test_more_than_the_context_holds_is_refused(kv: list[str], run: Path) -> None:
     """With the question's tokens, whatever a policy does when the question comes."""
     loaded = untrained(run, *kv)

@@ -117,7 +117,7 @@ def test_the_same_questions_get_the_same_answers(made: Path) -> None:
 
 def test_kept_frames_change_no_answer(made: Path) -> None:
     first, _ = evaluated(made)
-    evaluated(made, resume=False, cache="frames", cache_gib=0.0)
+    evaluated(made, resume=False, cache="frames", cache_gib=1e-9)
     assert not list((made.parent / "cache").rglob("*.frames"))
     for _ in ("cold", "warm"):
         assert evaluated(made, resume=False, cache="frames")[0].graded == first.graded

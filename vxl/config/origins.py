@@ -52,7 +52,7 @@ def refuse_untyped_random(config: "TrainConfig", words: Sequence[str]) -> None:
 
 def refused_start(config: "TrainConfig", words: Sequence[str]) -> str | None:
     """Why a new run would not get its weights: random without a word, or not there; None: it would."""
-    from vxl.train.start import refuse_missing_start  # late: torch takes 2 s, and --help needs none of it
+    from vxl.train.sources import refuse_missing_start  # late: torch takes 2 s, and --help needs none of it
 
     reason = untyped_random(config, words)
     try:

@@ -8,12 +8,11 @@ from torch import Tensor, nn
 
 from vxl.checkpoint.source import find_weights
 from vxl.llm.lora import is_update
-from vxl.run.directory import status_of
 from vxl.train.config import TrainConfig
 from vxl.train.launch.processes import Processes
 from vxl.train.parallel.sharding import Fill, scatter
 from vxl.train.step.learner import build_learner
-from vxl.train.warm import find_start, warm_start
+from vxl.train.warm import warm_start
 
 
 @dataclass(frozen=True)
@@ -54,21 +53,6 @@ def build_start(config: TrainConfig, vocab: int, checkpoint: Path | None, proces
         scatter(values, model)
 
     return Start(outlined, fill)
-
-
-def refuse_missing_start(config: TrainConfig) -> None:
-    """Looks for the weights that a new run is to start from, without reading them.
-
-    Raises:
-        VxlError: `weights=` or `init_from=` names nothing that is there.
-    """
-    if status_of(config) != "new":  # a checkpoint will fill the model
-        return
-    runs = Path(config.paths.runs)
-    if config.weights != "random":
-        find_weights(config.weights, runs)
-    if config.init_from is not None:
-        find_start(config.init_from, runs)
 
 
 def whole_model(config: TrainConfig, vocab: int, fresh: bool) -> nn.Module:

@@ -11,7 +11,7 @@ from torch import nn
 
 from vxl.checkpoint.fill import wanted
 from vxl.checkpoint.layouts import is_published, is_vxl
-from vxl.checkpoint.source import Source, find_source
+from vxl.checkpoint.source import find_source
 from vxl.checkpoint.stage_file import is_stage_file, open_stage_file
 from vxl.checkpoint.step_folder import MODEL
 from vxl.errors import CheckpointError
@@ -46,17 +46,6 @@ class WarmStart:
         return text
 
 
-def find_start(source: str, runs: Path) -> tuple[dict[str, Stored] | None, Source | None]:
-    """What `init_from=` names: the tensors of files of parts, or a run or folder of weights.
-
-    Raises:
-        CheckpointError: A file is damaged, or the run has no checkpoint.
-        ConfigError: There is no such run or folder.
-    """
-    files = _files_of_parts(Path(source).expanduser())
-    return files, find_source(source, runs) if files is None else None
-
-
 def warm_start(source: str, model: nn.Module, runs: Path) -> WarmStart:
     """Fills a model with other weights, as far as they fit.
 
@@ -71,9 +60,10 @@ def warm_start(source: str, model: nn.Module, runs: Path) -> WarmStart:
         ConfigError: There is no such run or folder.
     """
     path = Path(source).expanduser()
-    files, source_found = find_start(source, runs)
-    if files is None and source_found is not None and source_found.step is None:
-        files = source_found.weights().tensors
+    files, source_found = _files_of_parts(path), None
+    if files is None:
+        source_found = find_source(source, runs)
+        files = None if source_found.step else source_found.weights().tensors
     step = None if source_found is None else source_found.step
     theirs: Mapping[str, Any]
     if step is None:

@@ -12,7 +12,7 @@ from vxl.terminal.screen import prose
 from vxl.train.config import TrainConfig
 from vxl.train.recomputing import Recomputing, decide
 from vxl.train.sizes import is_offloaded, training_sizes
-from vxl.train.start import refuse_missing_start
+from vxl.train.sources import refuse_missing_start
 from vxl.train.step.adamw_8bit import AdamW8bitConfig, library
 from vxl.train.step.stage import PARTS
 from vxl.units import human_size
