@@ -118,7 +118,7 @@ class ReKV(Scored):
         """Retrieves: leaves each layer its own groups."""
         columns = columns_of(cache)
         if self.groups is None:
-            self.refuse_small(cache, columns, cache.fed)
+            self.refuse_small(cache, columns, cache.fed, tell=True)
             rooms = self.rooms(cache, columns, cache.fed)
             held_B = cache.valid()[:, 0].sum(dim=-1)
             all_fit = bool((torch.stack(rooms).amin(dim=0) >= held_B).all())

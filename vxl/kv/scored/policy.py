@@ -12,7 +12,7 @@ from vxl.kv.scored.columns import Columns, columns_of, note_real
 from vxl.kv.scored.config import ScoredConfig
 from vxl.kv.scored.entries import Entries, index_of, per_entry, stacks, valid_of
 from vxl.kv.scored.picked import picked
-from vxl.kv.scored.room import all_fit, on_device, rooms_of, too_small
+from vxl.kv.scored.room import all_fit, on_device, rooms_of, tell_too_small, too_small
 from vxl.kv.scored.turns import TURN, ChunkPlan, choice_in_turn, plan_chunk
 from vxl.llm.cache import Cache
 from vxl.llm.cache.eviction import chosen_of
@@ -182,7 +182,7 @@ class Scored(Policy):
                 self.take_in(cache, columns_of(cache))
             return
         columns = columns_of(cache)
-        self.refuse_small(cache, columns, first)
+        self.refuse_small(cache, columns, first, tell=True)
         own_B = torch.tensor([len(tokens) for tokens in question.tokens])
         rooms = [room_B + own_B for room_B in self.rooms(cache, columns.on_host, first)]
         self.evict(cache, columns, rooms, first)
@@ -269,15 +269,17 @@ class Scored(Policy):
         return torch.stack(self.rooms(cache, columns, until)).amin(dim=0)
 
     def refuse_small(
-        self, cache: Cache, columns: Columns, until: int, first_asked: int | None = None
+        self, cache: Cache, columns: Columns, until: int, asked: int | None = None, *, tell: bool = False
     ) -> None:
         """Raises where a row has no room, or less than what is protected of the first `until` columns takes.
+
+        With `tell`, at a question about what has been watched whole, it is only said.
 
         Raises:
             ConfigError: It has, and something else was watched that would be lost whole.
         """
         columns = columns.on_host
-        protected_B = self.protected(columns, first_asked)[:, :until].sum(dim=1)
+        protected_B = self.protected(columns, asked)[:, :until].sum(dim=1)
         watched_B = columns.real_BF[:, :until].sum(dim=1)
         some_B = columns.visual_BF[:, :until].any(dim=1)
         if self.settings.protect != "text":
@@ -287,4 +289,7 @@ class Scored(Policy):
         if not bool(small_B.any()):
             return
         row = int((protected_B - room_B).masked_fill(~small_B, -cache.fed).argmax())
-        raise too_small(self.settings, int(room_B[row]), int(protected_B[row]), int(watched_B[row]))
+        message = too_small(self.settings, int(room_B[row]), int(protected_B[row]), int(watched_B[row]))
+        if not tell:
+            raise ConfigError(message)
+        tell_too_small(self.settings, message)

@@ -1,15 +1,20 @@
 """How many entries each layer may hold."""
 
+import logging
+
 import torch
 from torch import Tensor
 
-from vxl.errors import ConfigError
 from vxl.kv.budget import budget, cost_of
 from vxl.kv.scored.columns import Columns
 from vxl.kv.scored.config import ScoredConfig
 from vxl.llm.block import sent
 from vxl.llm.cache import Cache
 from vxl.sequence.share import share
+
+log = logging.getLogger(__name__)
+TOLD: list[ScoredConfig] = []
+"""Budgets of which it was said in this process."""
 
 
 def rooms_of(
@@ -51,7 +56,7 @@ def on_device(rooms: list[Tensor], cache: Cache) -> list[Tensor]:
     return [of[id(room_B)] for room_B in rooms]
 
 
-def too_small(settings: ScoredConfig, room: int, protected: int, watched: int) -> ConfigError:
+def too_small(settings: ScoredConfig, room: int, protected: int, watched: int) -> str:
     """What is said of a budget of `room` entries for so many tokens."""
     budget = next(name for name in settings.budgets if getattr(settings, name) is not None)
     lost = "no visual token" if settings.protect == "text" else "nothing else"
@@ -62,9 +67,16 @@ def too_small(settings: ScoredConfig, room: int, protected: int, watched: int) -
         ways.append("kv.protect=none")
     if settings.of == "all" and settings.tokens is None and settings.mib is None:
         ways.append("kv.of=visual")
-    return ConfigError(
+    return (
         f"kv.{budget}={getattr(settings, budget)} is room for {room} entries, but "
         f"kv.protect={settings.protect} keeps {protected} in any case: {lost} would stay.\n"
         f"  allowed: more than {protected} entries, of {watched} tokens\n"
         f"  type one of  {'   '.join(ways)}"
     )
+
+
+def tell_too_small(settings: ScoredConfig, message: str) -> None:
+    """Says it of a question, which is answered all the same; once for a budget, not at every question."""
+    if settings not in TOLD:
+        TOLD.append(settings)
+        log.warning("an answer sees nothing but what is protected: %s", message)
